@@ -1,0 +1,63 @@
+package adapter
+
+import (
+	"context"
+	"errors"
+	"iter"
+)
+
+// ErrTrimmed reports that a part of the log that was asked for is no longer
+// kept.
+var ErrTrimmed = errors.New("that part of the log is no longer kept")
+
+// ErrClosed reports that the adapter has been closed.
+var ErrClosed = errors.New("adapter closed")
+
+// ErrQueueFull reports that an envelope was refused because the queue towards
+// the log stayed full for as long as the caller was ready to wait.
+var ErrQueueFull = errors.New("queue towards the log is full")
+
+// ErrTooLarge reports that an envelope is larger than the log accepts.
+var ErrTooLarge = errors.New("envelope too large for the log")
+
+// An Adapter connects one node to the log that all nodes share.
+//
+// Its methods may be called from any goroutine.
+type Adapter interface {
+	// Bind attaches the node, once, before any other call. Deliveries begin
+	// with the first record after the returned offset. Bind may call
+	// Local.Deliver before it returns only from another goroutine.
+	Bind(Local) (Offset, error)
+
+	// Publish queues e and returns its Receipt. The order of the calls of one
+	// goroutine is the order in the log. It waits while the queue is full:
+	// when ctx ends first, the error is ErrQueueFull wrapping the cause of ctx
+	// and e was not queued.
+	Publish(ctx context.Context, e *Envelope) (*Receipt, error)
+
+	// Sync returns nil when everything that this node had published before the
+	// call, and that is in the log, has been delivered to this node.
+	Sync(ctx context.Context) error
+
+	// Read yields the records in (from, to], oldest first, in batches. It
+	// yields ErrTrimmed before anything else when the range is not complete,
+	// and an error in place of the next batch when it cannot go on. The
+	// deliveries are immutable and may be kept.
+	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
+}
+
+// Local is one node as its adapter sees it. The server implements it.
+type Local interface {
+	// Deliver hands over records in log order, from one goroutine at a time.
+	// It does not block on clients and runs no user code. The deliveries are
+	// immutable and may be kept by both sides.
+	Deliver([]Delivery)
+
+	// Reset tells the node that what its clients hold can no longer be
+	// continued without a hole: it fell behind what the log keeps, or the
+	// other nodes declared it dead meanwhile. The node cuts every connection
+	// without a goodbye, so that the clients come back and are judged anew.
+	// Deliveries go on after the given offset. Called from the goroutine that
+	// calls Deliver.
+	Reset(at Offset, cause error)
+}

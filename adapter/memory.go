@@ -1,0 +1,169 @@
+package adapter
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"iter"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MemoryOptions configures a Memory. The zero value is right for most.
+type MemoryOptions struct {
+	// Retention is how long a record is kept for clients that come back.
+	// Default: 5 minutes.
+	Retention time.Duration
+
+	// MaxBytes bounds the memory of the kept records; beyond it the oldest go
+	// before their time, and who needed them starts a new session.
+	// Default: 64 MiB.
+	MaxBytes int
+}
+
+func (o *MemoryOptions) withDefaults() MemoryOptions {
+	var c MemoryOptions
+	if o != nil {
+		c = *o
+	}
+	if c.Retention == 0 {
+		c.Retention = 5 * time.Minute
+	}
+	if c.MaxBytes == 0 {
+		c.MaxBytes = 64 << 20
+	}
+	return c
+}
+
+// Memory is the log of a single node, kept in memory. It gives one process the
+// promises of the contract for as long as the process lives.
+type Memory struct {
+	opts MemoryOptions
+	log  uint32
+	seed uint32
+
+	mu    sync.Mutex
+	local Local
+	kept  []stamped // oldest first
+	bytes int
+	head  Position
+
+	low atomic.Int64 // the newest position that is no longer kept; written under mu
+}
+
+type stamped struct {
+	Delivery
+
+	at time.Time
+}
+
+// NewMemory returns an empty log. A nil opts means the defaults.
+func NewMemory(opts *MemoryOptions) *Memory {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return &Memory{
+		opts: opts.withDefaults(),
+		log:  binary.BigEndian.Uint32(b[0:]),
+		seed: binary.BigEndian.Uint32(b[4:]),
+	}
+}
+
+// Bind implements Adapter.
+func (m *Memory) Bind(l Local) (Offset, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.local != nil {
+		return Offset{}, errors.New("adapter is bound to a server already")
+	}
+	m.local = l
+	return m.offset(m.head), nil
+}
+
+// Publish implements Adapter. The envelope is delivered before Publish returns.
+func (m *Memory) Publish(_ context.Context, e *Envelope) (*Receipt, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.head++
+	now := time.Now()
+	d := Delivery{Envelope: e, Offset: m.offset(m.head)}
+	m.kept = append(m.kept, stamped{d, now})
+	m.bytes += e.Size()
+	m.trimLocked(now)
+	if m.local != nil {
+		m.local.Deliver([]Delivery{d})
+	}
+	g := NewGroup(nil)
+	g.Settle(d.Offset, nil)
+	return g.Receipt(0), nil
+}
+
+// Sync implements Adapter. Publish delivers, so there is nothing to wait for.
+func (m *Memory) Sync(context.Context) error { return nil }
+
+// Read implements Adapter.
+func (m *Memory) Read(_ context.Context, from, to Position) iter.Seq2[[]Delivery, error] {
+	return func(yield func([]Delivery, error) bool) {
+		batch, err := m.read(from, to)
+		if err != nil || len(batch) > 0 {
+			yield(batch, err)
+		}
+	}
+}
+
+func (m *Memory) read(from, to Position) ([]Delivery, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trimLocked(time.Now())
+	if from < m.Low() && to > from {
+		return nil, ErrTrimmed
+	}
+	var batch []Delivery
+	for _, s := range m.kept[min(max(from-m.Low(), 0), Position(len(m.kept))):] {
+		if s.Offset.Position > to {
+			break
+		}
+		batch = append(batch, s.Delivery)
+	}
+	return batch, nil
+}
+
+// Extent returns the newest position that is no longer kept and the newest
+// position of all.
+func (m *Memory) Extent() (low, head Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trimLocked(time.Now())
+	return m.Low(), m.head
+}
+
+// Low returns the newest position that is known to be no longer kept. Unlike
+// the other methods it waits for nothing.
+func (m *Memory) Low() Position { return Position(m.low.Load()) }
+
+// Number returns the number of this log, which its offsets carry.
+func (m *Memory) Number() uint32 { return m.log }
+
+// Offset returns the offset of the given position of this log.
+func (m *Memory) Offset(p Position) Offset { return m.offset(p) }
+
+func (m *Memory) offset(p Position) Offset {
+	if p == 0 {
+		return Offset{}
+	}
+	// The check value tells records of this log apart; an odd factor makes
+	// neighbours differ in many bits.
+	return Offset{Position: p, Log: m.log, Check: m.seed ^ uint32(p)*2654435761}
+}
+
+func (m *Memory) trimLocked(now time.Time) {
+	n := 0
+	for n < len(m.kept) && (m.bytes > m.opts.MaxBytes || now.Sub(m.kept[n].at) > m.opts.Retention) {
+		m.bytes -= m.kept[n].Size()
+		m.low.Store(int64(m.kept[n].Offset.Position))
+		n++
+	}
+	clear(m.kept[:n]) // what was trimmed can be collected though the array stays
+	m.kept = m.kept[n:]
+}

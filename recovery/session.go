@@ -1,0 +1,97 @@
+package recovery
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A Key names one tenure of a session: the session and the epoch in which a
+// node holds it. A write with a stale epoch is refused with ErrLost.
+type Key struct {
+	PID   string
+	Epoch int64
+}
+
+// A Stay is the time that a session spent in a room, from just after Joined up
+// to and including Left. A zero Left means that it is still there.
+type Stay struct {
+	Room   string
+	Joined adapter.Position
+	Left   adapter.Position
+}
+
+// covers reports whether the stay holds at p.
+func (s Stay) covers(p adapter.Position) bool {
+	return s.Joined < p && (s.Left == 0 || p <= s.Left)
+}
+
+// A Session is what a client can come back to.
+type Session struct {
+	Key
+
+	ID        string // the socket's public id, also the name of its own room
+	Namespace string
+	Window    time.Duration    // how long the client may be away
+	Opened    adapter.Position // the session is addressed by what comes after
+	Held      string           // the offset that the client came with when the session was opened
+	Rooms     []Stay           // without the room of its own
+	Data      map[string]json.RawMessage
+
+	// From, of a resumed session: the replay starts after this position.
+	From adapter.Position
+	// Last, of a resumed session: the offset that the client holds; zero if it
+	// processed nothing of this session yet.
+	Last adapter.Offset
+	// Elsewhere, of a resumed session: another node may still hold a
+	// connection of it, and has to be told through the log.
+	Elsewhere bool
+}
+
+// Addressed reports whether a returning client has to get d: an event of the
+// session's namespace whose audience includes the rooms held at d's position.
+func (s *Session) Addressed(d *adapter.Delivery) bool {
+	if d.Kind != adapter.Event || d.Namespace != s.Namespace || d.Offset.Position <= s.Opened {
+		return false
+	}
+	return d.Audience.IncludesFunc(func(room string) bool {
+		return room == s.ID || slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
+			return stay.Room == room && stay.covers(d.Offset.Position)
+		})
+	})
+}
+
+// Reach returns the newest position that the session's record speaks of. A node
+// that has not read the log up to there cannot serve the session yet: it would
+// deliver again what the record already counts, or to a room not yet joined.
+func (s *Session) Reach() adapter.Position {
+	p := max(s.Opened, s.From)
+	for _, stay := range s.Rooms {
+		p = max(p, stay.Joined, stay.Left)
+	}
+	return p
+}
+
+// A Change is what happened to a session's rooms and data at a position.
+type Change struct {
+	At    adapter.Position
+	Join  []string                   // rooms it is not in
+	Leave []string                   // rooms it is in
+	Data  map[string]json.RawMessage // keys to set; a nil value deletes
+}
+
+// An Ending says how a node lets go of a session.
+type Ending struct {
+	Park bool             // the client may come back; otherwise the session is over
+	At   adapter.Position // Park: the position up to which the connection was served
+	Last adapter.Offset   // Park: the last offset sent to the client; zero for none
+}
+
+// A Claim is what a returning client presents.
+type Claim struct {
+	PID       string
+	Namespace string
+	Offset    string // as the client sent it: any text, any length
+}

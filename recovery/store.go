@@ -1,0 +1,84 @@
+package recovery
+
+import (
+	"context"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A Store keeps sessions. Its methods may be called from any goroutine.
+type Store interface {
+	// Bind attaches the node that will hold the sessions, once, before any
+	// other call.
+	Bind(Node) error
+
+	// Open makes a new session of this node durable. The session's Key is new.
+	Open(ctx context.Context, s *Session) error
+
+	// Resume claims the session that the client names, or returns why not, see
+	// the package comment; Refusal tells the reasons from failures. What it
+	// refuses it does not touch.
+	Resume(ctx context.Context, c Claim) (*Session, error)
+
+	// Change makes a change of a session durable. It does not block: the
+	// changes and the ending of one session take effect in the order of the
+	// calls, and the Outcome tells when, or ErrLost. A change whose ctx-bound
+	// wait was given up is still made.
+	Change(Key, Change) *Outcome
+
+	// End lets go of a session, in order with the changes before it.
+	End(Key, Ending) *Outcome
+}
+
+// A Node is the server as its Store sees it.
+type Node interface {
+	// Checkpoint returns the node's position, and the standing of each session
+	// whose standing changed since it was last returned. A session whose last
+	// event lies after quiet is Busy, whatever its offset. The standings were
+	// true at the position; the Store keeps them until they are written.
+	Checkpoint(quiet adapter.Position) (adapter.Position, []Standing)
+
+	// Expired tells that a session ended because its client stayed away. In
+	// the whole cluster one node is told.
+	Expired(*Session)
+}
+
+// A Standing is how far the client of a session had come at a checkpoint.
+type Standing struct {
+	Key
+
+	Busy bool           // events arrive: the offset is not worth writing down
+	Last adapter.Offset // the last offset sent to the client; zero for none
+}
+
+// An Outcome is the result of a write, known later.
+type Outcome struct {
+	done chan struct{}
+	err  error
+}
+
+// NewOutcome returns an Outcome without a result.
+func NewOutcome() *Outcome { return &Outcome{done: make(chan struct{})} }
+
+// Settled returns an Outcome with the given result.
+func Settled(err error) *Outcome {
+	o := NewOutcome()
+	o.Settle(err)
+	return o
+}
+
+// Settle makes the result known, once.
+func (o *Outcome) Settle(err error) {
+	o.err = err
+	close(o.done)
+}
+
+// Wait returns the result, or the cause of ctx when that ends first.
+func (o *Outcome) Wait(ctx context.Context) error {
+	select {
+	case <-o.done:
+		return o.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
