@@ -65,7 +65,7 @@ func NewMemory(opts *MemoryOptions) *Memory {
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
 	return &Memory{
 		opts: opts.withDefaults(),
-		log:  binary.BigEndian.Uint32(b[0:]),
+		log:  binary.BigEndian.Uint32(b[0:]) | 1, // zero means no offset
 		seed: binary.BigEndian.Uint32(b[4:]),
 	}
 }
@@ -150,7 +150,7 @@ func (m *Memory) Offset(p Position) Offset { return m.offset(p) }
 
 func (m *Memory) offset(p Position) Offset {
 	if p == 0 {
-		return Offset{}
+		return Offset{Log: m.log}
 	}
 	// The check value tells records of this log apart; an odd factor makes
 	// neighbours differ in many bits.

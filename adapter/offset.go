@@ -14,8 +14,9 @@ var ErrOffset = errors.New("malformed offset")
 // before the first record.
 type Position int64
 
-// An Offset is a position with the proof of where it came from. The zero
-// Offset means "no record yet".
+// An Offset is a position with the proof of where it came from. The zero Offset
+// means "none"; the offset before the first record of a log has the number of
+// that log.
 type Offset struct {
 	Position Position
 	Log      uint32 // which log: two logs have different numbers, but for chance
@@ -57,7 +58,7 @@ func ParseOffset(s string) (Offset, error) {
 		Position: Position(binary.BigEndian.Uint64(b[4:])),
 		Check:    binary.BigEndian.Uint32(b[12:]),
 	}
-	if o.Position <= 0 {
+	if o.Position < 0 || o == (Offset{}) {
 		return Offset{}, ErrOffset
 	}
 	return o, nil

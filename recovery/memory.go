@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"slices"
@@ -91,28 +90,9 @@ func (m *Memory) Change(k Key, c Change) *Outcome {
 	if err != nil {
 		return Settled(err)
 	}
-	for _, room := range c.Leave {
-		for i := range r.Rooms {
-			if r.Rooms[i].Room == room && r.Rooms[i].Left == 0 {
-				r.Rooms[i].Left = c.At
-			}
-		}
-	}
+	r.Apply(c)
 	low := m.log.Low() // takes no lock: a server may call Change while records are delivered
 	r.Rooms = slices.DeleteFunc(r.Rooms, func(s Stay) bool { return s.Left != 0 && s.Left <= low })
-	for _, room := range c.Join {
-		r.Rooms = append(r.Rooms, Stay{Room: room, Joined: c.At})
-	}
-	for key, value := range c.Data {
-		if value == nil {
-			delete(r.Data, key)
-			continue
-		}
-		if r.Data == nil {
-			r.Data = make(map[string]json.RawMessage)
-		}
-		r.Data[key] = value
-	}
 	return Settled(nil)
 }
 

@@ -44,7 +44,7 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 		return 0, o, ErrAhead
 	case o.Position > p.Low && at(o.Position) != o:
 		return 0, o, ErrForeign
-	case o.Position <= p.Opened:
+	case o.Position < p.Opened:
 		return 0, o, ErrEarly
 	}
 	from, err := p.reach(o.Position, o)

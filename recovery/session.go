@@ -82,6 +82,30 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
+// Apply makes the change in the session's record.
+func (s *Session) Apply(c Change) {
+	for _, room := range c.Leave {
+		for i := range s.Rooms {
+			if s.Rooms[i].Room == room && s.Rooms[i].Left == 0 {
+				s.Rooms[i].Left = c.At
+			}
+		}
+	}
+	for _, room := range c.Join {
+		s.Rooms = append(s.Rooms, Stay{Room: room, Joined: c.At})
+	}
+	for key, value := range c.Data {
+		if value == nil {
+			delete(s.Data, key)
+			continue
+		}
+		if s.Data == nil {
+			s.Data = make(map[string]json.RawMessage)
+		}
+		s.Data[key] = value
+	}
+}
+
 // An Ending says how a node lets go of a session.
 type Ending struct {
 	Park bool             // the client may come back; otherwise the session is over

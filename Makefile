@@ -1,0 +1,53 @@
+# Two targets matter to a newcomer: demo and test. Both set up what they need.
+
+SHELL     := /bin/bash
+BIN       := .tmp/bin
+FUZZTIME  ?= 10s
+BENCHTIME ?= 1s
+export FUZZTIME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test unit fmt lint fuzz bench vuln setup clean
+
+help: ## list these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: setup $(BIN)/withpg ## several nodes, one Postgres, a page to chat on
+	@$(BIN)/withpg go run ./examples/demo
+
+test: setup $(BIN)/golangci-lint $(BIN)/withpg ## all that CI runs: format, vet, lint, fuzz, tests with the race detector
+	@scripts/test
+
+unit: ## the root module's tests only, the way go runs them
+	@go test ./...
+
+fmt: $(BIN)/golangci-lint ## format every Go file
+	@scripts/each-module $(CURDIR)/$(BIN)/golangci-lint fmt ./...
+
+lint: $(BIN)/golangci-lint ## look for what a reviewer should not have to say
+	@scripts/each-module $(CURDIR)/$(BIN)/golangci-lint run ./...
+
+fuzz: ## run each fuzz target for FUZZTIME
+	@scripts/fuzz
+
+bench: $(BIN)/withpg ## run the benchmarks, each for BENCHTIME
+	@$(BIN)/withpg go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...
+
+vuln: ## look for known vulnerabilities; needs the vulnerability database
+	@cd tools && go build -o ../$(BIN)/ golang.org/x/vuln/cmd/govulncheck
+	@scripts/each-module $(CURDIR)/$(BIN)/govulncheck ./...
+
+setup:
+	@scripts/setup
+
+clean: ## remove built tools and caches
+	@rm -rf .tmp
+
+# The tools are pinned in a module of their own, so that nobody who imports this one downloads them.
+$(BIN)/golangci-lint: tools/go.mod tools/go.sum
+	@echo "building golangci-lint, once" >&2
+	@cd tools && GOFLAGS=-buildvcs=false go build -o ../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint 2> >(grep -v '^go: downloading' >&2)
+	@touch $@
+
+$(BIN)/withpg: $(wildcard internal/pgserver/*.go internal/pgserver/withpg/*.go)
+	@go build -o $@ ./internal/pgserver/withpg

@@ -1,0 +1,89 @@
+package socketio
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pgsocket/socketio/packet"
+)
+
+// acks are the calls of a socket whose answers have not come.
+type acks struct {
+	mu      sync.Mutex
+	next    uint64
+	pending map[uint64]chan<- *packet.Packet
+}
+
+func (a *acks) register() (id uint64, answer <-chan *packet.Packet) {
+	c := make(chan *packet.Packet, 1) // resolve never waits
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pending == nil {
+		a.pending = make(map[uint64]chan<- *packet.Packet)
+	}
+	id = a.next
+	a.next++
+	a.pending[id] = c
+	return id, c
+}
+
+// resolve hands an answer to the call that waits for it. An answer that nobody
+// waits for is ignored, as the official server does: it may be late.
+func (a *acks) resolve(p *packet.Packet) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c, ok := a.pending[p.ID]; ok {
+		delete(a.pending, p.ID)
+		c <- p
+	}
+}
+
+func (a *acks) forget(id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.pending, id)
+	if len(a.pending) == 0 {
+		a.pending = nil
+	}
+}
+
+// call sends a request and waits for its answer.
+func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
+	if !s.connected.Load() {
+		return nil, ErrNotConnected
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, s.namespace.server.opts.AckTimeout)
+		defer cancel()
+	}
+	id, answer := s.acks.register()
+	defer s.acks.forget(id)
+	if err := s.send(&packet.Packet{Type: packet.Event, ID: id, HasID: true}, p); err != nil {
+		return nil, err
+	}
+	select {
+	case reply := <-answer:
+		return reply, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.ctx.Done():
+		return nil, context.Cause(s.ctx)
+	}
+}
+
+func (s *Socket) sendAck(id uint64, p payload) error {
+	return s.send(&packet.Packet{Type: packet.Ack, ID: id, HasID: true}, p)
+}
+
+// send queues a packet that is not part of the log.
+func (s *Socket) send(head *packet.Packet, p payload) error {
+	head.Namespace, head.Data, head.Attachments = s.namespace.name, p.json, p.attachments
+	if err := s.conn.session.Send(prepare(head.AppendText(nil), p.attachments)...); err != nil {
+		if cause := context.Cause(s.ctx); cause != nil {
+			return cause
+		}
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package socketio
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/transport"
+)
+
+var (
+	// ErrReserved reports an event name that the protocol keeps for itself:
+	// connect, connect_error, disconnect, disconnecting, newListener,
+	// removeListener.
+	ErrReserved = errors.New("reserved event name")
+
+	// ErrRoomName reports a room name that is empty, longer than 255 bytes, not
+	// UTF-8, or that contains a NUL.
+	ErrRoomName = errors.New("invalid room name")
+
+	// ErrNotConnected reports a call that needs the CONNECT packet to have been
+	// answered, made from a gate.
+	ErrNotConnected = errors.New("socket is not connected yet")
+
+	// ErrReplied reports a second reply to one request, or a reply to an event
+	// that wants none.
+	ErrReplied = errors.New("no reply wanted, or already sent")
+
+	// ErrQueueFull reports an emit that was refused because the queue towards
+	// the log stayed full for as long as it was ready to wait. The event was
+	// not emitted.
+	ErrQueueFull = adapter.ErrQueueFull
+
+	// ErrShutdown reports a call on a server that is shutting down.
+	ErrShutdown = errors.New("server is shutting down")
+)
+
+// A Code tells the peer of a request what kind of error it got. Applications
+// define their own; these are the ones that the server uses.
+type Code string
+
+// The server's own codes.
+const (
+	CodeInternal   Code = "internal"    // a handler failed; the detail is in the server's log
+	CodeBadPayload Code = "bad_payload" // the arguments do not fit the event's type
+)
+
+// An Error is what a peer may know of a failure. Returned by the handler of a
+// [Request] it becomes the acknowledgement; returned by a gate it becomes the
+// CONNECT_ERROR. Every other error is logged and reaches the peer as
+// CodeInternal without detail.
+type Error struct {
+	Code    Code
+	Message string
+	Data    any // JSON; optional
+}
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return string(e.Code)
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Message)
+}
+
+// A Reason says why a socket was disconnected. The constants carry the official
+// server's strings, but for the last three.
+type Reason string
+
+// The reasons. After the ones marked (r) a client with recovery may come back to
+// its session.
+const (
+	ReasonTransportClose   = Reason(transport.ReasonTransportClose) // (r) the connection was closed by the client or was lost
+	ReasonTransportError   = Reason(transport.ReasonTransportError) // (r) the connection failed
+	ReasonPingTimeout      = Reason(transport.ReasonPingTimeout)    // (r) the client did not answer a ping in time
+	ReasonForcedClose      = Reason(transport.ReasonForcedClose)    // (r) the client violated the Socket.IO protocol
+	ReasonServerShutdown   = Reason(transport.ReasonServerShutdown) // (r) Shutdown
+	ReasonParseError       = Reason(transport.ReasonParseError)     // the client sent something that is not Engine.IO
+	ReasonClientDisconnect = Reason("client namespace disconnect")  // the client left the namespace
+	ReasonServerDisconnect = Reason("server namespace disconnect")  // Disconnect was called
+
+	ReasonSlowConsumer = Reason(transport.ReasonSlowConsumer) // (r) the client did not read as fast as it was sent to
+	ReasonInboxFull    = Reason("inbox full")                 // (r) the client sent faster than its events were handled
+	ReasonTakenOver    = Reason("session taken over")         // the client came back on another connection
+	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or was thought dead by the others
+)
+
+// recoverable reports whether the session may be resumed after r. Who was taken
+// over has no session left to park.
+func (r Reason) recoverable() bool {
+	switch r {
+	case ReasonParseError, ReasonClientDisconnect, ReasonServerDisconnect, ReasonTakenOver:
+		return false
+	default:
+		return true
+	}
+}
+
+// A DisconnectError is the cause of a socket's context after the socket was
+// disconnected, and the error of calls that needed it connected.
+type DisconnectError struct {
+	Reason Reason
+	Err    error // what is known beyond the reason; may be nil
+}
+
+// Error implements error.
+func (e *DisconnectError) Error() string {
+	if e.Err == nil {
+		return "socket disconnected: " + string(e.Reason)
+	}
+	return fmt.Sprintf("socket disconnected: %s: %v", e.Reason, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *DisconnectError) Unwrap() error { return e.Err }
+
+func badPayload(event string, err error) error {
+	return &Error{Code: CodeBadPayload, Message: fmt.Sprintf("%s: %v", event, err)}
+}

@@ -1,0 +1,182 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
+)
+
+// An Event is a name on the wire bound to the type of its payload. It is a
+// string, and is best declared as a constant, shared by those who emit and those
+// who handle:
+//
+//	const Posted socketio.Event[Post] = "chat:post"
+//
+// The payload is one argument, encoded as encoding/json does it. Three types
+// stand for something else: [None] for no argument, []byte for binary data, and
+// a [Positional] for several arguments.
+type Event[T any] string
+
+// On registers the handler of the event. Its ctx ends when the socket is
+// disconnected. An error is logged; the client does not hear of it.
+func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
+	r.Handle(string(e), func(ctx context.Context, m *Message) error {
+		var v T
+		if err := decodePayload(m.args, m.attachments, &v); err != nil {
+			return badPayload(string(e), err)
+		}
+		return h(ctx, m.socket, v)
+	})
+}
+
+// Emit emits the event. It returns nil when the event is in the log, durable as
+// the log is configured; every socket of the target that is connected then gets
+// it, and every session that comes back in time. For local and volatile targets
+// nil says only that the event is on its way.
+//
+// When ctx ends before, Emit returns its cause: the event was then emitted at
+// most once, and not at all if it had not been sent to the log yet. The emits of
+// one goroutine keep their order.
+func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
+	r := to.route()
+	envelope, err := envelope(r, string(e), v)
+	if err != nil {
+		return err
+	}
+	return r.namespace.server.emit(ctx, r, envelope)
+}
+
+// EmitAsync queues the event, in order with the emits before and after it, and
+// returns at once; the Receipt tells the outcome. When the queue is full it waits
+// for at most Options.EmitTimeout, and then returns a receipt that has failed
+// with ErrQueueFull.
+func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
+	r := to.route()
+	envelope, err := envelope(r, string(e), v)
+	if err != nil {
+		return &Receipt{err: err}
+	}
+	return r.namespace.server.emitAsync(r, envelope)
+}
+
+// A Receipt is the outcome of an EmitAsync, known later.
+type Receipt struct {
+	log *adapter.Receipt // nil: err is the outcome
+	err error
+}
+
+// Wait returns nil once the event is in the log, the error that kept it out, or
+// the cause of ctx when that ends first: the event may still be emitted then.
+func (r *Receipt) Wait(ctx context.Context) error {
+	if r.log == nil {
+		return r.err
+	}
+	_, err := r.log.Wait(ctx)
+	return err
+}
+
+// A Request is an event whose receiver answers: Socket.IO's acknowledgement,
+// typed.
+type Request[Q, R any] string
+
+// On registers the handler of the request. What it returns is the answer; an
+// error becomes the answer that Options.ErrorReply makes of it.
+func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v Q) (R, error)) {
+	r.Handle(string(q), func(ctx context.Context, m *Message) error {
+		var v Q
+		if err := decodePayload(m.args, m.attachments, &v); err != nil {
+			return badPayload(string(q), err)
+		}
+		answer, err := h(ctx, m.socket, v)
+		if err != nil {
+			return err
+		}
+		if !m.WantsReply() {
+			return nil // the client emitted without a callback
+		}
+		return m.Reply(arguments(answer)...)
+	})
+}
+
+// Call sends the request to one socket of this node and waits for its answer.
+// It ends with the cause of ctx, with context.DeadlineExceeded after
+// Options.AckTimeout if ctx has no deadline, or with a *DisconnectError. A
+// request is not part of the log: it is not repeated when the connection is lost.
+func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
+	var answer R
+	p, err := encodeEvent(string(q), v)
+	if err != nil {
+		return answer, err
+	}
+	reply, err := s.call(ctx, p)
+	if err != nil {
+		return answer, fmt.Errorf("call %s: %w", string(q), err)
+	}
+	args, err := packet.SplitArgs(reply.Data, nil)
+	if err == nil {
+		err = decodePayload(args, reply.Attachments, &answer)
+	}
+	if err != nil {
+		return answer, fmt.Errorf("answer to %s: %w", string(q), err)
+	}
+	return answer, nil
+}
+
+// None is the payload of an event that carries nothing, and the answer to a
+// request that is only confirmed.
+type None struct{}
+
+// Positional is a payload of several arguments on the wire. Args returns
+// pointers to them, in order, which serve to encode and to decode:
+//
+//	func (m *Move) Args() []any { return []any{&m.Piece, &m.X, &m.Y} }
+type Positional interface{ Args() []any }
+
+func envelope[T any](r route, event string, v T) (*adapter.Envelope, error) {
+	p, err := encodeEvent(event, v)
+	if err != nil {
+		return nil, err
+	}
+	kind := adapter.Event
+	if r.volatile {
+		kind = adapter.Volatile
+	}
+	return &adapter.Envelope{
+		Kind: kind, Namespace: r.namespace.name, Audience: r.audience,
+		Payload: p.json, Attachments: p.attachments,
+	}, nil
+}
+
+func encodeEvent[T any](event string, v T) (payload, error) {
+	if event == "" || packet.Reserved(event) {
+		return payload{}, fmt.Errorf("%w: %q", ErrReserved, event)
+	}
+	return encodeArgs(event, arguments(v))
+}
+
+// arguments returns the arguments on the wire that stand for v.
+func arguments[T any](v T) []any {
+	switch p := any(&v).(type) {
+	case *None:
+		return nil
+	case Positional:
+		return p.Args()
+	default:
+		return []any{v}
+	}
+}
+
+// decodePayload is the inverse of arguments.
+func decodePayload[T any](args []json.RawMessage, attachments [][]byte, v *T) error {
+	switch p := any(v).(type) {
+	case *None:
+		return nil
+	case Positional:
+		return decodeArgs(args, attachments, p.Args())
+	default:
+		return decodeArgs(args, attachments, []any{v})
+	}
+}

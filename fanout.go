@@ -1,0 +1,298 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/recovery"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// A hub is where the log meets the sockets of this node: the cursor, who is in
+// which room, and the delivery of each record to whom it concerns. One lock
+// guards all of it, because a socket that is attached at the cursor must get
+// exactly what comes after.
+//
+// Nothing blocks and no user code runs under the lock. It is taken inside of an
+// adapter's own locks, so no method of the adapter is called under it; the
+// store's Change and End are, which makes their order that of the hub.
+type hub struct {
+	store     recovery.Store // nil without recovery
+	onExpired func(*ExpiredSession)
+	logger    *slog.Logger
+
+	mu         sync.Mutex
+	cursor     adapter.Offset
+	waiters    []waiter
+	namespaces map[string]*Namespace
+	sessions   map[string]*Socket // by private id, attached or being restored
+	pass       uint64             // numbers the deliveries, to give each socket an event once
+}
+
+type waiter struct {
+	position adapter.Position
+	reached  chan struct{}
+}
+
+// An outgoing is a record on its last stretch, encoded once for all sockets.
+type outgoing struct {
+	*adapter.Envelope
+
+	offset   adapter.Offset
+	marked   bool // with its offset, for clients that recover
+	messages []*transport.Message
+}
+
+func (o *outgoing) encode() []*transport.Message {
+	if o.messages == nil {
+		mark := ""
+		if o.marked {
+			mark = o.offset.String()
+		}
+		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
+		text := packet.AppendEvent(make([]byte, 0, size), o.Namespace, len(o.Attachments), o.Payload, mark)
+		o.messages = prepare(text, o.Attachments)
+	}
+	return o.messages
+}
+
+func prepare(text []byte, attachments [][]byte) []*transport.Message {
+	messages := make([]*transport.Message, 0, 1+len(attachments))
+	messages = append(messages, transport.Text(text))
+	for _, a := range attachments {
+		messages = append(messages, transport.Binary(a))
+	}
+	return messages
+}
+
+// start sets the cursor to where deliveries begin, unless they have begun.
+func (h *hub) start(at adapter.Offset) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cursor == (adapter.Offset{}) {
+		h.cursor = at
+	}
+}
+
+// everyLocked returns all sockets of the node that are attached, or that hold a
+// session and will be.
+func (h *hub) everyLocked() []*Socket {
+	var all []*Socket
+	for _, n := range h.namespaces {
+		all = append(all, n.members.all.sockets...)
+	}
+	for _, s := range h.sessions {
+		if !s.attached {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Deliver implements adapter.Local.
+func (h *hub) Deliver(batch []adapter.Delivery) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range batch {
+		d := &batch[i]
+		switch d.Kind {
+		case adapter.Event, adapter.Volatile:
+			h.fanOutLocked(&outgoing{Envelope: d.Envelope, offset: d.Offset, marked: h.store != nil})
+		case adapter.Evict:
+			h.evictLocked(d.Payload)
+		}
+		h.cursor = d.Offset
+	}
+	h.wakeLocked()
+}
+
+// deliverLocal delivers an event that is not in the log. It repeats the offset
+// of the cursor: what came before it was queued before it, and a client takes
+// the last string of any event for its offset.
+func (h *hub) deliverLocal(e *adapter.Envelope) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fanOutLocked(&outgoing{Envelope: e, offset: h.cursor, marked: h.store != nil})
+}
+
+func (h *hub) fanOutLocked(o *outgoing) {
+	n, ok := h.namespaces[o.Namespace]
+	if !ok {
+		return
+	}
+	h.pass++
+	n.members.each(o.Audience, h.pass, func(s *Socket) { s.takeLocked(o) })
+}
+
+// takeLocked sends o to an attached socket, or holds it back behind a replay.
+func (s *Socket) takeLocked(o *outgoing) {
+	switch {
+	case o.Kind == adapter.Volatile:
+		if s.corked || !s.conn.session.TrySend(o.encode()...) {
+			return
+		}
+	case s.corked:
+		if len(s.held) >= maxHeld {
+			s.conn.session.Abort(transport.ReasonSlowConsumer)
+			break
+		}
+		s.held = append(s.held, o.encode()...)
+	default:
+		// A failure ends the connection, and its reader tells the socket.
+		_ = s.conn.session.Send(o.encode()...)
+	}
+	// Also after a failure: the record says what was addressed to the session,
+	// and a client that has not got it will not present this offset.
+	s.last = o.offset
+}
+
+// Reset implements adapter.Local.
+func (h *hub) Reset(at adapter.Offset, cause error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := h.everyLocked()
+	for _, s := range all {
+		s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
+	}
+	h.cursor = at
+	h.wakeLocked()
+	h.logger.Error("node reset: its clients come back and are judged anew",
+		slog.Int("dropped", len(all)), slog.Any("error", cause))
+}
+
+// Checkpoint implements recovery.Node.
+func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Standing) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var changed []recovery.Standing
+	for _, s := range h.sessions {
+		if !s.attached {
+			continue
+		}
+		now := standing{told: true, busy: s.last.Position > quiet}
+		if !now.busy {
+			now.last = s.last
+		}
+		if now != s.standing {
+			s.standing = now
+			changed = append(changed, recovery.Standing{Key: s.key, Busy: now.busy, Last: now.last})
+		}
+	}
+	return h.cursor.Position, changed
+}
+
+// Expired implements recovery.Node.
+func (h *hub) Expired(session *recovery.Session) {
+	if h.onExpired == nil {
+		return
+	}
+	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace}
+	for _, stay := range session.Rooms {
+		if stay.Left == 0 {
+			e.Rooms = append(e.Rooms, Room(stay.Room))
+		}
+	}
+	if err := protect(func() error { h.onExpired(e); return nil }); err != nil {
+		h.logger.Error("OnExpired failed", slog.Any("error", err))
+	}
+}
+
+// A standing is what the store was last told of how far a client has come.
+type standing struct {
+	told bool
+	busy bool
+	last adapter.Offset
+}
+
+// An eviction is the payload of adapter.Evict.
+type eviction struct {
+	PID   string `json:"pid"`
+	Epoch int64  `json:"epoch"`
+}
+
+func (h *hub) evictLocked(payload []byte) {
+	var e eviction
+	if json.Unmarshal(payload, &e) != nil {
+		return // of a later version of ours; epochs protect the session anyhow
+	}
+	if s, ok := h.sessions[e.PID]; ok && s.key.Epoch < e.Epoch {
+		s.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	}
+}
+
+// hold registers s as the holder of its session, in place of a holder of an
+// earlier epoch. It returns false if s is gone already, or has been overtaken.
+func (h *hub) hold(s *Socket, session *recovery.Session) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return false
+	}
+	if old, ok := h.sessions[session.PID]; ok {
+		if old.key.Epoch > session.Epoch {
+			return false
+		}
+		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	}
+	s.key = session.Key
+	s.last, s.served = session.Last, session.From
+	h.sessions[session.PID] = s
+	return true
+}
+
+// holder returns the socket of this node that holds the session, if any.
+func (h *hub) holder(pid string) *Socket {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions[pid]
+}
+
+// position returns the cursor's position.
+func (h *hub) position() adapter.Position {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cursor.Position
+}
+
+// wait returns nil when the cursor has reached p.
+func (h *hub) wait(ctx context.Context, p adapter.Position) error {
+	h.mu.Lock()
+	if h.cursor.Position >= p {
+		h.mu.Unlock()
+		return nil
+	}
+	reached := make(chan struct{})
+	h.waiters = append(h.waiters, waiter{p, reached})
+	h.mu.Unlock()
+	select {
+	case <-reached:
+		return nil
+	case <-ctx.Done():
+		h.mu.Lock()
+		h.waiters = slices.DeleteFunc(h.waiters, func(w waiter) bool { return w.reached == reached })
+		h.mu.Unlock()
+		return context.Cause(ctx)
+	}
+}
+
+func (h *hub) wakeLocked() {
+	h.waiters = slices.DeleteFunc(h.waiters, func(w waiter) bool {
+		if w.position > h.cursor.Position {
+			return false
+		}
+		close(w.reached)
+		return true
+	})
+}
+
+// snapshot returns the sockets that are connected to n.
+func (h *hub) snapshot(n *Namespace) []*Socket {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Clone(n.members.all.sockets)
+}

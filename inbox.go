@@ -1,0 +1,153 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+)
+
+// An inbox is a socket's timeline: what happens to the socket in the order in
+// which it happened, one at a time. A goroutine works on it only while there is
+// something in it.
+type inbox struct {
+	mu      sync.Mutex
+	queue   []item
+	bytes   int
+	working bool
+}
+
+// An item is an event of the client, or a step in the life of the socket.
+type item struct {
+	message *Message
+	step    func()
+	size    int
+}
+
+var errInboxFull = errors.New("more events than the handlers keep up with")
+
+// push appends an item, and sees to it that it is worked on. Events are bounded;
+// steps are few, and always taken.
+func (s *Socket) push(it item) error {
+	o := &s.namespace.server.opts
+	b := &s.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if it.message != nil && (len(b.queue) >= o.InboxEvents || b.bytes+it.size > o.InboxBytes) {
+		return errInboxFull
+	}
+	b.queue = append(b.queue, it)
+	b.bytes += it.size
+	if !b.working {
+		b.working = true
+		s.namespace.server.work.start()
+		go s.dispatch() // owner: the socket; ends when the inbox is empty
+	}
+	return nil
+}
+
+func (s *Socket) dispatch() {
+	defer s.namespace.server.work.done()
+	for {
+		b := &s.inbox
+		b.mu.Lock()
+		if len(b.queue) == 0 {
+			b.queue, b.working = nil, false
+			b.mu.Unlock()
+			return
+		}
+		it := b.queue[0]
+		b.queue[0] = item{}
+		b.queue = b.queue[1:]
+		b.bytes -= it.size
+		b.mu.Unlock()
+		if it.message != nil {
+			s.handle(it.message)
+		} else {
+			it.step()
+		}
+	}
+}
+
+// handle runs the handler of an event and tells whoever waits what became of it.
+func (s *Socket) handle(m *Message) {
+	if s.deaf.Load() {
+		return // the server disconnected the socket; what came before is void
+	}
+	h, ok := s.namespace.table.Load().handlers[m.event]
+	if !ok {
+		s.log(slog.LevelDebug, "event without a handler", slog.String("event", m.event))
+		return
+	}
+	err := protect(func() error { return h(s.ctx, m) })
+	if err == nil {
+		return
+	}
+	known, ok := errors.AsType[*Error](err)
+	if !ok || !m.WantsReply() {
+		s.log(slog.LevelError, "event handler failed", slog.String("event", m.event), slog.Any("error", err))
+	}
+	if !m.WantsReply() {
+		return
+	}
+	if !ok {
+		known = &Error{Code: CodeInternal}
+	}
+	if err := m.Reply(s.namespace.server.opts.ErrorReply(known)); err != nil {
+		s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))
+	}
+}
+
+// protect runs user code. It is the one boundary at which a panic of it ends.
+func protect(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
+}
+
+// tasks counts goroutines that run user code, so that Shutdown can wait for them.
+type tasks struct {
+	mu   sync.Mutex
+	n    int
+	idle chan struct{} // closed when n becomes 0; nil if nobody waits
+}
+
+func (t *tasks) start() {
+	t.mu.Lock()
+	t.n++
+	t.mu.Unlock()
+}
+
+func (t *tasks) done() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n--
+	if t.n == 0 && t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+func (t *tasks) wait(ctx context.Context) error {
+	t.mu.Lock()
+	if t.n == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	t.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

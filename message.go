@@ -1,0 +1,66 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+)
+
+// A Handler handles one event of one socket. It is the untyped tier behind
+// [Event] and [Request]: for names that are only known at run time, for proxies
+// and for middleware. An error is sent to the peer if it waits for a reply and
+// none was sent yet, and is logged otherwise.
+type Handler func(ctx context.Context, m *Message) error
+
+// A Middleware wraps the handler of every event of a namespace.
+type Middleware func(next Handler) Handler
+
+// A Registrar takes handlers: a *[Server] (for the namespace "/") or a
+// *[Namespace].
+type Registrar interface {
+	Handle(event string, h Handler)
+}
+
+// A Message is an event that a client sent. It is valid until its handler
+// returns, but for Reply, which may be called later.
+type Message struct {
+	socket      *Socket
+	event       string
+	args        []json.RawMessage
+	attachments [][]byte
+	ackID       uint64
+	wantsReply  atomic.Bool
+}
+
+// Socket returns the socket that sent the event.
+func (m *Message) Socket() *Socket { return m.socket }
+
+// Event returns the event's name.
+func (m *Message) Event() string { return m.event }
+
+// Args returns the event's arguments as they came. Binary data appears as
+// {"_placeholder":true,"num":i}; Decode resolves it.
+func (m *Message) Args() []json.RawMessage { return m.args }
+
+// Decode decodes the arguments, in order, into dst: pointers as json.Unmarshal
+// takes them, or *[]byte for binary data. Arguments beyond len(dst) are ignored;
+// missing ones are an error.
+func (m *Message) Decode(dst ...any) error {
+	return decodeArgs(m.args, m.attachments, dst)
+}
+
+// WantsReply reports whether the peer waits for a reply that was not sent yet.
+func (m *Message) WantsReply() bool { return m.wantsReply.Load() }
+
+// Reply sends the acknowledgement that the peer waits for, once; ErrReplied
+// otherwise. It queues the packet and does not wait for the client.
+func (m *Message) Reply(args ...any) error {
+	p, err := encodeArgs("", args)
+	if err != nil {
+		return err
+	}
+	if !m.wantsReply.CompareAndSwap(true, false) {
+		return ErrReplied
+	}
+	return m.socket.sendAck(m.ackID, p)
+}

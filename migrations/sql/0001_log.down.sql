@@ -1,0 +1,7 @@
+drop function switch_slot(interval);
+drop function empty_slot(interval);
+drop function append(bigint, bigint, int, bytea, boolean);
+drop function lock_key();
+drop table log;
+drop sequence log_id_seq;
+drop table meta;

@@ -1,0 +1,199 @@
+-- The log: every envelope that the nodes publish, in one order.
+--
+-- Run with search_path = "<schema>, pg_temp": the names below are unqualified,
+-- and the functions keep the search_path under which they were created.
+
+-- What is known of the log as a whole: one row.
+create table meta (
+    low            bigint      not null default 0,
+    log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint,
+    slot_started   timestamptz not null default clock_timestamp(),
+    schema_version int         not null,
+    slot           smallint    not null default 0,
+    only_row       boolean     not null default true,
+    constraint meta_pkey primary key (only_row),
+    constraint meta_one_row check (only_row),
+    constraint meta_slot check (slot between 0 and 2)
+);
+
+comment on column meta.low is 'the newest position that is no longer kept';
+comment on column meta.log_number is 'tells this log from any other: a random 32-bit number that offsets carry';
+comment on column meta.slot is 'the partition of log that is appended to';
+
+insert into meta (schema_version) values (1);
+
+-- The id of a batch. It is taken under the append lock, so a batch that commits
+-- later has the greater id. Without that lock a reader of "id > cursor" skips
+-- what commits late. Cache 1: a cached range would break that order.
+create sequence log_id_seq as bigint cache 1;
+
+-- One row per batch of packets. The position of a packet is id * 4096 + index.
+--
+-- The frame, all integers big-endian (int2send, int4send):
+--
+--   frame   := version uint8 = 1, packet *
+--   packet  := kind uint8, size uint32 of what follows, body
+--   body    := namespace name, rooms list, except list,
+--              payload blob, count uint16, attachment blob *
+--   list    := count uint16, name *
+--   name    := size uint16, bytes
+--   blob    := size uint32, bytes
+--
+-- Kinds: 0 event, 1 volatile event, 2 eviction, 255 withdrawn (no body).
+create table log (
+    id      bigint      not null,
+    origin  bigint      not null,
+    seq     bigint      not null,
+    at      timestamptz not null default clock_timestamp(),
+    packets int         not null,
+    slot    smallint    not null,
+    frame   bytea       not null,
+    constraint log_packets check (packets between 1 and 4096)
+) partition by list (slot);
+
+comment on column log.origin is 'the publisher: a random number of one process';
+comment on column log.seq is 'the number of the batch at its origin; (origin, seq) names the batch for ever';
+
+-- A frame is not worth compressing, and up to the page size not worth moving out
+-- of line.
+alter table log alter column frame set storage external;
+
+-- Rows are appended and a partition is emptied by truncate, which leaves nothing
+-- to vacuum.
+create table log_0 partition of log (
+    constraint log_0_pkey primary key (id),
+    constraint log_0_batch unique (origin, seq)
+) for values in (0) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+create table log_1 partition of log (
+    constraint log_1_pkey primary key (id),
+    constraint log_1_batch unique (origin, seq)
+) for values in (1) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+create table log_2 partition of log (
+    constraint log_2_pkey primary key (id),
+    constraint log_2_batch unique (origin, seq)
+) for values in (2) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+-- The schema's own half of an advisory lock's key; the other half says which lock.
+create function lock_key() returns int
+language sql stable
+set search_path from current
+return quote_ident(current_schema())::regnamespace::oid::int;
+
+-- Appends a batch and rings the bell; returns the batch's id. A batch that is in
+-- the log already is left alone, and its id returned.
+--
+-- Must be a transaction of its own: the append lock is held to its end.
+create function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+as $$
+declare
+    batch bigint;
+    bell  text;
+begin
+    -- Lock 1 of the schema, the append lock. Before everything else: the order
+    -- of the ids is the order in which it was held.
+    perform pg_advisory_xact_lock(1886613099, lock_key());
+
+    -- Its publisher gave this statement up long ago and may have sent the batch
+    -- again; the log may even have trimmed that one.
+    if clock_timestamp() - statement_timestamp() > interval '1 minute' then
+        raise exception 'waited too long for the append lock' using errcode = 'lock_not_available';
+    end if;
+
+    select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
+    if found then
+        return batch;
+    end if;
+
+    batch := nextval('log_id_seq');
+    insert into log (id, origin, seq, packets, slot, frame)
+    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+
+    if ring then
+        bell := concat_ws(' ', batch, append.origin, append.seq);
+        -- A payload has to stay below 8,000 bytes.
+        if length(append.frame) <= 5600 then
+            bell := bell || ' ' || encode(append.frame, 'base64');
+        end if;
+        perform pg_notify(current_schema(), bell);
+    end if;
+    return batch;
+end
+$$;
+
+-- Empties the partition that comes next, once the current one has been appended
+-- to for half the retention: what is in the next one is then older than the
+-- retention. Reports whether the next partition is empty.
+create function empty_slot(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '100ms'
+as $$
+declare
+    next   text;
+    newest bigint;
+begin
+    -- Lock 2 of the schema, the sweep: before any lock on a partition.
+    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+        return false;
+    end if;
+    select 'log_' || (m.slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.slot_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    execute format('select l.id * 4096 + l.packets - 1 from %I l order by l.id desc limit 1', next) into newest;
+    if newest is null then
+        return true;
+    end if;
+
+    -- Whoever waits for this lock makes every reader wait behind it, so it is
+    -- first tried without waiting.
+    for attempt in 1..20 loop
+        begin
+            execute format('lock table only %I in access exclusive mode nowait', next);
+            exit;
+        exception when lock_not_available then
+            perform pg_sleep(0.005);
+        end;
+    end loop;
+    execute format('lock table only %I in access exclusive mode', next);
+    update meta set low = greatest(low, newest);
+    execute format('truncate only %I', next);
+    return true;
+end
+$$;
+
+-- Goes on to the next partition if that is empty and the current one has been
+-- appended to for half the retention. Reports whether it did.
+create function switch_slot(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '1s'
+as $$
+declare
+    next  int;
+    empty boolean;
+begin
+    -- Lock 2, then lock 1.
+    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+        return false;
+    end if;
+    select (m.slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.slot_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    execute format('select not exists (select from %I)', 'log_' || next) into empty;
+    if not empty then
+        return false;
+    end if;
+    perform pg_advisory_xact_lock(1886613099, lock_key());
+    update meta set slot = next, slot_started = clock_timestamp();
+    return true;
+end
+$$;

@@ -1,0 +1,5 @@
+update meta set schema_version = 1;
+drop table session_data;
+drop table session_rooms;
+drop table sessions;
+drop table nodes;

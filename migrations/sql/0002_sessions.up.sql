@@ -1,0 +1,71 @@
+-- The nodes of the cluster, and the sessions that clients can come back to.
+--
+-- Run with search_path = "<schema>, pg_temp".
+--
+-- Locks are taken in this order: the row of a node, the rows of sessions by pid,
+-- the rest.
+
+create table nodes (
+    id         bigint      not null,
+    position   bigint      not null,
+    checkpoint bigint,
+    started    timestamptz not null default clock_timestamp(),
+    seen       timestamptz not null default clock_timestamp(),
+    name       text        not null,
+    constraint nodes_pkey primary key (id)
+) with (fillfactor = 50);
+
+comment on column nodes.id is 'one life of a node: it changes when the others thought the node dead';
+comment on column nodes.position is 'how far the node had read the log when it was last seen';
+comment on column nodes.checkpoint is 'up to here nothing is missing in the sessions of this node that are settled';
+
+create table sessions (
+    epoch      bigint      not null,
+    opened     bigint      not null,
+    covered    bigint      not null,
+    node       bigint,
+    expires_at timestamptz,
+    window_ms  bigint      not null,
+    known      boolean     not null,
+    settled    boolean     not null,
+    pid        text        collate "C" not null,
+    sid        text        not null,
+    namespace  text        not null,
+    held       text        not null,
+    last       text        not null,
+    constraint sessions_pkey primary key (pid),
+    constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
+) with (fillfactor = 70);
+
+create index sessions_node on sessions (node, pid) where node is not null;
+create index sessions_expiry on sessions (expires_at) where expires_at is not null;
+
+comment on column sessions.node is 'who holds the session; null while it is parked';
+comment on column sessions.epoch is 'the tenure: a write that names another one is refused';
+comment on column sessions.held is 'the offset with which the client came when the session was opened';
+comment on column sessions.last is 'the last offset sent to the client; empty for none';
+comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
+comment on column sessions.settled is 'what covered says holds as far as the checkpoint of the node';
+
+-- A room is held from just after joined_at up to and including left_at.
+create table session_rooms (
+    joined_at bigint not null,
+    left_at   bigint,
+    pid       text   collate "C" not null,
+    room      text   collate "C" not null,
+    constraint session_rooms_pkey primary key (pid, room, joined_at),
+    constraint session_rooms_session foreign key (pid) references sessions on delete cascade
+);
+
+create index session_rooms_left on session_rooms (left_at) where left_at is not null;
+
+-- Type json rather than jsonb, which refuses the character U+0000.
+create table session_data (
+    pid   text collate "C" not null,
+    key   text collate "C" not null,
+    value json not null,
+    constraint session_data_pkey primary key (pid, key),
+    constraint session_data_session foreign key (pid) references sessions on delete cascade
+);
+
+update meta set schema_version = 2;

@@ -1,0 +1,199 @@
+package socketio
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// Options configures a Server. The zero value, and nil, is a single node that
+// keeps its log and its sessions in memory.
+type Options struct {
+	// Adapter connects the node to the log of its cluster, for example a
+	// *pgadapter.DB. Default: a log in memory, for a single node.
+	Adapter adapter.Adapter
+
+	// Recovery says whether and how clients come back to their sessions.
+	Recovery Recovery
+
+	// PingInterval and PingTimeout set the heartbeat: a ping every interval,
+	// and the time that the client has for its answer.
+	// Default: 25 s and 20 s.
+	PingInterval, PingTimeout time.Duration
+
+	// ConnectTimeout is how long a connection may stay without a namespace.
+	// Default: 45 s.
+	ConnectTimeout time.Duration
+
+	// AckTimeout bounds a Call whose ctx has no deadline.
+	// Default: 30 s.
+	AckTimeout time.Duration
+
+	// EmitTimeout is how long EmitAsync waits for room in a full queue.
+	// Default: 5 s.
+	EmitTimeout time.Duration
+
+	// MaxPayload bounds one message of a client, in bytes.
+	// Default: 1,000,000, as in the official server.
+	MaxPayload int64
+
+	// MaxAttachments bounds the binary attachments of one packet of a client.
+	// Default: 10, as in the official parser.
+	MaxAttachments int
+
+	// InboxEvents and InboxBytes bound what waits for a socket's handlers. A
+	// client that overruns them is disconnected with ReasonInboxFull.
+	// Default: 4,096 events and 8 MiB.
+	InboxEvents, InboxBytes int
+
+	// QueueMessages and QueueBytes bound what waits to be written to one
+	// connection. A client that lets them fill up is disconnected with
+	// ReasonSlowConsumer and recovers like any other.
+	// Default: 4,096 messages and 4 MiB.
+	QueueMessages, QueueBytes int
+
+	// WriteTimeout bounds one write to a connection.
+	// Default: 15 s.
+	WriteTimeout time.Duration
+
+	// AllowRequest decides on each new connection before anything is kept of
+	// it; an error refuses. It may block; it runs in the goroutine of the HTTP
+	// request. Default: all are allowed.
+	AllowRequest func(*http.Request) error
+
+	// ErrorReply turns the error of a request's handler into the
+	// acknowledgement that the client gets.
+	// Default: {"error":{"code":…,"message":…,"data":…}}.
+	ErrorReply func(*Error) any
+
+	// Logger receives what nobody else hears: errors of event handlers,
+	// panics, refused recoveries. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Recovery configures connection state recovery: a client that comes back
+// within the window, to any node of the cluster, gets everything it missed.
+type Recovery struct {
+	// Store keeps the sessions. Beside a *pgadapter.DB as Options.Adapter it is
+	// the same *pgadapter.DB. Default: memory, if Options.Adapter is memory as
+	// well.
+	Store recovery.Store
+
+	// Window is how long a client may be away.
+	// Default: 2 minutes, as in the official server.
+	Window time.Duration
+
+	// SkipGates lets a recovered socket in without running the gates of its
+	// namespace again. Unlike in the official server they run by default: a
+	// user who was banned meanwhile does not come back in unasked.
+	SkipGates bool
+
+	// OnExpired is told when a session ended because its client stayed away,
+	// on one node of the cluster. Default: nobody is told.
+	OnExpired func(*ExpiredSession)
+
+	// Disabled turns recovery off: events carry no offset, sessions are not
+	// kept, Emit does without the promises that need them.
+	Disabled bool
+}
+
+// An ExpiredSession is what is known of a session that nobody came back to.
+type ExpiredSession struct {
+	ID        SocketID
+	Namespace string
+	Rooms     []Room
+}
+
+// Validate reports the first contradiction in the options. NewServer panics
+// with the same error.
+func (o *Options) Validate() error {
+	if o == nil {
+		return nil
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"PingInterval", int64(o.PingInterval)}, {"PingTimeout", int64(o.PingTimeout)},
+		{"ConnectTimeout", int64(o.ConnectTimeout)}, {"AckTimeout", int64(o.AckTimeout)},
+		{"EmitTimeout", int64(o.EmitTimeout)}, {"MaxPayload", o.MaxPayload},
+		{"MaxAttachments", int64(o.MaxAttachments)}, {"InboxEvents", int64(o.InboxEvents)},
+		{"InboxBytes", int64(o.InboxBytes)}, {"QueueMessages", int64(o.QueueMessages)},
+		{"QueueBytes", int64(o.QueueBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
+		{"Recovery.Window", int64(o.Recovery.Window)},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("socketio: Options.%s is negative", f.name)
+		}
+	}
+	switch r := o.Recovery; {
+	case r.Disabled && r.Store != nil:
+		return errors.New("socketio: Options.Recovery has a Store and is Disabled")
+	case !r.Disabled && r.Store == nil && o.Adapter != nil:
+		return errors.New("socketio: Options.Adapter needs Recovery.Store beside it (with Postgres: the same pgadapter.DB), or Recovery.Disabled")
+	case r.Store != nil && o.Adapter == nil:
+		return errors.New("socketio: Options.Recovery.Store needs the Adapter whose log its sessions refer to")
+	}
+	return nil
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	orDefault(&c.ConnectTimeout, 45*time.Second)
+	orDefault(&c.AckTimeout, 30*time.Second)
+	orDefault(&c.EmitTimeout, 5*time.Second)
+	orDefault(&c.MaxPayload, 1_000_000)
+	orDefault(&c.InboxEvents, 4096)
+	orDefault(&c.InboxBytes, 8<<20)
+	orDefault(&c.Recovery.Window, 2*time.Minute)
+	if c.Adapter == nil {
+		log := adapter.NewMemory(nil)
+		c.Adapter = log
+		if !c.Recovery.Disabled {
+			c.Recovery.Store = recovery.NewMemory(log)
+		}
+	}
+	if c.ErrorReply == nil {
+		c.ErrorReply = errorReply
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// transport returns the options of the Engine.IO layer, which has defaults of
+// its own for what is zero.
+func (o *Options) transport() *transport.Options {
+	return &transport.Options{
+		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
+		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
+		AllowRequest: o.AllowRequest, Logger: o.Logger,
+	}
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// errorReply is the default of Options.ErrorReply.
+func errorReply(e *Error) any {
+	type body struct {
+		Code    Code   `json:"code"`
+		Message string `json:"message,omitempty"`
+		Data    any    `json:"data,omitempty"`
+	}
+	return map[string]body{"error": {e.Code, e.Message, e.Data}}
+}

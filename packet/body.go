@@ -1,0 +1,115 @@
+package packet
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// body checks what follows the header and returns it, without white space
+// behind it. White space before it is refused: JavaScript takes it for an id.
+func (r *reader) body(h header) ([]byte, error) {
+	body := r.rest()
+	if detail := misfit(h, body); detail != "" {
+		return nil, r.fail(ErrBody, detail)
+	}
+	if h.kind.answers() && !h.hasID {
+		return nil, r.fail(ErrAckID, "an ACK needs one")
+	}
+	if len(body) == 0 {
+		return nil, nil
+	}
+	if nestsDeeper(body, r.limits.MaxDepth) {
+		return nil, r.fail(ErrLimit, fmt.Sprintf("JSON nests deeper than %d", r.limits.MaxDepth))
+	}
+	if err := r.checkJSON(body); err != nil {
+		return nil, err
+	}
+	body = trimSpace(body)
+	if h.kind.named() {
+		if err := r.checkName(body); err != nil {
+			return nil, err
+		}
+	}
+	if h.kind.binary() {
+		if err := r.checkPlaceholders(body, h.attachments); err != nil {
+			return nil, err
+		}
+	}
+	return body, nil
+}
+
+// misfit says why a body that begins like this cannot belong to the packet, or
+// nothing if it can: valid JSON is known by its first character.
+func misfit(h header, body []byte) string {
+	first := byteAt(body, 0)
+	switch h.kind {
+	case Connect:
+		if len(body) > 0 && first != '{' {
+			return "a CONNECT carries an object or nothing"
+		}
+	case Disconnect:
+		if len(body) > 0 {
+			return "a DISCONNECT carries nothing"
+		}
+	case ConnectError:
+		if first != '{' && first != '"' {
+			return "a CONNECT_ERROR carries an object or a string"
+		}
+	case Event, Ack, BinaryEvent, BinaryAck:
+		if first != '[' {
+			return "events and acks carry an array"
+		}
+	}
+	return ""
+}
+
+// checkName checks the first item of the arguments of an event.
+func (r *reader) checkName(body []byte) error {
+	start := skipSpace(body, 1)
+	switch c := body[start]; {
+	case c == '"':
+		if name := body[start:stringEnd(body, start)]; reservedLiteral(name) {
+			return r.fail(ErrReservedName, string(name))
+		}
+	case c != '-' && (c < '0' || c > '9'):
+		return r.fail(ErrBody, "an event begins with its name, a string or a number")
+	}
+	return nil
+}
+
+// checkJSON lets the library decide what JSON is.
+func (r *reader) checkJSON(body []byte) error {
+	if json.Valid(body) {
+		return nil
+	}
+	// Only now is it worth finding out where.
+	var raw json.RawMessage
+	err := json.Unmarshal(body, &raw)
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		r.at += int(syntax.Offset) - 1 // it counts the offending byte
+	}
+	return r.fail(ErrJSON, err.Error())
+}
+
+// nestsDeeper reports whether arrays and objects are nested more than limit
+// deep. It comes before json.Valid, which keeps a stack as deep as the nesting,
+// and adds about a third to its price (BenchmarkValidation): less than the care
+// of a JSON parser of our own. Of text that is not JSON it says something.
+func nestsDeeper(b []byte, limit int) bool {
+	depth := 0
+	for i := 0; i < len(b); i++ {
+		switch b[i] {
+		case '"':
+			i = stringEnd(b, i) - 1
+		case '[', '{':
+			depth++
+			if depth > limit {
+				return true
+			}
+		case ']', '}':
+			depth--
+		}
+	}
+	return false
+}

@@ -1,0 +1,101 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// ErrSchema reports a schema that this version of the package cannot work with:
+// missing, older, newer, or out of reach for the role. The text says what to do.
+var ErrSchema = errors.New("unusable schema")
+
+// errNodeGone reports that the row of this node is missing: the others thought
+// it dead.
+var errNodeGone = errors.New("the other nodes declared this node dead")
+
+// sqlState returns the SQLSTATE of an answer of Postgres, "" for anything else.
+func sqlState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
+}
+
+// passing reports whether the same statement may succeed later. Without a
+// SQLSTATE the connection failed, and it may.
+func passing(err error) bool {
+	state := sqlState(err)
+	if state == "" {
+		return true
+	}
+	switch state[:2] {
+	case "08", // connection trouble
+		"25", // a transaction that died under a pooler, or a server that became read-only
+		"40", // serialization, deadlock
+		"53", // out of resources
+		"57", // shutdown, crash, starting up, cancelled
+		"58": // I/O
+		return true
+	}
+	switch state {
+	case "55P03", // lock_timeout
+		"XX000": // internal error, met while a server goes down
+		return true
+	case "23505": // our own batch, seen too late by an old snapshot
+		return strings.HasSuffix(constraint(err), "_batch")
+	case "26000", "42P05": // a prepared statement that a pooler mixed up
+		return true
+	}
+	return false
+}
+
+// queueFull reports whether an append may have failed because of its NOTIFY.
+func queueFull(err error) bool { return sqlState(err) == "54000" }
+
+func constraint(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.ConstraintName
+	}
+	return ""
+}
+
+// explain turns the first error that a server meets in a schema into what to do
+// about it.
+func explain(schema string, err error) error {
+	switch sqlState(err) {
+	case "42P01", "3F000", "42703", "42883":
+		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
+	case "42501":
+		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations: %w", ErrSchema, schema, err)
+	}
+	return err
+}
+
+// A backoff spaces out attempts: from low, doubling, up to high, with jitter
+// lest all nodes come at once.
+type backoff struct {
+	low, high time.Duration
+	next      time.Duration
+}
+
+// wait waits for the next attempt, or returns false because ctx ended.
+func (b *backoff) wait(ctx context.Context) bool {
+	b.next = min(max(2*b.next, b.low), b.high)
+	timer := time.NewTimer(b.next/2 + rand.N(b.next/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// reset makes the next attempt a first one.
+func (b *backoff) reset() { b.next = 0 }

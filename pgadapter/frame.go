@@ -1,0 +1,205 @@
+package pgadapter
+
+import (
+	"encoding/binary"
+	"errors"
+	"hash/fnv"
+	"math"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// The frame of a batch is described where SQL can be written against it, in
+// migrations/sql/0001_log.up.sql.
+const (
+	frameVersion = 1
+	withdrawn    = 255 // the kind of a packet that was taken back before it was sent
+	maxPackets   = 4096
+	indexBits    = 12 // 1<<indexBits == maxPackets
+)
+
+var (
+	errFrame = errors.New("malformed frame")
+	errNames = errors.New("a namespace or room is longer than 65,535 bytes, or there are more than 65,535 of a kind")
+)
+
+// frameHeader starts a frame to which packets are appended.
+var frameHeader = []byte{frameVersion}
+
+// position returns the position of a packet of a batch.
+func position(id int64, index int) adapter.Position {
+	return adapter.Position(id<<indexBits | int64(index))
+}
+
+// batchID returns the id of the batch that a position lies in.
+func batchID(p adapter.Position) int64 { return int64(p) >> indexBits }
+
+// checkValue tells batches apart that ever held one position of a log.
+func checkValue(log uint32, origin, seq int64) uint32 {
+	var b [20]byte
+	binary.BigEndian.PutUint32(b[0:], log)
+	binary.BigEndian.PutUint64(b[4:], uint64(origin))
+	binary.BigEndian.PutUint64(b[12:], uint64(seq))
+	h := fnv.New64a()
+	_, _ = h.Write(b[:]) // never fails, see hash.Hash
+	x := h.Sum64()
+	x ^= x >> 32
+	return uint32(x) ^ uint32(x>>7) // FNV mixes its low bits least
+}
+
+// fits reports whether the counts and sizes of e can be written in a frame.
+func fits(e *adapter.Envelope) bool {
+	ok := len(e.Namespace) <= math.MaxUint16 && len(e.Attachments) <= math.MaxUint16
+	for _, names := range [...][]string{e.Audience.Rooms, e.Audience.Except} {
+		ok = ok && len(names) <= math.MaxUint16
+		for _, name := range names {
+			ok = ok && len(name) <= math.MaxUint16
+		}
+	}
+	return ok
+}
+
+// appendPacket appends a packet, which must fit, to a frame.
+func appendPacket(b []byte, e *adapter.Envelope) []byte {
+	b = append(b, byte(e.Kind), 0, 0, 0, 0)
+	start := len(b)
+	b = appendName(b, e.Namespace)
+	b = appendNames(b, e.Audience.Rooms)
+	b = appendNames(b, e.Audience.Except)
+	b = appendBlob(b, e.Payload)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(e.Attachments)))
+	for _, a := range e.Attachments {
+		b = appendBlob(b, a)
+	}
+	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
+	return b
+}
+
+// appendWithdrawn appends the place of a packet that was taken back: the
+// positions of its neighbors stay what they are.
+func appendWithdrawn(b []byte) []byte { return append(b, withdrawn, 0, 0, 0, 0) }
+
+func appendName(b []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(s))), s...)
+}
+
+func appendNames(b []byte, names []string) []byte {
+	b = binary.BigEndian.AppendUint16(b, uint16(len(names)))
+	for _, s := range names {
+		b = appendName(b, s)
+	}
+	return b
+}
+
+func appendBlob(b, blob []byte) []byte {
+	return append(binary.BigEndian.AppendUint32(b, uint32(len(blob))), blob...)
+}
+
+// packetMin is the size of the smallest packet: kind and size of a withdrawn one.
+const packetMin = 5
+
+// decodeFrame returns the packets of a frame, nil in the place of one that was
+// withdrawn. The envelopes share the frame's memory.
+func decodeFrame(frame []byte, packets int) ([]*adapter.Envelope, error) {
+	r := frameReader{rest: frame}
+	if r.byte() != frameVersion || packets < 1 || packets > maxPackets || packets > len(frame)/packetMin {
+		return nil, errFrame
+	}
+	envelopes := make([]*adapter.Envelope, packets)
+	store := make([]adapter.Envelope, packets) // one allocation for all
+	for i := range envelopes {
+		kind := r.byte()
+		body := frameReader{rest: r.take(r.uint32()), failed: r.failed, namespace: r.namespace}
+		if kind == withdrawn && len(body.rest) == 0 && !body.failed {
+			continue
+		}
+		if kind > byte(adapter.Evict) {
+			return nil, errFrame
+		}
+		body.packet(&store[i])
+		if body.failed || len(body.rest) > 0 {
+			return nil, errFrame
+		}
+		store[i].Kind = adapter.Kind(kind)
+		envelopes[i] = &store[i]
+		r.namespace = store[i].Namespace
+	}
+	if r.failed || len(r.rest) > 0 {
+		return nil, errFrame
+	}
+	return envelopes, nil
+}
+
+// A frameReader reads from a frame. After the first read that finds too little,
+// failed is true and everything reads as empty.
+type frameReader struct {
+	rest      []byte
+	failed    bool
+	namespace string // the last one read; the next is mostly the same
+}
+
+func (r *frameReader) packet(e *adapter.Envelope) {
+	namespace := r.take(uint32(r.uint16()))
+	if string(namespace) != r.namespace {
+		r.namespace = string(namespace)
+	}
+	e.Namespace = r.namespace
+	e.Audience.Rooms = r.names()
+	e.Audience.Except = r.names()
+	e.Payload = r.take(r.uint32())
+	if n := int(r.uint16()); n > 0 && n <= len(r.rest)/4 {
+		e.Attachments = make([][]byte, n)
+		for i := range e.Attachments {
+			e.Attachments[i] = r.take(r.uint32())
+		}
+	} else if n > 0 {
+		r.failed = true
+	}
+}
+
+func (r *frameReader) names() []string {
+	n := int(r.uint16())
+	if n == 0 {
+		return nil
+	}
+	if n > len(r.rest)/2 {
+		r.failed = true
+		return nil
+	}
+	names := make([]string, n)
+	for i := range names {
+		names[i] = string(r.take(uint32(r.uint16())))
+	}
+	return names
+}
+
+func (r *frameReader) take(n uint32) []byte {
+	if uint64(n) > uint64(len(r.rest)) {
+		r.failed, r.rest = true, nil
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *frameReader) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (r *frameReader) uint16() uint16 {
+	if b := r.take(2); b != nil {
+		return binary.BigEndian.Uint16(b)
+	}
+	return 0
+}
+
+func (r *frameReader) uint32() uint32 {
+	if b := r.take(4); b != nil {
+		return binary.BigEndian.Uint32(b)
+	}
+	return 0
+}

@@ -1,0 +1,12 @@
+-- The state of the log: what Open and a reader without a cursor start from.
+select m.schema_version,
+       m.log_number,
+       m.low,
+       coalesce(h.id, 0),
+       coalesce(h.origin, 0),
+       coalesce(h.seq, 0),
+       coalesce(h.packets, 0)
+from /*schema.*/meta m
+left join lateral (
+    select l.id, l.origin, l.seq, l.packets from /*schema.*/log l order by l.id desc limit 1
+) h on true

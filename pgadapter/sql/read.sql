@@ -1,0 +1,16 @@
+-- Batches after id $1 up to id $2, at most $3 of them, with what the log says at
+-- that moment of its number, its low mark and the batch $1 itself. One row with a
+-- null batch says that there is none.
+select m.log_number, m.low, c.origin, c.seq, l.id, l.origin, l.seq, l.packets, l.frame
+from /*schema.*/meta m
+left join lateral (
+    select b.origin, b.seq from /*schema.*/log b where b.id = $1
+) c on true
+left join lateral (
+    select b.id, b.origin, b.seq, b.packets, b.frame
+    from /*schema.*/log b
+    where b.id > $1 and b.id <= $2
+    order by b.id
+    limit $3
+) l on true
+order by l.id

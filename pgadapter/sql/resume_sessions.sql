@@ -1,0 +1,10 @@
+-- The sessions that clients come back to, with what is proven of them. Locked in
+-- the order of pid, until it is decided whether they are claimed.
+select s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held,
+       s.last, s.known, coalesce(case when s.settled then n.checkpoint end, s.covered),
+       coalesce(s.node, 0), coalesce(s.expires_at <= clock_timestamp(), false)
+from /*schema.*/sessions s
+left join /*schema.*/nodes n on n.id = s.node
+where s.pid = any($1::text[])
+order by s.pid
+for update of s

@@ -1,0 +1,4 @@
+-- What has to be so on every connection.
+select current_setting('default_transaction_isolation'),
+       current_setting('server_encoding'),
+       current_setting('default_transaction_read_only')

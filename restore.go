@@ -1,0 +1,373 @@
+package socketio
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"log/slog"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/recovery"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// This file is the road from a CONNECT packet to a socket that receives, the
+// same for new and for returning clients:
+//
+//	claim    the session that the client names, or none
+//	gates    ask the application
+//	open     a new session, unless one was claimed: durable from here on
+//	CONNECT  the client knows
+//	replay   what was addressed to the session up to the cursor
+//	attach   at the cursor, under the lock that moves it; live records queue up
+//	         behind the last part of the replay
+//
+// The replay covers (From, P], the live records cover (P, ∞), P being the cursor
+// at the moment of the attachment. CONNECT goes first, unlike in the official
+// server: its client processes what comes after CONNECT at once and moves its
+// offset with it, while it only collects what comes before, and keeps that when
+// the line breaks, so that a replay cut in the middle would be doubled.
+
+// shortReplay is how many records the last part of a replay may have read
+// before the socket is attached.
+const shortReplay = 256
+
+func newSocket(c *conn, n *Namespace, auth []byte) *Socket {
+	ctx, cancel := context.WithCancelCause(c.base)
+	return &Socket{
+		id: SocketID(newID()), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
+		record: &recovery.Session{},
+	}
+}
+
+// newID returns 20 characters that cannot be guessed: the private id of a
+// session is all that a client needs to come back.
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// connect is the first step of the socket's timeline.
+func (s *Socket) connect(claim recovery.Claim) {
+	server := s.namespace.server
+	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
+	defer cancel()
+
+	session, err := s.resume(ctx, claim)
+	if err != nil {
+		s.abandon("session not claimed", err)
+		return
+	}
+	if refusal := s.ask(ctx); refusal != nil {
+		s.turnAway(refusal)
+		return
+	}
+	switch {
+	case server.hub.store == nil:
+		err = s.attach()
+	case session == nil:
+		if session, err = s.open(ctx, claim.Offset); err == nil {
+			err = s.restore(ctx, session)
+		}
+	default:
+		err = s.restore(ctx, session)
+	}
+	if err != nil {
+		s.abandon("socket not connected", err)
+		return
+	}
+	s.conn.joined()
+	s.welcome()
+}
+
+// resume claims the session that the client names. It returns nil without one,
+// or when continuity cannot be proven; an error when the store cannot tell.
+func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Session, error) {
+	h := s.namespace.server.hub
+	if h.store == nil || claim.PID == "" {
+		return nil, nil
+	}
+	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
+		// The client is back before its old connection was noticed as dead. The
+		// old socket knows best how far the client was served.
+		_ = old.leave(&DisconnectError{Reason: ReasonTransportClose}).Wait(ctx)
+		old.conn.session.Abort(transport.ReasonTransportClose)
+	}
+	session, err := h.store.Resume(ctx, claim)
+	if reason := recovery.Refusal(err); reason != nil {
+		s.result = RecoveryResult{Reason: reason}
+		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", reason.Error()))
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.id = SocketID(session.ID)
+	s.result = RecoveryResult{Recovered: true}
+	for name, raw := range session.Data {
+		s.keepDatum(name, raw, nil)
+	}
+	if !h.hold(s, session) {
+		h.store.End(session.Key, recovery.Ending{Park: true, At: session.From, Last: session.Last})
+		return nil, context.Cause(s.ctx)
+	}
+	h.mu.Lock()
+	s.record = session
+	h.mu.Unlock()
+	if session.Elsewhere {
+		return session, s.evict(ctx)
+	}
+	return session, nil
+}
+
+// evict tells the other nodes, through the log, that the session is here now.
+func (s *Socket) evict(ctx context.Context) error {
+	payload, err := json.Marshal(eviction{PID: s.key.PID, Epoch: s.key.Epoch})
+	if err != nil {
+		return err
+	}
+	_, err = s.namespace.server.opts.Adapter.Publish(ctx, &adapter.Envelope{
+		Kind: adapter.Evict, Namespace: s.namespace.name, Payload: payload,
+	})
+	return err
+}
+
+// ask runs the gates and returns the first refusal.
+func (s *Socket) ask(ctx context.Context) error {
+	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipGates {
+		return nil
+	}
+	for _, gate := range s.namespace.table.Load().gates {
+		if err := protect(func() error { return gate(ctx, s) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// turnAway answers with a CONNECT_ERROR. A session that the gates do not let
+// back in is over.
+func (s *Socket) turnAway(refusal error) {
+	known, ok := errors.AsType[*Error](refusal)
+	if !ok {
+		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
+		known = &Error{Code: CodeInternal}
+	}
+	if s.result.Recovered {
+		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", recovery.ErrRejected.Error()))
+	}
+	s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: refusal})
+	if err := s.conn.refuse(s.namespace.name, known); err != nil {
+		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
+	}
+}
+
+// abandon cuts the connection: the client keeps what it has, and asks again.
+func (s *Socket) abandon(what string, err error) {
+	if _, ok := errors.AsType[*DisconnectError](err); !ok {
+		s.log(slog.LevelWarn, what, slog.Any("error", err))
+	}
+	s.leave(&DisconnectError{Reason: ReasonTransportError, Err: err})
+	s.conn.session.Abort(transport.ReasonTransportError)
+}
+
+// open makes a new session, with the rooms and data that the gates gave it.
+func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, error) {
+	server := s.namespace.server
+	h := server.hub
+	h.mu.Lock()
+	session := s.record
+	session.Key = recovery.Key{PID: newID(), Epoch: 1}
+	session.ID, session.Namespace = string(s.id), s.namespace.name
+	session.Window = server.opts.Recovery.Window
+	session.Opened, session.From = h.cursor.Position, h.cursor.Position
+	session.Held = heldOffset(held)
+	for i := range session.Rooms {
+		session.Rooms[i].Joined = session.Opened
+	}
+	h.mu.Unlock()
+	if err := h.store.Open(ctx, session); err != nil {
+		h.store.End(session.Key, recovery.Ending{}) // it may exist all the same
+		return nil, err
+	}
+	if !h.hold(s, session) {
+		h.store.End(session.Key, recovery.Ending{}) // the client never heard of it
+		return nil, context.Cause(s.ctx)
+	}
+	return session, nil
+}
+
+// heldOffset returns the offset that a client came with, if it is one that a
+// client may have been given; what else the application's auth object puts in its
+// place proves nothing.
+func heldOffset(s string) string {
+	if _, err := adapter.ParseOffset(s); err != nil {
+		return ""
+	}
+	return s
+}
+
+// restore answers CONNECT, replays what the session missed and attaches it.
+func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
+	h := s.namespace.server.hub
+	// Whoever held the session was further along in the log than this node may be.
+	if err := h.wait(ctx, session.Reach()); err != nil {
+		return err
+	}
+	if err := s.sendConnect(); err != nil {
+		return err
+	}
+	from := session.From
+	for {
+		to := h.position()
+		n, err := s.replay(ctx, session, from, to)
+		if err != nil {
+			return err
+		}
+		from = to
+		if n < shortReplay {
+			break
+		}
+	}
+	to, ok := s.attachCorked()
+	if !ok {
+		return context.Cause(s.ctx)
+	}
+	if _, err := s.replay(ctx, session, from, to); err != nil {
+		return err
+	}
+	return s.uncork()
+}
+
+// replay sends what was addressed to the session in (from, to], at the pace of
+// the connection, and returns how many records it read.
+func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to adapter.Position) (int, error) {
+	server := s.namespace.server
+	read := 0
+	for batch, err := range server.opts.Adapter.Read(ctx, from, to) {
+		if err != nil {
+			return read, err
+		}
+		read += len(batch)
+		for i := range batch {
+			d := &batch[i]
+			if !session.Addressed(d) {
+				continue
+			}
+			if err := s.conn.session.Drained(ctx); err != nil {
+				return read, err
+			}
+			s.passed(d.Offset)
+			o := outgoing{Envelope: d.Envelope, offset: d.Offset, marked: true}
+			if err := s.conn.session.Send(o.encode()...); err != nil {
+				return read, err
+			}
+			if s.result.Recovered {
+				s.result.Replayed++
+			}
+		}
+	}
+	server.hub.mu.Lock()
+	s.served = max(s.served, to)
+	server.hub.mu.Unlock()
+	return read, nil
+}
+
+// passed notes how far a replay has come, before the client is sent the event.
+func (s *Socket) passed(o adapter.Offset) {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.served = o.Position
+	if s.last.Position < o.Position {
+		s.last = o
+	}
+}
+
+// sendConnect tells the client that it is connected.
+func (s *Socket) sendConnect() error {
+	body := struct {
+		SID SocketID `json:"sid"`
+		PID string   `json:"pid,omitempty"`
+	}{s.id, s.key.PID}
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	s.connected.Store(true)
+	return s.send(&packet.Packet{Type: packet.Connect}, payload{json: data})
+}
+
+// attach makes a socket without recovery a member of its namespace.
+func (s *Socket) attach() error {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return context.Cause(s.ctx)
+	}
+	if err := s.sendConnect(); err != nil {
+		return err
+	}
+	s.attachLocked()
+	return nil
+}
+
+// attachCorked attaches the socket at the cursor and returns where that is. Live
+// messages are held back until uncork.
+func (s *Socket) attachCorked() (adapter.Position, bool) {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return 0, false
+	}
+	s.corked = true
+	s.attachLocked()
+	return h.cursor.Position, true
+}
+
+func (s *Socket) attachLocked() {
+	s.namespace.members.add(s)
+	for _, stay := range s.record.Rooms {
+		if stay.Left == 0 {
+			s.namespace.members.join(s, Room(stay.Room))
+		}
+	}
+	s.record, s.attached = nil, true
+}
+
+// uncork lets the live messages follow the replay.
+func (s *Socket) uncork() error {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return context.Cause(s.ctx)
+	}
+	held := s.held
+	s.corked, s.held = false, nil
+	if len(held) == 0 {
+		return nil
+	}
+	return s.conn.session.Send(held...)
+}
+
+// welcome runs the application's OnConnect.
+func (s *Socket) welcome() {
+	if s.ctx.Err() != nil {
+		return
+	}
+	s.welcomed = true
+	for _, onConnect := range s.namespace.table.Load().onConnect {
+		if err := protect(func() error { return onConnect(s.ctx, s) }); err != nil {
+			s.log(slog.LevelError, "connect handler failed", slog.Any("error", err))
+			s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+			return
+		}
+	}
+}

@@ -1,0 +1,151 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// A Server is one node: an http.Handler that Socket.IO clients connect to. Its
+// other methods are those of the namespace "/".
+type Server struct {
+	*Namespace
+
+	opts    Options
+	hub     *hub
+	engine  *transport.Server
+	work    tasks
+	closing atomic.Bool
+}
+
+// NewServer returns a server that is ready to serve. It panics if the options
+// contradict each other, or if their Adapter or Store belongs to another server
+// already; Options.Validate tells the first beforehand.
+func NewServer(opts *Options) *Server {
+	s, err := newServer(opts)
+	if err != nil {
+		panic(err) //nolint:forbidigo // a programmer's mistake at start-up
+	}
+	return s
+}
+
+func newServer(opts *Options) (*Server, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{opts: opts.withDefaults()}
+	s.hub = &hub{
+		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
+		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket),
+	}
+	s.Namespace = s.Of("/")
+	engine, err := transport.NewServer(s.opts.transport(), s.accept)
+	if err != nil {
+		return nil, err
+	}
+	s.engine = engine
+	if s.hub.store != nil {
+		if err := s.hub.store.Bind(s.hub); err != nil {
+			return nil, err
+		}
+	}
+	at, err := s.opts.Adapter.Bind(s.hub)
+	if err != nil {
+		return nil, err
+	}
+	s.hub.start(at)
+	return s, nil
+}
+
+// ServeHTTP implements http.Handler. Mount the server at "/socket.io/", where
+// clients look for it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {
+	return newConn(s, session, r)
+}
+
+// Of returns the namespace with the name, which it creates at the first call. A
+// client that asks for a namespace that was not created is refused.
+func (s *Server) Of(name string) *Namespace {
+	if !strings.HasPrefix(name, "/") {
+		name = "/" + name
+	}
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	n, ok := s.hub.namespaces[name]
+	if !ok {
+		n = newNamespace(s, name)
+		s.hub.namespaces[name] = n
+	}
+	return n
+}
+
+func (s *Server) lookup(namespace string) *Namespace {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	return s.hub.namespaces[namespace]
+}
+
+// Shutdown ends the node's service: it refuses new connections, parks every
+// session where its client stands, closes the connections after what is queued
+// was written, and waits for handlers. The clients come back to other nodes, and
+// recover. After Shutdown has returned nil no handler runs and every session is
+// durable; when ctx ends before, the error is its cause. The adapter stays open,
+// so that handlers can finish what they do.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.closing.Store(true)
+	s.hub.mu.Lock()
+	sockets := s.hub.everyLocked()
+	s.hub.mu.Unlock()
+	outcomes := make([]func(context.Context) error, 0, len(sockets))
+	for _, socket := range sockets {
+		outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}).Wait)
+	}
+	errs := []error{s.engine.Shutdown(ctx), s.work.wait(ctx)}
+	for _, wait := range outcomes {
+		if err := wait(ctx); err != nil {
+			errs = append(errs, err)
+			break // the others failed for the same reason, or are gone for good
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// emit publishes an event and waits for its place in the log.
+func (s *Server) emit(ctx context.Context, r route, e *adapter.Envelope) error {
+	if r.local {
+		s.hub.deliverLocal(e)
+		return nil
+	}
+	receipt, err := s.opts.Adapter.Publish(ctx, e)
+	if err != nil || r.volatile {
+		return err
+	}
+	if _, err = receipt.Wait(ctx); err == nil || ctx.Err() == nil {
+		return err
+	}
+	if receipt.Withdraw() {
+		return fmt.Errorf("event not emitted: %w", err)
+	}
+	return fmt.Errorf("event may still be emitted: %w", err)
+}
+
+func (s *Server) emitAsync(r route, e *adapter.Envelope) *Receipt {
+	if r.local {
+		s.hub.deliverLocal(e)
+		return &Receipt{}
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), s.opts.EmitTimeout, errEmitTimeout)
+	defer cancel()
+	receipt, err := s.opts.Adapter.Publish(ctx, e)
+	return &Receipt{log: receipt, err: err}
+}
+
+var errEmitTimeout = errors.New("no room within Options.EmitTimeout")

@@ -1,0 +1,354 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/recovery"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// A SocketID names a socket. It is public, unlike the ids that a client needs to
+// come back. A recovered socket keeps it.
+type SocketID string
+
+// A Socket is one client's connection to one namespace, on this node. After a
+// recovery it is a new Socket with the id, the rooms and the data of the former.
+type Socket struct {
+	id        SocketID
+	namespace *Namespace
+	conn      *conn
+	auth      json.RawMessage
+	result    RecoveryResult // set before the gates run, Replayed before OnConnect
+
+	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
+	cancel context.CancelCauseFunc
+
+	connected atomic.Bool // CONNECT was answered, or is about to be
+	deaf      atomic.Bool // events that still wait are not handled any more
+	welcomed  bool        // OnConnect has run, so OnDisconnect will; the timeline's
+	inbox     inbox
+	acks      acks
+
+	dataMu sync.Mutex
+	data   map[string]datum
+
+	// The rest is guarded by the hub's lock.
+	key      recovery.Key
+	record   *recovery.Session // what gates change; nil once attached
+	attached bool              // a member of the namespace: records reach it
+	gone     bool              // detached for good
+	reason   Reason            // why it is gone
+	ended    *recovery.Outcome // of letting go of the session
+	corked   bool              // a replay is on its way; live messages wait in held
+	held     []*transport.Message
+	seats    []seat
+	pass     uint64           // the last delivery that looked at the socket
+	last     adapter.Offset   // the last offset addressed to the client
+	served   adapter.Position // until attached: how far the replay has come
+	standing standing
+}
+
+// maxHeld bounds the live messages that wait behind the last part of a replay.
+const maxHeld = 4096
+
+// A RecoveryResult says what became of a client's wish to come back.
+type RecoveryResult struct {
+	Recovered bool
+	Replayed  int   // events that the client had missed
+	Reason    error // why it was not recovered; nil if it was, or did not ask
+}
+
+// ID returns the socket's id.
+func (s *Socket) ID() SocketID { return s.id }
+
+// Namespace returns the socket's namespace.
+func (s *Socket) Namespace() *Namespace { return s.namespace }
+
+// Context returns a context that ends when the socket is disconnected; its cause
+// is then a *DisconnectError. It carries the values of the HTTP request's
+// context. Work that has to be finished all the same goes on with
+// context.WithoutCancel.
+func (s *Socket) Context() context.Context { return s.ctx }
+
+// Recovered reports whether the client came back to its session.
+func (s *Socket) Recovered() bool { return s.result.Recovered }
+
+// Recovery says how many events a recovered client had missed, or why a client
+// that wanted to come back could not.
+func (s *Socket) Recovery() RecoveryResult { return s.result }
+
+// Rooms yields the rooms that the socket is in, its own first.
+func (s *Socket) Rooms() iter.Seq[Room] {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	rooms := s.roomsLocked()
+	h.mu.Unlock()
+	return slices.Values(rooms)
+}
+
+func (s *Socket) roomsLocked() []Room {
+	rooms := []Room{Room(s.id)}
+	if s.record != nil {
+		for _, stay := range s.record.Rooms {
+			if stay.Left == 0 {
+				rooms = append(rooms, Room(stay.Room))
+			}
+		}
+		return rooms
+	}
+	for _, at := range s.seats {
+		if at.group.name != "" {
+			rooms = append(rooms, at.group.name)
+		}
+	}
+	return rooms
+}
+
+// To returns the audience of the sockets in any of the rooms, without this one.
+func (s *Socket) To(rooms ...Room) Audience { return s.Others().To(rooms...) }
+
+// Others returns the audience of all sockets of the namespace but this one.
+func (s *Socket) Others() Audience { return s.namespace.Except(Room(s.id)) }
+
+// Volatile returns the audience of this socket, for events that may be dropped.
+func (s *Socket) Volatile() Audience { return Audience{s.route()}.Volatile() }
+
+func (s *Socket) route() route {
+	return route{namespace: s.namespace, audience: adapter.Audience{Rooms: []string{string(s.id)}}}
+}
+
+// Join puts the socket into rooms. It returns nil when that is durable: a client
+// that comes back, to whatever node, is in them and gets what was emitted to
+// them. What this node emitted before the call does not reach the socket through
+// the new rooms; what is emitted after Join has returned does.
+//
+// After an error the socket may be in the rooms, or may not find itself in them
+// when it comes back. In a gate Join does not wait: the rooms become durable
+// with the session.
+func (s *Socket) Join(ctx context.Context, rooms ...Room) error {
+	return s.move(ctx, rooms, func(names []string, at adapter.Position) recovery.Change {
+		return recovery.Change{At: at, Join: names}
+	})
+}
+
+// Leave takes the socket out of rooms, durably when it returns nil. What this
+// node emitted to them before the call still reaches the socket.
+func (s *Socket) Leave(ctx context.Context, rooms ...Room) error {
+	return s.move(ctx, rooms, func(names []string, at adapter.Position) recovery.Change {
+		return recovery.Change{At: at, Leave: names}
+	})
+}
+
+func (s *Socket) move(
+	ctx context.Context, rooms []Room, change func(names []string, at adapter.Position) recovery.Change,
+) error {
+	for _, room := range rooms {
+		if err := room.validate(); err != nil {
+			return err
+		}
+	}
+	server := s.namespace.server
+	// The rooms change behind what this node has emitted so far.
+	if err := server.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
+	names := make([]string, 0, len(rooms))
+	for _, room := range rooms {
+		if room != Room(s.id) {
+			names = append(names, string(room))
+		}
+	}
+	server.hub.mu.Lock()
+	at := server.hub.cursor.Position
+	if s.record != nil {
+		at = max(at, s.record.Reach())
+	}
+	out := s.changeLocked(change(names, at))
+	server.hub.mu.Unlock()
+	return s.settle(ctx, out)
+}
+
+// changeLocked applies a change here and hands it to the store.
+func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
+	h := s.namespace.server.hub
+	if s.gone {
+		return recovery.Settled(&DisconnectError{Reason: s.reason})
+	}
+	current := s.roomsLocked()
+	c.Join = slices.DeleteFunc(c.Join, func(r string) bool { return slices.Contains(current, Room(r)) })
+	c.Leave = slices.DeleteFunc(c.Leave, func(r string) bool { return !slices.Contains(current, Room(r)) })
+	if s.record != nil {
+		s.record.Apply(c)
+	} else {
+		for _, room := range c.Join {
+			s.namespace.members.join(s, Room(room))
+		}
+		for _, room := range c.Leave {
+			s.namespace.members.leave(s, Room(room))
+		}
+	}
+	if h.store == nil || s.key.PID == "" {
+		return recovery.Settled(nil)
+	}
+	return h.store.Change(s.key, c) // also if nothing changes: an earlier call may not be durable yet
+}
+
+// settle waits for a change to become durable.
+func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
+	err := out.Wait(ctx)
+	if errors.Is(err, recovery.ErrLost) {
+		why := &DisconnectError{Reason: ReasonTakenOver, Err: err}
+		h := s.namespace.server.hub
+		h.mu.Lock()
+		s.dropLocked(why)
+		h.mu.Unlock()
+		return why
+	}
+	return err
+}
+
+func (s *Socket) setData(ctx context.Context, name string, d datum) error {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	s.keepDatum(name, d.raw, d.value)
+	change := recovery.Change{Data: map[string]json.RawMessage{name: d.raw}}
+	out := s.changeLocked(change)
+	h.mu.Unlock()
+	return s.settle(ctx, out)
+}
+
+func (s *Socket) datum(name string) (datum, bool) {
+	s.dataMu.Lock()
+	defer s.dataMu.Unlock()
+	d, ok := s.data[name]
+	return d, ok
+}
+
+func (s *Socket) keepDatum(name string, raw json.RawMessage, value any) {
+	s.dataMu.Lock()
+	defer s.dataMu.Unlock()
+	if raw == nil {
+		delete(s.data, name)
+		return
+	}
+	if s.data == nil {
+		s.data = make(map[string]datum)
+	}
+	s.data[name] = datum{raw, value}
+}
+
+// Disconnect takes the socket out of its namespace and ends its session, after
+// what this node has emitted to it so far. The client is told, and does not come
+// back by itself. It returns nil when the end of the session is durable.
+func (s *Socket) Disconnect(ctx context.Context) error {
+	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
+	out := s.leave(&DisconnectError{Reason: ReasonServerDisconnect})
+	if err := out.Wait(ctx); !errors.Is(err, recovery.ErrLost) {
+		return err
+	}
+	return nil // somebody else holds the session, or it is over: nothing of it is left here
+}
+
+// leave takes the socket out of everything, once; later calls have no effect and
+// return the first one's outcome.
+func (s *Socket) leave(why *DisconnectError) *recovery.Outcome {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	first := s.detachLocked(why.Reason)
+	out := s.ended
+	h.mu.Unlock()
+	if first {
+		s.farewell(why)
+	}
+	return out
+}
+
+// detachLocked ends the socket's part in the hub, and its tenure of the session.
+func (s *Socket) detachLocked(reason Reason) bool {
+	if s.gone {
+		return false
+	}
+	s.gone, s.reason = true, reason
+	s.ended = recovery.Settled(nil)
+	h := s.namespace.server.hub
+	if s.attached {
+		if !s.corked { // else the replay says how far it has come
+			s.served = h.cursor.Position
+		}
+		rooms := s.roomsLocked()[1:]
+		s.namespace.members.remove(s)
+		s.attached, s.record = false, recordOf(rooms) // for who asks for the rooms later
+	}
+	s.held = nil
+	if s.key.PID == "" {
+		return true
+	}
+	if h.sessions[s.key.PID] == s {
+		delete(h.sessions, s.key.PID)
+	}
+	if reason != ReasonTakenOver {
+		s.ended = h.store.End(s.key, recovery.Ending{Park: reason.recoverable(), At: s.served, Last: s.last})
+	}
+	return true
+}
+
+func recordOf(rooms []Room) *recovery.Session {
+	var record recovery.Session
+	for _, room := range rooms {
+		record.Rooms = append(record.Rooms, recovery.Stay{Room: string(room)})
+	}
+	return &record
+}
+
+// dropLocked detaches the socket and cuts its connection.
+func (s *Socket) dropLocked(why *DisconnectError) {
+	if s.detachLocked(why.Reason) {
+		s.conn.session.Abort(transport.ReasonTransportClose)
+		s.farewell(why)
+	}
+}
+
+// farewell tells everybody else that the socket is gone: its client, its
+// handlers, and last OnDisconnect.
+func (s *Socket) farewell(why *DisconnectError) {
+	if why.Reason == ReasonServerDisconnect {
+		s.deaf.Store(true)
+		if s.connected.Load() {
+			_ = s.send(&packet.Packet{Type: packet.Disconnect}, payload{}) // a client that is not there needs no telling
+		}
+	}
+	if why.Reason == ReasonServerShutdown {
+		s.deaf.Store(true)
+	}
+	s.conn.forget(s)
+	s.cancel(why)
+	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is always taken
+}
+
+// disconnected runs at the end of the inbox, after all that the client had sent.
+func (s *Socket) disconnected(reason Reason) {
+	if !s.welcomed {
+		return // OnConnect never ran
+	}
+	for _, h := range s.namespace.table.Load().onDisconnect {
+		if err := protect(func() error { h(s, reason); return nil }); err != nil {
+			s.log(slog.LevelError, "disconnect handler failed", slog.Any("error", err))
+		}
+	}
+}
+
+func (s *Socket) log(level slog.Level, text string, attrs ...slog.Attr) {
+	attrs = append(attrs, slog.String("namespace", s.namespace.name), slog.String("socket", string(s.id)))
+	s.namespace.server.opts.Logger.LogAttrs(s.ctx, level, text, attrs...) //nolint:sloglint // the texts are the callers' and constant
+}

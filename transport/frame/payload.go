@@ -1,0 +1,77 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"iter"
+)
+
+const (
+	separator    = 0x1e
+	binaryPrefix = 'b'
+)
+
+// Errors of the payload codec.
+var (
+	ErrSeparator = errors.New("engine.io text packet contains the record separator")
+	ErrTooMany   = errors.New("engine.io payload has too many packets")
+)
+
+// AppendPayload appends packets to dst as one polling payload. A payload that
+// already stands in dst is not continued: the caller joins.
+func AppendPayload(dst []byte, packets ...Packet) ([]byte, error) {
+	for i, p := range packets {
+		if i > 0 {
+			dst = append(dst, separator)
+		}
+
+		if p.Binary {
+			dst = append(dst, binaryPrefix)
+			dst = base64.StdEncoding.AppendEncode(dst, p.Data)
+			continue
+		}
+
+		if bytes.IndexByte(p.Data, separator) >= 0 {
+			return dst, ErrSeparator
+		}
+		dst = Append(dst, p.Type, p.Data)
+	}
+
+	return dst, nil
+}
+
+// Payload yields the packets of a polling payload in order, at most limit of
+// them. The first error ends the sequence: what follows it cannot be trusted.
+// An empty payload is one empty packet, hence an error.
+func Payload(payload []byte, limit int) iter.Seq2[Packet, error] {
+	return func(yield func(Packet, error) bool) {
+		for n := 0; ; n++ {
+			if n == limit {
+				yield(Packet{}, ErrTooMany)
+				return
+			}
+
+			record, rest, more := bytes.Cut(payload, []byte{separator})
+			p, err := parseRecord(record)
+			if !yield(p, err) || err != nil || !more {
+				return
+			}
+			payload = rest
+		}
+	}
+}
+
+func parseRecord(record []byte) (Packet, error) {
+	if len(record) == 0 || record[0] != binaryPrefix {
+		return Parse(record)
+	}
+
+	data, err := base64.StdEncoding.Strict().AppendDecode(nil, record[1:])
+	if err != nil {
+		return Packet{}, fmt.Errorf("engine.io binary packet: %w", err)
+	}
+
+	return Packet{Type: Message, Binary: true, Data: data}, nil
+}

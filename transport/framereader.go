@@ -1,0 +1,167 @@
+package transport
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unicode/utf8"
+
+	"github.com/gobwas/ws"
+)
+
+const (
+	// readBuffer is all that an idle connection keeps for reading. What fits into
+	// it is handed on in place; what does not goes straight into a pooled buffer.
+	readBuffer = 512
+	// firstRead is what the first allocation for a larger payload is bounded by.
+	// From there on memory at most doubles with what has really arrived.
+	firstRead = 4 << 10
+)
+
+// frameReader reads a client's WebSocket frames (RFC 6455) and puts the messages
+// together. Its errors are *ending.
+type frameReader struct {
+	in    *bufio.Reader
+	limit int64
+	pools *pools
+
+	scratch [ws.MaxHeaderSize - 2]byte
+	op      ws.OpCode // of the message that is being put together, 0 if none is
+	part    *buffer   // what there is of it
+	whole   bool      // part was handed on
+	peeked  int       // so much of in was handed on
+}
+
+// next returns the next message (OpText or OpBinary) or control frame, which may
+// stand between the fragments of a message. The data are valid until the
+// following call.
+func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
+	r.release()
+
+	for {
+		h, err := r.header()
+		if err != nil {
+			return 0, nil, err
+		}
+
+		op, data, whole, err := r.payload(h)
+		if err != nil {
+			return 0, nil, err
+		}
+		if !whole {
+			continue
+		}
+
+		if op == ws.OpText && !utf8.Valid(data) {
+			return 0, nil, violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
+		}
+		return op, data, nil
+	}
+}
+
+// release takes back what the last call handed on.
+func (r *frameReader) release() {
+	if r.peeked > 0 {
+		_, _ = r.in.Discard(r.peeked) // it was peeked, so it is there
+		r.peeked = 0
+	}
+	if r.whole {
+		r.pools.putBuffer(r.part)
+		r.part, r.whole = nil, false
+	}
+}
+
+func (r *frameReader) header() (ws.Header, *ending) {
+	h, err := ws.ReadHeaderBuffer(r.in, r.scratch[:])
+	switch {
+	case errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, ws.ErrHeaderLengthUnexpected):
+		return h, violation(ws.StatusProtocolError, err)
+	case err != nil:
+		return h, lostRead(err)
+	}
+
+	state := ws.StateServerSide
+	if r.op != 0 {
+		state = state.Set(ws.StateFragmented)
+	}
+	if err := ws.CheckHeader(h, state); err != nil {
+		return h, violation(ws.StatusProtocolError, err)
+	}
+
+	if !h.OpCode.IsControl() && h.Length > r.limit-r.have() {
+		return h, violation(ws.StatusMessageTooBig, errMessageLimit)
+	}
+	return h, nil
+}
+
+func (r *frameReader) have() int64 {
+	if r.part == nil {
+		return 0
+	}
+	return int64(len(r.part.bytes))
+}
+
+// payload reads the payload that follows h; whole tells that data are all of a
+// message or control frame.
+func (r *frameReader) payload(h ws.Header) (op ws.OpCode, data []byte, whole bool, err *ending) {
+	alone := h.OpCode.IsControl() || h.Fin && r.op == 0
+	if alone && h.Length <= readBuffer {
+		data, err = r.peek(h)
+		return h.OpCode, data, true, err
+	}
+
+	if r.op == 0 {
+		r.op = h.OpCode
+		r.part = r.pools.buffer()
+	}
+	if err := r.grow(h); err != nil || !h.Fin {
+		return 0, nil, false, err
+	}
+
+	op, r.op = r.op, 0
+	r.whole = true
+	return op, r.part.bytes, true, nil
+}
+
+// peek hands on a payload where it lies, in the read buffer.
+func (r *frameReader) peek(h ws.Header) ([]byte, *ending) {
+	data, err := r.in.Peek(int(h.Length))
+	if err != nil {
+		return nil, lostRead(err)
+	}
+
+	r.peeked = len(data)
+	ws.Cipher(data, h.Mask, 0)
+	return data, nil
+}
+
+// grow appends a payload to the message. It never trusts the announced length
+// with more memory than has been received already.
+func (r *frameReader) grow(h ws.Header) *ending {
+	for offset := 0; offset < int(h.Length); {
+		have := len(r.part.bytes)
+		n := min(int(h.Length)-offset, max(have, firstRead, cap(r.part.bytes)-have))
+
+		r.part.bytes = slices.Grow(r.part.bytes, n)[:have+n]
+		chunk := r.part.bytes[have:]
+		if _, err := io.ReadFull(r.in, chunk); err != nil {
+			return lostRead(err)
+		}
+		ws.Cipher(chunk, h.Mask, offset)
+		offset += n
+	}
+
+	return nil
+}
+
+// violation is the ending of a peer that breaks RFC 6455 or the payload limit.
+func violation(code ws.StatusCode, err error) *ending {
+	return &ending{reason: ReasonTransportError, cause: err, manner: discard, code: code}
+}
+
+// lostRead is the ending of a connection that is gone.
+func lostRead(err error) *ending {
+	return &ending{reason: ReasonTransportClose, cause: fmt.Errorf("read: %w", err), manner: cut}
+}

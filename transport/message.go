@@ -1,0 +1,60 @@
+package transport
+
+import (
+	"encoding/binary"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// A Message is ready to be sent: encoded once, immutable, to be shared by any
+// number of sessions and goroutines.
+type Message struct {
+	frame []byte // a complete WebSocket frame, not masked
+}
+
+// Text returns a message with a copy of data, which must be valid UTF-8: a
+// client drops the connection over text that is not.
+func Text(data []byte) *Message { return newPacket(frame.Message, data) }
+
+// Binary returns a binary message with a copy of data.
+func Binary(data []byte) *Message {
+	f := appendHeader(make([]byte, 0, ws.MaxHeaderSize+len(data)), ws.OpBinary, len(data))
+	return &Message{frame: append(f, data...)}
+}
+
+// Len returns the bytes that the message takes on a WebSocket and of
+// Options.QueueBytes: its data and a header of 2 to 11 bytes.
+func (m *Message) Len() int { return len(m.frame) }
+
+func newPacket(t frame.Type, data []byte) *Message {
+	f := appendHeader(make([]byte, 0, ws.MaxHeaderSize+1+len(data)), ws.OpText, 1+len(data))
+	return &Message{frame: frame.Append(f, t, data)}
+}
+
+func newControl(op ws.OpCode, payload []byte) *Message {
+	f := appendHeader(make([]byte, 0, ws.MinHeaderSize+len(payload)), op, len(payload))
+	return &Message{frame: append(f, payload...)}
+}
+
+func newClose(code ws.StatusCode) *Message {
+	if code == 0 {
+		return newControl(ws.OpClose, nil)
+	}
+	return newControl(ws.OpClose, ws.NewCloseFrameBody(code, ""))
+}
+
+// appendHeader appends the header of an unfragmented server frame. ws.WriteHeader
+// does the same, but only to an io.Writer.
+func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
+	dst = append(dst, 0x80|byte(op))
+	switch {
+	case length < 126:
+		return append(dst, byte(length))
+	case length < 1<<16:
+		return binary.BigEndian.AppendUint16(append(dst, 126), uint16(length))
+	default:
+		return binary.BigEndian.AppendUint64(append(dst, 127), uint64(length))
+	}
+}

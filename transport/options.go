@@ -1,0 +1,92 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+)
+
+// Options configure a Server. The zero Options, or nil, are those of the
+// official server.
+type Options struct {
+	// PingInterval is the time between a PONG, or the handshake, and the next
+	// PING. Default: 25 s.
+	PingInterval time.Duration
+	// PingTimeout is how long a PONG may take before the session ends with
+	// ReasonPingTimeout. Default: 20 s.
+	PingTimeout time.Duration
+
+	// MaxPayload bounds one received message, over all its fragments, in bytes;
+	// clients are told. Default: 1,000,000.
+	MaxPayload int64
+
+	// QueueBytes bounds what one session may have waiting to be sent, in bytes on
+	// the wire. A message for an empty queue is always taken. Default: 4 MiB.
+	QueueBytes int
+	// QueueMessages bounds the same in messages. Default: 4096.
+	QueueMessages int
+
+	// WriteTimeout is how long one write to a connection (64 KiB at most) may
+	// take, and how long a closing session may take to send what is queued. A
+	// peer that exceeds it is dropped with ReasonTransportError. Default: 15 s.
+	WriteTimeout time.Duration
+
+	// AllowRequest may refuse a handshake by returning an error, whose text the
+	// client gets with code 4. There is no other check of the Origin header, as in
+	// the official server. Default: nil, all are allowed.
+	AllowRequest func(*http.Request) error
+
+	// Logger is told what nobody else hears of, such as a Receiver that panicked.
+	// Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+
+	orDefault(&c.PingInterval, 25*time.Second)
+	orDefault(&c.PingTimeout, 20*time.Second)
+	orDefault(&c.MaxPayload, 1_000_000)
+	orDefault(&c.QueueBytes, 4<<20)
+	orDefault(&c.QueueMessages, 4096)
+	orDefault(&c.WriteTimeout, 15*time.Second)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+
+	return c
+}
+
+func orDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// validate tells the first field that makes no sense. The handshake counts time
+// in milliseconds, so that is the least a duration may be.
+func (o *Options) validate() error {
+	for _, f := range []struct {
+		name  string
+		value int64
+		least int64
+	}{
+		{"PingInterval", int64(o.PingInterval), int64(time.Millisecond)},
+		{"PingTimeout", int64(o.PingTimeout), int64(time.Millisecond)},
+		{"MaxPayload", o.MaxPayload, 1},
+		{"QueueBytes", int64(o.QueueBytes), 1},
+		{"QueueMessages", int64(o.QueueMessages), 1},
+		{"WriteTimeout", int64(o.WriteTimeout), 1},
+	} {
+		if f.value < f.least {
+			return fmt.Errorf("transport options: %s is %d, must be at least %d", f.name, f.value, f.least)
+		}
+	}
+
+	return nil
+}

@@ -1,0 +1,201 @@
+package transport
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+)
+
+const (
+	// maxWrite bounds what one write call takes from the queue. At the default
+	// write timeout it is what a peer must take in 15 s: 4.4 KB/s.
+	maxWrite = 64 << 10
+	// maxUrgent is what may come on top.
+	maxUrgent = 256
+)
+
+// urgency is a place for one message that overtakes the queue. A newer message
+// replaces one that still waits, so that a flood of pings grows nothing.
+type urgency int
+
+const (
+	urgentPing  urgency = iota // the heartbeat
+	urgentReply                // what the carrier must answer
+	urgencies
+)
+
+// writer is what a writer goroutine works with.
+type writer struct {
+	hand  *batch // taken from the queue; nil if none
+	next  int    // the first message in hand that is not in a chunk yet
+	chunk []*Message
+	bytes int // of the chunk, and how many messages of it, that the queue counts
+	count int
+}
+
+// pushLocked queues messages and tells whether a writer must be started.
+func (s *Session) pushLocked(messages ...*Message) (idle bool) {
+	if len(messages) == 0 {
+		return false
+	}
+	if s.queue == nil {
+		s.queue = s.server.pools.batch()
+	}
+	s.queue.messages = append(s.queue.messages, messages...)
+	s.count += len(messages)
+	for _, m := range messages {
+		s.bytes += m.Len()
+	}
+
+	idle, s.writing = !s.writing, true
+	return idle
+}
+
+func (s *Session) roomLocked(messages []*Message) bool {
+	if s.count == 0 {
+		return true
+	}
+
+	size := 0
+	for _, m := range messages {
+		size += m.Len()
+	}
+	return s.count+len(messages) <= s.server.opts.QueueMessages && s.bytes+size <= s.server.opts.QueueBytes
+}
+
+func (s *Session) lowLocked() bool {
+	return s.count <= s.server.opts.QueueMessages/4 && s.bytes <= s.server.opts.QueueBytes/4
+}
+
+func (s *Session) wakeLocked() {
+	if s.low != nil {
+		close(s.low)
+		s.low = nil
+	}
+}
+
+// dropLocked empties the queue; a writer drops what it has in hand by itself.
+func (s *Session) dropLocked() {
+	if s.queue != nil {
+		s.server.pools.putBatch(s.queue)
+		s.queue = nil
+	}
+	s.urgent = [urgencies]*Message{}
+}
+
+// urge sends a message ahead of the queue.
+func (s *Session) urge(u urgency, m *Message) {
+	s.mu.Lock()
+	if s.over.Load() {
+		s.mu.Unlock()
+		return
+	}
+	s.urgent[u] = m
+	idle := !s.writing
+	s.writing = true
+	s.mu.Unlock()
+
+	if idle {
+		go s.work() // owner: the session; ends when its queue is empty
+	}
+}
+
+// writeLoop is the writer goroutine. It ends as soon as nothing waits.
+func (s *Session) writeLoop() {
+	w := s.server.pools.writer()
+	defer s.server.pools.putWriter(w)
+
+	for {
+		limit, more := s.take(w)
+		if !more {
+			return
+		}
+		if err := s.carrier.write(w.chunk, limit); err != nil {
+			s.end(lostWrite(err))
+		}
+	}
+}
+
+// take settles the chunk that was written and fills the next one. If there is
+// none the writer has ended.
+func (s *Session) take(w *writer) (limit time.Time, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	s.settleLocked(w)
+	if s.broken || s.over.Load() && s.ending.manner != flush {
+		s.layDownLocked(w)
+	} else {
+		s.fillLocked(w)
+	}
+
+	if len(w.chunk) > 0 {
+		return s.flushBy, true
+	}
+	s.writing = false
+	if s.over.Load() {
+		close(s.flushed)
+	}
+	return limit, false
+}
+
+func (s *Session) settleLocked(w *writer) {
+	s.bytes -= w.bytes
+	s.count -= w.count
+	w.bytes, w.count = 0, 0
+	clear(w.chunk)
+	w.chunk = w.chunk[:0]
+
+	if s.low != nil && s.lowLocked() {
+		s.wakeLocked()
+	}
+}
+
+// fillLocked makes a chunk of what is urgent and of up to maxWrite bytes of the
+// queue, at least one message.
+func (s *Session) fillLocked(w *writer) {
+	for u, m := range s.urgent {
+		if m != nil {
+			w.chunk = append(w.chunk, m)
+			s.urgent[u] = nil
+		}
+	}
+
+	for {
+		if w.hand == nil {
+			if s.queue == nil {
+				return
+			}
+			w.hand, s.queue = s.queue, nil
+		}
+
+		for ; w.next < len(w.hand.messages); w.next++ {
+			m := w.hand.messages[w.next]
+			if len(w.chunk) > 0 && w.bytes+m.Len() > maxWrite {
+				return
+			}
+			w.chunk = append(w.chunk, m)
+			w.bytes += m.Len()
+			w.count++
+		}
+		s.layDownLocked(w)
+	}
+}
+
+func (s *Session) layDownLocked(w *writer) {
+	if w.hand != nil {
+		s.server.pools.putBatch(w.hand)
+	}
+	w.hand, w.next = nil, 0
+}
+
+// lostWrite is the ending after a write that failed. That a peer has gone is no
+// error of the transport, and the reader may notice it first; that it is stuck is.
+func lostWrite(err error) *ending {
+	reason := ReasonTransportClose
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		reason = ReasonTransportError
+	}
+	return &ending{reason: reason, cause: fmt.Errorf("write: %w", err), manner: cut}
+}

@@ -1,0 +1,67 @@
+package transport
+
+import "sync"
+
+// The largest buffer, in bytes, and the longest batch that are kept for the next
+// one; what a huge message or a flood took goes back to the collector.
+const (
+	maxPooledBuffer = 2 * maxWrite
+	maxPooledBatch  = 8 << 10
+)
+
+// pools are what the sessions of one server borrow while they are busy. An idle
+// session holds none of it.
+type pools struct {
+	buffers sync.Pool // *buffer
+	batches sync.Pool // *batch
+	writers sync.Pool // *writer
+}
+
+// buffer is a byte slice that can be pooled without allocating.
+type buffer struct{ bytes []byte }
+
+// batch is a list of queued messages.
+type batch struct{ messages []*Message }
+
+func (p *pools) buffer() *buffer {
+	if b, ok := p.buffers.Get().(*buffer); ok {
+		return b
+	}
+	return new(buffer)
+}
+
+func (p *pools) putBuffer(b *buffer) {
+	if cap(b.bytes) > maxPooledBuffer {
+		return
+	}
+	b.bytes = b.bytes[:0]
+	p.buffers.Put(b)
+}
+
+func (p *pools) batch() *batch {
+	if b, ok := p.batches.Get().(*batch); ok {
+		return b
+	}
+	return new(batch)
+}
+
+func (p *pools) putBatch(b *batch) {
+	if cap(b.messages) > maxPooledBatch {
+		return
+	}
+	clear(b.messages)
+	b.messages = b.messages[:0]
+	p.batches.Put(b)
+}
+
+func (p *pools) writer() *writer {
+	if w, ok := p.writers.Get().(*writer); ok {
+		return w
+	}
+	return new(writer)
+}
+
+func (p *pools) putWriter(w *writer) {
+	w.chunk = w.chunk[:0]
+	p.writers.Put(w)
+}

@@ -1,0 +1,91 @@
+package transport
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// pulse is one session's heartbeat as a state machine without a timer: the wheel
+// asks it now and then what there is to do.
+//
+//	resting ──interval over: PING──▶ awaiting ──PONG──▶ resting
+//	                                    └──timeout over──▶ give up
+type pulse struct {
+	awaiting atomic.Bool // a PONG; set under mu, read without it for every packet
+
+	mu       sync.Mutex
+	next     time.Time // PING, while resting
+	deadline time.Time // of the PONG, while awaiting
+	extended bool      // the deadline was, in this cycle
+}
+
+// todo is what a beat asks for.
+type todo uint8
+
+const (
+	wait todo = iota
+	sendPing
+	giveUp
+)
+
+func (p *pulse) start(now time.Time, interval time.Duration) (again time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	p.next = now.Add(interval)
+	return p.next
+}
+
+// beat returns what to do now and when to ask again. While a PONG is awaited that
+// is at least once per interval, for a PONG does not call the wheel: it only sets
+// the next PING, an interval away.
+func (p *pulse) beat(now time.Time, interval, timeout time.Duration) (do todo, again time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if !p.awaiting.Load() {
+		if now.Before(p.next) {
+			return wait, p.next
+		}
+		do = sendPing
+		p.awaiting.Store(true)
+		p.extended = false
+		p.deadline = now.Add(timeout)
+	} else if !now.Before(p.deadline) {
+		return giveUp, p.deadline
+	}
+
+	again = now.Add(interval)
+	if p.deadline.Before(again) {
+		again = p.deadline
+	}
+	return do, again
+}
+
+// pong notes a PONG. One that was not awaited changes nothing.
+func (p *pulse) pong(now time.Time, interval time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.awaiting.Load() {
+		p.awaiting.Store(false)
+		p.next = now.Add(interval)
+	}
+}
+
+// heard notes any other packet: a peer that is busy sending gets the timeout once
+// more (engine.io 6.6.11).
+func (p *pulse) heard(timeout time.Duration) {
+	if !p.awaiting.Load() {
+		return
+	}
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.awaiting.Load() && !p.extended {
+		p.extended = true
+		p.deadline = time.Now().Add(timeout)
+	}
+}

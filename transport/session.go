@@ -1,0 +1,298 @@
+package transport
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// A Receiver takes what a session's peer sends. Its methods are called by the
+// session's reader goroutine, one call at a time, and must not block: while they
+// run, nothing is read. A panic closes the session and is logged.
+type Receiver interface {
+	// Message takes one message. The data are valid only during the call. An
+	// error closes the session with ReasonForcedClose.
+	Message(data []byte, binary bool) error
+	// Closed is called exactly once and last. The cause is nil if Close, Abort or
+	// Shutdown ended the session.
+	Closed(reason Reason, cause error)
+}
+
+// A carrier brings a session's packets to the peer and back.
+type carrier interface {
+	// receive hands packets to the session until there are no more. It is the
+	// reader goroutine's.
+	receive(*Session) *ending
+	// write sends messages in as few calls as it can; a call may last until the
+	// limit, or the write timeout if that is earlier. It is the writer's.
+	write(messages []*Message, limit time.Time) error
+	// interrupt makes receive return.
+	interrupt()
+	// finish tells the peer, waits a moment for it to leave, and closes.
+	finish(code ws.StatusCode, limit time.Time)
+	// close drops the connection. It may be called more than once.
+	close()
+}
+
+// A Session is one client's connection: a full-duplex stream of messages.
+type Session struct {
+	id       string
+	remote   string
+	server   *Server
+	carrier  carrier
+	receiver Receiver
+	work     func() // s.writeLoop, bound once: starting a writer allocates nothing
+
+	pulse pulse // has a lock of its own
+	seat  seat  // guarded by the server's wheel
+
+	over atomic.Bool // set under mu; read without it where a stale answer does no harm
+
+	mu      sync.Mutex
+	queue   *batch // nil while nothing waits
+	bytes   int    // waiting or being written, without urgent
+	count   int
+	urgent  [urgencies]*Message
+	writing bool          // a writer runs, or will when the session starts
+	low     chan struct{} // closed at the next low-water mark; nil if nobody waits
+	ending  *ending
+	broken  bool          // nothing more can be written
+	flushBy time.Time     // when an ending session stops writing
+	flushed chan struct{} // made by the ending, closed when no writer runs any more
+}
+
+// newSession returns a session that holds messages back until start: whatever is
+// sent while the receiver is being attached follows the handshake packet.
+func newSession(server *Server, c carrier, remote string) *Session {
+	s := &Session{id: newID(), remote: remote, server: server, carrier: c, writing: true}
+	s.work = s.writeLoop
+
+	handshake := frame.AppendOpen(nil, frame.Handshake{
+		SID:          s.id,
+		PingInterval: server.opts.PingInterval.Milliseconds(),
+		PingTimeout:  server.opts.PingTimeout.Milliseconds(),
+		MaxPayload:   server.opts.MaxPayload,
+	})
+	s.mu.Lock()
+	s.pushLocked(newPacket(frame.Open, handshake[1:]))
+	s.mu.Unlock()
+
+	return s
+}
+
+// newID returns 20 characters that nobody can guess: who knows a session's id
+// may act for it. (The official ids spend 4 of the 15 bytes on a counter.)
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ID returns the Engine.IO session id. It is a secret between server and client.
+func (s *Session) ID() string { return s.id }
+
+// RemoteAddr returns the peer's address as the HTTP request had it.
+func (s *Session) RemoteAddr() string { return s.remote }
+
+// start attaches the receiver and sets the session going.
+func (s *Session) start(r Receiver) {
+	s.receiver = r
+	s.server.wheel.add(s, s.pulse.start(time.Now(), s.server.opts.PingInterval))
+
+	go s.work()     // owner: the session; ends when its queue is empty
+	go s.readLoop() // owner: the session; ends with the connection
+}
+
+// Send queues messages, all of them or none, with no other message in between.
+// It never blocks. A full queue closes the session and yields ErrQueueFull; a
+// session that has ended yields ErrClosed. A nil error does not mean that the
+// peer got anything.
+func (s *Session) Send(messages ...*Message) error {
+	s.mu.Lock()
+	if s.over.Load() {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	if !s.roomLocked(messages) {
+		s.mu.Unlock()
+		s.end(&ending{reason: ReasonSlowConsumer, cause: ErrQueueFull, manner: cut})
+		return ErrQueueFull
+	}
+	idle := s.pushLocked(messages...)
+	s.mu.Unlock()
+
+	if idle {
+		go s.work() // owner: the session; ends when its queue is empty
+	}
+	return nil
+}
+
+// TrySend queues messages only if nothing waits or is being written, and tells
+// whether it did. It is for what may get lost.
+func (s *Session) TrySend(messages ...*Message) bool {
+	s.mu.Lock()
+	if s.over.Load() || s.writing {
+		s.mu.Unlock()
+		return false
+	}
+	idle := s.pushLocked(messages...)
+	s.mu.Unlock()
+
+	if idle {
+		go s.work() // owner: the session; ends when its queue is empty
+	}
+	return true
+}
+
+// Drained waits until less than a quarter of the queue waits, and yields nil,
+// the context's cause, or ErrClosed.
+func (s *Session) Drained(ctx context.Context) error {
+	for {
+		low, err := s.lowWater()
+		if low == nil {
+			return err
+		}
+
+		select {
+		case <-low:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// lowWater returns a channel to wait on, or nil if there is nothing to wait for.
+func (s *Session) lowWater() (<-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	if s.over.Load() {
+		return nil, ErrClosed
+	}
+	if s.lowLocked() {
+		return nil, nil
+	}
+	if s.low == nil {
+		s.low = make(chan struct{})
+	}
+	return s.low, nil
+}
+
+// Close ends the session: what is queued is sent, for WriteTimeout at most, then
+// the connection is closed. It returns at once and may be called repeatedly; the
+// first ending wins.
+func (s *Session) Close(reason Reason) { s.end(&ending{reason: reason, manner: flush}) }
+
+// Abort ends the session without a goodbye: the queue is discarded and the
+// connection dropped, also if the session is being closed already.
+func (s *Session) Abort(reason Reason) { s.end(&ending{reason: reason, manner: cut}) }
+
+// end is the one way into the end, from any goroutine; the first call counts.
+func (s *Session) end(e *ending) {
+	s.mu.Lock()
+	first := !s.over.Load()
+	if first {
+		s.over.Store(true)
+		s.ending = e
+		s.flushBy = time.Now().Add(s.server.opts.WriteTimeout)
+		s.flushed = make(chan struct{})
+		if !s.writing {
+			close(s.flushed)
+		}
+		s.wakeLocked()
+	}
+	if e.manner == cut {
+		s.broken = true
+	}
+	if s.broken || s.ending.manner != flush {
+		s.dropLocked()
+	}
+	s.mu.Unlock()
+
+	if e.manner == cut {
+		s.carrier.close()
+	}
+	if first {
+		s.server.wheel.remove(s)
+		s.carrier.interrupt()
+	}
+}
+
+// readLoop is the reader goroutine: the session's backbone, and the last to leave.
+func (s *Session) readLoop() {
+	if e := s.receive(); !s.over.Load() { // else it was interrupted, and what it says means nothing
+		s.end(e)
+	}
+
+	s.mu.Lock()
+	e := s.ending // the first, and final
+	s.mu.Unlock()
+	_ = s.server.guard("closed", func() { s.receiver.Closed(e.reason, e.cause) })
+
+	<-s.flushed
+	if s.intact() {
+		s.carrier.finish(e.code, s.flushBy)
+	}
+	s.carrier.close()
+	s.server.forget(s)
+}
+
+func (s *Session) receive() (e *ending) {
+	if err := s.server.guard("message", func() { e = s.carrier.receive(s) }); err != nil {
+		return &ending{reason: ReasonForcedClose, cause: err, manner: discard}
+	}
+	return e
+}
+
+func (s *Session) intact() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return !s.broken
+}
+
+// packet takes one packet of the peer, from the carrier, on the reader goroutine.
+func (s *Session) packet(p frame.Packet) *ending {
+	if s.over.Load() {
+		return &ending{cause: ErrClosed}
+	}
+
+	if p.Type != frame.Pong {
+		s.pulse.heard(s.server.opts.PingTimeout)
+	}
+
+	switch p.Type {
+	case frame.Message:
+		if err := s.receiver.Message(p.Data, p.Binary); err != nil {
+			return &ending{reason: ReasonForcedClose, cause: err, manner: flush}
+		}
+	case frame.Pong:
+		s.pulse.pong(time.Now(), s.server.opts.PingInterval)
+	case frame.Ping:
+		return &ending{reason: ReasonTransportError, cause: errPingByPeer, manner: discard}
+	case frame.Close:
+		return &ending{reason: ReasonTransportClose, cause: errClosePacket, manner: discard}
+	case frame.Open, frame.Upgrade, frame.Noop: // ignored, as the official server does
+	}
+
+	return nil
+}
+
+// beat lets the heart beat if it is time, and returns when to come again.
+func (s *Session) beat(now time.Time) (again time.Time) {
+	todo, again := s.pulse.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
+	switch todo {
+	case sendPing:
+		s.urge(urgentPing, s.server.ping)
+	case giveUp:
+		s.end(&ending{reason: ReasonPingTimeout, cause: errPingTimeout, manner: discard})
+	case wait:
+	}
+	return again
+}

@@ -1,0 +1,320 @@
+package transporttest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// A CloseError is what reading yields after the server's close frame. Code is
+// 1005 if the frame had none.
+type CloseError struct{ Code int }
+
+func (e *CloseError) Error() string { return fmt.Sprintf("closed by the server, code %d", e.Code) }
+
+// Client is the client end of a session. Messages are those of Engine.IO: text
+// without the type digit, and binary. The methods may be called concurrently;
+// those without an error result fail the test instead.
+type Client struct {
+	// Handshake is what the server said in its OPEN packet.
+	Handshake frame.Handshake
+
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+
+	writing sync.Mutex // one frame at a time
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	inbox   []message
+	err     error // set when nothing more will come
+	paused  bool
+	silent  bool
+	pings   int
+}
+
+type message struct {
+	binary bool
+	data   []byte
+}
+
+func newClient(t testing.TB, conn net.Conn, in *bufio.Reader) *Client {
+	c := &Client{t: t, conn: conn, in: in}
+	c.changed = sync.NewCond(&c.mu)
+	return c
+}
+
+// hello reads the OPEN packet and starts to read the rest.
+func (c *Client) hello(t testing.TB) {
+	t.Helper()
+
+	_, text, err := c.readFrame()
+	if err == nil {
+		c.Handshake, err = frame.ParseOpen(text)
+	}
+	if err != nil {
+		t.Fatalf("engine.io handshake: %v", err)
+	}
+
+	go c.readLoop() // owner: the client; ends with the connection, at the latest in Cut
+}
+
+// ReadMessage waits for the next message. After the last one it yields a
+// *CloseError, or io.EOF if the connection was dropped.
+func (c *Client) ReadMessage() (binary bool, data []byte, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+
+	for len(c.inbox) == 0 {
+		if c.err != nil {
+			return false, nil, c.err
+		}
+		c.changed.Wait()
+	}
+
+	m := c.inbox[0]
+	c.inbox = c.inbox[1:]
+	return m.binary, m.data, nil
+}
+
+// ReadText waits for the next message, which must be text.
+func (c *Client) ReadText() string {
+	c.t.Helper()
+
+	binary, data, err := c.ReadMessage()
+	if err != nil || binary {
+		c.t.Fatalf("read text: got binary=%t %q, %v", binary, data, err)
+	}
+	return string(data)
+}
+
+// ReadBinary waits for the next message, which must be binary.
+func (c *Client) ReadBinary() []byte {
+	c.t.Helper()
+
+	binary, data, err := c.ReadMessage()
+	if err != nil || !binary {
+		c.t.Fatalf("read binary: got binary=%t %q, %v", binary, data, err)
+	}
+	return data
+}
+
+// Waiting returns the number of messages that have come and were not read.
+func (c *Client) Waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.inbox)
+}
+
+// Pings returns the number of PINGs that have come.
+func (c *Client) Pings() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pings
+}
+
+// WriteText sends a text message.
+func (c *Client) WriteText(text string) {
+	c.t.Helper()
+	c.WritePacket(frame.Message, text)
+}
+
+// WritePacket sends an Engine.IO text packet of any type.
+func (c *Client) WritePacket(typ frame.Type, data string) {
+	c.t.Helper()
+	c.must(c.writeFrame(ws.NewTextFrame(frame.Append(nil, typ, []byte(data)))))
+}
+
+// WriteBinary sends a binary message.
+func (c *Client) WriteBinary(data []byte) {
+	c.t.Helper()
+	c.must(c.writeFrame(ws.NewBinaryFrame(append([]byte(nil), data...))))
+}
+
+// WriteRaw sends bytes as they are. A server that drops the connection meanwhile
+// is no error.
+func (c *Client) WriteRaw(wire []byte) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, _ = c.conn.Write(wire)
+}
+
+// SetPongs turns the answers to PINGs on, as they are at first, or off.
+func (c *Client) SetPongs(on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.silent = !on
+}
+
+// Pause stops reading, as a client does that cannot keep up: the server's writes
+// get stuck after at most one more frame.
+func (c *Client) Pause() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = true
+}
+
+// Resume reads on after Pause.
+func (c *Client) Resume() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.paused = false
+	c.changed.Broadcast()
+}
+
+// Close says goodbye with a close frame, as a browser does, and waits until the
+// server has closed.
+func (c *Client) Close() {
+	c.Resume()
+	if err := c.writeFrame(ws.NewCloseFrame(nil)); err != nil {
+		c.Cut()
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.err == nil {
+		c.changed.Wait()
+	}
+}
+
+// Cut drops the connection without a close frame.
+func (c *Client) Cut() {
+	_ = c.conn.Close() // the pipe's Close never fails
+	c.Resume()
+}
+
+func (c *Client) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatalf("write: %v", err)
+	}
+}
+
+func (c *Client) writeFrame(f ws.Frame) error {
+	wire, err := ws.CompileFrame(ws.MaskFrameInPlace(f))
+	if err != nil {
+		return err
+	}
+
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if err := c.conn.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	_, err = c.conn.Write(wire)
+	return err
+}
+
+func (c *Client) readFrame() (ws.OpCode, []byte, error) {
+	h, err := ws.ReadHeader(c.in)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := ws.CheckHeader(h, ws.StateClientSide); err != nil {
+		return 0, nil, err
+	}
+
+	data := make([]byte, h.Length)
+	_, err = io.ReadFull(c.in, data)
+	return h.OpCode, data, err
+}
+
+// readLoop takes in what the server sends until there is no more.
+func (c *Client) readLoop() {
+	for {
+		c.whilePaused()
+		op, data, err := c.readFrame()
+		if err == nil {
+			err = c.take(op, data)
+		}
+		if err != nil {
+			c.leave(err)
+			return
+		}
+	}
+}
+
+func (c *Client) whilePaused() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.paused {
+		c.changed.Wait()
+	}
+}
+
+func (c *Client) take(op ws.OpCode, data []byte) error {
+	switch op {
+	case ws.OpClose:
+		code := 1005
+		if sent, _ := ws.ParseCloseFrameData(data); !sent.Empty() {
+			code = int(sent)
+		}
+		_ = c.writeFrame(ws.NewCloseFrame(data)) // the server may have closed
+		return &CloseError{Code: code}
+	case ws.OpBinary:
+		c.put(message{binary: true, data: data})
+		return nil
+	case ws.OpText:
+		return c.packet(data)
+	default:
+		return nil
+	}
+}
+
+func (c *Client) packet(text []byte) error {
+	p, err := frame.Parse(text)
+	if err != nil {
+		return err
+	}
+
+	switch p.Type {
+	case frame.Message:
+		c.put(message{data: p.Data})
+	case frame.Ping:
+		return c.pong()
+	default:
+	}
+	return nil
+}
+
+func (c *Client) pong() error {
+	c.mu.Lock()
+	c.pings++
+	silent := c.silent
+	c.mu.Unlock()
+
+	if silent {
+		return nil
+	}
+	return c.writeFrame(ws.NewTextFrame([]byte{byte(frame.Pong)}))
+}
+
+func (c *Client) put(m message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inbox = append(c.inbox, m)
+	c.changed.Broadcast()
+}
+
+// leave closes this end; what the server did wins over what this end did.
+func (c *Client) leave(err error) {
+	_ = c.conn.Close() // the pipe's Close never fails
+	if errors.Is(err, io.ErrClosedPipe) {
+		err = io.EOF
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+	c.changed.Broadcast()
+}

@@ -1,0 +1,83 @@
+package transporttest
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// Dial performs the WebSocket handshake of url with h and returns the client end.
+// The test fails if h refuses. When the test ends the connection is cut.
+func Dial(t testing.TB, h http.Handler, url string) *Client {
+	t.Helper()
+
+	near, far := net.Pipe()
+	req := httptest.NewRequest(http.MethodGet, url, http.NoBody)
+	for key, value := range map[string]string{
+		"Connection":            "Upgrade",
+		"Upgrade":               "websocket",
+		"Sec-Websocket-Key":     "dGhlIHNhbXBsZSBub25jZQ==",
+		"Sec-Websocket-Version": "13",
+	} {
+		req.Header.Set(key, value)
+	}
+
+	go serve(h, req, far) // owner: the handler, which returns after the handshake
+
+	in := bufio.NewReader(near)
+	resp, err := http.ReadResponse(in, req)
+	if err != nil {
+		t.Fatalf("dial %s: %v", url, err)
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		body, _ := io.ReadAll(resp.Body)
+		t.Fatalf("dial %s: %s: %s", url, resp.Status, body)
+	}
+
+	c := newClient(t, near, in)
+	t.Cleanup(c.Cut)
+	c.hello(t)
+	return c
+}
+
+// serve has h answer one request on conn.
+func serve(h http.Handler, req *http.Request, conn net.Conn) {
+	w := &response{conn: conn, header: http.Header{}}
+	h.ServeHTTP(w, req)
+	if w.hijacked {
+		return
+	}
+
+	w.header.Set("Connection", "close")
+	resp := http.Response{
+		StatusCode: max(w.status, http.StatusOK), ProtoMajor: 1, ProtoMinor: 1, Header: w.header,
+		ContentLength: int64(w.body.Len()), Body: io.NopCloser(strings.NewReader(w.body.String())),
+	}
+	_ = resp.Write(conn) // the client may have gone
+	_ = conn.Close()
+}
+
+// response is as much of a ResponseWriter as a handshake needs.
+type response struct {
+	conn     net.Conn
+	header   http.Header
+	status   int
+	body     strings.Builder
+	hijacked bool
+}
+
+func (w *response) Header() http.Header { return w.header }
+
+func (w *response) WriteHeader(status int) { w.status = status }
+
+func (w *response) Write(p []byte) (int, error) { return w.body.Write(p) }
+
+// Hijack implements http.Hijacker.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.hijacked = true
+	return w.conn, bufio.NewReadWriter(bufio.NewReader(w.conn), bufio.NewWriter(w.conn)), nil
+}

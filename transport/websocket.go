@@ -1,0 +1,153 @@
+package transport
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// linger is how long a peer may take to leave after the close frame.
+const linger = 2 * time.Second
+
+// webSocket carries a session over a hijacked connection.
+type webSocket struct {
+	conn    net.Conn
+	early   []byte // what the HTTP server had read beyond the request
+	frames  frameReader
+	timeout time.Duration // of one write
+	pools   *pools
+}
+
+func newWebSocket(conn net.Conn, early []byte, server *Server) *webSocket {
+	c := &webSocket{conn: conn, early: early, timeout: server.opts.WriteTimeout, pools: &server.pools}
+	c.frames = frameReader{
+		in:    bufio.NewReaderSize(c, readBuffer),
+		limit: server.opts.MaxPayload,
+		pools: &server.pools,
+	}
+	return c
+}
+
+// Read reads what came early, then the connection.
+func (c *webSocket) Read(p []byte) (int, error) {
+	if len(c.early) == 0 {
+		return c.conn.Read(p)
+	}
+
+	n := copy(p, c.early)
+	if c.early = c.early[n:]; len(c.early) == 0 {
+		c.early = nil
+	}
+	return n, nil
+}
+
+func (c *webSocket) receive(s *Session) *ending {
+	for {
+		op, data, end := c.frames.next()
+		if end != nil {
+			return end
+		}
+
+		switch op {
+		case ws.OpClose:
+			return closeByPeer(data)
+		case ws.OpPing:
+			s.urge(urgentReply, newControl(ws.OpPong, data))
+			continue
+		case ws.OpPong:
+			continue
+		}
+
+		p := frame.Packet{Type: frame.Message, Binary: true, Data: data}
+		if op == ws.OpText {
+			var err error
+			if p, err = frame.Parse(data); err != nil {
+				return &ending{reason: ReasonParseError, cause: err, manner: discard}
+			}
+		}
+		if end := s.packet(p); end != nil {
+			return end
+		}
+	}
+}
+
+// closeByPeer is the ending that a close frame asks for: the answer is its code,
+// or none if it has none.
+func closeByPeer(data []byte) *ending {
+	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, manner: discard}
+	switch len(data) {
+	case 0:
+		return e
+	case 1:
+		return violation(ws.StatusProtocolError, errCloseFrame)
+	}
+
+	code, text := ws.ParseCloseFrameData(data)
+	if err := ws.CheckCloseFrameData(code, text); err != nil {
+		return violation(ws.StatusProtocolError, err)
+	}
+	e.code = code
+	e.cause = fmt.Errorf("%w, code %d %q", errPeerLeft, code, text)
+	return e
+}
+
+// write sends messages in one call, or a large one in several. Several messages
+// are copied together rather than handed to writev: the runtime keeps 16 bytes
+// per vector with the connection for as long as it lives, 16 KB after one burst,
+// and TLS would make a record of each.
+func (c *webSocket) write(messages []*Message, limit time.Time) error {
+	if len(messages) == 1 {
+		return c.send(messages[0].frame, limit)
+	}
+
+	b := c.pools.buffer()
+	defer c.pools.putBuffer(b)
+	for _, m := range messages {
+		b.bytes = append(b.bytes, m.frame...)
+	}
+	return c.send(b.bytes, limit)
+}
+
+func (c *webSocket) send(p []byte, limit time.Time) error {
+	for len(p) > 0 {
+		deadline := time.Now().Add(c.timeout)
+		if !limit.IsZero() && limit.Before(deadline) {
+			deadline = limit
+		}
+		if err := c.conn.SetWriteDeadline(deadline); err != nil {
+			return err
+		}
+
+		n, err := c.conn.Write(p[:min(len(p), maxWrite+maxUrgent)])
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+	return nil
+}
+
+func (c *webSocket) interrupt() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) }
+
+// finish does what RFC 6455, 7.1.1 advises: close frame, half-close, read until
+// the peer has closed too. A plain close could destroy what is still on its way,
+// because the kernel answers unread data with a reset.
+func (c *webSocket) finish(code ws.StatusCode, limit time.Time) {
+	if err := c.send(newClose(code).frame, limit); err != nil {
+		return
+	}
+	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+
+	_ = c.conn.SetReadDeadline(time.Now().Add(linger))
+	_, _ = io.Copy(io.Discard, c.conn)
+}
+
+func (c *webSocket) close() { _ = c.conn.Close() }
