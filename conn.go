@@ -38,6 +38,11 @@ type conn struct {
 	timeout *time.Timer // until the first socket is connected
 }
 
+// defaultPacketBytes bounds a binary packet with its attachments, which are held
+// until the last one has come. A single message larger than that is allowed when
+// Options.MaxPayload says so.
+const defaultPacketBytes = 16 << 20
+
 // A Handshake is what is known of a client from its first request and its
 // CONNECT packet.
 type Handshake struct {
@@ -75,7 +80,10 @@ var (
 func newConn(server *Server, session *transport.Session, r *http.Request) *conn {
 	c := &conn{
 		server: server, session: session,
-		decoder: packet.NewDecoder(packet.Limits{MaxAttachments: server.opts.MaxAttachments}),
+		decoder: packet.NewDecoder(packet.Limits{
+			MaxAttachments: server.opts.MaxAttachments,
+			MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
+		}),
 		header:  r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
 		base: context.WithoutCancel(r.Context()),
 	}

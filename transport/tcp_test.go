@@ -119,6 +119,7 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 // message sent before the server could know of the session: every receiver must
 // see it. A port that attached its receiver after the handshake lost 1 in 1,000.
 func TestBurstsOfConnectsLoseNothing(t *testing.T) {
+	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewServer(server)
 	defer ts.Close()
@@ -181,4 +182,18 @@ func hastyClient(addr, text string, eager bool) error {
 	}
 	_, _ = io.Copy(io.Discard, in)
 	return nil
+}
+
+// dialEager sends early together with the request.
+func dialEager(t testing.TB, addr, early string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, upgradeRequest+"\r\n"+early); err != nil {
+		t.Fatal(err)
+	}
+	return conn
 }

@@ -156,8 +156,8 @@ func (c *Client) SetPongs(on bool) {
 	c.silent = !on
 }
 
-// Pause stops reading, as a client does that cannot keep up: the server's writes
-// get stuck after at most one more frame.
+// Pause stops reading, as a client does that cannot keep up. The server's next
+// write may still succeed, if it has no more than 4 KB; the one after gets stuck.
 func (c *Client) Pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,0 +1,98 @@
+// Package socketio is a Socket.IO server for the official v4 clients, whose
+// cluster bus and memory is a log: in Postgres for any number of nodes, in the
+// process for one.
+//
+// A client that loses its connection, and comes back within the window, gets
+// every event that was meant for it meanwhile, once and in order, or is told
+// that it cannot: on any node of the cluster, also when the node that it was
+// connected to was killed.
+//
+// # A whole program
+//
+//	const (
+//		Posted socketio.Event[Post]            = "chat:post"
+//		Join   socketio.Request[JoinReq, Seat] = "chat:join"
+//	)
+//
+//	func main() {
+//		ctx := context.Background()
+//		db, err := pgadapter.Open(ctx, os.Getenv("DATABASE_URL"), nil)
+//		if err != nil {
+//			log.Fatal(err)
+//		}
+//		io := socketio.NewServer(&socketio.Options{
+//			Adapter:  db,
+//			Recovery: socketio.Recovery{Store: db},
+//		})
+//		Join.On(io, func(ctx context.Context, s *socketio.Socket, q JoinReq) (Seat, error) {
+//			if err := s.Join(ctx, q.Room); err != nil {
+//				return Seat{}, err
+//			}
+//			return Seat{Number: 7}, nil // the acknowledgement
+//		})
+//		Posted.On(io, func(ctx context.Context, s *socketio.Socket, p Post) error {
+//			return Posted.Emit(ctx, s.To(p.Room), p)
+//		})
+//		http.Handle("/socket.io/", io)
+//		log.Fatal(http.ListenAndServe(":3000", nil))
+//	}
+//
+// Without Adapter and Recovery the same program is a single node that keeps its
+// log in memory.
+//
+// # Words
+//
+//   - A [Server] is one node. It is an http.Handler.
+//   - A [Namespace] is a channel of a client's connection with handlers, gates
+//     and rooms of its own. The methods of a Server are those of "/".
+//   - A [Socket] is one client in one namespace.
+//   - An [Audience] selects sockets, on all nodes: io.To("lobby").Except("muted").
+//   - An [Event] is a name bound to the type of its payload. It is handled with
+//     On and emitted with Emit; a [Request] is answered.
+//   - A [Data] is a typed value of a socket that survives recovery.
+//
+// Handlers are registered on the namespace, never on a socket. What JavaScript
+// servers keep in closures of a connection handler lives in Data here, because
+// that is what can be recovered on another node.
+//
+// # What Emit promises
+//
+//	target                               nil from Emit means
+//	──────────────────────────────────   ─────────────────────────────────────────
+//	Server, Namespace, Audience, Socket  in the log, as durable as the log is
+//	Audience.Volatile                    on its way to the log; never replayed, and
+//	                                     dropped for who cannot take it at once
+//	Audience.Local                       queued for the sockets of this node; not in
+//	                                     the log, never replayed
+//
+// It never means that a client got the event. That is what [Request.Call] is for,
+// which is not part of the log either: a call does not survive its connection.
+//
+// # What runs concurrently
+//
+//  1. The events of one socket are handled one at a time, in the order in which
+//     they came, after OnConnect and before OnDisconnect. Different sockets run
+//     at the same time.
+//  2. A handler may block; only its own socket waits. It may call its own client.
+//  3. Emitted events reach every socket of the cluster in one order, the log's.
+//     Emits of one goroutine keep their order, in Emit and EmitAsync alike.
+//  4. Every exported method may be called from any goroutine, unless its comment
+//     says otherwise.
+//  5. After [Server.Shutdown] has returned nil, no handler is running.
+//  6. A panic in a handler, a gate or a callback is recovered, logged, and ends
+//     there.
+//
+// # Errors
+//
+// A handler's *[Error] is what the peer may know. Any other error is logged, once,
+// and the peer of a request gets the code "internal" without detail. A call that
+// needed a connection fails with a *[DisconnectError], which is also the cause of
+// the socket's context.
+//
+// # What clients see of recovery
+//
+// Every event carries one more argument at its end, a string: the client's place
+// in the log. It is how the official clients recover, and a listener that takes
+// its arguments by name does not notice. Recovery.Disabled turns it off together
+// with recovery.
+package socketio
