@@ -24,7 +24,7 @@ func bubble(t *testing.T, opts *socketio.Options, test func(t *testing.T, io *so
 		server := newServer(opts)
 		// Heartbeats keep virtual time running: a read that waits in vain would
 		// wait for ever.
-		hung := time.AfterFunc(time.Hour, func() { panic("the test waits for something that does not come") })
+		hung := time.AfterFunc(24*time.Hour, func() { panic("the test waits for something that does not come") })
 		defer hung.Stop()
 		test(t, server)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -113,6 +113,7 @@ func TestEventsOfOneSocketAreHandledInOrder(t *testing.T) {
 		}
 		p.WriteText("1")
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if want := "[connect a b c client namespace disconnect]"; fmt.Sprint(got) != want {
 			t.Errorf("got %v, want %s", got, want)
 		}

@@ -1,0 +1,113 @@
+package socketio_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/pgsocket/socketio"
+
+// mayImport is the plan of the house: for every package the packages of this
+// module that it may import. The nested modules (integration, tools) are outside.
+var mayImport = map[string][]string{
+	".":                        {"packet", "transport", "adapter", "recovery"},
+	"packet":                   {},
+	"transport":                {"transport/frame"},
+	"transport/frame":          {},
+	"transport/transporttest":  {"transport/frame"},
+	"adapter":                  {},
+	"adapter/adaptertest":      {"adapter"},
+	"recovery":                 {"adapter"},
+	"recovery/recoverytest":    {"recovery", "adapter"},
+	"migrations":               {},
+	"pgadapter":                {"adapter", "recovery", "migrations"},
+	"pgtest":                   {"migrations", "internal/pgserver"},
+	"internal/pgserver":        {},
+	"internal/pgserver/withpg": {"internal/pgserver"},
+	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet"},
+	"examples/chat":            {".", "pgadapter", "migrations", "internal/pgserver"},
+}
+
+// mayLink is for every package that is not listed the empty set of modules: who
+// does not use Postgres does not link its driver.
+var mayLink = map[string][]string{
+	"transport":               {"github.com/gobwas/ws"},
+	"transport/transporttest": {"github.com/gobwas/ws"},
+	"migrations":              {"github.com/golang-migrate/migrate/v4", "github.com/jackc/pgx/v5"},
+	"pgadapter":               {"github.com/jackc/pgx/v5"},
+	"pgtest":                  {"github.com/jackc/pgx/v5"},
+	"cmd/pgsocket":            {"github.com/jackc/pgx/v5"},
+}
+
+func TestImportsFollowTheHousePlan(t *testing.T) {
+	t.Parallel()
+	err := fs.WalkDir(os.DirFS("."), ".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			return skipNested(file)
+		}
+		if strings.HasSuffix(file, ".go") && !strings.HasSuffix(file, "_test.go") {
+			checkImports(t, file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func skipNested(dir string) error {
+	if dir == "." {
+		return nil
+	}
+	if strings.HasPrefix(path.Base(dir), ".") || path.Base(dir) == "testdata" {
+		return fs.SkipDir
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+		return fs.SkipDir
+	}
+	return nil
+}
+
+func checkImports(t *testing.T, file string) {
+	t.Helper()
+	room := path.Dir(file)
+	allowed, planned := mayImport[room]
+	if !planned {
+		t.Errorf("%s: package %q is not on the house plan", file, room)
+	}
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, spec := range f.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest, ours := strings.CutPrefix(imported, module)
+		switch {
+		case ours:
+			if rest = strings.TrimPrefix(rest, "/"); rest == "" {
+				rest = "."
+			}
+			if !slices.Contains(allowed, rest) {
+				t.Errorf("%s: %q must not import %q", file, room, rest)
+			}
+		case strings.Contains(strings.Split(imported, "/")[0], "."):
+			if !slices.ContainsFunc(mayLink[room], func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }) {
+				t.Errorf("%s: %q must not link %q", file, room, imported)
+			}
+		}
+	}
+}
