@@ -417,6 +417,7 @@ func TestNodeBehindTheClientWaits(t *testing.T) {
 		back.offset, back.pid = p.offset, p.pid
 		back.WriteText("0" + p.ticket())
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if n := back.Waiting(); n != 0 {
 			t.Errorf("%d messages from a node that is behind", n)
 		}
@@ -470,6 +471,7 @@ func (s *second) Deliver(batch []adapter.Delivery) {
 func (s *second) Reset(adapter.Offset, error) {}
 
 func (s *second) catchUp() {
+	synctest.Wait()
 	for _, batch := range s.kept {
 		s.locals[1].Deliver(batch)
 	}

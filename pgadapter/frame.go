@@ -203,3 +203,16 @@ func (r *frameReader) uint32() uint32 {
 	}
 	return 0
 }
+
+// countPackets returns how many packets a frame has, as far as it is well formed.
+func countPackets(frame []byte) int {
+	r := frameReader{rest: frame}
+	r.byte()
+	n := 0
+	for len(r.rest) > 0 && n <= maxPackets {
+		r.byte()
+		r.take(r.uint32())
+		n++
+	}
+	return n
+}

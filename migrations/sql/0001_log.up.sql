@@ -6,7 +6,7 @@
 -- What is known of the log as a whole: one row.
 create table meta (
     low            bigint      not null default 0,
-    log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint,
+    log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
     slot_started   timestamptz not null default clock_timestamp(),
     schema_version int         not null,
     slot           smallint    not null default 0,
@@ -17,7 +17,7 @@ create table meta (
 );
 
 comment on column meta.low is 'the newest position that is no longer kept';
-comment on column meta.log_number is 'tells this log from any other: a random 32-bit number that offsets carry';
+comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
 comment on column meta.slot is 'the partition of log that is appended to';
 
 insert into meta (schema_version) values (1);

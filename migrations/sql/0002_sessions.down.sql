@@ -2,4 +2,5 @@ update meta set schema_version = 1;
 drop table session_data;
 drop table session_rooms;
 drop table sessions;
+drop function hold_node(bigint);
 drop table nodes;

@@ -19,6 +19,21 @@ comment on column nodes.id is 'one life of a node: it changes when the others th
 comment on column nodes.position is 'how far the node had read the log when it was last seen';
 comment on column nodes.checkpoint is 'up to here nothing is missing in the sessions of this node that are settled';
 
+-- Keeps the row of a node to the end of the transaction, or fails if it is
+-- missing. Whoever parks the sessions of a dead node locks its row for update
+-- first, so a session that is given to the node meanwhile is not overlooked.
+create function hold_node(node bigint) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform from nodes n where n.id = node for key share;
+    if not found then
+        raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
+    end if;
+end
+$$;
+
 create table sessions (
     epoch      bigint      not null,
     opened     bigint      not null,

@@ -4,7 +4,7 @@ with held as materialized (
     select s.pid from /*schema.*/sessions s where s.node = $1 order by s.pid for update
 )
 update /*schema.*/sessions s
-set covered    = coalesce(case when s.settled then n.checkpoint end, s.covered),
+set covered    = case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end,
     settled    = false,
     node       = null,
     epoch      = s.epoch + 1,

@@ -3,7 +3,7 @@
 with over as (
     select s.pid
     from /*schema.*/sessions s
-    where s.expires_at <= clock_timestamp()
+    where s.expires_at <= now()
     order by s.expires_at
     limit 1000
     for update skip locked
