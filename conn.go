@@ -84,7 +84,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 			MaxAttachments: server.opts.MaxAttachments,
 			MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
 		}),
-		header:  r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
+		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
 		base: context.WithoutCancel(r.Context()),
 	}
 	c.timeout = time.AfterFunc(server.opts.ConnectTimeout, func() {
