@@ -12,8 +12,8 @@ export FUZZTIME
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: setup $(BIN)/withpg ## several nodes, one Postgres, a page to chat on
-	@$(BIN)/withpg go run ./examples/demo
+demo: setup ## three nodes, one Postgres, a page to chat on
+	@go build -o $(BIN)/chat ./examples/chat && exec $(BIN)/chat
 
 test: setup $(BIN)/golangci-lint $(BIN)/withpg ## all that CI runs: format, vet, lint, fuzz, tests with the race detector
 	@scripts/test

@@ -34,7 +34,6 @@ type conn struct {
 
 	mu      sync.Mutex
 	sockets []*Socket
-	closed  bool
 	timeout *time.Timer // until the first socket is connected
 }
 
@@ -88,7 +87,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 		base: context.WithoutCancel(r.Context()),
 	}
 	c.timeout = time.AfterFunc(server.opts.ConnectTimeout, func() {
-		server.opts.Logger.Debug("connection closed", slog.Any("error", errConnectTimeout))
+		server.opts.Logger.DebugContext(c.base, "connection closed", slog.Any("error", errConnectTimeout))
 		session.Close(transport.ReasonForcedClose)
 	})
 	return c

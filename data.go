@@ -50,6 +50,17 @@ func (d Data[T]) Get(s *Socket) (T, bool) {
 	return v, true
 }
 
+// Of returns the value that a session had when it expired.
+func (d Data[T]) Of(e *ExpiredSession) (T, bool) {
+	var v T
+	raw, ok := e.data[string(d)]
+	if !ok || json.Unmarshal(raw, &v) != nil {
+		var zero T
+		return zero, false
+	}
+	return v, true
+}
+
 // Delete removes the value, durable when it returns nil.
 func (d Data[T]) Delete(ctx context.Context, s *Socket) error {
 	return s.setData(ctx, string(d), datum{})

@@ -22,7 +22,7 @@
 //		}
 //		io := socketio.NewServer(&socketio.Options{
 //			Adapter:  db,
-//			Recovery: socketio.Recovery{Store: db},
+//			Recovery: socketio.Recovery{Store: db.Sessions()},
 //		})
 //		Join.On(io, func(ctx context.Context, s *socketio.Socket, q JoinReq) (Seat, error) {
 //			if err := s.Join(ctx, q.Room); err != nil {

@@ -67,8 +67,7 @@ func (e *Error) Error() string {
 // server's strings, but for the last three.
 type Reason string
 
-// The reasons. After the ones marked (r) a client with recovery may come back to
-// its session.
+// The reasons. Those marked (r) are Recoverable.
 const (
 	ReasonTransportClose   = Reason(transport.ReasonTransportClose) // (r) the connection was closed by the client or was lost
 	ReasonTransportError   = Reason(transport.ReasonTransportError) // (r) the connection failed
@@ -85,9 +84,8 @@ const (
 	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or was thought dead by the others
 )
 
-// recoverable reports whether the session may be resumed after r. Who was taken
-// over has no session left to park.
-func (r Reason) recoverable() bool {
+// Recoverable reports whether the client may come back to its session after r.
+func (r Reason) Recoverable() bool {
 	switch r {
 	case ReasonParseError, ReasonClientDisconnect, ReasonServerDisconnect, ReasonTakenOver:
 		return false

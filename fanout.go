@@ -191,7 +191,7 @@ func (h *hub) Expired(session *recovery.Session) {
 	if h.onExpired == nil {
 		return
 	}
-	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace}
+	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace, data: session.Data}
 	for _, stay := range session.Rooms {
 		if stay.Left == 0 {
 			e.Rooms = append(e.Rooms, Room(stay.Room))

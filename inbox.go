@@ -87,7 +87,11 @@ func (s *Socket) handle(m *Message) {
 	}
 	known, ok := errors.AsType[*Error](err)
 	if !ok || !m.WantsReply() {
-		s.log(slog.LevelError, "event handler failed", slog.String("event", m.event), slog.Any("error", err))
+		level := slog.LevelError
+		if _, left := errors.AsType[*DisconnectError](err); left {
+			level = slog.LevelDebug // the client went away meanwhile, which is no failure
+		}
+		s.log(level, "event handler failed", slog.String("event", m.event), slog.Any("error", err))
 	}
 	if !m.WantsReply() {
 		return

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,7 +82,7 @@ type Options struct {
 // within the window, to any node of the cluster, gets everything it missed.
 type Recovery struct {
 	// Store keeps the sessions. Beside a *pgadapter.DB as Options.Adapter it is
-	// the same *pgadapter.DB. Default: memory, if Options.Adapter is memory as
+	// that DB's Sessions. Default: memory, if Options.Adapter is left out as
 	// well.
 	Store recovery.Store
 
@@ -95,7 +96,8 @@ type Recovery struct {
 	SkipGates bool
 
 	// OnExpired is told when a session ended because its client stayed away,
-	// on one node of the cluster. Default: nobody is told.
+	// on one node of the cluster. It may block for a moment: the same goroutine
+	// keeps house in the adapter. Default: nobody is told.
 	OnExpired func(*ExpiredSession)
 
 	// Disabled turns recovery off: events carry no offset, sessions are not
@@ -108,6 +110,8 @@ type ExpiredSession struct {
 	ID        SocketID
 	Namespace string
 	Rooms     []Room
+
+	data map[string]json.RawMessage
 }
 
 // Validate reports the first contradiction in the options. NewServer panics
@@ -120,12 +124,18 @@ func (o *Options) Validate() error {
 		name  string
 		value int64
 	}{
-		{"PingInterval", int64(o.PingInterval)}, {"PingTimeout", int64(o.PingTimeout)},
-		{"ConnectTimeout", int64(o.ConnectTimeout)}, {"AckTimeout", int64(o.AckTimeout)},
-		{"EmitTimeout", int64(o.EmitTimeout)}, {"MaxPayload", o.MaxPayload},
-		{"MaxAttachments", int64(o.MaxAttachments)}, {"InboxEvents", int64(o.InboxEvents)},
-		{"InboxBytes", int64(o.InboxBytes)}, {"QueueMessages", int64(o.QueueMessages)},
-		{"QueueBytes", int64(o.QueueBytes)}, {"WriteTimeout", int64(o.WriteTimeout)},
+		{"PingInterval", int64(o.PingInterval)},
+		{"PingTimeout", int64(o.PingTimeout)},
+		{"ConnectTimeout", int64(o.ConnectTimeout)},
+		{"AckTimeout", int64(o.AckTimeout)},
+		{"EmitTimeout", int64(o.EmitTimeout)},
+		{"MaxPayload", o.MaxPayload},
+		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"InboxEvents", int64(o.InboxEvents)},
+		{"InboxBytes", int64(o.InboxBytes)},
+		{"QueueMessages", int64(o.QueueMessages)},
+		{"QueueBytes", int64(o.QueueBytes)},
+		{"WriteTimeout", int64(o.WriteTimeout)},
 		{"Recovery.Window", int64(o.Recovery.Window)},
 	} {
 		if f.value < 0 {
@@ -136,7 +146,7 @@ func (o *Options) Validate() error {
 	case r.Disabled && r.Store != nil:
 		return errors.New("socketio: Options.Recovery has a Store and is Disabled")
 	case !r.Disabled && r.Store == nil && o.Adapter != nil:
-		return errors.New("socketio: Options.Adapter needs Recovery.Store beside it (with Postgres: the same pgadapter.DB), or Recovery.Disabled")
+		return errors.New("socketio: Options.Adapter needs Recovery.Store beside it (with Postgres: the Sessions of the pgadapter.DB), or Recovery.Disabled")
 	case r.Store != nil && o.Adapter == nil:
 		return errors.New("socketio: Options.Recovery.Store needs the Adapter whose log its sessions refer to")
 	}

@@ -106,7 +106,10 @@ func (p *peer) ticket() string {
 	if p.offset != "" {
 		auth["offset"] = p.offset
 	}
-	text, _ := json.Marshal(auth)
+	text, err := json.Marshal(auth)
+	if err != nil {
+		p.t.Fatal(err)
+	}
 	return string(text)
 }
 

@@ -356,17 +356,22 @@ func TestExpiredSessionIsToldOnce(t *testing.T) {
 	t.Parallel()
 	var expired []string
 	opts := &socketio.Options{Recovery: socketio.Recovery{OnExpired: func(e *socketio.ExpiredSession) {
-		expired = append(expired, fmt.Sprint(e.ID, e.Namespace, e.Rooms))
+		who, _ := mood.Of(e)
+		expired = append(expired, fmt.Sprint(e.ID, e.Namespace, e.Rooms, who))
 	}}}
 	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
-		p, left := connected(t, io), connected(t, io)
+		p := connected(t, io)
+		if err := mood.Set(t.Context(), only(t, io), "bored"); err != nil {
+			t.Fatal(err)
+		}
+		left := connected(t, io)
 		p.ask(`["join","red"]`)
 		left.WriteText("1")
 		p.Cut()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if want := fmt.Sprintf("[%s/[red]]", p.id); fmt.Sprint(expired) != want {
+		if want := fmt.Sprintf("[%s/[red]bored]", p.id); fmt.Sprint(expired) != want {
 			t.Errorf("told %v, want %s", expired, want)
 		}
 	})

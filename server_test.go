@@ -56,7 +56,8 @@ func TestRequestIsAnswered(t *testing.T) {
 		deep.On(io, func(_ context.Context, _ *socketio.Socket, m struct {
 			A socketio.Binary
 			X any
-		}) (any, error) {
+		},
+		) (any, error) {
 			return map[string]any{"n": len(m.A), "back": append(m.A, 4)}, nil
 		})
 		p := connected(t, io)

@@ -297,8 +297,8 @@ func (s *Socket) detachLocked(reason Reason) bool {
 	if h.sessions[s.key.PID] == s {
 		delete(h.sessions, s.key.PID)
 	}
-	if reason != ReasonTakenOver {
-		s.ended = h.store.End(s.key, recovery.Ending{Park: reason.recoverable(), At: s.served, Last: s.last})
+	if reason != ReasonTakenOver { // else the session is another's already
+		s.ended = h.store.End(s.key, recovery.Ending{Park: reason.Recoverable(), At: s.served, Last: s.last})
 	}
 	return true
 }

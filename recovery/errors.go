@@ -19,13 +19,10 @@ var (
 // was parked by others because its node was thought dead, or that is over.
 var ErrLost = errors.New("session is no longer held by this node")
 
-// reasons are the refusals of Resume, which are answers rather than failures.
-var reasons = []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected}
-
 // Refusal returns the reason in err's chain for which a client was not
 // recovered, and nil if err is none of them: then the store could not answer.
 func Refusal(err error) error {
-	for _, r := range reasons {
+	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected} {
 		if errors.Is(err, r) {
 			return r
 		}

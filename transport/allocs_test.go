@@ -17,6 +17,8 @@ import (
 
 // TestReadingAllocatesNothing: small messages are handed on in place, larger ones
 // in a pooled buffer.
+//
+//nolint:paralleltest // it counts allocations
 func TestReadingAllocatesNothing(t *testing.T) {
 	for _, size := range []int{1, 100, 512, 4000, 60_000} {
 		wire := ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(strings.Repeat("4", size)))))
@@ -46,6 +48,7 @@ func (c *sink) interrupt()                             {}
 func (c *sink) finish(code ws.StatusCode, _ time.Time) {}
 func (c *sink) close()                                 {}
 
+//nolint:paralleltest // it counts allocations
 func TestSendingAllocatesNothing(t *testing.T) {
 	server, err := NewServer(nil, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {

@@ -105,6 +105,8 @@ func (r *frameReader) have() int64 {
 
 // payload reads the payload that follows h; whole tells that data are all of a
 // message or control frame.
+//
+//nolint:revive // four results: a type for them would be used once
 func (r *frameReader) payload(h ws.Header) (op ws.OpCode, data []byte, whole bool, err *ending) {
 	alone := h.OpCode.IsControl() || h.Fin && r.op == 0
 	if alone && h.Length <= readBuffer {

@@ -3,7 +3,6 @@ package transport_test
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http"
 	"testing"
@@ -59,7 +58,7 @@ func (r *recorder) wantClosed(t testing.TB, want transport.Reason) {
 	}
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // serve returns a server whose sessions are sent to the channel. It is shut down
 // when the test ends.

@@ -20,6 +20,8 @@ import (
 // default not at all: set IDLE_CONNECTIONS to their number. The clients live in a
 // process of their own, this test binary started once more. It is not parallel
 // because it measures the process.
+//
+//nolint:paralleltest // it measures memory
 func TestIdleMemory(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("IDLE_CONNECTIONS"))
 	if n == 0 {

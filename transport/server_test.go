@@ -113,7 +113,7 @@ func TestHTTP2IsToldToUseHTTP1(t *testing.T) {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, _ := io.ReadAll(resp.Body)
-	if resp.ProtoMajor != 2 || resp.StatusCode != 505 || !strings.Contains(string(body), "HTTP/1.1") {
+	if resp.ProtoMajor != 2 || resp.StatusCode != http.StatusHTTPVersionNotSupported || !strings.Contains(string(body), "HTTP/1.1") {
 		t.Fatalf("%s %d %s", resp.Proto, resp.StatusCode, body)
 	}
 }

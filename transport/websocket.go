@@ -62,6 +62,7 @@ func (c *webSocket) receive(s *Session) *ending {
 			continue
 		case ws.OpPong:
 			continue
+		case ws.OpText, ws.OpBinary, ws.OpContinuation: // a message; the reader returns no continuation
 		}
 
 		p := frame.Packet{Type: frame.Message, Binary: true, Data: data}

@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+func tailCommand() command {
+	return command{
+		name:  "tail",
+		about: "print events as they are emitted, by whatever node, until interrupted",
+		prepare: func(flags *flag.FlagSet) action {
+			namespace := flags.String("namespace", "", "only events of the namespace with this `name`")
+			room := flags.String("room", "", "only events that reach a socket which is in this `room` alone")
+			return func(ctx context.Context, db database, args []string) error {
+				if len(args) != 0 {
+					return fmt.Errorf("%w: tail takes none", errUsage)
+				}
+				return tail(ctx, db, &printer{namespace: *namespace, room: *room})
+			}
+		},
+	}
+}
+
+func tail(ctx context.Context, db database, p *printer) error {
+	signal.Ignore(syscall.SIGPIPE) // a reader that leaves is an error like any other
+	joined, err := db.open(ctx, "pgsocket tail")
+	if err != nil {
+		return err
+	}
+	failed := make(chan error, 1)
+	p.failed = failed
+	if _, err := joined.Bind(p); err != nil {
+		return errors.Join(err, closeDB(ctx, joined))
+	}
+	select {
+	case err = <-failed: // nobody reads what we print
+	case <-ctx.Done():
+	}
+	return errors.Join(err, closeDB(ctx, joined))
+}
+
+// A printer is a node that prints what is delivered. It implements
+// adapter.Local.
+type printer struct {
+	namespace, room string
+	failed          chan<- error
+}
+
+// Deliver implements adapter.Local. It waits for whoever reads the output: only
+// this process falls behind, and Reset says so if it is too far.
+func (p *printer) Deliver(batch []adapter.Delivery) {
+	var out strings.Builder
+	for _, d := range batch {
+		if p.wants(d) {
+			fmt.Fprintf(&out, "%d  %s  %s  %s\n", d.Offset.Position, d.Namespace, audience(d), d.Payload)
+		}
+	}
+	if _, err := os.Stdout.WriteString(out.String()); err != nil {
+		select {
+		case p.failed <- err:
+		default: // known already
+		}
+	}
+}
+
+// Reset implements adapter.Local.
+func (p *printer) Reset(at adapter.Offset, cause error) {
+	fmt.Fprintf(os.Stderr, "pgsocket: events are missing before position %d: %v\n", at.Position, cause)
+}
+
+func (p *printer) wants(d adapter.Delivery) bool {
+	return d.Kind != adapter.Evict &&
+		(p.namespace == "" || d.Namespace == p.namespace) &&
+		(p.room == "" || d.Audience.Includes([]string{p.room}))
+}
+
+// audience returns to whom an event goes: to lobby except "my room", volatile.
+func audience(d adapter.Delivery) string {
+	text := "to everybody"
+	if len(d.Audience.Rooms) > 0 {
+		text = "to " + names(d.Audience.Rooms)
+	}
+	if len(d.Audience.Except) > 0 {
+		text += " except " + names(d.Audience.Except)
+	}
+	if d.Kind == adapter.Volatile {
+		text += ", volatile"
+	}
+	return text
+}
+
+func names(rooms []string) string {
+	quoted := make([]string, len(rooms))
+	for i, room := range rooms {
+		quoted[i] = room
+		if strconv.Quote(room) != `"`+room+`"` || strings.ContainsAny(room, " ,") {
+			quoted[i] = strconv.Quote(room)
+		}
+	}
+	return strings.Join(quoted, ", ")
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pgsocket/socketio"
+)
+
+// What goes over the wire. Each name is bound to the type of its payload here,
+// once, for those who emit and for those who handle.
+const (
+	Hello socketio.Request[socketio.None, Welcome] = "chat:hello" // a page asks who serves it
+	Join  socketio.Request[Place, socketio.None]   = "chat:join"
+	Leave socketio.Request[Place, socketio.None]   = "chat:leave"
+	Say   socketio.Request[Words, socketio.None]   = "chat:say"
+
+	Posted socketio.Event[Post]   = "chat:posted"
+	Moved  socketio.Event[Moving] = "chat:moved"
+)
+
+// CurrentUser is what a socket knows of its user, on whatever node it is.
+const CurrentUser socketio.Data[User] = "user"
+
+// The payloads.
+type (
+	User struct {
+		Name string `json:"name"`
+	}
+	Place struct {
+		Room socketio.Room `json:"room"`
+	}
+	Words struct {
+		Room socketio.Room `json:"room"`
+		Text string        `json:"text"`
+	}
+	Post struct {
+		Room socketio.Room     `json:"room"`
+		From socketio.SocketID `json:"from"`
+		Name string            `json:"name"`
+		Text string            `json:"text"`
+		Node string            `json:"node"` // where it was said
+		At   time.Time         `json:"at"`
+	}
+	Moving struct {
+		Room socketio.Room     `json:"room"`
+		Who  socketio.SocketID `json:"who"`
+		Name string            `json:"name,omitempty"` // not known of those who did not come back
+		How  string            `json:"how"`            // joined, left or lost
+	}
+	Welcome struct {
+		Node      string   `json:"node"`
+		Process   int      `json:"process"`
+		Nodes     []string `json:"nodes"`
+		Recovered bool     `json:"recovered"`
+		Replayed  int      `json:"replayed"`
+		Reason    string   `json:"reason,omitempty"` // why it was not recovered
+	}
+)
+
+// A chat is the application on one node.
+type chat struct {
+	io    *socketio.Server
+	node  string   // the address of this node
+	nodes []string // the addresses of all
+	log   *slog.Logger
+}
+
+// register puts the handlers in place. They belong to the server, not to one
+// socket: what differs from socket to socket is in CurrentUser and in its rooms.
+func (c *chat) register() {
+	c.io.Use(c.admit)
+	c.io.OnConnect(c.connected)
+	c.io.OnDisconnect(c.disconnected)
+
+	Hello.On(c.io, c.hello)
+	Join.On(c.io, c.join)
+	Leave.On(c.io, c.leave)
+	Say.On(c.io, c.say)
+}
+
+// admit is the gate. Who comes back passes it again.
+func (c *chat) admit(ctx context.Context, s *socketio.Socket) error {
+	var auth User
+	if err := s.Handshake().DecodeAuth(&auth); err != nil {
+		return &socketio.Error{Code: "bad_auth", Message: "auth is not what it should be"}
+	}
+	auth.Name = strings.TrimSpace(auth.Name)
+	if n := utf8.RuneCountInString(auth.Name); n == 0 || n > 24 {
+		return &socketio.Error{Code: "bad_name", Message: "a name has 1 to 24 characters"}
+	}
+	return CurrentUser.Set(ctx, s, auth)
+}
+
+func (c *chat) connected(ctx context.Context, s *socketio.Socket) error {
+	r := s.Recovery()
+	attrs := []any{slog.String("name", name(s)), slog.Bool("recovered", r.Recovered), slog.Int("replayed", r.Replayed)}
+	if r.Reason != nil {
+		attrs = append(attrs, slog.String("reason", r.Reason.Error()))
+	}
+	c.log.InfoContext(ctx, "connected", attrs...)
+	return nil
+}
+
+// disconnected tells the others of a user who left. One whose connection was
+// lost has not left: see lost.
+func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
+	c.log.Info("disconnected", slog.String("name", name(s)), slog.String("reason", string(reason)))
+	if reason != socketio.ReasonClientDisconnect {
+		return
+	}
+	for room := range s.Rooms() {
+		if exists(room) {
+			Moved.EmitAsync(s.To(room), Moving{Room: room, Who: s.ID(), Name: name(s), How: "left"})
+		}
+	}
+}
+
+// lost tells the others of a user who did not come back in time. One node of the
+// cluster is asked to, whichever the user was connected to.
+func (c *chat) lost(e *socketio.ExpiredSession) {
+	for _, room := range e.Rooms {
+		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, How: "lost"})
+	}
+}
+
+// hello is the first thing that a page asks. Its answer comes after the events
+// that were replayed, so the page knows which those are: the first of this
+// connection, as many as the answer says.
+func (c *chat) hello(_ context.Context, s *socketio.Socket, _ socketio.None) (Welcome, error) {
+	w := Welcome{Node: c.node, Process: os.Getpid(), Nodes: c.nodes}
+	r := s.Recovery()
+	w.Recovered, w.Replayed = r.Recovered, r.Replayed
+	if r.Reason != nil {
+		w.Reason = r.Reason.Error()
+	}
+	return w, nil
+}
+
+func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none socketio.None, err error) {
+	if !exists(p.Room) {
+		return none, &socketio.Error{Code: "no_such_room"}
+	}
+	if in(s, p.Room) {
+		return none, nil
+	}
+	if err := s.Join(ctx, p.Room); err != nil {
+		return none, err
+	}
+	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: "joined"})
+}
+
+func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none socketio.None, err error) {
+	if !in(s, p.Room) {
+		return none, nil
+	}
+	if err := s.Leave(ctx, p.Room); err != nil {
+		return none, err
+	}
+	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: "left"})
+}
+
+// say posts to everybody in the room, on all nodes, the author included. When it
+// returns nil the post is in the log: nobody who is in the room will miss it.
+func (c *chat) say(ctx context.Context, s *socketio.Socket, w Words) (none socketio.None, err error) {
+	text := strings.TrimSpace(w.Text)
+	if n := utf8.RuneCountInString(text); n == 0 || n > 1000 {
+		return none, &socketio.Error{Code: "bad_text", Message: "a message has 1 to 1000 characters"}
+	}
+	if !in(s, w.Room) {
+		return none, &socketio.Error{Code: "not_in_room", Message: "join the room first"}
+	}
+	post := Post{Room: w.Room, From: s.ID(), Name: name(s), Text: text, Node: c.node, At: time.Now()}
+	return none, Posted.Emit(ctx, c.io.To(w.Room), post)
+}
+
+func name(s *socketio.Socket) string {
+	user, _ := CurrentUser.Get(s) // the gate has set it
+	return user.Name
+}
+
+// exists reports whether a room is one of ours. The room of its own in which every
+// socket is, and which bears its id, is none of them.
+func exists(room socketio.Room) bool {
+	return slices.Contains([]socketio.Room{"lobby", "engine", "galley"}, room)
+}
+
+func in(s *socketio.Socket, room socketio.Room) bool {
+	return exists(room) && slices.Contains(slices.Collect(s.Rooms()), room)
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pgsocket/socketio/internal/pgserver"
+	"github.com/pgsocket/socketio/migrations"
+)
+
+// restartAfter is how long a killed node stays away: long enough to see that its
+// users do well without it.
+const restartAfter = 8 * time.Second
+
+// runCluster is the whole demo: Postgres if there is none, and three nodes that
+// are processes of their own, so that they can be killed. It ends with ctx.
+func runCluster(ctx context.Context, cfg config) error {
+	status := "go run ./cmd/pgsocket status"
+	if cfg.dsn == "" {
+		fmt.Println("DATABASE_URL is not set: starting a private Postgres")
+		server, err := pgserver.Start(ctx, pgserver.Options{Fast: true})
+		if err != nil {
+			return err
+		}
+		defer server.Stop() //nolint:errcheck // it is gone in either case, and so is its directory
+		cfg.dsn = server.DSN()
+		status += " -dsn '" + cfg.dsn + "'"
+	}
+	if err := migrations.Up(ctx, cfg.dsn, &migrations.Options{Schema: cfg.schema}); err != nil {
+		return err
+	}
+	var err error
+	if cfg.nodes, err = free(ctx, cfg.nodes); err != nil {
+		return err
+	}
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var running sync.WaitGroup
+	ready := make(chan string, len(cfg.nodes)) // one line per node, the first time that it is ready
+	for _, address := range cfg.nodes {
+		running.Go(func() { // until ctx ends; waited for below
+			if err := keepRunning(ctx, cfg, address, ready); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	if lines := collect(ctx, ready); len(lines) == len(cfg.nodes) {
+		invite(lines, status)
+	}
+	<-ctx.Done()
+	fmt.Println("\nstopping the nodes")
+	running.Wait()
+	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// keepRunning runs a node, and again some time after it was killed.
+func keepRunning(ctx context.Context, cfg config, address string, ready chan<- string) error {
+	for again := false; ctx.Err() == nil; again = true {
+		started, err := runProcess(ctx, cfg, address, func(pid int) {
+			if again {
+				fmt.Printf("node http://%s is back: kill -9 %d\n", address, pid)
+				return
+			}
+			ready <- fmt.Sprintf("  http://%s   (kill -9 %d)", address, pid)
+		})
+		if !started && !again && ctx.Err() == nil {
+			return fmt.Errorf("node %s did not start: %w", address, err)
+		}
+		if ctx.Err() == nil {
+			fmt.Printf("node http://%s is gone (%v): it is started again in %v\n", address, err, restartAfter)
+		}
+		select {
+		case <-time.After(restartAfter):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// runProcess runs this program again as one node, and waits for its end. The
+// process lives no longer than its standard input, whose other end is ours: not
+// even if we are killed.
+func runProcess(ctx context.Context, cfg config, address string, ready func(pid int)) (started bool, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return false, err
+	}
+	cmd := exec.Command(self, "-node", address, "-nodes", strings.Join(cfg.nodes, ","), "-schema", cfg.schema, "-attached") //nolint:noctx // it is told to end, see above
+	cmd.Env = append(os.Environ(), "DATABASE_URL="+cfg.dsn)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return false, err
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return false, err
+	}
+	if err := cmd.Start(); err != nil {
+		return false, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = stdin.Close() })
+	defer stop()
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		if lines.Text() == "ready" {
+			started = true
+			ready(cmd.Process.Pid)
+		}
+	}
+	return started, cmd.Wait()
+}
+
+// collect returns what every node has to say, in order, or less when ctx ends.
+func collect(ctx context.Context, ready <-chan string) (lines []string) {
+	for range cap(ready) {
+		select {
+		case line := <-ready:
+			lines = append(lines, line)
+		case <-ctx.Done():
+			return lines
+		}
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+func invite(lines []string, status string) {
+	fmt.Printf(`
+Three nodes, one Postgres:
+
+%s
+
+Open two of them side by side and talk. Then
+  - press "Cut the line" on one page, write on the other, and see what was missed come back
+  - kill the node of one page with the command beside its address, and see the page go on
+    at another node; the killed one is started again after %v
+  - look inside:  %s
+
+Ctrl-C stops everything.
+
+`, strings.Join(lines, "\n"), restartAfter, status)
+}
+
+// free returns the addresses if nobody listens there, and others if somebody does.
+func free(ctx context.Context, wanted []string) ([]string, error) {
+	addresses, taken := tryListen(ctx, wanted)
+	if taken == nil {
+		return addresses, nil
+	}
+	fmt.Printf("taking other ports: %v\n", taken)
+	return tryListen(ctx, slices.Repeat([]string{"127.0.0.1:0"}, len(wanted)))
+}
+
+// tryListen listens for a moment, at all addresses at once, and returns them with
+// the ports that the system has chosen where they said 0.
+func tryListen(ctx context.Context, addresses []string) (got []string, err error) {
+	for _, a := range addresses {
+		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a)
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() //nolint:errcheck // nobody has connected
+		got = append(got, l.Addr().String())
+	}
+	return got, nil
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/pgadapter"
+)
+
+// page is what a browser gets, with the official client, unmodified:
+// socket.io.min.js is dist/socket.io.min.js of socket.io-client 4.8.4 (MIT).
+//
+//go:embed page
+var page embed.FS
+
+// runNode is one node of the cluster, until ctx ends.
+func runNode(ctx context.Context, cfg config) error {
+	logger := slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("on", cfg.node))
+
+	db, err := pgadapter.Open(ctx, cfg.dsn, &pgadapter.Options{
+		Schema: cfg.schema, NodeName: cfg.node, Logger: logger,
+	})
+	if err != nil {
+		return err
+	}
+	c := &chat{node: cfg.node, nodes: cfg.nodes, log: logger}
+	c.io = socketio.NewServer(&socketio.Options{
+		Adapter:  db,
+		Recovery: socketio.Recovery{Store: db.Sessions(), OnExpired: c.lost},
+		Logger:   logger,
+	})
+	c.register()
+
+	err = serve(ctx, cfg.node, c.io)
+
+	// First the server, which parks its sessions where their clients stand; then
+	// what it parks them in.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	return errors.Join(err, c.io.Shutdown(ctx), db.Close(ctx))
+}
+
+// serve serves the page and the socket on one address, until ctx ends.
+func serve(ctx context.Context, address string, io http.Handler) error {
+	files, err := fs.Sub(page, "page")
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", io)
+	mux.Handle("/", http.FileServerFS(files))
+
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	fmt.Println("ready") // for who started us
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	context.AfterFunc(ctx, func() { _ = server.Close() }) // the sockets are not its business any more
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

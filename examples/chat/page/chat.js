@@ -1,0 +1,322 @@
+"use strict";
+
+// The chat's page. Everything about Socket.IO is in the first half; the rest
+// draws.
+
+const $ = (selector) => document.querySelector(selector);
+
+const awayFor = 20; // seconds for which "Cut the line" keeps the page away
+
+const socket = io(location.origin, {
+  autoConnect: false,
+  transports: ["websocket"],
+  reconnectionDelay: 300,
+  reconnectionDelayMax: 2000,
+  timeout: 3000,
+});
+
+let nodes = [location.host]; // all nodes, once the first has told
+let at = location.host;      // the node that serves us, or that is asked next
+let wanted = null;           // the node that the user wants to be served by
+let recent = null;           // what came on this connection, until its node has said how much of it is a replay
+let sessions = 0;            // how many times we were a new client to the cluster
+
+// Any node will do. The client keeps what it needs to come back in the socket, so
+// that only the address changes; the manager reads it at every attempt.
+function nextNode() {
+  at = wanted ?? nodes[(nodes.indexOf(at) + 1) % nodes.length];
+  wanted = null;
+  socket.io.uri = `${location.protocol}//${at}`;
+}
+
+socket.io.on("reconnect_attempt", () => {
+  nextNode();
+  drawState("away", `asking ${at} …`);
+});
+
+socket.io.on("error", () => log(`${at} does not answer`, "bad"));
+
+socket.on("connect", async () => {
+  recent = [];
+  const arrived = recent; // another connection has another list
+  let welcome;
+  try {
+    welcome = await socket.emitWithAck("chat:hello");
+  } catch {
+    // Lost again before the answer, which would have come after the replay.
+    if (socket.recovered) arrived.forEach(markReplayed);
+    return;
+  }
+  recent = null;
+  arrived.slice(0, welcome.replayed).forEach(markReplayed);
+  nodes = welcome.nodes;
+  at = welcome.node;
+  drawEntered(welcome, arrived);
+  if (socket.recovered) {
+    return; // the rooms are those that we were in
+  }
+  sessions++;
+  for (const room of rooms.values()) {
+    if (room.joined) join(room);
+  }
+});
+
+socket.on("disconnect", (reason) => {
+  log(`lost ${at}: ${reason}`, "bad");
+  if (!cutTimer) drawState("away", "the line is lost");
+});
+
+socket.on("connect_error", (err) => {
+  if (socket.active) return; // no connection: the client tries again by itself
+  leaveChat(err.message);    // the gate said no
+});
+
+// A recorded event ends with an argument for the client: its offset, which the
+// client has taken note of already. Handlers are free to ignore it.
+socket.on("chat:posted", (post) => received(post.room, drawPost(post)));
+socket.on("chat:moved", (moving) => received(moving.room, drawMoving(moving)));
+
+function received(name, line) {
+  recent?.push(line);
+  drawLine(rooms.get(name), line);
+}
+
+async function request(event, payload) {
+  const answer = await socket.timeout(5000).emitWithAck(event, payload);
+  if (answer?.error) throw new Error(answer.error.message ?? answer.error.code);
+  return answer;
+}
+
+async function join(room) {
+  try {
+    await request("chat:join", { room: room.name });
+    room.joined = true;
+  } catch (err) {
+    log(`not in ${room.name}: ${err.message}`, "bad");
+  }
+  drawRooms();
+}
+
+async function leave(room) {
+  try {
+    await request("chat:leave", { room: room.name });
+    room.joined = false;
+  } catch (err) {
+    log(`still in ${room.name}: ${err.message}`, "bad");
+  }
+  drawRooms();
+}
+
+async function say(room, text) {
+  try {
+    await request("chat:say", { room: room.name, text });
+  } catch (err) {
+    log(`not confirmed, though it may have been said: "${text}" (${err.message})`, "bad");
+    $("#text").value ||= text;
+  }
+}
+
+// cut closes the connection below Socket.IO, which says no goodbye: to the server
+// the line is simply gone. It stays so for a while, or until mend.
+let cutTimer = null;
+
+function cut() {
+  socket.io.reconnection(false); // else the client is back in a moment
+  socket.io.engine.close();
+  let seconds = awayFor;
+  const tick = () => {
+    if (seconds === 0) return mend();
+    drawState("cut", `the line is cut, for ${seconds--} s`);
+    cutTimer = setTimeout(tick, 1000);
+  };
+  tick();
+  $("#cut").textContent = "Mend it";
+}
+
+function mend() {
+  clearTimeout(cutTimer);
+  cutTimer = null;
+  $("#cut").textContent = "Cut the line";
+  socket.io.reconnection(true);
+  nextNode();
+  drawState("away", `asking ${at} …`);
+  socket.connect();
+}
+
+function goTo(node) {
+  wanted = node;
+  if (cutTimer) mend();
+  else socket.io.engine.close(); // the client comes back, to the node that is wanted
+}
+
+// A page that goes away says goodbye; the others need not wait whether it comes back.
+addEventListener("pagehide", () => socket.disconnect());
+addEventListener("pageshow", (event) => event.persisted && socket.connect());
+
+// ---- From here on: what is seen. ----
+
+const rooms = new Map(["lobby", "engine", "galley"].map((name) => {
+  const lines = element("ol");
+  const button = element("button", "", name);
+  const unread = element("b");
+  button.append(unread);
+  const room = { name, lines, button, unread, joined: name === "lobby" };
+  button.onclick = () => show(room);
+  $("#lines").append(lines);
+  $("#rooms").append(button);
+  return [name, room];
+}));
+let shown = rooms.get("lobby");
+const names = new Map(); // of users, by the ids of their sockets
+
+function element(tag, className = "", text = "") {
+  const e = document.createElement(tag);
+  e.className = className;
+  e.textContent = text;
+  return e;
+}
+
+function clock(date = new Date()) {
+  return date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+}
+
+function scrollToEnd() {
+  $("#lines").scrollTop = $("#lines").scrollHeight;
+}
+
+function show(room) {
+  shown = room;
+  room.unread.textContent = "";
+  drawRooms();
+  scrollToEnd();
+  if (room.joined) $("#text").focus();
+}
+
+function drawRooms() {
+  for (const room of rooms.values()) {
+    room.lines.hidden = room !== shown;
+    room.button.classList.toggle("joined", room.joined);
+    room.button.ariaCurrent = room === shown;
+  }
+  $("#composer").hidden = !shown.joined;
+  $("#outside").hidden = shown.joined;
+  $("#text").placeholder = `Message to ${shown.name}`;
+}
+
+function drawPost(post) {
+  names.set(post.from, post.name);
+  const li = element("li", post.from === socket.id ? "post mine" : "post");
+  const head = element("small");
+  const time = element("time", "", clock(new Date(post.at)));
+  head.append(element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
+  li.append(head, element("p", "", post.text));
+  return li;
+}
+
+function drawMoving({ who, name, how }) {
+  if (name) names.set(who, name);
+  const text = { joined: "joined", left: "left", lost: "did not come back" }[how];
+  const li = element("li", "note", `${names.get(who) ?? "somebody"} ${text}`);
+  li.append(badge());
+  return li;
+}
+
+function badge() {
+  const b = element("b", "badge", "replayed");
+  b.title = "sent after a reconnect: you were away when it was said";
+  return b;
+}
+
+function markReplayed(line) {
+  line.classList.add("replayed");
+}
+
+function drawLine(room, line) {
+  const { scrollHeight, scrollTop, clientHeight } = $("#lines");
+  const atEnd = scrollHeight - scrollTop - clientHeight < 60;
+  room.lines.append(line);
+  if (room !== shown) {
+    if (line.classList.contains("post")) room.unread.textContent = Number(room.unread.textContent) + 1;
+  } else if (atEnd) {
+    scrollToEnd();
+  }
+}
+
+// drawBreak puts a line into the rooms, above what came on this connection.
+function drawBreak(text, className, arrived) {
+  for (const room of rooms.values()) {
+    if (!room.joined) continue;
+    const first = arrived.find((line) => line.parentNode === room.lines);
+    room.lines.insertBefore(element("li", `break ${className}`, text), first ?? null);
+  }
+  scrollToEnd();
+}
+
+function drawState(className, text) {
+  $("#state").className = className;
+  $("#state span").textContent = text;
+}
+
+function drawEntered({ node, process, recovered, replayed, reason }, arrived) {
+  const events = replayed === 1 ? "1 event" : `${replayed} events`;
+  drawState("online", `on ${node}`);
+  if (recovered) {
+    log(`${node}: recovered, ${events} replayed`, "good");
+    drawBreak(`back at ${node}: recovered, ${events} replayed`, "", arrived);
+  } else if (sessions === 0) {
+    log(`${node}: connected`, "good");
+  } else {
+    log(`${node}: not recovered${reason ? `, ${reason}` : ""}`, "bad");
+    drawBreak(`back at ${node} as somebody new: something may be missing here`, "bad", arrived);
+  }
+  $("#kill code").textContent = `kill -9 ${process}`;
+  $("#nodes").replaceChildren(...nodes.map((n) => {
+    const li = element("li", n === node ? "here" : "");
+    li.append(element("span", "", n));
+    if (n !== node) {
+      const go = element("button", "", "go there");
+      go.onclick = () => goTo(n);
+      li.append(go);
+    }
+    return li;
+  }));
+  $("#door").hidden = true;
+  $("#chat").hidden = false;
+  drawRooms();
+}
+
+function log(text, className = "") {
+  const li = element("li", className);
+  li.append(element("time", "", clock()), element("span", "", text));
+  $("#log").append(li);
+  if ($("#log").childElementCount > 50) $("#log").firstChild.remove();
+}
+
+function leaveChat(why) {
+  $("#refusal").textContent = why;
+  $("#door").hidden = false;
+  $("#chat").hidden = true;
+}
+
+$("#enter").onsubmit = (event) => {
+  event.preventDefault();
+  socket.auth = { name: $("#name").value };
+  socket.connect();
+};
+
+$("#composer").onsubmit = (event) => {
+  event.preventDefault();
+  say(shown, $("#text").value);
+  $("#text").value = "";
+};
+
+$("#cut").onclick = () => (cutTimer ? mend() : cut());
+$("#join").onclick = () => join(shown);
+$("#leave").onclick = () => leave(shown);
+$("#kill button").onclick = async ({ target }) => {
+  await navigator.clipboard.writeText($("#kill code").textContent);
+  target.textContent = "Copied";
+  setTimeout(() => (target.textContent = "Copy"), 2000);
+};
+$("#side").ontoggle = scrollToEnd;
+if (matchMedia("(max-width: 820px)").matches) $("#side").open = false;
