@@ -50,8 +50,8 @@ type (
 	Moving struct {
 		Room socketio.Room     `json:"room"`
 		Who  socketio.SocketID `json:"who"`
-		Name string            `json:"name,omitempty"` // not known of those who did not come back
-		How  string            `json:"how"`            // joined, left or lost
+		Name string            `json:"name"`
+		How  string            `json:"how"` // joined, left or lost
 	}
 	Welcome struct {
 		Node      string   `json:"node"`
@@ -124,8 +124,9 @@ func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 // lost tells the others of a user who did not come back in time. One node of the
 // cluster is asked to, whichever the user was connected to.
 func (c *chat) lost(e *socketio.ExpiredSession) {
+	user, _ := CurrentUser.Of(e) // the gate has set it
 	for _, room := range e.Rooms {
-		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, How: "lost"})
+		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, Name: user.Name, How: "lost"})
 	}
 }
 
