@@ -19,6 +19,12 @@ var ErrSchema = errors.New("unusable schema")
 // it dead.
 var errNodeGone = errors.New("the other nodes declared this node dead")
 
+// What the function hold_node raises.
+const (
+	stateNodeGone = "P0002"
+	stateLogLost  = "PS001"
+)
+
 // sqlState returns the SQLSTATE of an answer of Postgres, "" for anything else.
 func sqlState(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -44,7 +50,8 @@ func passing(err error) bool {
 		return true
 	}
 	switch state {
-	case "55P03", // lock_timeout
+	case stateLogLost, // until this node has noticed and gone back
+		"55P03", // lock_timeout
 		"XX000": // internal error, met while a server goes down
 		return true
 	case "23505": // our own batch, seen too late by an old snapshot

@@ -2,5 +2,5 @@ update meta set schema_version = 1;
 drop table session_data;
 drop table session_rooms;
 drop table sessions;
-drop function hold_node(bigint);
+drop function hold_node(bigint, bigint, bigint, bigint);
 drop table nodes;

@@ -22,14 +22,22 @@ comment on column nodes.checkpoint is 'up to here nothing is missing in the sess
 -- Keeps the row of a node to the end of the transaction, or fails if it is
 -- missing. Whoever parks the sessions of a dead node locks its row for update
 -- first, so a session that is given to the node meanwhile is not overlooked.
-create function hold_node(node bigint) returns void
+--
+-- Fails too if the log does not have the batch that the node read last, though it
+-- has not trimmed it: then the database has lost the end of the log, and the
+-- positions that the node knows are not those of this log.
+create function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    perform from nodes n where n.id = node for key share;
+    perform from nodes n where n.id = hold_node.node for key share;
     if not found then
         raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
+    end if;
+    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
+    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+        raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end
 $$;

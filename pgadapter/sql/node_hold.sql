@@ -1,2 +1,3 @@
--- Fails if the node's row is missing, and keeps it to the end of the transaction.
-select /*schema.*/hold_node($1)
+-- Fails if the node's row is missing, or the batch that it read last, which its
+-- positions refer to. Keeps the row to the end of the transaction.
+select /*schema.*/hold_node($1, $2, $3, $4)

@@ -1,0 +1,174 @@
+package adaptertest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A Recorder is a Local that remembers what was delivered to it.
+type Recorder struct {
+	busy atomic.Int32
+
+	mu     sync.Mutex
+	got    []adapter.Delivery
+	resets []error
+	faults []string
+	moved  chan struct{}
+}
+
+// Deliver implements adapter.Local.
+func (r *Recorder) Deliver(ds []adapter.Delivery) {
+	alone := r.busy.Add(1) == 1
+	defer r.busy.Add(-1)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !alone {
+		r.faults = append(r.faults, "Deliver called from two goroutines at once")
+	}
+	if len(ds) == 0 {
+		r.faults = append(r.faults, "Deliver called with nothing")
+	}
+	r.got = append(r.got, ds...)
+	r.signalLocked()
+}
+
+// Reset implements adapter.Local.
+func (r *Recorder) Reset(_ adapter.Offset, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resets = append(r.resets, cause)
+	r.signalLocked()
+}
+
+func (r *Recorder) signalLocked() {
+	if r.moved != nil {
+		close(r.moved)
+		r.moved = nil
+	}
+}
+
+// Deliveries returns what was delivered so far.
+func (r *Recorder) Deliveries() []adapter.Delivery {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.got)
+}
+
+// Resets returns the causes of the resets so far.
+func (r *Recorder) Resets() []error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.resets)
+}
+
+// Await waits until the recorder is as it should be.
+func (r *Recorder) Await(ctx context.Context, is func(got []adapter.Delivery, resets []error) bool) error {
+	for {
+		r.mu.Lock()
+		if is(r.got, r.resets) {
+			r.mu.Unlock()
+			return nil
+		}
+		if r.moved == nil {
+			r.moved = make(chan struct{})
+		}
+		moved, n := r.moved, len(r.got)
+		r.mu.Unlock()
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("%w, with %d deliveries", context.Cause(ctx), n)
+		}
+	}
+}
+
+// Expect waits for n deliveries and returns all there are. It fails the test if
+// they do not come, or are out of order.
+func (r *Recorder) Expect(t *testing.T, n int) []adapter.Delivery {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	err := r.Await(ctx, func(got []adapter.Delivery, _ []error) bool { return len(got) >= n })
+	if err != nil {
+		t.Fatalf("waiting for %d deliveries: %v", n, err)
+	}
+	got := r.Deliveries()
+	for i := 1; i < len(got); i++ {
+		if got[i].Offset.Position <= got[i-1].Offset.Position {
+			t.Fatalf("delivery %d at position %d comes after position %d", i, got[i].Offset.Position, got[i-1].Offset.Position)
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, fault := range r.faults {
+		t.Error(fault)
+	}
+	return got
+}
+
+// Bound opens a node of the log and binds a recorder to it.
+func Bound(t *testing.T, a adapter.Adapter) (*Recorder, adapter.Offset) {
+	t.Helper()
+	r := &Recorder{}
+	at, err := a.Bind(r)
+	if err != nil {
+		t.Fatalf("Bind: %v", err)
+	}
+	return r, at
+}
+
+// Event returns an event for everybody whose payload is the text.
+func Event(format string, args ...any) *adapter.Envelope {
+	return &adapter.Envelope{Namespace: "/", Payload: fmt.Appendf(nil, format, args...)}
+}
+
+// Publish publishes e, or fails the test.
+func Publish(t *testing.T, a adapter.Adapter, e *adapter.Envelope) *adapter.Receipt {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := a.Publish(ctx, e)
+	if err != nil {
+		t.Fatalf("Publish: %v", err)
+	}
+	return r
+}
+
+// Payloads returns the payloads of deliveries as text.
+func Payloads(ds []adapter.Delivery) []string {
+	texts := make([]string, len(ds))
+	for i, d := range ds {
+		texts[i] = string(d.Payload)
+	}
+	return texts
+}
+
+// Collect returns everything that a Read yields.
+func Collect(seq iter.Seq2[[]adapter.Delivery, error]) ([]adapter.Delivery, error) {
+	var all []adapter.Delivery
+	for ds, err := range seq {
+		if err != nil {
+			return all, err
+		}
+		all = append(all, ds...)
+	}
+	return all, nil
+}
+
+// settledSoon reports whether the receipt settles within the time.
+func settledSoon(r *adapter.Receipt, d time.Duration) bool {
+	select {
+	case <-r.Done():
+		return true
+	case <-time.After(d):
+		return false
+	}
+}

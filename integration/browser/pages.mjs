@@ -1,0 +1,153 @@
+// Two visitors of the chat: Ann at a desk, Bob with a phone. Told with what is on
+// their screens only.
+//
+//	node pages.mjs path-of-chromium directory-for-pictures url-of-node...
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+import path from "node:path";
+
+// What npm installs for the tests lies in the directory of the other clients.
+const require = createRequire(new URL("../js/", import.meta.url));
+const { chromium } = require("playwright-core");
+
+const [executablePath, pictures, ...nodes] = process.argv.slice(2);
+const within = { timeout: 15_000 };
+
+const browser = await chromium.launch({
+  executablePath,
+  args: [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+  ],
+});
+
+const complaints = []; // of the browser's console
+
+async function visit(name, url, look) {
+  const context = await browser.newContext(look);
+  const page = await context.newPage();
+  page.on("pageerror", (err) => complaints.push(`${name}: ${err}`));
+  page.on("console", (message) => {
+    // A node that was killed does not take connections: the browser says so, and no page can keep it from that.
+    const expected = /^WebSocket connection to '.*' failed/.test(message.text());
+    if (!expected && ["error", "warning"].includes(message.type())) complaints.push(`${name}: ${message.text()}`);
+  });
+  page.on("requestfailed", (r) => complaints.push(`${name}: ${r.url()} ${r.failure()?.errorText}`));
+  await page.goto(url);
+  await picture(page, `${name}-door`);
+  await page.fill("#name", name);
+  await page.click("#enter button");
+  await online(page);
+  return page;
+}
+
+const picture = (page, name) => page.screenshot({ path: path.join(pictures, `${name}.png`) });
+
+const node = (page) => page.textContent("#nodes .here span");
+const online = (page) => page.waitForSelector("#state.online", within);
+const texts = (page) => page.locator("#lines ol:not([hidden]) .post p").allTextContents();
+const replayed = (page) => page.locator("#lines ol:not([hidden]) .post.replayed p").allTextContents();
+const lastLog = (page) => page.locator("#log li span").last().textContent();
+const killCommand = (page) => page.textContent("#kill code");
+
+async function say(page, ...lines) {
+  for (const line of lines) {
+    await page.fill("#text", line);
+    await page.press("#text", "Enter");
+    await page.locator(".post p", { hasText: line }).waitFor(within); // it is in the log: its author sees it too
+  }
+}
+
+// see waits until a page shows exactly these lines.
+async function see(page, want) {
+  await page.waitForFunction(
+    (n) => document.querySelectorAll("#lines ol:not([hidden]) .post").length >= n, want.length, within,
+  );
+  assert.deepEqual(await texts(page), want);
+}
+
+const step = (text) => console.log(`- ${text}`);
+
+step("Ann and Bob come in, at two nodes");
+const ann = await visit("ann", nodes[0], { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+const bob = await visit("bob", nodes[1], { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, colorScheme: "dark" });
+assert.notEqual(await node(ann), await node(bob));
+await ann.locator(".note", { hasText: "bob joined" }).waitFor(within);
+
+step("they talk");
+await say(ann, "Hello! Is anybody at another node?");
+await say(bob, "Yes, me. How is the weather on yours?");
+await say(ann, "Fine so far. I shall cut my line in a moment, tell me something meanwhile.");
+const talk = ["Hello! Is anybody at another node?", "Yes, me. How is the weather on yours?",
+  "Fine so far. I shall cut my line in a moment, tell me something meanwhile."];
+await see(bob, talk);
+
+step("Ann's line is cut while Bob goes on");
+await ann.click("#cut");
+await ann.waitForSelector("#state.cut", within);
+const missed = ["Are you still there?", "I have been told that nothing gets lost here.", "One.", "Two.",
+  "And a longer one, to see that lines break where they should when there is more to say than fits on a telephone."];
+await say(bob, ...missed);
+await picture(ann, "ann-cut");
+assert.deepEqual(await texts(ann), talk);
+
+step("Ann is back, elsewhere, and has missed nothing");
+await ann.click("#cut");
+await see(ann, [...talk, ...missed]);
+await online(ann);
+assert.deepEqual(await replayed(ann), missed);
+assert.match(await lastLog(ann), /recovered, 5 events replayed$/);
+assert.deepEqual(await replayed(bob), []);
+
+step("Ann goes to the node where neither of them is, and its process is killed");
+const taken = await Promise.all([ann, bob].map(node));
+const third = nodes.map((url) => new URL(url).host).find((host) => !taken.includes(host));
+await ann.locator("#nodes li", { hasText: third }).getByRole("button").click();
+await ann.locator("#nodes .here", { hasText: third }).waitFor(within);
+assert.match(await lastLog(ann), /recovered, 0 events replayed$/);
+const before = ["Now the node."];
+await say(ann, ...before);
+const [, pid] = (await killCommand(ann)).match(/^kill -9 (\d+)$/);
+process.kill(Number(pid), "SIGKILL");
+const during = ["Ann?", "Your node is dead.", "Long live the others."];
+await say(bob, ...during);
+
+step("Ann goes on at another node");
+await see(ann, [...talk, ...missed, ...before, ...during]);
+await online(ann);
+assert.notEqual(await node(ann), third);
+assert.match(await lastLog(ann), /recovered, \d+ events? replayed$/);
+await say(ann, "I am here, and I have read all of it.");
+const all = [...talk, ...missed, ...before, ...during, "I am here, and I have read all of it."];
+await see(ann, all);
+await see(bob, all);
+
+step("rooms are apart");
+await ann.click("#rooms button:has-text('engine')");
+await ann.click("#join");
+await ann.waitForSelector("#composer:not([hidden])", within);
+await say(ann, "Nobody here?");
+assert.deepEqual(await texts(ann), ["Nobody here?"]);
+await ann.click("#leave");
+await ann.waitForSelector("#outside:not([hidden])", within);
+await picture(ann, "ann-outside");
+await ann.click("#rooms button:has-text('lobby')");
+await see(bob, all);
+
+step("pictures");
+for (const colorScheme of ["light", "dark"]) {
+  await ann.emulateMedia({ colorScheme });
+  await picture(ann, `ann-${colorScheme}`);
+  await bob.emulateMedia({ colorScheme });
+  await picture(bob, `bob-${colorScheme}`);
+}
+await bob.click("#side summary");
+await picture(bob, "bob-side");
+
+step("Bob closes his page, and says goodbye by that");
+await bob.close({ runBeforeUnload: true });
+await ann.locator(".note", { hasText: "bob left" }).waitFor(within);
+
+assert.deepEqual(complaints, []);
+await browser.close();

@@ -1,0 +1,189 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/history"
+)
+
+// rooms are those of client k in the tests with many clients: one of four, and one of three.
+func rooms(k int) []string {
+	return []string{fmt.Sprintf("quarter-%d", k%4), fmt.Sprintf("third-%d", k%3)}
+}
+
+// targets are whom the events of those tests are for; together they reach every client with about a third of all.
+func targets() []history.Target {
+	return []history.Target{
+		{},
+		{Rooms: []string{"quarter-0"}},
+		{Rooms: []string{"quarter-1"}},
+		{Rooms: []string{"quarter-2"}},
+		{Rooms: []string{"quarter-3"}},
+		{Rooms: []string{"third-0", "quarter-0"}},
+		{Rooms: []string{"third-1", "third-2"}, Except: []string{"quarter-1"}},
+		{Except: []string{"third-0", "quarter-2"}},
+		{Rooms: []string{"nobody"}},
+		{Rooms: []string{"third-2"}},
+	}
+}
+
+func numbers(n int) []int {
+	nums := make([]int, n)
+	for i := range nums {
+		nums[i] = i
+	}
+	return nums
+}
+
+// TestClusterOneOrder: three nodes, 200 clients on all of them, four publishers at once.
+func TestClusterOneOrder(t *testing.T) {
+	cl := newCluster(t, 3)
+	testOneOrder(t, cl, 200, 5000, 300)
+}
+
+// testOneOrder emits from four goroutines on the nodes of the cluster and judges what the clients got.
+func testOneOrder(t *testing.T, cl *cluster, size, each, perSecond int) {
+	t.Helper()
+	cs := newClients(t, 2)
+	cs.connectAll(size, cl.alive(), nil)
+	cs.join(numbers(size), rooms)
+
+	began := time.Now()
+	var publishers sync.WaitGroup
+	for p := range 4 {
+		publishers.Go(func() {
+			n := cl.nodes[p%len(cl.nodes)]
+			o := n.publish(t.Context(), cs.history, publication{
+				Publisher: p + 1, Count: each, Targets: targets(), PerSecond: perSecond,
+			})
+			if o.acknowledged != each {
+				t.Errorf("publisher %d: %+v", p+1, o)
+			}
+		})
+	}
+	publishers.Wait()
+	published := time.Since(began)
+	cs.settleAll(cl.nodes[0], time.Minute)
+
+	cs.judge()
+	all, acknowledged := cs.history.Emits()
+	back, recovered := cs.reconnections()
+	t.Logf("SUMMARY %s: %d clients on %d nodes, %d events emitted (%d acknowledged) in %.1fs, %d receipts by %.1fs, %d reconnections (%d recovered)",
+		t.Name(), size, len(cl.nodes), all, acknowledged, published.Seconds(), cs.history.Receipts(), time.Since(began).Seconds(), back, recovered)
+	if back != recovered {
+		t.Errorf("%d of %d reconnections were not recovered", back-recovered, back)
+	}
+}
+
+// TestClusterUnderFaults: the same, while everything breaks that may break: clients are cut fifty at a time, a node is
+// killed and replaced, and the connections to Postgres are ended again and again.
+func TestClusterUnderFaults(t *testing.T) {
+	const (
+		size, each, perSecond = 200, 2000, 90
+		crowd                 = 50
+	)
+	roll := dice(seed(t))
+	cl := newCluster(t, 3, "-lease", "3s")
+	cs := newClients(t, 2)
+	cs.connectAll(size, cl.alive(), order{"roam": true})
+	cs.join(numbers(size), rooms)
+	conn := cl.connect()
+
+	began := time.Now()
+	var publishers sync.WaitGroup
+	unknown := make([]int, 4)
+	for p := range 4 {
+		n := cl.nodes[p%3] // publisher 2 is on the node that is killed
+		publishers.Go(func() {
+			o := n.publish(t.Context(), cs.history, publication{
+				Publisher: p + 1, Count: each, Targets: targets(), PerSecond: perSecond,
+			})
+			unknown[p] = o.unknown
+			if o.failed > 0 || o.unknown > 0 && n != cl.nodes[1] {
+				t.Errorf("publisher %d: %+v", p+1, o)
+			}
+			if o.unknown > 0 { // it goes on elsewhere, under another number
+				o = cl.nodes[0].publish(t.Context(), cs.history, publication{
+					Publisher: p + 11, Count: o.unknown, Targets: targets(), PerSecond: perSecond,
+				})
+				if o.failed+o.unknown > 0 {
+					t.Errorf("publisher %d: %+v", p+11, o)
+				}
+			}
+		})
+	}
+
+	ctx, done := context.WithCancel(t.Context())
+	var faults sync.WaitGroup
+	terminated := 0
+	faults.Go(func() {
+		for round := 0; ctx.Err() == nil; round++ {
+			terminated += cl.terminate(ctx, conn, []string{"listen", "publish", "listen", "pool"}[round%4])
+			pause(ctx, 300*time.Millisecond)
+		}
+	})
+	cuts, roundsOfCuts := 0, 0
+	faults.Go(func() {
+		for ctx.Err() == nil {
+			some := roll.Perm(size)[:crowd]
+			half := crowd / 2
+			cs.cut("reset", nil, some[:half]...)
+			cs.cut("close", nil, some[half:]...)
+			cuts += crowd
+			roundsOfCuts++
+			pause(ctx, 700*time.Millisecond)
+		}
+	})
+	pause(ctx, 6*time.Second)
+	victim := cl.nodes[1]
+	victim.down = true // first of all, so that nobody roams there
+	cs.setNodes(cl.alive())
+	victim.kill()
+	pause(ctx, 2*time.Second)
+	cl.start()
+	cs.setNodes(cl.alive())
+	publishers.Wait()
+	done()
+	faults.Wait()
+
+	quiet := time.Now()
+	if err := cs.waitFor(6*time.Second, cs.allConnectedLocked); err != nil {
+		t.Errorf("clients are not back at once after the last fault: %v\n%s", err, cl.diagnose())
+	}
+	cs.await(30*time.Second, "all clients are back", cs.allConnectedLocked)
+	t.Logf("all clients are back %.1fs after the last fault", time.Since(quiet).Seconds())
+	cs.settleAll(cl.nodes[0], time.Minute)
+	cs.judge()
+	all, acknowledged := cs.history.Emits()
+	back, recovered := cs.reconnections()
+	refused := make(map[string]int)
+	for _, n := range cl.nodes {
+		if n.down {
+			continue
+		}
+		for reason, times := range n.stats().Refused {
+			refused[reason] += times
+		}
+	}
+	t.Logf("SUMMARY %s: %d clients, %d cuts in %d rounds, 1 node killed and replaced, %d backends terminated; %d events emitted (%d acknowledged), %d receipts in %.1fs; %d reconnections, %d recovered, refused %v",
+		t.Name(), size, cuts, roundsOfCuts, terminated, all, acknowledged, cs.history.Receipts(), time.Since(began).Seconds(), back, recovered, refused)
+	if back != recovered {
+		t.Errorf("%d of %d reconnections were not recovered: %v", back-recovered, back, refused)
+	}
+	if slices.Max(unknown) == 0 {
+		t.Error("the killed node was not publishing when it was killed")
+	}
+}
+
+// pause waits for a while, or until ctx ends: between two faults there has to be some time.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,129 @@
+// Node is one node of a cluster under test: a Socket.IO server on Postgres, or in memory without -dsn, that takes
+// orders over HTTP beside it.
+//
+// It prints one line of JSON when it serves, {"addr":"127.0.0.1:40123"}, logs to its standard error, and shuts down
+// cleanly when its standard input ends or on SIGTERM.
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	_ "net/http/pprof" // a node that hangs can be asked why
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/pgadapter"
+)
+
+type config struct {
+	name, listen, dsn, listenDSN, schema string
+	retention, lease, window             time.Duration
+	pingInterval, pingTimeout            time.Duration
+	tailBytes, queueEvents               int
+	skipGates, debug                     bool
+}
+
+func parseFlags() *config {
+	c := &config{}
+	flag.StringVar(&c.name, "name", "node", "what the node is called in answers and in Postgres")
+	flag.StringVar(&c.listen, "listen", "127.0.0.1:0", "where to serve")
+	flag.StringVar(&c.dsn, "dsn", "", "the address of Postgres; without it the node keeps everything in memory")
+	flag.StringVar(&c.listenDSN, "listen-dsn", "", "the address for the connection that listens; default: as -dsn")
+	flag.StringVar(&c.schema, "schema", "socketio", "the schema of the cluster")
+	flag.DurationVar(&c.retention, "retention", 0, "how long events are kept")
+	flag.DurationVar(&c.lease, "lease", 0, "after what silence a node is thought dead")
+	flag.DurationVar(&c.window, "window", 0, "how long a client may be away")
+	flag.DurationVar(&c.pingInterval, "ping-interval", 0, "the time between two heartbeats")
+	flag.DurationVar(&c.pingTimeout, "ping-timeout", 0, "how long a client has to answer one")
+	flag.IntVar(&c.tailBytes, "tail-bytes", 0, "the memory for recent events")
+	flag.IntVar(&c.queueEvents, "queue-events", 0, "what may wait to be appended")
+	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
+	flag.BoolVar(&c.debug, "debug", false, "log more")
+	flag.Parse()
+	return c
+}
+
+func main() {
+	c := parseFlags()
+	level := slog.LevelWarn
+	if c.debug {
+		level = slog.LevelDebug
+	}
+	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With(slog.String("node", c.name)))
+	if err := run(c); err != nil {
+		slog.Error("node failed", slog.Any("error", err))
+		os.Exit(1)
+	}
+}
+
+func run(c *config) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() { // ends with the process: the tests that started it are gone when its standard input ends
+		_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin))
+		stop()
+	}()
+
+	n, err := open(ctx, c)
+	if err != nil {
+		return err
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.listen)
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Handler: n.routes(), ReadHeaderTimeout: 20 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }() // ends with Close below
+	if err := json.NewEncoder(os.Stdout).Encode(map[string]string{"addr": listener.Addr().String()}); err != nil {
+		return err
+	}
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	err = n.server.Shutdown(ctx)
+	if n.db != nil {
+		err = errors.Join(err, n.db.Close(ctx))
+	}
+	return errors.Join(err, server.Close())
+}
+
+// open connects to Postgres, if there is one, and makes the server with its handlers.
+func open(ctx context.Context, c *config) (*node, error) {
+	n := &node{name: c.name}
+	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout}
+	opts.Recovery.Window = c.window
+	opts.Recovery.SkipGates = c.skipGates
+	opts.Recovery.OnExpired = n.expired
+	if c.dsn != "" {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		db, err := pgadapter.Open(ctx, c.dsn, &pgadapter.Options{
+			Schema: c.schema, NodeName: c.name, ListenDSN: c.listenDSN, Retention: c.retention, Lease: c.lease,
+			TailBytes: c.tailBytes, QueueEvents: c.queueEvents,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("open: %w", err)
+		}
+		n.db = db
+		opts.Adapter, opts.Recovery.Store = db, db.Sessions()
+	}
+	n.server = socketio.NewServer(opts)
+	n.register()
+	return n, nil
+}

@@ -1,0 +1,120 @@
+package pgadapter
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// start starts the sending goroutine. It ends when close has been called and the
+// queue is empty, or close gives up.
+func (p *publisher) start() {
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	go p.run(ctx)
+}
+
+// close refuses further envelopes and waits until those that are queued have
+// their outcome; when ctx ends, that is adapter.ErrClosed.
+func (p *publisher) close(ctx context.Context) {
+	p.mu.Lock()
+	p.closed = true
+	if p.space != nil {
+		close(p.space)
+		p.space = nil
+	}
+	p.mu.Unlock()
+	p.ring()
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+	}
+	p.cancel()
+	<-p.ended
+}
+
+func (p *publisher) run(ctx context.Context) {
+	defer close(p.ended)
+	defer p.line.drop()
+	seq := int64(0)
+	for {
+		o, over := p.take()
+		switch {
+		case over:
+			return
+		case o == nil:
+			<-p.bell // close rings it as well
+		case o.live == 0:
+			p.settle(o, adapter.Offset{}, errWithdrawn)
+		default:
+			seq++
+			first, err := p.append(ctx, o, seq)
+			p.settle(o, first, err)
+		}
+	}
+}
+
+// append sends a batch until Postgres has answered. The number of the batch makes
+// it one batch, however often it is sent.
+func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter.Offset, error) {
+	frame, packets := o.body(), len(o.ends)
+	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
+	ring := p.quiet.over()
+	for attempt := 1; ; attempt++ {
+		id, err := p.send(ctx, seq, packets, frame, ring)
+		switch {
+		case err == nil:
+			if attempt > 1 {
+				p.db.opts.Logger.Info("batch appended", slog.Int("attempts", attempt))
+			}
+			first := adapter.Offset{Position: position(id, 0), Log: p.db.number.Load(), Check: checkValue(p.db.number.Load(), p.origin, seq)}
+			p.acked.Store(int64(position(id, packets-1)))
+			p.db.tail.nudge()
+			return first, nil
+		case ctx.Err() != nil:
+			return adapter.Offset{}, adapter.ErrClosed
+		case ring && queueFull(err):
+			ring = false
+			p.quiet.begin(p.db.opts.Logger, err)
+			continue
+		case !passing(err):
+			return adapter.Offset{}, explain(p.db.opts.Schema, err)
+		}
+		if attempt == 1 {
+			p.db.opts.Logger.Warn("batch not appended; sending it again until Postgres answers", slog.Any("error", err))
+		}
+		p.line.drop()
+		pause.wait(ctx) // when ctx ends, the next attempt says so
+	}
+}
+
+func (p *publisher) send(ctx context.Context, seq int64, packets int, frame []byte, ring bool) (id int64, err error) {
+	conn, _, err := p.line.open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	err = conn.QueryRow(ctx, p.db.queries.append, p.origin, seq, packets, frame, ring).Scan(&id)
+	return id, err
+}
+
+// A quiet is a time without bells, after Postgres's queue of notifications was
+// found full. The readers look at the log by themselves then.
+type quiet struct {
+	until  time.Time
+	logged time.Time
+}
+
+func (q *quiet) over() bool { return q.until.IsZero() || time.Now().After(q.until) }
+
+func (q *quiet) begin(logger *slog.Logger, err error) {
+	now := time.Now()
+	q.until = now.Add(time.Second)
+	if q.logged.IsZero() || now.Sub(q.logged) >= time.Minute {
+		q.logged = now
+		logger.Error("appending without NOTIFY: a session that listens and sleeps in a transaction may be filling Postgres's queue of notifications, see pg_notification_queue_usage()", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,429 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+)
+
+// nodes opens n nodes and binds a recorder to each.
+func (b *bench) nodes(t *testing.T, n int, opts *Options) ([]*DB, []*adaptertest.Recorder) {
+	t.Helper()
+	var dbs []*DB
+	var recorders []*adaptertest.Recorder
+	for range n {
+		db := b.open(t, opts)
+		r, _ := adaptertest.Bound(t, db)
+		dbs, recorders = append(dbs, db), append(recorders, r)
+	}
+	return dbs, recorders
+}
+
+// storm publishes n events from each of several goroutines, spread over the
+// nodes, with the given pause, and returns the payloads that were acknowledged.
+func storm(t *testing.T, dbs []*DB, publishers, n int, pause time.Duration) []string {
+	t.Helper()
+	var mu sync.Mutex
+	var acked []string
+	var wg sync.WaitGroup
+	for p := range publishers {
+		wg.Go(func() {
+			for i := range n {
+				e := adaptertest.Event("%d %d", p, i)
+				r, err := dbs[p%len(dbs)].Publish(t.Context(), e)
+				if err != nil {
+					t.Errorf("Publish: %v", err)
+					return
+				}
+				wg.Go(func() {
+					if _, err := r.Wait(t.Context()); err != nil {
+						t.Errorf("Wait: %v", err)
+						return
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					acked = append(acked, string(e.Payload))
+				})
+				time.Sleep(pause)
+			}
+		})
+	}
+	wg.Wait()
+	return acked
+}
+
+// checkSame checks that all nodes got the acknowledged payloads, each once, in
+// one order that keeps the order of each publisher.
+func checkSame(t *testing.T, recorders []*adaptertest.Recorder, acked []string) {
+	t.Helper()
+	first := adaptertest.Payloads(recorders[0].Expect(t, len(acked)))
+	for i, r := range recorders {
+		if got := adaptertest.Payloads(r.Expect(t, len(acked))); !slices.Equal(got, first) {
+			t.Errorf("node %d saw another order than node 0: %d and %d deliveries", i, len(got), len(first))
+		}
+		if resets := r.Resets(); len(resets) > 0 {
+			t.Errorf("node %d was reset: %v", i, resets)
+		}
+	}
+	next := make(map[int]int)
+	for _, payload := range first {
+		var p, i int
+		if _, err := fmt.Sscan(payload, &p, &i); err != nil {
+			t.Fatal(err)
+		}
+		if i != next[p] {
+			t.Fatalf("publisher %d: %d in the place of %d", p, i, next[p])
+		}
+		next[p]++
+	}
+	if !slices.Equal(slices.Sorted(slices.Values(first)), slices.Sorted(slices.Values(acked))) {
+		t.Errorf("%d delivered, %d acknowledged", len(first), len(acked))
+	}
+}
+
+// named makes the connections of this bench known by a name.
+func (b *bench) named(t *testing.T) *bench {
+	t.Helper()
+	u, err := url.Parse(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := u.Query()
+	q.Set("application_name", b.schema)
+	u.RawQuery = q.Encode()
+	c := *b
+	c.dsn = u.String()
+	return &c
+}
+
+// terminate ends the connections whose last statement contains the text.
+func (b *bench) terminate(t *testing.T, statement string) int64 {
+	t.Helper()
+	return b.int(t, `select count(*) from (
+		select pg_terminate_backend(pid) from pg_stat_activity
+		where application_name = $1 and pid <> pg_backend_pid() and query like '%' || $2 || '%') killed`, b.schema, statement)
+}
+
+func TestOrderSurvivesTerminatedConnections(t *testing.T) {
+	t.Parallel()
+	for name, statement := range map[string]string{"all": "", "readers": "Batches after id", "publishers": "Appends a batch"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t).named(t)
+			dbs, recorders := b.nodes(t, 3, nil)
+			ctx, stop := context.WithCancel(t.Context())
+			var killed atomic.Int64
+			var killer sync.WaitGroup
+			killer.Go(func() {
+				for ctx.Err() == nil {
+					killed.Add(b.terminate(t, statement))
+					time.Sleep(70 * time.Millisecond)
+				}
+			})
+			acked := storm(t, dbs, 12, 150, 5*time.Millisecond)
+			stop()
+			killer.Wait()
+			checkSame(t, recorders, acked)
+			if killed.Load() < 5 {
+				t.Errorf("only %d connections were terminated", killed.Load())
+			}
+		})
+	}
+}
+
+func TestManyPublishersOnThreeNodes(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 3, nil)
+	acked := storm(t, dbs, 12, 250, 2*time.Millisecond) // many small batches
+	checkSame(t, recorders, acked)
+}
+
+func TestManyEventsGatherInFewBatches(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 3, nil)
+	checkSame(t, recorders, storm(t, dbs, 12, 1000, 0))
+	if n := b.int(t, "select count(*) from log"); n > 6000 {
+		t.Errorf("12,000 events took %d batches", n)
+	}
+}
+
+func TestDeliveryGoesOnWithoutNotify(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	// As Postgres does when its queue of notifications is full.
+	b.exec(t, `do $do$ begin execute replace(pg_get_functiondef('append'::regproc), E'\nbegin\n', $f$
+		begin
+			if ring then
+				raise 'too many notifications in the NOTIFY queue' using errcode = '54000';
+			end if;
+		$f$); end $do$`)
+	dbs, recorders := b.nodes(t, 2, &Options{PollInterval: 20 * time.Millisecond})
+	checkSame(t, recorders, storm(t, dbs, 4, 100, 0))
+}
+
+func TestLargeBatchesRingWithoutTheirFrame(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, nil)
+	for i := range 30 {
+		e := adaptertest.Event("%s", strings.Repeat("x", i*400))
+		adaptertest.Publish(t, dbs[i%2], e)
+		if err := dbs[i%2].Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range recorders {
+		for i, d := range r.Expect(t, 30) {
+			if len(d.Payload) != i*400 {
+				t.Errorf("delivery %d has %d bytes", i, len(d.Payload))
+			}
+		}
+	}
+}
+
+func TestABellOfAnotherSortDoesNoHarm(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, nil)
+	for _, bell := range []string{"", "x", "1", "1 2", "1 2 3", "-1 -1 -1", "1 1 1 AAAA", "2 1 1 " + strings.Repeat("/", 100), "9223372036854775807 1 1"} {
+		b.exec(t, "select pg_notify($1, $2)", b.schema, bell)
+	}
+	checkSame(t, recorders, storm(t, dbs, 2, 50, 0))
+}
+
+// A wire stands between a node and Postgres and can be cut.
+type wire struct {
+	target string
+	mu     sync.Mutex
+	cut    bool
+	conns  map[net.Conn]bool
+}
+
+// through returns a bench whose connections lead through a wire.
+func (b *bench) through(t *testing.T) (*bench, *wire) {
+	t.Helper()
+	config, err := pgx.ParseConfig(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{target: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), conns: make(map[net.Conn]bool)}
+	t.Cleanup(func() { w.sever(true); _ = l.Close() })
+	go func() { // ends when the listener is closed
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go w.carry(conn) // ends when one side closes
+		}
+	}()
+	c := *b
+	u, err := url.Parse(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Host = l.Addr().String()
+	c.dsn = u.String()
+	return &c, w
+}
+
+func (w *wire) carry(client net.Conn) {
+	defer client.Close()
+	server, err := net.Dial("tcp", w.target)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	w.mu.Lock()
+	if w.cut {
+		w.mu.Unlock()
+		return
+	}
+	w.conns[client], w.conns[server] = true, true
+	w.mu.Unlock()
+	go func() { // ends when one side closes
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	}()
+	_, _ = io.Copy(client, server)
+}
+
+// sever cuts all connections, and new ones, or lets new ones through.
+func (w *wire) sever(cut bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	if cut {
+		for c := range w.conns {
+			_ = c.Close()
+		}
+		clear(w.conns)
+	}
+}
+
+func TestAnOutageKillsNobody(t *testing.T) {
+	t.Parallel()
+	plain := newBench(t)
+	b, w := plain.through(t)
+	dbs, recorders := b.nodes(t, 2, &Options{Lease: 400 * time.Millisecond})
+	ids := []int64{dbs[0].node.id.Load(), dbs[1].node.id.Load()}
+	before := storm(t, dbs, 2, 20, 0)
+	w.sever(true)
+	receipt := adaptertest.Publish(t, dbs[0], adaptertest.Event("0 20"))
+	time.Sleep(4 * dbs[0].opts.Lease) // the outage
+	w.sever(false)
+	if _, err := receipt.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	checkSame(t, recorders, append(before, "0 20"))
+	time.Sleep(4 * dbs[0].opts.Lease) // time for the nodes to look at each other
+	for i, db := range dbs {
+		if db.node.id.Load() != ids[i] {
+			t.Errorf("node %d was declared dead", i)
+		}
+	}
+	checkSame(t, recorders, append(before, "0 20"))
+}
+
+func TestANodeThatFellBehindIsReset(t *testing.T) {
+	t.Parallel()
+	plain := newBench(t)
+	b, w := plain.through(t)
+	late, recorders := b.nodes(t, 1, nil)
+	other, _ := plain.nodes(t, 1, nil)
+	adaptertest.Publish(t, other[0], adaptertest.Event("seen"))
+	recorders[0].Expect(t, 1)
+	w.sever(true)
+	r := adaptertest.Publish(t, other[0], adaptertest.Event("trimmed"))
+	if _, err := r.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	plain.trim(t)
+	w.sever(false)
+	err := recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) > 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cause := recorders[0].Resets()[0]; !errors.Is(cause, adapter.ErrTrimmed) {
+		t.Errorf("reset because of %v", cause)
+	}
+	adaptertest.Publish(t, late[0], adaptertest.Event("after"))
+	if got := adaptertest.Payloads(recorders[0].Expect(t, 2)); !slices.Equal(got, []string{"seen", "after"}) {
+		t.Errorf("delivered %q", got)
+	}
+}
+
+func TestALostEndOfTheLogIsRewound(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).named(t)
+	dbs, recorders := b.nodes(t, 2, &Options{PollInterval: 20 * time.Millisecond})
+	var offsets []adapter.Offset
+	for i := range 10 {
+		o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("%d", i)).Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, o)
+	}
+	for _, r := range recorders {
+		r.Expect(t, 10)
+	}
+	// A standby is promoted that lacks the last three batches.
+	cut := batchID(offsets[7].Position)
+	b.exec(t, "begin")
+	b.exec(t, "delete from log where id >= $1", cut)
+	b.exec(t, "select setval('log_id_seq', $1, false)", cut)
+	b.exec(t, "commit")
+	b.terminate(t, "")
+
+	eventually(t, "both nodes went back", func() bool {
+		return dbs[0].tail.position() == offsets[6].Position && dbs[1].tail.position() == offsets[6].Position
+	})
+	if err := dbs[0].Sync(t.Context()); err != nil {
+		t.Errorf("Sync after the loss: %v", err)
+	}
+	for i := range 5 {
+		adaptertest.Publish(t, dbs[1], adaptertest.Event("new %d", i))
+		if err := dbs[1].Sync(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []string{"0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "new 0", "new 1", "new 2", "new 3", "new 4"}
+	for i, r := range recorders {
+		err := r.Await(t.Context(), func(got []adapter.Delivery, _ []error) bool { return len(got) >= len(want) })
+		if got := adaptertest.Payloads(r.Deliveries()); err != nil || !slices.Equal(got, want) {
+			t.Errorf("node %d: %q, %v", i, got, err)
+		}
+		replay, err := adaptertest.Collect(dbs[i].Read(t.Context(), offsets[5].Position, dbs[i].tail.position()))
+		if got := adaptertest.Payloads(replay); err != nil || !slices.Equal(got, []string{"6", "new 0", "new 1", "new 2", "new 3", "new 4"}) {
+			t.Errorf("node %d reads %q, %v", i, got, err)
+		}
+		if resets := r.Resets(); len(resets) > 0 {
+			t.Errorf("node %d was reset: %v", i, resets)
+		}
+	}
+}
+
+func TestAReplacedLogResetsTheNode(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 20 * time.Millisecond})
+	adaptertest.Publish(t, dbs[0], adaptertest.Event("old"))
+	recorders[0].Expect(t, 1)
+	b.exec(t, "begin; truncate log; update meta set log_number = (log_number + 2) % 4294967296; select setval('log_id_seq', 1, false); commit")
+	err := recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) > 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	adaptertest.Publish(t, dbs[0], adaptertest.Event("new"))
+	err = recorders[0].Await(t.Context(), func(got []adapter.Delivery, _ []error) bool { return len(got) == 2 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := recorders[0].Deliveries(); got[0].Offset.Log == got[1].Offset.Log {
+		t.Error("two logs have one number")
+	}
+}
+
+func TestAMalformedBatchResetsTheNode(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, nil)
+	o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("good")).Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, "select append(1, 1, 1, 'garbage', true)")
+	err = recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) > 0 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	adaptertest.Publish(t, dbs[0], adaptertest.Event("next"))
+	got := recorders[0].Expect(t, 2)
+	if !slices.Equal(adaptertest.Payloads(got), []string{"good", "next"}) {
+		t.Errorf("delivered %q", adaptertest.Payloads(got))
+	}
+	if _, err := adaptertest.Collect(dbs[0].Read(t.Context(), o.Position, got[1].Offset.Position)); !errors.Is(err, errFrame) {
+		t.Errorf("a read across the malformed batch: %v", err)
+	}
+}

@@ -1,0 +1,215 @@
+package pgadapter
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// A flush is a set of writes of different sessions, as the columns of a few
+// statements.
+type flush struct {
+	hold             hold
+	pids             []string // of all that have to be held
+	opens            openRows
+	joins, leaves    roomRows
+	sets, unsets     dataRows
+	parks, deletions endRows
+}
+
+type keyRows struct {
+	pids   []string
+	epochs []int64
+}
+
+func (r *keyRows) add(k recovery.Key) {
+	r.pids = append(r.pids, k.PID)
+	r.epochs = append(r.epochs, k.Epoch)
+}
+
+type openRows struct {
+	keyRows
+
+	sids, namespaces, helds []string
+	windows, opened         []int64
+}
+
+type roomRows struct {
+	keyRows
+
+	rooms    []string
+	at, left []int64
+}
+
+func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
+	r.keyRows.add(k)
+	r.rooms = append(r.rooms, toText(room))
+	r.at = append(r.at, at)
+	r.left = append(r.left, left)
+}
+
+type dataRows struct {
+	keyRows
+
+	keys, values []string
+}
+
+func (r *dataRows) add(k recovery.Key, key string, value []byte) {
+	r.keyRows.add(k)
+	r.keys = append(r.keys, toText(key))
+	r.values = append(r.values, string(value))
+}
+
+type endRows struct {
+	keyRows
+
+	at       []int64
+	last     []string
+	released []bool
+}
+
+func (f *flush) add(w *write) {
+	if w.open != nil {
+		f.addOpen(w, w.open)
+		return
+	}
+	f.pids = append(f.pids, w.key.PID)
+	switch {
+	case w.change != nil:
+		f.addChange(w, w.change)
+	case w.ending.Park || w.released:
+		f.parks.add(w.key)
+		f.parks.at = append(f.parks.at, f.place(w, w.ending.At))
+		f.parks.last = append(f.parks.last, w.ending.Last.String())
+		f.parks.released = append(f.parks.released, w.released)
+	default:
+		f.deletions.add(w.key)
+	}
+}
+
+// place returns a position of a write as this branch of the log has it.
+func (f *flush) place(w *write, p adapter.Position) int64 { return f.hold.branch.place(p, w.branch) }
+
+func (f *flush) addOpen(w *write, s *recovery.Session) {
+	o := &f.opens
+	o.add(s.Key)
+	o.sids = append(o.sids, toText(s.ID))
+	o.namespaces = append(o.namespaces, toText(s.Namespace))
+	o.helds = append(o.helds, heldText(s.Held))
+	o.windows = append(o.windows, s.Window.Milliseconds())
+	o.opened = append(o.opened, f.place(w, s.Opened))
+	for _, stay := range s.Rooms {
+		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), f.place(w, stay.Left))
+	}
+	for key, value := range s.Data {
+		f.sets.add(s.Key, key, value)
+	}
+}
+
+func (f *flush) addChange(w *write, c *recovery.Change) {
+	k, at := w.key, f.place(w, c.At)
+	for _, room := range c.Leave {
+		f.leaves.add(k, room, at, 0)
+	}
+	for _, room := range c.Join {
+		f.joins.add(k, room, at, 0)
+	}
+	for key, value := range c.Data {
+		if value == nil {
+			f.unsets.add(k, key, nil)
+		} else {
+			f.sets.add(k, key, value)
+		}
+	}
+}
+
+// A tenure is who holds a session.
+type tenure struct{ epoch, node int64 }
+
+// flush makes writes durable in one transaction and one round trip, and returns
+// the result of each; or an error, then none is durable as far as is known.
+//
+// The statements are sent together and take effect together. Each of them changes
+// only what this node holds, whatever the first ones found.
+func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
+	f := flush{hold: s.db.node.hold()}
+	for _, w := range writes {
+		f.add(w)
+	}
+	node := f.hold.node
+	held := make(map[string]tenure, len(f.pids))
+	b := f.batch(s.db.queries, held)
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
+	err := s.db.pool.SendBatch(ctx, b).Close()
+	if sqlState(err) == stateNodeGone {
+		s.db.node.lose(node)
+		return nil, errNodeGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	verdicts := make([]error, len(writes))
+	for i, w := range writes {
+		t, there := held[w.key.PID]
+		verdicts[i] = w.verdict(t, there, node)
+	}
+	return verdicts, nil
+}
+
+// verdict returns the result of a write, by who held the session before it.
+func (w *write) verdict(t tenure, there bool, node int64) error {
+	switch {
+	case w.open != nil:
+		return nil
+	case there && t.epoch == w.key.Epoch && t.node == node:
+		return nil
+	case w.repeated && w.ending != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
+		return nil // the attempt before, whose answer was lost, has ended it
+	}
+	return recovery.ErrLost
+}
+
+// batch returns the statements, sessions before their rooms and data, and fills
+// in who held the sessions before.
+func (f *flush) batch(q *queries, held map[string]tenure) *pgx.Batch {
+	b := &pgx.Batch{}
+	f.hold.queue(b, q)
+	node := f.hold.node
+	if o := &f.opens; len(o.pids) > 0 {
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.helds)
+	}
+	if len(f.pids) > 0 {
+		b.Queue(q.sessionState, f.pids).Query(func(rows pgx.Rows) error {
+			var pid string
+			var t tenure
+			_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
+				held[pid] = t
+				return nil
+			})
+			return err
+		})
+	}
+	if r := &f.leaves; len(r.pids) > 0 {
+		b.Queue(q.roomLeave, node, r.pids, r.epochs, r.rooms, r.at)
+	}
+	if r := &f.joins; len(r.pids) > 0 {
+		b.Queue(q.roomJoin, node, r.pids, r.epochs, r.rooms, r.at, r.left)
+	}
+	if r := &f.unsets; len(r.pids) > 0 {
+		b.Queue(q.dataDelete, node, r.pids, r.epochs, r.keys)
+	}
+	if r := &f.sets; len(r.pids) > 0 {
+		b.Queue(q.dataSet, node, r.pids, r.epochs, r.keys, r.values)
+	}
+	if r := &f.parks; len(r.pids) > 0 {
+		b.Queue(q.sessionPark, node, r.pids, r.epochs, r.at, r.last, r.released)
+	}
+	if r := &f.deletions; len(r.pids) > 0 {
+		b.Queue(q.sessionDelete, node, r.pids, r.epochs)
+	}
+	return b
+}

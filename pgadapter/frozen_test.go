@@ -1,0 +1,113 @@
+//go:build unix
+
+package pgadapter
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// A teller says on standard output what reaches a node.
+type teller struct{}
+
+func (teller) Deliver(ds []adapter.Delivery) {
+	for _, d := range ds {
+		fmt.Printf("\ntold: %s\n", d.Payload)
+	}
+}
+
+func (teller) Reset(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
+
+const frozenLease = 400 * time.Millisecond
+
+// TestFrozenProcess is the process that the next test freezes.
+func TestFrozenProcess(t *testing.T) { //nolint:paralleltest // alone in its process
+	dsn := os.Getenv("PGADAPTER_FROZEN_DSN")
+	if dsn == "" {
+		t.Skip("run by TestAFrozenNodeSendsNothingToWhatItLost")
+	}
+	db, err := Open(t.Context(), dsn, &Options{Schema: os.Getenv("PGADAPTER_FROZEN_SCHEMA"), Lease: frozenLease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Bind(teller{}); err != nil {
+		t.Fatal(err)
+	}
+	mustOpen(t, db, session("frozen"))
+	fmt.Print("\ntold: ready\n")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent has seen enough
+}
+
+func TestAFrozenNodeSendsNothingToWhatItLost(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.CommandContext(t.Context(), exe, "-test.run=^TestFrozenProcess$", "-test.count=1")
+	child.Env = append(os.Environ(), "PGADAPTER_FROZEN_DSN="+b.dsn, "PGADAPTER_FROZEN_SCHEMA="+b.schema)
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stdin.Close(); _ = child.Wait() })
+	lines := bufio.NewScanner(stdout)
+	told := func() string {
+		for lines.Scan() {
+			if what, ok := strings.CutPrefix(lines.Text(), "told: "); ok {
+				return what
+			}
+		}
+		t.Fatal("the process is gone")
+		return ""
+	}
+	if got := told(); got != "ready" {
+		t.Fatalf("told %q", got)
+	}
+	db := b.open(t, &Options{Lease: frozenLease})
+	adaptertest.Bound(t, db)
+	signal := func(s syscall.Signal) {
+		if err := child.Process.Signal(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	signal(syscall.SIGSTOP)
+	eventually(t, "the session was parked", func() bool {
+		return b.int(t, "select count(*) from sessions where node is null") == 1
+	})
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "frozen", Namespace: "/"}); err != nil {
+		t.Fatal(err)
+	}
+	adaptertest.Publish(t, db, adaptertest.Event("meanwhile"))
+	if err := db.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	signal(syscall.SIGCONT)
+
+	if got := told(); got != "reset" {
+		t.Errorf("the woken node first told %q", got)
+	}
+	if got := told(); got != "meanwhile" {
+		t.Errorf("then %q", got)
+	}
+}

@@ -1,0 +1,103 @@
+package pgadapter
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/pgtest"
+)
+
+// A bench is a schema of its own for one test.
+type bench struct {
+	dsn    string
+	schema string
+	conn   *pgx.Conn // the test's own, with search_path set to the schema
+}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	dsn, schema := pgtest.Schema(t)
+	b := &bench{dsn: dsn, schema: schema}
+	b.conn = b.connect(t)
+	return b
+}
+
+func (b *bench) connect(t testing.TB) *pgx.Conn {
+	t.Helper()
+	config, err := pgx.ParseConfig(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
+	conn, err := pgx.ConnectConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+func (b *bench) exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := b.conn.Exec(context.Background(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (b *bench) int(t testing.TB, sql string, args ...any) int64 {
+	t.Helper()
+	var n int64
+	if err := b.conn.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return n
+}
+
+// open opens a node, which is closed when the test ends.
+func (b *bench) open(t testing.TB, opts *Options) *DB {
+	t.Helper()
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	o.Schema = b.schema
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	}
+	db, err := Open(t.Context(), b.dsn, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := db.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return db
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Log(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// eventually waits until what has to happen has happened.
+func eventually(t testing.TB, what string, happened func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("did not happen: %s", what)
+		}
+	}
+}
+
+func quoted(name string) string { return pgx.Identifier{name}.Sanitize() }

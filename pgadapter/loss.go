@@ -1,0 +1,124 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// rewind finds the point from which the log differs from what was delivered: a
+// standby that lacked the end was promoted, or a crash took back what had been
+// committed without waiting for the disk. Deliveries go on from there.
+func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
+	t.mu.Lock()
+	batches := t.memory.after(t.memory.low, len(t.memory.batches))
+	t.mu.Unlock()
+	ids, origins, seqs := make([]int64, len(batches)), make([]int64, len(batches)), make([]int64, len(batches))
+	for i, b := range batches {
+		ids[i], origins[i], seqs[i] = b.id, b.origin, b.seq
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var common int64
+	if err := conn.QueryRow(ctx, t.db.queries.common, ids, origins, seqs).Scan(&common); err != nil {
+		return err
+	}
+	if common == 0 {
+		return t.restart(ctx, conn, errors.New("the log lost everything that this node remembers of it"))
+	}
+
+	t.mu.Lock()
+	from := t.cursor
+	lost := t.memory.cut(common)
+	t.cursor = t.memory.batches[len(t.memory.batches)-1].mark
+	at := t.cursor.position()
+	t.branch = branch{t.branch.number + 1, at}
+	t.mu.Unlock()
+	now := time.Now()
+	// What its publisher has not sent again by now was answered, and is lost.
+	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })
+	for _, b := range lost {
+		t.dropped[batchName{b.origin, b.seq}] = now
+	}
+	t.db.publisher.forget(at)
+	t.arrived(at)
+	t.db.opts.Logger.Error("the log lost batches that had been delivered; going on from the last one it still has",
+		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
+	return nil
+}
+
+// restart goes on from the head of a log that has nothing in common with what
+// was delivered.
+func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	h, err := t.db.head(ctx, conn)
+	if err != nil {
+		return err
+	}
+	t.db.number.Store(h.log)
+	t.db.publisher.forget(h.mark.position())
+	t.reset(h.mark, cause)
+	return nil
+}
+
+// reset goes on after m, with a hole.
+func (t *tail) reset(m mark, cause error) {
+	t.mu.Lock()
+	t.cursor = m
+	t.branch = branch{t.branch.number + 1, m.position()}
+	t.memory.reset(m.position())
+	local := t.local
+	at := m.offset(t.db.number.Load())
+	t.mu.Unlock()
+	t.db.opts.Logger.Error("connections are cut, because what their clients hold cannot be continued", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
+	if local != nil {
+		local.Reset(at, cause)
+	}
+	t.arrived(m.position())
+}
+
+// reborn tells the server that it lost its sessions, though not its place in the
+// log.
+func (t *tail) reborn(cause error) {
+	t.mu.Lock()
+	local := t.local
+	at := t.cursor.offset(t.db.number.Load())
+	t.mu.Unlock()
+	t.db.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("cause", cause))
+	if local != nil {
+		local.Reset(at, cause)
+	}
+}
+
+// place returns where a position lies that was taken on an earlier branch of the
+// log: not after the point at which the branches part.
+func (b branch) place(p adapter.Position, taken int) int64 {
+	if taken != b.number {
+		p = min(p, b.from)
+	}
+	return int64(p)
+}
+
+// forget lowers what is known to be in the log to p.
+func (p *publisher) forget(at adapter.Position) {
+	for {
+		acked := p.acked.Load()
+		if acked <= int64(at) || p.acked.CompareAndSwap(acked, int64(at)) {
+			return
+		}
+	}
+}
+
+// age forgets what is too old, in a tail without traffic too.
+func (t *tail) age(now time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.memory.trim(now)
+}

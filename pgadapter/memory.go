@@ -1,0 +1,140 @@
+package pgadapter
+
+import (
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A mark names a batch in the log: its id, and by origin and seq what is there.
+type mark struct {
+	id      int64
+	origin  int64
+	seq     int64
+	packets int
+}
+
+// position returns the position of the last packet of the batch.
+func (m mark) position() adapter.Position {
+	if m.id == 0 {
+		return 0
+	}
+	return position(m.id, m.packets-1)
+}
+
+// markAt returns a mark that ends at p and names no batch.
+func markAt(p adapter.Position) mark {
+	return mark{id: batchID(p), packets: int(p)&(maxPackets-1) + 1}
+}
+
+// offset returns the offset of the last packet of the batch.
+func (m mark) offset(log uint32) adapter.Offset {
+	if m.origin == 0 {
+		return adapter.Offset{Position: m.position(), Log: log}
+	}
+	return adapter.Offset{Position: m.position(), Log: log, Check: checkValue(log, m.origin, m.seq)}
+}
+
+// A batch is a row of the log, decoded.
+type batch struct {
+	mark
+
+	deliveries []adapter.Delivery
+	bytes      int // of memory, about
+	read       time.Time
+}
+
+// deliveryBytes is about what a decoded packet takes besides its frame.
+const deliveryBytes = 200
+
+// decodeBatch decodes a row of the log with the given number.
+func decodeBatch(log uint32, m mark, frame []byte) (*batch, error) {
+	envelopes, err := decodeFrame(frame, m.packets)
+	if err != nil {
+		return nil, err
+	}
+	b := &batch{mark: m, bytes: len(frame) + deliveryBytes*len(envelopes), read: time.Now()}
+	b.deliveries = make([]adapter.Delivery, 0, len(envelopes))
+	check := checkValue(log, m.origin, m.seq)
+	for i, e := range envelopes {
+		if e != nil {
+			b.deliveries = append(b.deliveries, adapter.Delivery{
+				Envelope: e, Offset: adapter.Offset{Position: position(m.id, i), Log: log, Check: check},
+			})
+		}
+	}
+	return b, nil
+}
+
+// within returns the deliveries of the batch in (from, to].
+func (b *batch) within(from, to adapter.Position) []adapter.Delivery {
+	d := b.deliveries
+	for len(d) > 0 && d[0].Offset.Position <= from {
+		d = d[1:]
+	}
+	for len(d) > 0 && d[len(d)-1].Offset.Position > to {
+		d = d[:len(d)-1]
+	}
+	return d
+}
+
+// A memory is the newest part of the log, complete after low.
+type memory struct {
+	maxBytes int
+	maxAge   time.Duration
+
+	low     adapter.Position
+	batches []*batch // oldest first
+	bytes   int
+}
+
+func (m *memory) add(b *batch) {
+	m.batches = append(m.batches, b)
+	m.bytes += b.bytes
+	m.trim(b.read)
+}
+
+// trim forgets what is too old, or the oldest of what is too much.
+func (m *memory) trim(now time.Time) {
+	n := 0
+	for n < len(m.batches) && (m.bytes > m.maxBytes || now.Sub(m.batches[n].read) > m.maxAge) {
+		m.bytes -= m.batches[n].bytes
+		m.low = m.batches[n].position()
+		n++
+	}
+	clear(m.batches[:n]) // what was trimmed can be collected though the array stays
+	m.batches = m.batches[n:]
+}
+
+// reset forgets everything; the memory is complete after low.
+func (m *memory) reset(low adapter.Position) {
+	clear(m.batches)
+	m.low, m.batches, m.bytes = low, nil, 0
+}
+
+// cut removes the batches after the one with the given id, and returns them.
+func (m *memory) cut(id int64) []*batch {
+	n := len(m.batches)
+	for n > 0 && m.batches[n-1].id > id {
+		n--
+		m.bytes -= m.batches[n].bytes
+	}
+	lost := append([]*batch(nil), m.batches[n:]...)
+	clear(m.batches[n:])
+	m.batches = m.batches[:n]
+	return lost
+}
+
+// after returns up to n batches that have something in (from, ∞).
+func (m *memory) after(from adapter.Position, n int) []*batch {
+	low, high := 0, len(m.batches)
+	for low < high {
+		if mid := (low + high) / 2; m.batches[mid].position() > from {
+			high = mid
+		} else {
+			low = mid + 1
+		}
+	}
+	found := m.batches[low:min(low+n, len(m.batches))]
+	return append([]*batch(nil), found...)
+}

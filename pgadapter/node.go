@@ -1,0 +1,223 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A node is this process as the others see it: a row that changes as long as it
+// lives. When they thought it dead and removed the row, it begins another life
+// under a new id, without sessions.
+type node struct {
+	db *DB
+	id atomic.Int64 // changes only on the goroutine of the tail
+
+	mu        sync.Mutex
+	confirmed time.Time // when the last heartbeat that Postgres confirmed was begun
+	gone      bool      // the row is
+
+	// Of the goroutine that beats.
+	others   map[int64]sighting
+	observed time.Time
+}
+
+// A sighting is what an observer knows of another node.
+type sighting struct {
+	name  string
+	seen  string    // what the row said; only ever compared
+	since time.Time // when the observer first saw it say so
+}
+
+func newNode(db *DB) *node { return &node{db: db, others: make(map[int64]sighting)} }
+
+// register begins a life.
+func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
+	begun := time.Now()
+	id := newIdentity()
+	if _, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(n.db.opts.NodeName), int64(at)); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.id.Store(id)
+	n.confirmed, n.gone = begun, false
+	return nil
+}
+
+// run beats until ctx ends, and has the sweeper take the sessions of nodes that
+// do not.
+func (n *node) run(ctx context.Context) {
+	ticker := time.NewTicker(n.db.opts.Heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+		for _, dead := range n.observe(n.beat(ctx, n.db.pool)) {
+			n.db.sweeper.bury(ctx, dead.id, dead.sighting)
+		}
+		n.db.tail.age(time.Now())
+	}
+}
+
+// A hold is what a transaction has to find in the database, if what this node
+// writes is to make sense there.
+type hold struct {
+	node   int64
+	cursor mark
+	branch branch
+}
+
+// hold returns what must be so now.
+func (n *node) hold() hold {
+	id := n.id.Load()
+	n.db.tail.mu.Lock()
+	defer n.db.tail.mu.Unlock()
+	return hold{id, n.db.tail.cursor, n.db.tail.branch}
+}
+
+// queue adds the statement that fails if it is not so.
+func (h hold) queue(b *pgx.Batch, q *queries) {
+	b.Queue(q.nodeHold, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
+}
+
+// A neighbor is another node as its row says.
+type neighbor struct {
+	id   int64
+	name string
+	seen string
+}
+
+// beat confirms that the node is alive and returns its neighbors.
+func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
+	begun := time.Now()
+	id := n.id.Load()
+	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease, answerTimeout))
+	defer cancel()
+	rows, err := q.Query(ctx, n.db.queries.nodeBeat, id, int64(n.db.tail.position()))
+	if err != nil {
+		return nil, err
+	}
+	alive := false
+	var neighbors []neighbor
+	var other *int64
+	var name, seen *string
+	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen}, func() error {
+		if other != nil {
+			neighbors = append(neighbors, neighbor{*other, *name, *seen})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if id != n.id.Load() {
+		return neighbors, nil // says nothing of the life that has begun since
+	}
+	if !alive {
+		n.gone = true
+		return nil, errNodeGone
+	}
+	if begun.After(n.confirmed) {
+		n.confirmed = begun
+	}
+	return neighbors, nil
+}
+
+// lose notes that the row of a life was found missing.
+func (n *node) lose(id int64) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if id == n.id.Load() {
+		n.gone = true
+	}
+}
+
+type deadNode struct {
+	id int64
+	sighting
+}
+
+// observe returns the neighbors that have not moved for the length of the lease.
+// A pause in observing begins all sightings anew: who could not look for a while
+// knows nothing of the others.
+func (n *node) observe(neighbors []neighbor, err error) []deadNode {
+	now := time.Now()
+	if err != nil || elapsed(n.observed, now) > n.db.opts.Lease*3/4 {
+		clear(n.others)
+	}
+	n.observed = now
+	if err != nil {
+		n.db.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
+		return nil
+	}
+	before := n.others
+	n.others = make(map[int64]sighting, len(neighbors))
+	var dead []deadNode
+	for _, other := range neighbors {
+		s, known := before[other.id]
+		if !known || s.seen != other.seen {
+			s = sighting{other.name, other.seen, now}
+		}
+		n.others[other.id] = s
+		if now.Sub(s.since) > n.db.opts.Lease {
+			dead = append(dead, deadNode{other.id, s})
+		}
+	}
+	return dead
+}
+
+// keep returns nil when this node still holds its sessions for certain. When the
+// lease is half over it is renewed first: then nothing else did, and the node may
+// have been frozen. When it was lost, a new life begins and the server hears of
+// it.
+//
+// Only the goroutine of the tail calls it, on its connection.
+func (n *node) keep(ctx context.Context, q querier, t *tail) error {
+	n.mu.Lock()
+	age, gone := elapsed(n.confirmed, time.Now()), n.gone
+	n.mu.Unlock()
+	if !gone && age < n.db.opts.Lease/2 {
+		return nil
+	}
+	if !gone {
+		if _, err := n.beat(ctx, q); !errors.Is(err, errNodeGone) {
+			return err
+		}
+	}
+	if err := n.register(ctx, q, t.cursor.position()); err != nil {
+		return err
+	}
+	t.reborn(errNodeGone)
+	return nil
+}
+
+// elapsed returns the time between two moments, by the clock that stood still
+// less: the monotonic one stops while a machine sleeps.
+func elapsed(from, to time.Time) time.Duration {
+	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
+}
+
+// leave ends this life in an orderly way. What sessions are left are parked.
+func (n *node) leave(ctx context.Context) error {
+	id := n.id.Load()
+	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
+	for {
+		err := n.db.inTx(ctx, func(tx pgx.Tx) error { return n.db.park(ctx, tx, id) })
+		if err == nil || !passing(err) || !pause.wait(ctx) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package pgadapter
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// schemaVersion is the version of the schema that the statements are written for.
+const schemaVersion = 2
+
+var (
+	_ adapter.Adapter = (*DB)(nil)
+	_ recovery.Store  = (*Sessions)(nil)
+)
+
+// A DB connects one node to the cluster that shares a schema of a Postgres
+// database. It implements adapter.Adapter; its Sessions are the recovery.Store.
+type DB struct {
+	opts    Options
+	queries *queries
+	pool    *pgxpool.Pool
+	number  atomic.Uint32 // the log's
+
+	node      *node
+	publisher *publisher
+	tail      *tail
+	sessions  *Sessions
+	sweeper   *sweeper
+
+	stop    context.CancelFunc // ends all goroutines but for what Close waits for
+	running sync.WaitGroup
+	closing sync.Once
+}
+
+// Open connects a node to the cluster whose tables are in the database at dsn,
+// an address or keyword string as libpq takes it. A nil opts means the defaults.
+//
+// It returns when the node listens and its place in the log is known. ctx bounds
+// only Open itself. Close the DB when the server has been shut down.
+func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
+	db := &DB{opts: opts.withDefaults()}
+	if err := db.opts.validate(); err != nil {
+		return nil, fmt.Errorf("pgadapter: %w", err)
+	}
+	if err := db.open(ctx, dsn); err != nil {
+		if db.pool != nil {
+			db.pool.Close()
+		}
+		return nil, fmt.Errorf("pgadapter: %w", explain(db.opts.Schema, err))
+	}
+	return db, nil
+}
+
+func (db *DB) open(ctx context.Context, dsn string) error {
+	config, err := pgxpool.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	listen := config.ConnConfig.Copy()
+	if db.opts.ListenDSN != "" {
+		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
+			return fmt.Errorf("Options.ListenDSN: %w", err)
+		}
+	}
+	tune(config.ConnConfig)
+	tune(listen)
+	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
+	db.queries = queriesFor(db.opts.Schema)
+	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
+		return err
+	}
+	if err := db.checkSettings(ctx, db.pool); err != nil {
+		return err
+	}
+	h, err := db.head(ctx, db.pool)
+	if err != nil {
+		return err
+	}
+	db.number.Store(h.log)
+
+	db.node = newNode(db)
+	db.tail = newTail(db, &line{config: listen})
+	db.publisher = newPublisher(db, &line{config: config.ConnConfig})
+	db.sessions = newSessions(db)
+	db.sweeper = newSweeper(db)
+	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
+		return err
+	}
+	if err := db.tail.start(ctx); err != nil {
+		db.tail.line.drop()
+		_, _ = db.pool.Exec(ctx, db.queries.nodeClose, db.node.id.Load()) // else the others find it dead
+		return err
+	}
+	db.run()
+	return nil
+}
+
+// run starts the goroutines of the DB, each until Close.
+func (db *DB) run() {
+	ctx, stop := context.WithCancel(context.Background())
+	db.stop = stop
+	db.running.Go(func() { db.tail.run(ctx) })
+	db.running.Go(func() { db.node.run(ctx) })
+	db.running.Go(func() { db.sweeper.run(ctx) })
+	db.publisher.start()
+	db.sessions.start()
+}
+
+func (db *DB) checkSettings(ctx context.Context, q querier) error {
+	var isolation, encoding, readOnly string
+	if err := q.QueryRow(ctx, db.queries.settings).Scan(&isolation, &encoding, &readOnly); err != nil {
+		return err
+	}
+	switch {
+	case isolation != "read committed":
+		return fmt.Errorf("default_transaction_isolation is %q; a reader of the log needs %q, set it for the role or in the address", isolation, "read committed")
+	case encoding != "UTF8" && encoding != "SQL_ASCII":
+		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
+	case readOnly == "on":
+		return fmt.Errorf("connections are read-only: a standby, or default_transaction_read_only is set")
+	}
+	return nil
+}
+
+// A head is where the log stands.
+type head struct {
+	log  uint32
+	low  adapter.Position
+	mark mark
+}
+
+// head asks for the head of the log and refuses a schema of another version.
+func (db *DB) head(ctx context.Context, q querier) (head, error) {
+	var h head
+	var version int
+	var number int64
+	m := &h.mark
+	err := q.QueryRow(ctx, db.queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets)
+	if err != nil {
+		return h, err
+	}
+	switch {
+	case version < schemaVersion:
+		return h, fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, db.opts.Schema, version, schemaVersion)
+	case version > schemaVersion:
+		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, db.opts.Schema, version, schemaVersion)
+	}
+	h.log = uint32(number)
+	if m.id == 0 {
+		*m = markAt(h.low)
+	}
+	return h, nil
+}
+
+// Sessions returns the node's session store.
+func (db *DB) Sessions() *Sessions { return db.sessions }
+
+// Bind implements adapter.Adapter.
+func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) { return db.tail.bind(l) }
+
+// Publish implements adapter.Adapter.
+func (db *DB) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
+	return db.publisher.publish(ctx, e)
+}
+
+// Sync implements adapter.Adapter.
+func (db *DB) Sync(ctx context.Context) error {
+	if err := db.publisher.settled(ctx); err != nil {
+		return err
+	}
+	return db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load()))
+}
+
+// Read implements adapter.Adapter.
+func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
+	return db.tail.read(ctx, from, to)
+}
+
+// Close appends what was published, makes the changes of sessions durable, parks
+// the sessions that are left, and ends all connections and goroutines. When ctx
+// ends first it gives up on what Postgres has not answered by then and returns
+// the cause; the receipts of that are settled with adapter.ErrClosed.
+func (db *DB) Close(ctx context.Context) error {
+	var err error
+	db.closing.Do(func() { err = db.close(ctx) })
+	return err
+}
+
+func (db *DB) close(ctx context.Context) error {
+	db.publisher.close(ctx)
+	db.sessions.close(ctx)
+	db.stop()
+	db.running.Wait()
+	err := db.node.leave(ctx)
+	db.pool.Close()
+	if err != nil {
+		return fmt.Errorf("pgadapter: close: %w", err)
+	}
+	return nil
+}
+
+// newIdentity returns a random number that names a publisher or a life of a node.
+func newIdentity() int64 { return 1 + rand.Int64N(math.MaxInt64-1) }

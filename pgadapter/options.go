@@ -1,0 +1,126 @@
+package pgadapter
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+)
+
+// Options configures a DB. The zero value is right for most.
+type Options struct {
+	// Schema is where package migrations put the tables. Default: socketio.
+	Schema string
+
+	// NodeName names the node to people who look at the nodes table; it need
+	// not be unique. Default: the host's name.
+	NodeName string
+
+	// ListenDSN is the address for the one connection that listens. Give the
+	// address of Postgres itself here when the other one leads through a
+	// transaction-mode pooler. Default: the address that Open is given.
+	ListenDSN string
+
+	// PollOnly reads the log at every PollInterval instead of listening, for
+	// databases that can only be reached through a transaction-mode pooler.
+	// Default: false.
+	PollOnly bool
+
+	// PollInterval is how long the reader waits between two looks at the log
+	// when no bell rings. Default: 20 ms with PollOnly, else 1 s.
+	PollInterval time.Duration
+
+	// Retention is how long events are kept at least for clients that come
+	// back. All nodes should have the same. Default: 5 minutes.
+	Retention time.Duration
+
+	// Lease is for how long the others wait for a silent node before they take
+	// its sessions, and for how long a node that hears nothing from Postgres
+	// goes on. All nodes must have the same. Default: 10 s.
+	Lease time.Duration
+
+	// Heartbeat is how often the node says that it is alive; at most half the
+	// Lease. Default: a fifth of the Lease.
+	Heartbeat time.Duration
+
+	// TailBytes bounds the memory for recent events, from which clients that
+	// come back are served without a query. Default: 64 MiB.
+	TailBytes int
+
+	// QueueEvents and QueueBytes bound what waits to be appended; Publish
+	// waits beyond. Defaults: 65,536 and 64 MiB.
+	QueueEvents int
+	QueueBytes  int
+
+	// MaxEnvelope is the size in bytes from which Publish refuses an envelope
+	// with adapter.ErrTooLarge. Default: 8 MiB.
+	MaxEnvelope int
+
+	// MaxConns bounds the pool for everything but listening and appending,
+	// which have a connection each. Default: 6.
+	MaxConns int
+
+	// Logger hears what no caller is told. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.NodeName == "" {
+		c.NodeName, _ = os.Hostname() // a node without a name works too
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	poll := time.Second
+	if c.PollOnly {
+		poll = 20 * time.Millisecond
+	}
+	setDefault(&c.Schema, "socketio")
+	setDefault(&c.PollInterval, poll)
+	setDefault(&c.Retention, 5*time.Minute)
+	setDefault(&c.Lease, 10*time.Second)
+	setDefault(&c.Heartbeat, c.Lease/5)
+	setDefault(&c.TailBytes, 64<<20)
+	setDefault(&c.QueueEvents, 1<<16)
+	setDefault(&c.QueueBytes, 64<<20)
+	setDefault(&c.MaxEnvelope, 8<<20)
+	setDefault(&c.MaxConns, 6)
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (o *Options) validate() error {
+	switch {
+	case len(o.Schema) > 63 || !isText(o.Schema):
+		return fmt.Errorf("Options.Schema: %q cannot be the name of a schema", o.Schema)
+	case o.PollInterval < time.Millisecond:
+		return fmt.Errorf("Options.PollInterval: %v is below 1ms", o.PollInterval)
+	case o.Retention < 100*time.Millisecond:
+		return fmt.Errorf("Options.Retention: %v is below 100ms", o.Retention)
+	case o.Lease < 100*time.Millisecond:
+		return fmt.Errorf("Options.Lease: %v is below 100ms", o.Lease)
+	case o.Heartbeat < 0 || o.Heartbeat > o.Lease/2:
+		return fmt.Errorf("Options.Heartbeat: %v is not between 0 and half the lease", o.Heartbeat)
+	case o.TailBytes < 0:
+		return fmt.Errorf("Options.TailBytes: %d is negative", o.TailBytes)
+	case o.QueueEvents < 1:
+		return fmt.Errorf("Options.QueueEvents: %d is below 1", o.QueueEvents)
+	case o.MaxEnvelope < 1 || o.MaxEnvelope > 256<<20:
+		return fmt.Errorf("Options.MaxEnvelope: %d is not between 1 and 256 MiB", o.MaxEnvelope)
+	case o.QueueBytes < o.MaxEnvelope:
+		return fmt.Errorf("Options.QueueBytes: %d is below MaxEnvelope, %d", o.QueueBytes, o.MaxEnvelope)
+	case o.MaxConns < 1:
+		return fmt.Errorf("Options.MaxConns: %d is below 1", o.MaxConns)
+	}
+	return nil
+}

@@ -1,0 +1,217 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// batchBytes is the size from which a batch takes no further packet. Measured:
+// beyond it the throughput of the log grows no more.
+const batchBytes = 256 << 10
+
+var errWithdrawn = errors.New("withdrawn before it was sent")
+
+// A publisher gathers what is published while the batch before is on its way.
+// One goroutine sends: a node never has two batches in flight, so its order is
+// kept over every retry.
+type publisher struct {
+	db     *DB
+	origin int64
+	line   *line // of the sending goroutine
+	quiet  quiet // of the sending goroutine
+
+	acked  atomic.Int64  // the newest position that is known to be in the log
+	bell   chan struct{} // rung when something waits, or the end has come
+	ended  chan struct{} // closed when the sending goroutine has returned
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	queue  []*outgoing   // oldest first; the last one gathers
+	latest *outgoing     // the newest batch of all
+	events int           // queued and in flight
+	bytes  int           // of these
+	space  chan struct{} // closed when some of it was answered; nil if nobody waits
+	closed bool
+}
+
+// An outgoing is a batch on its way to the log. Its fields are guarded by the
+// publisher's mutex until it is taken, and belong to the sending goroutine then.
+type outgoing struct {
+	group *adapter.Group
+	frame []byte
+	ends  []int // where each packet ends in the frame
+	sizes []int // what each packet counts for in the queue's bound; -1: withdrawn
+	live  int   // packets that were not withdrawn
+	taken bool
+}
+
+func newPublisher(db *DB, l *line) *publisher {
+	return &publisher{
+		db: db, origin: newIdentity(), line: l,
+		bell:  make(chan struct{}, 1),
+		ended: make(chan struct{}),
+	}
+}
+
+func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
+	size := e.Size()
+	if size > p.db.opts.MaxEnvelope {
+		return nil, fmt.Errorf("%w: about %d bytes, at most %d", adapter.ErrTooLarge, size, p.db.opts.MaxEnvelope)
+	}
+	if !fits(e) {
+		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
+	}
+	for {
+		r, space, err := p.enqueue(e, size)
+		if r != nil || err != nil {
+			return r, err
+		}
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", adapter.ErrQueueFull, context.Cause(ctx))
+		}
+	}
+}
+
+// enqueue adds e to the batch that gathers, or returns a channel that is closed
+// when the queue may have room.
+func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-chan struct{}, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, adapter.ErrClosed
+	}
+	if p.events >= p.db.opts.QueueEvents || p.events > 0 && p.bytes+size > p.db.opts.QueueBytes {
+		if p.space == nil {
+			p.space = make(chan struct{})
+		}
+		return nil, p.space, nil
+	}
+	o := p.gatheringLocked(size)
+	index := len(o.ends)
+	o.frame = appendPacket(o.frame, e)
+	o.ends = append(o.ends, len(o.frame))
+	o.sizes = append(o.sizes, size)
+	o.live++
+	p.events++
+	p.bytes += size
+	if index == 0 {
+		p.ring()
+	}
+	return o.group.Receipt(index), nil, nil
+}
+
+func (p *publisher) gatheringLocked(size int) *outgoing {
+	if n := len(p.queue); n > 0 {
+		o := p.queue[n-1]
+		if len(o.ends) < maxPackets && len(o.frame)+size <= batchBytes {
+			return o
+		}
+	}
+	o := &outgoing{}
+	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) })
+	o.frame = append(make([]byte, 0, 1024), frameHeader...)
+	p.queue = append(p.queue, o)
+	p.latest = o
+	return o
+}
+
+func (p *publisher) ring() {
+	select {
+	case p.bell <- struct{}{}:
+	default:
+	}
+}
+
+func (p *publisher) withdraw(o *outgoing, index int) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if o.taken || o.sizes[index] < 0 {
+		return false
+	}
+	p.releaseLocked(1, o.sizes[index])
+	o.sizes[index] = -1
+	o.live--
+	return true
+}
+
+func (p *publisher) releaseLocked(events, bytes int) {
+	p.events -= events
+	p.bytes -= bytes
+	if p.space != nil {
+		close(p.space)
+		p.space = nil
+	}
+}
+
+// take returns the oldest batch, nil if there is none; over says that none will
+// come any more.
+func (p *publisher) take() (o *outgoing, over bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.queue) == 0 {
+		return nil, p.closed
+	}
+	o = p.queue[0]
+	p.queue[0] = nil // the array lives on
+	p.queue = p.queue[1:]
+	o.taken = true
+	return o, false
+}
+
+// settle makes the outcome of a batch known.
+func (p *publisher) settle(o *outgoing, first adapter.Offset, err error) {
+	p.mu.Lock()
+	bytes := 0
+	for _, size := range o.sizes {
+		bytes += max(size, 0)
+	}
+	p.releaseLocked(o.live, bytes)
+	if p.latest == o {
+		p.latest = nil
+	}
+	p.mu.Unlock()
+	o.frame = nil // receipts may outlive it
+	o.group.Settle(first, err)
+}
+
+// settled waits until everything that was published before the call has its
+// outcome.
+func (p *publisher) settled(ctx context.Context) error {
+	p.mu.Lock()
+	latest := p.latest
+	p.mu.Unlock()
+	if latest == nil {
+		return nil
+	}
+	select {
+	case <-latest.group.Receipt(0).Done():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// body returns the frame, with the packets that were withdrawn taken out.
+func (o *outgoing) body() []byte {
+	if o.live == len(o.ends) {
+		return o.frame
+	}
+	frame := append(make([]byte, 0, len(o.frame)), frameHeader...)
+	start := len(frameHeader)
+	for i, end := range o.ends {
+		if o.sizes[i] < 0 {
+			frame = appendWithdrawn(frame)
+		} else {
+			frame = append(frame, o.frame[start:end]...)
+		}
+		start = end
+	}
+	return frame
+}

@@ -1,0 +1,71 @@
+package pgadapter
+
+import (
+	"embed"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+//go:embed sql/*.sql
+var sqlFiles embed.FS
+
+// queries are the statements of the files in sql, for one schema.
+type queries struct {
+	settings, head                           string
+	append, read, common                     string
+	nodeOpen, nodeBeat, nodeHold             string
+	nodeDead, nodePark, nodeClose            string
+	checkpointSessions, checkpointNode       string
+	sessionOpen, sessionState                string
+	sessionPark, sessionDelete               string
+	roomJoin, roomLeave, dataSet, dataDelete string
+	resumeSessions, resumeRooms, resumeData  string
+	resumeLog, resumeClaim                   string
+	sweepExpired, sweepStays                 string
+	sweepEmpty, sweepSwitch                  string
+}
+
+// queriesFor names the schema where the files leave a comment for it.
+func queriesFor(schema string) *queries {
+	qualifier := pgx.Identifier{schema}.Sanitize() + "."
+	load := func(name string) string {
+		b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
+		if err != nil {
+			panic(err) // a name below that is not a file, which every test would meet
+		}
+		return strings.ReplaceAll(string(b), "/*schema.*/", qualifier)
+	}
+	return &queries{
+		settings:           load("settings"),
+		head:               load("head"),
+		append:             load("append"),
+		read:               load("read"),
+		common:             load("common"),
+		nodeOpen:           load("node_open"),
+		nodeBeat:           load("node_beat"),
+		nodeHold:           load("node_hold"),
+		nodeDead:           load("node_dead"),
+		nodePark:           load("node_park"),
+		nodeClose:          load("node_close"),
+		checkpointSessions: load("checkpoint_sessions"),
+		checkpointNode:     load("checkpoint_node"),
+		sessionOpen:        load("session_open"),
+		sessionState:       load("session_state"),
+		sessionPark:        load("session_park"),
+		sessionDelete:      load("session_delete"),
+		roomJoin:           load("room_join"),
+		roomLeave:          load("room_leave"),
+		dataSet:            load("data_set"),
+		dataDelete:         load("data_delete"),
+		resumeSessions:     load("resume_sessions"),
+		resumeRooms:        load("resume_rooms"),
+		resumeData:         load("resume_data"),
+		resumeLog:          load("resume_log"),
+		resumeClaim:        load("resume_claim"),
+		sweepExpired:       load("sweep_expired"),
+		sweepStays:         load("sweep_stays"),
+		sweepEmpty:         load("sweep_empty"),
+		sweepSwitch:        load("sweep_switch"),
+	}
+}

@@ -1,0 +1,159 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/base64"
+	"iter"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A reading is what one look at the log found.
+type reading struct {
+	log         uint32
+	low         adapter.Position
+	origin, seq int64 // of the batch that the reading starts after; zero if the log has it not
+	rows        []row
+}
+
+type row struct {
+	mark
+
+	frame []byte
+}
+
+// readLog reads a chunk of the batches with ids in (after, to].
+//
+// What it finds is complete after the low mark it returns: the statement locks
+// the partitions before it takes its snapshot, and a partition's low mark is
+// committed together with its truncation.
+func (db *DB) readLog(ctx context.Context, q querier, after, to int64) (reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	var r reading
+	rows, err := q.Query(ctx, db.queries.read, after, to, chunk)
+	if err != nil {
+		return r, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var number int64
+		var cursorOrigin, cursorSeq, id, origin, seq pgtype.Int8
+		var packets pgtype.Int4
+		var frame []byte
+		if err := rows.Scan(&number, &r.low, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
+			return r, err
+		}
+		r.log, r.origin, r.seq = uint32(number), cursorOrigin.Int64, cursorSeq.Int64
+		if id.Valid {
+			m := mark{id: id.Int64, origin: origin.Int64, seq: seq.Int64, packets: int(packets.Int32)}
+			r.rows = append(r.rows, row{m, frame})
+		}
+	}
+	return r, rows.Err()
+}
+
+// parseBell returns the batch that a notification carries: only its id if the
+// batch was too large to come along, and nothing for a bell of another sort.
+func (t *tail) parseBell(payload string) (b *batch, carried bool) {
+	fields := strings.SplitN(payload, " ", 4)
+	m := mark{}
+	for i, field := range [...]*int64{&m.id, &m.origin, &m.seq} {
+		if i >= len(fields) {
+			return &batch{}, false
+		}
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return &batch{}, false
+		}
+		*field = n
+	}
+	if len(fields) < 4 {
+		return &batch{mark: m}, false
+	}
+	frame, err := base64.StdEncoding.DecodeString(fields[3]) // skips the line breaks of Postgres
+	if err != nil {
+		return &batch{mark: m}, false
+	}
+	m.packets = countPackets(frame)
+	b, err = decodeBatch(t.db.number.Load(), m, frame)
+	if err != nil {
+		return &batch{mark: m}, false
+	}
+	return b, true
+}
+
+// read yields the deliveries in (from, to]: what memory has from there, the rest
+// from Postgres. Whatever comes between two looks at memory and log, each step
+// starts at the end of the one before and is complete or fails.
+func (t *tail) read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
+	return func(yield func([]adapter.Delivery, error) bool) {
+		for from < to {
+			batches, next, err := t.readStep(ctx, from, to)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, b := range batches {
+				if d := b.within(from, to); len(d) > 0 && !yield(d, nil) {
+					return
+				}
+			}
+			from = next
+		}
+	}
+}
+
+// readStep returns batches after from, and the position up to which there are no
+// others.
+func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
+	t.mu.Lock()
+	low, high := t.memory.low, t.cursor.position()
+	var batches []*batch
+	if from >= low && from < high {
+		batches = t.memory.after(from, chunk)
+	}
+	t.mu.Unlock()
+	switch {
+	case from >= low && from < high && len(batches) == 0:
+		return nil, high, nil
+	case len(batches) > 0:
+		return batches, batches[len(batches)-1].position(), nil
+	case from < low:
+		to = min(to, low)
+	}
+	return t.readRows(ctx, from, to)
+}
+
+func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
+	select {
+	case t.rows <- struct{}{}:
+		defer func() { <-t.rows }()
+	case <-ctx.Done():
+		return nil, 0, context.Cause(ctx)
+	}
+	// The batch that from lies in may have packets after from.
+	r, err := t.db.readLog(ctx, t.db.pool, batchID(from)-1, batchID(to))
+	if err != nil {
+		return nil, 0, err
+	}
+	if from < r.low || r.log != t.db.number.Load() {
+		return nil, 0, adapter.ErrTrimmed
+	}
+	batches := make([]*batch, 0, len(r.rows))
+	for _, row := range r.rows {
+		b, err := decodeBatch(r.log, row.mark, row.frame)
+		if err != nil {
+			return nil, 0, err
+		}
+		batches = append(batches, b)
+	}
+	if len(batches) < chunk {
+		return batches, to, nil
+	}
+	return batches, batches[len(batches)-1].position(), nil
+}

@@ -1,0 +1,294 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// A claim is a client that came back and waits for its session.
+type claim struct {
+	recovery.Claim
+
+	offset    adapter.Offset // what Claim.Offset says, if it says anything
+	answer    chan resumed   // gets one answer, unless abandoned
+	state     atomic.Int32
+	taken     bool // an attempt was made to take it whose outcome is not known
+	elsewhere bool // that attempt found another node
+}
+
+const (
+	claimWaits int32 = iota
+	claimAnswered
+	claimAbandoned
+)
+
+type resumed struct {
+	session *recovery.Session
+	err     error
+}
+
+// Resume implements recovery.Store.
+func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Session, error) {
+	if !isPID(rc.PID) {
+		return nil, recovery.ErrUnknown
+	}
+	c := &claim{Claim: rc, answer: make(chan resumed, 1)}
+	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.Proof judges what is malformed
+	if !s.claims.add(rc.PID, c) {
+		return nil, adapter.ErrClosed
+	}
+	select {
+	case r := <-c.answer:
+		return r.session, r.err
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(claimWaits, claimAbandoned) {
+			return nil, context.Cause(ctx)
+		}
+		r := <-c.answer
+		return r.session, r.err
+	}
+}
+
+// settleClaim answers a claim. A session that nobody waits for any more is released.
+func (s *Sessions) settleClaim(c *claim, r resumed) {
+	if c.state.CompareAndSwap(claimWaits, claimAnswered) {
+		c.answer <- r
+		return
+	}
+	if r.session != nil {
+		s.write(&write{key: r.session.Key, ending: &recovery.Ending{}, released: true})
+	}
+}
+
+// claimsAtOnce bounds a transaction of claims.
+const claimsAtOnce = 500
+
+func (s *Sessions) runClaims(ctx context.Context) {
+	for {
+		pids, claims := s.claims.take(claimsAtOnce)
+		if len(claims) == 0 {
+			return
+		}
+		s.resume(ctx, claims)
+		s.claims.done(pids)
+	}
+}
+
+// resume answers claims of different sessions.
+func (s *Sessions) resume(ctx context.Context, claims []*claim) {
+	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
+	for attempt := 1; ; attempt++ {
+		claims = slices.DeleteFunc(claims, func(c *claim) bool { return c.state.Load() == claimAbandoned && !c.taken })
+		if len(claims) == 0 {
+			return
+		}
+		answers, err := s.tryResume(ctx, claims)
+		if err == nil {
+			for i, c := range claims {
+				s.settleClaim(c, answers[i])
+			}
+			return
+		}
+		if ctx.Err() != nil {
+			err = adapter.ErrClosed
+		} else if errors.Is(err, errNodeGone) || passing(err) {
+			if attempt == 1 {
+				s.db.opts.Logger.Warn("sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+			}
+			pause.wait(ctx)
+			continue
+		}
+		for _, c := range claims {
+			s.settleClaim(c, resumed{err: explain(s.db.opts.Schema, err)})
+		}
+		return
+	}
+}
+
+// tryResume judges claims in one transaction and two or three round trips.
+func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
+	conn, err := s.db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release() // the pool closes a connection whose transaction is open
+
+	h := s.db.node.hold()
+	node := h.node
+	e := evidence{sessions: make(map[string]*recorded, len(claims)), batches: make(map[int64]mark)}
+	err = conn.SendBatch(ctx, e.questions(s.db.queries, h, claims)).Close()
+	if sqlState(err) == stateNodeGone {
+		s.db.node.lose(node)
+		return nil, errNodeGone
+	}
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]resumed, len(claims))
+	var pids []string
+	var covered []int64
+	for i, c := range claims {
+		answers[i] = e.judge(c, node)
+		if answers[i].err == nil {
+			pids = append(pids, c.PID)
+			covered = append(covered, int64(e.sessions[c.PID].covered))
+			c.taken, c.elsewhere = true, answers[i].session.Elsewhere
+		}
+	}
+	var b pgx.Batch
+	if len(pids) > 0 {
+		b.Queue(s.db.queries.resumeClaim, node, pids, covered)
+	}
+	b.Queue("commit")
+	return answers, conn.SendBatch(ctx, &b).Close()
+}
+
+// An evidence is what the database says about claims, under the locks of their
+// sessions.
+type evidence struct {
+	sessions map[string]*recorded
+	log      uint32
+	low      adapter.Position
+	head     adapter.Position
+	batches  map[int64]mark
+}
+
+// A recorded is a row of sessions with its rooms and data.
+type recorded struct {
+	recovery.Session
+
+	held    string // as the table has it
+	last    adapter.Offset
+	known   bool
+	covered adapter.Position
+	node    int64
+	expired bool
+}
+
+// questions begins a transaction and locks the sessions that are claimed.
+func (e *evidence) questions(q *queries, h hold, claims []*claim) *pgx.Batch {
+	pids, ids := make([]string, len(claims)), make([]int64, len(claims))
+	for i, c := range claims {
+		pids[i], ids[i] = c.PID, batchID(c.offset.Position)
+	}
+	b := &pgx.Batch{}
+	b.Queue("begin isolation level read committed")
+	h.queue(b, q)
+	b.Queue(q.resumeSessions, pids).Query(e.readSessions)
+	b.Queue(q.resumeRooms, pids).Query(e.readRooms)
+	b.Queue(q.resumeData, pids).Query(e.readData)
+	b.Queue(q.resumeLog, ids).Query(e.readLog)
+	return b
+}
+
+func (e *evidence) readSessions(rows pgx.Rows) error {
+	for rows.Next() {
+		var r recorded
+		var window int64
+		var last string
+		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held,
+			&last, &r.known, &r.covered, &r.node, &r.expired)
+		if err != nil {
+			return err
+		}
+		r.ID, r.Namespace, r.Held = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
+		r.Window = time.Duration(window) * time.Millisecond
+		if r.last, err = adapter.ParseOffset(last); err != nil {
+			r.known = false // not written by us: proves nothing
+		}
+		e.sessions[r.PID] = &r
+	}
+	return rows.Err()
+}
+
+func (e *evidence) readRooms(rows pgx.Rows) error {
+	var pid string
+	var stay recovery.Stay
+	_, err := pgx.ForEachRow(rows, []any{&pid, &stay.Room, &stay.Joined, &stay.Left}, func() error {
+		stay.Room = fromText(stay.Room)
+		r := e.sessions[pid]
+		r.Rooms = append(r.Rooms, stay)
+		return nil
+	})
+	return err
+}
+
+func (e *evidence) readData(rows pgx.Rows) error {
+	var pid, key, value string
+	_, err := pgx.ForEachRow(rows, []any{&pid, &key, &value}, func() error {
+		setData(&e.sessions[pid].Session, key, json.RawMessage(value))
+		return nil
+	})
+	return err
+}
+
+func (e *evidence) readLog(rows pgx.Rows) error {
+	for rows.Next() {
+		var number int64
+		var newest bool
+		var id, origin, seq *int64
+		var packets *int
+		if err := rows.Scan(&number, &e.low, &newest, &id, &origin, &seq, &packets); err != nil {
+			return err
+		}
+		e.log = uint32(number)
+		e.head = max(e.head, e.low)
+		if id == nil {
+			continue
+		}
+		m := mark{id: *id, origin: *origin, seq: *seq, packets: *packets}
+		e.batches[m.id] = m
+		if newest {
+			e.head = max(e.head, m.position())
+		}
+	}
+	return rows.Err()
+}
+
+// at returns the offset of the record that the log has at p.
+func (e *evidence) at(p adapter.Position) adapter.Offset {
+	m, ok := e.batches[batchID(p)]
+	if !ok || p > m.position() {
+		return adapter.Offset{}
+	}
+	return adapter.Offset{Position: p, Log: e.log, Check: checkValue(e.log, m.origin, m.seq)}
+}
+
+// judge answers a claim, as if it were granted for node.
+func (e *evidence) judge(c *claim, node int64) resumed {
+	r, ok := e.sessions[c.PID]
+	switch {
+	case !ok || r.Namespace != c.Namespace:
+		return resumed{err: recovery.ErrUnknown}
+	case r.expired:
+		return resumed{err: recovery.ErrExpired}
+	}
+	proof := recovery.Proof{
+		Claim: c.Claim, Opened: r.Opened, Held: r.Held, Log: e.log, Low: e.low, Head: e.head,
+		Known: r.known, Last: r.last, Covered: r.covered,
+	}
+	if heldText(c.Offset) == r.held {
+		proof.Held = c.Offset // also if it was too long to be kept itself
+	}
+	from, last, err := proof.Check(e.at)
+	if err != nil {
+		return resumed{err: err}
+	}
+	s := r.Session
+	s.Epoch++
+	s.From, s.Last = from, last
+	s.Elsewhere = r.node != 0 && r.node != node || c.elsewhere
+	return resumed{session: &s}
+}

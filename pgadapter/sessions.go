@@ -1,0 +1,162 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// Sessions is the recovery.Store of a DB. Two goroutines work for it: one makes
+// writes durable, many per transaction; one claims sessions, many per
+// transaction.
+type Sessions struct {
+	db      *DB
+	writes  *lanes[*write]
+	claims  *lanes[*claim]
+	working sync.WaitGroup
+	cancel  context.CancelFunc
+}
+
+// A write is one thing to make durable: exactly one of open, change and ending is
+// set.
+type write struct {
+	key      recovery.Key
+	open     *recovery.Session
+	change   *recovery.Change
+	ending   *recovery.Ending
+	released bool // with ending: what is recorded of the client stands
+	repeated bool // an attempt was made whose outcome is not known
+	branch   int  // of the log, on which its positions were taken
+	outcome  *recovery.Outcome
+}
+
+func newSessions(db *DB) *Sessions {
+	return &Sessions{db: db, writes: newLanes[*write](), claims: newLanes[*claim]()}
+}
+
+// start starts the goroutines; they end when close was called.
+func (s *Sessions) start() {
+	var ctx context.Context
+	ctx, s.cancel = context.WithCancel(context.Background())
+	s.working.Go(func() { s.runClaims(ctx) })
+	s.working.Go(func() { s.runWrites(ctx) })
+}
+
+// close finishes what was begun, until ctx ends.
+func (s *Sessions) close(ctx context.Context) {
+	stop := context.AfterFunc(ctx, s.cancel)
+	defer stop()
+	s.claims.close()
+	s.writes.close()
+	s.working.Wait()
+	s.cancel()
+}
+
+// Bind implements recovery.Store.
+func (s *Sessions) Bind(n recovery.Node) error {
+	w := s.db.sweeper
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.node != nil {
+		return errors.New("store is bound to a server already")
+	}
+	w.node = n
+	return nil
+}
+
+// Open implements recovery.Store. When ctx ends first, the session is removed
+// again.
+func (s *Sessions) Open(ctx context.Context, session *recovery.Session) error {
+	if !isPID(session.PID) {
+		return fmt.Errorf("open session: %q cannot be a private id", session.PID)
+	}
+	err := s.write(&write{key: session.Key, open: session}).Wait(ctx)
+	if err != nil && ctx.Err() != nil {
+		s.write(&write{key: session.Key, ending: &recovery.Ending{}}) // nobody holds it
+	}
+	return err
+}
+
+// Change implements recovery.Store.
+func (s *Sessions) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
+	return s.write(&write{key: k, change: &c})
+}
+
+// End implements recovery.Store.
+func (s *Sessions) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+	return s.write(&write{key: k, ending: &e})
+}
+
+func (s *Sessions) write(w *write) *recovery.Outcome {
+	w.outcome = recovery.NewOutcome()
+	w.branch = s.db.node.hold().branch.number
+	switch {
+	case !isPID(w.key.PID):
+		w.outcome.Settle(recovery.ErrLost)
+	case !s.writes.add(w.key.PID, w):
+		w.outcome.Settle(adapter.ErrClosed)
+	}
+	return w.outcome
+}
+
+// writesAtOnce bounds a transaction of the writer.
+const writesAtOnce = 1000
+
+func (s *Sessions) runWrites(ctx context.Context) {
+	for {
+		pids, writes := s.writes.take(writesAtOnce)
+		if len(writes) == 0 {
+			return
+		}
+		s.settle(ctx, writes)
+		s.writes.done(pids)
+	}
+}
+
+// settle makes writes of different sessions durable. A write that Postgres
+// refuses for good is found by halving, lest it takes its neighbors with it.
+func (s *Sessions) settle(ctx context.Context, writes []*write) {
+	verdicts, err := s.flushUntilAnswered(ctx, writes)
+	switch {
+	case err == nil:
+		for i, w := range writes {
+			w.outcome.Settle(verdicts[i])
+		}
+	case len(writes) == 1 || ctx.Err() != nil:
+		for _, w := range writes {
+			w.outcome.Settle(explain(s.db.opts.Schema, err))
+		}
+	default:
+		half := len(writes) / 2
+		s.settle(ctx, writes[:half])
+		s.settle(ctx, writes[half:])
+	}
+}
+
+func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]error, error) {
+	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
+	for attempt := 1; ; attempt++ {
+		verdicts, err := s.flush(ctx, writes)
+		switch {
+		case err == nil:
+			return verdicts, nil
+		case ctx.Err() != nil:
+			return nil, adapter.ErrClosed
+		case !errors.Is(err, errNodeGone) && !passing(err):
+			return nil, err
+		}
+		if attempt == 1 {
+			s.db.opts.Logger.Warn("sessions not written; trying again until Postgres answers", slog.Any("error", err))
+		}
+		for _, w := range writes {
+			w.repeated = true
+		}
+		pause.wait(ctx)
+	}
+}

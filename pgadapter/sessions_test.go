@@ -1,0 +1,328 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// crash ends a node as SIGKILL does: nothing is said to Postgres.
+func (db *DB) crash() {
+	db.stop()
+	db.publisher.cancel()
+	db.sessions.cancel()
+	db.running.Wait()
+}
+
+func session(pid string) *recovery.Session {
+	return &recovery.Session{Key: recovery.Key{PID: pid, Epoch: 1}, ID: "sid of " + pid, Namespace: "/", Window: time.Minute}
+}
+
+func mustOpen(t *testing.T, db *DB, s *recovery.Session) {
+	t.Helper()
+	if err := db.Sessions().Open(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSessionsOfADeadNodeAreParked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, _ := b.nodes(t, 3, &Options{Lease: 300 * time.Millisecond})
+	s := session("p")
+	s.Rooms = []recovery.Stay{{Room: "r", Joined: 1}}
+	mustOpen(t, dbs[0], s)
+	dbs[0].crash()
+	eventually(t, "the session was parked", func() bool {
+		return b.int(t, "select count(*) from sessions where node is null and expires_at > now() and epoch = 2") == 1
+	})
+	got, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/"})
+	if err != nil || got.Elsewhere || len(got.Rooms) != 1 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if n := b.int(t, "select count(*) from nodes"); n != 2 {
+		t.Errorf("%d nodes", n)
+	}
+}
+
+func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, &Options{Lease: time.Second})
+	id := dbs[0].node.id.Load()
+	s := session("p")
+	mustOpen(t, dbs[0], s)
+	dbs[1].sweeper.bury(t.Context(), id, sighting{seen: ""}) // whenever it was seen
+	adaptertest.Publish(t, dbs[1], adaptertest.Event("on"))
+
+	// A write that needs the row finds it missing first, or a heartbeat does.
+	if err := dbs[0].Sessions().Open(t.Context(), session("q")); err != nil {
+		t.Fatal(err)
+	}
+	err := recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) == 1 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dbs[0].node.id.Load() == id {
+		t.Error("the same life goes on")
+	}
+	if err := dbs[0].Sessions().Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(t.Context()); !errors.Is(err, recovery.ErrLost) {
+		t.Errorf("a change of a session of the former life: %v", err)
+	}
+	if n := b.int(t, "select count(*) from sessions where pid = 'q' and node = $1", dbs[0].node.id.Load()); n != 1 {
+		t.Error("the new life does not hold what it opened")
+	}
+	for _, r := range recorders {
+		r.Expect(t, 1)
+	}
+}
+
+func TestCloseParksWhatIsLeft(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	mustOpen(t, db, session("p"))
+	r := adaptertest.Publish(t, db, adaptertest.Event("last words"))
+	change := db.Sessions().Change(session("p").Key, recovery.Change{At: 1, Join: []string{"r"}})
+	if err := db.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := change.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if n := b.int(t, "select count(*) from sessions join session_rooms using (pid) where node is null"); n != 1 {
+		t.Error("the session was not parked with its rooms")
+	}
+	if n := b.int(t, "select count(*) from nodes"); n != 0 {
+		t.Errorf("%d nodes left", n)
+	}
+	if _, err := db.Publish(t.Context(), adaptertest.Event("x")); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("Publish: %v", err)
+	}
+	if err := db.Sync(t.Context()); err != nil && !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("Sync: %v", err)
+	}
+	if err := db.Sessions().Open(t.Context(), session("q")); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("Resume: %v", err)
+	}
+}
+
+func TestCloseGivesUpWithItsContext(t *testing.T) {
+	t.Parallel()
+	plain := newBench(t)
+	b, w := plain.through(t)
+	db := b.open(t, nil)
+	w.sever(true)
+	r := adaptertest.Publish(t, db, adaptertest.Event("stuck"))
+	change := db.Sessions().Change(session("p").Key, recovery.Change{Join: []string{"r"}})
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if err := db.Close(ctx); err == nil {
+		t.Error("closed in order without Postgres")
+	}
+	if _, err := r.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("receipt: %v", err)
+	}
+	if err := change.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("change: %v", err)
+	}
+}
+
+func TestARefusedWriteTakesNoOtherWithIt(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			s := session(fmt.Sprint(i))
+			if i == 17 {
+				s.Data = map[string]json.RawMessage{"k": json.RawMessage("not JSON")}
+			}
+			if err := db.Sessions().Open(t.Context(), s); (err != nil) != (i == 17) {
+				t.Errorf("session %d: %v", i, err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := b.int(t, "select count(*) from sessions"); n != 49 {
+		t.Errorf("%d sessions", n)
+	}
+}
+
+func TestWritesWaitOutAnOutage(t *testing.T) {
+	t.Parallel()
+	plain := newBench(t)
+	b, w := plain.through(t)
+	db := b.open(t, nil)
+	s := session("p")
+	mustOpen(t, db, s)
+	w.sever(true)
+	change := db.Sessions().Change(s.Key, recovery.Change{At: 1, Join: []string{"r"}})
+	end := db.Sessions().End(s.Key, recovery.Ending{Park: true, At: 1})
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if err := change.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("during the outage: %v", err)
+	}
+	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "p", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("during the outage: %v", err)
+	}
+	w.sever(false)
+	if err := errors.Join(change.Wait(t.Context()), end.Wait(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if n := b.int(t, "select count(*) from session_rooms where left_at is null"); n != 1 {
+		t.Error("the change was not made")
+	}
+}
+
+func TestWritesSurviveTerminatedConnections(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).named(t)
+	dbs, _ := b.nodes(t, 2, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var killer sync.WaitGroup
+	killer.Go(func() {
+		for ctx.Err() == nil {
+			b.terminate(t, "")
+			time.Sleep(50 * time.Millisecond)
+		}
+	})
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			key := session(fmt.Sprint(i)).Key
+			mustOpen(t, dbs[0], session(key.PID))
+			for round := range 10 {
+				from, to := dbs[round%2], dbs[(round+1)%2]
+				room := fmt.Sprint(round)
+				err := from.Sessions().Change(key, recovery.Change{At: adapter.Position(round + 1), Join: []string{room}}).Wait(t.Context())
+				if err != nil {
+					t.Errorf("Change: %v", err)
+					return
+				}
+				if round%3 == 0 {
+					if err := from.Sessions().End(key, recovery.Ending{Park: true, At: 1}).Wait(t.Context()); err != nil {
+						t.Errorf("End: %v", err)
+						return
+					}
+				}
+				got, err := to.Sessions().Resume(t.Context(), recovery.Claim{PID: key.PID, Namespace: "/"})
+				if err != nil || len(got.Rooms) != round+1 || got.Elsewhere != (round%3 != 0) {
+					t.Errorf("Resume in round %d: %+v, %v", round, got, err)
+					return
+				}
+				key = got.Key
+			}
+		})
+	}
+	wg.Wait()
+	stop()
+	killer.Wait()
+}
+
+func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	mustOpen(t, db, session("claimed"))
+	b.exec(t, "begin")
+	b.exec(t, "lock table sessions in exclusive mode")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := db.Sessions().Open(ctx, session("opened")); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open: %v", err)
+	}
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
+	defer cancel()
+	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Resume: %v", err)
+	}
+	b.exec(t, "commit")
+	eventually(t, "the sessions were let go", func() bool {
+		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
+			b.int(t, "select count(*) from sessions where pid = 'opened'") == 0
+	})
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "claimed", Namespace: "/"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestObserversDoNotTrustAGapInWhatTheySaw(t *testing.T) {
+	t.Parallel()
+	db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
+	n := newNode(db)
+	look := func(wait time.Duration, seen string) []deadNode {
+		time.Sleep(wait)
+		return n.observe([]neighbor{{1, "a", seen}}, nil)
+	}
+	for range 3 {
+		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+			t.Fatal("declared dead within the lease")
+		}
+	}
+	if dead := n.observe(nil, errors.New("outage")); len(dead) > 0 {
+		t.Fatal("declared dead by an outage")
+	}
+	for range 2 {
+		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+			t.Fatal("declared dead for the time of an outage")
+		}
+	}
+	if dead := look(200*time.Millisecond, "x"); len(dead) > 0 {
+		t.Fatal("declared dead after a pause of the observer")
+	}
+	var dead []deadNode
+	for range 4 {
+		dead = look(40*time.Millisecond, "x")
+	}
+	if !slices.ContainsFunc(dead, func(d deadNode) bool { return d.id == 1 }) {
+		t.Error("not declared dead after the lease")
+	}
+}
+
+// exerciseSessions puts one session through everything that is done with one.
+func exerciseSessions(t *testing.T, dbs []*DB) {
+	t.Helper()
+	a, b := dbs[0].Sessions(), dbs[1].Sessions()
+	s := session("all \\ of ' it")
+	s.Rooms = []recovery.Stay{{Room: `a"\`, Joined: 1}, {Room: "b", Joined: 1}}
+	s.Data = map[string]json.RawMessage{"x": json.RawMessage(`"it's"`), "y": json.RawMessage(`1`)}
+	mustOpen(t, dbs[0], s)
+	change := recovery.Change{At: 2, Join: []string{"c", "\x00"}, Leave: []string{"b"}, Data: map[string]json.RawMessage{"y": nil, "z": json.RawMessage(`[]`)}}
+	if err := a.Change(s.Key, change).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+	if err != nil || len(got.Rooms) != 4 || len(got.Data) != 2 || !got.Elsewhere {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	if err := b.End(got.Key, recovery.Ending{Park: true, At: 3}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err = a.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.End(got.Key, recovery.Ending{}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err = a.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
+		t.Errorf("after its end: %v", err)
+	}
+}

@@ -1,0 +1,223 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// A sweeper keeps house: checkpoints of this node's sessions, sessions whose
+// clients stayed away, sessions of dead nodes, and the partitions of the log.
+type sweeper struct {
+	db *DB
+
+	mu        sync.Mutex
+	node      recovery.Node // nil until sessions are bound
+	position  adapter.Position
+	unwritten map[string]recovery.Standing // by pid; of checkpoints that could not be written
+}
+
+func newSweeper(db *DB) *sweeper {
+	return &sweeper{db: db, unwritten: make(map[string]recovery.Standing)}
+}
+
+// run sweeps until ctx ends.
+func (s *sweeper) run(ctx context.Context) {
+	checkpoints := time.NewTicker(s.db.opts.Retention / 4)
+	defer checkpoints.Stop()
+	sweeps := time.NewTicker(min(s.db.opts.Lease/2, s.db.opts.Retention/4))
+	defer sweeps.Stop()
+	for {
+		var err error
+		select {
+		case <-checkpoints.C:
+			err = s.checkpoint(ctx)
+		case <-sweeps.C:
+			err = s.sweep(ctx)
+		case <-ctx.Done():
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			s.db.opts.Logger.Warn("sweep broke off; the next one goes on", slog.Any("error", err))
+		}
+	}
+}
+
+// checkpoint writes down how far the sessions of this node have come.
+func (s *sweeper) checkpoint(ctx context.Context) error {
+	s.mu.Lock()
+	node := s.node
+	s.mu.Unlock()
+	if node == nil {
+		return nil
+	}
+	h := s.db.node.hold()
+	at, standings := node.Checkpoint(s.position)
+	s.position = at
+	for _, standing := range standings {
+		s.unwritten[standing.PID] = standing
+	}
+	if err := s.writeCheckpoint(ctx, h, at); err != nil {
+		return err
+	}
+	clear(s.unwritten)
+	return nil
+}
+
+func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Position) error {
+	n := len(s.unwritten)
+	pids, epochs := make([]string, 0, n), make([]int64, 0, n)
+	known, last := make([]bool, 0, n), make([]string, 0, n)
+	for pid, standing := range s.unwritten {
+		pids, epochs = append(pids, pid), append(epochs, standing.Epoch)
+		known, last = append(known, !standing.Busy), append(last, standing.Last.String())
+	}
+	var b pgx.Batch
+	h.queue(&b, s.db.queries)
+	if n > 0 {
+		b.Queue(s.db.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)
+	}
+	b.Queue(s.db.queries.checkpointNode, h.node, int64(at))
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
+	if err := s.db.pool.SendBatch(ctx, &b).Close(); err != nil {
+		return fmt.Errorf("checkpoint: %w", err)
+	}
+	return nil
+}
+
+// sweep ends sessions and rotates the log. Every node does; each row and each
+// partition is taken by one of them.
+func (s *sweeper) sweep(ctx context.Context) error {
+	return errors.Join(s.expire(ctx), s.rotate(ctx))
+}
+
+// expire ends the sessions whose clients stayed away for too long.
+func (s *sweeper) expire(ctx context.Context) error {
+	for {
+		s.mu.Lock()
+		node := s.node
+		s.mu.Unlock()
+		if node == nil {
+			return nil // nobody to tell: another node will
+		}
+		rows, err := s.db.pool.Query(ctx, s.db.queries.sweepExpired)
+		if err != nil {
+			return fmt.Errorf("expire sessions: %w", err)
+		}
+		over, err := pgx.CollectRows(rows, scanExpired)
+		if err != nil {
+			return fmt.Errorf("expire sessions: %w", err)
+		}
+		for _, session := range over {
+			node.Expired(session)
+		}
+		if len(over) < 1000 {
+			return nil
+		}
+	}
+}
+
+func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
+	var s recovery.Session
+	var window int64
+	var rooms, data []byte
+	err := r.Scan(&s.PID, &s.Epoch, &s.ID, &s.Namespace, &window, &s.Opened, &s.Held, &rooms, &data)
+	if err != nil {
+		return nil, err
+	}
+	s.ID, s.Namespace, s.Held = fromText(s.ID), fromText(s.Namespace), fromText(s.Held)
+	s.Window = time.Duration(window) * time.Millisecond
+	var stays [][3]json.RawMessage
+	values := make(map[string]json.RawMessage)
+	if err := errors.Join(json.Unmarshal(rooms, &stays), json.Unmarshal(data, &values)); err != nil {
+		return nil, err
+	}
+	for _, stay := range stays {
+		var room string
+		var joined, left int64
+		if err := errors.Join(json.Unmarshal(stay[0], &room), json.Unmarshal(stay[1], &joined), json.Unmarshal(stay[2], &left)); err != nil {
+			return nil, err
+		}
+		s.Rooms = append(s.Rooms, recovery.Stay{Room: fromText(room), Joined: adapter.Position(joined), Left: adapter.Position(left)})
+	}
+	for key, value := range values {
+		setData(&s, key, value)
+	}
+	return &s, nil
+}
+
+// setData sets a value under a key as the table has it.
+func setData(s *recovery.Session, key string, value []byte) {
+	if s.Data == nil {
+		s.Data = make(map[string]json.RawMessage)
+	}
+	s.Data[fromText(key)] = value
+}
+
+// rotate goes on to the next partition of the log when it is time, and drops what
+// nothing in the log refers to any more.
+func (s *sweeper) rotate(ctx context.Context) error {
+	retention := s.db.opts.Retention.Milliseconds()
+	var empty, switched bool
+	err := s.db.pool.QueryRow(ctx, s.db.queries.sweepEmpty, retention).Scan(&empty)
+	if sqlState(err) == "55P03" {
+		return nil // somebody reads it; the current partition grows until the next sweep
+	}
+	if err == nil && empty {
+		err = s.db.pool.QueryRow(ctx, s.db.queries.sweepSwitch, retention).Scan(&switched)
+	}
+	if err == nil && switched {
+		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepStays)
+	}
+	if err != nil {
+		return fmt.Errorf("rotate the log: %w", err)
+	}
+	return nil
+}
+
+// bury parks the sessions of a node that has not moved since it was sighted.
+func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
+	parked := false
+	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+		var still int64
+		err := tx.QueryRow(ctx, s.db.queries.nodeDead, id, as.seen).Scan(&still)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil // it moved, or another node was faster
+		}
+		if err != nil {
+			return err
+		}
+		parked = true
+		return s.db.park(ctx, tx, id)
+	})
+	switch {
+	case err != nil:
+		s.db.opts.Logger.Warn("sessions of a dead node not parked; the next heartbeat tries again", slog.String("node", as.name), slog.Any("error", err))
+	case parked:
+		s.db.opts.Logger.Warn("a node is dead; its sessions were parked", slog.String("node", as.name))
+	}
+}
+
+// park parks everything that a node holds and removes the node.
+func (db *DB) park(ctx context.Context, tx pgx.Tx, id int64) error {
+	var b pgx.Batch
+	b.Queue(db.queries.nodeDead, id, "")
+	b.Queue(db.queries.nodePark, id)
+	b.Queue(db.queries.nodeClose, id)
+	return tx.SendBatch(ctx, &b).Close()
+}
+
+// inTx runs statements in a transaction, which is rolled back when do fails.
+func (db *DB) inTx(ctx context.Context, do func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
+}

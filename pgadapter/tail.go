@@ -1,0 +1,303 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// chunk is how many batches a reader asks for at once.
+const chunk = 64
+
+// maxID is an id after every batch.
+const maxID = 1<<51 - 1
+
+var errBound = errors.New("adapter is bound to a server already")
+
+// A tail follows the log. One goroutine owns the connection and does, again and
+// again: hear the bell, read what comes after the cursor, deliver.
+type tail struct {
+	db      *DB
+	line    *line
+	woken   chan struct{}           // with PollOnly: this node has appended something
+	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
+	rows    chan struct{}           // a place for each query that Read may run at once
+	done    chan struct{}           // closed when the goroutine has returned
+
+	mu        sync.Mutex
+	local     adapter.Local
+	cursor    mark // the last batch that was delivered, or is being delivered
+	memory    memory
+	branch    branch
+	delivered adapter.Position // Deliver has returned up to here
+	moved     chan struct{}    // closed when delivered changes; nil if nobody waits
+}
+
+// A branch of the log begins where its end was lost and it went on differently.
+type branch struct {
+	number int
+	from   adapter.Position // the last position that it shares with the one before
+}
+
+type batchName struct{ origin, seq int64 }
+
+func newTail(db *DB, l *line) *tail {
+	return &tail{
+		db: db, line: l,
+		woken:   make(chan struct{}, 1),
+		dropped: make(map[batchName]time.Time),
+		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
+		done:    make(chan struct{}),
+		memory:  memory{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
+	}
+}
+
+// start listens and sets the cursor to the head of the log.
+func (t *tail) start(ctx context.Context) error {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	if err := t.db.checkSettings(ctx, conn); err != nil {
+		return err
+	}
+	h, err := t.db.head(ctx, conn)
+	if err != nil {
+		return err
+	}
+	t.cursor = h.mark
+	t.delivered = h.mark.position()
+	t.memory.low = t.delivered
+	return nil
+}
+
+func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
+	conn, fresh, err := t.line.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if fresh && !t.db.opts.PollOnly {
+		// The channel has the name of the schema, see the function append.
+		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.db.opts.Schema}.Sanitize())
+	}
+	return conn, err
+}
+
+func (t *tail) bind(l adapter.Local) (adapter.Offset, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.local != nil {
+		return adapter.Offset{}, errBound
+	}
+	t.local = l
+	return t.cursor.offset(t.db.number.Load()), nil
+}
+
+// run follows the log until ctx ends.
+func (t *tail) run(ctx context.Context) {
+	defer close(t.done)
+	defer t.line.drop()
+	pause := backoff{low: 50 * time.Millisecond, high: 2 * time.Second}
+	broken := false
+	for {
+		err := t.follow(ctx, func() {
+			if broken {
+				t.db.opts.Logger.Info("reading the log again")
+			}
+			broken = false
+			pause.reset()
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		if !broken {
+			t.db.opts.Logger.Warn("lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
+		}
+		broken = true
+		t.line.drop()
+		pause.wait(ctx)
+	}
+}
+
+// follow reads the log on one connection until that breaks. It calls caughtUp
+// when it has reached the head.
+func (t *tail) follow(ctx context.Context, caughtUp func()) error {
+	conn, err := t.connect(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		// First of all: what came before the LISTEN rang no bell.
+		if err := t.catchUp(ctx, conn); err != nil {
+			return err
+		}
+		caughtUp()
+		if err := t.listen(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// listen waits until the log has to be read. Batches that come with the bell and
+// continue the cursor are delivered meanwhile.
+func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
+	if t.db.opts.PollOnly {
+		t.sleep(ctx)
+		return ctx.Err()
+	}
+	wait, cancel := context.WithTimeout(ctx, t.db.opts.PollInterval)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(wait)
+		switch {
+		case err != nil && wait.Err() != nil && !conn.IsClosed():
+			return ctx.Err() // nil: it is time to look for oneself
+		case err != nil:
+			return err
+		}
+		b, carried := t.parseBell(n.Payload)
+		if b.id > 0 && b.id <= t.cursor.id {
+			continue // read from the table meanwhile
+		}
+		if !carried || b.id != t.cursor.id+1 {
+			return nil
+		}
+		if err := t.deliver(ctx, conn, b); err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits for the next look at the log.
+func (t *tail) sleep(ctx context.Context) {
+	timer := time.NewTimer(t.db.opts.PollInterval)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.woken:
+	case <-ctx.Done():
+	}
+}
+
+// nudge tells a reader that polls that there is something to read.
+func (t *tail) nudge() {
+	select {
+	case t.woken <- struct{}{}:
+	default:
+	}
+}
+
+// catchUp reads and delivers everything after the cursor.
+func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
+	if err := t.db.node.keep(ctx, conn, t); err != nil {
+		return err
+	}
+	for {
+		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID)
+		if err != nil {
+			return err
+		}
+		switch at := t.cursor.position(); {
+		case r.log != t.db.number.Load():
+			err = t.restart(ctx, conn, errors.New("the log was replaced by another one"))
+		case at < r.low:
+			t.reset(markAt(r.low), fmt.Errorf("this node fell behind the log: %w", adapter.ErrTrimmed))
+		case at > r.low && (r.origin != t.cursor.origin || r.seq != t.cursor.seq):
+			err = t.rewind(ctx, conn)
+		default:
+			if err := t.deliverAll(ctx, conn, r.rows); err != nil {
+				return err
+			}
+			if len(r.rows) < chunk {
+				return nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error {
+	for _, r := range rows {
+		b, err := decodeBatch(t.db.number.Load(), r.mark, r.frame)
+		if err != nil {
+			t.reset(r.mark, fmt.Errorf("batch %d of the log: %w", r.id, err))
+			continue
+		}
+		if err := t.deliver(ctx, conn, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deliver hands over a batch and moves the cursor past it: not at all, if this
+// node may have lost its sessions meanwhile.
+func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *batch) error {
+	if err := t.db.node.keep(ctx, conn, t); err != nil {
+		return err
+	}
+	name := batchName{b.origin, b.seq}
+	_, again := t.dropped[name]
+	delete(t.dropped, name)
+
+	t.mu.Lock()
+	t.cursor = b.mark
+	t.memory.add(b)
+	local := t.local
+	t.mu.Unlock()
+	if local != nil && !again && len(b.deliveries) > 0 {
+		local.Deliver(b.deliveries)
+	}
+	t.arrived(b.position())
+	return nil
+}
+
+func (t *tail) arrived(p adapter.Position) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.delivered = p
+	if t.moved != nil {
+		close(t.moved)
+		t.moved = nil
+	}
+}
+
+// position returns how far this node has read the log.
+func (t *tail) position() adapter.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.delivered
+}
+
+// reach waits until what the log has up to p has been delivered.
+func (t *tail) reach(ctx context.Context, p adapter.Position) error {
+	for {
+		t.mu.Lock()
+		p = min(p, adapter.Position(t.db.publisher.acked.Load())) // falls when the log loses its end
+		if t.delivered >= p {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.moved == nil {
+			t.moved = make(chan struct{})
+		}
+		moved := t.moved
+		t.mu.Unlock()
+		select {
+		case <-moved:
+		case <-t.done:
+			return adapter.ErrClosed
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package recoverytest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+func changesTakeEffectInOrder(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	rng := rand.New(rand.NewPCG(1, 2))
+	var rooms []recovery.Stay
+	in := make(map[string]int) // index in rooms
+	data := make(map[string]json.RawMessage)
+	var outcomes []*recovery.Outcome
+	for i := range 400 {
+		if i%10 == 0 {
+			n.emit(t)
+		}
+		change := recovery.Change{At: n.position()}
+		room := fmt.Sprintf("room%d", rng.IntN(5))
+		if at, member := in[room]; member {
+			change.Leave = []string{room}
+			rooms[at].Left = change.At
+			delete(in, room)
+		} else {
+			change.Join = []string{room}
+			rooms = slices.DeleteFunc(rooms, func(s recovery.Stay) bool { return s.Room == room && s.Joined == change.At })
+			rooms = append(rooms, recovery.Stay{Room: room, Joined: change.At})
+			clear(in)
+			for j, stay := range rooms {
+				if stay.Left == 0 {
+					in[stay.Room] = j
+				}
+			}
+		}
+		key := fmt.Sprintf("key%d", rng.IntN(4))
+		if rng.IntN(3) == 0 {
+			change.Data = map[string]json.RawMessage{key: nil}
+			delete(data, key)
+		} else {
+			change.Data = map[string]json.RawMessage{key: json.RawMessage(fmt.Sprint(i))}
+			data[key] = change.Data[key]
+		}
+		outcomes = append(outcomes, n.store.Change(s.Key, change))
+	}
+	for _, o := range outcomes {
+		if err := o.Wait(within(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := n.resume(t, s.PID, "")
+	sameRooms(t, real(got.Rooms), real(rooms))
+	sameData(t, got.Data, data)
+}
+
+// real leaves out stays that ended where they began: they hold nowhere, and a
+// store need not keep them.
+func real(stays []recovery.Stay) []recovery.Stay {
+	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.Stay) bool { return s.Left == s.Joined && s.Left != 0 })
+}
+
+func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
+	n := c.start(t)
+	n.emit(t)
+	s := n.open(t, nil)
+	at := n.position()
+	n.change(t, s.Key, recovery.Change{At: at, Join: []string{"r"}})
+	n.change(t, s.Key, recovery.Change{At: at, Leave: []string{"r"}})
+	n.change(t, s.Key, recovery.Change{At: at, Join: []string{"r"}})
+	d := adapter.Delivery{
+		Envelope: &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"r"}}},
+		Offset:   n.emit(t),
+	}
+	if got := n.resume(t, s.PID, ""); !got.Addressed(&d) {
+		t.Errorf("not in the room: %+v", got.Rooms)
+	}
+}
+
+func changesDoNotBlock(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	var last *recovery.Outcome
+	for i := range 500 {
+		last = n.store.Change(s.Key, recovery.Change{Data: map[string]json.RawMessage{"k": json.RawMessage(fmt.Sprint(i))}})
+	}
+	end := n.store.End(s.Key, recovery.Ending{Park: true, At: n.position()})
+	if err := errors.Join(last.Wait(within(t)), end.Wait(within(t))); err != nil {
+		t.Fatal(err)
+	}
+	if got := n.resume(t, s.PID, ""); string(got.Data["k"]) != "499" {
+		t.Errorf("data %s", got.Data["k"])
+	}
+}
+
+func parkedComesBackAgainAndAgain(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, func(s *recovery.Session) { s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}} })
+	key, last := s.Key, adapter.Offset{}
+	for round := range 10 {
+		n.park(t, key, last)
+		if err := n.store.Change(key, recovery.Change{Join: []string{"x"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+			t.Fatalf("a change of a parked session: %v", err)
+		}
+		missed := n.emit(t)
+		got := n.resume(t, s.PID, last.String())
+		if got.From >= missed.Position || got.From < last.Position || got.Last != last || got.Elsewhere {
+			t.Fatalf("round %d: from %d, last %v, elsewhere %v", round, got.From, got.Last, got.Elsewhere)
+		}
+		sameRooms(t, got.Rooms, s.Rooms)
+		key, last = got.Key, missed
+	}
+}
+
+func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	last := n.emit(t)
+	c.Trim(t)
+	n.sync(t)
+	n.park(t, s.Key, last)
+	other := last
+	other.Position--
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: other.String()}, recovery.ErrTrimmed)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrTrimmed)
+	at := n.position()
+	n.emit(t)
+	if got := n.resume(t, s.PID, last.String()); got.From != at || got.Last != last {
+		t.Errorf("from %d, last %v; served up to %d", got.From, got.Last, at)
+	}
+}
+
+func aSilentClientOutlivesTheLog(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, func(s *recovery.Session) { s.Held = "of another server" })
+	n.emit(t) // not for the session, as far as its node says below
+	c.Trim(t)
+	n.sync(t)
+	n.park(t, s.Key, adapter.Offset{})
+	at := n.position()
+	n.emit(t)
+	for _, offset := range []string{"", s.Held} {
+		got := n.resume(t, s.PID, offset)
+		if got.From != at || got.Last != (adapter.Offset{}) {
+			t.Errorf("from %d, last %v; served up to %d", got.From, got.Last, at)
+		}
+		n.parkAt(t, got.Key, at)
+	}
+}
+
+func (n *node) parkAt(t *testing.T, k recovery.Key, at adapter.Position) {
+	t.Helper()
+	if err := n.store.End(k, recovery.Ending{Park: true, At: at}).Wait(within(t)); err != nil {
+		t.Fatalf("End: %v", err)
+	}
+}
+
+// sync waits until the node has what Trim published.
+func (n *node) sync(t *testing.T) {
+	t.Helper()
+	if err := n.log.Sync(within(t)); err != nil {
+		t.Fatalf("Sync: %v", err)
+	}
+}
+
+func theWindowEnds(t *testing.T, c Cluster) {
+	n := c.start(t)
+	n.emit(t)
+	s := n.open(t, func(s *recovery.Session) {
+		s.Window = 50 * time.Millisecond
+		s.Rooms = []recovery.Stay{{Room: "a\x00", Joined: s.Opened}}
+		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`"\u0000"`)}
+	})
+	held := n.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
+	n.park(t, s.Key, adapter.Offset{})
+	time.Sleep(60 * time.Millisecond) // the window, by the clock of whoever keeps it
+	_, err := n.store.Resume(within(t), recovery.Claim{PID: s.PID, Namespace: "/"})
+	if reason := recovery.Refusal(err); reason != recovery.ErrExpired && reason != recovery.ErrUnknown {
+		t.Errorf("Resume: %v", err)
+	}
+	for deadline := time.Now().Add(patience); len(n.ended()) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	ended := n.ended()
+	if len(ended) != 1 || ended[0].PID != s.PID || ended[0].ID != s.ID {
+		t.Fatalf("told of %v", ended)
+	}
+	sameRooms(t, ended[0].Rooms, s.Rooms)
+	sameData(t, ended[0].Data, s.Data)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrUnknown)
+	n.change(t, held.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // was never away
+}
+
+func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	var mu sync.Mutex
+	epochs := make(map[int64]bool)
+	newest := int64(0)
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			got, err := n.store.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+			if err != nil {
+				t.Errorf("Resume: %v", err)
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if epochs[got.Epoch] {
+				t.Errorf("epoch %d was given twice", got.Epoch)
+			}
+			epochs[got.Epoch] = true
+			newest = max(newest, got.Epoch)
+		})
+	}
+	wg.Wait()
+	for epoch := range epochs {
+		err := n.store.Change(recovery.Key{PID: s.PID, Epoch: epoch}, recovery.Change{Join: []string{"r"}}).Wait(within(t))
+		if (err == nil) != (epoch == newest) {
+			t.Errorf("epoch %d of %d: %v", epoch, newest, err)
+		}
+	}
+}

@@ -1,0 +1,213 @@
+package recoverytest
+
+import (
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+func bindIsOnce(t *testing.T, c Cluster) {
+	n := c.start(t)
+	if err := n.store.Bind(n); err == nil {
+		t.Error("a second Bind was accepted")
+	}
+}
+
+func whatWasOpenedComesBack(t *testing.T, c Cluster) {
+	n := c.start(t)
+	n.emit(t)
+	want := n.open(t, func(s *recovery.Session) {
+		s.Held = "AAAA"
+		s.Window = 90 * time.Second
+		s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}, {Room: "b", Joined: s.Opened}}
+		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`{"x":"\u0000"}`), "": json.RawMessage(`null`)}
+	})
+	got := n.resume(t, want.PID, "")
+	if got.PID != want.PID || got.ID != want.ID || got.Namespace != want.Namespace || got.Window != want.Window || got.Opened != want.Opened || got.Held != want.Held {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got.Epoch <= want.Epoch {
+		t.Errorf("epoch %d after %d", got.Epoch, want.Epoch)
+	}
+	sameRooms(t, got.Rooms, want.Rooms)
+	sameData(t, got.Data, want.Data)
+	if got.From != want.Opened || got.Last != (adapter.Offset{}) || got.Elsewhere {
+		t.Errorf("from %d, last %v, elsewhere %v", got.From, got.Last, got.Elsewhere)
+	}
+}
+
+func anyStringComesBack(t *testing.T, c Cluster) {
+	n := c.start(t)
+	weird := []string{"", "\x00", "a\x00b", "\xff\xfe", "\x7fhex:00", "\x7fsha256:00", "é", "'; drop table", `{"a"}`, `\x00`, "NULL", "a,b", strings.Repeat("r", 2000)}
+	s := n.open(t, func(s *recovery.Session) {
+		s.ID = "sid\x00\xff"
+		s.Held = strings.Repeat("\xff\x00x", 5000)
+		s.Data = make(map[string]json.RawMessage)
+		for _, w := range weird {
+			s.Rooms = append(s.Rooms, recovery.Stay{Room: w, Joined: s.Opened})
+			value, err := json.Marshal(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Data[w] = value
+		}
+	})
+	got := n.resume(t, s.PID, s.Held)
+	if got.ID != s.ID {
+		t.Errorf("id %q, want %q", got.ID, s.ID)
+	}
+	sameRooms(t, got.Rooms, s.Rooms)
+	sameData(t, got.Data, s.Data)
+}
+
+func sameRooms(t *testing.T, got, want []recovery.Stay) {
+	t.Helper()
+	order := func(a, b recovery.Stay) int {
+		if c := strings.Compare(a.Room, b.Room); c != 0 {
+			return c
+		}
+		return int(a.Joined - b.Joined)
+	}
+	got, want = slices.Clone(got), slices.Clone(want)
+	slices.SortFunc(got, order)
+	slices.SortFunc(want, order)
+	if !slices.Equal(got, want) {
+		t.Errorf("rooms %+v, want %+v", got, want)
+	}
+}
+
+func sameData(t *testing.T, got, want map[string]json.RawMessage) {
+	t.Helper()
+	if !maps.EqualFunc(got, want, func(a, b json.RawMessage) bool { return string(a) == string(b) }) {
+		t.Errorf("data %q, want %q", got, want)
+	}
+}
+
+func replayStartsAtTheOffset(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	var offsets []adapter.Offset
+	for range 5 {
+		offsets = append(offsets, n.emit(t))
+	}
+	for _, o := range offsets {
+		if got := n.resume(t, s.PID, o.String()); got.From != o.Position || got.Last != o {
+			t.Errorf("at %v: from %d, last %v", o, got.From, got.Last)
+		}
+	}
+}
+
+func replayStartsAtTheOpening(t *testing.T, c Cluster) {
+	n := c.start(t)
+	before := n.emit(t)
+	for _, held := range []string{"", "offset of somebody else", before.String()} {
+		s := n.open(t, func(s *recovery.Session) { s.Held = held })
+		n.emit(t)
+		for _, offset := range []string{"", held} {
+			got := n.resume(t, s.PID, offset)
+			if got.From != s.Opened || got.Last != (adapter.Offset{}) {
+				t.Errorf("held %q, presented %q: from %d, last %v", held, offset, got.From, got.Last)
+			}
+		}
+	}
+}
+
+func everyRefusalHasItsReason(t *testing.T, c Cluster) {
+	n := c.start(t)
+	early := n.emit(t)
+	n.emit(t)
+	s := n.open(t, nil)
+	o := n.emit(t)
+	foreign, lost, ahead, far := o, o, o, o
+	foreign.Log++
+	lost.Check++
+	ahead.Position++
+	far.Position = 1 << 62
+	for _, row := range []struct {
+		claim  recovery.Claim
+		reason error
+	}{
+		{recovery.Claim{PID: "nobody", Namespace: "/"}, recovery.ErrUnknown},
+		{recovery.Claim{PID: s.PID, Namespace: "/other"}, recovery.ErrUnknown},
+		{recovery.Claim{PID: s.PID, Namespace: ""}, recovery.ErrUnknown},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
+		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
+	} {
+		n.refused(t, row.claim, row.reason)
+	}
+	c.Trim(t)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrTrimmed)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
+}
+
+func garbageIsUnknown(t *testing.T, c Cluster) {
+	n := c.start(t)
+	for _, pid := range []string{"", "\x00", "a\x00", "\xff\xfe", "'", `\`, "{}", "{\"a\",NULL}", "NULL", strings.Repeat("p", 1<<20), strings.Repeat("\xff", 1<<16)} {
+		n.refused(t, recovery.Claim{PID: pid, Namespace: "/"}, recovery.ErrUnknown)
+		n.refused(t, recovery.Claim{PID: pid, Namespace: pid, Offset: pid}, recovery.ErrUnknown)
+		k := recovery.Key{PID: pid, Epoch: 1}
+		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+			t.Errorf("Change of %.20q: %v", pid, err)
+		}
+		if err := n.store.End(k, recovery.Ending{}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+			t.Errorf("End of %.20q: %v", pid, err)
+		}
+	}
+}
+
+func whatIsRefusedIsNotTouched(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/x"}, recovery.ErrUnknown)
+	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
+}
+
+func aStaleEpochIsLost(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	again := n.resume(t, s.PID, "")
+	for _, k := range []recovery.Key{s.Key, {PID: s.PID, Epoch: again.Epoch + 1}, {PID: s.PID}} {
+		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+			t.Errorf("Change with epoch %d: %v", k.Epoch, err)
+		}
+		for _, e := range []recovery.Ending{{}, {Park: true}} {
+			if err := n.store.End(k, e).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+				t.Errorf("End with epoch %d: %v", k.Epoch, err)
+			}
+		}
+	}
+	n.change(t, again.Key, recovery.Change{At: n.position(), Join: []string{"mine"}})
+	sameRooms(t, n.resume(t, s.PID, "").Rooms, []recovery.Stay{{Room: "mine", Joined: n.position()}})
+}
+
+func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, func(s *recovery.Session) {
+		s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}}
+		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`1`)}
+	})
+	if err := n.store.End(s.Key, recovery.Ending{}).Wait(within(t)); err != nil {
+		t.Fatal(err)
+	}
+	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrUnknown)
+	if err := n.store.Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+		t.Errorf("Change: %v", err)
+	}
+	if ended := n.ended(); len(ended) > 0 {
+		t.Error("the end of a session that did not expire was told")
+	}
+}
