@@ -102,7 +102,7 @@ type neighbor struct {
 func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	begun := time.Now()
 	id := n.id.Load()
-	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease, answerTimeout))
+	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease/4, answerTimeout))
 	defer cancel()
 	rows, err := q.Query(ctx, n.db.queries.nodeBeat, id, int64(n.db.tail.position()))
 	if err != nil {

@@ -32,7 +32,7 @@ func queriesFor(schema string) *queries {
 	load := func(name string) string {
 		b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
 		if err != nil {
-			panic(err) // a name below that is not a file, which every test would meet
+			panic(err) //nolint:forbidigo // a name below that is not a file, which every test would meet
 		}
 		return strings.ReplaceAll(string(b), "/*schema.*/", qualifier)
 	}

@@ -103,7 +103,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 			err = adapter.ErrClosed
 		} else if errors.Is(err, errNodeGone) || passing(err) {
 			if attempt == 1 {
-				s.db.opts.Logger.Warn("sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+				s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
 			}
 			pause.wait(ctx)
 			continue

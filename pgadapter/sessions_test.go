@@ -264,6 +264,30 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	}
 }
 
+func TestPositionsOfALostBranchAreNotWritten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 200 * time.Millisecond})
+	mustOpen(t, dbs[0], session("p"))
+	var offsets []adapter.Offset
+	for i := range 6 {
+		o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("%d", i)).Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, o)
+	}
+	recorders[0].Expect(t, 6)
+	b.exec(t, "delete from log where id > $1", batchID(offsets[2].Position))
+	change := recovery.Change{At: offsets[5].Position, Join: []string{"r"}}
+	if err := dbs[0].Sessions().Change(session("p").Key, change).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if joined := b.int(t, "select joined_at from session_rooms"); joined != int64(offsets[2].Position) {
+		t.Errorf("joined at %d, and the log ends at %d", joined, offsets[2].Position)
+	}
+}
+
 func TestObserversDoNotTrustAGapInWhatTheySaw(t *testing.T) {
 	t.Parallel()
 	db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
