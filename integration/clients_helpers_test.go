@@ -386,6 +386,14 @@ func (c *clients) allRecovered(atLeast int) {
 	if back != recovered || back < atLeast {
 		c.t.Errorf("%d reconnections (at least %d wanted), %d recovered", back, atLeast, recovered)
 	}
+	if back == recovered {
+		return
+	}
+	for _, num := range c.all() {
+		if k := c.get(num); k.connected && k.recoveries < k.connects-1 {
+			c.t.Logf("client %d: %d connections, %d recovered, the last one refused for %q", num, k.connects, k.recoveries, c.whoami(num).Reason)
+		}
+	}
 }
 
 func (c *clients) back(url string, nums ...int) {

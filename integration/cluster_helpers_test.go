@@ -262,8 +262,8 @@ func (n *node) wait(patience time.Duration) {
 // report fails the test for what a node should never print, and shows its log if the test failed.
 func (n *node) report() {
 	text := n.log.String()
-	for _, bad := range []string{"DATA RACE", "panic:", "fatal error:"} {
-		if strings.Contains(n.log.head(), bad) || strings.Contains(text, bad) {
+	for _, bad := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} { // at the start of a line
+		if strings.Contains("\n"+n.log.head(), "\n"+bad) || strings.Contains("\n"+text, "\n"+bad) {
 			n.t.Errorf("node %s: %s", n.name, bad)
 		}
 	}
