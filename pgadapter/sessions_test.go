@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -290,35 +291,37 @@ func TestPositionsOfALostBranchAreNotWritten(t *testing.T) {
 
 func TestObserversDoNotTrustAGapInWhatTheySaw(t *testing.T) {
 	t.Parallel()
-	db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
-	n := newNode(db)
-	look := func(wait time.Duration, seen string) []deadNode {
-		time.Sleep(wait)
-		return n.observe([]neighbor{{1, "a", seen}}, nil)
-	}
-	for range 3 {
-		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
-			t.Fatal("declared dead within the lease")
+	synctest.Test(t, func(t *testing.T) {
+		db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
+		n := newNode(db)
+		look := func(wait time.Duration, seen string) []deadNode {
+			time.Sleep(wait)
+			return n.observe([]neighbor{{1, "a", seen, 100 * time.Millisecond}}, nil)
 		}
-	}
-	if dead := n.observe(nil, errors.New("outage")); len(dead) > 0 {
-		t.Fatal("declared dead by an outage")
-	}
-	for range 2 {
-		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
-			t.Fatal("declared dead for the time of an outage")
+		for range 3 {
+			if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+				t.Fatal("declared dead within the lease")
+			}
 		}
-	}
-	if dead := look(200*time.Millisecond, "x"); len(dead) > 0 {
-		t.Fatal("declared dead after a pause of the observer")
-	}
-	var dead []deadNode
-	for range 4 {
-		dead = look(40*time.Millisecond, "x")
-	}
-	if !slices.ContainsFunc(dead, func(d deadNode) bool { return d.id == 1 }) {
-		t.Error("not declared dead after the lease")
-	}
+		if dead := n.observe(nil, errors.New("outage")); len(dead) > 0 {
+			t.Fatal("declared dead by an outage")
+		}
+		for range 2 {
+			if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+				t.Fatal("declared dead for the time of an outage")
+			}
+		}
+		if dead := look(200*time.Millisecond, "x"); len(dead) > 0 {
+			t.Fatal("declared dead after a pause of the observer")
+		}
+		var dead []deadNode
+		for range 4 {
+			dead = look(40*time.Millisecond, "x")
+		}
+		if !slices.ContainsFunc(dead, func(d deadNode) bool { return d.id == 1 }) {
+			t.Error("not declared dead after the lease")
+		}
+	})
 }
 
 // exerciseSessions puts one session through everything that is done with one.

@@ -34,7 +34,7 @@ func newSweeper(db *DB) *sweeper {
 func (s *sweeper) run(ctx context.Context) {
 	checkpoints := time.NewTicker(s.db.opts.Retention / 4)
 	defer checkpoints.Stop()
-	sweeps := time.NewTicker(min(s.db.opts.Lease/2, s.db.opts.Retention/4))
+	sweeps := time.NewTicker(min(s.db.opts.Lease, s.db.opts.Retention/4))
 	defer sweeps.Stop()
 	for {
 		var err error

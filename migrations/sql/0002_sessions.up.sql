@@ -6,17 +6,21 @@
 -- the rest.
 
 create table nodes (
-    id         bigint      not null,
-    position   bigint      not null,
-    checkpoint bigint,
-    started    timestamptz not null default clock_timestamp(),
-    seen       timestamptz not null default clock_timestamp(),
-    name       text        not null,
+    id           bigint      not null,
+    position     bigint      not null,
+    checkpoint   bigint,
+    retention_ms bigint      not null,
+    lease_ms     bigint      not null,
+    started      timestamptz not null default clock_timestamp(),
+    seen         timestamptz not null default clock_timestamp(),
+    name         text        not null,
     constraint nodes_pkey primary key (id)
 ) with (fillfactor = 50);
 
 comment on column nodes.id is 'one life of a node: it changes when the others thought the node dead';
 comment on column nodes.position is 'how far the node had read the log when it was last seen';
+comment on column nodes.retention_ms is 'how long this node wants records to be kept; the longest counts';
+comment on column nodes.lease_ms is 'how long this node may be silent before the others take its sessions';
 comment on column nodes.checkpoint is 'up to here nothing is missing in the sessions of this node that are settled';
 
 -- Keeps the row of a node to the end of the transaction, or fails if it is
