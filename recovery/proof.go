@@ -46,6 +46,8 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 		return 0, o, ErrForeign
 	case o.Position < p.Opened:
 		return 0, o, ErrEarly
+	case o.Position == p.Low && p.Low > 0:
+		return 0, o, ErrTrimmed // nothing after it is missing, but whether it is ours cannot be told any more
 	}
 	from, err := p.reach(o.Position, o)
 	return from, o, err
