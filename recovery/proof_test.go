@@ -81,11 +81,20 @@ func TestRoomsAreIntervals(t *testing.T) {
 		at            adapter.Position
 		want          bool
 	}{
-		{"", "", 10, false}, {"", "", 11, true},
-		{"me", "", 11, true}, {"", "me", 11, false},
-		{"a", "", 20, false}, {"a", "", 21, true}, {"a", "", 30, true}, {"a", "", 31, false},
-		{"a", "", 40, false}, {"a", "", 41, true}, {"", "a", 35, true}, {"", "a", 41, false},
-		{"b", "", 50, false}, {"b", "", 51, false},
+		{"", "", 10, false},
+		{"", "", 11, true},
+		{"me", "", 11, true},
+		{"", "me", 11, false},
+		{"a", "", 20, false},
+		{"a", "", 21, true},
+		{"a", "", 30, true},
+		{"a", "", 31, false},
+		{"a", "", 40, false},
+		{"a", "", 41, true},
+		{"", "a", 35, true},
+		{"", "a", 41, false},
+		{"b", "", 50, false},
+		{"b", "", 51, false},
 	} {
 		d := &adapter.Delivery{Envelope: &adapter.Envelope{Namespace: "/"}, Offset: adapter.Offset{Position: row.at}}
 		if row.rooms != "" {
