@@ -12,7 +12,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -45,7 +44,8 @@ func nodeProgram(t testing.TB) string {
 	t.Helper()
 	p := &program
 	p.once.Do(func() {
-		if p.dir, p.err = os.MkdirTemp("", "socketio-integration-"); p.err != nil {
+		p.dir, p.err = os.MkdirTemp("", "socketio-integration-") //nolint:usetesting // for all tests, not for this one
+		if p.err != nil {
 			return
 		}
 		p.path = filepath.Join(p.dir, "node")
@@ -392,12 +392,6 @@ func (n *node) sockets() []here {
 	var all []here
 	n.get("sockets", &all)
 	return all
-}
-
-// holds tells whether a socket with the id is on the node, in whatever room.
-func (n *node) holds(id string) bool {
-	n.t.Helper()
-	return slices.ContainsFunc(n.sockets(), func(s here) bool { return s.ID == id })
 }
 
 type stats struct {

@@ -1,3 +1,4 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
 package integration_test
 
 import (
@@ -27,10 +28,8 @@ func TestOnTestcontainers(t *testing.T) {
 			ExposedPorts: []string{"5432/tcp"},
 			Env:          map[string]string{"POSTGRES_PASSWORD": "integration"},
 			// The first time it says so while it is being set up.
-			WaitingFor: wait.ForAll(
-				wait.ForLog("database system is ready to accept connections").WithOccurrence(2),
-				wait.ForListeningPort("5432/tcp"),
-			).WithDeadline(time.Minute),
+			WaitingFor: wait.ForLog("database system is ready to accept connections").WithOccurrence(2).
+				WithStartupTimeout(time.Minute),
 		},
 		Started: true,
 	})

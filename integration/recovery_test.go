@@ -1,3 +1,4 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
 package integration_test
 
 import (
@@ -195,6 +196,38 @@ func TestBackBeforeNoticed(t *testing.T) {
 	}
 	if gone := cl.nodes[0].stats().Gone; gone["session taken over"]+gone["transport close"] != 20 {
 		t.Errorf("the old sockets went for %v", gone)
+	}
+}
+
+// TestFormerHolderHasNoSay: a node notices late that its clients are gone, when they are at another node already. What
+// it then says of their sessions does not count: they do not expire, change their rooms, and are recovered again.
+func TestFormerHolderHasNoSay(t *testing.T) {
+	const size = 40
+	cl := newCluster(t, 2, "-window", "1s", "-retention", "20s", "-lease", "10s")
+	cs := newClients(t, 1)
+	cs.connectAll(size, cl.alive()[:1], nil)
+
+	cl.nodes[0].freeze()
+	cl.terminate(t.Context(), cl.connect(), "listen") // it will hear of the cuts first, and of the takeover later
+	cs.cut("reset", order{"url": cl.nodes[1].url}, numbers(size)...)
+	cs.await(20*time.Second, "all are at the other node", func() bool { return cs.connectsLocked(2) })
+	cl.nodes[0].thaw()
+	pause(t.Context(), 2500*time.Millisecond)
+	cs.join(numbers(size), rooms)
+	cs.cut("close", order{"url": cl.nodes[0].url}, numbers(size)...)
+	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(3) })
+
+	cl.nodes[1].mustPublish(cs.history, publication{Publisher: 1, Count: 20, Targets: targets()})
+	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.judge()
+	cs.allRecovered(2 * size)
+	if gone := cl.nodes[0].stats().Gone; gone["session taken over"] == size {
+		t.Errorf("the former holder had nothing to say: its sockets went for %v", gone)
+	}
+	for _, n := range cl.nodes {
+		if expired := n.stats().Expired; len(expired) > 0 {
+			t.Errorf("%d sessions expired on %s, and their clients are connected", len(expired), n.name)
+		}
 	}
 }
 

@@ -138,7 +138,7 @@ func (n *node) handle(ns *socketio.Namespace) {
 	failing.On(ns, func(_ context.Context, _ *socketio.Socket, how string) (socketio.None, error) {
 		switch how {
 		case "panic":
-			panic("a handler that panics")
+			panic("a handler that panics") //nolint:forbidigo // what the test wants to see survived
 		case "plain":
 			return socketio.None{}, errors.New("a detail that stays on the server")
 		}

@@ -113,7 +113,7 @@ func (c *Client) Connect(ctx context.Context, addr string) error {
 	return err
 }
 
-// ID, PID and Offset are what the client knows of its session.
+// ID is the socket's public id.
 func (c *Client) ID() string { c.mu.Lock(); defer c.mu.Unlock(); return c.id }
 
 // PID is the session's private id.
