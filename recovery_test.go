@@ -581,3 +581,30 @@ func (w *watched) Bind(n recovery.Node) error {
 	w.node = n
 	return w.Memory.Bind(n)
 }
+
+// The last event before the line died was sent into the void, and the one before
+// that is trimmed: the log still has all that the client missed.
+func TestQuietClientWhoseLineDiedUnnoticed(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]time.Duration{"back before it is noticed": 0, "back after the ping timeout": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+				p := connected(t, io)
+				emit(t, io, "1")
+				p.drain()
+				time.Sleep(20 * time.Minute)
+				p.SetPongs(false)
+				p.Pause()
+				emit(t, io, "2")
+				time.Sleep(back)
+				emit(t, io, "3")
+				again := p.comeBackUncut(io)
+				again.wantEvents("said 2", "said 3")
+				if again.id != p.id {
+					t.Errorf("not recovered: %v", only(t, io).Recovery().Reason)
+				}
+			})
+		})
+	}
+}

@@ -41,17 +41,20 @@ func TestProofOfContinuity(t *testing.T) {
 		{"trimmed, nothing received", "", func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
 		{"trimmed just now", recordAt(100).String(), func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
 		{"quiet", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Known, p.Last, p.Covered = 10, true, recordAt(50), 130
+			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 130}}
 		}, 130, nil},
-		{"quiet, nothing received", "", func(p *Proof) { p.Opened, p.Known, p.Covered = 10, true, 130 }, 130, nil},
+		{"quiet, nothing received", "", func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{adapter.Offset{}, 130}} }, 130, nil},
 		{"quiet once, but not proven far enough", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Known, p.Last, p.Covered = 10, true, recordAt(50), 99
+			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 99}}
 		}, 0, ErrTrimmed},
 		{"older than the last one", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Known, p.Last, p.Covered = 10, true, last, 180
+			p.Opened, p.Facts = 10, []Fact{{last, 180}}
 		}, 0, ErrTrimmed},
+		{"quiet until something was sent into the void", recordAt(50).String(), func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{last, 180}, {recordAt(50), 130}}
+		}, 130, nil},
 		{"nothing received, though something was sent", "", func(p *Proof) {
-			p.Opened, p.Known, p.Last, p.Covered = 10, true, last, 180
+			p.Opened, p.Facts = 10, []Fact{{last, 180}}
 		}, 0, ErrTrimmed},
 	} {
 		t.Run(row.name, func(t *testing.T) {

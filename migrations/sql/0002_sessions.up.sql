@@ -47,19 +47,21 @@ end
 $$;
 
 create table sessions (
-    epoch      bigint      not null,
-    opened     bigint      not null,
-    covered    bigint      not null,
-    node       bigint,
-    expires_at timestamptz,
-    window_ms  bigint      not null,
-    known      boolean     not null,
-    settled    boolean     not null,
-    pid        text        collate "C" not null,
-    sid        text        not null,
-    namespace  text        not null,
-    held       text        not null,
-    last       text        not null,
+    epoch          bigint      not null,
+    opened         bigint      not null,
+    covered        bigint      not null,
+    covered_before bigint,
+    node           bigint,
+    expires_at     timestamptz,
+    window_ms      bigint      not null,
+    known          boolean     not null,
+    settled        boolean     not null,
+    pid            text        collate "C" not null,
+    sid            text        not null,
+    namespace      text        not null,
+    held           text        not null,
+    last           text        not null,
+    last_before    text,
     constraint sessions_pkey primary key (pid),
     constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
 ) with (fillfactor = 70);
@@ -72,6 +74,8 @@ comment on column sessions.epoch is 'the tenure: a write that names another one 
 comment on column sessions.held is 'the offset with which the client came when the session was opened';
 comment on column sessions.last is 'the last offset sent to the client; empty for none';
 comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
+comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
+comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
 comment on column sessions.settled is 'what covered says holds as far as the checkpoint of the node';
 
 -- A room is held from just after joined_at up to and including left_at.
