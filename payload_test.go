@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"testing"
@@ -37,7 +38,7 @@ func TestBinaryTravelsAsAttachment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if back.Name != hostile || fmt.Sprint(back.Blob, back.More, raw) != "[0 255] map[k:[]] [120]" {
-		t.Errorf("decoded %+v %v", back, raw)
+		t.Errorf("decoded %+v %q", back, raw)
 	}
 	var text string
 	if err := decodeArgs(args[2:], p.attachments, []any{&text}); err == nil {
@@ -53,7 +54,7 @@ func TestBinarySurvivesAsData(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back value
-	if err := json.Unmarshal(raw, &back); err != nil || string(back.Blob) != "blob" {
+	if err := json.Unmarshal(raw, &back); err != nil || !bytes.Equal(back.Blob, []byte("blob")) {
 		t.Errorf("%s came back as %q, %v", raw, back.Blob, err)
 	}
 }
