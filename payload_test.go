@@ -38,7 +38,7 @@ func TestBinaryTravelsAsAttachment(t *testing.T) {
 		t.Fatal(err)
 	}
 	if back.Name != hostile || fmt.Sprint(back.Blob, back.More, raw) != "[0 255] map[k:[]] [120]" {
-		t.Errorf("decoded %+v %q", back, raw)
+		t.Errorf("decoded %+v %s", back, string(raw))
 	}
 	var text string
 	if err := decodeArgs(args[2:], p.attachments, []any{&text}); err == nil {
