@@ -37,7 +37,7 @@ func TestBinaryTravelsAsAttachment(t *testing.T) {
 	if err := decodeArgs(args[1:], p.attachments, []any{&back, &raw}); err != nil {
 		t.Fatal(err)
 	}
-	if back.Name != hostile || fmt.Sprint(back.Blob, back.More, string(raw)) != "[0 255] map[k:[]] x" {
+	if back.Name != hostile || fmt.Sprintf("%v %v %s", back.Blob, back.More, raw) != "[0 255] map[k:[]] x" {
 		t.Errorf("decoded %+v %s", back, string(raw))
 	}
 	var text string
