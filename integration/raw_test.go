@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"github.com/pgsocket/socketio/integration/history"
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
@@ -26,12 +28,33 @@ import (
 type watcher struct {
 	client *wire.Client
 	closed chan struct{}
+
+	mu    sync.Mutex
+	heard []history.ID
+}
+
+// hear notes a tick.
+func (w *watcher) hear(data json.RawMessage) {
+	var name string
+	var publisher, seq int
+	if json.Unmarshal(data, &[]any{&name, &publisher, &seq}) == nil {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.heard = append(w.heard, history.Of(publisher, seq))
+	}
+}
+
+// all returns the ticks so far.
+func (w *watcher) all() []history.ID {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.heard)
 }
 
 func watch(t *testing.T, n *node) *watcher {
 	t.Helper()
 	w := &watcher{closed: make(chan struct{})}
-	w.client = wire.New(wire.Options{Closed: func(error) { close(w.closed) }})
+	w.client = wire.New(wire.Options{Event: w.hear, Closed: func(error) { close(w.closed) }})
 	if err := w.client.Connect(contextFor(t, 10*time.Second), n.addr); err != nil {
 		t.Fatal(err)
 	}

@@ -75,7 +75,7 @@ func (p *Proof) reach(from adapter.Position, last adapter.Offset) (adapter.Posit
 func (p *Proof) covered(last adapter.Offset) (adapter.Position, bool) {
 	for _, f := range p.Facts {
 		if f.Last == last && f.Covered >= p.Low {
-			return f.Covered, true
+			return max(f.Covered, last.Position), true // who holds an offset has all that came before it
 		}
 	}
 	return 0, false

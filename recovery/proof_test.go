@@ -53,6 +53,7 @@ func TestProofOfContinuity(t *testing.T) {
 		{"quiet until something was sent into the void", recordAt(50).String(), func(p *Proof) {
 			p.Opened, p.Facts = 10, []Fact{{last, 180}, {recordAt(50), 130}}
 		}, 130, nil},
+		{"further than its record", last.String(), func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{last, 140}} }, 150, nil},
 		{"nothing received, though something was sent", "", func(p *Proof) {
 			p.Opened, p.Facts = 10, []Fact{{last, 180}}
 		}, 0, ErrTrimmed},
