@@ -45,7 +45,7 @@ import (
 )
 
 // Latest is the version that Up leads to.
-const Latest = 2
+const Latest = 3
 
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"

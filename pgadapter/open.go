@@ -17,7 +17,7 @@ import (
 )
 
 // schemaVersion is the version of the schema that the statements are written for.
-const schemaVersion = 2
+const schemaVersion = 3
 
 var (
 	_ adapter.Adapter = (*DB)(nil)
