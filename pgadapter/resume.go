@@ -198,12 +198,14 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var r recorded
 		var window int64
 		var last string
-		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held,
+		var seen []int64
+		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
 			&last, &r.known, &r.covered, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
 		r.ID, r.Namespace, r.Held = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
+		r.Seen = spansOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if r.last, err = adapter.ParseOffset(last); err != nil {
 			r.known = false // not written by us: proves nothing

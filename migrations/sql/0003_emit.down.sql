@@ -87,6 +87,7 @@ end
 $$;
 
 drop function pending, adopted;
+alter table sessions drop column seen;
 drop table outbox;
 drop sequence outbox_id_seq;
 drop index log_adopted;

@@ -10,6 +10,10 @@
 -- that stays open is named in the snapshot, and costs each adoption one look
 -- into the index; it keeps nobody waiting.
 
+alter table sessions add column seen bigint[];
+
+comment on column sessions.seen is 'what came after opened and its client had seen before: the first and last positions of stretches';
+
 create sequence outbox_id_seq as bigint cache 1;
 
 create table outbox (
