@@ -105,6 +105,7 @@ language sql stable
 begin atomic
     select o.* from outbox o
     where o.xid >= pg_snapshot_xmax(state)
+      and (restored or o.xid < pg_snapshot_xmax(pg_current_snapshot()))
     union all
     select o.* from outbox o
     where o.xid = any (array(select pg_snapshot_xip(state)))
