@@ -2,7 +2,7 @@ update meta set schema_version = 2;
 drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
 drop function emit_inserted, emit_updated, emit_deleted, emit_row cascade;
-drop function allow_emit, allow_read, attach_trigger, detach_trigger,
+drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
     change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     wire_name, rotate_outbox, adopt, adopt_pending;
 

@@ -546,6 +546,7 @@ create function emit_many(
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
+set jit = off
 as $$
 declare
     name    bytea;
@@ -791,6 +792,7 @@ $$;
 create function emit_inserted() returns trigger
 language plpgsql volatile
 set search_path from current
+set jit = off
 as $$
 declare
     c record;
@@ -802,7 +804,7 @@ begin
                    (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
             from (
                 select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
-                                    tg_argv[7]::boolean, to_jsonb(n), null) as e, row_number() over () as i
+                                    tg_argv[7]::boolean, to_jsonb(n.*), null) as e, row_number() over () as i
                 from new_rows n
                 offset 0
             ) e
@@ -821,6 +823,7 @@ $$;
 create function emit_deleted() returns trigger
 language plpgsql volatile
 set search_path from current
+set jit = off
 as $$
 declare
     c record;
@@ -832,7 +835,7 @@ begin
                    (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
             from (
                 select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
-                                    tg_argv[7]::boolean, null, to_jsonb(o)) as e, row_number() over () as i
+                                    tg_argv[7]::boolean, null, to_jsonb(o.*)) as e, row_number() over () as i
                 from old_rows o
                 offset 0
             ) e
@@ -854,6 +857,7 @@ $$;
 create function emit_updated() returns trigger
 language plpgsql volatile
 set search_path from current
+set jit = off
 set enable_nestloop = off
 as $$
 declare
@@ -871,8 +875,8 @@ begin
             from (
                 select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
                                     tg_argv[7]::boolean, n.fields, o.fields) as e, n.i
-                from (select to_jsonb(r) as fields, row_number() over () as i from new_rows r) n
-                join (select to_jsonb(r) as fields, row_number() over () as i from old_rows r) o on o.i = n.i
+                from (select to_jsonb(r.*) as fields, row_number() over () as i from new_rows r) n
+                join (select to_jsonb(r.*) as fields, row_number() over () as i from old_rows r) o on o.i = n.i
                 offset 0
             ) e
             where (e.e).room is not null
@@ -890,6 +894,7 @@ $$;
 create function emit_row() returns trigger
 language plpgsql volatile
 set search_path from current
+set jit = off
 as $$
 declare
     e record;
@@ -999,10 +1004,19 @@ from session_rooms r join sessions s using (pid)
 where r.left_at is null
 group by s.namespace, r.room;
 
-create view view_outbox as
-select count(p.id) as waiting, min(p.at) as oldest, coalesce(sum(octet_length(p.frame)), 0) as bytes
-from adopted() s
-left join lateral pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p on true;
+create function outbox_waiting() returns table (waiting bigint, oldest timestamptz, bytes bigint)
+language plpgsql stable security definer
+set search_path from current
+as $$
+begin
+    return query
+    select count(*), min(p.at), coalesce(sum(octet_length(p.frame)), 0)::bigint
+    from adopted() s,
+        pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p;
+end
+$$;
+
+create view view_outbox as select * from outbox_waiting();
 
 comment on view view_outbox is 'what was committed and is not in the log yet';
 
@@ -1027,11 +1041,12 @@ as $$
 begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format('grant select on view_nodes, view_rooms, view_outbox to %s', role);
+    execute format('grant execute on function outbox_waiting to %s', role);
 end
 $$;
 
 -- Whoever may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
-    emit_inserted, emit_updated, emit_deleted, emit_row, allow_emit, allow_read from public;
+    emit_inserted, emit_updated, emit_deleted, emit_row, allow_emit, allow_read, outbox_waiting from public;
 
 update meta set schema_version = 3;
