@@ -41,8 +41,7 @@ func TestSQLEmits(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	for w := range writers {
-		conn := cl.connect()
-		writing.Go(func() { writeSQL(ctx, t, cl, conn, cs.history, 20+w, dice(roll+uint64(w))) })
+		writing.Go(func() { writeSQL(ctx, cl, cs.history, 20+w, dice(roll+uint64(w))) })
 		writing.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
 				cl.nodes[w%3].publish(context.Background(), cs.history, publication{
@@ -83,12 +82,17 @@ func TestSQLEmits(t *testing.T) {
 
 // writeSQL emits in transactions until ctx ends. Only what is committed is recorded:
 // a receipt of anything else is one that nobody emitted.
-func writeSQL(ctx context.Context, t *testing.T, cl *cluster, conn *pgx.Conn, h *history.History, publisher int, roll *rand.Rand) {
-	t.Helper()
+func writeSQL(ctx context.Context, cl *cluster, h *history.History, publisher int, roll *rand.Rand) {
+	conn, err := pgx.Connect(ctx, cl.dsn)
+	if err != nil {
+		cl.t.Error(err)
+		return
+	}
+	defer conn.Close(context.Background())
 	seq := 0
 	run := func(sql string, args ...any) {
 		if _, err := conn.Exec(context.Background(), sql, args...); err != nil && ctx.Err() == nil {
-			t.Errorf("writer %d: %v", publisher, err)
+			cl.t.Errorf("writer %d: %v", publisher, err)
 		}
 	}
 	schema := pgx.Identifier{cl.schema}.Sanitize()

@@ -16,7 +16,7 @@ import (
 const maxBookmark = 32 << 10
 
 // snapshotText is a pg_snapshot.
-var snapshotText = regexp.MustCompile(`^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$`) //nolint:gochecknoglobals // a constant of the process
+var snapshotText = regexp.MustCompile(`^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$`)
 
 // A bookmark is what the function bookmark of the schema returns: the last batch
 // that a snapshot saw, and the snapshot.
