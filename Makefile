@@ -2,7 +2,7 @@
 
 SHELL     := /bin/bash
 BIN       := .tmp/bin
-FUZZTIME  ?= 10s
+FUZZTIME  ?= 30000x
 BENCHTIME ?= 1s
 export FUZZTIME
 

@@ -171,7 +171,7 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 	defer h.mu.Unlock()
 	var changed []recovery.Standing
 	for _, s := range h.sessions {
-		if !s.attached {
+		if !s.attached || s.corked { // a replay still owes the client what lies before the cursor
 			continue
 		}
 		now := standing{told: true, busy: s.last.Position > quiet}

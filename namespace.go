@@ -79,8 +79,9 @@ func (n *Namespace) Use(gate func(context.Context, *Socket) error) {
 }
 
 // OnConnect adds a function that is called when a socket has been connected,
-// recovered or not, before any of its events is handled. An error disconnects
-// the socket and is logged.
+// recovered or not, before any of its events is handled. An *Error disconnects
+// the socket as Disconnect does. Any other error is logged and cuts the
+// connection: the client comes back, and the function gets another chance.
 func (n *Namespace) OnConnect(h func(context.Context, *Socket) error) {
 	n.update(func(t *table) { t.onConnect = append(slices.Clip(t.onConnect), h) })
 }

@@ -2,7 +2,6 @@ package socketio
 
 import (
 	"bytes"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -13,32 +12,42 @@ import (
 // Binary is binary data inside of a JSON payload, at any depth: it travels as an
 // attachment, not as text. A []byte that is an argument of its own does so
 // without this type; anywhere else encoding/json makes base64 text of a []byte.
+//
+// Outside of packets, as in a [Data], it is the object {"$binary":"base64"}. A
+// field without a type, such as a map[string]any, gets it in that form too.
 type Binary []byte
 
-// binaryMark begins the string that stands for a Binary between encoding/json
-// and the codec. It is random, so that no text of a client can pass for it.
-var binaryMark = "\x00" + rand.Text() + ":" //nolint:gochecknoglobals // a constant of the process
-
-// markInJSON is binaryMark as it appears inside of JSON, with its quote.
-var markInJSON = []byte(`"\u0000` + binaryMark[1:]) //nolint:gochecknoglobals // a constant of the process
+// binaryStart is how that object begins. No string can hold these bytes: inside
+// of JSON its quotes are escaped.
+const binaryStart = `{"$binary":"`
 
 // MarshalJSON implements json.Marshaler.
 func (b Binary) MarshalJSON() ([]byte, error) {
-	out := make([]byte, 0, len(markInJSON)+base64.StdEncoding.EncodedLen(len(b))+1)
-	out = append(out, markInJSON...)
+	out := make([]byte, 0, len(binaryStart)+base64.StdEncoding.EncodedLen(len(b))+2)
+	out = append(out, binaryStart...)
 	out = base64.StdEncoding.AppendEncode(out, b)
-	return append(out, '"'), nil
+	return append(out, `"}`...), nil
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
 func (b *Binary) UnmarshalJSON(text []byte) error {
-	encoded, ok := bytes.CutPrefix(text, markInJSON)
-	if !ok || len(encoded) == 0 {
+	data, rest, ok := cutBinary(text)
+	if !ok || len(rest) > 0 {
 		return fmt.Errorf("binary data expected, got %.20s", text)
 	}
-	data, err := base64.StdEncoding.DecodeString(string(encoded[:len(encoded)-1]))
 	*b = data
-	return err
+	return nil
+}
+
+// cutBinary returns the data of the Binary that text begins with, and the rest.
+func cutBinary(text []byte) (data Binary, rest []byte, ok bool) {
+	text, ok = bytes.CutPrefix(text, []byte(binaryStart))
+	encoded, rest, closed := bytes.Cut(text, []byte(`"}`))
+	if !ok || !closed {
+		return nil, nil, false
+	}
+	data, err := base64.StdEncoding.DecodeString(string(encoded))
+	return data, rest, err == nil
 }
 
 // A payload is the body of an event or acknowledgement: a JSON array and the
@@ -92,19 +101,19 @@ func (p *payload) append(arg any) error {
 		return err
 	}
 	for {
-		at := bytes.Index(text, markInJSON)
+		at := bytes.Index(text, []byte(binaryStart))
 		if at < 0 {
 			break
 		}
-		rest := text[at+len(markInJSON):]
-		end := bytes.IndexByte(rest, '"')
-		data, err := base64.StdEncoding.DecodeString(string(rest[:end]))
-		if err != nil {
-			return err
-		}
 		p.json = append(p.json, text[:at]...)
-		p.attach(data)
-		text = rest[end+1:]
+		data, rest, ok := cutBinary(text[at:])
+		if ok {
+			p.attach(data)
+		} else {
+			p.json = append(p.json, text[at]) // the brace of another object
+			rest = text[at+1:]
+		}
+		text = rest
 	}
 	p.json = append(p.json, text...)
 	return nil

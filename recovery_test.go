@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -519,4 +520,91 @@ func TestResetCutsEverybodyWithoutALie(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// What a replay has not sent yet must not be counted as served, or a client whose
+// node dies at that moment would never get it.
+func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 2)}
+		store := &watched{Memory: recovery.NewMemory(log.Memory)}
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
+		p := connected(t, io)
+		p.Cut()
+		synctest.Wait()
+		emit(t, io, "1")
+		back := dial(t, io)
+		back.pid = p.pid
+		back.WriteText("0" + p.ticket())
+		back.ReadText() // CONNECT
+		synctest.Wait() // in the first part of the replay
+		emit(t, io, "2")
+		log.gate <- struct{}{}
+		synctest.Wait() // attached, and in the last part
+		if _, standings := store.node.Checkpoint(0); len(standings) != 0 {
+			t.Errorf("standings %+v before the replay was over", standings)
+		}
+		log.gate <- struct{}{}
+		back.wantEvents("said 1", "said 2")
+		if _, standings := store.node.Checkpoint(0); len(standings) != 1 || !standings[0].Busy {
+			t.Errorf("standings %+v after the replay", standings)
+		}
+		if err := io.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// slowLog reads only when it is let.
+type slowLog struct {
+	*adapter.Memory
+
+	gate chan struct{}
+}
+
+func (l *slowLog) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
+	if from < to {
+		<-l.gate
+	}
+	return l.Memory.Read(ctx, from, to)
+}
+
+// watched is a store that shows its node.
+type watched struct {
+	*recovery.Memory
+
+	node recovery.Node
+}
+
+func (w *watched) Bind(n recovery.Node) error {
+	w.node = n
+	return w.Memory.Bind(n)
+}
+
+// The last event before the line died was sent into the void, and the one before
+// that is trimmed: the log still has all that the client missed.
+func TestQuietClientWhoseLineDiedUnnoticed(t *testing.T) {
+	t.Parallel()
+	for name, back := range map[string]time.Duration{"back before it is noticed": 0, "back after the ping timeout": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+				p := connected(t, io)
+				emit(t, io, "1")
+				p.drain()
+				time.Sleep(20 * time.Minute)
+				p.SetPongs(false)
+				p.Pause()
+				emit(t, io, "2")
+				time.Sleep(back)
+				emit(t, io, "3")
+				again := p.comeBackUncut(io)
+				again.wantEvents("said 2", "said 3")
+				if again.id != p.id {
+					t.Errorf("not recovered: %v", only(t, io).Recovery().Reason)
+				}
+			})
+		})
+	}
 }

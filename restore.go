@@ -272,7 +272,7 @@ func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to
 				return read, err
 			}
 			if s.result.Recovered {
-				s.result.Replayed++
+				s.replayed.Add(1)
 			}
 		}
 	}
@@ -370,9 +370,18 @@ func (s *Socket) welcome() {
 	s.welcomed = true
 	for _, onConnect := range s.namespace.table.Load().onConnect {
 		if err := protect(func() error { return onConnect(s.ctx, s) }); err != nil {
-			s.log(slog.LevelError, "connect handler failed", slog.Any("error", err))
-			s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+			s.unwelcome(err)
 			return
 		}
 	}
+}
+
+// unwelcome ends a socket whose OnConnect failed. An *Error is the application's
+// decision, and final; after anything else the client may try again.
+func (s *Socket) unwelcome(err error) {
+	if _, ok := errors.AsType[*Error](err); ok {
+		s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+		return
+	}
+	s.abandon("connect handler failed", err)
 }

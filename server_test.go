@@ -552,3 +552,25 @@ func TestPanicIsLoggedOnce(t *testing.T) {
 		t.Errorf("panic logged %d times:\n%s", n, &out)
 	}
 }
+
+func TestFailedConnectHandler(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{"decided": &socketio.Error{Code: "full"}, "failed": errors.New("no database")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+				io.OnConnect(func(context.Context, *socketio.Socket) error { return err })
+				p := dial(t, io)
+				p.WriteText("0")
+				if name == "failed" {
+					p.closed() // and may come back
+					return
+				}
+				p.ReadText() // CONNECT
+				if got := p.ReadText(); got != "1" {
+					t.Errorf("told %q", got)
+				}
+			})
+		})
+	}
+}

@@ -29,7 +29,8 @@ type Socket struct {
 	auth      json.RawMessage
 	brought   string         // the offset that the client came with
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
-	result    RecoveryResult // set before the gates run, Replayed before OnConnect
+	result    RecoveryResult // set before the gates run, but for Replayed
+	replayed  atomic.Int64
 
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
@@ -86,7 +87,11 @@ func (s *Socket) Recovered() bool { return s.result.Recovered }
 
 // Recovery says how many events a recovered client had missed, or why a client
 // that wanted to come back could not.
-func (s *Socket) Recovery() RecoveryResult { return s.result }
+func (s *Socket) Recovery() RecoveryResult {
+	r := s.result
+	r.Replayed = int(s.replayed.Load())
+	return r
+}
 
 // Rooms yields the rooms that the socket is in, its own first.
 func (s *Socket) Rooms() iter.Seq[Room] {

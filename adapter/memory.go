@@ -155,6 +155,9 @@ func (m *Memory) Extent() (low, head Position) {
 // the other methods it waits for nothing.
 func (m *Memory) Low() Position { return Position(m.low.Load()) }
 
+// Retention returns how long a record is kept.
+func (m *Memory) Retention() time.Duration { return m.opts.Retention }
+
 // Number returns the number of this log, which its offsets carry.
 func (m *Memory) Number() uint32 { return m.log }
 

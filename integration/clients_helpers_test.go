@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -304,9 +305,7 @@ func (c *clients) open(k int, url string, more order) {
 	c.byNum[k] = &client{num: k, opened: time.Now().UnixNano()}
 	c.mu.Unlock()
 	o := order{"c": "open", "k": k, "url": url}
-	for key, v := range more {
-		o[key] = v
-	}
+	maps.Copy(o, more)
 	c.tell(k, o)
 }
 
@@ -342,9 +341,7 @@ func (c *clients) setNodes(urls []string) {
 func (c *clients) cut(how string, more order, nums ...int) {
 	c.t.Helper()
 	o := order{"c": "cut", "how": how}
-	for key, v := range more {
-		o[key] = v
-	}
+	maps.Copy(o, more)
 	for _, k := range nums {
 		c.history.Note(k, "cut (%s)", how)
 	}
@@ -385,6 +382,14 @@ func (c *clients) allRecovered(atLeast int) {
 	back, recovered := c.reconnections()
 	if back != recovered || back < atLeast {
 		c.t.Errorf("%d reconnections (at least %d wanted), %d recovered", back, atLeast, recovered)
+	}
+	if back == recovered {
+		return
+	}
+	for _, num := range c.all() {
+		if k := c.get(num); k.connected && k.recoveries < k.connects-1 {
+			c.t.Logf("client %d: %d connections, %d recovered, the last one refused for %q", num, k.connects, k.recoveries, c.whoami(num).Reason)
+		}
 	}
 }
 

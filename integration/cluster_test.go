@@ -1,3 +1,4 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
 package integration_test
 
 import (

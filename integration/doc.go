@@ -19,5 +19,8 @@
 //
 //   - SOCKETIO_TEST_SEED: the seed of everything random, printed by the tests that use it.
 //   - SOCKETIO_TEST_AWAY: for how long TestPostgresAway30s stops Postgres. Default: 10s.
-//   - SOCKETIO_TEST_IMAGE: the image of the container tests. Default: postgres:17-alpine.
+//   - SOCKETIO_TEST_IMAGE: the image of the container tests. Default: postgres:17-alpine. Where no registry can be
+//     reached, scripts/docker-image makes one, and TESTCONTAINERS_RYUK_DISABLED=true does without testcontainers' own;
+//     inside of a container TESTCONTAINERS_HOST_OVERRIDE names the host on which the ports appear.
+//   - SOCKETIO_TEST_LOGS: if set, the nodes' logs are shown also where nothing failed.
 package integration

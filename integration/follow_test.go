@@ -22,7 +22,7 @@ import (
 
 // TestFollow is the recipe of docs/sql.md: a client loads the history and follows from its bookmark, while others post.
 // Its first connection breaks after it has received a little, and it comes back to another node.
-func TestFollow(t *testing.T) {
+func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	dsn, schema := pgtest.Schema(t)
 	quoted := pgx.Identifier{schema}.Sanitize()
 	var addrs []string

@@ -1,3 +1,4 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
 package integration_test
 
 import (
@@ -37,43 +38,16 @@ func TestCutBeforeFirstEvent(t *testing.T) {
 // TestSilentLongerThanRetention: a client to whom nothing was addressed for longer than events are kept is recovered:
 // after a cut, and after its node was killed.
 func TestSilentLongerThanRetention(t *testing.T) {
-	cl := newCluster(t, 2, "-retention", "2s", "-window", "2s", "-lease", "2s")
-	cs := newClients(t, 1)
-	silent := []int{0, 1, 2, 3, 4, 5, 6, 7}
-	cs.connectAll(10, cl.alive(), nil)
-	cs.join([]int{0, 1, 2, 3, 8, 9}, func(int) []string { return []string{"once"} })
-	cs.join([]int{8, 9}, func(int) []string { return []string{"noise"} })
-	noise := []history.Target{{Rooms: []string{"noise"}}}
-	// Clients 0 to 3 receive something first, 4 to 7 never do.
-	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 1, Targets: []history.Target{{Rooms: []string{"once"}}}})
-	cs.await(10*time.Second, "the one event", func() bool { return cs.byNum[0].ticks+cs.byNum[1].ticks+cs.byNum[2].ticks+cs.byNum[3].ticks == 4 })
-	position := cl.head(t)
-
-	// Traffic for others, until the log no longer reaches back to that event.
-	seq := 0
-	noisily := func(d time.Duration) {
-		count := int(d / (20 * time.Millisecond))
-		cl.nodes[0].mustPublish(cs.history, publication{Publisher: 2, First: seq, Count: count, Targets: noise, PerSecond: 50})
-		seq += count
-	}
-	for range 20 {
-		noisily(500 * time.Millisecond)
-		if cl.low(t) > position {
-			break
-		}
-	}
-	noisily(2 * time.Second)
-	if low := cl.low(t); low <= position {
-		t.Fatalf("the log was not trimmed: it reaches back to %d, the silent clients stand at %d", low, position)
-	}
+	q := newQuiet(t)
+	cl, cs := q.cluster, q.clients
 
 	cs.away("reset", 0, 4)
-	cs.away("half", 1, 5)
+	cs.away("close", 1, 5)
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 3, Count: 5})
 	cs.comeBack(cl.nodes[1].url, 0, 1)
 	cs.comeBack(cl.nodes[0].url, 4, 5)
 	cs.setNodes([]string{cl.nodes[1].url})
-	cs.tellAll(append(silent, 8, 9), order{"c": "roam"})
+	cs.tellAll(numbers(10), order{"c": "roam"})
 	cs.sync()
 	cl.nodes[0].kill()
 	cs.await(20*time.Second, "all are on the other node", func() bool {
@@ -88,7 +62,67 @@ func TestSilentLongerThanRetention(t *testing.T) {
 	cs.settleAll(cl.nodes[1], 20*time.Second)
 	cs.judge()
 	cs.allRecovered(9)
-	t.Logf("SUMMARY %s: the log was trimmed up to %d, the silent clients stood at %d; refused %v", t.Name(), cl.low(t), position, cl.nodes[1].stats().Refused)
+	t.Logf("SUMMARY %s: the log was trimmed up to %d, the silent clients stood at %d; refused %v", t.Name(), cl.low(t), q.position, cl.nodes[1].stats().Refused)
+}
+
+// TestSilentThenBackBeforeNoticed: the line of a client that was silent for long dies unnoticed; then an event is
+// addressed to it, which its node sends into the void. The log has all that it missed, so it is recovered.
+func TestSilentThenBackBeforeNoticed(t *testing.T) {
+	q := newQuiet(t)
+	cl, cs := q.cluster, q.clients
+
+	cs.away("half", numbers(8)...)
+	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 3, Count: 5})
+	for k := range 8 { // each of them has received something or not, and comes to the node where it was or to the other
+		cs.comeBack(cl.nodes[k/2%2].url, k)
+	}
+
+	cs.settleAll(cl.nodes[1], 20*time.Second)
+	cs.judge()
+	cs.allRecovered(8)
+}
+
+// A quiet is a cluster in which clients 0 to 3 have received one event, and 4 to 7 none, so long ago that the log does
+// not have it any more. Even numbers are on the first node, odd ones on the second.
+type quiet struct {
+	cluster  *cluster
+	clients  *clients
+	position adapter.Position // of that event
+}
+
+func newQuiet(t *testing.T) *quiet {
+	t.Helper()
+	cl := newCluster(t, 2, "-retention", "2s", "-window", "2s", "-lease", "2s")
+	cs := newClients(t, 1)
+	cs.connectAll(10, cl.alive(), nil)
+	cs.join([]int{0, 1, 2, 3, 8, 9}, func(int) []string { return []string{"once"} })
+	cs.join([]int{8, 9}, func(int) []string { return []string{"noise"} })
+	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 1, Targets: []history.Target{{Rooms: []string{"once"}}}})
+	cs.await(10*time.Second, "the one event", func() bool {
+		return cs.byNum[0].ticks+cs.byNum[1].ticks+cs.byNum[2].ticks+cs.byNum[3].ticks == 4
+	})
+	q := &quiet{cl, cs, cl.head(t)}
+
+	// Traffic for the others, until the log no longer reaches back to that event.
+	seq := 0
+	noise := func(d time.Duration) {
+		count := int(d / (20 * time.Millisecond))
+		cl.nodes[0].mustPublish(cs.history, publication{
+			Publisher: 2, First: seq, Count: count, Targets: []history.Target{{Rooms: []string{"noise"}}}, PerSecond: 50,
+		})
+		seq += count
+	}
+	for range 20 {
+		noise(500 * time.Millisecond)
+		if cl.low(t) > q.position {
+			break
+		}
+	}
+	noise(2 * time.Second)
+	if low := cl.low(t); low <= q.position {
+		t.Fatalf("the log was not trimmed: it reaches back to %d, the silent clients stand at %d", low, q.position)
+	}
+	return q
 }
 
 // low and head return how far back the log reaches, and its newest position.
@@ -165,6 +199,38 @@ func TestBackBeforeNoticed(t *testing.T) {
 	}
 }
 
+// TestFormerHolderHasNoSay: a node notices late that its clients are gone, when they are at another node already. What
+// it then says of their sessions does not count: they do not expire, change their rooms, and are recovered again.
+func TestFormerHolderHasNoSay(t *testing.T) {
+	const size = 40
+	cl := newCluster(t, 2, "-window", "1s", "-retention", "20s", "-lease", "10s")
+	cs := newClients(t, 1)
+	cs.connectAll(size, cl.alive()[:1], nil)
+
+	cl.nodes[0].freeze()
+	cl.terminate(t.Context(), cl.connect(), "listen") // it will hear of the cuts first, and of the takeover later
+	cs.cut("reset", order{"url": cl.nodes[1].url}, numbers(size)...)
+	cs.await(20*time.Second, "all are at the other node", func() bool { return cs.connectsLocked(2) })
+	cl.nodes[0].thaw()
+	pause(t.Context(), 2500*time.Millisecond)
+	cs.join(numbers(size), rooms)
+	cs.cut("close", order{"url": cl.nodes[0].url}, numbers(size)...)
+	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(3) })
+
+	cl.nodes[1].mustPublish(cs.history, publication{Publisher: 1, Count: 20, Targets: targets()})
+	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.judge()
+	cs.allRecovered(2 * size)
+	if gone := cl.nodes[0].stats().Gone; gone["session taken over"] == size {
+		t.Errorf("the former holder had nothing to say: its sockets went for %v", gone)
+	}
+	for _, n := range cl.nodes {
+		if expired := n.stats().Expired; len(expired) > 0 {
+			t.Errorf("%d sessions expired on %s, and their clients are connected", len(expired), n.name)
+		}
+	}
+}
+
 // TestTenCutsInARow: ten cuts as fast as the client comes back, in live traffic; and ten in the middle of a replay.
 func TestTenCutsInARow(t *testing.T) {
 	const size = 24
@@ -195,8 +261,9 @@ func TestTenCutsInARow(t *testing.T) {
 	}
 
 	cs.away("reset", numbers(size)...)
-	cl.nodes[1].mustPublish(cs.history, publication{Publisher: 2, Count: 3000})
-	cs.tellAll(numbers(size), order{"c": "cuts", "cuts": []int{1, 150, 300, 77, 256, 2, 400, 333, 500, 123}})
+	cl.nodes[1].mustPublish(cs.history, publication{Publisher: 2, Count: 3000, Pad: 500})
+	// A client reads about 100 of these at once, which it still gets when it has cut its connection at the first.
+	cs.tellAll(numbers(size), order{"c": "cuts", "cuts": []int{1, 50, 150, 77, 110, 2, 40, 133, 90, 123}})
 	cs.back("", numbers(size)...)
 	cs.await(time.Minute, "all have the 3,000 events", func() bool {
 		for _, k := range cs.byNum {

@@ -24,7 +24,7 @@ func long() bool { return os.Getenv("SOCKETIO_TEST_LONG") != "" }
 // TestSQLEmits: three nodes, 50 official clients; six writers that emit in
 // transactions with savepoints, pauses and rollbacks, and six publishers in Go;
 // once without and once beside a transaction that has emitted and stays open.
-func TestSQLEmits(t *testing.T) {
+func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	open := 4 * time.Second
 	if long() {
 		open = 60 * time.Second
@@ -198,7 +198,7 @@ func (p *probe) measureForm(d time.Duration, ring bool) latency {
 }
 
 // TestSQLEmitLatency: a cluster that does nothing else.
-func TestSQLEmitLatency(t *testing.T) {
+func TestSQLEmitLatency(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	d := time.Second
 	if long() {
 		d = 20 * time.Second

@@ -2,11 +2,15 @@ package migrations_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/migrations"
@@ -108,5 +112,48 @@ func TestFilesArePairs(t *testing.T) {
 		if _, err := fs.Stat(migrations.Files(), strings.Replace(up, ".up.", ".down.", 1)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// What the package comment says of the command line of golang-migrate.
+func TestTheCommandLineSharesTheBookkeeping(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), "create schema "+schema); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Scheme = "pgx5"
+	q := u.Query()
+	q.Set("search_path", schema+",pg_temp")
+	q.Set("x-migrations-table", "schema_migrations")
+	u.RawQuery = q.Encode()
+	source, err := iofs.New(migrations.Files(), ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := migrate.NewWithSourceInstance("iofs", source, u.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = m.Up()
+	sourceErr, databaseErr := m.Close()
+	if err := errors.Join(err, sourceErr, databaseErr); err != nil {
+		t.Fatal(err)
+	}
+	opts := &migrations.Options{Schema: schema}
+	if v := version(t, dsn, opts); v != migrations.Latest {
+		t.Errorf("version %d", v)
+	}
+	if err := migrations.Down(t.Context(), dsn, opts); err != nil {
+		t.Error(err)
 	}
 }

@@ -64,7 +64,7 @@ func (a *adopter) run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failed {
-			a.db.opts.Logger.Warn("what was emitted from SQL not adopted; trying again", slog.Any("error", err))
+			a.db.opts.Logger.WarnContext(ctx, "what was emitted from SQL not adopted; trying again", slog.Any("error", err))
 		}
 		failed = err != nil
 		busy++

@@ -67,7 +67,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		switch {
 		case err == nil:
 			if attempt > 1 {
-				p.db.opts.Logger.Info("batch appended", slog.Int("attempts", attempt))
+				p.db.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
 			}
 			first := adapter.Offset{Position: position(id, 0), Log: p.db.number.Load(), Check: checkValue(p.db.number.Load(), p.origin, seq)}
 			p.acked.Store(int64(position(id, packets-1)))
@@ -83,7 +83,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, explain(p.db.opts.Schema, err)
 		}
 		if attempt == 1 {
-			p.db.opts.Logger.Warn("batch not appended; sending it again until Postgres answers", slog.Any("error", err))
+			p.db.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 		}
 		p.line.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so

@@ -23,9 +23,6 @@ var (
 	errNames = errors.New("a namespace or room is longer than 65,535 bytes, or there are more than 65,535 of a kind")
 )
 
-// frameHeader starts a frame to which packets are appended.
-var frameHeader = []byte{frameVersion}
-
 // position returns the position of a packet of a batch.
 func position(id int64, index int) adapter.Position {
 	return adapter.Position(id<<indexBits | int64(index))

@@ -48,7 +48,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	}
 	t.db.publisher.forget(at)
 	t.arrived(at)
-	t.db.opts.Logger.Error("the log lost batches that had been delivered; going on from the last one it still has",
+	t.db.opts.Logger.ErrorContext(ctx, "the log lost batches that had been delivered; going on from the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
 	return nil
 }

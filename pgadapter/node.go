@@ -48,7 +48,9 @@ func newNode(db *DB) *node {
 func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
 	begun := time.Now()
 	id := newIdentity()
-	if _, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(n.db.opts.NodeName), int64(at)); err != nil {
+	o := &n.db.opts
+	_, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(o.NodeName), int64(at), o.Retention.Milliseconds(), o.Lease.Milliseconds())
+	if err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -99,16 +101,17 @@ func (h hold) queue(b *pgx.Batch, q *queries) {
 
 // A neighbor is another node as its row says.
 type neighbor struct {
-	id   int64
-	name string
-	seen string
+	id    int64
+	name  string
+	seen  string
+	lease time.Duration
 }
 
 // beat confirms that the node is alive and returns its neighbors.
 func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	begun := time.Now()
 	id := n.id.Load()
-	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease, answerTimeout))
+	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease/4, answerTimeout))
 	defer cancel()
 	rows, err := q.Query(ctx, n.db.queries.nodeBeat, id, int64(n.db.tail.position()))
 	if err != nil {
@@ -116,11 +119,11 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	}
 	alive := false
 	var neighbors []neighbor
-	var other *int64
+	var other, lease *int64
 	var name, seen *string
-	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease}, func() error {
 		if other != nil {
-			neighbors = append(neighbors, neighbor{*other, *name, *seen})
+			neighbors = append(neighbors, neighbor{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
 		}
 		return nil
 	})
@@ -156,7 +159,7 @@ type deadNode struct {
 	sighting
 }
 
-// observe returns the neighbors that have not moved for the length of the lease.
+// observe returns the neighbors that have not moved for the length of their lease.
 // A pause in observing begins all sightings anew: who could not look for a while
 // knows nothing of the others.
 func (n *node) observe(neighbors []neighbor, err error) []deadNode {
@@ -180,10 +183,10 @@ func (n *node) observe(neighbors []neighbor, err error) []deadNode {
 			s = sighting{other.name, other.seen, now}
 		}
 		n.others[other.id] = s
-		if other.id < n.id.Load() && now.Sub(s.since) <= n.db.opts.Lease/2 {
+		if other.id < n.id.Load() && now.Sub(s.since) <= min(other.lease, n.db.opts.Lease)/2 {
 			first = false
 		}
-		if now.Sub(s.since) > n.db.opts.Lease {
+		if now.Sub(s.since) > other.lease {
 			dead = append(dead, deadNode{other.id, s})
 		}
 	}

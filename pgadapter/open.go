@@ -2,6 +2,7 @@ package pgadapter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"math"
@@ -77,6 +78,8 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	tune(config.ConnConfig)
 	tune(listen)
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
+	// Whatever fails is tried again anyhow, so an idle node need not ask first.
+	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
 	db.queries = queriesFor(db.opts.Schema)
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
@@ -131,7 +134,7 @@ func (db *DB) checkSettings(ctx context.Context, q querier) error {
 	case encoding != "UTF8" && encoding != "SQL_ASCII":
 		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
 	case readOnly == "on":
-		return fmt.Errorf("connections are read-only: a standby, or default_transaction_read_only is set")
+		return errors.New("connections are read-only: a standby, or default_transaction_read_only is set")
 	}
 	return nil
 }

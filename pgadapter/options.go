@@ -39,12 +39,12 @@ type Options struct {
 	AdoptInterval time.Duration
 
 	// Retention is how long events are kept at least for clients that come
-	// back. All nodes should have the same. Default: 5 minutes.
+	// back. The longest of all nodes counts. Default: 5 minutes.
 	Retention time.Duration
 
-	// Lease is for how long the others wait for a silent node before they take
-	// its sessions, and for how long a node that hears nothing from Postgres
-	// goes on. All nodes must have the same. Default: 10 s.
+	// Lease is for how long the others wait for this node when it is silent,
+	// before they take its sessions, and for how long it goes on when it hears
+	// nothing from Postgres. Default: 10 s.
 	Lease time.Duration
 
 	// Heartbeat is how often the node says that it is alive; at most half the

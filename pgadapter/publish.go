@@ -116,7 +116,7 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 	}
 	o := &outgoing{}
 	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) })
-	o.frame = append(make([]byte, 0, 1024), frameHeader...)
+	o.frame = append(make([]byte, 0, 1024), frameVersion)
 	p.queue = append(p.queue, o)
 	p.latest = o
 	return o
@@ -203,8 +203,8 @@ func (o *outgoing) body() []byte {
 	if o.live == len(o.ends) {
 		return o.frame
 	}
-	frame := append(make([]byte, 0, len(o.frame)), frameHeader...)
-	start := len(frameHeader)
+	frame := append(make([]byte, 0, len(o.frame)), frameVersion)
+	start := 1 // after the version
 	for i, end := range o.ends {
 		if o.sizes[i] < 0 {
 			frame = appendWithdrawn(frame)

@@ -72,7 +72,7 @@ func queriesFor(schema string) *queries {
 func loadQuery(name, schema string) string {
 	b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
 	if err != nil {
-		panic(err) // a name in this package that is not a file, which every test would meet
+		panic(err) //nolint:forbidigo // a name in this package that is not a file, which every test would meet
 	}
 	return strings.ReplaceAll(string(b), "/*schema.*/", pgx.Identifier{schema}.Sanitize()+".")
 }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -137,7 +138,7 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batc
 		return nil, 0, context.Cause(ctx)
 	}
 	// The batch that from lies in may have packets after from.
-	r, err := t.db.readLog(ctx, t.db.pool, batchID(from)-1, batchID(to))
+	r, err := t.readPatiently(ctx, batchID(from)-1, batchID(to))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -156,4 +157,15 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batc
 		return batches, to, nil
 	}
 	return batches, batches[len(batches)-1].position(), nil
+}
+
+// readPatiently reads through the pool, whose connections may have died unseen.
+func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, error) {
+	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
+	for attempt := 1; ; attempt++ {
+		r, err := t.db.readLog(ctx, t.db.pool, after, to)
+		if err == nil || attempt == 5 || !passing(err) || !pause.wait(ctx) {
+			return r, err
+		}
+	}
 }

@@ -103,7 +103,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 			err = adapter.ErrClosed
 		} else if errors.Is(err, errNodeGone) || passing(err) {
 			if attempt == 1 {
-				s.db.opts.Logger.Warn("sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+				s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
 			}
 			pause.wait(ctx)
 			continue
@@ -170,9 +170,8 @@ type recorded struct {
 	recovery.Session
 
 	held    string // as the table has it
-	last    adapter.Offset
-	known   bool
-	covered adapter.Position
+	facts   []recovery.Fact
+	covered adapter.Position // the column, carried as far as the node's checkpoint
 	node    int64
 	expired bool
 }
@@ -199,20 +198,34 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var window int64
 		var last string
 		var seen []int64
+		var before *string
+		var known bool
+		var coveredBefore adapter.Position
 		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
-			&last, &r.known, &r.covered, &r.node, &r.expired)
+			&last, &known, &r.covered, &before, &coveredBefore, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
 		r.ID, r.Namespace, r.Held = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
 		r.Seen = spansOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
-		if r.last, err = adapter.ParseOffset(last); err != nil {
-			r.known = false // not written by us: proves nothing
+		if known {
+			r.learn(last, r.covered)
+		}
+		if before != nil {
+			r.learn(*before, coveredBefore)
 		}
 		e.sessions[r.PID] = &r
 	}
 	return rows.Err()
+}
+
+// learn adds a fact of the table, unless it was not written by us: then it proves
+// nothing.
+func (r *recorded) learn(last string, covered adapter.Position) {
+	if o, err := adapter.ParseOffset(last); err == nil {
+		r.facts = append(r.facts, recovery.Fact{Last: o, Covered: covered})
+	}
 }
 
 func (e *evidence) readRooms(rows pgx.Rows) error {
@@ -279,7 +292,7 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 	}
 	proof := recovery.Proof{
 		Claim: c.Claim, Opened: r.Opened, Held: r.Held, Log: e.log, Low: e.low, Head: e.head,
-		Known: r.known, Last: r.last, Covered: r.covered,
+		Facts: r.facts,
 	}
 	if heldText(c.Offset) == r.held {
 		proof.Held = c.Offset // also if it was too long to be kept itself

@@ -152,7 +152,7 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 			return nil, err
 		}
 		if attempt == 1 {
-			s.db.opts.Logger.Warn("sessions not written; trying again until Postgres answers", slog.Any("error", err))
+			s.db.opts.Logger.WarnContext(ctx, "sessions not written; trying again until Postgres answers", slog.Any("error", err))
 		}
 		for _, w := range writes {
 			w.repeated = true

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -264,37 +265,63 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	}
 }
 
+func TestPositionsOfALostBranchAreNotWritten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 200 * time.Millisecond})
+	mustOpen(t, dbs[0], session("p"))
+	var offsets []adapter.Offset
+	for i := range 6 {
+		o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("%d", i)).Wait(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		offsets = append(offsets, o)
+	}
+	recorders[0].Expect(t, 6)
+	b.exec(t, "delete from log where id > $1", batchID(offsets[2].Position))
+	change := recovery.Change{At: offsets[5].Position, Join: []string{"r"}}
+	if err := dbs[0].Sessions().Change(session("p").Key, change).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if joined := b.int(t, "select joined_at from session_rooms"); joined != int64(offsets[2].Position) {
+		t.Errorf("joined at %d, and the log ends at %d", joined, offsets[2].Position)
+	}
+}
+
 func TestObserversDoNotTrustAGapInWhatTheySaw(t *testing.T) {
 	t.Parallel()
-	db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
-	n := newNode(db)
-	look := func(wait time.Duration, seen string) []deadNode {
-		time.Sleep(wait)
-		return n.observe([]neighbor{{1, "a", seen}}, nil)
-	}
-	for range 3 {
-		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
-			t.Fatal("declared dead within the lease")
+	synctest.Test(t, func(t *testing.T) {
+		db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
+		n := newNode(db)
+		look := func(wait time.Duration, seen string) []deadNode {
+			time.Sleep(wait)
+			return n.observe([]neighbor{{1, "a", seen, 100 * time.Millisecond}}, nil)
 		}
-	}
-	if dead := n.observe(nil, errors.New("outage")); len(dead) > 0 {
-		t.Fatal("declared dead by an outage")
-	}
-	for range 2 {
-		if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
-			t.Fatal("declared dead for the time of an outage")
+		for range 3 {
+			if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+				t.Fatal("declared dead within the lease")
+			}
 		}
-	}
-	if dead := look(200*time.Millisecond, "x"); len(dead) > 0 {
-		t.Fatal("declared dead after a pause of the observer")
-	}
-	var dead []deadNode
-	for range 4 {
-		dead = look(40*time.Millisecond, "x")
-	}
-	if !slices.ContainsFunc(dead, func(d deadNode) bool { return d.id == 1 }) {
-		t.Error("not declared dead after the lease")
-	}
+		if dead := n.observe(nil, errors.New("outage")); len(dead) > 0 {
+			t.Fatal("declared dead by an outage")
+		}
+		for range 2 {
+			if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
+				t.Fatal("declared dead for the time of an outage")
+			}
+		}
+		if dead := look(200*time.Millisecond, "x"); len(dead) > 0 {
+			t.Fatal("declared dead after a pause of the observer")
+		}
+		var dead []deadNode
+		for range 4 {
+			dead = look(40*time.Millisecond, "x")
+		}
+		if !slices.ContainsFunc(dead, func(d deadNode) bool { return d.id == 1 }) {
+			t.Error("not declared dead after the lease")
+		}
+	})
 }
 
 // exerciseSessions puts one session through everything that is done with one.

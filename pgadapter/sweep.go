@@ -34,7 +34,7 @@ func newSweeper(db *DB) *sweeper {
 func (s *sweeper) run(ctx context.Context) {
 	checkpoints := time.NewTicker(s.db.opts.Retention / 4)
 	defer checkpoints.Stop()
-	sweeps := time.NewTicker(min(s.db.opts.Lease/2, s.db.opts.Retention/4))
+	sweeps := time.NewTicker(min(s.db.opts.Lease, s.db.opts.Retention/4))
 	defer sweeps.Stop()
 	for {
 		var err error
@@ -47,7 +47,7 @@ func (s *sweeper) run(ctx context.Context) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			s.db.opts.Logger.Warn("sweep broke off; the next one goes on", slog.Any("error", err))
+			s.db.opts.Logger.WarnContext(ctx, "sweep broke off; the next one goes on", slog.Any("error", err))
 		}
 	}
 }
@@ -60,11 +60,15 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	if node == nil {
 		return nil
 	}
-	h := s.db.node.hold()
+	before := s.db.node.hold()
 	at, standings := node.Checkpoint(s.position)
 	s.position = at
 	for _, standing := range standings {
 		s.unwritten[standing.PID] = standing
+	}
+	h := s.db.node.hold() // its cursor is not before at
+	if h.node != before.node || h.branch != before.branch {
+		return errors.New("checkpoint: the log or the node changed meanwhile")
 	}
 	if err := s.writeCheckpoint(ctx, h, at); err != nil {
 		return err
@@ -98,6 +102,8 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Positi
 // sweep ends sessions and rotates the log. Every node does; each row and each
 // partition is taken by one of them.
 func (s *sweeper) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
 	return errors.Join(s.expire(ctx), s.rotate(ctx))
 }
 
@@ -205,9 +211,9 @@ func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
 	})
 	switch {
 	case err != nil:
-		s.db.opts.Logger.Warn("sessions of a dead node not parked; the next heartbeat tries again", slog.String("node", as.name), slog.Any("error", err))
+		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat tries again", slog.String("node", as.name), slog.Any("error", err))
 	case parked:
-		s.db.opts.Logger.Warn("a node is dead; its sessions were parked", slog.String("node", as.name))
+		s.db.opts.Logger.WarnContext(ctx, "a node is dead; its sessions were parked", slog.String("node", as.name))
 	}
 }
 
@@ -222,5 +228,7 @@ func (db *DB) park(ctx context.Context, tx pgx.Tx, id int64) error {
 
 // inTx runs statements in a transaction, which is rolled back when do fails.
 func (db *DB) inTx(ctx context.Context, do func(pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
 	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
 }

@@ -109,7 +109,7 @@ func (t *tail) run(ctx context.Context) {
 	for {
 		err := t.follow(ctx, func() {
 			if broken {
-				t.db.opts.Logger.Info("reading the log again")
+				t.db.opts.Logger.InfoContext(ctx, "reading the log again")
 			}
 			broken = false
 			pause.reset()
@@ -118,7 +118,7 @@ func (t *tail) run(ctx context.Context) {
 			return
 		}
 		if !broken {
-			t.db.opts.Logger.Warn("lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
+			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
 		}
 		broken = true
 		t.line.drop()

@@ -43,14 +43,6 @@ func heldText(s string) string {
 	return digestPrefix + hex.EncodeToString(sum[:])
 }
 
-func toTexts(names []string) []string {
-	texts := make([]string, len(names))
-	for i, s := range names {
-		texts[i] = toText(s)
-	}
-	return texts
-}
-
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
 // isPID reports whether a session can have the private id s. Longer ones would

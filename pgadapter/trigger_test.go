@@ -199,3 +199,17 @@ func TestWhoMayOnlyEmitMayDoNothingElse(t *testing.T) {
 		t.Errorf("%d functions run with their owner's rights and the caller's search_path", unpinned)
 	}
 }
+
+func TestANodesRoleAdoptsAndLocates(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	role := b.schema + "_node"
+	execOn(t, b.conn, "create role "+quoted(role), documentedGrants(t, b.schema, role), "select emit_all('x')")
+	t.Cleanup(func() { execOn(t, b.conn, "reset role", "drop owned by "+quoted(role), "drop role "+quoted(role)) })
+
+	execOn(t, b.conn, "set role "+quoted(role), "select adopt(true, true)", "select * from seen_after(0, pg_current_snapshot(), true)",
+		"update meta set outbox_started = outbox_started - interval '1 hour'", "select emit_all('y')", "select bookmark()", "select * from view_outbox")
+	if n := b.int(t, "select rotate_outbox('1 s')::int"); n != 1 {
+		t.Error("not rotated")
+	}
+}

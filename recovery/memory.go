@@ -20,15 +20,28 @@ type Memory struct {
 	node     Node
 	sessions map[string]*remembered
 	sweep    *time.Timer // armed while sessions are parked
+	look     *time.Timer // armed while there are sessions: the next checkpoint
+	position adapter.Position
 }
 
 type remembered struct {
 	Session
 
 	parked  bool
-	expires time.Time        // valid if parked
-	at      adapter.Position // valid if parked: served up to here
-	last    adapter.Offset   // valid if parked: and the client was sent this last
+	expires time.Time // valid if parked
+	facts   []Fact    // at most two, the newest first
+
+	standing Standing // what the node last said of this tenure
+}
+
+// learn adds a fact, unless it only carries the newest one further.
+func (r *remembered) learn(f Fact) {
+	if len(r.facts) > 0 && r.facts[0].Last == f.Last {
+		r.facts[0].Covered = f.Covered
+		return
+	}
+	r.facts = append([]Fact{f}, r.facts...)
+	r.facts = r.facts[:min(2, len(r.facts))]
 }
 
 // NewMemory returns an empty store for sessions whose events are in log.
@@ -51,7 +64,10 @@ func (m *Memory) Bind(n Node) error {
 func (m *Memory) Open(_ context.Context, s *Session) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sessions[s.PID] = &remembered{Session: clone(s)}
+	m.sessions[s.PID] = &remembered{Session: clone(s), facts: []Fact{{Covered: s.Opened}}}
+	if m.look == nil {
+		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
+	}
 	return nil
 }
 
@@ -69,7 +85,7 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	}
 	p := Proof{
 		Claim: c, Opened: r.Opened, Held: r.Held, Log: m.log.Number(), Low: low, Head: head,
-		Known: r.parked, Last: r.last, Covered: r.at,
+		Facts: r.facts,
 	}
 	from, last, err := p.Check(m.log.Offset)
 	if err != nil {
@@ -108,12 +124,42 @@ func (m *Memory) End(k Key, e Ending) *Outcome {
 		delete(m.sessions, k.PID)
 		return Settled(nil)
 	}
-	r.parked, r.at, r.last = true, e.At, e.Last
+	r.parked = true
+	r.learn(Fact{e.Last, e.At})
 	r.expires = time.Now().Add(r.Window)
 	if m.sweep == nil {
 		m.sweep = time.AfterFunc(r.Window, m.expire)
 	}
 	return Settled(nil)
+}
+
+// checkpoint notes how far the sessions have come, and comes again while there
+// are any. A session that is busy needs no note: the log has its last event.
+func (m *Memory) checkpoint() {
+	m.mu.Lock()
+	node, quiet := m.node, m.position
+	m.mu.Unlock()
+	if node == nil {
+		return
+	}
+	at, changed := node.Checkpoint(quiet)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.position = at
+	for _, s := range changed {
+		if r, err := m.heldLocked(s.Key); err == nil {
+			r.standing = s
+		}
+	}
+	for _, r := range m.sessions {
+		if !r.parked && r.standing.Epoch == r.Epoch && !r.standing.Busy {
+			r.learn(Fact{r.standing.Last, at})
+		}
+	}
+	m.look = nil
+	if len(m.sessions) > 0 {
+		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
+	}
 }
 
 // expire ends the sessions whose clients stayed away, and comes again while any

@@ -14,9 +14,14 @@ type Proof struct {
 	Low    adapter.Position // the newest position that is no longer kept
 	Head   adapter.Position // the newest position of all
 
-	// Known says that after Last, which is the last offset sent to the client
-	// (zero for none), nothing was addressed to the session up to Covered.
-	Known   bool
+	// Facts are what nodes recorded of the session. Two are enough: the newest,
+	// and the one before it, for a client that did not get what came between.
+	Facts []Fact
+}
+
+// A Fact is that nothing was addressed to the session after the offset Last, zero
+// for none, up to the position Covered.
+type Fact struct {
 	Last    adapter.Offset
 	Covered adapter.Position
 }
@@ -34,8 +39,8 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 	if err != nil {
 		return 0, o, ErrMalformed
 	}
-	if p.Known && o == p.Last && p.Covered >= p.Low {
-		return p.Covered, o, nil
+	if covered, ok := p.covered(o); ok {
+		return covered, o, nil
 	}
 	switch {
 	case o.Log != p.Log:
@@ -46,6 +51,8 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 		return 0, o, ErrForeign
 	case o.Position < p.Opened:
 		return 0, o, ErrEarly
+	case o.Position == p.Low && p.Low > 0:
+		return 0, o, ErrTrimmed // nothing after it is missing, but whether it is ours cannot be told any more
 	}
 	from, err := p.reach(o.Position, o)
 	return from, o, err
@@ -57,8 +64,19 @@ func (p *Proof) reach(from adapter.Position, last adapter.Offset) (adapter.Posit
 	if from >= p.Low {
 		return from, nil
 	}
-	if p.Known && last == p.Last && p.Covered >= p.Low {
-		return p.Covered, nil
+	if covered, ok := p.covered(last); ok {
+		return covered, nil
 	}
 	return 0, ErrTrimmed
+}
+
+// covered returns how far a recorded fact reaches for a client that holds the
+// offset last, if the log goes on from there.
+func (p *Proof) covered(last adapter.Offset) (adapter.Position, bool) {
+	for _, f := range p.Facts {
+		if f.Last == last && f.Covered >= p.Low {
+			return f.Covered, true
+		}
+	}
+	return 0, false
 }

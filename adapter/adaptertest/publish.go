@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -46,7 +47,7 @@ func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
 	var want []string
 	for i := range n {
 		Publish(t, a, Event("%d", i))
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 	}
 	if got := Payloads(r.Expect(t, n)); !slices.Equal(got, want) {
 		t.Errorf("%d deliveries, not those published in their order", len(got))
@@ -248,7 +249,7 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 	for i := range 500 {
 		receipt := Publish(t, a, Event("%d", i))
 		if i%3 != 0 || !receipt.Withdraw() {
-			want = append(want, fmt.Sprint(i))
+			want = append(want, strconv.Itoa(i))
 		} else if receipt.Withdraw() {
 			t.Fatal("withdrawn twice")
 		}
@@ -304,7 +305,7 @@ func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
 		if err != nil {
 			break
 		}
-		want = append(want, fmt.Sprint(i))
+		want = append(want, strconv.Itoa(i))
 	}
 	if !errors.Is(err, adapter.ErrQueueFull) || !errors.Is(err, cause) {
 		t.Fatalf("after %d envelopes: %v", len(want), err)

@@ -20,24 +20,24 @@ const (
 	Disagreement Kind = "disagreement" // there is no order that all clients followed
 )
 
-// A Violation is the first thing found wrong with a history, with a transcript to read.
-type Violation struct {
+// A ViolationError is the first thing found wrong with a history, with a transcript to read.
+type ViolationError struct {
 	Kind Kind
 	Text string
 }
 
 // Error implements error.
-func (v *Violation) Error() string { return string(v.Kind) + ": " + v.Text }
+func (v *ViolationError) Error() string { return string(v.Kind) + ": " + v.Text }
 
 // Check judges the history and returns the first violation, or nil. Clients have to be connected and have to have
 // received all that is on its way; an event to everybody that was emitted last, and has arrived, proves that.
-func (h *History) Check() *Violation {
+func (h *History) Check() *ViolationError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	numbers := slices.Sorted(maps.Keys(h.clients))
 	for _, number := range numbers {
 		c := h.clients[number]
-		for _, check := range []func(*client) *Violation{h.strange, h.lost, h.overtaken} {
+		for _, check := range []func(*client) *ViolationError{h.strange, h.lost, h.overtaken} {
 			if v := check(c); v != nil {
 				return v
 			}
@@ -47,20 +47,20 @@ func (h *History) Check() *Violation {
 }
 
 // strange looks for what a client should not have got.
-func (h *History) strange(c *client) *Violation {
+func (h *History) strange(c *client) *ViolationError {
 	seen := make(map[ID]int, len(c.receipts))
 	for i, id := range c.receipts {
 		e, ok := h.emits[id]
 		if !ok {
-			return &Violation{Invented, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
+			return &ViolationError{Invented, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
 		}
 		if first, again := seen[id]; again {
-			return &Violation{Doubled, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
+			return &ViolationError{Doubled, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
 				c.number, h.describe(id), c.around(first), c.around(i))}
 		}
 		seen[id] = i
 		if h.concerns(c, e) == no {
-			return &Violation{Misdelivered, fmt.Sprintf("client %d got %s\nbut was %s\n%s",
+			return &ViolationError{Misdelivered, fmt.Sprintf("client %d got %s\nbut was %s\n%s",
 				c.number, h.describe(id), h.rooms(c, e), c.around(i))}
 		}
 	}
@@ -68,7 +68,7 @@ func (h *History) strange(c *client) *Violation {
 }
 
 // lost looks for what a client should have got.
-func (h *History) lost(c *client) *Violation {
+func (h *History) lost(c *client) *ViolationError {
 	seen := make(map[ID]bool, len(c.receipts))
 	for _, id := range c.receipts {
 		seen[id] = true
@@ -86,7 +86,7 @@ func (h *History) lost(c *client) *Violation {
 	id := missing[0]
 	text := fmt.Sprintf("client %d never got %d of its events, %v, the first of them: %s\nit was %s\n",
 		c.number, len(missing), missing[:min(len(missing), 12)], h.describe(id), h.rooms(c, h.emits[id]))
-	return &Violation{Lost, text + h.hole(c, seen, id)}
+	return &ViolationError{Lost, text + h.hole(c, seen, id)}
 }
 
 // hole shows where another client got the event, and what the loser got there.
@@ -114,7 +114,7 @@ func (h *History) hole(loser *client, seen map[ID]bool, id ID) string {
 }
 
 // overtaken looks for an event that came after one that was emitted when it had been acknowledged already.
-func (h *History) overtaken(c *client) *Violation {
+func (h *History) overtaken(c *client) *ViolationError {
 	last := make(map[int]int) // by publisher: the receipt of its last event
 	latest := -1              // the receipt of the event that was emitted latest
 	for i, id := range c.receipts {
@@ -133,14 +133,14 @@ func (h *History) overtaken(c *client) *Violation {
 	return nil
 }
 
-func (c *client) swapped(h *History, first, second int, why string) *Violation {
-	return &Violation{Overtaken, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
+func (c *client) swapped(h *History, first, second int, why string) *ViolationError {
+	return &ViolationError{Overtaken, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
 		c.number, h.describe(c.receipts[first]), h.describe(c.receipts[second]), why, c.around(second))}
 }
 
 // oneOrder looks for an order of all events that every client followed. Who got b right after a says that a comes
 // before b; there is such an order if and only if these statements make no circle.
-func (h *History) oneOrder(numbers []int) *Violation {
+func (h *History) oneOrder(numbers []int) *ViolationError {
 	says := make(map[ID]map[ID]int) // a → b → a client that says so
 	before := make(map[ID]int)      // how many statements put something before an event
 	for _, number := range numbers {
@@ -181,7 +181,7 @@ func (h *History) oneOrder(numbers []int) *Violation {
 }
 
 // circle explains why there is no order, given the statements that are left.
-func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *Violation {
+func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *ViolationError {
 	// Every event that is left has one that is left before it: going back from any leads into a circle.
 	previous := make(map[ID]ID)
 	for a, followers := range says {
@@ -207,7 +207,7 @@ func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *Violation {
 		for _, other := range h.clients {
 			x, y := slices.Index(other.receipts, a), slices.Index(other.receipts, b)
 			if x >= 0 && y >= 0 && y < x {
-				return &Violation{Disagreement, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
+				return &ViolationError{Disagreement, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
 					one.number, a, b, other.number, h.describe(a), h.describe(b),
 					one.number, one.around(slices.Index(one.receipts, b)), other.number, other.around(x))}
 			}
@@ -219,7 +219,7 @@ func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *Violation {
 		b := ring[(i+1)%len(ring)]
 		fmt.Fprintf(&text, "  client %d got %v right before %v\n", says[a][b], a, b)
 	}
-	return &Violation{Disagreement, text.String()}
+	return &ViolationError{Disagreement, text.String()}
 }
 
 // around shows what the client got before and after a receipt, and what happened to it meanwhile.

@@ -144,6 +144,17 @@ func (h *History) Of(client int) int {
 	return len(h.clientLocked(client).receipts)
 }
 
+// All returns what was emitted, in no order.
+func (h *History) All() []Emit {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]Emit, 0, len(h.emits))
+	for _, e := range h.emits {
+		all = append(all, *e)
+	}
+	return all
+}
+
 // Emits returns how many events were emitted, and how many of them acknowledged.
 func (h *History) Emits() (all, acknowledged int) {
 	h.mu.Lock()

@@ -100,7 +100,7 @@ func (n *node) publish(w http.ResponseWriter, r *http.Request) {
 		if e.err != nil {
 			text = e.err.Error()
 		}
-		fmt.Fprintf(out, "[%d,%d,%d,%q]\n", e.seq, e.start, e.end, text)
+		_, _ = fmt.Fprintf(out, "[%d,%d,%d,%q]\n", e.seq, e.start, e.end, text)
 		if len(queue) == 0 {
 			_ = out.Flush() // a reader who is gone has ended the request
 			_ = rc.Flush()
@@ -204,5 +204,10 @@ func (n *node) kick(w http.ResponseWriter, r *http.Request) {
 
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // a reader who is gone needs no answer
+	data, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	_, _ = w.Write(data) // a reader who is gone needs no answer
 }

@@ -55,6 +55,13 @@ func New(opts Options) *Client {
 	return &Client{opts: opts, acks: make(map[string]chan json.RawMessage)}
 }
 
+// Remember gives a client a session to come back to, as if it had been its own.
+func (c *Client) Remember(pid, offset string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pid, c.offset = pid, offset
+}
+
 // A RefusedError is a CONNECT_ERROR.
 type RefusedError struct{ Body string }
 
@@ -106,7 +113,7 @@ func (c *Client) Connect(ctx context.Context, addr string) error {
 	return err
 }
 
-// ID, PID and Offset are what the client knows of its session.
+// ID is the socket's public id.
 func (c *Client) ID() string { c.mu.Lock(); defer c.mu.Unlock(); return c.id }
 
 // PID is the session's private id.
@@ -126,6 +133,9 @@ func (c *Client) Cut() { c.current().Cut() }
 
 // Close breaks the connection with a close frame.
 func (c *Client) Close() { c.current().Close() }
+
+// Send sends a text message as it is, Engine.IO's digit included.
+func (c *Client) Send(text string) error { return c.current().Send(text) }
 
 func (c *Client) current() *Link {
 	c.mu.Lock()

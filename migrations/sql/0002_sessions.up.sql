@@ -6,17 +6,21 @@
 -- the rest.
 
 create table nodes (
-    id         bigint      not null,
-    position   bigint      not null,
-    checkpoint bigint,
-    started    timestamptz not null default clock_timestamp(),
-    seen       timestamptz not null default clock_timestamp(),
-    name       text        not null,
+    id           bigint      not null,
+    position     bigint      not null,
+    checkpoint   bigint,
+    retention_ms bigint      not null,
+    lease_ms     bigint      not null,
+    started      timestamptz not null default clock_timestamp(),
+    seen         timestamptz not null default clock_timestamp(),
+    name         text        not null,
     constraint nodes_pkey primary key (id)
 ) with (fillfactor = 50);
 
 comment on column nodes.id is 'one life of a node: it changes when the others thought the node dead';
 comment on column nodes.position is 'how far the node had read the log when it was last seen';
+comment on column nodes.retention_ms is 'how long this node wants records to be kept; the longest counts';
+comment on column nodes.lease_ms is 'how long this node may be silent before the others take its sessions';
 comment on column nodes.checkpoint is 'up to here nothing is missing in the sessions of this node that are settled';
 
 -- Keeps the row of a node to the end of the transaction, or fails if it is
@@ -43,19 +47,21 @@ end
 $$;
 
 create table sessions (
-    epoch      bigint      not null,
-    opened     bigint      not null,
-    covered    bigint      not null,
-    node       bigint,
-    expires_at timestamptz,
-    window_ms  bigint      not null,
-    known      boolean     not null,
-    settled    boolean     not null,
-    pid        text        collate "C" not null,
-    sid        text        not null,
-    namespace  text        not null,
-    held       text        not null,
-    last       text        not null,
+    epoch          bigint      not null,
+    opened         bigint      not null,
+    covered        bigint      not null,
+    covered_before bigint,
+    node           bigint,
+    expires_at     timestamptz,
+    window_ms      bigint      not null,
+    known          boolean     not null,
+    settled        boolean     not null,
+    pid            text        collate "C" not null,
+    sid            text        not null,
+    namespace      text        not null,
+    held           text        not null,
+    last           text        not null,
+    last_before    text,
     constraint sessions_pkey primary key (pid),
     constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
 ) with (fillfactor = 70);
@@ -68,6 +74,8 @@ comment on column sessions.epoch is 'the tenure: a write that names another one 
 comment on column sessions.held is 'the offset with which the client came when the session was opened';
 comment on column sessions.last is 'the last offset sent to the client; empty for none';
 comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
+comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
+comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
 comment on column sessions.settled is 'what covered says holds as far as the checkpoint of the node';
 
 -- A room is held from just after joined_at up to and including left_at.

@@ -1,2 +1,3 @@
--- Empties the next partition of the log if it is time.
-select /*schema.*/empty_slot($1 * interval '1 millisecond')
+-- Empties the next partition of the log if it is time, by the
+-- node that wants records to be kept for longest.
+select /*schema.*/empty_slot(greatest($1, (select max(n.retention_ms) from /*schema.*/nodes n)) * interval '1 millisecond')

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 			change.Data = map[string]json.RawMessage{key: nil}
 			delete(data, key)
 		} else {
-			change.Data = map[string]json.RawMessage{key: json.RawMessage(fmt.Sprint(i))}
+			change.Data = map[string]json.RawMessage{key: json.RawMessage(strconv.Itoa(i))}
 			data[key] = change.Data[key]
 		}
 		outcomes = append(outcomes, n.store.Change(s.Key, change))
@@ -91,7 +92,7 @@ func changesDoNotBlock(t *testing.T, c Cluster) {
 	s := n.open(t, nil)
 	var last *recovery.Outcome
 	for i := range 500 {
-		last = n.store.Change(s.Key, recovery.Change{Data: map[string]json.RawMessage{"k": json.RawMessage(fmt.Sprint(i))}})
+		last = n.store.Change(s.Key, recovery.Change{Data: map[string]json.RawMessage{"k": json.RawMessage(strconv.Itoa(i))}})
 	}
 	end := n.store.End(s.Key, recovery.Ending{Park: true, At: n.position()})
 	if err := errors.Join(last.Wait(within(t)), end.Wait(within(t))); err != nil {
@@ -184,7 +185,7 @@ func theWindowEnds(t *testing.T, c Cluster) {
 	n.park(t, s.Key, adapter.Offset{})
 	time.Sleep(60 * time.Millisecond) // the window, by the clock of whoever keeps it
 	_, err := n.store.Resume(within(t), recovery.Claim{PID: s.PID, Namespace: "/"})
-	if reason := recovery.Refusal(err); reason != recovery.ErrExpired && reason != recovery.ErrUnknown {
+	if !errors.Is(err, recovery.ErrExpired) && !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("Resume: %v", err)
 	}
 	for deadline := time.Now().Add(patience); len(n.ended()) == 0 && time.Now().Before(deadline); {

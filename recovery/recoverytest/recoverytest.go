@@ -10,7 +10,8 @@ package recoverytest
 
 import (
 	"context"
-	"fmt"
+	"crypto/rand"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -179,14 +180,12 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 	return o
 }
 
-var serial atomic.Int64
-
 // session returns a session to be opened, like no other.
 func (n *node) session() *recovery.Session {
-	i := serial.Add(1)
+	id := rand.Text()
 	return &recovery.Session{
-		Key: recovery.Key{PID: fmt.Sprintf("pid-%d", i), Epoch: 1},
-		ID:  fmt.Sprintf("sid-%d", i), Namespace: "/", Window: time.Minute, Opened: n.position(),
+		Key: recovery.Key{PID: "pid-" + id, Epoch: 1},
+		ID:  "sid-" + id, Namespace: "/", Window: time.Minute, Opened: n.position(),
 	}
 }
 
@@ -217,7 +216,7 @@ func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 func (n *node) refused(t *testing.T, c recovery.Claim, reason error) {
 	t.Helper()
 	s, err := n.store.Resume(within(t), c)
-	if s != nil || recovery.Refusal(err) != reason {
+	if s != nil || !errors.Is(recovery.Refusal(err), reason) {
 		t.Errorf("Resume(%.80q): %v, %v; want %v", c, s, err, reason)
 	}
 }

@@ -1,0 +1,170 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package integration_test
+
+import (
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/integration/history"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+func benchOnly(t *testing.T) {
+	t.Helper()
+	if os.Getenv("SOCKETIO_BENCH") != "1" {
+		t.Skip("it measures, and runs only if SOCKETIO_BENCH=1")
+	}
+	if raceEnabled {
+		t.Skip("the race detector would be measured")
+	}
+}
+
+// TestBenchIdleMemory measures what an idle connection costs: 5,000 raw clients in a room, with recovery on.
+func TestBenchIdleMemory(t *testing.T) {
+	benchOnly(t)
+	const size = 5000
+	cl := newCluster(t, 1, "-ping-interval", "10s")
+	n := cl.nodes[0]
+	var empty, full, after int
+	n.get("memory", &empty)
+
+	all := make([]*wire.Client, size)
+	tickets := make(chan struct{}, 200)
+	var wg sync.WaitGroup
+	for i := range all {
+		tickets <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-tickets }()
+			all[i] = wire.New(wire.Options{})
+			if err := all[i].Connect(t.Context(), n.addr); err != nil {
+				t.Errorf("connect: %v", err)
+				return
+			}
+			if err := all[i].Call(t.Context(), nil, "join", []string{"hall"}); err != nil {
+				t.Errorf("join: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	t.Cleanup(func() {
+		for _, c := range all {
+			c.Cut()
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	pause(t.Context(), 2*time.Second)
+	n.get("memory", &full)
+	h := &history.History{}
+	n.mustPublish(h, publication{Publisher: 1, Count: 100, PerSecond: 100, Targets: []history.Target{{Rooms: []string{"hall"}}}})
+	pause(t.Context(), 2*time.Second)
+	n.get("memory", &after)
+	per := func(bytes int) float64 { return float64(bytes-empty) / size / 1024 }
+	t.Logf("SUMMARY %s: %d connections in a room, recovery on: %.1f KiB each idle, %.1f KiB each after 100 events to all (node alone %.1f MiB), resident, after a collection",
+		t.Name(), size, per(full), per(after), float64(empty)/(1<<20))
+}
+
+// TestBenchLatency measures the time from Emit on one node to the client on another, at 50 events per second, beside
+// a bare INSERT and NOTIFY to a listener of the same Postgres at the same time.
+func TestBenchLatency(t *testing.T) {
+	benchOnly(t)
+	const count, perSecond = 1000, 50
+	cl := newCluster(t, 2)
+	var mu sync.Mutex
+	arrived := make(map[int]time.Time)
+	client := wire.New(wire.Options{Event: func(data json.RawMessage) {
+		now := time.Now()
+		var name string
+		var publisher, seq int
+		if json.Unmarshal(data, &[]any{&name, &publisher, &seq}) == nil {
+			mu.Lock()
+			arrived[seq] = now
+			mu.Unlock()
+		}
+	}})
+	if err := client.Connect(t.Context(), cl.nodes[1].addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Cut)
+
+	var bare []time.Duration
+	var wg sync.WaitGroup
+	wg.Go(func() { bare = bareRoundTrips(t, cl, count, perSecond) })
+	h := &history.History{}
+	wg.Go(func() {
+		cl.nodes[0].publish(t.Context(), h, publication{Publisher: 1, Count: count, PerSecond: perSecond, Wait: true})
+	})
+	wg.Wait()
+	if !eventually(10*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return len(arrived) == count }) {
+		t.Fatalf("%d of %d events arrived", len(arrived), count)
+	}
+	var emit, receive []time.Duration
+	for _, e := range h.All() {
+		emit = append(emit, time.Duration(e.End-e.Start))
+		receive = append(receive, time.Duration(arrived[e.ID.Seq()].UnixNano()-e.Start))
+	}
+	t.Logf("SUMMARY %s: %d/s; emit to client on another node p50 %v p99 %v; Emit returns p50 %v p99 %v; bare INSERT+NOTIFY to listener p50 %v p99 %v",
+		t.Name(), perSecond, percentile(receive, 50), percentile(receive, 99), percentile(emit, 50), percentile(emit, 99), percentile(bare, 50), percentile(bare, 99))
+}
+
+// bareRoundTrips is what the database alone needs: a row and a NOTIFY in one transaction, until a listener has it.
+func bareRoundTrips(t *testing.T, cl *cluster, count, perSecond int) []time.Duration {
+	writer, err := pgx.Connect(t.Context(), cl.dsn)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer writer.Close(t.Context())
+	listener, err := pgx.Connect(t.Context(), cl.dsn)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer listener.Close(t.Context())
+	table := pgx.Identifier{cl.schema, "bare"}.Sanitize()
+	if _, err := writer.Exec(t.Context(), "create table "+table+" (id bigint primary key, body text)"); err != nil {
+		t.Error(err)
+		return nil
+	}
+	if _, err := listener.Exec(t.Context(), "listen bare"); err != nil {
+		t.Error(err)
+		return nil
+	}
+	var times []time.Duration
+	ticker := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer ticker.Stop()
+	for i := range count {
+		<-ticker.C
+		began := time.Now()
+		var b pgx.Batch
+		b.Queue("insert into "+table+" values ($1, $2)", i, strings.Repeat("x", 40))
+		b.Queue("select pg_notify('bare', $1)", "x")
+		if err := writer.SendBatch(t.Context(), &b).Close(); err != nil {
+			t.Error(err)
+			return times
+		}
+		if _, err := listener.WaitForNotification(t.Context()); err != nil {
+			t.Error(err)
+			return times
+		}
+		times = append(times, time.Since(began))
+	}
+	return times
+}
+
+func percentile(d []time.Duration, p int) time.Duration {
+	if len(d) == 0 {
+		return 0
+	}
+	d = slices.Clone(d)
+	slices.Sort(d)
+	return d[min(len(d)*p/100, len(d)-1)].Round(time.Microsecond)
+}

@@ -1,0 +1,28 @@
+package pgadapter
+
+import (
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+)
+
+// A bell that is heard says nothing of the one before, which may not have rung:
+// the notification queue was full, or somebody appended without.
+func TestABellAfterASilentBatchSkipsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	_, recorders := b.nodes(t, 2, &Options{PollInterval: time.Hour})
+	for seq := range 20 {
+		frame := appendPacket([]byte{frameVersion}, adaptertest.Event("%d", seq))
+		b.exec(t, "select append(77, $1, 1, $2, $3)", seq, frame, seq%4 == 3)
+	}
+	for _, r := range recorders {
+		got := adaptertest.Payloads(r.Expect(t, 20))
+		for seq, payload := range got {
+			if want := string(adaptertest.Event("%d", seq).Payload); payload != want {
+				t.Fatalf("record %d is %s, want %s", seq, payload, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package recovery
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+const logNumber = 7
+
+func recordAt(p adapter.Position) adapter.Offset {
+	return adapter.Offset{Log: logNumber, Position: p, Check: uint32(p) * 31}
+}
+
+func TestProofOfContinuity(t *testing.T) {
+	t.Parallel()
+	// A log that keeps (100, 200], and a session that was opened at 120.
+	held, last := recordAt(90).String(), recordAt(150)
+	foreign := adapter.Offset{Log: 8, Position: 150, Check: 1}
+	branch := adapter.Offset{Log: logNumber, Position: 150, Check: 1}
+	for _, row := range []struct {
+		name   string
+		offset string
+		change func(*Proof)
+		from   adapter.Position
+		err    error
+	}{
+		{"nothing received", "", nil, 120, nil},
+		{"nothing of this session received", held, nil, 120, nil},
+		{"a record", recordAt(150).String(), nil, 150, nil},
+		{"the last record", recordAt(200).String(), nil, 200, nil},
+		{"where the session was opened", recordAt(120).String(), nil, 120, nil},
+		{"before the session", recordAt(110).String(), nil, 0, ErrEarly},
+		{"ahead", recordAt(201).String(), nil, 0, ErrAhead},
+		{"another log", foreign.String(), nil, 0, ErrForeign},
+		{"a lost branch", branch.String(), nil, 0, ErrForeign},
+		{"text", "hello", nil, 0, ErrMalformed},
+		{"long text", string(make([]byte, 1<<16)), nil, 0, ErrMalformed},
+		{"trimmed", recordAt(50).String(), func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"trimmed, nothing received", "", func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"trimmed just now", recordAt(100).String(), func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"quiet", recordAt(50).String(), func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 130}}
+		}, 130, nil},
+		{"quiet, nothing received", "", func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{adapter.Offset{}, 130}} }, 130, nil},
+		{"quiet once, but not proven far enough", recordAt(50).String(), func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 99}}
+		}, 0, ErrTrimmed},
+		{"older than the last one", recordAt(50).String(), func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{last, 180}}
+		}, 0, ErrTrimmed},
+		{"quiet until something was sent into the void", recordAt(50).String(), func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{last, 180}, {recordAt(50), 130}}
+		}, 130, nil},
+		{"nothing received, though something was sent", "", func(p *Proof) {
+			p.Opened, p.Facts = 10, []Fact{{last, 180}}
+		}, 0, ErrTrimmed},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			p := Proof{Claim: Claim{Offset: row.offset}, Opened: 120, Held: held, Log: logNumber, Low: 100, Head: 200}
+			if row.change != nil {
+				row.change(&p)
+			}
+			from, _, err := p.Check(recordAt)
+			if from != row.from || !errors.Is(err, row.err) {
+				t.Errorf("from %d, %v; want %d, %v", from, err, row.from, row.err)
+			}
+			if err != nil && Refusal(err) == nil {
+				t.Error("a reason that Refusal does not know")
+			}
+		})
+	}
+}
+
+func TestRoomsAreIntervals(t *testing.T) {
+	t.Parallel()
+	s := &Session{ID: "me", Namespace: "/", Opened: 10, Rooms: []Stay{
+		{Room: "a", Joined: 20, Left: 30}, {Room: "a", Joined: 40}, {Room: "b", Joined: 50, Left: 50},
+	}}
+	for _, row := range []struct {
+		rooms, except string
+		at            adapter.Position
+		want          bool
+	}{
+		{"", "", 10, false},
+		{"", "", 11, true},
+		{"me", "", 11, true},
+		{"", "me", 11, false},
+		{"a", "", 20, false},
+		{"a", "", 21, true},
+		{"a", "", 30, true},
+		{"a", "", 31, false},
+		{"a", "", 40, false},
+		{"a", "", 41, true},
+		{"", "a", 35, true},
+		{"", "a", 41, false},
+		{"b", "", 50, false},
+		{"b", "", 51, false},
+	} {
+		d := &adapter.Delivery{Envelope: &adapter.Envelope{Namespace: "/"}, Offset: adapter.Offset{Position: row.at}}
+		if row.rooms != "" {
+			d.Audience.Rooms = []string{row.rooms}
+		}
+		if row.except != "" {
+			d.Audience.Except = []string{row.except}
+		}
+		if got := s.Addressed(d); got != row.want {
+			t.Errorf("to %q except %q at %d: %t", row.rooms, row.except, row.at, got)
+		}
+		d.Kind = adapter.Volatile
+		if s.Addressed(d) {
+			t.Error("a volatile event is never replayed")
+		}
+	}
+	if s.Reach() != 50 {
+		t.Errorf("reach %d", s.Reach())
+	}
+}
