@@ -23,9 +23,7 @@
 //
 // The role that a server connects as need not own the schema. It needs usage of
 // the schema, usage of its sequence, select, insert, update and delete on its
-// tables, execute on its functions, and truncate on the partitions of the log and
-// the outbox. For who only emits from SQL there is the function allow_emit, for who
-// only looks allow_read.
+// tables, and truncate on the partitions of the log.
 package migrations
 
 import (
@@ -47,7 +45,7 @@ import (
 )
 
 // Latest is the version that Up leads to.
-const Latest = 3
+const Latest = 2
 
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"
