@@ -14,6 +14,20 @@ var (
 	// removeListener.
 	ErrReserved = errors.New("reserved event name")
 
+	// ErrLocal reports a target that is not for the log.
+	ErrLocal = errors.New("local target: its events do not go through the log")
+
+	// ErrStale reports a bookmark that is older than what its client has
+	// received since: the application has to read its state again.
+	ErrStale = errors.New("bookmark is older than what the client has seen")
+
+	// ErrBookmark reports a text that is not a bookmark of this log.
+	ErrBookmark = adapter.ErrBookmark
+
+	// ErrTrimmed reports a bookmark from before anything that the log still
+	// has.
+	ErrTrimmed = adapter.ErrTrimmed
+
 	// ErrRoomName reports a room name that is empty, longer than 255 bytes, not
 	// UTF-8, or that contains a NUL.
 	ErrRoomName = errors.New("invalid room name")

@@ -62,6 +62,17 @@ func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
 	return r.namespace.server.emitAsync(r, envelope)
 }
 
+// Envelope returns what Emit would publish, for who carries it to the log by other
+// means: pgadapter.EmitTx does, inside of a transaction of the application. A local
+// target has no place there and is refused with ErrLocal.
+func (e Event[T]) Envelope(to Target, v T) (*adapter.Envelope, error) {
+	r := to.route()
+	if r.local {
+		return nil, ErrLocal
+	}
+	return envelope(r, string(e), v)
+}
+
 // A Receipt is the outcome of an EmitAsync, known later.
 type Receipt struct {
 	log *adapter.Receipt // nil: err is the outcome

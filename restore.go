@@ -54,6 +54,7 @@ func newID() string {
 // connect is the first step of the socket's timeline.
 func (s *Socket) connect(claim recovery.Claim) {
 	server := s.namespace.server
+	s.brought = claim.Offset
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 
@@ -184,7 +185,11 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.Key = recovery.Key{PID: newID(), Epoch: 1}
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
-	session.Opened, session.From = h.cursor.Position, h.cursor.Position
+	session.Opened = h.cursor.Position
+	if s.place != nil {
+		session.Opened, session.Seen = s.place.After, s.place.Seen
+	}
+	session.From = session.Opened
 	session.Held = heldOffset(held)
 	for i := range session.Rooms {
 		session.Rooms[i].Joined = session.Opened

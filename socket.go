@@ -27,6 +27,8 @@ type Socket struct {
 	namespace *Namespace
 	conn      *conn
 	auth      json.RawMessage
+	brought   string         // the offset that the client came with
+	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64
 

@@ -10,6 +10,9 @@ import (
 // kept.
 var ErrTrimmed = errors.New("that part of the log is no longer kept")
 
+// ErrBookmark reports a text that is not a bookmark of this log.
+var ErrBookmark = errors.New("not a bookmark of this log")
+
 // ErrClosed reports that the adapter has been closed.
 var ErrClosed = errors.New("adapter closed")
 
@@ -44,6 +47,12 @@ type Adapter interface {
 	// and an error in place of the next batch when it cannot go on. The
 	// deliveries are immutable and may be kept.
 	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
+
+	// Locate returns the place in the log that a bookmark names, which was
+	// made when an application read its state: ErrBookmark if it is not one of
+	// this log, ErrTrimmed if the log does not reach back to it. A bookmark
+	// comes from clients: it is any text, of any length.
+	Locate(ctx context.Context, bookmark string) (Place, error)
 }
 
 // Local is one node as its adapter sees it. The server implements it.

@@ -129,6 +129,19 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 	return batch, nil
 }
 
+// Locate implements Adapter. A bookmark is the text of an offset of this log.
+func (m *Memory) Locate(_ context.Context, bookmark string) (Place, error) {
+	o, err := ParseOffset(bookmark)
+	low, head := m.Extent()
+	switch {
+	case err != nil, o.Position > head, o != m.offset(o.Position):
+		return Place{}, ErrBookmark
+	case o.Position < low:
+		return Place{}, ErrTrimmed
+	}
+	return Place{After: o.Position}, nil
+}
+
 // Extent returns the newest position that is no longer kept and the newest
 // position of all.
 func (m *Memory) Extent() (low, head Position) {

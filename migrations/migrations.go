@@ -23,7 +23,9 @@
 //
 // The role that a server connects as need not own the schema. It needs usage of
 // the schema, usage of its sequence, select, insert, update and delete on its
-// tables, and truncate on the partitions of the log.
+// tables, execute on its functions, and truncate on the partitions of the log and
+// the outbox. For who only emits from SQL there is the function allow_emit, for who
+// only looks allow_read.
 package migrations
 
 import (
@@ -45,7 +47,7 @@ import (
 )
 
 // Latest is the version that Up leads to.
-const Latest = 2
+const Latest = 3
 
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"

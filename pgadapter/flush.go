@@ -2,6 +2,7 @@ package pgadapter
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/jackc/pgx/v5"
 
@@ -33,8 +34,8 @@ func (r *keyRows) add(k recovery.Key) {
 type openRows struct {
 	keyRows
 
-	sids, namespaces, helds []string
-	windows, opened         []int64
+	sids, namespaces, helds, seen []string
+	windows, opened               []int64
 }
 
 type roomRows struct {
@@ -99,6 +100,7 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	o.sids = append(o.sids, toText(s.ID))
 	o.namespaces = append(o.namespaces, toText(s.Namespace))
 	o.helds = append(o.helds, heldText(s.Held))
+	o.seen = append(o.seen, f.spans(w, s.Seen))
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
 	for _, stay := range s.Rooms {
@@ -107,6 +109,32 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
 	}
+}
+
+// spans returns spans as an array of Postgres, flat; "" for none.
+func (f *flush) spans(w *write, spans []adapter.Span) string {
+	if len(spans) == 0 {
+		return ""
+	}
+	b := []byte{'{'}
+	for i, in := range spans {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, f.place(w, in.First), 10)
+		b = append(b, ',')
+		b = strconv.AppendInt(b, f.place(w, in.Last), 10)
+	}
+	return string(append(b, '}'))
+}
+
+// spansOf is the inverse of spans.
+func spansOf(flat []int64) []adapter.Span {
+	var spans []adapter.Span
+	for i := 0; i+1 < len(flat); i += 2 {
+		spans = append(spans, adapter.Span{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
+	}
+	return spans
 }
 
 func (f *flush) addChange(w *write, c *recovery.Change) {
@@ -180,7 +208,7 @@ func (f *flush) batch(q *queries, held map[string]tenure) *pgx.Batch {
 	f.hold.queue(b, q)
 	node := f.hold.node
 	if o := &f.opens; len(o.pids) > 0 {
-		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.helds)
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.helds, o.seen)
 	}
 	if len(f.pids) > 0 {
 		b.Queue(q.sessionState, f.pids).Query(func(rows pgx.Rows) error {

@@ -20,6 +20,8 @@ type node struct {
 	db *DB
 	id atomic.Int64 // changes only on the goroutine of the tail
 
+	first atomic.Bool // of the nodes that live, as far as was seen, it has the lowest id
+
 	mu        sync.Mutex
 	confirmed time.Time // when the last heartbeat that Postgres confirmed was begun
 	gone      bool      // the row is
@@ -36,7 +38,11 @@ type sighting struct {
 	since time.Time // when the observer first saw it say so
 }
 
-func newNode(db *DB) *node { return &node{db: db, others: make(map[int64]sighting)} }
+func newNode(db *DB) *node {
+	n := &node{db: db, others: make(map[int64]sighting)}
+	n.first.Store(true) // until others are seen
+	return n
+}
 
 // register begins a life.
 func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
@@ -163,22 +169,28 @@ func (n *node) observe(neighbors []neighbor, err error) []deadNode {
 	}
 	n.observed = now
 	if err != nil {
+		n.first.Store(false)
 		n.db.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
 		return nil
 	}
 	before := n.others
 	n.others = make(map[int64]sighting, len(neighbors))
 	var dead []deadNode
+	first := true
 	for _, other := range neighbors {
 		s, known := before[other.id]
 		if !known || s.seen != other.seen {
 			s = sighting{other.name, other.seen, now}
 		}
 		n.others[other.id] = s
+		if other.id < n.id.Load() && now.Sub(s.since) <= min(other.lease, n.db.opts.Lease)/2 {
+			first = false
+		}
 		if now.Sub(s.since) > other.lease {
 			dead = append(dead, deadNode{other.id, s})
 		}
 	}
+	n.first.Store(first)
 	return dead
 }
 

@@ -18,7 +18,7 @@ import (
 )
 
 // schemaVersion is the version of the schema that the statements are written for.
-const schemaVersion = 2
+const schemaVersion = 3
 
 var (
 	_ adapter.Adapter = (*DB)(nil)
@@ -38,6 +38,7 @@ type DB struct {
 	tail      *tail
 	sessions  *Sessions
 	sweeper   *sweeper
+	adopter   *adopter
 
 	stop    context.CancelFunc // ends all goroutines but for what Close waits for
 	running sync.WaitGroup
@@ -97,6 +98,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	db.publisher = newPublisher(db, &line{config: config.ConnConfig})
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
+	db.adopter = newAdopter(db)
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}
@@ -116,6 +118,7 @@ func (db *DB) run() {
 	db.running.Go(func() { db.tail.run(ctx) })
 	db.running.Go(func() { db.node.run(ctx) })
 	db.running.Go(func() { db.sweeper.run(ctx) })
+	db.running.Go(func() { db.adopter.run(ctx) })
 	db.publisher.start()
 	db.sessions.start()
 }
@@ -188,6 +191,12 @@ func (db *DB) Sync(ctx context.Context) error {
 // Read implements adapter.Adapter.
 func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
 	return db.tail.read(ctx, from, to)
+}
+
+// Locate implements adapter.Adapter. Bookmarks come from the function bookmark of
+// the schema.
+func (db *DB) Locate(ctx context.Context, text string) (adapter.Place, error) {
+	return db.locate(ctx, text)
 }
 
 // Close appends what was published, makes the changes of sessions durable, parks

@@ -30,6 +30,14 @@ type Options struct {
 	// when no bell rings. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
+	// AdoptInterval is how often what was emitted from SQL is looked for while
+	// nobody appends to the log; an append looks as well. It bounds how long
+	// such an event waits after its commit, half of it on average. One node of
+	// the cluster looks that often, and five times as often while it finds
+	// something; the others, and all before the first emit from SQL, look once
+	// a second. Default: 25 ms, which is 40 statements/s for the whole cluster.
+	AdoptInterval time.Duration
+
 	// Retention is how long events are kept at least for clients that come
 	// back. The longest of all nodes counts. Default: 5 minutes.
 	Retention time.Duration
@@ -81,6 +89,7 @@ func (o *Options) withDefaults() Options {
 	}
 	setDefault(&c.Schema, "socketio")
 	setDefault(&c.PollInterval, poll)
+	setDefault(&c.AdoptInterval, 25*time.Millisecond)
 	setDefault(&c.Retention, 5*time.Minute)
 	setDefault(&c.Lease, 10*time.Second)
 	setDefault(&c.Heartbeat, c.Lease/5)
@@ -105,6 +114,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("Options.Schema: %q cannot be the name of a schema", o.Schema)
 	case o.PollInterval < time.Millisecond:
 		return fmt.Errorf("Options.PollInterval: %v is below 1ms", o.PollInterval)
+	case o.AdoptInterval < time.Millisecond:
+		return fmt.Errorf("Options.AdoptInterval: %v is below 1ms", o.AdoptInterval)
 	case o.Retention < 100*time.Millisecond:
 		return fmt.Errorf("Options.Retention: %v is below 100ms", o.Retention)
 	case o.Lease < 100*time.Millisecond:

@@ -14,6 +14,7 @@ var sqlFiles embed.FS
 type queries struct {
 	settings, head                           string
 	append, read, common                     string
+	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
 	nodeDead, nodePark, nodeClose            string
 	checkpointSessions, checkpointNode       string
@@ -23,25 +24,22 @@ type queries struct {
 	resumeSessions, resumeRooms, resumeData  string
 	resumeLog, resumeClaim                   string
 	sweepExpired, sweepStays                 string
-	sweepEmpty, sweepSwitch                  string
+	sweepEmpty, sweepSwitch, sweepOutbox     string
 }
 
 // queriesFor names the schema where the files leave a comment for it.
 func queriesFor(schema string) *queries {
-	qualifier := pgx.Identifier{schema}.Sanitize() + "."
-	load := func(name string) string {
-		b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
-		if err != nil {
-			panic(err) //nolint:forbidigo // a name below that is not a file, which every test would meet
-		}
-		return strings.ReplaceAll(string(b), "/*schema.*/", qualifier)
-	}
+	load := func(name string) string { return loadQuery(name, schema) }
 	return &queries{
 		settings:           load("settings"),
 		head:               load("head"),
 		append:             load("append"),
 		read:               load("read"),
 		common:             load("common"),
+		adopt:              load("adopt"),
+		emit:               load("emit"),
+		locate:             load("locate"),
+		seen:               load("seen"),
 		nodeOpen:           load("node_open"),
 		nodeBeat:           load("node_beat"),
 		nodeHold:           load("node_hold"),
@@ -67,5 +65,14 @@ func queriesFor(schema string) *queries {
 		sweepStays:         load("sweep_stays"),
 		sweepEmpty:         load("sweep_empty"),
 		sweepSwitch:        load("sweep_switch"),
+		sweepOutbox:        load("sweep_outbox"),
 	}
+}
+
+func loadQuery(name, schema string) string {
+	b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
+	if err != nil {
+		panic(err) //nolint:forbidigo // a name in this package that is not a file, which every test would meet
+	}
+	return strings.ReplaceAll(string(b), "/*schema.*/", pgx.Identifier{schema}.Sanitize()+".")
 }

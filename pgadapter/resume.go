@@ -197,15 +197,17 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var r recorded
 		var window int64
 		var last string
+		var seen []int64
 		var before *string
 		var known bool
 		var coveredBefore adapter.Position
-		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held,
+		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
 			&last, &known, &r.covered, &before, &coveredBefore, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
 		r.ID, r.Namespace, r.Held = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
+		r.Seen = spansOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if known {
 			r.learn(last, r.covered)

@@ -185,6 +185,9 @@ func (s *sweeper) rotate(ctx context.Context) error {
 	if err == nil && switched {
 		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepStays)
 	}
+	if err == nil {
+		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepOutbox, retention)
+	}
 	if err != nil {
 		return fmt.Errorf("rotate the log: %w", err)
 	}

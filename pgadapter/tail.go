@@ -162,6 +162,10 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 		case err != nil:
 			return err
 		}
+		if n.Payload == adoptBell {
+			t.db.adopter.nudge()
+			continue
+		}
 		b, carried := t.parseBell(n.Payload)
 		if b.id > 0 && b.id <= t.cursor.id {
 			continue // read from the table meanwhile

@@ -37,6 +37,7 @@ type Session struct {
 	Window    time.Duration    // how long the client may be away
 	Opened    adapter.Position // the session is addressed by what comes after
 	Held      string           // the offset that the client came with when the session was opened
+	Seen      []adapter.Span   // what came after Opened, but the client had seen before
 	Rooms     []Stay           // without the room of its own
 	Data      map[string]json.RawMessage
 
@@ -56,6 +57,9 @@ func (s *Session) Addressed(d *adapter.Delivery) bool {
 	if d.Kind != adapter.Event || d.Namespace != s.Namespace || d.Offset.Position <= s.Opened {
 		return false
 	}
+	if slices.ContainsFunc(s.Seen, func(in adapter.Span) bool { return in.First <= d.Offset.Position && d.Offset.Position <= in.Last }) {
+		return false
+	}
 	return d.Audience.IncludesFunc(func(room string) bool {
 		return room == s.ID || slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
 			return stay.Room == room && stay.covers(d.Offset.Position)
@@ -70,6 +74,9 @@ func (s *Session) Reach() adapter.Position {
 	p := max(s.Opened, s.From)
 	for _, stay := range s.Rooms {
 		p = max(p, stay.Joined, stay.Left)
+	}
+	for _, in := range s.Seen {
+		p = max(p, in.Last)
 	}
 	return p
 }

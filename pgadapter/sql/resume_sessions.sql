@@ -1,6 +1,6 @@
 -- The sessions that clients come back to, with what is proven of them. Locked in
 -- the order of pid, until it is decided whether they are claimed.
-select s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held,
+select s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held, s.seen,
        s.last, s.known, case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end,
        s.last_before, coalesce(s.covered_before, 0),
        coalesce(s.node, 0), coalesce(s.expires_at <= clock_timestamp(), false)

@@ -1,8 +1,8 @@
 -- New sessions of node $1. A session that is there already was written by an
 -- earlier attempt of ours whose answer was lost.
 insert into /*schema.*/sessions as s
-    (pid, epoch, sid, namespace, window_ms, opened, held, node, covered, last, known, settled)
-select u.pid, u.epoch, u.sid, u.namespace, u.window_ms, u.opened, u.held, $1, u.opened, '', true, false
-from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[])
-    u (pid, epoch, sid, namespace, window_ms, opened, held)
+    (pid, epoch, sid, namespace, window_ms, opened, held, seen, node, covered, last, known, settled)
+select u.pid, u.epoch, u.sid, u.namespace, u.window_ms, u.opened, u.held, nullif(u.seen, '')::bigint[], $1, u.opened, '', true, false
+from unnest($2::text[], $3::bigint[], $4::text[], $5::text[], $6::bigint[], $7::bigint[], $8::text[], $9::text[])
+    u (pid, epoch, sid, namespace, window_ms, opened, held, seen)
 on conflict (pid) do update set node = excluded.node, expires_at = null where s.epoch = excluded.epoch

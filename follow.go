@@ -1,0 +1,45 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+var errNoGate = errors.New("Follow is for gates, of a server with recovery")
+
+// Follow makes a new session begin where the application read its state, rather
+// than now: the client gets every event that is addressed to it and that the state
+// does not show, and none that it shows. Call it in a gate, beside joining the
+// rooms in question: the session counts as being in them from the bookmark on.
+//
+// The bookmark was made together with the state, with Postgres by the function
+// bookmark in the query that read it, and went to the client with the state. It is
+// not secret and not signed: a client that makes one up sees of its rooms what the
+// log still has, at most.
+//
+// For a socket that was recovered Follow does nothing: its client has gone on from
+// the bookmark. The errors are ErrBookmark, ErrTrimmed and ErrStale, for which the
+// application reads its state again, or what kept the log from answering. A gate
+// should refuse the client after any of them.
+func (s *Socket) Follow(ctx context.Context, bookmark string) error {
+	server := s.namespace.server
+	if s.connected.Load() || server.hub.store == nil {
+		return errNoGate
+	}
+	if s.result.Recovered {
+		return nil
+	}
+	place, err := server.opts.Adapter.Locate(ctx, bookmark)
+	if err != nil {
+		return err
+	}
+	// A client whose session could not be recovered may come with the bookmark
+	// of that session, and has seen more since.
+	if o, err := adapter.ParseOffset(s.brought); err == nil && o.Position > place.After {
+		return ErrStale
+	}
+	s.place = &place
+	return nil
+}

@@ -1,0 +1,108 @@
+update meta set schema_version = 2;
+drop view view_outbox, view_rooms, view_nodes;
+-- With the triggers on the application's tables.
+drop function emit_inserted, emit_updated, emit_deleted, emit_row cascade;
+drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
+    change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
+    wire_name, rotate_outbox, adopt, adopt_pending;
+
+create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+as $$
+declare
+    batch bigint;
+    bell  text;
+begin
+    -- Lock 1 of the schema, the append lock. Before everything else: the order
+    -- of the ids is the order in which it was held.
+    perform pg_advisory_xact_lock(1886613099, lock_key());
+
+    -- Its publisher gave this statement up long ago and may have sent the batch
+    -- again; the log may even have trimmed that one.
+    if clock_timestamp() - statement_timestamp() > interval '1 minute' then
+        raise exception 'waited too long for the append lock' using errcode = 'lock_not_available';
+    end if;
+
+    select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
+    if found then
+        return batch;
+    end if;
+
+    batch := nextval('log_id_seq');
+    insert into log (id, origin, seq, packets, slot, frame)
+    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+
+    if ring then
+        bell := concat_ws(' ', batch, append.origin, append.seq);
+        -- A payload has to stay below 8,000 bytes.
+        if length(append.frame) <= 5600 then
+            bell := bell || ' ' || encode(append.frame, 'base64');
+        end if;
+        perform pg_notify(current_schema(), bell);
+    end if;
+    return batch;
+end
+$$;
+
+create or replace function empty_slot(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '100ms'
+as $$
+declare
+    next   text;
+    newest bigint;
+begin
+    -- Lock 2 of the schema, the sweep: before any lock on a partition.
+    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+        return false;
+    end if;
+    select 'log_' || (m.slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.slot_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    execute format('select l.id * 4096 + l.packets - 1 from %I l order by l.id desc limit 1', next) into newest;
+    if newest is null then
+        return true;
+    end if;
+
+    -- Whoever waits for this lock makes every reader wait behind it, so it is
+    -- first tried without waiting.
+    for attempt in 1..20 loop
+        begin
+            execute format('lock table only %I in access exclusive mode nowait', next);
+            exit;
+        exception when lock_not_available then
+            perform pg_sleep(0.005);
+        end;
+    end loop;
+    execute format('lock table only %I in access exclusive mode', next);
+    update meta set low = greatest(low, newest);
+    execute format('truncate only %I', next);
+    return true;
+end
+$$;
+
+drop function pending, adopted;
+alter table sessions drop column seen;
+drop table outbox;
+drop sequence outbox_id_seq;
+drop index log_adopted;
+alter table log
+    drop column snapshot,
+    drop column adopted_last,
+    drop column cut_xid,
+    drop column cut_id,
+    drop column xids,
+    drop column sizes;
+alter table meta
+    drop column outbox_started,
+    drop column outbox_slot,
+    drop column adopted,
+    drop column adopted_id,
+    drop column adopted_last,
+    drop column cut_xid,
+    drop column cut_id;

@@ -1,0 +1,1052 @@
+-- Emits from SQL, inside of the transaction that changes the rows.
+--
+-- Run with search_path = "<schema>, pg_temp".
+--
+-- An emit writes a row into the outbox and takes no lock that outlives the
+-- statement. Whoever holds the append lock next copies what has been committed
+-- into the log: that is the adoption. A row is never updated and never deleted.
+-- What has been adopted is known by a snapshot, kept with the batches that were
+-- adopted last: a transaction is adopted if the snapshot sees it. A transaction
+-- that stays open is named in the snapshot, and costs each adoption one look
+-- into the index; it keeps nobody waiting.
+
+alter table sessions add column seen bigint[];
+
+comment on column sessions.seen is 'what came after opened and its client had seen before: the first and last positions of stretches';
+
+create sequence outbox_id_seq as bigint cache 1;
+
+create table outbox (
+    id      bigint      not null default nextval('outbox_id_seq'),
+    xid     xid8        not null default pg_current_xact_id(),
+    at      timestamptz not null default clock_timestamp(),
+    packets int         not null default 1,
+    slot    smallint    not null,
+    key     text        collate "C",
+    frame   bytea       not null,
+    -- Half of what a batch of the log may have, so that rows can be packed by
+    -- where they begin.
+    constraint outbox_packets check (packets between 1 and 2048)
+) partition by list (slot);
+
+comment on table outbox is 'what was emitted from SQL: copied to the log after the commit, kept for the retention';
+comment on column outbox.xid is 'the transaction, also for an emit behind a savepoint';
+comment on column outbox.key is 'the idempotency key: of the emits with one key the first is adopted';
+comment on column outbox.frame is 'packets as in log.frame, without the version';
+
+alter table outbox alter column frame set storage external;
+
+-- Like those of the log, the partitions are emptied by truncate: nothing to
+-- vacuum, and no dead row to step over while a long transaction holds back the
+-- vacuum of the whole database.
+create table outbox_0 partition of outbox for values in (0)
+with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+create table outbox_1 partition of outbox for values in (1)
+with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+create table outbox_2 partition of outbox for values in (2)
+with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
+
+create index outbox_transaction on outbox (xid, id);
+create index outbox_key on outbox (key) where key is not null;
+
+alter table meta
+    add column outbox_started timestamptz not null default clock_timestamp(),
+    add column outbox_slot    smallint    not null default 0,
+    add column adopted        pg_snapshot not null default pg_current_snapshot(),
+    add column adopted_id     bigint      not null default 0,
+    add column adopted_last   bigint      not null default 0,
+    add column cut_xid        xid8,
+    add column cut_id         bigint,
+    add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
+
+comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
+comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
+comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
+comment on column meta.cut_xid is 'of this transaction, which was too large for one adoption, the rows up to cut_id';
+
+alter table log
+    add column snapshot     pg_snapshot,
+    add column adopted_last bigint,
+    add column cut_xid      xid8,
+    add column cut_id       bigint,
+    add column xids         xid8[],
+    add column sizes        int[];
+
+comment on column log.snapshot is 'of an adopted batch: what had been adopted with it';
+comment on column log.xids is 'of an adopted batch: the transactions that its packets come from, in order';
+comment on column log.sizes is 'how many packets come from each of xids';
+
+create index log_adopted on log (id) where snapshot is not null;
+
+-- What has been adopted. A set of one row, because Postgres inlines sets.
+create function adopted() returns table (snapshot pg_snapshot, last bigint, cut_xid xid8, cut_id bigint)
+language sql stable
+begin atomic
+    select s.snapshot, s.adopted_last, s.cut_xid, s.cut_id
+    from (
+        (select l.id, l.snapshot, l.adopted_last, l.cut_xid, l.cut_id
+         from log l where l.snapshot is not null order by l.id desc limit 1)
+        union all
+        select m.adopted_id, m.adopted, m.adopted_last, m.cut_xid, m.cut_id from meta m
+    ) s
+    order by s.id desc
+    limit 1;
+end;
+
+-- The rows of the outbox that are committed and not adopted. Found by the index:
+-- what began after the snapshot was taken, and what was running then.
+--
+-- In a database that was restored from a dump the numbers of transactions begin
+-- anew. Then what was emitted after the last adoption is known by its id.
+create function pending(state pg_snapshot, last bigint, cut_xid xid8, cut_id bigint, restored boolean) returns setof outbox
+language sql stable
+begin atomic
+    select o.* from outbox o
+    where o.xid >= pg_snapshot_xmax(state)
+      and (restored or o.xid < pg_snapshot_xmax(pg_current_snapshot()))
+    union all
+    select o.* from outbox o
+    where o.xid = any (array(select pg_snapshot_xip(state)))
+      and (o.xid = cut_xid and o.id <= cut_id) is not true
+    union all
+    select o.* from outbox o
+    where restored and o.id > last and o.xid < pg_snapshot_xmax(state)
+      and not o.xid = any (array(select pg_snapshot_xip(state)));
+end;
+
+-- Copies committed rows of the outbox into the log and returns how many; the
+-- append lock must be held. Transactions come in the order of their last emits: who
+-- had seen another's commit before it emitted last comes behind it. The rows of a
+-- transaction stay together, unless it alone has more than a call may take.
+--
+-- With entirely, -1 is returned and nothing is done when there is more than that.
+create function adopt_pending(most int, bytes bigint, entirely boolean, ring boolean) returns int
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off -- without statistics it would look tempting
+set jit = off
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+    s        record;
+    restored boolean;
+    seen     pg_snapshot;
+    found    bigint;
+    keyed    boolean;
+    xids     xid8[];
+    ids      bigint[];
+    beyond   xid8;
+    cut      xid8;
+    top      xid8;
+    waiting  xid8[];
+    doubles  bigint[];
+    bell     text;
+    r        record;
+begin
+    select * into s from adopted();
+    restored := pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot());
+
+    select pg_current_snapshot(), count(*), bool_or(o.keyed),
+           array_agg(o.xid order by o.n) filter (where o.fits),
+           array_agg(o.id order by o.n) filter (where o.fits),
+           (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
+    into seen, found, keyed, xids, ids, beyond
+    from (
+        select t.xid, t.id, t.keyed, row_number() over w as n,
+               row_number() over w = 1 or row_number() over w <= most and sum(t.size) over w <= bytes as fits
+        from (
+            select p.xid, p.id, p.key is not null as keyed, octet_length(p.frame)::bigint as size,
+                   max(p.id) over (partition by p.xid) as last
+            from (
+                select * from pending(s.snapshot, s.last, s.cut_xid, s.cut_id, restored)
+                limit case when entirely then most + 1 end
+            ) p
+        ) t
+        window w as (order by t.last, t.id)
+    ) o;
+    if found = 0 then
+        return 0;
+    end if;
+
+    if beyond is null then
+        top := null; -- all of it: the snapshot says what has been adopted
+    elsif entirely then
+        return -1;
+    else
+        -- A transaction that does not fit entirely waits, unless it is the first.
+        if xids[1] = beyond then
+            cut := beyond;
+            s.cut_id := ids[cardinality(ids)];
+        elsif xids[cardinality(xids)] = beyond then
+            ids := ids[:array_position(xids, beyond) - 1];
+            xids := xids[:cardinality(ids)];
+        end if;
+        -- Adopted is what is below top, but for what waits and what was running.
+        -- What waits below top was running when the newest of the adopted began,
+        -- so these are never more than there are connections.
+        select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
+        into top from unnest(xids) x order by x desc limit 1;
+        waiting := array(
+            select p.xid from pending(s.snapshot, s.last, s.cut_xid, s.cut_id, restored) p
+            where p.xid < top and not exists (select from unnest(xids) x where x = p.xid)
+            union
+            select x from pg_snapshot_xip(seen) x where x < top
+            union
+            select cut where cut is not null
+            order by 1);
+        seen := format('%s:%s:%s', coalesce(waiting[1], top), top, array_to_string(waiting, ','))::pg_snapshot;
+    end if;
+
+    if keyed then
+        doubles := array(
+            select k.id
+            from (
+                select o.id, o.key, row_number() over (partition by o.key order by u.n) as nth
+                from unnest(xids, ids) with ordinality u (xid, id, n)
+                join outbox o on o.xid = u.xid and o.id = u.id
+                where o.key is not null
+            ) k
+            where k.nth > 1 or exists (
+                select from outbox a
+                where a.key = k.key
+                  and (pg_visible_in_snapshot(a.xid, s.snapshot) and (a.id <= s.last or not restored)
+                       or (a.xid = s.cut_xid and a.id <= s.cut_id) is true)));
+    end if;
+
+    select greatest(s.last, max(i)) into s.last from unnest(ids) i;
+    for r in
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
+        select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
+               b.packets, m.slot, b.frame, seen, s.last, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
+        from meta m, (
+            select sum(p.packets) as packets, '\x01'::bytea || string_agg(p.frame, ''::bytea order by p.n) as frame,
+                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
+            from (
+                select u.n, o.xid, o.packets, o.frame,
+                       (sum(o.packets) over w - o.packets) / 2048 as by_packets,
+                       (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
+                from unnest(xids, ids) with ordinality u (xid, id, n)
+                join outbox o on o.xid = u.xid and o.id = u.id
+                where not exists (select from unnest(doubles) d where d = o.id)
+                window w as (order by u.n)
+            ) p
+            group by p.by_packets, p.by_bytes
+            order by p.by_packets, p.by_bytes
+        ) b
+        returning id, origin, seq, case when octet_length(frame) <= 5600 then frame end as small
+    loop
+        bell := concat_ws(' ', r.id, r.origin, r.seq);
+        if ring and r.small is not null then
+            perform pg_notify(current_schema(), bell || ' ' || encode(r.small, 'base64'));
+        end if;
+    end loop;
+    if bell is null then -- doubles only
+        update meta
+        set adopted = seen, adopted_id = nextval('log_id_seq'), adopted_last = s.last,
+            cut_xid = cut, cut_id = case when cut is not null then s.cut_id end;
+    elsif ring and r.small is null then
+        perform pg_notify(current_schema(), bell);
+    end if;
+    return cardinality(ids);
+end
+$$;
+
+-- Adopts what has been committed, for a log that nobody else appends to; returns
+-- how many rows of the outbox that were. Returns -1 if somebody appends right now,
+-- who adopts as well, and the caller does not want to wait; -2 if nothing was ever
+-- emitted from SQL.
+--
+-- Must be a transaction of its own: the append lock is held to its end.
+create function adopt(wait boolean, ring boolean) returns int
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+as $$
+begin
+    if pg_sequence_last_value('outbox_id_seq') is null then
+        return -2;
+    end if;
+    -- Lock 1 of the schema.
+    if wait then
+        perform pg_advisory_xact_lock(1886613099, lock_key());
+    elsif not pg_try_advisory_xact_lock(1886613099, lock_key()) then
+        return -1;
+    end if;
+    return adopt_pending(131072, 33554432, false, ring);
+end
+$$;
+
+-- Appends a batch and rings the bell; returns the batch's id. A batch that is in
+-- the log already is left alone, and its id returned. What was committed in the
+-- outbox before goes first.
+--
+-- Must be a transaction of its own: the append lock is held to its end.
+create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+as $$
+declare
+    batch bigint;
+    bell  text;
+begin
+    -- Lock 1 of the schema, the append lock. Before everything else: the order
+    -- of the ids is the order in which it was held.
+    perform pg_advisory_xact_lock(1886613099, lock_key());
+
+    -- Its publisher gave this statement up long ago and may have sent the batch
+    -- again; the log may even have trimmed that one.
+    if clock_timestamp() - statement_timestamp() > interval '1 minute' then
+        raise exception 'waited too long for the append lock' using errcode = 'lock_not_available';
+    end if;
+
+    select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
+    if found then
+        return batch;
+    end if;
+
+    if pg_sequence_last_value('outbox_id_seq') is not null then
+        begin
+            perform adopt_pending(1024, 1048576, true, ring);
+        exception when others then -- the batch is none the worse for it
+            raise warning 'outbox not adopted: %', sqlerrm;
+        end;
+    end if;
+
+    batch := nextval('log_id_seq');
+    insert into log (id, origin, seq, packets, slot, frame)
+    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+
+    if ring then
+        bell := concat_ws(' ', batch, append.origin, append.seq);
+        -- A payload has to stay below 8,000 bytes.
+        if length(append.frame) <= 5600 then
+            bell := bell || ' ' || encode(append.frame, 'base64');
+        end if;
+        perform pg_notify(current_schema(), bell);
+    end if;
+    return batch;
+end
+$$;
+
+-- Empties the partition that comes next, once the current one has been appended
+-- to for half the retention: what is in the next one is then older than the
+-- retention. Reports whether the next partition is empty.
+create or replace function empty_slot(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '100ms'
+as $$
+declare
+    next   text;
+    newest bigint;
+begin
+    -- Lock 2 of the schema, the sweep: before any lock on a partition.
+    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+        return false;
+    end if;
+    select 'log_' || (m.slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.slot_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    execute format('select l.id * 4096 + l.packets - 1 from %I l order by l.id desc limit 1', next) into newest;
+    if newest is null then
+        return true;
+    end if;
+
+    -- Whoever waits for this lock makes every reader wait behind it, so it is
+    -- first tried without waiting.
+    for attempt in 1..20 loop
+        begin
+            execute format('lock table only %I in access exclusive mode nowait', next);
+            exit;
+        exception when lock_not_available then
+            perform pg_sleep(0.005);
+        end;
+    end loop;
+    execute format('lock table only %I in access exclusive mode', next);
+    update meta set low = greatest(low, newest);
+    -- What has been adopted is known from there on without the batches.
+    execute format(
+        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, cut_xid = l.cut_xid, cut_id = l.cut_id
+         from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.adopted_id', next);
+    execute format('truncate only %I', next);
+    return true;
+end
+$$;
+
+-- Goes on to the next partition of the outbox, emptied, when the current one has
+-- been used for half the retention. Reports whether it did: not while a
+-- transaction is open that has emitted into the next one, nor before all of that
+-- is adopted and past the retention, for which keys are remembered.
+create function rotate_outbox(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    next  int;
+    busy  boolean;
+begin
+    -- Lock 2 of the schema, then the partition, for which nothing waits.
+    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+        return false;
+    end if;
+    select (m.outbox_slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.outbox_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    begin
+        execute format('lock table only %I in access exclusive mode nowait', 'outbox_' || next);
+    exception when lock_not_available then
+        return false;
+    end;
+    execute format(
+        'select exists (select from %1$I o where o.at > clock_timestamp() - $1)
+             or exists (select from adopted() s,
+                        pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
+                        where p.slot = $2)',
+        'outbox_' || next) into busy using retention, next;
+    if busy then
+        return false;
+    end if;
+    execute format('truncate only %I', 'outbox_' || next);
+    update meta set outbox_slot = next, outbox_started = clock_timestamp();
+    return true;
+end
+$$;
+
+-- A name as the frame has it. Names of emits are at most 1,024 bytes long.
+create function wire_name(name text) returns bytea
+language sql stable
+return int2send(octet_length(convert_to(name, 'UTF8'))::int2) || convert_to(name, 'UTF8');
+
+-- Writes an event into the outbox. The emit functions below are its public form;
+-- what it takes are plain values, so it runs nobody's code with its owner's rights.
+create function emit_event(
+    everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text,
+    except_rooms text[], attachments bytea[], key text, ring boolean
+) returns boolean
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    doc    jsonb := jsonb_build_array(event);
+    body   bytea;
+    packet bytea;
+    name   text;
+    part   bytea;
+begin
+    if event is null or event = ''
+       or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
+        raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
+    end if;
+    if not everybody then
+        if rooms is null or array_position(rooms, null) is not null then
+            raise exception 'emit to a room that is null' using errcode = 'null_value_not_allowed', hint = 'emit_all emits to everybody.';
+        elsif cardinality(rooms) = 0 then
+            return false; -- nobody
+        end if;
+    end if;
+    if cardinality(rooms) > 10000 or cardinality(except_rooms) > 10000 then
+        raise exception 'more than 10000 rooms' using errcode = 'program_limit_exceeded';
+    end if;
+    foreach name in array coalesce(rooms || except_rooms, '{}') loop
+        if name is null or octet_length(name) not between 1 and 255 then
+            raise exception 'a room cannot have the name %', quote_nullable(name) using errcode = 'invalid_parameter_value', hint = 'A name has 1 to 255 bytes.';
+        end if;
+    end loop;
+    if namespace is null or octet_length(namespace) > 1000 then
+        raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
+    elsif namespace not like '/%' then
+        namespace := '/' || namespace;
+    end if;
+    if octet_length(key) not between 1 and 255 then
+        raise exception 'a key has 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+    end if;
+
+    if args is not null and (payload is not null or jsonb_typeof(args) <> 'array') then
+        raise exception 'args is an array of all arguments, in place of payload' using errcode = 'invalid_parameter_value';
+    end if;
+    if args is not null then
+        doc := doc || args;
+    elsif payload is not null then
+        doc := jsonb_build_array(event, payload);
+    end if;
+    if cardinality(attachments) > 0 then
+        if cardinality(attachments) > 10 or array_position(attachments, null) is not null then
+            raise exception 'at most 10 attachments, none of them null' using errcode = 'invalid_parameter_value';
+        elsif jsonb_path_exists(doc, '$.**._placeholder') then
+            raise exception 'a payload beside attachments cannot have the key _placeholder' using errcode = 'invalid_parameter_value';
+        end if;
+        doc := doc || (select jsonb_agg(jsonb_build_object('_placeholder', true, 'num', i - 1) order by i)
+                       from generate_series(1, cardinality(attachments)) i);
+    end if;
+
+    if emit_event.key is not null and exists (select from outbox o where o.key = emit_event.key) then
+        return false;
+    end if;
+    body := convert_to(doc::text, 'UTF8');
+    packet := wire_name(namespace) || int2send(coalesce(cardinality(rooms), 0)::int2);
+    foreach name in array coalesce(rooms, '{}') loop
+        packet := packet || wire_name(name);
+    end loop;
+    packet := packet || int2send(coalesce(cardinality(except_rooms), 0)::int2);
+    foreach name in array coalesce(except_rooms, '{}') loop
+        packet := packet || wire_name(name);
+    end loop;
+    packet := packet || int4send(octet_length(body)) || body || int2send(coalesce(cardinality(attachments), 0)::int2);
+    foreach part in array coalesce(attachments, '{}') loop
+        packet := packet || int4send(octet_length(part)) || part;
+    end loop;
+    if octet_length(packet) > 1048576 then
+        raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
+    end if;
+    insert into outbox (slot, key, frame)
+    select m.outbox_slot, emit_event.key, '\x00'::bytea || int4send(octet_length(packet)) || packet from meta m;
+    if ring then
+        perform pg_notify(current_schema(), 'adopt');
+    end if;
+    return true;
+end
+$$;
+
+-- Emits an event to the sockets in a room. Every socket is in the room that has its
+-- id as its name. Returns false if the key was used before: nothing is emitted.
+create function emit(
+    room text, event text, payload jsonb default null, args jsonb default null, namespace text default '/',
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return emit_event(false, array[room], event, payload, args, namespace, except_rooms, attachments, key, ring);
+
+-- Emits an event to the sockets in any of the rooms, to each of them once.
+create function emit_to(
+    rooms text[], event text, payload jsonb default null, args jsonb default null, namespace text default '/',
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return emit_event(false, rooms, event, payload, args, namespace, except_rooms, attachments, key, ring);
+
+-- Emits an event to everybody in the namespace.
+create function emit_all(
+    event text, payload jsonb default null, args jsonb default null, namespace text default '/',
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return emit_event(true, null, event, payload, args, namespace, except_rooms, attachments, key, ring);
+
+-- Emits one event per payload: payloads[i] to rooms[i], and to other_rooms[i] if
+-- that is not null. Rows without a room are left out. Returns how many there were.
+create function emit_many(
+    rooms text[], event text, payloads jsonb[], other_rooms text[] default null, namespace text default '/', ring boolean default false
+) returns bigint
+language plpgsql volatile security definer
+set search_path from current
+set jit = off
+as $$
+declare
+    name    bytea;
+    emitted bigint;
+begin
+    if event is null or event = ''
+       or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
+        raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
+    elsif namespace is null or octet_length(namespace) > 1000 then
+        raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
+    elsif exists (select from unnest(rooms || other_rooms) r where octet_length(r) not between 1 and 255) then
+        raise exception 'a room has a name of 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+    end if;
+    name := wire_name(case when namespace like '/%' then namespace else '/' || namespace end);
+    with bodies as (
+        select u.i, int4send(octet_length(c.body)) || c.body || '\x0000'::bytea as tail, u.room, nullif(u.other, u.room) as other
+        from unnest(rooms, payloads, other_rooms) with ordinality u (room, payload, other, i)
+        cross join lateral (
+            select convert_to((jsonb_build_array(event) || case when u.payload is null then '[]' else jsonb_build_array(u.payload) end)::text, 'UTF8')
+        ) c (body)
+        where u.room is not null
+    ), packets as (
+        select b.i, name || case when b.other is null then '\x0001'::bytea || wire_name(b.room)
+                                 else '\x0002'::bytea || wire_name(b.room) || wire_name(b.other) end || '\x0000'::bytea || b.tail as packet
+        from bodies b
+    ), places as (
+        select p.i, p.packet, (row_number() over w - 1) / 2048 as by_packets,
+               (sum(octet_length(p.packet) + 5) over w - octet_length(p.packet) - 5) / 262144 as by_bytes
+        from packets p window w as (order by p.i)
+    ), rows as (
+        select count(*) as packets, max(octet_length(p.packet)) as largest,
+               string_agg('\x00'::bytea || int4send(octet_length(p.packet)) || p.packet, ''::bytea order by p.i) as frame
+        from places p group by p.by_packets, p.by_bytes order by p.by_packets, p.by_bytes
+    ), done as (
+        insert into outbox (packets, slot, frame)
+        -- Division by zero: one of them is larger than an event may be.
+        select r.packets / (r.largest <= 1048576)::int, m.outbox_slot, r.frame from rows r, meta m
+        returning packets
+    )
+    select coalesce(sum(packets), 0) into emitted from done;
+    if ring and emitted > 0 then
+        perform pg_notify(current_schema(), 'adopt');
+    end if;
+    return emitted;
+exception when division_by_zero then
+    raise exception 'an event of more than 1048576 bytes' using errcode = 'program_limit_exceeded';
+end
+$$;
+
+-- Emits a packet that pgadapter.EmitTx has encoded, after a look at every part of
+-- it: a malformed one in the log would stop every reader.
+create function emit_packet(packet bytea, key text default null, ring boolean default false) returns boolean
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    at    int := 5;
+    size  int;
+    names int;
+begin
+    if octet_length(packet) > 1048576 then
+        raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
+    elsif octet_length(key) not between 1 and 255 then
+        raise exception 'a key has 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+    elsif get_byte(packet, 0) not in (0, 1)
+          or ('x' || encode(substr(packet, 2, 4), 'hex'))::bit(32)::int <> octet_length(packet) - 5 then
+        raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+    end if;
+    size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+    perform convert_from(substr(packet, at + 3, size), 'UTF8');
+    at := at + 2 + size;
+    for list in 1..2 loop
+        names := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        at := at + 2;
+        for name in 1..names loop
+            at := at + 2 + get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        end loop;
+    end loop;
+    size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;
+    if size < 2 or json_typeof(convert_from(substr(packet, at + 5, size), 'UTF8')::json) <> 'array' then
+        raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+    end if;
+    at := at + 4 + size;
+    names := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+    at := at + 2;
+    for attachment in 1..names loop
+        size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;
+        if size < 0 then
+            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+        end if;
+        at := at + 4 + size;
+    end loop;
+    if at <> octet_length(packet) then
+        raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+    end if;
+
+    if emit_packet.key is not null and exists (select from outbox o where o.key = emit_packet.key) then
+        return false;
+    end if;
+    insert into outbox (slot, key, frame) select m.outbox_slot, emit_packet.key, packet from meta m;
+    if ring then
+        perform pg_notify(current_schema(), 'adopt');
+    end if;
+    return true;
+exception when array_subscript_error then -- get_byte behind the end
+    raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+end
+$$;
+
+-- Where the log stands for the snapshot that the caller's query has: a client that
+-- is handed this beside the state gets every event whose transaction the state
+-- does not show, and none of the others. Stable, lest it take a snapshot of its own.
+create function bookmark() returns text
+language plpgsql stable security definer
+set search_path from current
+as $$
+declare
+    mark text;
+begin
+    if pg_is_in_recovery() then
+        raise exception 'a standby does not know which transactions are running' using errcode = 'feature_not_supported', hint = 'Read the state and the bookmark on the primary.';
+    end if;
+    select concat_ws('.', m.log_number, coalesce(h.id * 4096 + h.packets - 1, m.low), coalesce(h.origin, 0), coalesce(h.seq, 0), pg_current_snapshot())
+    into mark
+    from meta m
+    left join lateral (select l.id, l.origin, l.seq, l.packets from log l order by l.id desc limit 1) h on true;
+    return mark;
+end
+$$;
+
+-- Whether something is committed and not adopted that a snapshot sees.
+create function seen_pending(state pg_snapshot) returns boolean
+language sql stable
+begin atomic
+    select exists (
+        select from adopted() s,
+            pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
+        where pg_visible_in_snapshot(p.xid, state)
+    );
+end;
+
+-- Where in the log the transactions are that a snapshot sees, after a batch: the
+-- first and the last position of what comes in a row. What was committed when the
+-- function is called, and the snapshot sees, has been adopted by then.
+create function seen_after(batch bigint, state pg_snapshot, ring boolean) returns table (first bigint, last bigint)
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+as $$
+begin
+    if pg_sequence_last_value('outbox_id_seq') is not null and seen_pending(state) then
+        -- Lock 1 of the schema.
+        perform pg_advisory_xact_lock(1886613099, lock_key());
+        while seen_pending(state) loop
+            perform adopt_pending(131072, 33554432, false, ring);
+        end loop;
+    end if;
+    return query
+    select min(g.first), max(g.last)
+    from (
+        select p.first, p.last, sum(p.apart) over (order by p.first) as stretch
+        from (
+            select q.first, q.last, (q.first <> lag(q.last, 1, -1::bigint) over (order by q.first) + 1)::int as apart
+            from (
+                select l.id * 4096 + sum(u.size) over w - u.size as first, l.id * 4096 + sum(u.size) over w - 1 as last, u.xid
+                from log l cross join unnest(l.xids, l.sizes) with ordinality u (xid, size, n)
+                where l.id > batch and l.snapshot is not null
+                window w as (partition by l.id order by u.n)
+            ) q
+            where pg_visible_in_snapshot(q.xid, state)
+        ) p
+    ) g
+    group by g.stretch
+    order by 1;
+end
+$$;
+
+-- A room named by a template, which is split at its braces: what stands at the even
+-- places is the name of a column. Null if one of these columns is null.
+create function fill_room(template text[], fields jsonb) returns text
+language plpgsql immutable
+as $$
+declare
+    room text := template[1];
+begin
+    for i in 1..cardinality(template) / 2 loop
+        room := room || (fields ->> template[2 * i]) || template[2 * i + 1];
+    end loop;
+    return room;
+end
+$$;
+
+-- The event that tells of one changed row. Room is null if nobody is to be told:
+-- nothing that was asked for has changed, or the row names no room.
+create function change_event(
+    relation text, template text[], columns text[], keys text[], most int, with_old boolean, new jsonb, old jsonb,
+    out room text, out other_room text, out payload jsonb, out size int
+)
+language plpgsql immutable
+as $$
+declare
+    op      text  := case when old is null then 'insert' when new is null then 'delete' else 'update' end;
+    named   jsonb := coalesce(new, old);
+    old_row jsonb := old;
+begin
+    room := fill_room(template, named);
+    if op = 'update' then
+        other_room := fill_room(template, old);
+        if room is null then
+            room := other_room;
+            other_room := null;
+        end if;
+    end if;
+    if room is null then
+        return;
+    end if;
+    if columns <> '{}' then
+        new := case when new is not null then (select jsonb_object_agg(c, new -> c) from unnest(columns) c) end;
+        old_row := case when old is not null then (select jsonb_object_agg(c, old -> c) from unnest(columns) c) end;
+    end if;
+    if op = 'update' and new = old_row and room is not distinct from coalesce(other_room, room) then
+        room := null;
+        return;
+    end if;
+    payload := jsonb_build_object('op', op, 'table', relation)
+        || case when new is null then '{}' else jsonb_build_object('new', new) end
+        || case when old_row is null or not with_old then '{}' else jsonb_build_object('old', old_row) end;
+    size := octet_length(payload::text);
+    if size > most then
+        payload := jsonb_build_object('op', op, 'table', relation, 'oversized', size)
+            || case when keys = '{}' then '{}'
+                    else jsonb_build_object('key', (select jsonb_object_agg(c, named -> c) from unnest(keys) c)) end;
+    end if;
+end
+$$;
+
+-- The functions of the triggers that attach_trigger creates. They run with the
+-- rights of whoever changes the table, because making JSON of a row may run
+-- functions that belong to the types of its columns.
+--
+-- The statement's rows come to emit_many in pieces of bounded size. Offset 0 keeps
+-- Postgres from computing an event once for each of its parts.
+create function emit_inserted() returns trigger
+language plpgsql volatile
+set search_path from current
+set jit = off
+as $$
+declare
+    c record;
+begin
+    for c in
+        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads
+        from (
+            select (e.e).room, (e.e).payload, e.i,
+                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+            from (
+                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
+                                    tg_argv[7]::boolean, to_jsonb(n.*), null) as e, row_number() over () as i
+                from new_rows n
+                offset 0
+            ) e
+            where (e.e).room is not null
+            window w as (order by e.i)
+        ) p
+        group by p.by_rows, p.by_bytes
+        order by p.by_rows, p.by_bytes
+    loop
+        perform emit_many(c.rooms, tg_argv[0], c.payloads, null, tg_argv[1], tg_argv[8]::boolean);
+    end loop;
+    return null;
+end
+$$;
+
+create function emit_deleted() returns trigger
+language plpgsql volatile
+set search_path from current
+set jit = off
+as $$
+declare
+    c record;
+begin
+    for c in
+        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads
+        from (
+            select (e.e).room, (e.e).payload, e.i,
+                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+            from (
+                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
+                                    tg_argv[7]::boolean, null, to_jsonb(o.*)) as e, row_number() over () as i
+                from old_rows o
+                offset 0
+            ) e
+            where (e.e).room is not null
+            window w as (order by e.i)
+        ) p
+        group by p.by_rows, p.by_bytes
+        order by p.by_rows, p.by_bytes
+    loop
+        perform emit_many(c.rooms, tg_argv[0], c.payloads, null, tg_argv[1], tg_argv[8]::boolean);
+    end loop;
+    return null;
+end
+$$;
+
+-- Old and new rows are paired by their places: Postgres appends each pair to the
+-- two transition tables together. Nested loops are off because the plan, made for
+-- few rows, serves many as well.
+create function emit_updated() returns trigger
+language plpgsql volatile
+set search_path from current
+set jit = off
+set enable_nestloop = off
+as $$
+declare
+    c record;
+begin
+    if (select count(*) from new_rows) <> (select count(*) from old_rows) then
+        raise exception 'rows changed their partition and were not kept: attach the trigger to the partitions, per row';
+    end if;
+    for c in
+        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
+               array_agg(p.other_room order by p.i) as others
+        from (
+            select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
+                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+            from (
+                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
+                                    tg_argv[7]::boolean, n.fields, o.fields) as e, n.i
+                from (select to_jsonb(r.*) as fields, row_number() over () as i from new_rows r) n
+                join (select to_jsonb(r.*) as fields, row_number() over () as i from old_rows r) o on o.i = n.i
+                offset 0
+            ) e
+            where (e.e).room is not null
+            window w as (order by e.i)
+        ) p
+        group by p.by_rows, p.by_bytes
+        order by p.by_rows, p.by_bytes
+    loop
+        perform emit_many(c.rooms, tg_argv[0], c.payloads, c.others, tg_argv[1], tg_argv[8]::boolean);
+    end loop;
+    return null;
+end
+$$;
+
+create function emit_row() returns trigger
+language plpgsql volatile
+set search_path from current
+set jit = off
+as $$
+declare
+    e record;
+begin
+    e := change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int, tg_argv[7]::boolean,
+                      case when tg_op <> 'DELETE' then to_jsonb(new) end, case when tg_op <> 'INSERT' then to_jsonb(old) end);
+    if e.room is not null then
+        perform emit_many(array[e.room], tg_argv[0], array[e.payload], array[e.other_room], tg_argv[1], tg_argv[8]::boolean);
+    end if;
+    return null;
+end
+$$;
+
+-- Attaches triggers to a table that emit an event for each row that changes, to the
+-- room that the template makes of the row's columns: 'orders:{customer_id}'. An
+-- event is attached once to a table; attaching it again changes how.
+--
+-- The caller must be allowed to create triggers on the table.
+create function attach_trigger(
+    target regclass, room text, event text default null, columns text[] default '{}',
+    operations text[] default '{insert,update,delete}', namespace text default '/', old_values boolean default true,
+    max_bytes int default 65536, per_row boolean default false, replicated boolean default false, ring boolean default false
+) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    relation text;
+    template text[] := regexp_split_to_array(room, '[{}]');
+    keys     text[];
+    op       text;
+    name     text;
+    missing  text;
+begin
+    select format('%s.%s', n.nspname, c.relname) into relation
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target;
+    event := coalesce(event, (select relname from pg_class where oid = target));
+    if cardinality(template) % 2 = 0 or room is null or room ~ '[{][^}]*[{]' then
+        raise exception 'malformed template for a room: %', quote_nullable(room) using errcode = 'invalid_parameter_value', hint = 'For example: orders:{customer_id}';
+    end if;
+    select string_agg(quote_ident(c), ', ') into missing
+    from (select unnest(columns) union select template[2 * i] from generate_series(1, cardinality(template) / 2) i) u (c)
+    where not exists (select from pg_attribute a where a.attrelid = target and a.attname = c and a.attnum > 0 and not a.attisdropped);
+    if missing is not null then
+        raise exception 'table % has no column %', relation, missing using errcode = 'undefined_column';
+    elsif operations is null or operations = '{}' or not operations <@ '{insert,update,delete}' then
+        raise exception 'operations are some of insert, update, delete' using errcode = 'invalid_parameter_value';
+    elsif max_bytes is null or max_bytes not between 100 and 1000000 then
+        raise exception 'max_bytes is between 100 and 1000000' using errcode = 'invalid_parameter_value';
+    end if;
+    select coalesce(array_agg(a.attname::text), '{}') into keys
+    from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
+    where i.indrelid = target and i.indisprimary;
+
+    perform detach_trigger(target, event);
+    foreach op in array operations loop
+        name := 'socketio_' || op || '_' || left(encode(sha256(convert_to(current_schema() || ' ' || event, 'UTF8')), 'hex'), 16);
+        execute format('create trigger %I after %s on %s %s execute function %I.%I(%L, %L, %L, %L, %L, %L, %L, %L, %L)',
+            name, op, target,
+            case when per_row then 'for each row'
+                 when op = 'insert' then 'referencing new table as new_rows for each statement'
+                 when op = 'delete' then 'referencing old table as old_rows for each statement'
+                 else 'referencing old table as old_rows new table as new_rows for each statement' end,
+            current_schema(),
+            case when per_row then 'emit_row' else 'emit_' || trim(trailing 'e' from op) || 'ed' end,
+            event, namespace, relation, template, coalesce(columns, '{}'), keys, max_bytes, old_values, ring);
+        if replicated then
+            execute format('alter table %s enable always trigger %I', target, name);
+        end if;
+    end loop;
+end
+$$;
+
+-- Detaches what attach_trigger attached, for one event or for all. Returns whether
+-- there was something.
+create function detach_trigger(target regclass, event text default null) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    t     record;
+    found boolean := false;
+begin
+    for t in
+        select g.tgname from pg_trigger g join pg_proc f on f.oid = g.tgfoid
+        where g.tgrelid = target and not g.tgisinternal and g.tgparentid = 0
+          and f.pronamespace = quote_ident(current_schema())::regnamespace
+          and f.proname in ('emit_inserted', 'emit_updated', 'emit_deleted', 'emit_row')
+          and (event is null or g.tgname like 'socketio\_%\_' || left(encode(sha256(convert_to(current_schema() || ' ' || event, 'UTF8')), 'hex'), 16))
+    loop
+        execute format('drop trigger %I on %s', t.tgname, target);
+        found := true;
+    end loop;
+    return found;
+end
+$$;
+
+-- For people: who is in the cluster, who is in which room, what waits.
+create view view_nodes as
+select n.name, n.id, n.started, n.seen, n.position,
+       (select count(*) from sessions s where s.node = n.id) as sessions
+from nodes n;
+
+create view view_rooms as
+select s.namespace, r.room, count(*) as sessions, count(s.node) as connected
+from session_rooms r join sessions s using (pid)
+where r.left_at is null
+group by s.namespace, r.room;
+
+create function outbox_waiting() returns table (waiting bigint, oldest timestamptz, bytes bigint)
+language plpgsql stable security definer
+set search_path from current
+as $$
+begin
+    return query
+    select count(*), min(p.at), coalesce(sum(octet_length(p.frame)), 0)::bigint
+    from adopted() s,
+        pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p;
+end
+$$;
+
+create view view_outbox as select * from outbox_waiting();
+
+comment on view view_outbox is 'what was committed and is not in the log yet';
+
+-- Lets a role emit, and nothing else: it cannot read or write a table of ours.
+create function allow_emit(role regrole) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    execute format('grant usage on schema %I to %s', current_schema(), role);
+    execute format(
+        'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
+             emit_inserted, emit_updated, emit_deleted, emit_row to %s', role);
+end
+$$;
+
+-- Lets a role read the views, and nothing else.
+create function allow_read(role regrole) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    execute format('grant usage on schema %I to %s', current_schema(), role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox to %s', role);
+    execute format('grant execute on function outbox_waiting to %s', role);
+end
+$$;
+
+-- Whoever may use the schema could otherwise call what runs with its owner's rights.
+revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
+    emit_inserted, emit_updated, emit_deleted, emit_row, allow_emit, allow_read, outbox_waiting from public;
+
+update meta set schema_version = 3;

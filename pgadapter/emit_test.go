@@ -1,0 +1,509 @@
+package pgadapter
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+)
+
+// waits is for tests that adopt by themselves: nobody else does.
+var waits = Options{AdoptInterval: time.Hour, PollInterval: 10 * time.Millisecond}
+
+// adopt adopts until nothing is left.
+func (b *bench) adopt(t testing.TB) {
+	t.Helper()
+	for b.int(t, "select adopt(true, true)") > 0 {
+	}
+}
+
+// logged returns the payloads of the whole log.
+func (b *bench) logged(t testing.TB) []string {
+	t.Helper()
+	var payloads []string
+	rows, err := b.conn.Query(t.Context(), "select id, packets, frame from log order by id")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var id int64
+	var packets int
+	var frame []byte
+	_, err = pgx.ForEachRow(rows, []any{&id, &packets, &frame}, func() error {
+		envelopes, err := decodeFrame(frame, packets)
+		for _, e := range envelopes {
+			payloads = append(payloads, string(e.Payload))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return payloads
+}
+
+func wantLogged(t testing.TB, b *bench, want ...string) {
+	t.Helper()
+	if got := b.logged(t); !slices.Equal(got, want) {
+		t.Errorf("log has %d: %.500q\nwant %d: %.500q", len(got), got, len(want), want)
+	}
+}
+
+func execOn(t testing.TB, c *pgx.Conn, statements ...string) {
+	t.Helper()
+	for _, s := range statements {
+		if _, err := c.Exec(context.Background(), s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+}
+
+func TestAnEmitExistsIfItsTransactionCommits(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn,
+		"begin", "select emit('r', 'one')", "savepoint s", "select emit('r', 'not')", "rollback to s", "select emit('r', 'two')", "commit",
+		"begin", "select emit('r', 'never')", "rollback",
+		"do $$ begin perform emit('r', 'three'); begin perform emit('r', 'no'); raise 'x'; exception when others then null; end; end $$")
+
+	b.adopt(t)
+
+	wantLogged(t, b, `["one"]`, `["two"]`, `["three"]`)
+	b.adopt(t)
+	wantLogged(t, b, `["one"]`, `["two"]`, `["three"]`)
+}
+
+func TestATransactionsEmitsStayTogetherAndAnOpenOneKeepsNobodyWaiting(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	slow, other := b.connect(t), b.connect(t)
+
+	execOn(t, slow, "begin", "select emit_all('slow-1')")
+	execOn(t, other, "select emit_all('quick-1')")
+	b.adopt(t)
+	execOn(t, other, "select emit_all('quick-2')", "begin", "select emit_all('quick-3')")
+	b.adopt(t)
+	execOn(t, slow, "select emit_all('slow-2')", "commit")
+	execOn(t, other, "select emit_all('quick-4')", "commit")
+	b.adopt(t)
+
+	wantLogged(t, b, `["quick-1"]`, `["quick-2"]`, `["slow-1"]`, `["slow-2"]`, `["quick-3"]`, `["quick-4"]`)
+}
+
+func TestTransactionsThatWaitForEachOtherComeInThatOrder(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn, "create table r (n int)", "insert into r values (0)")
+	first, second := b.connect(t), b.connect(t)
+
+	execOn(t, second, "begin", "select emit_all('b-begins')") // has the lower number
+	execOn(t, first, "begin", "update r set n = 1", "select emit_all('a')", "commit")
+	execOn(t, second, "update r set n = 2", "select emit_all('b')", "commit")
+	b.adopt(t)
+
+	wantLogged(t, b, `["a"]`, `["b-begins"]`, `["b"]`)
+}
+
+func TestAnAppendTakesAlongWhatWasCommittedBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, &waits)
+	b.exec(t, "select adopt(true, true)")
+	for i := range 5 {
+		execOn(t, b.conn, fmt.Sprintf("select emit_all('sql', '%d')", i))
+		if _, err := adaptertest.Publish(t, dbs[i%2], adaptertest.Event(`["go",%d]`, i)).Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	for _, r := range recorders {
+		want := []string{`["sql", 0]`, `["go",0]`, `["sql", 1]`, `["go",1]`, `["sql", 2]`, `["go",2]`, `["sql", 3]`, `["go",3]`, `["sql", 4]`, `["go",4]`}
+		if got := adaptertest.Payloads(r.Expect(t, 10)); !slices.Equal(got, want) {
+			t.Errorf("got %q", got)
+		}
+	}
+}
+
+func TestANodeAdoptsWhenNobodyAppends(t *testing.T) {
+	t.Parallel()
+	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', ring => true)"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			_, recorders := b.nodes(t, 3, &Options{Lease: time.Second})
+			for i := range 20 {
+				execOn(t, b.conn, sql)
+				for _, r := range recorders {
+					r.Expect(t, i+1)
+				}
+			}
+		})
+	}
+}
+
+func TestTheNextNodeAdoptsWhenTheFirstIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 3, &Options{Lease: time.Second})
+	execOn(t, b.conn, "select emit_all('hi')")
+	for _, r := range recorders {
+		r.Expect(t, 1)
+	}
+	slices.SortFunc(dbs, func(x, y *DB) int { return int(min(1, max(-1, x.node.id.Load()-y.node.id.Load()))) })
+	eventually(t, "one is the first", func() bool { return dbs[0].node.first.Load() && !dbs[1].node.first.Load() && !dbs[2].node.first.Load() })
+
+	if err := dbs[0].Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+
+	eventually(t, "the second is", func() bool { return dbs[1].node.first.Load() && !dbs[2].node.first.Load() })
+}
+
+func TestALargeTransactionIsPackedAndOneTooLargeIsCut(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	other, open := b.connect(t), b.connect(t)
+	execOn(t, open, "begin", "select emit_all('open')")
+	execOn(t, b.conn, "begin", "select count(*) from (select emit_all('x', to_jsonb(i)) from generate_series(1, 5000) i) s")
+	execOn(t, other, "select emit_all('other')")
+	execOn(t, b.conn, "select count(*) from (select emit_all('x', to_jsonb(i)) from generate_series(5001, 10000) i) s", "commit")
+	execOn(t, other, "select emit_all('last')")
+
+	if n := b.int(t, "select adopt_pending(1000, 1000000, true, false)"); n != -1 {
+		t.Errorf("an append took %d of them", n)
+	}
+	var steps []int64
+	for {
+		n := b.int(t, "select adopt_pending(4000, 1000000, false, false)")
+		if steps = append(steps, n); n == 0 {
+			break
+		}
+	}
+
+	if want := []int64{1, 4000, 4000, 2001, 0}; !slices.Equal(steps, want) {
+		t.Errorf("adopted %v, want %v", steps, want)
+	}
+	want := []string{`["other"]`}
+	for i := range 10000 {
+		want = append(want, fmt.Sprintf(`["x", %d]`, i+1))
+	}
+	wantLogged(t, b, append(want, `["last"]`)...)
+	execOn(t, open, "commit")
+	b.adopt(t)
+	wantLogged(t, b, append(want, `["last"]`, `["open"]`)...)
+	if n := b.int(t, "select max(packets) from log"); n > maxPackets {
+		t.Errorf("a batch of %d packets", n)
+	}
+}
+
+func TestABacklogIsAdoptedInPiecesInOrder(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	conns := []*pgx.Conn{b.connect(t), b.connect(t), b.connect(t)}
+	var want []string
+	// Each of three transactions begins before the one before it has ended.
+	for i := range 60 {
+		c := conns[i%3]
+		if i >= 3 {
+			execOn(t, c, fmt.Sprintf("select emit_all('end', '%d')", i-3), "commit")
+			want = append(want, fmt.Sprintf(`["begin", %d]`, i-3), fmt.Sprintf(`["end", %d]`, i-3))
+		}
+		if i < 57 {
+			execOn(t, c, "begin", fmt.Sprintf("select emit_all('begin', '%d')", i))
+		}
+	}
+	for b.int(t, "select adopt_pending(5, 1000000, false, false)") > 0 {
+	}
+
+	wantLogged(t, b, want...)
+}
+
+func TestAKeyIsUsedOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	one, two := b.connect(t), b.connect(t)
+	emitted := func(c *pgx.Conn, event string) (ok bool) {
+		t.Helper()
+		if err := c.QueryRow(t.Context(), "select emit_all($1, key => 'k')", event).Scan(&ok); err != nil {
+			t.Fatal(err)
+		}
+		return ok
+	}
+	execOn(t, one, "begin")
+	if !emitted(one, "rolled back") || emitted(one, "again in it") {
+		t.Error("the first of a transaction counts")
+	}
+	execOn(t, one, "rollback", "begin")
+	execOn(t, two, "begin")
+	if !emitted(one, "one") || !emitted(two, "two") { // neither waits for the other
+		t.Error("an open transaction has used up the key")
+	}
+	execOn(t, one, "commit")
+	b.adopt(t)
+	execOn(t, two, "commit")
+	b.adopt(t)
+	if emitted(one, "late") {
+		t.Error("emitted twice")
+	}
+	wantLogged(t, b, `["one"]`)
+	if n := b.int(t, "select waiting from view_outbox"); n != 0 {
+		t.Errorf("%d wait for ever", n)
+	}
+	execOn(t, one, "begin", "select emit_all('x', key => 'l')")
+	execOn(t, two, "select emit_all('y', key => 'l')", "select emit_all('z')")
+	execOn(t, one, "commit")
+	b.adopt(t)
+	wantLogged(t, b, `["one"]`, `["x"]`, `["z"]`)
+}
+
+func TestTheOutboxRotatesAroundOpenTransactions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	open := b.connect(t)
+	rotate := func() bool {
+		b.exec(t, "update meta set outbox_started = outbox_started - interval '1 hour'")
+		b.exec(t, "update outbox set at = at - interval '1 hour'")
+		return b.int(t, "select rotate_outbox('10 s')::int") == 1
+	}
+	execOn(t, open, "begin", "select emit_all('open')")
+	execOn(t, b.conn, "select emit_all('a', key => 'k')")
+	for range 2 {
+		if !rotate() {
+			t.Fatal("not rotated")
+		}
+	}
+	if rotate() {
+		t.Error("a partition was emptied below an open transaction")
+	}
+	execOn(t, open, "commit")
+	if rotate() {
+		t.Error("a partition was emptied before it was adopted")
+	}
+	b.adopt(t)
+	if !rotate() {
+		t.Error("not rotated after all was adopted")
+	}
+	wantLogged(t, b, `["open"]`, `["a"]`) // it emitted first
+	if n := b.int(t, "select count(*) from outbox"); n != 0 {
+		t.Errorf("%d rows left", n)
+	}
+	b.trim(t)
+}
+
+func TestWhatWasAdoptedIsKnownWithoutTheLog(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn, "select emit_all('a')")
+	b.adopt(t)
+	for range 3 {
+		b.exec(t, "update meta set slot_started = slot_started - interval '1 hour'")
+		b.exec(t, "select empty_slot('1 s')")
+		b.exec(t, "select switch_slot('1 s')")
+	}
+	if n := b.int(t, "select count(*) from log"); n != 0 {
+		t.Fatalf("%d rows in the log", n)
+	}
+	b.adopt(t)
+	wantLogged(t, b)
+}
+
+func TestARestoredDumpGoesOn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn, "select emit_all('old')")
+	b.adopt(t)
+	// As in a database whose transactions had greater numbers.
+	b.exec(t, "update outbox set xid = '99000000000'")
+	b.exec(t, "update log set snapshot = '99000000001:99000000005:99000000002', xids = '{99000000000}'")
+
+	execOn(t, b.conn, "select emit_all('new-1')", "select emit_all('new-2')")
+	for b.int(t, "select adopt_pending(1, 100000, false, false)") > 0 {
+	}
+	execOn(t, b.conn, "select emit_all('new-3')")
+	b.adopt(t)
+	execOn(t, b.conn, "select emit_all('new-4')")
+	b.adopt(t)
+
+	wantLogged(t, b, `["old"]`, `["new-1"]`, `["new-2"]`, `["new-3"]`, `["new-4"]`)
+}
+
+func TestEmitTx(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	pool := stdlib.OpenDB(*b.connect(t).Config())
+	t.Cleanup(func() { _ = pool.Close() })
+	e := &adapter.Envelope{
+		Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "b"}, Except: []string{"c"}},
+		Payload: []byte(`["x",{"_placeholder":true,"num":0}]`), Attachments: [][]byte{{1, 2}},
+	}
+	opts := &EmitOptions{Schema: b.schema, Key: "k"}
+
+	for i, finish := range []func(*sql.Tx) error{(*sql.Tx).Rollback, (*sql.Tx).Commit, (*sql.Tx).Commit} {
+		tx, err := pool.BeginTx(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := EmitTx(t.Context(), SQLTx(tx), e, opts); err != nil || ok != (i < 2) {
+			t.Errorf("%d: %v, %v", i, ok, err)
+		}
+		if err := finish(tx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tx, err := b.conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e2 := *e
+	e2.Payload = []byte(`["y"]`)
+	e2.Attachments = nil
+	if ok, err := EmitTx(t.Context(), tx, &e2, &EmitOptions{Schema: b.schema, Ring: true}); err != nil || !ok {
+		t.Errorf("%v, %v", ok, err)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.adopt(t)
+
+	wantLogged(t, b, string(e.Payload), `["y"]`)
+	var frame []byte
+	if err := b.conn.QueryRow(t.Context(), "select frame from log").Scan(&frame); err != nil {
+		t.Fatal(err)
+	}
+	if want := appendPacket(appendPacket([]byte{frameVersion}, e), &e2); string(frame) != string(want) {
+		t.Errorf("frame %q\nwant  %q", frame, want)
+	}
+	large := adaptertest.Event("%s", `["`+strings.Repeat("x", 2<<20)+`"]`)
+	if _, err := EmitTx(t.Context(), b.conn, large, &EmitOptions{Schema: b.schema}); !errors.Is(err, adapter.ErrTooLarge) {
+		t.Errorf("2 MiB: %v", err)
+	}
+	if _, err := EmitTx(t.Context(), b.conn, &adapter.Envelope{Kind: adapter.Evict}, nil); !errors.Is(err, errKind) {
+		t.Errorf("an eviction: %v", err)
+	}
+	if _, err := EmitTx(t.Context(), b.conn, e, &EmitOptions{Schema: "nowhere"}); !errors.Is(err, ErrSchema) {
+		t.Errorf("no schema: %v", err)
+	}
+}
+
+func TestNoMalformedPacketGetsIn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	good := appendPacket(nil, &adapter.Envelope{
+		Namespace: "/n", Audience: adapter.Audience{Rooms: []string{"ab", "c"}, Except: []string{"d"}},
+		Payload: []byte(`["x",1]`), Attachments: [][]byte{{1}, {2, 3}},
+	})
+	refused, taken := 0, 0
+	for at := range good {
+		for _, value := range []byte{0, 1, 2, 3, 127, 128, 255, good[at] + 1, good[at] - 1} {
+			p := slices.Clone(good)
+			p[at] = value
+			if _, err := b.conn.Exec(t.Context(), "select emit_packet($1)", p); err != nil {
+				refused++
+				continue
+			}
+			taken++
+			if _, err := decodeFrame(append([]byte{frameVersion}, p...), 1); err != nil {
+				t.Errorf("byte %d set to %d: taken, and no reader understands it", at, value)
+			}
+		}
+		if _, err := b.conn.Exec(t.Context(), "select emit_packet($1)", good[:at]); err == nil {
+			t.Errorf("taken when cut off after %d bytes", at)
+		}
+	}
+	t.Logf("%d refused, %d taken", refused, taken)
+}
+
+func TestWhatEmitRefuses(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for sql, want := range map[string]string{
+		"select emit(null, 'x')":                                                  "22004",
+		"select emit('', 'x')":                                                    "22023",
+		"select emit(repeat('x', 256), 'x')":                                      "22023",
+		"select emit_to(array['a', null], 'x')":                                   "22004",
+		"select emit_to(null, 'x')":                                               "22004",
+		"select emit_all('')":                                                     "22023",
+		"select emit_all(null)":                                                   "22023",
+		"select emit_all('disconnect')":                                           "22023",
+		"select emit_all('x', '1', args => '[]')":                                 "22023",
+		"select emit_all('x', args => '{}')":                                      "22023",
+		"select emit_all('x', key => '')":                                         "22023",
+		"select emit_all('x', namespace => null)":                                 "22023",
+		"select emit_all('x', to_jsonb(repeat('x', 1048576)))":                    "54000",
+		"select emit_all('x', attachments => array_fill('\\x00'::bytea, '{11}'))": "22023",
+		"select emit_all('x', '{\"a\":[{\"_placeholder\":true}]}', attachments => '{\"\\\\x00\"}')": "22023",
+		"select emit_many(array[''], 'x', array['1'::jsonb])":                                       "22023",
+		"select emit_many(array['a'], 'connect', array['1'::jsonb])":                                "22023",
+		"select emit_many(array['a'], 'x', array[to_jsonb(repeat('x', 1048576))])":                  "54000",
+		"select emit_packet('\\x00')":                                                               "22023",
+	} {
+		_, err := b.conn.Exec(t.Context(), sql)
+		if got := sqlState(err); got != want {
+			t.Errorf("%.70s: %v, want %s", sql, err, want)
+		}
+	}
+	if n := b.int(t, "select emit_to('{}', 'x')::int"); n != 0 {
+		t.Error("emitted to nobody")
+	}
+	b.adopt(t)
+	wantLogged(t, b)
+}
+
+func TestWhatEmitWrites(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn, `select emit_to('{a,ü}', 'e', '{"k": "😀"}', namespace => 'chat', except_rooms => '{x}', attachments => '{"\\x01","\\x"}')`,
+		`select emit('a', 'e', args => '[1, null, "x"]')`, `select emit('a', 'e')`, `select emit('a', 'e', 'null')`,
+		`select emit_many('{a,null,b}', 'm', array['1'::jsonb, '2', null], '{c,d,b}')`)
+	b.adopt(t)
+	var frame []byte
+	if err := b.conn.QueryRow(t.Context(), "select frame from log").Scan(&frame); err != nil {
+		t.Fatal(err)
+	}
+	want := []byte{frameVersion}
+	for _, e := range []*adapter.Envelope{
+		{
+			Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ü"}, Except: []string{"x"}},
+			Payload:     []byte(`["e", {"k": "😀"}, {"num": 0, "_placeholder": true}, {"num": 1, "_placeholder": true}]`),
+			Attachments: [][]byte{{1}, {}},
+		},
+		{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["e", 1, null, "x"]`)},
+		{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["e"]`)},
+		{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["e", null]`)},
+		{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a", "c"}}, Payload: []byte(`["m", 1]`)},
+		{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"b"}}, Payload: []byte(`["m"]`)},
+	} {
+		want = appendPacket(want, e)
+	}
+	if string(frame) != string(want) {
+		t.Errorf("frame %q\nwant  %q", frame, want)
+	}
+}
+
+func TestPreparedTransactions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	if b.int(t, "select current_setting('max_prepared_transactions')::int") == 0 {
+		t.Skip("max_prepared_transactions is 0")
+	}
+	id := "socketio-" + b.schema
+	execOn(t, b.conn, "begin", "select emit_all('prepared')", "prepare transaction '"+id+"'", "select emit_all('before')")
+	b.adopt(t)
+	execOn(t, b.conn, "commit prepared '"+id+"'")
+	b.adopt(t)
+	wantLogged(t, b, `["before"]`, `["prepared"]`)
+
+	execOn(t, b.conn, "begin", "select emit_all('x', ring => true)")
+	if _, err := b.conn.Exec(t.Context(), "prepare transaction '"+id+"'"); err == nil || !strings.Contains(err.Error(), "NOTIFY") {
+		t.Errorf("prepared with a bell: %v", err)
+	}
+}

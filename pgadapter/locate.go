@@ -1,0 +1,84 @@
+package pgadapter
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// maxBookmark bounds a bookmark. It names the transactions that were running.
+const maxBookmark = 32 << 10
+
+// snapshotText is a pg_snapshot.
+var snapshotText = regexp.MustCompile(`^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$`)
+
+// A bookmark is what the function bookmark of the schema returns: the last batch
+// that a snapshot saw, and the snapshot.
+type bookmark struct {
+	log      uint32
+	position adapter.Position
+	origin   int64
+	seq      int64
+	snapshot string
+}
+
+func parseBookmark(text string) (bookmark, error) {
+	var b bookmark
+	fields := strings.Split(text, ".")
+	if len(text) > maxBookmark || len(fields) != 5 || !snapshotText.MatchString(fields[4]) {
+		return b, adapter.ErrBookmark
+	}
+	var numbers [4]int64
+	for i := range numbers {
+		n, err := strconv.ParseInt(fields[i], 10, 64)
+		if err != nil {
+			return b, adapter.ErrBookmark
+		}
+		numbers[i] = n
+	}
+	if numbers[0] != int64(uint32(numbers[0])) || numbers[1] < 0 {
+		return b, adapter.ErrBookmark
+	}
+	return bookmark{uint32(numbers[0]), adapter.Position(numbers[1]), numbers[2], numbers[3], fields[4]}, nil
+}
+
+// locate finds the place of a bookmark. All that its snapshot sees is in the log
+// then: up to the position of the bookmark, or listed as seen.
+func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
+	b, err := parseBookmark(text)
+	if err != nil {
+		return adapter.Place{}, err
+	}
+	var number, low, origin, seq int64
+	var packets int
+	err = db.pool.QueryRow(ctx, db.queries.locate, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
+	if err != nil {
+		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
+	}
+	switch at := adapter.Position(low); {
+	case uint32(number) != b.log:
+		return adapter.Place{}, adapter.ErrBookmark
+	case b.position < at:
+		return adapter.Place{}, adapter.ErrTrimmed
+	case b.position > at && (origin != b.origin || seq != b.seq || position(batchID(b.position), packets-1) != b.position):
+		return adapter.Place{}, adapter.ErrBookmark // of a branch of the log that was lost
+	}
+	rows, err := db.pool.Query(ctx, db.queries.seen, batchID(b.position), b.snapshot, true)
+	if err != nil {
+		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
+	}
+	seen, err := pgx.CollectRows(rows, pgx.RowToStructByPos[adapter.Span])
+	switch {
+	case sqlState(err) == "22P02":
+		return adapter.Place{}, adapter.ErrBookmark // numbers that make no snapshot
+	case err != nil:
+		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
+	}
+	return adapter.Place{After: b.position, Seen: seen}, nil
+}
