@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -62,7 +61,7 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 	}
 	var followers []*follower
 	for i := range 20 {
-		f := &follower{}
+		f := newFollower()
 		var mark string
 		if err := conn.QueryRow(t.Context(), "select coalesce(array_agg(id), '{}'), "+quoted+".bookmark() from "+quoted+".posts").Scan(&f.ids, &mark); err != nil {
 			t.Fatal(err)
@@ -71,16 +70,20 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 		if err := c.Connect(t.Context(), addrs[i%2]); err != nil {
 			t.Fatal(err)
 		}
-		if i%2 == 0 {
+		t.Cleanup(c.Close)
+		// Half of them break off at once and again after every other post, and come back to the other node.
+		for cut := range i % 2 * 4 {
+			if cut > 0 {
+				f.hear(t, 2)
+			}
 			c.Cut()
-			if err := c.Connect(t.Context(), addrs[(i+1)%2]); err != nil {
+			if err := c.Connect(t.Context(), addrs[(i+cut+1)%2]); err != nil {
 				t.Fatal(err)
 			}
 			if !c.Recovered() {
 				t.Error("not recovered")
 			}
 		}
-		t.Cleanup(c.Close)
 		followers = append(followers, f)
 	}
 	stop()
@@ -89,14 +92,11 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 	if err := conn.QueryRow(t.Context(), "select array_agg(id order by id) from "+quoted+".posts").Scan(&all); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := conn.Exec(t.Context(), "select "+quoted+".emit('lobby', 'end')"); err != nil {
+		t.Fatal(err)
+	}
 	for i, f := range followers {
-		deadline := time.Now().Add(20 * time.Second)
-		for f.count() < len(all) && time.Now().Before(deadline) {
-			pause(t.Context(), 5*time.Millisecond)
-		}
-		if got := f.sorted(); !slices.Equal(got, all) {
-			t.Errorf("follower %d has %d posts of %d, or some twice", i, len(got), len(all))
-		}
+		f.check(t, i, all)
 	}
 
 	stale := wire.New(wire.Options{Auth: map[string]any{"follow": "nonsense"}})
@@ -142,24 +142,65 @@ func followNode(t *testing.T, dsn, schema string) string {
 
 // A follower has the ids that it has read or received.
 type follower struct {
+	heard chan struct{} // one for each post received, as far as there is room
+	ended chan struct{} // closed by the event after the last post
+
 	mu  sync.Mutex
 	ids []int
 }
 
+func newFollower() *follower {
+	return &follower{heard: make(chan struct{}, 100), ended: make(chan struct{})}
+}
+
 func (f *follower) event(data json.RawMessage) {
+	var name string
 	var change struct{ New struct{ ID int } }
-	if err := json.Unmarshal(data, &[]any{new(string), &change}); err != nil {
+	if err := json.Unmarshal(data, &[]any{&name, &change}); err != nil || name != "post" {
+		close(f.ended)
 		return
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.ids = append(f.ids, change.New.ID)
+	f.mu.Unlock()
+	select {
+	case f.heard <- struct{}{}:
+	default:
+	}
 }
 
-func (f *follower) count() int { f.mu.Lock(); defer f.mu.Unlock(); return len(f.ids) }
+// hear waits for that many posts.
+func (f *follower) hear(t *testing.T, posts int) {
+	t.Helper()
+	for range posts {
+		select {
+		case <-f.heard:
+		case <-time.After(20 * time.Second):
+			t.Fatal("no post for 20 s")
+		}
+	}
+}
 
-func (f *follower) sorted() []int {
+// check waits for the end, and compares what the follower has by then with what was posted.
+func (f *follower) check(t *testing.T, number int, all []int) {
+	t.Helper()
+	select {
+	case <-f.ended:
+	case <-time.After(20 * time.Second):
+		t.Errorf("follower %d: the end has not come after 20 s", number)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Sorted(slices.Values(f.ids))
+	times := make(map[int]int)
+	for _, id := range f.ids {
+		times[id]++
+	}
+	for _, id := range all {
+		if times[id] != 1 {
+			t.Errorf("follower %d has post %d of %d %d times", number, id, len(all), times[id])
+		}
+	}
+	if len(times) != len(all) {
+		t.Errorf("follower %d has %d posts of %d", number, len(times), len(all))
+	}
 }

@@ -30,6 +30,9 @@ type Options struct {
 
 	// Closed is called once for every connection that ended. Default: nobody hears.
 	Closed func(error)
+
+	// Dial opens the connections. Default: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 // A Client is one client, with its memory of the session, over any number of connections one after the other.
@@ -38,6 +41,7 @@ type Client struct {
 
 	mu        sync.Mutex
 	link      *Link
+	reading   chan struct{} // closed when all that came on link has been taken
 	id        string
 	pid       string
 	offset    string
@@ -68,13 +72,18 @@ type RefusedError struct{ Body string }
 // Error implements error.
 func (e *RefusedError) Error() string { return "refused: " + e.Body }
 
-// Connect opens a connection to the node at addr and returns when CONNECT was answered.
+// Connect opens a connection to the node at addr and returns when CONNECT was answered. The connection before is ended
+// first, and what came on it has been heard: the official client, which has one thread, does not leave a connection
+// between hearing an event and keeping its offset either. So it must not be called by Event.
 func (c *Client) Connect(ctx context.Context, addr string) error {
-	link, err := Dial(ctx, addr)
+	if err := c.endLast(ctx); err != nil {
+		return err
+	}
+	link, err := dial(ctx, addr, c.opts.Dial)
 	if err != nil {
 		return err
 	}
-	answered := make(chan error, 1)
+	answered, reading := make(chan error, 1), make(chan struct{})
 	c.mu.Lock()
 	body := make(map[string]any)
 	if c.pid != "" {
@@ -84,7 +93,6 @@ func (c *Client) Connect(ctx context.Context, addr string) error {
 		}
 	}
 	maps.Copy(body, c.opts.Auth)
-	c.link = link
 	c.mu.Unlock()
 	text := "40"
 	if c.opts.Namespace != "/" {
@@ -101,7 +109,10 @@ func (c *Client) Connect(ctx context.Context, addr string) error {
 		link.Cut()
 		return err
 	}
-	go c.read(link, answered) // ends with the connection
+	c.mu.Lock()
+	c.link, c.reading = link, reading
+	c.mu.Unlock()
+	go c.read(link, answered, reading) // ends with the connection
 	select {
 	case err = <-answered:
 	case <-ctx.Done():
@@ -111,6 +122,23 @@ func (c *Client) Connect(ctx context.Context, addr string) error {
 		link.Cut()
 	}
 	return err
+}
+
+// endLast ends the connection before, if there was one, and waits for its reader.
+func (c *Client) endLast(ctx context.Context) error {
+	c.mu.Lock()
+	link, reading := c.link, c.reading
+	c.mu.Unlock()
+	if link == nil {
+		return nil
+	}
+	link.Cut()
+	select {
+	case <-reading:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // ID is the socket's public id.
@@ -180,8 +208,8 @@ func (c *Client) Call(ctx context.Context, v any, name string, args ...any) erro
 	}
 }
 
-// read takes what comes on one connection until that ends.
-func (c *Client) read(link *Link, answered chan<- error) {
+// read takes what comes on one connection until that ends, and then closes done.
+func (c *Client) read(link *Link, answered chan<- error, done chan<- struct{}) {
 	var err error
 	for err == nil {
 		var text string
@@ -190,6 +218,7 @@ func (c *Client) read(link *Link, answered chan<- error) {
 		}
 	}
 	link.Cut()
+	close(done)
 	select {
 	case answered <- err:
 	default:
@@ -257,8 +286,10 @@ type Link struct {
 }
 
 // Dial opens a WebSocket to addr and waits for the handshake.
-func Dial(ctx context.Context, addr string) (*Link, error) {
-	dialer := ws.Dialer{Timeout: 30 * time.Second}
+func Dial(ctx context.Context, addr string) (*Link, error) { return dial(ctx, addr, nil) }
+
+func dial(ctx context.Context, addr string, by func(context.Context, string, string) (net.Conn, error)) (*Link, error) {
+	dialer := ws.Dialer{Timeout: 30 * time.Second, NetDial: by}
 	conn, buffered, _, err := dialer.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
 	if err != nil {
 		return nil, err
