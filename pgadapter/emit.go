@@ -36,7 +36,8 @@ type EmitOptions struct {
 	Schema string
 
 	// Key makes the event happen once: of the emits with one key, within the
-	// retention, the first that is committed is the only one.
+	// retention, only one that is committed is told true. An emit waits for
+	// the end of an open transaction that has used its key.
 	// Default: every emit is an event of its own.
 	Key string
 
@@ -56,9 +57,7 @@ type EmitOptions struct {
 //	emitted, err := pgadapter.EmitTx(ctx, tx, e, nil)
 //
 // It returns false if an event with the same Key was emitted before, and nothing
-// was done. Two transactions that use one key at the same time may both be told
-// true; the event happens once all the same. It waits for nothing but the answer
-// of Postgres.
+// was done. Without a Key it waits for nothing but the answer of Postgres.
 func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
 	var o EmitOptions
 	if opts != nil {

@@ -227,55 +227,16 @@ func TestABacklogIsAdoptedInPiecesInOrder(t *testing.T) {
 	wantLogged(t, b, want...)
 }
 
-func TestAKeyIsUsedOnce(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	one, two := b.connect(t), b.connect(t)
-	emitted := func(c *pgx.Conn, event string) (ok bool) {
-		t.Helper()
-		if err := c.QueryRow(t.Context(), "select emit_all($1, key => 'k')", event).Scan(&ok); err != nil {
-			t.Fatal(err)
-		}
-		return ok
-	}
-	execOn(t, one, "begin")
-	if !emitted(one, "rolled back") || emitted(one, "again in it") {
-		t.Error("the first of a transaction counts")
-	}
-	execOn(t, one, "rollback", "begin")
-	execOn(t, two, "begin")
-	if !emitted(one, "one") || !emitted(two, "two") { // neither waits for the other
-		t.Error("an open transaction has used up the key")
-	}
-	execOn(t, one, "commit")
-	b.adopt(t)
-	execOn(t, two, "commit")
-	b.adopt(t)
-	if emitted(one, "late") {
-		t.Error("emitted twice")
-	}
-	wantLogged(t, b, `["one"]`)
-	if n := b.int(t, "select waiting from view_outbox"); n != 0 {
-		t.Errorf("%d wait for ever", n)
-	}
-	execOn(t, one, "begin", "select emit_all('x', key => 'l')")
-	execOn(t, two, "select emit_all('y', key => 'l')", "select emit_all('z')")
-	execOn(t, one, "commit")
-	b.adopt(t)
-	wantLogged(t, b, `["one"]`, `["x"]`, `["z"]`)
-}
-
 func TestTheOutboxRotatesAroundOpenTransactions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	open := b.connect(t)
 	rotate := func() bool {
 		b.exec(t, "update meta set outbox_started = outbox_started - interval '1 hour'")
-		b.exec(t, "update outbox set at = at - interval '1 hour'")
 		return b.int(t, "select rotate_outbox('10 s')::int") == 1
 	}
 	execOn(t, open, "begin", "select emit_all('open')")
-	execOn(t, b.conn, "select emit_all('a', key => 'k')")
+	execOn(t, b.conn, "select emit_all('a')")
 	for range 2 {
 		if !rotate() {
 			t.Fatal("not rotated")

@@ -22,16 +22,14 @@ create table outbox (
     at      timestamptz not null default clock_timestamp(),
     packets int         not null default 1,
     slot    smallint    not null,
-    key     text        collate "C",
     frame   bytea       not null,
     -- Half of what a batch of the log may have, so that rows can be packed by
     -- where they begin.
     constraint outbox_packets check (packets between 1 and 2048)
 ) partition by list (slot);
 
-comment on table outbox is 'what was emitted from SQL: copied to the log after the commit, kept for the retention';
+comment on table outbox is 'what was emitted from SQL: copied to the log after the commit';
 comment on column outbox.xid is 'the transaction, also for an emit behind a savepoint';
-comment on column outbox.key is 'the idempotency key: of the emits with one key the first is adopted';
 comment on column outbox.frame is 'packets as in log.frame, without the version';
 
 alter table outbox alter column frame set storage external;
@@ -49,7 +47,16 @@ create table outbox_2 partition of outbox for values in (2)
 with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
 create index outbox_transaction on outbox (xid, id);
-create index outbox_key on outbox (key) where key is not null;
+
+-- The keys of emits that happen once. Who comes second waits at the primary key for
+-- the end of the transaction that came first.
+create table emit_keys (
+    key text        collate "C" not null,
+    at  timestamptz not null default clock_timestamp(),
+    constraint emit_keys_pkey primary key (key)
+);
+
+create index emit_keys_at on emit_keys (at);
 
 alter table meta
     add column outbox_started timestamptz not null default clock_timestamp(),
@@ -134,30 +141,28 @@ declare
     restored boolean;
     seen     pg_snapshot;
     found    bigint;
-    keyed    boolean;
     xids     xid8[];
     ids      bigint[];
     beyond   xid8;
     cut      xid8;
     top      xid8;
     waiting  xid8[];
-    doubles  bigint[];
     bell     text;
     r        record;
 begin
     select * into s from adopted();
     restored := pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot());
 
-    select pg_current_snapshot(), count(*), bool_or(o.keyed),
+    select pg_current_snapshot(), count(*),
            array_agg(o.xid order by o.n) filter (where o.fits),
            array_agg(o.id order by o.n) filter (where o.fits),
            (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
-    into seen, found, keyed, xids, ids, beyond
+    into seen, found, xids, ids, beyond
     from (
-        select t.xid, t.id, t.keyed, row_number() over w as n,
+        select t.xid, t.id, row_number() over w as n,
                row_number() over w = 1 or row_number() over w <= most and sum(t.size) over w <= bytes as fits
         from (
-            select p.xid, p.id, p.key is not null as keyed, octet_length(p.frame)::bigint as size,
+            select p.xid, p.id, octet_length(p.frame)::bigint as size,
                    max(p.id) over (partition by p.xid) as last
             from (
                 select * from pending(s.snapshot, s.last, s.cut_xid, s.cut_id, restored)
@@ -199,22 +204,6 @@ begin
         seen := format('%s:%s:%s', coalesce(waiting[1], top), top, array_to_string(waiting, ','))::pg_snapshot;
     end if;
 
-    if keyed then
-        doubles := array(
-            select k.id
-            from (
-                select o.id, o.key, row_number() over (partition by o.key order by u.n) as nth
-                from unnest(xids, ids) with ordinality u (xid, id, n)
-                join outbox o on o.xid = u.xid and o.id = u.id
-                where o.key is not null
-            ) k
-            where k.nth > 1 or exists (
-                select from outbox a
-                where a.key = k.key
-                  and (pg_visible_in_snapshot(a.xid, s.snapshot) and (a.id <= s.last or not restored)
-                       or (a.xid = s.cut_xid and a.id <= s.cut_id) is true)));
-    end if;
-
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     for r in
         insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
@@ -229,7 +218,6 @@ begin
                        (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
                 from unnest(xids, ids) with ordinality u (xid, id, n)
                 join outbox o on o.xid = u.xid and o.id = u.id
-                where not exists (select from unnest(doubles) d where d = o.id)
                 window w as (order by u.n)
             ) p
             group by p.by_packets, p.by_bytes
@@ -242,11 +230,7 @@ begin
             perform pg_notify(current_schema(), bell || ' ' || encode(r.small, 'base64'));
         end if;
     end loop;
-    if bell is null then -- doubles only
-        update meta
-        set adopted = seen, adopted_id = nextval('log_id_seq'), adopted_last = s.last,
-            cut_xid = cut, cut_id = case when cut is not null then s.cut_id end;
-    elsif ring and r.small is null then
+    if ring and r.small is null then
         perform pg_notify(current_schema(), bell);
     end if;
     return cardinality(ids);
@@ -381,19 +365,19 @@ $$;
 -- Goes on to the next partition of the outbox, emptied, when the current one has
 -- been used for half the retention. Reports whether it did: not while a
 -- transaction is open that has emitted into the next one, nor before all of that
--- is adopted and past the retention, for which keys are remembered.
+-- is adopted. Forgets keys that were used before the retention.
 create function rotate_outbox(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
 declare
-    next  int;
-    busy  boolean;
+    next int;
 begin
     -- Lock 2 of the schema, then the partition, for which nothing waits.
     if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
         return false;
     end if;
+    delete from emit_keys where at < clock_timestamp() - retention;
     select (m.outbox_slot + 1) % 3 into next from meta m
     where clock_timestamp() - m.outbox_started >= retention / 2;
     if not found then
@@ -404,13 +388,9 @@ begin
     exception when lock_not_available then
         return false;
     end;
-    execute format(
-        'select exists (select from %1$I o where o.at > clock_timestamp() - $1)
-             or exists (select from adopted() s,
-                        pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
-                        where p.slot = $2)',
-        'outbox_' || next) into busy using retention, next;
-    if busy then
+    if exists (select from adopted() s,
+                   pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
+               where p.slot = next) then
         return false;
     end if;
     execute format('truncate only %I', 'outbox_' || next);
@@ -423,6 +403,31 @@ $$;
 create function wire_name(name text) returns bytea
 language sql stable
 return int2send(octet_length(convert_to(name, 'UTF8'))::int2) || convert_to(name, 'UTF8');
+
+-- Refuses the names of events that clients keep for themselves.
+create function check_event(event text) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if event is null or event = ''
+       or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
+        raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
+-- Uses an idempotency key in the caller's transaction, or returns false if that is
+-- used already. Waits while a transaction that has used it is open.
+create function use_key(key text) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    insert into emit_keys (key) values (use_key.key) on conflict do nothing;
+    return found;
+end
+$$;
 
 -- Writes an event into the outbox. The emit functions below are its public form;
 -- what it takes are plain values, so it runs nobody's code with its owner's rights.
@@ -440,10 +445,7 @@ declare
     name   text;
     part   bytea;
 begin
-    if event is null or event = ''
-       or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
-        raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
-    end if;
+    perform check_event(event);
     if not everybody then
         if rooms is null or array_position(rooms, null) is not null then
             raise exception 'emit to a room that is null' using errcode = 'null_value_not_allowed', hint = 'emit_all emits to everybody.';
@@ -486,7 +488,7 @@ begin
                        from generate_series(1, cardinality(attachments)) i);
     end if;
 
-    if emit_event.key is not null and exists (select from outbox o where o.key = emit_event.key) then
+    if key is not null and not use_key(key) then
         return false;
     end if;
     body := convert_to(doc::text, 'UTF8');
@@ -505,8 +507,8 @@ begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
     end if;
-    insert into outbox (slot, key, frame)
-    select m.outbox_slot, emit_event.key, '\x00'::bytea || int4send(octet_length(packet)) || packet from meta m;
+    insert into outbox (slot, frame)
+    select m.outbox_slot, '\x00'::bytea || int4send(octet_length(packet)) || packet from meta m;
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -552,10 +554,8 @@ declare
     name    bytea;
     emitted bigint;
 begin
-    if event is null or event = ''
-       or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
-        raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
-    elsif namespace is null or octet_length(namespace) > 1000 then
+    perform check_event(event);
+    if namespace is null or octet_length(namespace) > 1000 then
         raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
     elsif exists (select from unnest(rooms || other_rooms) r where octet_length(r) not between 1 and 255) then
         raise exception 'a room has a name of 1 to 255 bytes' using errcode = 'invalid_parameter_value';
@@ -606,6 +606,7 @@ declare
     at    int := 5;
     size  int;
     names int;
+    args  json;
 begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
@@ -626,11 +627,19 @@ begin
         end loop;
     end loop;
     size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;
-    if size < 2 or json_typeof(convert_from(substr(packet, at + 5, size), 'UTF8')::json) <> 'array' then
+    if size < 2 then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
+    args := convert_from(substr(packet, at + 5, size), 'UTF8');
+    if json_typeof(args) <> 'array' or json_typeof(args -> 0) is distinct from 'string' then
+        raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+    end if;
+    perform check_event(args ->> 0);
     at := at + 4 + size;
     names := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+    if names > 10 then -- more than an official client takes
+        raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+    end if;
     at := at + 2;
     for attachment in 1..names loop
         size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;
@@ -643,10 +652,10 @@ begin
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
 
-    if emit_packet.key is not null and exists (select from outbox o where o.key = emit_packet.key) then
+    if key is not null and not use_key(key) then
         return false;
     end if;
-    insert into outbox (slot, key, frame) select m.outbox_slot, emit_packet.key, packet from meta m;
+    insert into outbox (slot, frame) select m.outbox_slot, packet from meta m;
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
