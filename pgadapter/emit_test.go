@@ -449,22 +449,3 @@ func TestWhatEmitWrites(t *testing.T) {
 		t.Errorf("frame %q\nwant  %q", frame, want)
 	}
 }
-
-func TestPreparedTransactions(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	if b.int(t, "select current_setting('max_prepared_transactions')::int") == 0 {
-		t.Skip("max_prepared_transactions is 0")
-	}
-	id := "socketio-" + b.schema
-	execOn(t, b.conn, "begin", "select emit_all('prepared')", "prepare transaction '"+id+"'", "select emit_all('before')")
-	b.adopt(t)
-	execOn(t, b.conn, "commit prepared '"+id+"'")
-	b.adopt(t)
-	wantLogged(t, b, `["before"]`, `["prepared"]`)
-
-	execOn(t, b.conn, "begin", "select emit_all('x', ring => true)")
-	if _, err := b.conn.Exec(t.Context(), "prepare transaction '"+id+"'"); err == nil || !strings.Contains(err.Error(), "NOTIFY") {
-		t.Errorf("prepared with a bell: %v", err)
-	}
-}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/pgtest"
 )
 
@@ -19,12 +20,27 @@ type bench struct {
 	conn   *pgx.Conn // the test's own, with search_path set to the schema
 }
 
-func newBench(t testing.TB) *bench {
+func newBench(t testing.TB, opts ...pgtest.Option) *bench {
 	t.Helper()
-	dsn, schema := pgtest.Schema(t)
+	dsn, schema := pgtest.Schema(t, opts...)
 	b := &bench{dsn: dsn, schema: schema}
 	b.conn = b.connect(t)
 	return b
+}
+
+// newBenchWith is on a server of its own with these settings.
+func newBenchWith(t testing.TB, settings map[string]string) *bench {
+	t.Helper()
+	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true, Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return newBench(t, pgtest.On(srv.DSN()))
 }
 
 func (b *bench) connect(t testing.TB) *pgx.Conn {
