@@ -4,39 +4,58 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
 // adoptBell is what an emit from SQL rings with at the commit, if it was asked to.
 const adoptBell = "adopt"
 
-// What the function adopt returns for nothing adopted.
-const (
-	adoptBusy   = -1 // somebody appends, who adopts as well
-	adoptUnused = -2 // nothing was ever emitted from SQL
-)
+// adoptedOrigin is the origin of batches that were emitted from SQL.
+const adoptedOrigin = -1
 
-// slowAdoption is how often a node looks for emits from SQL that is not the first
-// to do so, or before there were any.
+// adoptBusy is what the function adopt returns while somebody appends, who adopts
+// as well.
+const adoptBusy = -1
+
+// slowAdoption is the longest pause between two looks for emits from SQL. Who
+// would pause longer waits to be told: the tail looks with every poll.
 const slowAdoption = time.Second
+
+// lull is which part of the time since SQL emitted last goes by between two looks.
+const lull = 20
 
 // adoptTimeout bounds one adoption. It moves at most 32 MiB.
 const adoptTimeout = time.Minute
 
 // An adopter sees to it that what was emitted from SQL gets into the log when no
-// append takes it along. Every node has one; of those that live the one with the
-// lowest id is busy, the others look now and then in case it is not.
+// append takes it along. Every node has one. When something was emitted lately, of
+// the nodes that live the one with the lowest id looks for more, and ever more
+// seldom when nothing comes. Otherwise all wait for a bell or for what the tail
+// finds when it polls.
 type adopter struct {
-	db   *DB
-	bell chan struct{} // rung by an emit that does not want to wait
+	db    *DB
+	bell  chan struct{} // rung when there is something
+	awake chan struct{} // rung when there has been something
+	last  atomic.Int64  // when that was, in Unix nanoseconds
 }
 
-func newAdopter(db *DB) *adopter { return &adopter{db: db, bell: make(chan struct{}, 1)} }
+func newAdopter(db *DB) *adopter {
+	return &adopter{db: db, bell: make(chan struct{}, 1), awake: make(chan struct{}, 1)}
+}
 
 // nudge makes the adopter look at once.
-func (a *adopter) nudge() {
+func (a *adopter) nudge() { ring(a.bell) }
+
+// wake tells the adopter that there was an emit from SQL, and may be more.
+func (a *adopter) wake() {
+	a.last.Store(time.Now().UnixNano())
+	ring(a.awake)
+}
+
+func ring(bell chan struct{}) {
 	select {
-	case a.bell <- struct{}{}:
+	case bell <- struct{}{}:
 	default:
 	}
 }
@@ -46,7 +65,7 @@ func (a *adopter) run(ctx context.Context) {
 	interval := a.db.opts.AdoptInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	busy, failed := 0, false
+	looking, busy, failed := true, 0, false
 	for {
 		select {
 		case <-timer.C:
@@ -54,6 +73,12 @@ func (a *adopter) run(ctx context.Context) {
 			if !a.db.node.first.Load() && !pause(ctx, interval/2+rand.N(interval)) {
 				return // the first of the nodes has heard it too, and is faster
 			}
+		case <-a.awake:
+			if !looking && a.db.node.first.Load() {
+				timer.Reset(interval)
+				looking = true
+			}
+			continue
 		case <-ctx.Done():
 			return
 		}
@@ -71,22 +96,30 @@ func (a *adopter) run(ctx context.Context) {
 		if n != adoptBusy {
 			busy = 0
 		}
-		timer.Reset(a.next(n, err))
+		timer.Stop()
+		var wait time.Duration
+		if wait, looking = a.next(n, err); looking {
+			timer.Reset(wait)
+		}
 	}
 }
 
-// next returns when to look again after a look that found n.
-func (a *adopter) next(n int, err error) time.Duration {
+// next returns when to look again after a look that found n, and whether to do so
+// before somebody rings.
+func (a *adopter) next(n int, err error) (time.Duration, bool) {
 	interval := a.db.opts.AdoptInterval
 	switch {
-	case err != nil, n == adoptUnused:
-		return max(interval, slowAdoption)
+	case err != nil:
+		return max(interval, slowAdoption), true
+	case n == adoptBusy:
+		return interval, true
 	case n > 0:
-		return interval / 5 // more may be coming
-	case a.db.node.first.Load():
-		return interval
+		return interval / 5, true // more may be coming
+	case !a.db.node.first.Load():
+		return 0, false
 	}
-	return max(interval, slowAdoption)
+	wait := max(interval, time.Since(time.Unix(0, a.last.Load()))/lull)
+	return wait, wait < slowAdoption
 }
 
 func (a *adopter) adopt(ctx context.Context, wait bool) (n int, err error) {
@@ -96,6 +129,7 @@ func (a *adopter) adopt(ctx context.Context, wait bool) (n int, err error) {
 		return 0, explain(a.db.opts.Schema, err)
 	}
 	if n > 0 {
+		a.last.Store(time.Now().UnixNano())
 		a.db.tail.nudge()
 	}
 	return n, nil

@@ -2,7 +2,6 @@ package pgadapter
 
 import (
 	"errors"
-	"log/slog"
 	"net/url"
 	"strings"
 	"testing"
@@ -125,22 +124,5 @@ func TestEveryExecModeWorks(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestAnIdleNodeAsksLittle(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	b.open(t, &Options{Logger: slog.New(slog.DiscardHandler)})
-	// Of a database of its own one could count transactions; here the tables'
-	// own counters have to do: each look at the log reads meta once.
-	b.exec(t, "select pg_stat_force_next_flush()")
-	looks := func() int64 {
-		return b.int(t, "select coalesce(seq_scan, 0) + coalesce(idx_scan, 0) from pg_stat_user_tables where relid = 'meta'::regclass")
-	}
-	before := looks()
-	time.Sleep(3 * time.Second)
-	if n := looks() - before; n > 6 {
-		t.Errorf("%d looks at the log in 3 s", n)
 	}
 }

@@ -26,16 +26,18 @@ type Options struct {
 	// Default: false.
 	PollOnly bool
 
-	// PollInterval is how long the reader waits between two looks at the log
-	// when no bell rings. Default: 20 ms with PollOnly, else 1 s.
+	// PollInterval is how long the reader waits between two looks at the log,
+	// and at what SQL has emitted, when no bell rings. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
-	// AdoptInterval is how often what was emitted from SQL is looked for while
-	// nobody appends to the log; an append looks as well. It bounds how long
-	// such an event waits after its commit, half of it on average. One node of
-	// the cluster looks that often, and five times as often while it finds
-	// something; the others, and all before the first emit from SQL, look once
-	// a second. Default: 25 ms, which is 40 statements/s for the whole cluster.
+	// AdoptInterval is how soon what was emitted from SQL is looked for while
+	// nobody appends to the log, who looks as well. It bounds how long such an
+	// event waits after its commit, half of it on average, as long as others
+	// came lately: one node of the cluster looks again after this time, or
+	// after a twentieth of the time since the last one if that is more. When
+	// that would be more than a second nobody looks but for the polls of all
+	// nodes, see PollInterval. Default: 25 ms, which is at most 40
+	// statements/s for the whole cluster, and none when SQL emits nothing.
 	AdoptInterval time.Duration
 
 	// Retention is how long events are kept at least for clients that come

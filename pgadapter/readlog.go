@@ -17,6 +17,7 @@ import (
 type reading struct {
 	log         uint32
 	low         adapter.Position
+	adoptable   bool  // emits from SQL wait to be adopted, if that was asked
 	origin, seq int64 // of the batch that the reading starts after; zero if the log has it not
 	rows        []row
 }
@@ -27,16 +28,24 @@ type row struct {
 	frame []byte
 }
 
+// A scope is what a reading asks for.
+type scope bool
+
+const (
+	theLog     scope = false
+	withOutbox scope = true // whether there is something to adopt, too
+)
+
 // readLog reads a chunk of the batches with ids in (after, to].
 //
 // What it finds is complete after the low mark it returns: the statement locks
 // the partitions before it takes its snapshot, and a partition's low mark is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, after, to int64) (reading, error) {
+func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) (reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var r reading
-	rows, err := q.Query(ctx, db.queries.read, after, to, chunk)
+	rows, err := q.Query(ctx, db.queries.read, after, to, chunk, bool(s))
 	if err != nil {
 		return r, err
 	}
@@ -46,7 +55,7 @@ func (db *DB) readLog(ctx context.Context, q querier, after, to int64) (reading,
 		var cursorOrigin, cursorSeq, id, origin, seq pgtype.Int8
 		var packets pgtype.Int4
 		var frame []byte
-		if err := rows.Scan(&number, &r.low, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
+		if err := rows.Scan(&number, &r.low, &r.adoptable, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
 			return r, err
 		}
 		r.log, r.origin, r.seq = uint32(number), cursorOrigin.Int64, cursorSeq.Int64
@@ -163,7 +172,7 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batc
 func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, error) {
 	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
-		r, err := t.db.readLog(ctx, t.db.pool, after, to)
+		r, err := t.db.readLog(ctx, t.db.pool, after, to, theLog)
 		if err == nil || attempt == 5 || !passing(err) || !pause.wait(ctx) {
 			return r, err
 		}

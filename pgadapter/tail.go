@@ -28,6 +28,7 @@ type tail struct {
 	line    *line
 	woken   chan struct{}           // with PollOnly: this node has appended something
 	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
+	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
 	rows    chan struct{}           // a place for each query that Read may run at once
 	done    chan struct{}           // closed when the goroutine has returned
 
@@ -72,6 +73,7 @@ func (t *tail) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.looked = time.Now()
 	t.cursor = h.mark
 	t.delivered = h.mark.position()
 	t.memory.low = t.delivered
@@ -204,9 +206,16 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for {
-		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID)
+		s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
+		if s == withOutbox {
+			t.looked = time.Now()
+		}
+		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, s)
 		if err != nil {
 			return err
+		}
+		if r.adoptable {
+			t.db.adopter.nudge()
 		}
 		switch at := t.cursor.position(); {
 		case r.log != t.db.number.Load():
@@ -248,6 +257,9 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error
 func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *batch) error {
 	if err := t.db.node.keep(ctx, conn, t); err != nil {
 		return err
+	}
+	if b.origin == adoptedOrigin {
+		t.db.adopter.wake()
 	}
 	name := batchName{b.origin, b.seq}
 	_, again := t.dropped[name]

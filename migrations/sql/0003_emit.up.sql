@@ -123,6 +123,22 @@ begin atomic
       and not o.xid = any (array(select pg_snapshot_xip(state)));
 end;
 
+-- Whether there is something to adopt. Not inlined: a statement that only may ask
+-- would lock all that this one reads.
+create function adoptable() returns boolean
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
+        return false;
+    end if;
+    return exists (
+        select from adopted() s,
+            pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())));
+end
+$$;
+
 -- Copies committed rows of the outbox into the log and returns how many; the
 -- append lock must be held. Transactions come in the order of their last emits: who
 -- had seen another's commit before it emitted last comes behind it. The rows of a
@@ -239,8 +255,7 @@ $$;
 
 -- Adopts what has been committed, for a log that nobody else appends to; returns
 -- how many rows of the outbox that were. Returns -1 if somebody appends right now,
--- who adopts as well, and the caller does not want to wait; -2 if nothing was ever
--- emitted from SQL.
+-- who adopts as well, and the caller does not want to wait.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function adopt(wait boolean, ring boolean) returns int
@@ -249,9 +264,6 @@ set search_path from current
 set lock_timeout = 0
 as $$
 begin
-    if pg_sequence_last_value('outbox_id_seq') is null then
-        return -2;
-    end if;
     -- Lock 1 of the schema.
     if wait then
         perform pg_advisory_xact_lock(1886613099, lock_key());

@@ -1,7 +1,9 @@
 -- Batches after id $1 up to id $2, at most $3 of them, with what the log says at
--- that moment of its number, its low mark and the batch $1 itself. One row with a
--- null batch says that there is none.
-select m.log_number, m.low, c.origin, c.seq, l.id, l.origin, l.seq, l.packets, l.frame
+-- that moment of its number, its low mark and the batch $1 itself; and, if $4 asks
+-- for it, whether emits from SQL wait to be adopted. One row with a null batch says
+-- that there is none.
+select m.log_number, m.low, (select case when $4 then /*schema.*/adoptable() else false end),
+       c.origin, c.seq, l.id, l.origin, l.seq, l.packets, l.frame
 from /*schema.*/meta m
 left join lateral (
     select b.origin, b.seq from /*schema.*/log b where b.id = $1

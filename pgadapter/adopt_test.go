@@ -1,0 +1,75 @@
+package pgadapter
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
+	t.Parallel()
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		since time.Duration
+		found int
+		err   error
+		other bool
+		wait  time.Duration
+		looks bool
+	}{
+		"something came":                        {found: 3, wait: 5 * ms, looks: true},
+		"nothing more":                          {since: 100 * ms, wait: 25 * ms, looks: true},
+		"nothing for 2 s":                       {since: 2 * time.Second, wait: 100 * ms, looks: true},
+		"nothing for a minute":                  {since: time.Minute},
+		"nothing, not the first":                {since: 100 * ms, other: true},
+		"not the first, but it found something": {found: 1, other: true, wait: 5 * ms, looks: true},
+		"somebody appends":                      {found: adoptBusy, other: true, wait: 25 * ms, looks: true},
+		"an error":                              {err: errors.New("x"), other: true, wait: time.Second, looks: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := &DB{opts: Options{AdoptInterval: 25 * ms}, node: &node{}}
+			db.node.first.Store(!c.other)
+			a := newAdopter(db)
+			a.last.Store(time.Now().Add(-c.since).UnixNano())
+			wait, looks := a.next(c.found, c.err)
+			if looks != c.looks || looks && (wait < c.wait || wait > c.wait*2) {
+				t.Errorf("looks again: %v, after %v; want %v, after %v", looks, wait, c.looks, c.wait)
+			}
+		})
+	}
+}
+
+// TestAnIdleClusterAsksLittle counts the transactions of a Postgres that has nothing
+// else to do. All statements of an idle node are transactions of their own.
+func TestAnIdleClusterAsksLittle(t *testing.T) {
+	t.Parallel()
+	const nodes, perSecond = 3, 2
+	b := newBenchWith(t, nil)
+	dbs, recorders := b.nodes(t, nodes, nil)
+	execOn(t, b.conn, "select emit_all('x')")
+	for i, db := range dbs {
+		recorders[i].Expect(t, 1)
+		db.adopter.last.Store(time.Now().Add(-time.Minute).UnixNano())
+	}
+	count := func() int64 {
+		return b.int(t, "select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()")
+	}
+	time.Sleep(2 * time.Second) // what has been is counted within a second
+	began, before := time.Now(), count()
+
+	time.Sleep(6 * time.Second)
+
+	n, took := count()-before, time.Since(began)
+	t.Logf("%d transactions in %.1f s: %.2f/s for each node", n, took.Seconds(), float64(n)/took.Seconds()/nodes)
+	if most := nodes * perSecond * took.Seconds(); float64(n) > most {
+		t.Errorf("%d transactions in %v; at most %.0f", n, took, most)
+	}
+
+	emitted := time.Now()
+	execOn(t, b.conn, "select emit_all('y')")
+	for _, r := range recorders {
+		r.Expect(t, 2)
+	}
+	t.Logf("the first emit after that arrived after %v", time.Since(emitted))
+}
