@@ -1,0 +1,26 @@
+// A visitor of the chat who hears what Postgres says, and nothing that it took back.
+//
+//	node sql.mjs path-of-chromium url-of-node what-is-said    # prints "in the lobby", then ends when it has heard it
+
+import assert from "node:assert/strict";
+import { createRequire } from "node:module";
+
+const require = createRequire(new URL("../js/", import.meta.url));
+const { chromium } = require("playwright-core");
+
+const [executablePath, url, said] = process.argv.slice(2);
+const within = { timeout: 15_000 };
+
+const browser = await chromium.launch({ executablePath, args: ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"] });
+try {
+  const page = await browser.newPage();
+  await page.goto(url);
+  await page.fill("#name", "ann");
+  await page.click("#enter button");
+  await page.waitForSelector("#state.online", within);
+  console.log("in the lobby");
+  await page.locator(".post p", { hasText: said }).waitFor(within);
+  assert.deepEqual(await page.locator(".post p").allTextContents(), [said]);
+} finally {
+  await browser.close();
+}

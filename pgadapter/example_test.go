@@ -1,0 +1,66 @@
+package pgadapter_test
+
+import (
+	"context"
+	"database/sql"
+	"log"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/pgadapter"
+)
+
+type Invoice struct {
+	ID    int `json:"id"`
+	Total int `json:"total"`
+}
+
+// Paid is the same event for all who emit it, in whatever way.
+const Paid socketio.Event[Invoice] = "invoice:paid"
+
+// The invoice is paid and the user's browsers hear of it, or neither. The job may
+// run again: the key makes the event happen once.
+func ExampleEmitTx() { //nolint:testableexamples // it needs a database; TestEmitTx has one
+	ctx := context.Background()
+	pool, err := pgxpool.New(ctx, "postgres://localhost/shop")
+	if err != nil {
+		log.Fatal(err)
+	}
+	io := socketio.NewServer(nil) // names the audience; in a job nobody connects to it
+
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "update invoices set paid = true where id = 81"); err != nil {
+			return err
+		}
+		e, err := Paid.Envelope(io.To("user:7").Except("muted"), Invoice{ID: 81, Total: 1200})
+		if err != nil {
+			return err
+		}
+		emitted, err := pgadapter.EmitTx(ctx, tx, e, &pgadapter.EmitOptions{Key: "invoice-paid-81"})
+		if err == nil && !emitted {
+			log.Print("told before")
+		}
+		return err
+	})
+	if err != nil {
+		log.Print(err)
+	}
+}
+
+// A transaction of database/sql, with whatever driver.
+func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmitTx has one
+	pay := func(ctx context.Context, io *socketio.Server, tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "update invoices set paid = true where id = 81"); err != nil {
+			return err
+		}
+		e, err := Paid.Envelope(io, Invoice{ID: 81, Total: 1200}) // to everybody
+		if err != nil {
+			return err
+		}
+		_, err = pgadapter.EmitTx(ctx, pgadapter.SQLTx(tx), e, nil)
+		return err
+	}
+	_ = pay
+}
