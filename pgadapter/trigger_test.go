@@ -133,6 +133,25 @@ func TestARowTooLargeIsNamed(t *testing.T) {
 	}
 }
 
+func TestARowThatNamesNoRoomIsWritten(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	execOn(t, b.conn, "create table o (room text)", "select attach_trigger('o', '{room}', 'o')",
+		"insert into o values (''), (null), (repeat('x', 256)), ('a')", "update o set room = '' where room = 'a'")
+	seen := 0
+	wantChanges(t, b, &seen,
+		`["o", {"op": "insert", "new": {"room": "a"}, "table": "`+b.schema+`.o"}]`,
+		`["o", {"op": "update", "new": {"room": ""}, "old": {"room": "a"}, "table": "`+b.schema+`.o"}]`)
+	if rooms := b.rooms(t); !slices.Equal(rooms, []string{"a"}) {
+		t.Errorf("to %q", rooms)
+	}
+
+	execOn(t, b.conn, "create table j (j json)", "select attach_trigger('j', 'a')")
+	if _, err := b.conn.Exec(t.Context(), `insert into j values ('"\u0000"')`); sqlState(err) != "22P05" {
+		t.Errorf("what jsonb cannot hold: %v", err)
+	}
+}
+
 func TestAttachRefusesMistakes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

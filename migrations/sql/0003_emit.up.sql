@@ -746,7 +746,8 @@ end
 $$;
 
 -- A room named by a template, which is split at its braces: what stands at the even
--- places is the name of a column. Null if one of these columns is null.
+-- places is the name of a column. Null if one of these columns is null, or if no room
+-- can have the name: the change must not fail for who listens to it.
 create function fill_room(template text[], fields jsonb) returns text
 language plpgsql immutable
 as $$
@@ -756,6 +757,10 @@ begin
     for i in 1..cardinality(template) / 2 loop
         room := room || (fields ->> template[2 * i]) || template[2 * i + 1];
     end loop;
+    if octet_length(room) not between 1 and 255 then
+        raise warning 'a changed row is told to nobody: a room cannot have the name %', quote_literal(left(room, 50));
+        return null;
+    end if;
     return room;
 end
 $$;
