@@ -1,0 +1,462 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// clientMoves are those of the official client, which comes back at once, to any node that answers.
+func (m *model) clientMoves(s *State, i uint8, do yield) {
+	c := &s.clients[i]
+	if c.online {
+		if s.left.Cuts == 0 {
+			return
+		}
+		to := *s
+		to.left.Cuts--
+		to.clients[i].online = false
+		for j := range to.sockets {
+			if k := &to.sockets[j]; k.line && k.client == i {
+				k.line = false
+			}
+		}
+		do(Move{opCut, i + 1, 0, 0}, &to, "")
+		return
+	}
+	for n := range m.Nodes {
+		to := *s
+		k := to.room()
+		if k == nil || s.nodes[n].health != up {
+			continue
+		}
+		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: c.offset}
+		if c.pid != 0 {
+			k.phase, k.pid = claiming, c.pid
+		}
+		to.clients[i].online = true
+		do(k.move(opConnect, c.offset), &to, "")
+	}
+}
+
+// room returns a place for a socket, if there is one.
+func (s *State) room() *socket {
+	for j := range s.sockets {
+		if s.sockets[j].phase == absent {
+			return &s.sockets[j]
+		}
+	}
+	return nil
+}
+
+// hangUp closes a connection. The client hears of it if it is still there.
+func (s *State) hangUp(k *socket) {
+	if k.line {
+		k.line = false
+		s.clients[k.client].online = false
+	}
+}
+
+// detach is Socket.detachLocked, under the hub's lock.
+func (s *State) detach(k *socket, park bool) {
+	if !k.holds() {
+		*k = socket{}
+		return
+	}
+	end := socket{
+		phase: ended, client: k.client, node: k.node, pid: k.pid, epoch: k.epoch, joins: k.joins, leaves: k.leaves,
+		ends: true, park: park,
+	}
+	if park {
+		end.endAt, end.endLast = k.served, k.last
+		if k.phase == live {
+			end.endAt = s.nodes[k.node].cursor
+		}
+	}
+	*k = end
+}
+
+// overtaken drops a socket whose session is another's: what it still has to write would be refused.
+func (s *State) overtaken(k *socket) {
+	s.hangUp(k)
+	*k = socket{}
+}
+
+// socketMoves are those of a socket's timeline (restore.go), of its application, and of its writes in the store.
+func (m *model) socketMoves(s *State, j int, do yield) {
+	k := &s.sockets[j]
+	n := &s.nodes[k.node]
+	if n.health != up {
+		return
+	}
+	try := func(what op, c uint8, change func(*State, *socket) string) {
+		to := *s
+		violation := change(&to, &to.sockets[j])
+		do(k.move(what, c), &to, violation)
+	}
+	if !k.line && k.phase != ended {
+		try(opNotice, 0, func(to *State, k *socket) string {
+			m.notice(to, k)
+			return ""
+		})
+	}
+	switch k.phase {
+	case claiming:
+		m.claimMoves(s, j, do)
+	case opening:
+		m.openMove(s, k, try)
+	case held:
+		m.welcomeMove(s, k, try)
+	case replaying, corked:
+		m.replayMoves(s, k, try)
+	default:
+	}
+	if k.attached() {
+		m.applicationMoves(s, k, try)
+	}
+	// One transaction for a write, and hold_node fails in it if the node's row is gone.
+	if n.row && (k.joins.set() || k.leaves.set() || k.ends) {
+		m.flushMove(s, k, try)
+	}
+}
+
+type try func(what op, c uint8, change func(*State, *socket) string)
+
+func (m *model) notice(s *State, k *socket) {
+	if m.has(EndClaimsTheCursor) {
+		k.served = s.nodes[k.node].cursor
+	}
+	s.detach(k, true)
+}
+
+// openMove is Socket.open: the position is taken under the hub's lock, and the row committed before anything else
+// happens to the socket. Nobody knows the session before, so what comes in between does not matter.
+func (m *model) openMove(s *State, k *socket, try try) {
+	n := &s.nodes[k.node]
+	pid := s.freePID()
+	// The offset that the client brings must not lie ahead of where the session begins: received in this session, it
+	// could not be told from the one that was brought.
+	ahead := k.offset > n.cursor && !m.has(OpenedBehindOffset)
+	if !n.row || pid == 0 || ahead {
+		return
+	}
+	try(opOpen, n.cursor, func(to *State, k *socket) string {
+		to.rows[pid] = row{
+			there: true, epoch: 1, node: k.node + 1, opened: n.cursor, held: k.offset, covered: n.cursor, known: true,
+		}
+		to.memos[pid] = memo{opened: n.cursor}
+		*k = socket{
+			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor,
+		}
+		return ""
+	})
+}
+
+func (s *State) freePID() uint8 {
+	for pid := uint8(1); pid <= maxPIDs; pid++ {
+		if !s.rows[pid].there && s.memos[pid] == (memo{}) && !s.speaksOf(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
+func (s *State) speaksOf(pid uint8) bool {
+	for i := range s.clients {
+		if s.clients[i].pid == pid {
+			return true
+		}
+	}
+	for j := range s.sockets {
+		if s.sockets[j].pid == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// claimMoves are those of Socket.resume. Whoever holds the session at this node lets go first, and the claim waits
+// until that is written. The claim is one transaction with the session's row locked; the hub's hold follows it, and only
+// an eviction could come in between.
+func (m *model) claimMoves(s *State, j int, do yield) {
+	k := &s.sockets[j]
+	n := &s.nodes[k.node]
+	holder := -1
+	for o := range s.sockets {
+		old := &s.sockets[o]
+		if o == j || old.node != k.node || old.pid != k.pid {
+			continue
+		}
+		if old.awaited {
+			return
+		}
+		if old.holds() {
+			holder = o
+		}
+	}
+	if holder >= 0 && !k.asked {
+		to := *s
+		old := &to.sockets[holder]
+		to.hangUp(old)
+		m.notice(&to, old)
+		old.awaited, to.sockets[j].asked = true, true
+		do(k.move(opSupersede, 0), &to, "")
+		return
+	}
+	if !n.row || n.evict.pid != 0 {
+		return
+	}
+	to := *s
+	r, taker := &to.rows[k.pid], &to.sockets[j]
+	from, last, err := m.prove(s, k)
+	if err != nil {
+		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset}
+		do(k.move(opRefuse, 0), &to, "")
+		return
+	}
+	if r.node != 0 && r.node != k.node+1 {
+		to.nodes[k.node].evict.pid, to.nodes[k.node].evict.epoch = k.pid, r.epoch+1
+	}
+	if r.node != 0 {
+		r.covered = r.carried(&s.nodes[r.node-1])
+	}
+	r.epoch++
+	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
+	if holder >= 0 {
+		to.overtaken(&to.sockets[holder]) // hub.hold
+	}
+	*taker = socket{
+		phase: held, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
+		served: from, last: last, joined: r.joined, left: r.left,
+	}
+	do(k.move(opClaim, from), &to, "")
+}
+
+// prove asks the rule of continuity itself, package recovery's, and not a model of it.
+func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
+	r := &s.rows[k.pid]
+	if !r.there {
+		return 0, 0, recovery.ErrUnknown
+	}
+	proof := recovery.Proof{
+		Claim:  recovery.Claim{Offset: offset(k.offset).String()},
+		Opened: adapter.Position(r.opened), Held: offset(r.held).String(),
+		Log: logNumber, Low: adapter.Position(s.low), Head: adapter.Position(s.head),
+	}
+	if r.known {
+		covered := r.covered
+		if r.node != 0 {
+			covered = r.carried(&s.nodes[r.node-1])
+		}
+		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.last), Covered: adapter.Position(covered)})
+	}
+	if r.before {
+		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastBefore), Covered: adapter.Position(r.coveredBefore)})
+	}
+	f, l, err := proof.Check(func(p adapter.Position) adapter.Offset { return offset(uint8(p)) })
+	if errors.Is(err, recovery.ErrTrimmed) && m.has(TrimmedAccepted) {
+		return s.low, k.offset, nil
+	}
+	return uint8(f), uint8(l.Position), err
+}
+
+const logNumber = 1
+
+// offset returns what the client carries of a position; nothing, if it is zero.
+func offset(p uint8) adapter.Offset {
+	if p == 0 {
+		return adapter.Offset{}
+	}
+	return adapter.Offset{Position: adapter.Position(p), Log: logNumber, Check: uint32(p)}
+}
+
+// welcomeMove answers CONNECT, once the node has read as far as the session's record speaks of.
+func (m *model) welcomeMove(s *State, k *socket, try try) {
+	reach := k.served
+	for _, t := range [...]stamp{k.joined, k.left} {
+		if t.set() {
+			reach = max(reach, t.position())
+		}
+	}
+	if s.nodes[k.node].cursor < reach && !m.has(NoWaitForReach) {
+		return
+	}
+	try(opWelcome, k.served, func(to *State, k *socket) string {
+		k.phase, k.goal = replaying, to.nodes[k.node].cursor
+		if m.has(ReplayBeforeConnect) {
+			return ""
+		}
+		return m.connect(to, k)
+	})
+}
+
+// connect is the client's side of CONNECT: it is recovered if it knows the pid. It keeps its offset if it is not.
+func (m *model) connect(s *State, k *socket) string {
+	if !k.line {
+		return ""
+	}
+	c := &s.clients[k.client]
+	if c.pid != k.pid {
+		c.pid, c.got, c.latest = k.pid, 0, 0
+	}
+	if c.again {
+		return fmt.Sprintf("P3: client %d gets an event twice from its buffer", k.client+1)
+	}
+	buffer := c.buffer
+	c.buffer = 0
+	for p := uint8(1); p <= s.head; p++ {
+		if buffer&(1<<p) != 0 {
+			if violation := m.receive(s, k, p); violation != "" {
+				return violation
+			}
+		}
+	}
+	return ""
+}
+
+// replayMoves are those of Socket.replay, of the attachment under the hub's lock, and of uncork. Records that do not
+// address the session are read along with the next that does.
+func (m *model) replayMoves(s *State, k *socket, try try) {
+	p := s.visible(k.served)
+	for p != 0 && p <= k.goal && !m.addressed(s, k, p) {
+		p = s.visible(p)
+	}
+	switch cursor := s.nodes[k.node].cursor; {
+	case p != 0 && p <= k.goal:
+		m.readMoves(s, k, p, try)
+	case k.phase == corked:
+		try(opUncork, 0, m.uncork)
+	default:
+		try(opAttach, cursor, func(_ *State, k *socket) string {
+			k.phase, k.served = corked, max(k.served, k.goal)
+			if k.goal = cursor; m.has(SpliceGap) {
+				k.goal = k.served
+			}
+			k.inRoom = k.joined.set() && !k.left.set()
+			return ""
+		})
+	}
+}
+
+// readMoves send the record at p. One that is trimmed may be in the node's memory still; or the replay breaks off.
+func (m *model) readMoves(s *State, k *socket, p uint8, try try) {
+	try(opReplay, p, func(to *State, k *socket) string {
+		k.served, k.last = p, max(k.last, p)
+		return m.send(to, k, p)
+	})
+	if k.served < s.low {
+		try(opAbandon, 0, func(to *State, k *socket) string {
+			to.hangUp(k)
+			to.detach(k, true)
+			return ""
+		})
+	}
+}
+
+func (m *model) uncork(s *State, k *socket) string {
+	k.phase = live
+	queue := k.queue
+	k.queue, k.goal, k.served, k.joined, k.left = 0, 0, 0, 0, 0
+	if m.has(ReplayBeforeConnect) {
+		if violation := m.connect(s, k); violation != "" {
+			return violation
+		}
+	}
+	for p := uint8(1); p <= s.head; p++ {
+		if queue&(1<<p) != 0 {
+			if violation := m.send(s, k, p); violation != "" {
+				return violation
+			}
+		}
+	}
+	return ""
+}
+
+// addressed is Session.Addressed, of the record that was claimed.
+func (m *model) addressed(s *State, k *socket, p uint8) bool {
+	r := &s.log[p]
+	if r.kind != event || p <= s.memos[k.pid].opened {
+		return false
+	}
+	if m.has(NoIntervals) {
+		return !r.room || k.joined.set() && !k.left.set()
+	}
+	return !r.room || k.joined.before(p) && !k.left.before(p)
+}
+
+// applicationMoves are Join, Leave and Disconnect. A change takes effect in the hub at once, at the cursor, and is
+// queued for the store under the same lock.
+func (m *model) applicationMoves(s *State, k *socket, try try) {
+	memo := &s.memos[k.pid]
+	cursor := s.nodes[k.node].cursor
+	if s.left.Joins > 0 && !memo.joined.set() {
+		try(opJoin, cursor, func(to *State, k *socket) string {
+			to.left.Joins--
+			to.memos[k.pid].joined = at(cursor)
+			to.memos[k.pid].inSure = m.has(JoinBeforeDurable)
+			k.inRoom, k.joins = true, at(cursor)
+			return ""
+		})
+	}
+	if s.left.Leaves > 0 && k.inRoom && !memo.left.set() {
+		try(opLeave, cursor, func(to *State, k *socket) string {
+			to.left.Leaves--
+			to.memos[k.pid].left = at(cursor)
+			k.inRoom, k.leaves = false, at(cursor)
+			return ""
+		})
+	}
+	if s.left.Goodbyes > 0 && k.phase == live {
+		try(opGoodbye, 0, func(to *State, k *socket) string {
+			to.left.Goodbyes--
+			to.hangUp(k)
+			to.detach(k, false)
+			return ""
+		})
+	}
+}
+
+// flushMove makes the oldest write of a socket durable: one transaction of flush.go, in which each statement asks for
+// the epoch and the node of the session. A write whose answer is lost is made again and changes nothing then.
+func (m *model) flushMove(s *State, k *socket, try try) {
+	r := &s.rows[k.pid]
+	ours := r.there && r.epoch == k.epoch && r.node == k.node+1
+	change := k.joins.set() || k.leaves.set()
+	trusted := change && m.has(ChangesWithoutEpoch) || !change && m.has(EndsWithoutEpoch)
+	if !ours && (!trusted || !r.there) {
+		try(opLost, 0, func(to *State, k *socket) string {
+			to.overtaken(k)
+			return ""
+		})
+		return
+	}
+	try(opFlush, 0, func(to *State, k *socket) string {
+		r, memo := &to.rows[k.pid], &to.memos[k.pid]
+		switch {
+		case k.joins.set():
+			r.joined, memo.inSure = k.joins, true
+			k.joins = 0
+		case k.leaves.set():
+			r.left, memo.outSure = k.leaves, true
+			k.leaves = 0
+		case !k.park:
+			*r = row{}
+			*k = socket{}
+		default:
+			to.park(r, k)
+			*k = socket{}
+		}
+		return ""
+	})
+}
+
+// park is session_park.sql.
+func (s *State) park(r *row, k *socket) {
+	if r.known && r.last != k.endLast {
+		r.before, r.lastBefore, r.coveredBefore = true, r.last, r.carried(&s.nodes[k.node])
+	}
+	r.known, r.last, r.covered = true, k.endLast, k.endAt
+	r.settled, r.node = false, 0
+}
