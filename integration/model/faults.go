@@ -27,7 +27,8 @@ const (
 	JoinBeforeDurable
 	FellBehindInSilence
 	OpenedBehindOffset
-	NoEvictions
+	EvictionsIgnored
+	NoSync
 )
 
 func (m *model) has(f Faults) bool { return m.Faults&f != 0 }

@@ -119,7 +119,7 @@ func (m *model) evictMove(s *State, i uint8, do yield) {
 	}
 	to := *s
 	to.nodes[i].evict.pid, to.nodes[i].evict.epoch = 0, 0
-	if p := to.put(record{kind: evict, pid: e.pid, epoch: e.epoch}); p != 0 {
+	if p := to.put(record{kind: evict, origin: i + 1, pid: e.pid, epoch: e.epoch}); p != 0 {
 		do(Move{opEvict, i + 1, e.pid, p}, &to, "")
 	}
 }
@@ -153,13 +153,13 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 // table says too; so it makes no difference who told of a record, and there are no bells here.
 func (m *model) tailMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
-	// The look at the lease comes first (node.keep). A node that was frozen after it delivers one more batch.
-	if n.health != up || !n.row && !n.mid {
+	// The look at the lease comes first (node.keep). A node that was frozen after it delivers the batch
+	// that it had read by then.
+	if n.health != up || !n.row && n.mid == 0 {
 		return
 	}
-	if n.cursor < s.low {
+	if n.cursor < s.low && n.mid == 0 {
 		to := *s
-		to.nodes[i].mid = false
 		if !m.has(FellBehindInSilence) {
 			to.drop(i)
 		}
@@ -168,8 +168,11 @@ func (m *model) tailMoves(s *State, i uint8, do yield) {
 		return
 	}
 	for p := s.visible(n.cursor); p != 0; p = s.visible(p) {
+		if !n.row && p != n.mid {
+			return
+		}
 		to := *s
-		to.nodes[i].mid = false
+		to.nodes[i].mid = 0
 		violation := m.fanOut(&to, i, p)
 		to.nodes[i].cursor = p
 		do(Move{opDeliver, i + 1, p, 0}, &to, violation)
@@ -187,7 +190,7 @@ func (m *model) fanOut(s *State, i, p uint8) string {
 		switch {
 		case k.node != i:
 		case r.kind == evict:
-			if r.pid != 0 && k.pid == r.pid && k.holds() && k.epoch < r.epoch && !m.has(NoEvictions) {
+			if r.pid != 0 && k.pid == r.pid && k.holds() && k.epoch < r.epoch && !m.has(EvictionsIgnored) {
 				s.overtaken(k)
 			}
 		case !k.attached() || r.room && !k.inRoom:

@@ -2,6 +2,7 @@ package model
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -12,6 +13,7 @@ func configs() map[string]Config {
 	c := map[string]Config{
 		"cuts":        {Budget: Budget{Emits: 1, Cuts: 2}},
 		"traffic":     {Budget: Budget{Emits: 4, Echoes: 1, Cuts: 1}},
+		"late claim":  {Budget: Budget{RoomEmits: 1, Joins: 1, Cuts: 1, Freezes: 1}},
 		"rooms":       {AllEmit: true, Budget: Budget{RoomEmits: 2, Joins: 1, Leaves: 1, Cuts: 1}},
 		"checkpoints": {Budget: Budget{Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1}},
 		"generations": {Budget: Budget{Emits: 1, Cuts: 1, Checkpoints: 2, Trims: 1}},
@@ -34,6 +36,9 @@ func configs() map[string]Config {
 	return c
 }
 
+// large is what takes more than two seconds.
+var large = []string{"checkpoints", "cuts", "goodbye", "late claim", "no answer", "one node", "two clients"}
+
 // limit is more states than any configuration of the tests has.
 const limit = 20_000_000
 
@@ -42,6 +47,9 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	for name, c := range configs() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if raceEnabled && slices.Contains(large, name) {
+				t.Skip("too large for the race detector, which has nothing to find in one goroutine")
+			}
 			r := Explore(c, limit)
 			t.Log(r)
 			if r.Violation != "" || !r.Exhausted {
@@ -68,6 +76,7 @@ func planted() map[string]struct {
 		"CheckpointOvertakesEnd": {CheckpointOvertakesEnd, "generations", "P4"},
 		"EndClaimsTheCursor":     {EndClaimsTheCursor, "one node", "P4"},
 		"EndsWithoutEpoch":       {EndsWithoutEpoch, "cuts", "P5"},
+		"EvictionsIgnored":       {EvictionsIgnored, "late claim", "P4"},
 		"FellBehindInSilence":    {FellBehindInSilence, "checkpoints", "P2"},
 		"JoinBeforeDurable":      {JoinBeforeDurable, "kill", "P4"},
 		"LateAfterTrim":          {LateAfterTrim, "no answer", "P1"},
@@ -75,6 +84,7 @@ func planted() map[string]struct {
 		"LocalEcho":              {LocalEcho, "no answer", "P2"},
 		"NoAppendLock":           {NoAppendLock, "no answer", "P2"},
 		"NoIntervals":            {NoIntervals, "rooms", "P3"},
+		"NoSync":                 {NoSync, "late claim", "P4"},
 		"NoWaitForReach":         {NoWaitForReach, "traffic", "P3"},
 		"OpenedBehindOffset":     {OpenedBehindOffset, "goodbye", "P3"},
 		"ReplayBeforeConnect":    {ReplayBeforeConnect, "cuts", "P3"},
@@ -103,18 +113,6 @@ func TestEveryFaultIsFound(t *testing.T) {
 	}
 }
 
-// TestEvictionsAreForTidinessOnly: no promise rests on the old holder of a session hearing that it is overtaken.
-func TestEvictionsAreForTidinessOnly(t *testing.T) {
-	t.Parallel()
-	c := configs()["cuts"]
-	c.Faults = NoEvictions
-	r := Explore(c, limit)
-	t.Log(r)
-	if r.Violation != "" || !r.Exhausted {
-		t.Error("then it is not")
-	}
-}
-
 // TestDeeper explores more for longer, one model after the other.
 func TestDeeper(t *testing.T) { //nolint:paralleltest // each takes gigabytes
 	if os.Getenv("SOCKETIO_TEST_MODEL") != "deep" {
@@ -122,6 +120,7 @@ func TestDeeper(t *testing.T) { //nolint:paralleltest // each takes gigabytes
 	}
 	for name, budget := range map[string]Budget{ //nolint:paralleltest // as above
 		"cuts":        {Emits: 2, Cuts: 2},
+		"late claim":  {RoomEmits: 1, Joins: 1, Cuts: 2},
 		"rooms":       {Emits: 1, RoomEmits: 2, Joins: 1, Leaves: 1, Echoes: 1, Cuts: 1, Goodbyes: 1},
 		"checkpoints": {Emits: 2, Cuts: 1, Checkpoints: 2, Trims: 1},
 		"freeze":      {RoomEmits: 2, Joins: 1, Cuts: 1, Freezes: 1},

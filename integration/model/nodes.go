@@ -12,13 +12,15 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 	if n.health == up && n.row && s.left.Freezes > 0 {
 		to := *s
 		to.left.Freezes--
-		to.nodes[i].health = frozen
+		to.nodes[i].health, to.nodes[i].mid = frozen, s.visible(n.cursor)
 		do(Move{opFreeze, i + 1, 0, 0}, &to, "")
 	}
 	if n.health == frozen {
 		to := *s
 		to.nodes[i].health = up
-		to.nodes[i].mid = !n.row
+		if n.row {
+			to.nodes[i].mid = 0
+		}
 		do(Move{opWake, i + 1, 0, 0}, &to, "")
 	}
 	// Somebody has watched it for the length of its lease.
@@ -29,7 +31,7 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 	}
 	if n.health == up && !n.row {
 		to := *s
-		to.nodes[i].row, to.nodes[i].ckpt, to.nodes[i].mid = true, 0, false
+		to.nodes[i].row, to.nodes[i].ckpt, to.nodes[i].mid = true, 0, 0
 		to.drop(i)
 		do(Move{opReborn, i + 1, 0, 0}, &to, "")
 	}

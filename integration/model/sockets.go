@@ -386,11 +386,15 @@ func (m *model) addressed(s *State, k *socket, p uint8) bool {
 	return !r.room || k.joined.before(p) && !k.left.before(p)
 }
 
-// applicationMoves are Join, Leave and Disconnect. A change takes effect in the hub at once, at the cursor, and is
-// queued for the store under the same lock.
+// applicationMoves are Join, Leave and Disconnect, which begin with Adapter.Sync: this node has read what it published,
+// and so has told itself of the evictions that it asked for. A change takes effect in the hub at once, at the cursor,
+// and is queued for the store under the same lock.
 func (m *model) applicationMoves(s *State, k *socket, try try) {
 	memo := &s.memos[k.pid]
 	cursor := s.nodes[k.node].cursor
+	if !s.synced(k.node) && !m.has(NoSync) {
+		return
+	}
 	if s.left.Joins > 0 && !memo.joined.set() {
 		try(opJoin, cursor, func(to *State, k *socket) string {
 			to.left.Joins--
@@ -416,6 +420,17 @@ func (m *model) applicationMoves(s *State, k *socket, try try) {
 			return ""
 		})
 	}
+}
+
+// synced reports whether everything that a node published was answered, and delivered there.
+func (s *State) synced(i uint8) bool {
+	n := &s.nodes[i]
+	for p := n.cursor + 1; p <= s.head; p++ {
+		if s.log[p].origin == i+1 {
+			return false
+		}
+	}
+	return n.waits == 0 && n.evict.pid == 0
 }
 
 // flushMove makes the oldest write of a socket durable: one transaction of flush.go, in which each statement asks for

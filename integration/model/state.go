@@ -44,7 +44,7 @@ const (
 type record struct {
 	kind   kind
 	event  uint8 // its name; with origin it stands for (origin, seq)
-	origin uint8
+	origin uint8 // the node, 1 or 2
 	room   bool  // for who is in the room, else for everybody
 	pid    uint8 // evict
 	epoch  uint8
@@ -88,7 +88,7 @@ type node struct {
 	row    bool  // in Postgres
 	ckpt   uint8 // in Postgres: nodes.checkpoint
 	cursor uint8
-	mid    bool // frozen between the look at its lease and the delivery
+	mid    uint8 // what it was about to deliver when it was frozen, after its look at its lease
 
 	// The publisher.
 	waits  uint8 // the event whose append was not answered
