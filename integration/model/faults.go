@@ -1,0 +1,34 @@
+package model
+
+// Faults are what was taken out of the protocol, one bit each.
+type Faults uint32
+
+// The faults. What each takes out is said in docs/model.md, with the promise that it breaks.
+const (
+	ReplayBeforeConnect Faults = 1 << iota
+	NoWaitForReach
+	EndsWithoutEpoch
+	ChangesWithoutEpoch
+	NoAppendLock
+	RetryWithoutName
+	LateAfterTrim
+	RetryAfterTrim
+	TwoInFlight
+	TrimmedAccepted
+	CheckpointDuringReplay
+	SettledSurvivesClaim
+	EndClaimsTheCursor
+	CheckpointOvertakesEnd
+	BellBelieved
+	LocalEcho
+	LiveNotCorked
+	SpliceGap
+	NoIntervals
+	JoinBeforeDurable
+	FellBehindInSilence
+	OpenedBehindOffset
+	EvictionsIgnored
+	NoSync
+)
+
+func (m *model) has(f Faults) bool { return m.Faults&f != 0 }

@@ -1,0 +1,192 @@
+package model
+
+import (
+	"errors"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// openMove is Socket.open: the position is taken under the hub's lock, and the row committed before anything else
+// happens to the socket. Nobody knows the session before, so what comes in between does not matter.
+func (m *model) openMove(s *State, k *socket, try try) {
+	n := &s.nodes[k.node]
+	pid := s.freePID()
+	// The offset that the client brings must not lie ahead of where the session begins: received in this session, it
+	// could not be told from the one that was brought.
+	ahead := k.offset > n.cursor && !m.has(OpenedBehindOffset)
+	if !n.row || pid == 0 || ahead {
+		return
+	}
+	try(opOpen, n.cursor, func(to *State, k *socket) string {
+		to.rows[pid] = row{
+			there: true, epoch: 1, node: k.node + 1, opened: n.cursor, held: k.offset, covered: n.cursor, known: true,
+		}
+		to.memos[pid] = memo{opened: n.cursor}
+		*k = socket{
+			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor,
+		}
+		return ""
+	})
+}
+
+func (s *State) freePID() uint8 {
+	for pid := uint8(1); pid <= maxPIDs; pid++ {
+		if !s.rows[pid].there && s.memos[pid] == (memo{}) && !s.speaksOf(pid) {
+			return pid
+		}
+	}
+	return 0
+}
+
+func (s *State) speaksOf(pid uint8) bool {
+	for i := range s.clients {
+		if s.clients[i].pid == pid {
+			return true
+		}
+	}
+	for j := range s.sockets {
+		if s.sockets[j].pid == pid {
+			return true
+		}
+	}
+	return false
+}
+
+// claimMoves are those of Socket.resume. Whoever holds the session at this node lets go first, and the claim waits
+// until that is written. The claim is one transaction with the session's row locked; the hub's hold follows it, and only
+// an eviction could come in between.
+func (m *model) claimMoves(s *State, j int, do yield) {
+	k := &s.sockets[j]
+	n := &s.nodes[k.node]
+	holder := -1
+	for o := range s.sockets {
+		old := &s.sockets[o]
+		if o == j || old.node != k.node || old.pid != k.pid {
+			continue
+		}
+		if old.awaited {
+			return
+		}
+		if old.holds() {
+			holder = o
+		}
+	}
+	if holder >= 0 && !k.asked {
+		to := *s
+		old := &to.sockets[holder]
+		to.hangUp(old)
+		m.notice(&to, old)
+		old.awaited, to.sockets[j].asked = true, true
+		do(k.move(opSupersede, 0), &to, "")
+		return
+	}
+	if !n.row || n.evict.pid != 0 {
+		return
+	}
+	to := *s
+	r, taker := &to.rows[k.pid], &to.sockets[j]
+	from, last, err := m.prove(s, k)
+	if err != nil {
+		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset}
+		do(k.move(opRefuse, 0), &to, "")
+		return
+	}
+	if r.node != 0 && r.node != k.node+1 {
+		to.nodes[k.node].evict.pid, to.nodes[k.node].evict.epoch = k.pid, r.epoch+1
+	}
+	if r.node != 0 {
+		r.covered = r.carried(&s.nodes[r.node-1])
+	}
+	r.epoch++
+	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
+	if holder >= 0 {
+		to.overtaken(&to.sockets[holder]) // hub.hold
+	}
+	*taker = socket{
+		phase: held, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
+		served: from, last: last, joined: r.joined, left: r.left,
+	}
+	do(k.move(opClaim, from), &to, "")
+}
+
+// prove asks the rule of continuity itself, package recovery's, and not a model of it.
+func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
+	r := &s.rows[k.pid]
+	if !r.there {
+		return 0, 0, recovery.ErrUnknown
+	}
+	proof := recovery.Proof{
+		Claim:  recovery.Claim{Offset: offset(k.offset).String()},
+		Opened: adapter.Position(r.opened), Held: offset(r.held).String(),
+		Log: logNumber, Low: adapter.Position(s.low), Head: adapter.Position(s.head),
+	}
+	if r.known {
+		covered := r.covered
+		if r.node != 0 {
+			covered = r.carried(&s.nodes[r.node-1])
+		}
+		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.last), Covered: adapter.Position(covered)})
+	}
+	if r.before {
+		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastBefore), Covered: adapter.Position(r.coveredBefore)})
+	}
+	f, l, err := proof.Check(func(p adapter.Position) adapter.Offset { return offset(uint8(p)) })
+	if errors.Is(err, recovery.ErrTrimmed) && m.has(TrimmedAccepted) {
+		return s.low, k.offset, nil
+	}
+	return uint8(f), uint8(l.Position), err
+}
+
+const logNumber = 1
+
+// offset returns what the client carries of a position; nothing, if it is zero.
+func offset(p uint8) adapter.Offset {
+	if p == 0 {
+		return adapter.Offset{}
+	}
+	return adapter.Offset{Position: adapter.Position(p), Log: logNumber, Check: uint32(p)}
+}
+
+// flushMove makes the oldest write of a socket durable: one transaction of flush.go, in which each statement asks for
+// the epoch and the node of the session. A write whose answer is lost is made again and changes nothing then.
+func (m *model) flushMove(s *State, k *socket, try try) {
+	r := &s.rows[k.pid]
+	ours := r.there && r.epoch == k.epoch && r.node == k.node+1
+	change := k.joins.set() || k.leaves.set()
+	trusted := change && m.has(ChangesWithoutEpoch) || !change && m.has(EndsWithoutEpoch)
+	if !ours && (!trusted || !r.there) {
+		try(opLost, 0, func(to *State, k *socket) string {
+			to.overtaken(k)
+			return ""
+		})
+		return
+	}
+	try(opFlush, 0, func(to *State, k *socket) string {
+		r, memo := &to.rows[k.pid], &to.memos[k.pid]
+		switch {
+		case k.joins.set():
+			r.joined, memo.inSure = k.joins, true
+			k.joins = 0
+		case k.leaves.set():
+			r.left, memo.outSure = k.leaves, true
+			k.leaves = 0
+		case !k.park:
+			*r = row{}
+			*k = socket{}
+		default:
+			to.park(r, k)
+			*k = socket{}
+		}
+		return ""
+	})
+}
+
+// park is session_park.sql.
+func (s *State) park(r *row, k *socket) {
+	if r.known && r.last != k.endLast {
+		r.before, r.lastBefore, r.coveredBefore = true, r.last, r.carried(&s.nodes[k.node])
+	}
+	r.known, r.last, r.covered = true, k.endLast, k.endAt
+	r.settled, r.node = false, 0
+}

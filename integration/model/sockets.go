@@ -1,0 +1,287 @@
+package model
+
+import "fmt"
+
+// clientMoves are those of the official client, which comes back at once, to any node that answers.
+func (m *model) clientMoves(s *State, i uint8, do yield) {
+	c := &s.clients[i]
+	if c.online {
+		if s.left.Cuts == 0 {
+			return
+		}
+		to := *s
+		to.left.Cuts--
+		to.clients[i].online = false
+		for j := range to.sockets {
+			if k := &to.sockets[j]; k.line && k.client == i {
+				k.line = false
+			}
+		}
+		do(Move{opCut, i + 1, 0, 0}, &to, "")
+		return
+	}
+	for n := range m.Nodes {
+		to := *s
+		k := to.room()
+		if k == nil || s.nodes[n].health != up {
+			continue
+		}
+		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: c.offset}
+		if c.pid != 0 {
+			k.phase, k.pid = claiming, c.pid
+		}
+		to.clients[i].online = true
+		do(k.move(opConnect, c.offset), &to, "")
+	}
+}
+
+// room returns a place for a socket, if there is one.
+func (s *State) room() *socket {
+	for j := range s.sockets {
+		if s.sockets[j].phase == absent {
+			return &s.sockets[j]
+		}
+	}
+	return nil
+}
+
+// hangUp closes a connection. The client hears of it if it is still there.
+func (s *State) hangUp(k *socket) {
+	if k.line {
+		k.line = false
+		s.clients[k.client].online = false
+	}
+}
+
+// detach is Socket.detachLocked, under the hub's lock.
+func (s *State) detach(k *socket, park bool) {
+	if !k.holds() {
+		*k = socket{}
+		return
+	}
+	end := socket{
+		phase: ended, client: k.client, node: k.node, pid: k.pid, epoch: k.epoch, joins: k.joins, leaves: k.leaves,
+		ends: true, park: park,
+	}
+	if park {
+		end.endAt, end.endLast = k.served, k.last
+		if k.phase == live {
+			end.endAt = s.nodes[k.node].cursor
+		}
+	}
+	*k = end
+}
+
+// overtaken drops a socket whose session is another's: what it still has to write would be refused.
+func (s *State) overtaken(k *socket) {
+	s.hangUp(k)
+	*k = socket{}
+}
+
+// socketMoves are those of a socket's timeline (restore.go), of its application, and of its writes in the store.
+func (m *model) socketMoves(s *State, j int, do yield) {
+	k := &s.sockets[j]
+	n := &s.nodes[k.node]
+	if n.health != up {
+		return
+	}
+	try := func(what op, c uint8, change func(*State, *socket) string) {
+		to := *s
+		violation := change(&to, &to.sockets[j])
+		do(k.move(what, c), &to, violation)
+	}
+	if !k.line && k.phase != ended {
+		try(opNotice, 0, func(to *State, k *socket) string {
+			m.notice(to, k)
+			return ""
+		})
+	}
+	switch k.phase {
+	case claiming:
+		m.claimMoves(s, j, do)
+	case opening:
+		m.openMove(s, k, try)
+	case held:
+		m.welcomeMove(s, k, try)
+	case replaying, corked:
+		m.replayMoves(s, k, try)
+	default:
+	}
+	if k.attached() {
+		m.applicationMoves(s, k, try)
+	}
+	// One transaction for a write, and hold_node fails in it if the node's row is gone.
+	if n.row && (k.joins.set() || k.leaves.set() || k.ends) {
+		m.flushMove(s, k, try)
+	}
+}
+
+type try func(what op, c uint8, change func(*State, *socket) string)
+
+func (m *model) notice(s *State, k *socket) {
+	if m.has(EndClaimsTheCursor) {
+		k.served = s.nodes[k.node].cursor
+	}
+	s.detach(k, true)
+}
+
+// welcomeMove answers CONNECT, once the node has read as far as the session's record speaks of.
+func (m *model) welcomeMove(s *State, k *socket, try try) {
+	reach := k.served
+	for _, t := range [...]stamp{k.joined, k.left} {
+		if t.set() {
+			reach = max(reach, t.position())
+		}
+	}
+	if s.nodes[k.node].cursor < reach && !m.has(NoWaitForReach) {
+		return
+	}
+	try(opWelcome, k.served, func(to *State, k *socket) string {
+		k.phase, k.goal = replaying, to.nodes[k.node].cursor
+		if m.has(ReplayBeforeConnect) {
+			return ""
+		}
+		return m.connect(to, k)
+	})
+}
+
+// connect is the client's side of CONNECT: it is recovered if it knows the pid. It keeps its offset if it is not.
+func (m *model) connect(s *State, k *socket) string {
+	if !k.line {
+		return ""
+	}
+	c := &s.clients[k.client]
+	if c.pid != k.pid {
+		c.pid, c.got, c.latest = k.pid, 0, 0
+	}
+	if c.again {
+		return fmt.Sprintf("P3: client %d gets an event twice from its buffer", k.client+1)
+	}
+	buffer := c.buffer
+	c.buffer = 0
+	for p := uint8(1); p <= s.head; p++ {
+		if buffer&(1<<p) != 0 {
+			if violation := m.receive(s, k, p); violation != "" {
+				return violation
+			}
+		}
+	}
+	return ""
+}
+
+// replayMoves are those of Socket.replay, of the attachment under the hub's lock, and of uncork. Records that do not
+// address the session are read along with the next that does.
+func (m *model) replayMoves(s *State, k *socket, try try) {
+	p := s.visible(k.served)
+	for p != 0 && p <= k.goal && !m.addressed(s, k, p) {
+		p = s.visible(p)
+	}
+	switch cursor := s.nodes[k.node].cursor; {
+	case p != 0 && p <= k.goal:
+		m.readMoves(s, k, p, try)
+	case k.phase == corked:
+		try(opUncork, 0, m.uncork)
+	default:
+		try(opAttach, cursor, func(_ *State, k *socket) string {
+			k.phase, k.served = corked, max(k.served, k.goal)
+			if k.goal = cursor; m.has(SpliceGap) {
+				k.goal = k.served
+			}
+			k.inRoom = k.joined.set() && !k.left.set()
+			return ""
+		})
+	}
+}
+
+// readMoves send the record at p. One that is trimmed may be in the node's memory still; or the replay breaks off.
+func (m *model) readMoves(s *State, k *socket, p uint8, try try) {
+	try(opReplay, p, func(to *State, k *socket) string {
+		k.served, k.last = p, max(k.last, p)
+		return m.send(to, k, p)
+	})
+	if k.served < s.low {
+		try(opAbandon, 0, func(to *State, k *socket) string {
+			to.hangUp(k)
+			to.detach(k, true)
+			return ""
+		})
+	}
+}
+
+func (m *model) uncork(s *State, k *socket) string {
+	k.phase = live
+	queue := k.queue
+	k.queue, k.goal, k.served, k.joined, k.left = 0, 0, 0, 0, 0
+	if m.has(ReplayBeforeConnect) {
+		if violation := m.connect(s, k); violation != "" {
+			return violation
+		}
+	}
+	for p := uint8(1); p <= s.head; p++ {
+		if queue&(1<<p) != 0 {
+			if violation := m.send(s, k, p); violation != "" {
+				return violation
+			}
+		}
+	}
+	return ""
+}
+
+// addressed is Session.Addressed, of the record that was claimed.
+func (m *model) addressed(s *State, k *socket, p uint8) bool {
+	r := &s.log[p]
+	if r.kind != event || p <= s.memos[k.pid].opened {
+		return false
+	}
+	if m.has(NoIntervals) {
+		return !r.room || k.joined.set() && !k.left.set()
+	}
+	return !r.room || k.joined.before(p) && !k.left.before(p)
+}
+
+// applicationMoves are Join, Leave and Disconnect, which begin with Adapter.Sync: this node has read what it published,
+// and so has told itself of the evictions that it asked for. A change takes effect in the hub at once, at the cursor,
+// and is queued for the store under the same lock.
+func (m *model) applicationMoves(s *State, k *socket, try try) {
+	memo := &s.memos[k.pid]
+	cursor := s.nodes[k.node].cursor
+	if !s.synced(k.node) && !m.has(NoSync) {
+		return
+	}
+	if s.left.Joins > 0 && !memo.joined.set() {
+		try(opJoin, cursor, func(to *State, k *socket) string {
+			to.left.Joins--
+			to.memos[k.pid].joined = at(cursor)
+			to.memos[k.pid].inSure = m.has(JoinBeforeDurable)
+			k.inRoom, k.joins = true, at(cursor)
+			return ""
+		})
+	}
+	if s.left.Leaves > 0 && k.inRoom && !memo.left.set() {
+		try(opLeave, cursor, func(to *State, k *socket) string {
+			to.left.Leaves--
+			to.memos[k.pid].left = at(cursor)
+			k.inRoom, k.leaves = false, at(cursor)
+			return ""
+		})
+	}
+	if s.left.Goodbyes > 0 && k.phase == live {
+		try(opGoodbye, 0, func(to *State, k *socket) string {
+			to.left.Goodbyes--
+			to.hangUp(k)
+			to.detach(k, false)
+			return ""
+		})
+	}
+}
+
+// synced reports whether everything that a node published was answered, and delivered there.
+func (s *State) synced(i uint8) bool {
+	n := &s.nodes[i]
+	for p := n.cursor + 1; p <= s.head; p++ {
+		if s.log[p].origin == i+1 {
+			return false
+		}
+	}
+	return n.waits == 0 && n.evict.pid == 0
+}

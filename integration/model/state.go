@@ -1,0 +1,266 @@
+package model
+
+// The bounds of the arrays below, so that a state is comparable. The start of a configuration bounds the rest.
+const (
+	maxLog     = 8 // records, the position of the first is 1
+	maxNodes   = 2
+	maxClients = 2
+	maxPIDs    = 3 // sessions at a time; the pid of the first is 1
+	maxSockets = 5
+)
+
+// A State is all that there is: what Postgres has committed, what the nodes and the clients have in memory, what is on
+// its way between them, and what the judge remembers. Only numbers and arrays, so that states can be compared.
+//
+// A position, pid or event that is zero is none.
+type State struct {
+	// What Postgres has.
+	log  [maxLog + 1]record
+	head uint8
+	low  uint8 // the newest position that is trimmed
+	rows [maxPIDs + 1]row
+
+	nodes   [maxNodes]node
+	sockets [maxSockets]socket
+	clients [maxClients]client
+
+	// What the judge remembers of each session.
+	memos [maxPIDs + 1]memo
+
+	left   Budget
+	events uint8 // emitted so far; an event is named by its number
+}
+
+type kind uint8
+
+const (
+	nothing kind = iota
+	event
+	evict
+	pending // a position that was taken and is not committed: only without the append lock
+)
+
+// A record of the log. One batch has one packet.
+type record struct {
+	kind   kind
+	event  uint8 // its name; with origin it stands for (origin, seq)
+	origin uint8 // the node, 1 or 2
+	room   bool  // for who is in the room, else for everybody
+	pid    uint8 // evict
+	epoch  uint8
+}
+
+// A row of sessions and session_rooms, where each session has one stay in the one room.
+type row struct {
+	there         bool
+	epoch         uint8
+	node          uint8 // 1 or 2; zero while parked
+	opened, held  uint8
+	covered       uint8
+	known         bool
+	last          uint8
+	settled       bool
+	before        bool // last_before is not null
+	lastBefore    uint8
+	coveredBefore uint8
+	joined, left  stamp
+}
+
+// A stamp is one more than the position at which something happened, zero if it did not.
+type stamp uint8
+
+func at(p uint8) stamp              { return stamp(p + 1) }
+func (t stamp) set() bool           { return t != 0 }
+func (t stamp) position() uint8     { return uint8(t - 1) }
+func (t stamp) before(p uint8) bool { return t != 0 && uint8(t-1) < p }
+
+type health uint8
+
+const (
+	up health = iota
+	frozen
+	dead
+)
+
+// A node is a process, and its row of nodes.
+type node struct {
+	health health
+	row    bool  // in Postgres
+	ckpt   uint8 // in Postgres: nodes.checkpoint
+	cursor uint8
+	mid    uint8 // what it was about to deliver when it was frozen, after its look at its lease
+
+	// The publisher.
+	waits  uint8 // the event whose append was not answered
+	room   bool  // its audience
+	late   uint8 // the event of a statement that its publisher gave up, and that may be executed yet
+	lateTo bool  // its audience
+	evict  struct{ pid, epoch uint8 }
+	taken  uint8 // the position that is not committed yet: only without the append lock
+
+	// The sweeper.
+	quiet     uint8
+	snapped   bool // a checkpoint was taken and is not written
+	snapAt    uint8
+	unwritten [maxPIDs + 1]standing
+}
+
+type standing struct {
+	told  bool
+	epoch uint8
+	busy  bool
+	last  uint8
+}
+
+type phase uint8
+
+const (
+	absent   phase = iota
+	claiming       // has presented pid and offset
+	opening        // needs a new session
+	held           // holds a session, CONNECT is not answered
+	replaying
+	corked // attached: live events wait behind the rest of the replay
+	live
+	ended // detached; writes of it wait
+)
+
+// A socket is a Socket of a node, with its connection and what the node has queued for the store.
+type socket struct {
+	phase  phase
+	client uint8
+	node   uint8
+	line   bool // what is sent arrives, see the package comment
+	pid    uint8
+	epoch  uint8
+	offset uint8 // as the client presented it
+
+	asked  bool  // claiming: the socket that held the session here lets go
+	served uint8 // how far the replay has come
+	goal   uint8 // how far it goes: the cursor when it began, then that at the attachment
+	last   uint8
+	queue  uint16 // held live events, by position
+	inRoom bool
+	joined stamp // of the record that was claimed
+	left   stamp
+	told   standing
+
+	// Queued writes, made in this order.
+	joins, leaves stamp
+	ends          bool
+	park          bool
+	endAt         uint8
+	endLast       uint8
+	awaited       bool // a claim waits for the outcome
+}
+
+func (k *socket) attached() bool { return k.phase == corked || k.phase == live }
+func (k *socket) holds() bool    { return k.phase >= held && k.phase <= live }
+
+// A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions.
+type client struct {
+	online bool // has a connection that it believes in
+	pid    uint8
+	offset uint8
+	got    uint16 // of this session, by event; the judge's
+	latest uint8  // of this session, the position; the judge's
+	buffer uint16 // received before CONNECT, by event; kept when the line breaks
+	again  bool   // something was put into the buffer twice
+}
+
+// A memo is what the application was told of a session. Where it was not told, both answers are right.
+type memo struct {
+	opened       uint8
+	joined, left stamp
+	inSure       bool // Join returned nil
+	outSure      bool // Leave returned nil
+}
+
+// must reports whether the client has to get the record at p.
+func (m *memo) must(r *record, p uint8) bool {
+	if r.kind != event || p <= m.opened {
+		return false
+	}
+	return !r.room || m.inSure && m.joined.before(p) && !m.left.before(p)
+}
+
+// may reports whether the client may get the record at p.
+func (m *memo) may(r *record, p uint8) bool {
+	if p <= m.opened {
+		return false
+	}
+	return !r.room || m.joined.before(p) && (!m.outSure || !m.left.before(p))
+}
+
+// visible returns the first record after p that a reader sees, zero if there is none.
+func (s *State) visible(p uint8) uint8 {
+	for q := p + 1; q <= s.head; q++ {
+		if s.log[q].kind != pending && s.log[q].kind != nothing {
+			return q
+		}
+	}
+	return 0
+}
+
+// tidy makes states equal that differ in nothing that matters: it forgets sessions that nobody can come back to, and
+// puts sockets into an order.
+func (s *State) tidy() {
+	for i := range s.sockets {
+		// A client learns of its session by CONNECT: without that, and without a line, nobody ever comes back to it.
+		if k := &s.sockets[i]; !k.line && k.pid != s.clients[k.client].pid || !k.line && k.phase == opening {
+			*k = socket{}
+		}
+	}
+	var used [maxPIDs + 1]bool
+	for i := range s.clients {
+		used[s.clients[i].pid] = true
+	}
+	for i := range s.sockets {
+		used[s.sockets[i].pid] = true
+	}
+	for pid := 1; pid <= maxPIDs; pid++ {
+		if !used[pid] {
+			s.forget(uint8(pid))
+		}
+	}
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		if n.health == dead && !n.row {
+			*n = node{health: dead, late: n.late, lateTo: n.lateTo}
+		}
+	}
+	for i := 1; i < maxSockets; i++ {
+		for j := i; j > 0 && s.sockets[j].after(&s.sockets[j-1]); j-- {
+			s.sockets[j], s.sockets[j-1] = s.sockets[j-1], s.sockets[j]
+		}
+	}
+}
+
+// after orders sockets; which order does not matter. Of those that are equal by it each is in the other's way.
+func (k *socket) after(o *socket) bool {
+	a := [...]uint8{uint8(k.phase), k.client, k.node, k.pid, k.epoch}
+	b := [...]uint8{uint8(o.phase), o.client, o.node, o.pid, o.epoch}
+	for i := range a {
+		if a[i] != b[i] {
+			return a[i] > b[i]
+		}
+	}
+	return k.line && !o.line
+}
+
+// forget removes all traces of a session.
+func (s *State) forget(pid uint8) {
+	s.rows[pid], s.memos[pid] = row{}, memo{}
+	for i := range s.nodes {
+		n := &s.nodes[i]
+		n.unwritten[pid] = standing{}
+		if n.evict.pid == pid {
+			n.evict.pid, n.evict.epoch = 0, 0
+		}
+	}
+	for p := range s.log {
+		if s.log[p].pid == pid {
+			s.log[p].pid, s.log[p].epoch = 0, 0
+		}
+	}
+}
