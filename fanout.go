@@ -22,6 +22,7 @@ import (
 // adapter's own locks, so no method of the adapter is called under it; the
 // store's Change and End are, which makes their order that of the hub.
 type hub struct {
+	id        string         // of this node, see adapter.Local
 	store     recovery.Store // nil without recovery
 	onExpired func(*ExpiredSession)
 	logger    *slog.Logger
@@ -93,6 +94,9 @@ func (h *hub) everyLocked() []*Socket {
 	}
 	return all
 }
+
+// ID implements adapter.Local.
+func (h *hub) ID() string { return h.id }
 
 // Deliver implements adapter.Local.
 func (h *hub) Deliver(batch []adapter.Delivery) {

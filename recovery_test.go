@@ -474,6 +474,8 @@ func (s *second) Deliver(batch []adapter.Delivery) {
 	}
 }
 
+func (s *second) ID() string { return "second" }
+
 func (s *second) Reset(adapter.Offset, error) {}
 
 func (s *second) catchUp() {

@@ -41,6 +41,7 @@ func newServer(opts *Options) (*Server, error) {
 	}
 	s := &Server{opts: opts.withDefaults()}
 	s.hub = &hub{
+		id:    newID(),
 		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
 		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket),
 	}
