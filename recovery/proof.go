@@ -11,9 +11,9 @@ type Proof struct {
 	Opened  adapter.Position
 	Applied adapter.Position // up to here the session's rooms are complete
 	Held    string
-	Log    uint32           // the log's number
-	Low    adapter.Position // the newest position that is no longer kept
-	Head   adapter.Position // the newest position of all
+	Log     uint32           // the log's number
+	Low     adapter.Position // the newest position that is no longer kept
+	Head    adapter.Position // the newest position of all
 
 	// Facts are what nodes recorded of the session. Two are enough: the newest,
 	// and the one before it, for a client that did not get what came between.

@@ -9,7 +9,6 @@
 package recoverytest
 
 import (
-	"crypto/rand"
 	"context"
 	"crypto/rand"
 	"errors"
