@@ -52,6 +52,11 @@ type Envelope struct {
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
 }
 
+// Answers reports whether the envelope is an Answer for the node with the ID.
+func (e *Envelope) Answers(node string) bool {
+	return e.Kind == Answer && len(e.Audience.Rooms) == 1 && e.Audience.Rooms[0] == node
+}
+
 // Size returns about how many bytes the envelope takes in the log.
 func (e *Envelope) Size() int {
 	n := 16 + len(e.Namespace) + len(e.Payload)

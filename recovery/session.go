@@ -73,10 +73,10 @@ func (s *Session) meant(d *adapter.Delivery) bool {
 	})
 }
 
-// Perform carries the session on to d, the next record of the log: it makes an
-// operation's change and returns it, to be stored, or says that d ends the
-// session. What Rooms has of the operation already, and records up to Applied,
-// change nothing.
+// Perform carries the session on to d, the next operation of the log: it makes
+// its change and returns it, to be stored, or says that d ends the session. What
+// Rooms has of the operation already, and operations up to Applied, change
+// nothing.
 func (s *Session) Perform(d *adapter.Delivery) (c Change, over bool) {
 	if d.Offset.Position <= s.Applied {
 		return Change{}, false
@@ -138,8 +138,10 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
-// Apply makes the change in the session's record.
+// Apply makes the change in the session's record. Copies of the record that were
+// made before do not change with it.
 func (s *Session) Apply(c Change) {
+	s.Rooms = slices.Clone(s.Rooms)
 	for _, room := range c.Leave {
 		for i := range s.Rooms {
 			if s.Rooms[i].Room == room && s.Rooms[i].Left == 0 {
