@@ -22,6 +22,7 @@ type Server struct {
 	engine  *transport.Server
 	work    tasks
 	closing atomic.Bool
+	parents parents
 }
 
 // NewServer returns a server that is ready to serve. It panics if the options
@@ -64,7 +65,7 @@ func newServer(opts *Options) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler. Mount the server at "/socket.io/", where
-// clients look for it.
+// clients look for it, or at the path that they are told of; see Options.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {
@@ -72,26 +73,26 @@ func (s *Server) accept(session *transport.Session, r *http.Request) transport.R
 }
 
 // Of returns the namespace with the name, which it creates at the first call. A
-// client that asks for a namespace that was not created is refused.
+// client that asks for a namespace that was not created is refused, unless a
+// [ParentNamespace] allows it.
 func (s *Server) Of(name string) *Namespace {
 	if !strings.HasPrefix(name, "/") {
 		name = "/" + name
 	}
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	n, ok := s.hub.namespaces[name]
-	if !ok {
-		n = newNamespace(s, name)
-		s.hub.namespaces[name] = n
+	parent, _ := s.matching(name)
+	created := false
+	n := s.make(name, parent, func(n *Namespace) {
+		created = n.life.told == nil
+		n.life.exists, n.life.kept = true, true
+	})
+	if created {
+		_ = n.announce(context.Background()) // somebody else tells, or this call does: nothing to wait for can fail
 	}
 	return n
 }
 
-func (s *Server) lookup(namespace string) *Namespace {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	return s.hub.namespaces[namespace]
-}
+// Connections returns the number of clients that are connected to this node.
+func (s *Server) Connections() int { return s.engine.Len() }
 
 // Shutdown ends the node's service: it refuses new connections, parks every
 // session where its client stands, closes the connections after what is queued
