@@ -221,7 +221,7 @@ func (n *Namespace) announce(ctx context.Context) error {
 	n.server.parents.mu.Unlock()
 	for _, tell := range created {
 		if err := protect(func() error { tell(n); return nil }); err != nil {
-			n.server.opts.Logger.Error("namespace handler failed",
+			n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed",
 				slog.String("namespace", n.name), slog.Any("error", err))
 		}
 	}
