@@ -11,30 +11,43 @@ import (
 type acks struct {
 	mu      sync.Mutex
 	next    uint64
-	pending map[uint64]chan<- *packet.Packet
+	pending map[uint64]func(*packet.Packet)
 }
 
-func (a *acks) register() (id uint64, answer <-chan *packet.Packet) {
-	c := make(chan *packet.Packet, 1) // resolve never waits
+// register has the answer handed to a function that does not wait: nil, when the
+// socket is disconnected first.
+func (a *acks) register(answer func(*packet.Packet)) (id uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.pending == nil {
-		a.pending = make(map[uint64]chan<- *packet.Packet)
+		a.pending = make(map[uint64]func(*packet.Packet))
 	}
 	id = a.next
 	a.next++
-	a.pending[id] = c
-	return id, c
+	a.pending[id] = answer
+	return id
 }
 
 // resolve hands an answer to the call that waits for it. An answer that nobody
 // waits for is ignored, as the official server does: it may be late.
 func (a *acks) resolve(p *packet.Packet) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if c, ok := a.pending[p.ID]; ok {
-		delete(a.pending, p.ID)
-		c <- p
+	answer, ok := a.pending[p.ID]
+	delete(a.pending, p.ID)
+	a.mu.Unlock()
+	if ok {
+		answer(p)
+	}
+}
+
+// abandon ends the calls of a socket that is disconnected.
+func (a *acks) abandon() {
+	a.mu.Lock()
+	pending := a.pending
+	a.pending = nil
+	a.mu.Unlock()
+	for _, answer := range pending {
+		answer(nil)
 	}
 }
 
@@ -57,13 +70,17 @@ func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
 		ctx, cancel = context.WithTimeout(ctx, s.namespace.server.opts.AckTimeout)
 		defer cancel()
 	}
-	id, answer := s.acks.register()
+	answer := make(chan *packet.Packet, 1)
+	id := s.acks.register(func(p *packet.Packet) { answer <- p })
 	defer s.acks.forget(id)
 	if err := s.send(&packet.Packet{Type: packet.Event, ID: id, HasID: true}, p); err != nil {
 		return nil, err
 	}
 	select {
 	case reply := <-answer:
+		if reply == nil {
+			return nil, context.Cause(s.ctx)
+		}
 		return reply, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)

@@ -21,14 +21,33 @@ func (r Room) validate() error {
 	return nil
 }
 
+func validateRooms(rooms []Room) error {
+	for _, room := range rooms {
+		if err := room.validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func roomNames(rooms []Room) []string {
+	names := make([]string, len(rooms))
+	for i, room := range rooms {
+		names[i] = string(room)
+	}
+	return names
+}
+
 // A Target is what an event can be emitted to: a *[Server] (everybody in the
-// namespace "/"), a *[Namespace] (everybody in it), a *[Socket], or an
-// [Audience].
+// namespace "/"), a *[Namespace] (everybody in it), a *[Socket], a
+// *[RemoteSocket], an [Audience], or an *[Emitter] (as a Server).
 type Target interface{ route() route }
 
 // A route is a Target made plain.
 type route struct {
-	namespace *Namespace
+	*sender
+
+	namespace string
 	audience  adapter.Audience
 	local     bool
 	volatile  bool

@@ -50,10 +50,17 @@ func (d Data[T]) Get(s *Socket) (T, bool) {
 	return v, true
 }
 
-// Of returns the value that a session had when it expired.
-func (d Data[T]) Of(e *ExpiredSession) (T, bool) {
+// A Snapshot is what the data of a socket was: an *[ExpiredSession] or a
+// *[RemoteSocket].
+type Snapshot interface {
+	snapshot() map[string]json.RawMessage
+}
+
+// Of returns the value that a session had when it expired, or a socket of the
+// cluster when it was fetched.
+func (d Data[T]) Of(was Snapshot) (T, bool) {
 	var v T
-	raw, ok := e.data[string(d)]
+	raw, ok := was.snapshot()[string(d)]
 	if !ok || json.Unmarshal(raw, &v) != nil {
 		var zero T
 		return zero, false

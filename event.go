@@ -46,7 +46,7 @@ func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
 	if err != nil {
 		return err
 	}
-	return r.namespace.server.emit(ctx, r, envelope)
+	return r.emit(ctx, envelope)
 }
 
 // EmitAsync queues the event, in order with the emits before and after it, and
@@ -59,7 +59,7 @@ func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
 	if err != nil {
 		return &Receipt{err: err}
 	}
-	return r.namespace.server.emitAsync(r, envelope)
+	return r.emitAsync(envelope)
 }
 
 // Envelope returns what Emit would publish, for who carries it to the log by other
@@ -156,7 +156,7 @@ func envelope[T any](r route, event string, v T) (*adapter.Envelope, error) {
 		kind = adapter.Volatile
 	}
 	return &adapter.Envelope{
-		Kind: kind, Namespace: r.namespace.name, Audience: r.audience,
+		Kind: kind, Namespace: r.namespace, Audience: r.audience,
 		Payload: p.json, Attachments: p.attachments,
 	}, nil
 }

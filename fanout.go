@@ -22,6 +22,8 @@ import (
 // adapter's own locks, so no method of the adapter is called under it; the
 // store's Change and End are, which makes their order that of the hub.
 type hub struct {
+	server    *Server
+	id        string         // of this node, see adapter.Local
 	store     recovery.Store // nil without recovery
 	onExpired func(*ExpiredSession)
 	logger    *slog.Logger
@@ -30,8 +32,11 @@ type hub struct {
 	cursor     adapter.Offset
 	waiters    []waiter
 	namespaces map[string]*Namespace
-	sessions   map[string]*Socket // by private id, attached or being restored
-	pass       uint64             // numbers the deliveries, to give each socket an event once
+	sessions   map[string]*Socket   // by private id, attached or being restored
+	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
+	pass       uint64               // numbers the deliveries, to give each socket an event once
+	inquiries  map[uint64]*inquiry  // of this node, that wait for answers
+	notices    notices
 }
 
 type waiter struct {
@@ -94,6 +99,9 @@ func (h *hub) everyLocked() []*Socket {
 	return all
 }
 
+// ID implements adapter.Local.
+func (h *hub) ID() string { return h.id }
+
 // Deliver implements adapter.Local.
 func (h *hub) Deliver(batch []adapter.Delivery) {
 	h.mu.Lock()
@@ -105,6 +113,14 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 			h.fanOutLocked(&outgoing{Envelope: d.Envelope, offset: d.Offset, marked: h.store != nil})
 		case adapter.Evict:
 			h.evictLocked(d.Payload)
+		case adapter.Join, adapter.Leave, adapter.Disconnect:
+			h.operateLocked(d)
+		case adapter.Request:
+			h.requestedLocked(d)
+		case adapter.Answer:
+			h.answeredLocked(d)
+		case adapter.Gone:
+			h.goneLocked(d)
 		}
 		h.cursor = d.Offset
 	}
@@ -131,24 +147,30 @@ func (h *hub) fanOutLocked(o *outgoing) {
 
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
 func (s *Socket) takeLocked(o *outgoing) {
-	switch {
-	case o.Kind == adapter.Volatile:
+	if o.Kind == adapter.Volatile {
 		if s.corked || !s.conn.session.TrySend(o.encode()...) {
 			return
 		}
-	case s.corked:
-		if len(s.held) >= maxHeld {
-			s.conn.session.Abort(transport.ReasonSlowConsumer)
-			break
-		}
-		s.held = append(s.held, o.encode()...)
-	default:
-		// A failure ends the connection, and its reader tells the socket.
-		_ = s.conn.session.Send(o.encode()...)
+	} else {
+		s.queueLocked(o.encode())
 	}
 	// Also after a failure: the record says what was addressed to the session,
 	// and a client that has not got it will not present this offset.
 	s.last = o.offset
+}
+
+// queueLocked sends messages to an attached socket, behind a replay if there is
+// one.
+func (s *Socket) queueLocked(messages []*transport.Message) {
+	switch {
+	case !s.corked:
+		// A failure ends the connection, and its reader tells the socket.
+		_ = s.conn.session.Send(messages...)
+	case len(s.held) >= maxHeld:
+		s.conn.session.Abort(transport.ReasonSlowConsumer)
+	default:
+		s.held = append(s.held, messages...)
+	}
 }
 
 // Reset implements adapter.Local.
@@ -239,9 +261,27 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 		}
 		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
-	s.key = session.Key
-	s.last, s.served = session.Last, session.From
+	s.key, s.record = session.Key, session
+	s.last, s.served = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PID] = s
+	s.keepUpLocked()
+	return true
+}
+
+// letGo takes back hold: the session is over, and s goes on without.
+func (h *hub) letGo(s *Socket) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.gone {
+		return false
+	}
+	h.store.End(s.key, recovery.Ending{})
+	if h.sessions[s.key.PID] == s {
+		delete(h.sessions, s.key.PID)
+	}
+	delete(h.restoring, s)
+	s.pending, s.expelled = nil, 0
+	s.key, s.record, s.last, s.served = recovery.Key{}, &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }
 

@@ -27,6 +27,8 @@ type Namespace struct {
 	table    atomic.Pointer[table]
 
 	members *members // guarded by server.hub.mu
+
+	serverHandlers sync.Map // of server-side events, by name: serverHandler
 }
 
 // A table is what events and connections of a namespace meet, replaced as a
@@ -121,7 +123,7 @@ func (n *Namespace) Volatile() Audience { return n.everybody().Volatile() }
 
 func (n *Namespace) everybody() Audience { return Audience{n.route()} }
 
-func (n *Namespace) route() route { return route{namespace: n} }
+func (n *Namespace) route() route { return route{sender: n.server.sender, namespace: n.name} }
 
 // Sockets yields the sockets that are connected to the namespace on this node,
 // as they were when the iteration began.

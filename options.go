@@ -114,6 +114,8 @@ type ExpiredSession struct {
 	data map[string]json.RawMessage
 }
 
+func (e *ExpiredSession) snapshot() map[string]json.RawMessage { return e.data }
+
 // Validate reports the first contradiction in the options. NewServer panics
 // with the same error.
 func (o *Options) Validate() error {
@@ -153,6 +155,8 @@ func (o *Options) Validate() error {
 	return nil
 }
 
+const defaultEmitTimeout = 5 * time.Second
+
 func (o *Options) withDefaults() Options {
 	var c Options
 	if o != nil {
@@ -160,7 +164,7 @@ func (o *Options) withDefaults() Options {
 	}
 	orDefault(&c.ConnectTimeout, 45*time.Second)
 	orDefault(&c.AckTimeout, 30*time.Second)
-	orDefault(&c.EmitTimeout, 5*time.Second)
+	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -445,58 +444,6 @@ func TestNodeBehindTheClientWaits(t *testing.T) {
 	})
 }
 
-// second lets two servers share a log in memory; the second may lag behind.
-type second struct {
-	*adapter.Memory
-
-	locals []adapter.Local
-	lag    atomic.Bool
-	kept   [][]adapter.Delivery
-}
-
-func (s *second) Bind(l adapter.Local) (adapter.Offset, error) {
-	s.locals = append(s.locals, l)
-	if len(s.locals) == 1 {
-		return s.Memory.Bind(s)
-	}
-	_, head := s.Extent()
-	return s.Offset(head), nil
-}
-
-func (s *second) Deliver(batch []adapter.Delivery) {
-	s.locals[0].Deliver(batch)
-	if s.lag.Load() {
-		s.kept = append(s.kept, batch)
-		return
-	}
-	if len(s.locals) > 1 {
-		s.locals[1].Deliver(batch)
-	}
-}
-
-func (s *second) Reset(adapter.Offset, error) {}
-
-func (s *second) catchUp() {
-	synctest.Wait()
-	for _, batch := range s.kept {
-		s.locals[1].Deliver(batch)
-	}
-	s.kept = nil
-}
-
-// unbound lets two servers share a store in memory.
-type unbound struct{ *recovery.Memory }
-
-func (u *unbound) Bind(recovery.Node) error { return nil }
-
-func (u *unbound) Resume(ctx context.Context, c recovery.Claim) (*recovery.Session, error) {
-	s, err := u.Memory.Resume(ctx, c)
-	if s != nil {
-		s.Elsewhere = true
-	}
-	return s, err
-}
-
 func TestResetCutsEverybodyWithoutALie(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -536,6 +483,7 @@ func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
 		emit(t, io, "1")
 		back := dial(t, io)
 		back.pid = p.pid
+		log.gate <- struct{}{} // to see what operations did to the session
 		back.WriteText("0" + p.ticket())
 		back.ReadText() // CONNECT
 		synctest.Wait() // in the first part of the replay

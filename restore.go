@@ -18,6 +18,7 @@ import (
 // same for new and for returning clients:
 //
 //	claim    the session that the client names, or none
+//	catch up what operations did to it while nobody held it
 //	gates    ask the application
 //	open     a new session, unless one was claimed: durable from here on
 //	CONNECT  the client knows
@@ -77,7 +78,11 @@ func (s *Socket) connect(claim recovery.Claim) {
 	default:
 		err = s.restore(ctx, session)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, errExpelled):
+		s.leave(&DisconnectError{Reason: ReasonServerDisconnect})
+		return
+	case err != nil:
 		s.abandon("socket not connected", err)
 		return
 	}
@@ -107,22 +112,87 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 	if err != nil {
 		return nil, err
 	}
+	if !h.hold(s, session) {
+		h.store.End(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
+		return nil, context.Cause(s.ctx)
+	}
+	if session.Elsewhere {
+		if err := s.evict(ctx); err != nil {
+			return nil, err
+		}
+	}
+	switch err := s.catchUp(ctx, session); {
+	case errors.Is(err, errExpelled):
+		if !h.letGo(s) {
+			return nil, context.Cause(s.ctx)
+		}
+		s.result = RecoveryResult{Reason: recovery.ErrOver}
+		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", recovery.ErrOver.Error()))
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
 	s.id = SocketID(session.ID)
 	s.result = RecoveryResult{Recovered: true}
 	for name, raw := range session.Data {
 		s.keepDatum(name, raw, nil)
 	}
-	if !h.hold(s, session) {
-		h.store.End(session.Key, recovery.Ending{Park: true, At: session.From, Last: session.Last})
-		return nil, context.Cause(s.ctx)
+	return session, nil
+}
+
+// catchUp performs the operations of the log that the session's record may lack.
+// It returns errExpelled if one of them ended the session.
+func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
+	h := s.namespace.server.hub
+	// Whoever held the session was further along in the log than this node may be.
+	if err := h.wait(ctx, session.Reach()); err != nil {
+		return err
+	}
+	for batch, err := range s.namespace.server.opts.Adapter.Read(ctx, session.Applied, h.position()) {
+		if err != nil {
+			return err
+		}
+		if _, expelled := s.carryOn(session, batch); expelled != 0 {
+			return errExpelled
+		}
 	}
 	h.mu.Lock()
-	s.record = session
-	h.mu.Unlock()
-	if session.Elsewhere {
-		return session, s.evict(ctx)
+	defer h.mu.Unlock()
+	s.served = session.From
+	return nil
+}
+
+// errExpelled ends the restoring of a session that an operation disconnected.
+var errExpelled = errors.New("disconnected by the server")
+
+// screen performs the operations among records of the log and returns the records
+// that are addressed to the session, up to the one that ends it, if any does.
+func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
+	view, expelled := s.carryOn(session, batch)
+	for i := range batch {
+		d := &batch[i]
+		if expelled != 0 && d.Offset.Position >= expelled {
+			return mine, true
+		}
+		if view.Addressed(d) {
+			mine = append(mine, d)
+		}
 	}
-	return session, nil
+	return mine, false
+}
+
+// carryOn performs the operations among records of the log. It returns the session
+// as it is then, and where it was ended.
+func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (recovery.Session, adapter.Position) {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range batch {
+		if batch[i].Kind.Operation() {
+			s.carryOnLocked(session, &batch[i])
+		}
+	}
+	return *session, s.expelled
 }
 
 // evict tells the other nodes, through the log, that the session is here now.
@@ -167,11 +237,13 @@ func (s *Socket) turnAway(refusal error) {
 	}
 }
 
-// abandon cuts the connection: the client keeps what it has, and asks again.
+// abandon cuts the connection: the client keeps what it has, and asks again. A
+// socket that was disconnected meanwhile has been seen to.
 func (s *Socket) abandon(what string, err error) {
-	if _, ok := errors.AsType[*DisconnectError](err); !ok {
-		s.log(slog.LevelWarn, what, slog.Any("error", err))
+	if s.ctx.Err() != nil {
+		return
 	}
+	s.log(slog.LevelWarn, what, slog.Any("error", err))
 	s.leave(&DisconnectError{Reason: ReasonTransportError, Err: err})
 	s.conn.session.Abort(transport.ReasonTransportError)
 }
@@ -185,7 +257,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.Key = recovery.Key{PID: newID(), Epoch: 1}
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
-	session.Opened = h.cursor.Position
+	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
 	if s.place != nil {
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
@@ -194,6 +266,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	for i := range session.Rooms {
 		session.Rooms[i].Joined = session.Opened
 	}
+	s.keepUpLocked()
 	h.mu.Unlock()
 	if err := h.store.Open(ctx, session); err != nil {
 		h.store.End(session.Key, recovery.Ending{}) // it may exist all the same
@@ -219,10 +292,6 @@ func heldOffset(s string) string {
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.namespace.server.hub
-	// Whoever held the session was further along in the log than this node may be.
-	if err := h.wait(ctx, session.Reach()); err != nil {
-		return err
-	}
 	if err := s.sendConnect(); err != nil {
 		return err
 	}
@@ -238,12 +307,15 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 			break
 		}
 	}
-	to, ok := s.attachCorked()
-	if !ok {
-		return context.Cause(s.ctx)
+	to, attached, err := s.attachCorked()
+	if err != nil {
+		return err
 	}
 	if _, err := s.replay(ctx, session, from, to); err != nil {
 		return err
+	}
+	if !attached {
+		return errExpelled
 	}
 	return s.uncork()
 }
@@ -258,11 +330,8 @@ func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to
 			return read, err
 		}
 		read += len(batch)
-		for i := range batch {
-			d := &batch[i]
-			if !session.Addressed(d) {
-				continue
-			}
+		mine, over := s.screen(session, batch)
+		for _, d := range mine {
 			if err := s.conn.session.Drained(ctx); err != nil {
 				return read, err
 			}
@@ -274,6 +343,9 @@ func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to
 			if s.result.Recovered {
 				s.replayed.Add(1)
 			}
+		}
+		if over {
+			return read, errExpelled
 		}
 	}
 	server.hub.mu.Lock()
@@ -323,27 +395,33 @@ func (s *Socket) attach() error {
 }
 
 // attachCorked attaches the socket at the cursor and returns where that is. Live
-// messages are held back until uncork.
-func (s *Socket) attachCorked() (adapter.Position, bool) {
+// messages are held back until uncork. It does not attach a socket whose session
+// an operation has ended, and returns where that was.
+func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.gone {
-		return 0, false
+		return 0, false, context.Cause(s.ctx)
+	}
+	s.performLocked()
+	if s.expelled != 0 {
+		return s.expelled - 1, false, nil
 	}
 	s.corked = true
 	s.attachLocked()
-	return h.cursor.Position, true
+	return h.cursor.Position, true, nil
 }
 
 func (s *Socket) attachLocked() {
 	s.namespace.members.add(s)
 	for _, stay := range s.record.Rooms {
-		if stay.Left == 0 {
+		if stay.Left == 0 && !s.namespace.members.in(s, Room(stay.Room)) {
 			s.namespace.members.join(s, Room(stay.Room))
 		}
 	}
-	s.record, s.attached = nil, true
+	delete(s.namespace.server.hub.restoring, s)
+	s.record, s.pending, s.attached = nil, nil, true
 }
 
 // uncork lets the live messages follow the replay.
@@ -356,10 +434,15 @@ func (s *Socket) uncork() error {
 	}
 	held := s.held
 	s.corked, s.held = false, nil
-	if len(held) == 0 {
-		return nil
+	if len(held) > 0 {
+		if err := s.conn.session.Send(held...); err != nil {
+			return err
+		}
 	}
-	return s.conn.session.Send(held...)
+	if s.expelled != 0 {
+		return errExpelled
+	}
+	return nil
 }
 
 // welcome runs the application's OnConnect.

@@ -3,12 +3,10 @@ package socketio
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 
-	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/transport"
 )
 
@@ -17,11 +15,16 @@ import (
 type Server struct {
 	*Namespace
 
-	opts    Options
-	hub     *hub
-	engine  *transport.Server
-	work    tasks
-	closing atomic.Bool
+	opts     Options
+	sender   *sender
+	hub      *hub
+	engine   *transport.Server
+	work     tasks
+	closing  atomic.Bool
+	requests atomic.Uint64 // the latest
+
+	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
+	end  context.CancelCauseFunc
 }
 
 // NewServer returns a server that is ready to serve. It panics if the options
@@ -41,9 +44,14 @@ func newServer(opts *Options) (*Server, error) {
 	}
 	s := &Server{opts: opts.withDefaults()}
 	s.hub = &hub{
+		id:    newID(),
 		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
 		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket),
+		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
+	s.hub.server = s
+	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
+	s.life, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")
 	engine, err := transport.NewServer(s.opts.transport(), s.accept)
 	if err != nil {
@@ -101,6 +109,7 @@ func (s *Server) lookup(namespace string) *Namespace {
 // so that handlers can finish what they do.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.closing.Store(true)
+	s.end(ErrShutdown)
 	s.hub.mu.Lock()
 	sockets := s.hub.everyLocked()
 	s.hub.mu.Unlock()
@@ -117,35 +126,3 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
-
-// emit publishes an event and waits for its place in the log.
-func (s *Server) emit(ctx context.Context, r route, e *adapter.Envelope) error {
-	if r.local {
-		s.hub.deliverLocal(e)
-		return nil
-	}
-	receipt, err := s.opts.Adapter.Publish(ctx, e)
-	if err != nil || r.volatile {
-		return err
-	}
-	if _, err = receipt.Wait(ctx); err == nil || ctx.Err() == nil {
-		return err
-	}
-	if receipt.Withdraw() {
-		return fmt.Errorf("event not emitted: %w", err)
-	}
-	return fmt.Errorf("event may still be emitted: %w", err)
-}
-
-func (s *Server) emitAsync(r route, e *adapter.Envelope) *Receipt {
-	if r.local {
-		s.hub.deliverLocal(e)
-		return &Receipt{}
-	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), s.opts.EmitTimeout, errEmitTimeout)
-	defer cancel()
-	receipt, err := s.opts.Adapter.Publish(ctx, e)
-	return &Receipt{log: receipt, err: err}
-}
-
-var errEmitTimeout = errors.New("no room within Options.EmitTimeout")

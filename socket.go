@@ -46,12 +46,14 @@ type Socket struct {
 
 	// The rest is guarded by the hub's lock.
 	key      recovery.Key
-	record   *recovery.Session // what gates change; nil once attached
-	attached bool              // a member of the namespace: records reach it
-	gone     bool              // detached for good
-	reason   Reason            // why it is gone
-	ended    *recovery.Outcome // of letting go of the session
-	corked   bool              // a replay is on its way; live messages wait in held
+	record   *recovery.Session   // what gates and operations change; nil once attached
+	pending  []*adapter.Delivery // operations that record lacks so far
+	expelled adapter.Position    // where an operation ended the session that is being restored; zero if none did
+	attached bool                // a member of the namespace: records reach it
+	gone     bool                // detached for good
+	reason   Reason              // why it is gone
+	ended    *recovery.Outcome   // of letting go of the session
+	corked   bool                // a replay is on its way; live messages wait in held
 	held     []*transport.Message
 	seats    []seat
 	pass     uint64           // the last delivery that looked at the socket
@@ -130,7 +132,9 @@ func (s *Socket) Others() Audience { return s.namespace.Except(Room(s.id)) }
 func (s *Socket) Volatile() Audience { return Audience{s.route()}.Volatile() }
 
 func (s *Socket) route() route {
-	return route{namespace: s.namespace, audience: adapter.Audience{Rooms: []string{string(s.id)}}}
+	r := s.namespace.route()
+	r.audience.Rooms = []string{string(s.id)}
+	return r
 }
 
 // Join puts the socket into rooms. It returns nil when that is durable: a client
@@ -158,25 +162,19 @@ func (s *Socket) Leave(ctx context.Context, rooms ...Room) error {
 func (s *Socket) move(
 	ctx context.Context, rooms []Room, change func(names []string, at adapter.Position) recovery.Change,
 ) error {
-	for _, room := range rooms {
-		if err := room.validate(); err != nil {
-			return err
-		}
+	if err := validateRooms(rooms); err != nil {
+		return err
 	}
 	server := s.namespace.server
 	// The rooms change behind what this node has emitted so far.
 	if err := server.opts.Adapter.Sync(ctx); err != nil {
 		return err
 	}
-	names := make([]string, 0, len(rooms))
-	for _, room := range rooms {
-		if room != Room(s.id) {
-			names = append(names, string(room))
-		}
-	}
+	names := roomNames(rooms)
 	server.hub.mu.Lock()
 	at := server.hub.cursor.Position
 	if s.record != nil {
+		s.performLocked() // what came before
 		at = max(at, s.record.Reach())
 	}
 	out := s.changeLocked(change(names, at))
@@ -190,23 +188,40 @@ func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
 	if s.gone {
 		return recovery.Settled(&DisconnectError{Reason: s.reason})
 	}
-	current := s.roomsLocked()
-	c.Join = slices.DeleteFunc(c.Join, func(r string) bool { return slices.Contains(current, Room(r)) })
-	c.Leave = slices.DeleteFunc(c.Leave, func(r string) bool { return !slices.Contains(current, Room(r)) })
-	if s.record != nil {
-		s.record.Apply(c)
-	} else {
-		for _, room := range c.Join {
-			s.namespace.members.join(s, Room(room))
-		}
-		for _, room := range c.Leave {
-			s.namespace.members.leave(s, Room(room))
-		}
-	}
+	s.applyLocked(&c)
 	if h.store == nil || s.key.PID == "" {
 		return recovery.Settled(nil)
 	}
 	return h.store.Change(s.key, c) // also if nothing changes: an earlier call may not be durable yet
+}
+
+// applyLocked reduces c to what changes something, and makes the change here.
+func (s *Socket) applyLocked(c *recovery.Change) {
+	current := s.roomsLocked()
+	in := func(room string) bool { return slices.Contains(current, Room(room)) }
+	c.Join = distinct(c.Join, func(room string) bool { return !in(room) })
+	c.Leave = distinct(c.Leave, func(room string) bool { return in(room) && room != string(s.id) })
+	if s.record != nil {
+		s.record.Apply(*c)
+		return
+	}
+	for _, room := range c.Join {
+		s.namespace.members.join(s, Room(room))
+	}
+	for _, room := range c.Leave {
+		s.namespace.members.leave(s, Room(room))
+	}
+}
+
+// distinct returns a new slice of the names that keep approves of, each once.
+func distinct(names []string, keep func(string) bool) []string {
+	var kept []string
+	for _, name := range names {
+		if keep(name) && !slices.Contains(kept, name) {
+			kept = append(kept, name)
+		}
+	}
+	return kept
 }
 
 // settle waits for a change to become durable.
@@ -297,7 +312,8 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		s.namespace.members.remove(s)
 		s.attached, s.record = false, recordOf(rooms) // for who asks for the rooms later
 	}
-	s.held = nil
+	s.held, s.pending = nil, nil
+	delete(h.restoring, s)
 	if s.key.PID == "" {
 		return true
 	}
@@ -340,6 +356,7 @@ func (s *Socket) farewell(why *DisconnectError) {
 	}
 	s.conn.forget(s)
 	s.cancel(why)
+	s.acks.abandon()
 	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is always taken
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 )
 
 // ErrTrimmed reports that a part of the log that was asked for is no longer
@@ -27,8 +28,9 @@ var ErrTooLarge = errors.New("envelope too large for the log")
 //
 // Its methods may be called from any goroutine.
 type Adapter interface {
-	// Bind attaches the node, once, before any other call. Deliveries begin
-	// with the first record after the returned offset. Bind may call
+	// Bind attaches the node, once, before any other call. From then on Nodes
+	// lists it everywhere. Deliveries begin with the first record after the
+	// returned offset. Bind may call
 	// Local.Deliver before it returns only from another goroutine.
 	Bind(Local) (Offset, error)
 
@@ -53,10 +55,29 @@ type Adapter interface {
 	// this log, ErrTrimmed if the log does not reach back to it. A bookmark
 	// comes from clients: it is any text, of any length.
 	Locate(ctx context.Context, bookmark string) (Place, error)
+
+	// Nodes returns the nodes that are bound, this one first. When a node ends
+	// or is found dead, and when it comes back from having been thought dead, an
+	// envelope of kind Gone goes through the log, unless nobody is left to
+	// publish it.
+	Nodes(ctx context.Context) ([]Node, error)
+}
+
+// A Node is what the others know of a bound node.
+type Node struct {
+	ID      string    // of its Local
+	Name    string    // for people
+	Started time.Time // by the clock of the log
+	Seen    time.Time // when it was last heard of, by the clock of the log
+	Bound   Position  // it is delivered the records after this one
+	Read    Position  // how far it had read the log when it was last heard of
 }
 
 // Local is one node as its adapter sees it. The server implements it.
 type Local interface {
+	// ID returns a name that no other node ever has, and that does not change.
+	ID() string
+
 	// Deliver hands over records in log order, from one goroutine at a time.
 	// It does not block on clients and runs no user code. The deliveries are
 	// immutable and may be kept by both sides.

@@ -1,5 +1,10 @@
 package adapter
 
+import (
+	"encoding/json"
+	"fmt"
+)
+
 // A Kind says what an Envelope is for. Its values are stored in the log: they
 // keep their numbers.
 type Kind uint8
@@ -9,16 +14,47 @@ const (
 	Event    Kind = 0 // an event for sockets; replayed to those that missed it
 	Volatile Kind = 1 // an event for sockets that can take it now; never replayed
 	Evict    Kind = 2 // a session went to another node: whoever still holds it lets go
+
+	// Operations: what they do to a session, connected or away, they do at
+	// their place in the log.
+	Join       Kind = 3 // the audience joins the rooms that Payload lists
+	Leave      Kind = 4 // the audience leaves the rooms that Payload lists
+	Disconnect Kind = 5 // the audience is disconnected, and its sessions end
+
+	Request Kind = 6 // nodes are asked for something; Payload is the server's own
+	Answer  Kind = 7 // for the node whose ID is Audience.Rooms[0]
+	Gone    Kind = 8 // the node whose ID is Payload has lost its connections; published by the adapter
 )
 
-// An Envelope is one emit on its road through the log. It is immutable once it
+// Operation reports whether envelopes of the kind change the rooms of sessions,
+// or end them.
+func (k Kind) Operation() bool { return k == Join || k == Leave || k == Disconnect }
+
+// RoomList returns the payload of a Join or Leave.
+func RoomList(rooms []string) ([]byte, error) { return json.Marshal(rooms) }
+
+// RoomList returns the rooms that the payload of a Join or Leave lists.
+func (e *Envelope) RoomList() ([]string, error) {
+	var rooms []string
+	if err := json.Unmarshal(e.Payload, &rooms); err != nil {
+		return nil, fmt.Errorf("list of rooms: %w", err)
+	}
+	return rooms, nil
+}
+
+// An Envelope is one emit, or another message of a node, on its road through the log. It is immutable once it
 // has been published.
 type Envelope struct {
 	Kind        Kind
 	Namespace   string
 	Audience    Audience
-	Payload     []byte   // Event, Volatile: the JSON array of name and arguments
+	Payload     []byte   // Event, Volatile: the JSON array of name and arguments; else see Kind
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
+}
+
+// Answers reports whether the envelope is an Answer for the node with the ID.
+func (e *Envelope) Answers(node string) bool {
+	return e.Kind == Answer && len(e.Audience.Rooms) == 1 && e.Audience.Rooms[0] == node
 }
 
 // Size returns about how many bytes the envelope takes in the log.

@@ -46,6 +46,8 @@ type Memory struct {
 
 	mu    sync.Mutex
 	local Local
+	since time.Time // when local was bound
+	at    Position  // where
 	kept  []stamped // oldest first
 	bytes int
 	head  Position
@@ -77,8 +79,20 @@ func (m *Memory) Bind(l Local) (Offset, error) {
 	if m.local != nil {
 		return Offset{}, errors.New("adapter is bound to a server already")
 	}
-	m.local = l
+	m.local, m.since, m.at = l, time.Now(), m.head
 	return m.offset(m.head), nil
+}
+
+// Nodes implements Adapter. There is one at most.
+func (m *Memory) Nodes(context.Context) ([]Node, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.local == nil {
+		return nil, nil
+	}
+	return []Node{{
+		ID: m.local.ID(), Name: "memory", Started: m.since, Seen: time.Now(), Bound: m.at, Read: m.head,
+	}}, nil
 }
 
 // Publish implements Adapter. The envelope is delivered before Publish returns.

@@ -13,6 +13,7 @@ var (
 	ErrMalformed = errors.New("malformed offset")            // not an offset of ours at all
 	ErrEarly     = errors.New("offset before the session")   // a record from before the session was opened
 	ErrRejected  = errors.New("rejected by the application") // a gate refused the returning client
+	ErrOver      = errors.New("disconnected meanwhile")      // the audience that the session was in was disconnected
 )
 
 // ErrLost reports a write to a session that another node has taken over, that
@@ -22,7 +23,7 @@ var ErrLost = errors.New("session is no longer held by this node")
 // Refusal returns the reason in err's chain for which a client was not
 // recovered, and nil if err is none of them: then the store could not answer.
 func Refusal(err error) error {
-	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected} {
+	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver} {
 		if errors.Is(err, r) {
 			return r
 		}

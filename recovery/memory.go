@@ -84,8 +84,8 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 		return nil, ErrExpired
 	}
 	p := Proof{
-		Claim: c, Opened: r.Opened, Held: r.Held, Log: m.log.Number(), Low: low, Head: head,
-		Facts: r.facts,
+		Claim: c, Opened: r.Opened, Applied: r.Applied, Held: r.Held,
+		Log: m.log.Number(), Low: low, Head: head, Facts: r.facts,
 	}
 	from, last, err := p.Check(m.log.Offset)
 	if err != nil {
@@ -124,7 +124,7 @@ func (m *Memory) End(k Key, e Ending) *Outcome {
 		delete(m.sessions, k.PID)
 		return Settled(nil)
 	}
-	r.parked = true
+	r.parked, r.Applied = true, max(r.Applied, e.At)
 	r.learn(Fact{e.Last, e.At})
 	r.expires = time.Now().Add(r.Window)
 	if m.sweep == nil {
@@ -152,7 +152,11 @@ func (m *Memory) checkpoint() {
 		}
 	}
 	for _, r := range m.sessions {
-		if !r.parked && r.standing.Epoch == r.Epoch && !r.standing.Busy {
+		if r.parked || r.standing.Epoch != r.Epoch {
+			continue
+		}
+		r.Applied = max(r.Applied, at)
+		if !r.standing.Busy {
 			r.learn(Fact{r.standing.Last, at})
 		}
 	}

@@ -8,11 +8,12 @@ import "github.com/pgsocket/socketio/adapter"
 type Proof struct {
 	Claim
 
-	Opened adapter.Position
-	Held   string
-	Log    uint32           // the log's number
-	Low    adapter.Position // the newest position that is no longer kept
-	Head   adapter.Position // the newest position of all
+	Opened  adapter.Position
+	Applied adapter.Position // up to here the session's rooms are complete
+	Held    string
+	Log     uint32           // the log's number
+	Low     adapter.Position // the newest position that is no longer kept
+	Head    adapter.Position // the newest position of all
 
 	// Facts are what nodes recorded of the session. Two are enough: the newest,
 	// and the one before it, for a client that did not get what came between.
@@ -31,6 +32,14 @@ type Fact struct {
 // the offset of the record that the log has at a position after Low; the zero
 // Offset if it has none.
 func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
+	from, last, err := p.check(at)
+	if err == nil && p.Applied < p.Low {
+		return 0, last, ErrTrimmed // and so may be operations that the session's rooms lack
+	}
+	return from, last, err
+}
+
+func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
 	if p.Offset == "" || p.Offset == p.Held {
 		from, err := p.reach(p.Opened, adapter.Offset{})
 		return from, adapter.Offset{}, err

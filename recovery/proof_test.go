@@ -54,13 +54,15 @@ func TestProofOfContinuity(t *testing.T) {
 			p.Opened, p.Facts = 10, []Fact{{last, 180}, {recordAt(50), 130}}
 		}, 130, nil},
 		{"further than its record", last.String(), func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{last, 140}} }, 150, nil},
+		{"rooms incomplete", recordAt(150).String(), func(p *Proof) { p.Applied = 99 }, 0, ErrTrimmed},
+		{"rooms complete so far", recordAt(150).String(), func(p *Proof) { p.Applied = 100 }, 150, nil},
 		{"nothing received, though something was sent", "", func(p *Proof) {
 			p.Opened, p.Facts = 10, []Fact{{last, 180}}
 		}, 0, ErrTrimmed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			p := Proof{Claim: Claim{Offset: row.offset}, Opened: 120, Held: held, Log: logNumber, Low: 100, Head: 200}
+			p := Proof{Claim: Claim{Offset: row.offset}, Opened: 120, Applied: 150, Held: held, Log: logNumber, Low: 100, Head: 200}
 			if row.change != nil {
 				row.change(&p)
 			}

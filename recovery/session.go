@@ -41,6 +41,11 @@ type Session struct {
 	Rooms     []Stay           // without the room of its own
 	Data      map[string]json.RawMessage
 
+	// Applied says up to where Rooms is complete: Opened, for a new session.
+	// Operations of the log after it may be in Rooms already; Perform is made
+	// for that.
+	Applied adapter.Position
+
 	// From, of a resumed session: the replay starts after this position.
 	From adapter.Position
 	// Last, of a resumed session: the offset that the client holds; zero if it
@@ -54,7 +59,12 @@ type Session struct {
 // Addressed reports whether a returning client has to get d: an event of the
 // session's namespace whose audience includes the rooms held at d's position.
 func (s *Session) Addressed(d *adapter.Delivery) bool {
-	if d.Kind != adapter.Event || d.Namespace != s.Namespace || d.Offset.Position <= s.Opened {
+	return d.Kind == adapter.Event && s.meant(d)
+}
+
+// meant reports whether d's audience includes the session at d's position.
+func (s *Session) meant(d *adapter.Delivery) bool {
+	if d.Namespace != s.Namespace || d.Offset.Position <= s.Opened {
 		return false
 	}
 	if slices.ContainsFunc(s.Seen, func(in adapter.Span) bool { return in.First <= d.Offset.Position && d.Offset.Position <= in.Last }) {
@@ -67,11 +77,57 @@ func (s *Session) Addressed(d *adapter.Delivery) bool {
 	})
 }
 
+// Perform carries the session on to d, the next operation of the log: it makes
+// its change and returns it, to be stored, or says that d ends the session. What
+// Rooms has of the operation already, and operations up to Applied, change
+// nothing.
+func (s *Session) Perform(d *adapter.Delivery) (c Change, over bool) {
+	if d.Offset.Position <= s.Applied {
+		return Change{}, false
+	}
+	s.Applied = d.Offset.Position
+	if !d.Kind.Operation() || !s.meant(d) {
+		return Change{}, false
+	}
+	if d.Kind == adapter.Disconnect {
+		return Change{}, true
+	}
+	rooms, err := d.RoomList()
+	if err != nil {
+		return Change{}, false // not written by us: the nodes ignore it as well
+	}
+	c = s.operation(d.Kind, rooms, d.Offset.Position)
+	s.Apply(c)
+	return c, false
+}
+
+// operation returns what a Join or Leave at p changes in the record.
+func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) Change {
+	c := Change{At: p}
+	for _, room := range rooms {
+		switch {
+		case room == s.ID || slices.Contains(c.Join, room) || slices.Contains(c.Leave, room):
+		case k == adapter.Join && !slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
+			return stay.Room == room && (stay.Joined == p || stay.covers(p+1))
+		}):
+			c.Join = append(c.Join, room)
+		case k == adapter.Leave && slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
+			return stay.Room == room && stay.Joined < p && stay.Left == 0
+		}):
+			c.Leave = append(c.Leave, room)
+		}
+	}
+	return c
+}
+
+// Empty reports whether the change changes nothing.
+func (c *Change) Empty() bool { return len(c.Join) == 0 && len(c.Leave) == 0 && len(c.Data) == 0 }
+
 // Reach returns the newest position that the session's record speaks of. A node
 // that has not read the log up to there cannot serve the session yet: it would
 // deliver again what the record already counts, or to a room not yet joined.
 func (s *Session) Reach() adapter.Position {
-	p := max(s.Opened, s.From)
+	p := max(s.Opened, s.From, s.Applied)
 	for _, stay := range s.Rooms {
 		p = max(p, stay.Joined, stay.Left)
 	}
@@ -89,8 +145,10 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
-// Apply makes the change in the session's record.
+// Apply makes the change in the session's record. Copies of the record that were
+// made before do not change with it.
 func (s *Session) Apply(c Change) {
+	s.Rooms = slices.Clone(s.Rooms)
 	for _, room := range c.Leave {
 		for i := range s.Rooms {
 			if s.Rooms[i].Room == room && s.Rooms[i].Left == 0 {
@@ -116,7 +174,7 @@ func (s *Session) Apply(c Change) {
 // An Ending says how a node lets go of a session.
 type Ending struct {
 	Park bool             // the client may come back; otherwise the session is over
-	At   adapter.Position // Park: the position up to which the connection was served
+	At   adapter.Position // Park: the position up to which the connection was served and Rooms is complete
 	Last adapter.Offset   // Park: the last offset sent to the client; zero for none
 }
 

@@ -2,6 +2,7 @@ package adaptertest
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"iter"
 	"slices"
@@ -18,10 +19,21 @@ type Recorder struct {
 	busy atomic.Int32
 
 	mu     sync.Mutex
+	id     string
 	got    []adapter.Delivery
 	resets []error
 	faults []string
 	moved  chan struct{}
+}
+
+// ID implements adapter.Local.
+func (r *Recorder) ID() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.id == "" {
+		r.id = rand.Text()
+	}
+	return r.id
 }
 
 // Deliver implements adapter.Local.

@@ -23,6 +23,8 @@ import (
 //	GET  /control/stats      what has happened
 //	GET  /control/memory     the resident memory in bytes, after a collection
 //	POST /control/kick?id=   disconnects a socket
+//
+// and what a server does in the whole cluster, see operate.go.
 func (n *node) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", n.server)
@@ -31,6 +33,12 @@ func (n *node) routes() http.Handler {
 	mux.HandleFunc("GET /control/stats", n.statistics)
 	mux.HandleFunc("GET /control/memory", memory)
 	mux.HandleFunc("POST /control/kick", n.kick)
+	mux.HandleFunc("POST /control/operate", n.operate)
+	mux.HandleFunc("POST /control/call", n.callAll)
+	mux.HandleFunc("POST /control/fetch", n.fetch)
+	mux.HandleFunc("POST /control/servers", n.servers)
+	mux.HandleFunc("POST /control/roll", n.roll)
+	mux.HandleFunc("GET /control/nodes", n.nodes)
 	mux.Handle("/debug/", http.DefaultServeMux)
 	return mux
 }
@@ -167,7 +175,8 @@ func (n *node) sockets(w http.ResponseWriter, _ *http.Request) {
 func (n *node) statistics(w http.ResponseWriter, _ *http.Request) {
 	n.mu.Lock()
 	s := n.stats
-	s.Refused, s.Gone, s.Expired = maps.Clone(s.Refused), maps.Clone(s.Gone), slices.Clone(s.Expired)
+	s.Refused, s.Gone = maps.Clone(s.Refused), maps.Clone(s.Gone)
+	s.Expired, s.Told = slices.Clone(s.Expired), slices.Clone(s.Told)
 	n.mu.Unlock()
 	reply(w, s)
 }

@@ -30,6 +30,7 @@ type Stats struct {
 	Refused   map[string]int `json:"refused"`  // reasons for which sessions were not recovered
 	Gone      map[string]int `json:"gone"`     // reasons of disconnections
 	Expired   []string       `json:"expired"`  // ids of sockets whose clients stayed away
+	Told      []string       `json:"told"`     // server-side events
 }
 
 // A tick is the event that the tests count. Its pad makes it as large as a test wants.
@@ -97,6 +98,7 @@ func (n *node) register() {
 		ns.OnDisconnect(n.disconnected)
 		n.handle(ns)
 	}
+	n.serverSide()
 	n.server.Use(func(_ context.Context, s *socketio.Socket) error { return bouncer(s, false) })
 	n.server.Of("/guarded").Use(func(_ context.Context, s *socketio.Socket) error { return bouncer(s, true) })
 }

@@ -28,6 +28,10 @@ type Options struct {
 	// the call. Default: nobody hears.
 	Event func(data json.RawMessage)
 
+	// Request is called for every event that wants an acknowledgement, before Event, and returns the JSON array of its
+	// arguments; nil for none. Default: no event is acknowledged.
+	Request func(data json.RawMessage) json.RawMessage
+
 	// Closed is called once for every connection that ended. Default: nobody hears.
 	Closed func(error)
 
@@ -251,7 +255,12 @@ func (c *Client) take(text string, answered chan<- error) error {
 	case disconnect:
 		return errServerDisconnect
 	case event, binaryEvent:
-		offset, ok := offsetOf(m.data)
+		offset, ok := "", false
+		if m.id == "" { // otherwise the last argument is the callback
+			offset, ok = offsetOf(m.data)
+		} else if err := c.acknowledge(m); err != nil {
+			return err
+		}
 		if c.opts.Event != nil {
 			c.opts.Event(m.data)
 		}
@@ -273,6 +282,21 @@ func (c *Client) take(text string, answered chan<- error) error {
 		return errPacket
 	}
 	return nil
+}
+
+func (c *Client) acknowledge(m *message) error {
+	if c.opts.Request == nil {
+		return nil
+	}
+	answer := c.opts.Request(m.data)
+	if answer == nil {
+		return nil
+	}
+	prefix := "43"
+	if m.namespace != "/" {
+		prefix += m.namespace + ","
+	}
+	return c.current().Send(prefix + m.id + string(answer))
 }
 
 // A Link is one Engine.IO connection, for those who want to send what no client would.

@@ -97,6 +97,7 @@ func promises() []promise {
 type node struct {
 	log   adapter.Adapter
 	store recovery.Store
+	id    string
 
 	mu      sync.Mutex
 	at      adapter.Offset // the newest one delivered
@@ -109,6 +110,9 @@ func (n *node) Deliver(ds []adapter.Delivery) {
 	defer n.mu.Unlock()
 	n.at = ds[len(ds)-1].Offset
 }
+
+// ID implements adapter.Local.
+func (n *node) ID() string { return n.id }
 
 // Reset implements adapter.Local.
 func (n *node) Reset(at adapter.Offset, _ error) {
@@ -145,7 +149,7 @@ func (n *node) ended() []*recovery.Session {
 // start opens a node and binds it.
 func (c Cluster) start(t *testing.T) *node {
 	t.Helper()
-	n := &node{}
+	n := &node{id: rand.Text()}
 	n.log, n.store = c.Node(t)
 	at, err := n.log.Bind(n)
 	if err != nil {

@@ -1,0 +1,232 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/pgsocket/socketio"
+)
+
+// An operation is what /control/operate does to an audience.
+type operation struct {
+	Do        string          `json:"do"` // join, leave or disconnect
+	Namespace string          `json:"namespace"`
+	Target    target          `json:"target"`
+	Rooms     []socketio.Room `json:"rooms"`
+}
+
+func (n *node) operate(w http.ResponseWriter, r *http.Request) {
+	var o operation
+	if !order(w, r, &o) {
+		return
+	}
+	a := n.server.Of(o.Namespace).To(o.Target.Rooms...).Except(o.Target.Except...)
+	var err error
+	switch o.Do {
+	case "join":
+		err = a.Join(r.Context(), o.Rooms...)
+	case "leave":
+		err = a.Leave(r.Context(), o.Rooms...)
+	case "disconnect":
+		err = a.Disconnect(r.Context())
+	default:
+		err = errors.New("do what?")
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply(w, true)
+}
+
+// A question is what is asked of sockets or servers.
+type question struct {
+	Target    target `json:"target"`
+	TimeoutMS int    `json:"timeout_ms"`
+	Pad       int    `json:"pad"` // bytes of the question, and of the answers that repeat it
+	How       string `json:"how"` // servers: "hang" or ""
+}
+
+// A poll is what became of it.
+type poll struct {
+	Answers []string `json:"answers"` // who answered
+	Silent  []string `json:"silent"`  // who did not, though asked
+	Lost    []string `json:"lost"`    // who was disconnected first
+	Nodes   []string `json:"nodes"`   // whose nodes did not answer, and why
+	Bytes   int      `json:"bytes"`
+	Error   string   `json:"error"`
+	TookMS  int64    `json:"took_ms"`
+}
+
+func (p *poll) fail(from string, err error) {
+	if bad, ok := errors.AsType[*socketio.NodeError](err); ok {
+		p.Nodes = append(p.Nodes, bad.Name+": "+bad.Err.Error())
+		return
+	}
+	if _, ok := errors.AsType[*socketio.DisconnectError](err); ok {
+		p.Lost = append(p.Lost, from)
+		return
+	}
+	if from != "" && errors.Is(err, context.DeadlineExceeded) {
+		p.Silent = append(p.Silent, from)
+		return
+	}
+	p.Error = err.Error()
+}
+
+const (
+	pinged socketio.Request[string, string]             = "ping-all"
+	solved socketio.ServerRequest[question, serverSide] = "solve"
+	told   socketio.ServerEvent[string]                 = "told"
+)
+
+// A serverSide is what a server answers to another.
+type serverSide struct {
+	Node string `json:"node"`
+	Pad  string `json:"pad"`
+}
+
+func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
+	var q question
+	if !order(w, r, &q) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	p := poll{Answers: []string{}}
+	begun := time.Now()
+	for answer, err := range pinged.CallAll(ctx, n.server.To(q.Target.Rooms...).Except(q.Target.Except...), strings.Repeat("x", q.Pad)) {
+		if err != nil {
+			p.fail(string(answer.From), err)
+			continue
+		}
+		p.Answers = append(p.Answers, string(answer.From))
+		p.Bytes += len(answer.Value)
+	}
+	p.TookMS = time.Since(begun).Milliseconds()
+	reply(w, p)
+}
+
+func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
+	var q question
+	if !order(w, r, &q) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	p := poll{Answers: []string{}}
+	begun := time.Now()
+	for s, err := range n.server.To(q.Target.Rooms...).Except(q.Target.Except...).Fetch(ctx) {
+		if err != nil {
+			p.fail("", err)
+			continue
+		}
+		p.Answers = append(p.Answers, string(s.ID()))
+		pad, _ := socketio.Data[string]("pad").Of(s)
+		p.Bytes += len(pad)
+	}
+	p.TookMS = time.Since(begun).Milliseconds()
+	reply(w, p)
+}
+
+// serverSide registers what the servers do for each other.
+func (n *node) serverSide() {
+	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q question) (serverSide, error) {
+		if q.How == "hang" {
+			<-ctx.Done()
+			return serverSide{}, context.Cause(ctx)
+		}
+		return serverSide{n.name, strings.Repeat("y", q.Pad)}, nil
+	})
+	told.On(n.server.Namespace, func(_ context.Context, _, v string) error {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.stats.Told = append(n.stats.Told, v)
+		return nil
+	})
+}
+
+func (n *node) servers(w http.ResponseWriter, r *http.Request) {
+	var q question
+	if !order(w, r, &q) {
+		return
+	}
+	if q.How == "tell" {
+		if err := told.Emit(r.Context(), n.server, n.name+strings.Repeat("z", q.Pad)); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		reply(w, poll{})
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	p := poll{Answers: []string{}}
+	begun := time.Now()
+	for answer, err := range solved.Call(ctx, n.server.Namespace, q) {
+		if err != nil {
+			p.fail(answer.From, err)
+			continue
+		}
+		p.Answers = append(p.Answers, answer.Value.Node)
+		p.Bytes += len(answer.Value.Pad)
+	}
+	p.TookMS = time.Since(begun).Milliseconds()
+	reply(w, p)
+}
+
+// A rolling puts everybody in the room From into the room Through and out again, Count times, from one goroutine. It
+// emits an event when they are in, with an even number, and one when they are out, with an odd one.
+type rolling struct {
+	Publisher int           `json:"publisher"`
+	Count     int           `json:"count"`
+	From      socketio.Room `json:"from"`
+	Through   socketio.Room `json:"through"`
+}
+
+func (n *node) roll(w http.ResponseWriter, r *http.Request) {
+	var o rolling
+	if !order(w, r, &o) {
+		return
+	}
+	var last *socketio.Receipt
+	for i := range o.Count {
+		err := n.server.To(o.From).Join(r.Context(), o.Through)
+		if err == nil {
+			ticked.EmitAsync(n.server.To(o.Through), tick{publisher: o.Publisher, seq: 2 * i})
+			err = n.server.To(o.Through).Leave(r.Context(), o.Through)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		last = ticked.EmitAsync(n.server.To(o.Through), tick{publisher: o.Publisher, seq: 2*i + 1})
+	}
+	if err := last.Wait(r.Context()); err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply(w, true)
+}
+
+func (n *node) nodes(w http.ResponseWriter, r *http.Request) {
+	all, err := n.server.Nodes(r.Context())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	reply(w, all)
+}
+
+// order decodes what a node is told.
+func order(w http.ResponseWriter, r *http.Request, v any) bool {
+	if err := json.NewDecoder(r.Body).Decode(v); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return false
+	}
+	return true
+}

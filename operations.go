@@ -1,0 +1,175 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// An operation changes the rooms of an audience, or ends its sessions, wherever
+// in the cluster they are and whether their clients are connected or away. It is
+// a record of the log like any event, and takes effect at its place there:
+//
+//   - a node that holds the sockets changes them when it delivers the record;
+//   - a session whose client is away, or whose node was killed in between, is
+//     carried on through the records that it lacks when the client comes back.
+
+// Join puts every socket of the audience into the rooms, in the whole cluster.
+// It returns nil when that is in the log: what is emitted to the rooms from then
+// on reaches the sockets, what was emitted before does not. Sessions whose
+// clients are away join as well. With [Audience.Local] it does so on this node
+// only, and returns nil when it is durable.
+func (a Audience) Join(ctx context.Context, rooms ...Room) error {
+	return a.move(ctx, adapter.Join, rooms)
+}
+
+// Leave takes every socket of the audience out of the rooms, as Join puts it in.
+func (a Audience) Leave(ctx context.Context, rooms ...Room) error {
+	return a.move(ctx, adapter.Leave, rooms)
+}
+
+// Disconnect disconnects every socket of the audience, in the whole cluster, and
+// ends their sessions, those of clients that are away included: these start anew
+// when they come back. What was emitted before reaches the connected ones first.
+// It returns nil when the operation is in the log.
+func (a Audience) Disconnect(ctx context.Context) error {
+	return a.operate(ctx, &adapter.Envelope{Kind: adapter.Disconnect, Namespace: a.r.namespace, Audience: a.r.audience})
+}
+
+func (a Audience) move(ctx context.Context, k adapter.Kind, rooms []Room) error {
+	if err := validateRooms(rooms); err != nil {
+		return err
+	}
+	payload, err := adapter.RoomList(roomNames(rooms))
+	if err != nil {
+		return err
+	}
+	return a.operate(ctx, &adapter.Envelope{Kind: k, Namespace: a.r.namespace, Audience: a.r.audience, Payload: payload})
+}
+
+func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
+	if !a.r.local {
+		_, err := a.r.publish(ctx, e, true)
+		return err
+	}
+	if a.r.server == nil {
+		return errNoServer
+	}
+	// As for one socket: behind what this node has emitted so far.
+	if err := a.r.server.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
+	for _, out := range a.r.server.hub.operateLocally(e) {
+		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
+			return err
+		}
+	}
+	return nil
+}
+
+// operateLocally performs an operation that is not in the log, at the cursor.
+func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor})
+}
+
+// operateLocked performs an operation of the log on the sockets of this node. The
+// sessions that are being restored make up for it when they are attached.
+func (h *hub) operateLocked(d *adapter.Delivery) {
+	for s := range h.restoring {
+		s.pending = append(s.pending, d)
+	}
+	h.carryOutLocked(d)
+}
+
+func (h *hub) carryOutLocked(d *adapter.Delivery) []*recovery.Outcome {
+	n, ok := h.namespaces[d.Namespace]
+	if !ok {
+		return nil
+	}
+	var rooms []string
+	if d.Kind != adapter.Disconnect {
+		var err error
+		if rooms, err = d.RoomList(); err != nil {
+			h.logger.Error("operation not understood", slog.Any("error", err))
+			return nil
+		}
+	}
+	var outcomes []*recovery.Outcome
+	for _, s := range h.membersLocked(n, d.Audience) {
+		if out := s.obeyLocked(d, rooms); out != nil {
+			outcomes = append(outcomes, out)
+		}
+	}
+	return outcomes
+}
+
+// membersLocked returns the sockets of the audience.
+func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
+	h.pass++
+	var sockets []*Socket
+	n.members.each(a, h.pass, func(s *Socket) { sockets = append(sockets, s) })
+	return sockets
+}
+
+// obeyLocked does what an operation demands of an attached socket. The outcome is
+// nil if nothing changes.
+func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) *recovery.Outcome {
+	if d.Kind == adapter.Disconnect && s.corked {
+		s.expelled = d.Offset.Position // when the replay is over
+		s.namespace.members.remove(s)
+		return nil
+	}
+	if d.Kind == adapter.Disconnect {
+		why := &DisconnectError{Reason: ReasonServerDisconnect}
+		s.detachLocked(why.Reason)
+		s.farewell(why)
+		return s.ended
+	}
+	c := recovery.Change{At: d.Offset.Position}
+	if d.Kind == adapter.Join {
+		c.Join = rooms
+	} else {
+		c.Leave = rooms
+	}
+	s.applyLocked(&c)
+	if h := s.namespace.server.hub; h.store != nil && !c.Empty() {
+		return h.store.Change(s.key, c)
+	}
+	return nil
+}
+
+// keepUpLocked has the socket's record follow the operations of the log, from the
+// cursor on, until it is attached or gone.
+func (s *Socket) keepUpLocked() {
+	s.namespace.server.hub.restoring[s] = struct{}{}
+}
+
+// performLocked makes up for the operations that came while the session was being
+// restored.
+func (s *Socket) performLocked() {
+	for _, d := range s.pending {
+		s.carryOnLocked(s.record, d)
+	}
+	s.pending = nil
+}
+
+// carryOnLocked performs a record of the log on a session that is being restored,
+// here and in the store.
+func (s *Socket) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
+	if s.expelled != 0 {
+		return
+	}
+	c, over := session.Perform(d)
+	if over {
+		s.expelled = d.Offset.Position
+	}
+	if !c.Empty() {
+		// Nobody waits: until it is written, the store says that it may be missing.
+		s.namespace.server.hub.store.Change(session.Key, c)
+	}
+}

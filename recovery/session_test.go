@@ -1,0 +1,115 @@
+package recovery_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+func operation(t *testing.T, k adapter.Kind, p adapter.Position, from []string, rooms ...string) *adapter.Delivery {
+	t.Helper()
+	payload, err := adapter.RoomList(rooms)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &adapter.Delivery{
+		Envelope: &adapter.Envelope{Kind: k, Namespace: "/", Audience: adapter.Audience{Rooms: from}, Payload: payload},
+		Offset:   adapter.Offset{Position: p},
+	}
+}
+
+// A node that is killed may have written some of the operations that it had
+// performed. Whoever performs them again gets the same rooms.
+func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
+	t.Parallel()
+	log := []*adapter.Delivery{
+		operation(t, adapter.Join, 10, nil, "a", "b"),
+		operation(t, adapter.Leave, 20, []string{"a"}, "b"),
+		operation(t, adapter.Join, 30, []string{"b"}, "never"),
+		operation(t, adapter.Join, 40, []string{"a"}, "b", "c", "c"),
+		operation(t, adapter.Leave, 50, []string{"self"}, "a"),
+		operation(t, adapter.Join, 60, []string{"a"}, "never"),
+	}
+	want := []recovery.Stay{
+		{Room: "a", Joined: 10, Left: 50},
+		{Room: "b", Joined: 10, Left: 20},
+		{Room: "b", Joined: 40},
+		{Room: "c", Joined: 40},
+	}
+	for written := range len(log) + 1 {
+		for again := range written + 1 { // operations after Applied that are in Rooms already
+			s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
+			for _, d := range log[:written] {
+				s.Perform(d)
+			}
+			s.Applied = 5
+			if again > 0 {
+				s.Applied = log[again-1].Offset.Position
+			}
+			for _, d := range log {
+				if c, over := s.Perform(d); over || d.Offset.Position <= log[max(again-1, 0)].Offset.Position && again > 0 && !c.Empty() {
+					t.Errorf("written %d, again %d: %+v, over %v", written, again, c, over)
+				}
+			}
+			slices.SortFunc(s.Rooms, func(a, b recovery.Stay) int {
+				if a.Room != b.Room {
+					return int(a.Room[0]) - int(b.Room[0])
+				}
+				return int(a.Joined - b.Joined)
+			})
+			if !slices.Equal(s.Rooms, want) {
+				t.Fatalf("written %d, again from %d: %+v", written, again, s.Rooms)
+			}
+		}
+	}
+}
+
+// What a socket did by itself after an operation stands, though the operation is
+// read again.
+func TestAnOperationReadAgainDoesNotUndoWhatCameAfterIt(t *testing.T) {
+	t.Parallel()
+	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
+	join, leave := operation(t, adapter.Join, 10, nil, "r"), operation(t, adapter.Leave, 20, nil, "r")
+	s.Perform(join)
+	s.Apply(recovery.Change{At: 10, Leave: []string{"r"}}) // at once, and for nothing in between
+	s.Applied = 5
+	if c, _ := s.Perform(join); !c.Empty() {
+		t.Errorf("joined again: %+v", c)
+	}
+	s.Perform(leave)
+	s.Apply(recovery.Change{At: 20, Join: []string{"r"}})
+	s.Applied = 15
+	if c, _ := s.Perform(leave); !c.Empty() {
+		t.Errorf("left again: %+v", c)
+	}
+}
+
+func TestAnOperationConcernsWhomItsAudienceIncludesThere(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		d    *adapter.Delivery
+		over bool
+	}{
+		"everybody":          {operation(t, adapter.Disconnect, 50, nil), true},
+		"by its own room":    {operation(t, adapter.Disconnect, 50, []string{"self"}), true},
+		"by a room it is in": {operation(t, adapter.Disconnect, 50, []string{"in"}), true},
+		"by one it left":     {operation(t, adapter.Disconnect, 50, []string{"out"}), false},
+		"before it was open": {operation(t, adapter.Disconnect, 3, nil), false},
+		"performed already":  {operation(t, adapter.Disconnect, 12, nil), false},
+		"an event":           {operation(t, adapter.Event, 50, nil), false},
+	} {
+		s := recovery.Session{
+			ID: "self", Namespace: "/", Opened: 5, Applied: 15,
+			Rooms: []recovery.Stay{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Left: 49}},
+		}
+		if _, over := s.Perform(tt.d); over != tt.over {
+			t.Errorf("%s: over %v", name, over)
+		}
+	}
+	s := recovery.Session{ID: "self", Namespace: "/other"}
+	if _, over := s.Perform(operation(t, adapter.Disconnect, 50, nil)); over {
+		t.Error("of another namespace")
+	}
+}

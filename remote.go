@@ -1,0 +1,177 @@
+package socketio
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/url"
+	"slices"
+
+	"github.com/pgsocket/socketio/packet"
+)
+
+// A Reply is what one socket answered to [Request.CallAll].
+type Reply[R any] struct {
+	From  SocketID
+	Value R
+}
+
+// CallAll sends the request to every socket of the target, in the whole cluster,
+// and yields the answers as they come. The last answer ends it; so does ctx, or
+// Options.AckTimeout if ctx has no deadline.
+//
+// An error beside a From is that socket's: a *[DisconnectError] when it was
+// disconnected before it answered, the cause of ctx when it had not answered by
+// then, or that its answer does not fit R. A *[NodeError] is a node's: its sockets
+// may or may not have got the request. Any other error means that the request was
+// not sent, or its answers could not be read, and is the last.
+//
+// Like [Request.Call] it is not repeated for who comes back later.
+func (q Request[Q, R]) CallAll(ctx context.Context, to Target, v Q) iter.Seq2[Reply[R], error] {
+	return func(yield func(Reply[R], error) bool) {
+		p, err := encodeEvent(string(q), v)
+		if err != nil {
+			yield(Reply[R]{}, err)
+			return
+		}
+		callAll(ctx, to.route(), p, func(from SocketID, args []byte, attachments [][]byte, err error) bool {
+			r := Reply[R]{From: from}
+			if err == nil {
+				err = decodeAnswer(args, attachments, &r.Value)
+			}
+			return yield(r, err)
+		})
+	}
+}
+
+// callAll is CallAll without types.
+func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byte, [][]byte, error) bool) {
+	if r.server == nil {
+		yield("", nil, nil, errNoServer)
+		return
+	}
+	ctx, cancel := r.server.deadlined(ctx)
+	defer cancel()
+	waiting := make(map[SocketID]struct{})
+	v := r.server.survey(func(a *answer, err error) bool {
+		switch {
+		case err != nil:
+			return yield("", nil, nil, err)
+		case a.From == "":
+			for _, id := range a.Asked {
+				waiting[id] = struct{}{}
+			}
+			return true
+		}
+		delete(waiting, a.From)
+		if a.Lost != "" {
+			return yield(a.From, nil, nil, &DisconnectError{Reason: a.Lost})
+		}
+		return yield(a.From, a.body, a.attachments, nil)
+	})
+	err := v.run(ctx, r, errandCall, p)
+	wanted := true
+	say := func(from SocketID, err error) {
+		wanted = wanted && yield(from, nil, nil, err)
+	}
+	if err != nil && ctx.Err() != nil {
+		for id := range waiting {
+			say(id, context.Cause(ctx))
+		}
+	}
+	v.conclude(ctx, err, func(err error) { say("", err) })
+}
+
+func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
+	args, err := packet.SplitArgs(data, nil)
+	if err == nil {
+		err = decodePayload(args, attachments, v)
+	}
+	if err != nil {
+		return fmt.Errorf("answer: %w", err)
+	}
+	return nil
+}
+
+// A RemoteSocket is a socket somewhere in the cluster, as it was when it was
+// fetched. As a [Target], and in its methods, it means the socket as it is.
+type RemoteSocket struct {
+	audience Audience
+	found    listing
+}
+
+// ID returns the socket's id.
+func (r *RemoteSocket) ID() SocketID { return r.found.ID }
+
+// Rooms yields the rooms that the socket was in, its own first.
+func (r *RemoteSocket) Rooms() iter.Seq[Room] { return slices.Values(r.found.Rooms) }
+
+// Handshake returns what is known of the client that the socket belongs to.
+func (r *RemoteSocket) Handshake() *Handshake {
+	f := &r.found
+	u, err := url.Parse(f.URL)
+	if err != nil {
+		u = &url.URL{} // it was a URL when it was sent
+	}
+	return &Handshake{Header: f.Header, URL: u, Address: f.Address, Secure: f.Secure, Time: f.Time, Auth: f.Auth}
+}
+
+// Join puts the socket into rooms, see [Audience.Join].
+func (r *RemoteSocket) Join(ctx context.Context, rooms ...Room) error {
+	return r.audience.Join(ctx, rooms...)
+}
+
+// Leave takes the socket out of rooms, see [Audience.Leave].
+func (r *RemoteSocket) Leave(ctx context.Context, rooms ...Room) error {
+	return r.audience.Leave(ctx, rooms...)
+}
+
+// Disconnect disconnects the socket and ends its session, see
+// [Audience.Disconnect].
+func (r *RemoteSocket) Disconnect(ctx context.Context) error { return r.audience.Disconnect(ctx) }
+
+func (r *RemoteSocket) route() route { return r.audience.r }
+
+func (r *RemoteSocket) snapshot() map[string]json.RawMessage { return r.found.Data }
+
+// Fetch yields the sockets of the audience, in the whole cluster, as they are at
+// one place in the log. What they are is sent as each node finds it: their
+// handshakes, with all headers, pass through the log. A *[NodeError] stands for
+// the sockets of one node; any other error is the last. It ends with ctx, or after
+// Options.AckTimeout if ctx has no deadline.
+func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
+	return func(yield func(*RemoteSocket, error) bool) {
+		if a.r.server == nil {
+			yield(nil, errNoServer)
+			return
+		}
+		ctx, cancel := a.r.server.deadlined(ctx)
+		defer cancel()
+		v := a.r.server.survey(func(answer *answer, err error) bool {
+			if err != nil {
+				return yield(nil, err)
+			}
+			return a.found(answer.body, yield)
+		})
+		err := v.run(ctx, a.r, errandFetch, payload{})
+		wanted := true
+		v.conclude(ctx, err, func(err error) { wanted = wanted && yield(nil, err) })
+	}
+}
+
+// found yields the sockets of one answer.
+func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool {
+	for line := range bytes.Lines(body) {
+		s := &RemoteSocket{}
+		if err := json.Unmarshal(line, &s.found); err != nil {
+			return yield(nil, fmt.Errorf("socket of another node: %w", err))
+		}
+		s.audience = Audience{route{sender: a.r.sender, namespace: a.r.namespace}}.To(Room(s.found.ID))
+		if !yield(s, nil) {
+			return false
+		}
+	}
+	return true
+}

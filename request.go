@@ -1,0 +1,330 @@
+package socketio
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A node asks the others through the log, and is answered through the log: so
+// requests and answers may be of any size, have their place among the events, and
+// go away with them.
+//
+//	Request ─► log ─► every node, at that place: its members of the audience
+//	                    │
+//	                    └► Answer, Answer, … the last one is marked as done
+//
+// Who asked reads the answers from the log at its own pace, and keeps none of
+// them. The nodes that have to answer are those that were bound before the
+// request; the wait ends when each of them is done or gone.
+
+// ErrNodeGone reports that a node left the cluster, or was found dead, before it
+// had answered.
+var ErrNodeGone = errors.New("node left the cluster")
+
+// A NodeError is the error of one node among those that were asked.
+type NodeError struct {
+	ID   string // see [Server.Nodes]
+	Name string
+	Err  error // ErrNodeGone, or the cause of ctx
+}
+
+// Error implements error.
+func (e *NodeError) Error() string { return fmt.Sprintf("node %s: %v", e.Name, e.Err) }
+
+// Unwrap returns Err.
+func (e *NodeError) Unwrap() error { return e.Err }
+
+// An errand is what a request wants.
+type errand string
+
+const (
+	errandCall   errand = "call"   // the answers of the sockets of the audience
+	errandFetch  errand = "fetch"  // the sockets of the audience
+	errandNotice errand = "notice" // nothing: a server-side event
+	errandServer errand = "server" // the answer of the server's handler
+)
+
+// A request is the head of the payload of an adapter.Request; its body follows.
+type request struct {
+	Node   string        `json:"node"` // who asks
+	ID     uint64        `json:"id"`
+	Errand errand        `json:"errand"`
+	Wait   time.Duration `json:"wait"` // how long answers are waited for
+}
+
+// An answer is the head of the payload of an adapter.Answer; its body follows.
+type answer struct {
+	Node  string     `json:"node"` // who answers
+	ID    uint64     `json:"id"`   // of the request
+	Done  bool       `json:"done,omitempty"`
+	Asked []SocketID `json:"asked,omitempty"` // call: sockets that were asked; comes first
+	All   bool       `json:"all,omitempty"`   // call: these are the last ones
+	From  SocketID   `json:"from,omitempty"`  // call: whose answer the body is
+	Lost  Reason     `json:"lost,omitempty"`  // call: it was disconnected before it answered
+	Error *Error     `json:"error,omitempty"` // server: in place of a body
+
+	body        []byte
+	attachments [][]byte
+}
+
+// joinHead returns the payload of a head and a body.
+func joinHead(head any, body []byte) ([]byte, error) {
+	payload, err := json.Marshal(head)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(payload, '\n'), body...), nil
+}
+
+// cutHead decodes the head of a payload and returns its body.
+func cutHead(payload []byte, head any) ([]byte, error) {
+	line, body, _ := bytes.Cut(payload, []byte{'\n'}) // JSON has no line break of its own
+	if err := json.Unmarshal(line, head); err != nil {
+		return nil, fmt.Errorf("head of a request: %w", err)
+	}
+	return body, nil
+}
+
+// An inquiry is a request of this node that waits for answers.
+type inquiry struct {
+	bell chan struct{}    // rung when the log has something for it
+	upTo adapter.Position // up to where; guarded by the hub's lock
+}
+
+func (q *inquiry) ringLocked(p adapter.Position) {
+	q.upTo = p
+	select {
+	case q.bell <- struct{}{}:
+	default:
+	}
+}
+
+// answerIn returns the answer that a record of the log is, if it is one to this
+// node. One of a later version of ours is none: who asked waits for its time, and
+// is told so.
+func (h *hub) answerIn(d *adapter.Delivery) (*answer, bool) {
+	if !d.Answers(h.id) {
+		return nil, false
+	}
+	var a answer
+	body, err := cutHead(d.Payload, &a)
+	a.body, a.attachments = body, d.Attachments
+	return &a, err == nil
+}
+
+// answeredLocked rings for an answer that concerns this node.
+func (h *hub) answeredLocked(d *adapter.Delivery) {
+	if a, ours := h.answerIn(d); ours {
+		if q, waiting := h.inquiries[a.ID]; waiting {
+			q.ringLocked(d.Offset.Position)
+		}
+	}
+}
+
+// goneLocked rings for all who may wait for the node that is gone.
+func (h *hub) goneLocked(d *adapter.Delivery) {
+	for _, q := range h.inquiries {
+		q.ringLocked(d.Offset.Position)
+	}
+}
+
+func (h *hub) open(id uint64) *inquiry {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	q := &inquiry{bell: make(chan struct{}, 1)}
+	h.inquiries[id] = q
+	return q
+}
+
+func (h *hub) shut(id uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.inquiries, id)
+}
+
+func (h *hub) reach(q *inquiry) adapter.Position {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return q.upTo
+}
+
+// A survey is a request on its way through the cluster, as who asked sees it.
+type survey struct {
+	server *Server
+	id     uint64
+	open   map[string]adapter.Node // who has not finished
+	told   map[string]bool         // of these, who has said which sockets it asked
+
+	// take gets the answers as they come, and a *NodeError for every node that is
+	// gone, until it returns false.
+	take func(*answer, error) bool
+}
+
+// errEnough ends a survey whose answers nobody wants any more.
+var errEnough = errors.New("enough")
+
+func (s *Server) survey(take func(*answer, error) bool) *survey {
+	return &survey{server: s, id: s.requests.Add(1), told: make(map[string]bool), take: take}
+}
+
+// run asks, and returns nil when all that were asked are done or gone, or when
+// take wanted no more.
+func (v *survey) run(ctx context.Context, r route, e errand, p payload) error {
+	err := v.ask(ctx, r, e, p)
+	if errors.Is(err, errEnough) {
+		return nil
+	}
+	return err
+}
+
+func (v *survey) ask(ctx context.Context, r route, e errand, p payload) error {
+	h := v.server.hub
+	head := request{Node: h.id, ID: v.id, Errand: e}
+	if deadline, ok := ctx.Deadline(); ok {
+		head.Wait = time.Until(deadline)
+	}
+	if r.local {
+		return v.askHere(ctx, r, head, p)
+	}
+	q := h.open(v.id)
+	defer h.shut(v.id)
+	at, err := r.request(ctx, head, p)
+	if err != nil {
+		return err
+	}
+	nodes, err := v.server.opts.Adapter.Nodes(ctx)
+	if err != nil {
+		return fmt.Errorf("ask who is in the cluster: %w", err)
+	}
+	v.open = make(map[string]adapter.Node, len(nodes))
+	for _, n := range nodes {
+		if n.Bound < at.Position && (n.ID != h.id || e != errandServer) {
+			v.open[n.ID] = n
+		}
+	}
+	return v.collect(ctx, q, at.Position)
+}
+
+// collect takes the answers in the log after from.
+func (v *survey) collect(ctx context.Context, q *inquiry, from adapter.Position) error {
+	for {
+		to := max(v.server.hub.reach(q), from)
+		if err := v.read(ctx, from, to); err != nil {
+			return err
+		}
+		if len(v.open) == 0 {
+			return nil
+		}
+		from = to
+		select {
+		case <-q.bell:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// askHere asks this node only, without the log.
+func (v *survey) askHere(ctx context.Context, r route, head request, p payload) error {
+	h := v.server.hub
+	h.mu.Lock()
+	work := h.taskLocked(head.Errand, &adapter.Delivery{
+		Envelope: &adapter.Envelope{Namespace: r.namespace, Audience: r.audience, Attachments: p.attachments}, Offset: h.cursor,
+	}, p.json)
+	h.mu.Unlock()
+	return work(ctx, func(_ context.Context, a answer) error { return v.say(&a, nil) })
+}
+
+// request publishes a request and returns its place in the log.
+func (r route) request(ctx context.Context, head request, p payload) (adapter.Offset, error) {
+	body, err := joinHead(head, p.json)
+	if err != nil {
+		return adapter.Offset{}, err
+	}
+	return r.publish(ctx, &adapter.Envelope{
+		Kind: adapter.Request, Namespace: r.namespace, Audience: r.audience, Payload: body, Attachments: p.attachments,
+	}, true)
+}
+
+// read takes what the log has for the survey in (from, to].
+func (v *survey) read(ctx context.Context, from, to adapter.Position) error {
+	for batch, err := range v.server.opts.Adapter.Read(ctx, from, to) {
+		if err != nil {
+			return fmt.Errorf("read answers: %w", err)
+		}
+		for i := range batch {
+			if err := v.hear(&batch[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (v *survey) hear(d *adapter.Delivery) error {
+	if d.Kind == adapter.Gone {
+		return v.miss(string(d.Payload))
+	}
+	a, ours := v.server.hub.answerIn(d)
+	if !ours || a.ID != v.id {
+		return nil
+	}
+	if a.Done {
+		delete(v.open, a.Node)
+	}
+	if a.All {
+		v.told[a.Node] = true
+	}
+	return v.say(a, nil)
+}
+
+// miss takes note of a node that is gone.
+func (v *survey) miss(id string) error {
+	n, waiting := v.open[id]
+	if !waiting {
+		return nil
+	}
+	delete(v.open, id)
+	return v.say(nil, &NodeError{ID: id, Name: n.Name, Err: ErrNodeGone})
+}
+
+func (v *survey) say(a *answer, err error) error {
+	if !v.take(a, err) {
+		return errEnough
+	}
+	return nil
+}
+
+// conclude yields what a survey that ended with err has to say of it: after the
+// end of ctx one error for each node from which nothing of use was heard.
+func (v *survey) conclude(ctx context.Context, err error, yield func(error)) {
+	if err == nil {
+		return
+	}
+	if ctx.Err() == nil || v.open == nil {
+		yield(err)
+		return
+	}
+	for id, n := range v.open {
+		if !v.told[id] {
+			yield(&NodeError{ID: id, Name: n.Name, Err: context.Cause(ctx)})
+		}
+	}
+}
+
+// deadlined gives ctx the deadline of Options.AckTimeout, unless it has one.
+func (s *Server) deadlined(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, s.opts.AckTimeout)
+}
+
+// Nodes returns the nodes of the cluster that serve clients, this one first.
+func (s *Server) Nodes(ctx context.Context) ([]adapter.Node, error) { return s.opts.Adapter.Nodes(ctx) }

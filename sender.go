@@ -1,0 +1,71 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// A Publisher appends to the log. Every adapter.Adapter is one.
+type Publisher interface {
+	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
+}
+
+// A sender is how emits get on the road: to the log, and to the sockets of the
+// server, if there is one.
+type sender struct {
+	log     Publisher
+	timeout time.Duration // Options.EmitTimeout
+	server  *Server       // nil for an Emitter
+}
+
+var (
+	errEmitTimeout = errors.New("no room within Options.EmitTimeout")
+	errNoServer    = errors.New("an Emitter has no sockets of its own and hears no answers")
+)
+
+// emit publishes an event and waits for its place in the log.
+func (r route) emit(ctx context.Context, e *adapter.Envelope) error {
+	if r.local {
+		return r.emitLocal(e)
+	}
+	_, err := r.publish(ctx, e, !r.volatile)
+	return err
+}
+
+// publish publishes an envelope, and waits for its place in the log if asked to.
+func (r route) publish(ctx context.Context, e *adapter.Envelope, wait bool) (adapter.Offset, error) {
+	receipt, err := r.log.Publish(ctx, e)
+	if err != nil || !wait {
+		return adapter.Offset{}, err
+	}
+	at, err := receipt.Wait(ctx)
+	if err == nil || ctx.Err() == nil {
+		return at, err
+	}
+	if receipt.Withdraw() {
+		return at, fmt.Errorf("not emitted: %w", err)
+	}
+	return at, fmt.Errorf("may still be emitted: %w", err)
+}
+
+func (r route) emitLocal(e *adapter.Envelope) error {
+	if r.server == nil {
+		return errNoServer
+	}
+	r.server.hub.deliverLocal(e)
+	return nil
+}
+
+func (r route) emitAsync(e *adapter.Envelope) *Receipt {
+	if r.local {
+		return &Receipt{err: r.emitLocal(e)}
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), r.timeout, errEmitTimeout)
+	defer cancel()
+	receipt, err := r.log.Publish(ctx, e)
+	return &Receipt{log: receipt, err: err}
+}

@@ -1,0 +1,258 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
+)
+
+// A ServerEvent is an event between the servers of a cluster, which no client
+// sees: Socket.IO's serverSideEmit, typed. The payload is as for an [Event].
+type ServerEvent[T any] string
+
+// On registers the handler of the event on this node. From is the ID of the node
+// that emitted it, see [Server.Nodes]. The events of a namespace are handled one
+// at a time, in the order of the log, also while requests are; an error is logged.
+func (e ServerEvent[T]) On(n *Namespace, h func(ctx context.Context, from string, v T) error) {
+	n.handleServer(string(e), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
+		var v T
+		if err := decodePayload(args, attachments, &v); err != nil {
+			return payload{}, badPayload(string(e), err)
+		}
+		return payload{}, h(ctx, from, v)
+	})
+}
+
+// Emit emits the event to every other node of the cluster. It returns nil when it
+// is in the log: every node that serves clients then, and goes on to, handles it.
+func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
+	p, err := encodeEvent(string(e), v)
+	if err != nil {
+		return err
+	}
+	r := to.servers()
+	head := request{Errand: errandNotice}
+	if r.server != nil {
+		head.Node = r.server.hub.id
+	}
+	_, err = r.request(ctx, head, p)
+	return err
+}
+
+// A ServerRequest is a [ServerEvent] that every other node answers.
+type ServerRequest[Q, R any] string
+
+// On registers the handler of the request on this node. Requests are handled
+// concurrently. An *Error is the answer of this node; for any other error the
+// answer is the code "internal".
+func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from string, v Q) (R, error)) {
+	n.handleServer(string(q), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
+		var v Q
+		if err := decodePayload(args, attachments, &v); err != nil {
+			return payload{}, badPayload(string(q), err)
+		}
+		answer, err := h(ctx, from, v)
+		if err != nil {
+			return payload{}, err
+		}
+		return encodeArgs("", arguments(answer))
+	})
+}
+
+// A NodeReply is what one node answered to a [ServerRequest].
+type NodeReply[R any] struct {
+	From  string // the node's ID, see [Server.Nodes]
+	Value R
+}
+
+// Call sends the request to every other node and yields the answers as they come.
+// The last answer ends it; so does ctx, or Options.AckTimeout if ctx has no
+// deadline. An error beside a From is that node's answer. A *[NodeError] is a node
+// that did not answer. Any other error is the last.
+func (q ServerRequest[Q, R]) Call(ctx context.Context, n *Namespace, v Q) iter.Seq2[NodeReply[R], error] {
+	return func(yield func(NodeReply[R], error) bool) {
+		p, err := encodeEvent(string(q), v)
+		if err != nil {
+			yield(NodeReply[R]{}, err)
+			return
+		}
+		ctx, cancel := n.server.deadlined(ctx)
+		defer cancel()
+		v := n.server.survey(func(a *answer, err error) bool {
+			switch {
+			case err != nil:
+				return yield(NodeReply[R]{}, err)
+			case a.Error != nil:
+				return yield(NodeReply[R]{From: a.Node}, a.Error)
+			}
+			r := NodeReply[R]{From: a.Node}
+			err = decodeAnswer(a.body, a.attachments, &r.Value)
+			return yield(r, err)
+		})
+		err = v.run(ctx, n.route(), errandServer, p)
+		wanted := true
+		v.conclude(ctx, err, func(err error) { wanted = wanted && yield(NodeReply[R]{}, err) })
+	}
+}
+
+// A ServerTarget is where a server-side event can be emitted: a *[Server] (its
+// namespace "/"), a *[Namespace], or an *[Emitter].
+type ServerTarget interface{ servers() route }
+
+func (n *Namespace) servers() route { return n.route() }
+
+// A serverHandler handles a server-side event and returns the answer to it.
+type serverHandler func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error)
+
+func (n *Namespace) handleServer(name string, h serverHandler) {
+	if packet.Reserved(name) {
+		panic("socketio: " + name + ": " + ErrReserved.Error()) //nolint:forbidigo // a programmer's mistake at registration
+	}
+	if _, taken := n.serverHandlers.LoadOrStore(name, h); taken {
+		panic("socketio: second handler for server-side event " + name) //nolint:forbidigo // a programmer's mistake at registration
+	}
+}
+
+// CodeNoHandler is the answer of a node that has no handler for a request.
+const CodeNoHandler Code = "no_handler"
+
+// requestsAtOnce bounds the server-side requests that a node handles at a time.
+const requestsAtOnce = 64
+
+// notices are the server-side events that wait for this node. They wait in the
+// log: only how far they were handled is kept. The hub's lock guards it.
+type notices struct {
+	working bool
+	from    adapter.Position // handled up to here
+	upTo    adapter.Position
+}
+
+// noticedLocked sees to it that the server-side event at p is handled.
+func (h *hub) noticedLocked(p adapter.Position) {
+	w := &h.notices
+	w.upTo = p
+	if w.working {
+		return
+	}
+	w.working, w.from = true, p-1
+	h.server.work.start()
+	go h.server.attend() // owner: the server; ends when nothing waits
+}
+
+// attend handles what waits.
+func (s *Server) attend() {
+	defer s.work.done()
+	slots := make(chan struct{}, requestsAtOnce)
+	w := &s.hub.notices
+	for {
+		s.hub.mu.Lock()
+		from, to := w.from, w.upTo
+		if from >= to || s.life.Err() != nil {
+			w.working = false
+			s.hub.mu.Unlock()
+			return
+		}
+		w.from = to
+		s.hub.mu.Unlock()
+		for batch, err := range s.opts.Adapter.Read(s.life, from, to) {
+			if err != nil {
+				if s.life.Err() == nil {
+					s.opts.Logger.ErrorContext(s.life, "server-side events lost", slog.Any("error", err))
+				}
+				break
+			}
+			for i := range batch {
+				if d := &batch[i]; d.Kind == adapter.Request {
+					s.notice(d, slots)
+				}
+			}
+		}
+	}
+}
+
+// notice handles one record of the log, if it is a server-side event of another
+// node. It waits for the handler of an event, but not for that of a request.
+func (s *Server) notice(d *adapter.Delivery, slots chan struct{}) {
+	var r request
+	body, err := cutHead(d.Payload, &r)
+	if err != nil || r.Node == s.hub.id || s.life.Err() != nil {
+		return
+	}
+	if r.Errand == errandNotice {
+		if _, err := s.serve(s.life, d, r.Node, body); err != nil {
+			s.opts.Logger.ErrorContext(s.life, "handler of a server-side event failed",
+				slog.String("namespace", d.Namespace), slog.Any("error", err))
+		}
+	}
+	if r.Errand == errandServer {
+		select {
+		case slots <- struct{}{}:
+		case <-s.life.Done():
+			return
+		}
+		s.work.start()
+		go func() { // owner: the server; ends with the handler
+			defer s.work.done()
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(s.life, r.Wait)
+			defer cancel()
+			p, err := s.serve(ctx, d, r.Node, body)
+			if ctx.Err() != nil {
+				return // nobody waits any more
+			}
+			a := answer{Done: true, body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)}
+			if err := s.answer(ctx, r, a); err != nil && ctx.Err() == nil {
+				s.opts.Logger.ErrorContext(ctx, "request not answered", slog.Any("error", err))
+			}
+		}()
+	}
+}
+
+// serve runs the handler of a server-side event.
+func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, data []byte) (payload, error) {
+	args, err := packet.SplitArgs(data, nil)
+	if err != nil {
+		return payload{}, err
+	}
+	name, err := packet.EventName(args[0])
+	if err != nil {
+		return payload{}, err
+	}
+	none := &Error{Code: CodeNoHandler, Message: name}
+	n := s.lookup(d.Namespace)
+	if n == nil {
+		return payload{}, none
+	}
+	found, ok := n.serverHandlers.Load(name)
+	if !ok {
+		return payload{}, none
+	}
+	handle, _ := found.(serverHandler)
+	var p payload
+	err = protect(func() (err error) {
+		p, err = handle(ctx, from, args[1:], d.Attachments)
+		return err
+	})
+	if err != nil {
+		return payload{}, fmt.Errorf("%s: %w", name, err)
+	}
+	return p, nil
+}
+
+// wireError returns what a peer may know of err.
+func (s *Server) wireError(ctx context.Context, err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known
+	}
+	s.opts.Logger.ErrorContext(ctx, "handler of a server-side request failed", slog.Any("error", err))
+	return &Error{Code: CodeInternal}
+}
