@@ -76,6 +76,7 @@ func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
 	if err := s.send(&packet.Packet{Type: packet.Event, ID: id, HasID: true}, p); err != nil {
 		return nil, err
 	}
+	s.tellOutgoing(func() *Emitted { return newEmitted(p.json, p.attachments) })
 	select {
 	case reply := <-answer:
 		if reply == nil {
@@ -96,7 +97,11 @@ func (s *Socket) sendAck(id uint64, p payload) error {
 // send queues a packet that is not part of the log.
 func (s *Socket) send(head *packet.Packet, p payload) error {
 	head.Namespace, head.Data, head.Attachments = s.namespace.name, p.json, p.attachments
-	if err := s.conn.session.Send(prepare(head.AppendText(nil), p.attachments)...); err != nil {
+	messages, err := s.namespace.server.messages(head)
+	if err != nil {
+		return err
+	}
+	if err := s.conn.session.Send(messages...); err != nil {
 		if cause := context.Cause(s.ctx); cause != nil {
 			return cause
 		}

@@ -96,7 +96,11 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 		head := packet.Packet{
 			Type: packet.Event, Namespace: d.Namespace, ID: ids[i], HasID: true, Data: args, Attachments: d.Attachments,
 		}
-		s.queueLocked(prepare(head.AppendText(nil), d.Attachments))
+		if messages, err := h.server.messages(&head); err != nil {
+			s.log(slog.LevelError, "request not encoded", slog.Any("error", err))
+		} else {
+			s.queueLocked(messages)
+		}
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
 		defer func() {

@@ -24,7 +24,8 @@ import (
 type conn struct {
 	server  *Server
 	session *transport.Session
-	decoder packet.Decoder // the reader's
+	decoder packet.Decoder        // the reader's
+	parser  packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
 
 	header http.Header
 	url    *url.URL
@@ -42,35 +43,6 @@ type conn struct {
 // Options.MaxPayload says so.
 const defaultPacketBytes = 16 << 20
 
-// A Handshake is what is known of a client from its first request and its
-// CONNECT packet.
-type Handshake struct {
-	Header  http.Header // of the first HTTP request; not to be changed
-	URL     *url.URL    // of the first HTTP request; not to be changed
-	Address string      // the peer's address, as net/http has it
-	Secure  bool        // the request came over TLS to this process
-	Time    time.Time   // when the connection was opened
-	Auth    json.RawMessage
-}
-
-// DecodeAuth decodes the auth object that the client sent with CONNECT. Without
-// one it leaves v as it is.
-func (h *Handshake) DecodeAuth(v any) error {
-	if len(h.Auth) == 0 {
-		return nil
-	}
-	return json.Unmarshal(h.Auth, v)
-}
-
-// Handshake returns what is known of the client that the socket belongs to.
-func (s *Socket) Handshake() *Handshake {
-	c := s.conn
-	return &Handshake{
-		Header: c.header, URL: c.url, Address: c.session.RemoteAddr(),
-		Secure: c.secure, Time: c.opened, Auth: s.auth,
-	}
-}
-
 var (
 	errProtocol       = errors.New("socket.io protocol violation")
 	errConnectTimeout = errors.New("no namespace was joined in time")
@@ -79,12 +51,17 @@ var (
 func newConn(server *Server, session *transport.Session, r *http.Request) *conn {
 	c := &conn{
 		server: server, session: session,
-		decoder: packet.NewDecoder(packet.Limits{
-			MaxAttachments: server.opts.MaxAttachments,
-			MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
-		}),
 		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
 		base: context.WithoutCancel(r.Context()),
+	}
+	limits := packet.Limits{
+		MaxAttachments: server.opts.MaxAttachments,
+		MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
+	}
+	if server.opts.Parser == nil {
+		c.decoder = packet.NewDecoder(limits)
+	} else {
+		c.parser = server.opts.Parser.NewDecoder(limits)
 	}
 	c.timeout = time.AfterFunc(server.opts.ConnectTimeout, func() {
 		server.opts.Logger.DebugContext(c.base, "connection closed", slog.Any("error", errConnectTimeout))
@@ -95,11 +72,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 
 // Message implements transport.Receiver. An error closes the connection.
 func (c *conn) Message(data []byte, binary bool) error {
-	decode := c.decoder.Text
-	if binary {
-		decode = c.decoder.Binary
-	}
-	p, err := decode(data)
+	p, err := c.decode(data, binary)
 	if err != nil || p == nil {
 		return err
 	}
@@ -152,18 +125,25 @@ func (c *conn) connect(p *packet.Packet) error {
 	if c.server.closing.Load() {
 		return ErrShutdown
 	}
-	n := c.server.lookup(p.Namespace)
+	if c.full() {
+		return c.refuse(p.Namespace, &Error{Message: "Too many namespaces"})
+	}
+	n := c.server.enter(p.Namespace)
 	if n == nil {
-		return c.refuse(p.Namespace, &Error{Message: "Invalid namespace"})
+		return c.refuse(p.Namespace, errNoNamespace())
 	}
 	claim := claimOf(p.Data)
 	claim.Namespace = n.name
 	s := newSocket(c, n, bytes.Clone(p.Data))
 	if !c.add(s) {
-		return fmt.Errorf("%w: CONNECT for namespace %q, which is joined already", errProtocol, n.name)
+		n.exit()
+		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, n.name)
 	}
 	return s.push(item{step: func() { s.connect(claim) }})
 }
+
+// errNoNamespace is what the official server answers.
+func errNoNamespace() *Error { return &Error{Message: "Invalid namespace"} }
 
 // claimOf returns the pid and offset in the body of a CONNECT. Anything but
 // strings is as good as none; keys are compared as JavaScript does, by case.
@@ -194,8 +174,11 @@ func (c *conn) refuse(namespace string, e *Error) error {
 	if err != nil {
 		return err
 	}
-	p := packet.Packet{Type: packet.ConnectError, Namespace: namespace, Data: data}
-	return c.session.Send(transport.Text(p.AppendText(nil)))
+	messages, err := c.server.messages(&packet.Packet{Type: packet.ConnectError, Namespace: namespace, Data: data})
+	if err != nil {
+		return err
+	}
+	return c.session.Send(messages...)
 }
 
 func (c *conn) socket(namespace string) *Socket {
@@ -207,6 +190,16 @@ func (c *conn) socket(namespace string) *Socket {
 		}
 	}
 	return nil
+}
+
+// maxSockets bounds the namespaces on one connection: they are looked through
+// for every packet, and a client chooses their number.
+const maxSockets = 1024
+
+func (c *conn) full() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sockets) >= maxSockets
 }
 
 // add takes a socket in, unless there is one in its namespace.
@@ -234,6 +227,21 @@ func (c *conn) joined() {
 		c.timeout.Stop()
 		c.timeout = nil
 	}
+}
+
+// CloseConnection disconnects the socket as Disconnect does, with all other
+// sockets of its client, and then closes their connection.
+func (s *Socket) CloseConnection(ctx context.Context) error {
+	c := s.conn
+	c.mu.Lock()
+	sockets := slices.Clone(c.sockets)
+	c.mu.Unlock()
+	var errs []error
+	for _, one := range sockets {
+		errs = append(errs, one.Disconnect(ctx))
+	}
+	c.session.Close(transport.ReasonForcedClose)
+	return errors.Join(errs...)
 }
 
 // Closed implements transport.Receiver.

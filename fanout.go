@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/pgsocket/socketio/adapter"
-	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
 )
@@ -51,28 +50,14 @@ type outgoing struct {
 	offset   adapter.Offset
 	marked   bool // with its offset, for clients that recover
 	messages []*transport.Message
+	emitted  *Emitted // for who wants to be told, nil until somebody does
 }
 
-func (o *outgoing) encode() []*transport.Message {
-	if o.messages == nil {
-		mark := ""
-		if o.marked {
-			mark = o.offset.String()
-		}
-		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
-		text := packet.AppendEvent(make([]byte, 0, size), o.Namespace, len(o.Attachments), o.Payload, mark)
-		o.messages = prepare(text, o.Attachments)
+func (o *outgoing) notice() *Emitted {
+	if o.emitted == nil {
+		o.emitted = newEmitted(o.Payload, o.Attachments)
 	}
-	return o.messages
-}
-
-func prepare(text []byte, attachments [][]byte) []*transport.Message {
-	messages := make([]*transport.Message, 0, 1+len(attachments))
-	messages = append(messages, transport.Text(text))
-	for _, a := range attachments {
-		messages = append(messages, transport.Binary(a))
-	}
-	return messages
+	return o.emitted
 }
 
 // start sets the cursor to where deliveries begin, unless they have begun.
@@ -148,15 +133,16 @@ func (h *hub) fanOutLocked(o *outgoing) {
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
 func (s *Socket) takeLocked(o *outgoing) {
 	if o.Kind == adapter.Volatile {
-		if s.corked || !s.conn.session.TrySend(o.encode()...) {
+		if s.corked || !s.conn.session.TrySend(o.encode(s.namespace.server)...) {
 			return
 		}
 	} else {
-		s.queueLocked(o.encode())
+		s.queueLocked(o.encode(s.namespace.server))
 	}
 	// Also after a failure: the record says what was addressed to the session,
 	// and a client that has not got it will not present this offset.
 	s.last = o.offset
+	s.tellOutgoing(o.notice)
 }
 
 // queueLocked sends messages to an attached socket, behind a replay if there is

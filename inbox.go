@@ -15,31 +15,44 @@ import (
 type inbox struct {
 	mu      sync.Mutex
 	queue   []item
+	events  int
 	bytes   int
+	notices int
 	working bool
 }
 
-// An item is an event of the client, or a step in the life of the socket.
+// An item is an event of the client, a step in the life of the socket, or a
+// notice of an event that was queued for the client.
 type item struct {
 	message *Message
 	step    func()
+	notice  *Emitted
 	size    int
 }
 
 var errInboxFull = errors.New("more events than the handlers keep up with")
 
-// push appends an item, and sees to it that it is worked on. Events are bounded;
-// steps are few, and always taken.
+// push appends an item, and sees to it that it is worked on. Events and notices
+// are bounded; steps are few, and always taken.
 func (s *Socket) push(it item) error {
 	o := &s.namespace.server.opts
 	b := &s.inbox
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if it.message != nil && (len(b.queue) >= o.InboxEvents || b.bytes+it.size > o.InboxBytes) {
-		return errInboxFull
+	switch {
+	case it.message != nil:
+		if b.events >= o.InboxEvents || b.bytes+it.size > o.InboxBytes {
+			return errInboxFull
+		}
+		b.events++
+		b.bytes += it.size
+	case it.notice != nil:
+		if b.notices >= o.InboxEvents {
+			return errInboxFull
+		}
+		b.notices++
 	}
 	b.queue = append(b.queue, it)
-	b.bytes += it.size
 	if !b.working {
 		b.working = true
 		s.namespace.server.work.start()
@@ -61,13 +74,26 @@ func (s *Socket) dispatch() {
 		it := b.queue[0]
 		b.queue[0] = item{}
 		b.queue = b.queue[1:]
-		b.bytes -= it.size
+		b.countOffLocked(it)
 		b.mu.Unlock()
-		if it.message != nil {
+		switch {
+		case it.message != nil:
 			s.handle(it.message)
-		} else {
+		case it.notice != nil:
+			s.noticed(it.notice)
+		default:
 			it.step()
 		}
+	}
+}
+
+func (b *inbox) countOffLocked(it item) {
+	switch {
+	case it.message != nil:
+		b.events--
+		b.bytes -= it.size
+	case it.notice != nil:
+		b.notices--
 	}
 }
 
@@ -76,11 +102,13 @@ func (s *Socket) handle(m *Message) {
 	if s.deaf.Load() {
 		return // the server disconnected the socket; what came before is void
 	}
-	h, ok := s.namespace.table.Load().handlers[m.event]
-	if !ok {
-		s.log(slog.LevelDebug, "event without a handler", slog.String("event", m.event))
-		return
+	t := s.namespace.table.Load()
+	for _, tell := range t.onAny {
+		if err := protect(func() error { tell(s.ctx, m); return nil }); err != nil {
+			s.log(slog.LevelError, "catch-all failed", slog.String("event", m.event), slog.Any("error", err))
+		}
 	}
+	h := t.handler(m.event)
 	err := protect(func() error { return h(s.ctx, m) })
 	if err == nil {
 		return
@@ -101,6 +129,30 @@ func (s *Socket) handle(m *Message) {
 	}
 	if err := m.Reply(s.namespace.server.opts.ErrorReply(known)); err != nil {
 		s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))
+	}
+}
+
+// tellOutgoing sees to it that the application is told of an event that was
+// queued for the client, if it wants to know. It may be called under the hub's
+// lock, where no user code may run.
+func (s *Socket) tellOutgoing(e func() *Emitted) {
+	if len(s.namespace.table.Load().onOutgoing) == 0 {
+		return
+	}
+	notice := e()
+	if notice == nil {
+		return
+	}
+	if err := s.push(item{notice: notice}); err != nil {
+		s.log(slog.LevelWarn, "outgoing event not told of", slog.String("event", notice.event), slog.Any("error", err))
+	}
+}
+
+func (s *Socket) noticed(e *Emitted) {
+	for _, tell := range s.namespace.table.Load().onOutgoing {
+		if err := protect(func() error { tell(s, e); return nil }); err != nil {
+			s.log(slog.LevelError, "outgoing catch-all failed", slog.String("event", e.event), slog.Any("error", err))
+		}
 	}
 }
 

@@ -5,9 +5,10 @@ import "github.com/pgsocket/socketio/adapter"
 // members is who is in a namespace and its rooms, on this node. The hub's lock
 // guards it.
 type members struct {
-	all   group
-	byID  map[SocketID]*Socket
-	rooms map[Room]*group
+	all     group
+	byID    map[SocketID]*Socket
+	rooms   map[Room]*group
+	changed func(RoomEvent) // told of every change of a room
 }
 
 // A group is the sockets in one room, in no order.
@@ -22,8 +23,8 @@ type seat struct {
 	index int
 }
 
-func newMembers() *members {
-	return &members{byID: make(map[SocketID]*Socket), rooms: make(map[Room]*group)}
+func newMembers(changed func(RoomEvent)) *members {
+	return &members{byID: make(map[SocketID]*Socket), rooms: make(map[Room]*group), changed: changed}
 }
 
 // add makes s a member of the namespace, in place of a former socket with its id.
@@ -52,8 +53,10 @@ func (m *members) join(s *Socket, room Room) {
 	if !ok {
 		g = &group{name: room}
 		m.rooms[room] = g
+		m.changed(RoomEvent{Change: RoomCreated, Room: room})
 	}
 	g.seat(s)
+	m.changed(RoomEvent{Change: RoomJoined, Room: room, Socket: s.id})
 }
 
 func (m *members) leave(s *Socket, room Room) {
@@ -117,8 +120,12 @@ func (m *members) unseat(s *Socket, i int) {
 	}
 	g.sockets[end] = nil
 	g.sockets = g.sockets[:end]
-	if end == 0 && g != &m.all {
-		delete(m.rooms, g.name)
+	if g != &m.all {
+		m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.id})
+		if end == 0 {
+			delete(m.rooms, g.name)
+			m.changed(RoomEvent{Change: RoomDeleted, Room: g.name})
+		}
 	}
 	last := len(s.seats) - 1
 	s.seats[i] = s.seats[last]

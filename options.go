@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
 )
@@ -19,6 +20,10 @@ type Options struct {
 	// Adapter connects the node to the log of its cluster, for example a
 	// *pgadapter.DB. Default: a log in memory, for a single node.
 	Adapter adapter.Adapter
+
+	// Parser is the form in which packets travel, of which the clients must know.
+	// See package msgpack. Default: that of the protocol.
+	Parser packet.Parser
 
 	// Recovery says whether and how clients come back to their sessions.
 	Recovery Recovery
@@ -31,6 +36,12 @@ type Options struct {
 	// ConnectTimeout is how long a connection may stay without a namespace.
 	// Default: 45 s.
 	ConnectTimeout time.Duration
+
+	// CleanupEmptyChildNamespaces removes a namespace that a client has brought
+	// into being when its last socket is gone. Handlers that were registered on
+	// it are gone with it; a namespace that Of was asked for stays.
+	// Default: it stays, as in the official server.
+	CleanupEmptyChildNamespaces bool
 
 	// AckTimeout bounds a Call whose ctx has no deadline.
 	// Default: 30 s.

@@ -59,6 +59,10 @@ func (s *Socket) connect(claim recovery.Claim) {
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 
+	if err := s.decide(ctx); err != nil {
+		s.turnAway(err)
+		return
+	}
 	session, err := s.resume(ctx, claim)
 	if err != nil {
 		s.abandon("session not claimed", err)
@@ -337,7 +341,7 @@ func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to
 			}
 			s.passed(d.Offset)
 			o := outgoing{Envelope: d.Envelope, offset: d.Offset, marked: true}
-			if err := s.conn.session.Send(o.encode()...); err != nil {
+			if err := s.conn.session.Send(o.encode(server)...); err != nil {
 				return read, err
 			}
 			if s.result.Recovered {

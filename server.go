@@ -22,6 +22,7 @@ type Server struct {
 	work     tasks
 	closing  atomic.Bool
 	requests atomic.Uint64 // the latest
+	parents  parents
 
 	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
 	end  context.CancelCauseFunc
@@ -72,7 +73,7 @@ func newServer(opts *Options) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler. Mount the server at "/socket.io/", where
-// clients look for it.
+// clients look for it, or at the path that they are told of; see Options.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {
@@ -80,26 +81,26 @@ func (s *Server) accept(session *transport.Session, r *http.Request) transport.R
 }
 
 // Of returns the namespace with the name, which it creates at the first call. A
-// client that asks for a namespace that was not created is refused.
+// client that asks for a namespace that was not created is refused, unless a
+// [ParentNamespace] allows it.
 func (s *Server) Of(name string) *Namespace {
 	if !strings.HasPrefix(name, "/") {
 		name = "/" + name
 	}
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	n, ok := s.hub.namespaces[name]
-	if !ok {
-		n = newNamespace(s, name)
-		s.hub.namespaces[name] = n
+	parent, _ := s.matching(name)
+	created := false
+	n := s.make(name, parent, func(n *Namespace) {
+		created = n.life.told == nil
+		n.life.exists, n.life.kept = true, true
+	})
+	if created {
+		_ = n.announce(context.Background()) // somebody else tells, or this call does: nothing to wait for can fail
 	}
 	return n
 }
 
-func (s *Server) lookup(namespace string) *Namespace {
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	return s.hub.namespaces[namespace]
-}
+// Connections returns the number of clients that are connected to this node.
+func (s *Server) Connections() int { return s.engine.Len() }
 
 // Shutdown ends the node's service: it refuses new connections, parks every
 // session where its client stands, closes the connections after what is queued

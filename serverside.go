@@ -225,7 +225,7 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 		return payload{}, err
 	}
 	none := &Error{Code: CodeNoHandler, Message: name}
-	n := s.lookup(d.Namespace)
+	n := s.existing(d.Namespace)
 	if n == nil {
 		return payload{}, none
 	}

@@ -362,6 +362,7 @@ func (s *Socket) farewell(why *DisconnectError) {
 
 // disconnected runs at the end of the inbox, after all that the client had sent.
 func (s *Socket) disconnected(reason Reason) {
+	defer s.namespace.exit()
 	if !s.welcomed {
 		return // OnConnect never ran
 	}

@@ -35,7 +35,9 @@ type Limits struct {
 	MaxPacketBytes int
 }
 
-func (l Limits) withDefaults() Limits {
+// WithDefaults returns the limits with their defaults in the place of what is
+// zero or less.
+func (l Limits) WithDefaults() Limits {
 	return Limits{
 		MaxAttachments: positive(l.MaxAttachments, 10),
 		MaxNamespace:   positive(l.MaxNamespace, 1024),
@@ -78,7 +80,7 @@ func (d *Decoder) Text(b []byte) (*Packet, error) {
 	if !utf8.Valid(b) {
 		return nil, ErrUTF8
 	}
-	limits := d.limits.withDefaults()
+	limits := d.limits.WithDefaults()
 	r := reader{text: b, limits: limits}
 	h, err := r.header()
 	if err != nil {

@@ -1,9 +1,6 @@
 package packet
 
-import (
-	"bytes"
-	"strconv"
-)
+import "strconv"
 
 // AppendText appends the text of the packet to dst. The caller sends the
 // attachments after it, each as a binary message.
@@ -31,13 +28,7 @@ func (p *Packet) AppendText(dst []byte) []byte {
 // of URL-safe base64.
 func AppendEvent(dst []byte, namespace string, attachments int, args []byte, offset string) []byte {
 	dst = appendHeader(dst, Event, namespace, attachments)
-	if offset == "" {
-		return append(dst, args...)
-	}
-	dst = append(dst, bytes.TrimSuffix(args, []byte("]"))...)
-	dst = append(dst, `,"`...)
-	dst = append(dst, offset...)
-	return append(dst, `"]`...)
+	return AppendArgs(dst, args, offset)
 }
 
 func appendHeader(dst []byte, t Type, namespace string, attachments int) []byte {

@@ -1,0 +1,239 @@
+package socketio
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+	"regexp"
+	"slices"
+	"sync"
+)
+
+// A ParentNamespace stands for namespaces that come into being when a client
+// asks for them. Each begins with what is registered on the parent at that
+// moment. Get it with [Server.OfPattern] or [Server.OfFunc].
+type ParentNamespace struct {
+	server  *Server
+	pattern *regexp.Regexp // nil: ask
+	ask     func(ctx context.Context, name string, h *Handshake) (bool, error)
+	registry
+}
+
+// parents are the server's, in the order in which they are asked.
+type parents struct {
+	mu      sync.Mutex
+	all     []*ParentNamespace
+	created []func(*Namespace)
+}
+
+// existence says why a namespace is there. The hub's lock guards it.
+type existence struct {
+	parent *ParentNamespace // nil: of none
+	exists bool             // else a client has asked for it, and it is being decided on
+	kept   bool             // the application has asked for it by name
+	users  int              // sockets that hold it, gates of theirs running or not
+	told   chan struct{}    // closed when the application was told of it; nil until that begins
+}
+
+// OfPattern returns the parent of the namespaces whose names the pattern
+// matches, anywhere unless it is anchored. A client makes as many of them as the
+// pattern allows: see Options.CleanupEmptyChildNamespaces.
+//
+// A client that asks for a namespace that does not exist brings the parents into
+// question in the order in which they were added. Of makes namespaces that a
+// pattern matches its children too.
+func (s *Server) OfPattern(pattern *regexp.Regexp) *ParentNamespace {
+	return s.addParent(&ParentNamespace{server: s, pattern: pattern})
+}
+
+// OfFunc returns the parent of the namespaces that the function allows. It is
+// asked by clients that want a namespace that does not exist; once it does, by
+// nobody any more: who may enter is for gates to say. The function may block. An
+// error is logged, and means no.
+func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake) (bool, error)) *ParentNamespace {
+	return s.addParent(&ParentNamespace{server: s, ask: ask})
+}
+
+// OnNamespace adds a function that is told of each namespace that is created
+// from then on, by a client or by Of, before its first socket is connected.
+func (s *Server) OnNamespace(h func(*Namespace)) {
+	s.parents.mu.Lock()
+	defer s.parents.mu.Unlock()
+	s.parents.created = append(slices.Clip(s.parents.created), h)
+}
+
+// Namespaces yields the parent's namespaces that exist on this node, as they
+// were when the iteration began. To emit to all of them, emit to each.
+func (p *ParentNamespace) Namespaces() iter.Seq[*Namespace] {
+	h := p.server.hub
+	h.mu.Lock()
+	var children []*Namespace
+	for _, n := range h.namespaces {
+		if n.life.exists && n.life.parent == p {
+			children = append(children, n)
+		}
+	}
+	h.mu.Unlock()
+	return slices.Values(children)
+}
+
+func (s *Server) addParent(p *ParentNamespace) *ParentNamespace {
+	p.init()
+	s.parents.mu.Lock()
+	defer s.parents.mu.Unlock()
+	s.parents.all = append(slices.Clip(s.parents.all), p)
+	return p
+}
+
+func (s *Server) everyParent() []*ParentNamespace {
+	s.parents.mu.Lock()
+	defer s.parents.mu.Unlock()
+	return s.parents.all
+}
+
+// existing returns the namespace with the name, or nil.
+func (s *Server) existing(name string) *Namespace {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if n, ok := s.hub.namespaces[name]; ok && n.life.exists {
+		return n
+	}
+	return nil
+}
+
+// matching returns the first parent whose pattern matches. If a function has to
+// be asked first, it returns that there is one.
+func (s *Server) matching(name string) (parent *ParentNamespace, open bool) {
+	for _, p := range s.everyParent() {
+		switch {
+		case p.pattern == nil:
+			return nil, true
+		case p.pattern.MatchString(name):
+			return p, false
+		}
+	}
+	return nil, false
+}
+
+// enter returns the namespace that a client asks for, which then stays until
+// exit, or nil if there is none. It may not exist yet: decide finds out. No code
+// of the application is run.
+func (s *Server) enter(name string) *Namespace {
+	h := s.hub
+	h.mu.Lock()
+	n, ok := h.namespaces[name]
+	if ok && n.life.exists {
+		n.life.users++
+		h.mu.Unlock()
+		return n
+	}
+	h.mu.Unlock()
+
+	parent, open := s.matching(name)
+	if parent == nil && !open {
+		return nil
+	}
+	return s.make(name, parent, func(n *Namespace) { n.life.users++ })
+}
+
+// make returns the namespace, which exists from now on if it has a parent.
+func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace)) *Namespace {
+	var begin *registration
+	if parent != nil {
+		begin = parent.registration()
+	}
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n, ok := h.namespaces[name]
+	if !ok {
+		n = newNamespace(s, name)
+		h.namespaces[name] = n
+	}
+	if parent != nil && !n.life.exists {
+		n.begin(begin)
+		n.life.parent, n.life.exists = parent, true
+	}
+	then(n)
+	return n
+}
+
+// exit ends a client's hold on the namespace.
+func (n *Namespace) exit() {
+	h := n.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n.life.users--
+	if n.life.users > 0 || n.life.kept {
+		return
+	}
+	if !n.life.exists || n.server.opts.CleanupEmptyChildNamespaces {
+		delete(h.namespaces, n.name)
+	}
+}
+
+// decide asks the application, if need be, whether the socket's namespace comes
+// into being. An *Error refuses the socket.
+func (s *Socket) decide(ctx context.Context) error {
+	n := s.namespace
+	n.server.hub.mu.Lock()
+	exists := n.life.exists
+	n.server.hub.mu.Unlock()
+	if !exists {
+		parent := s.parent(ctx)
+		if parent == nil {
+			return errNoNamespace()
+		}
+		n.server.make(n.name, parent, func(*Namespace) {}) // n itself: the socket holds it
+	}
+	return n.announce(ctx)
+}
+
+// parent returns the first parent that the socket's namespace can have.
+func (s *Socket) parent(ctx context.Context) *ParentNamespace {
+	name := s.namespace.name
+	for _, p := range s.namespace.server.everyParent() {
+		allowed := p.pattern != nil && p.pattern.MatchString(name)
+		if p.pattern == nil {
+			if err := protect(func() (err error) { allowed, err = p.ask(ctx, name, s.Handshake()); return err }); err != nil {
+				s.log(slog.LevelError, "namespace not decided on", slog.Any("error", err))
+				continue
+			}
+		}
+		if allowed {
+			return p
+		}
+	}
+	return nil
+}
+
+// announce tells the application of the namespace, once. Who comes second waits
+// until it was told.
+func (n *Namespace) announce(ctx context.Context) error {
+	h := n.server.hub
+	h.mu.Lock()
+	told := n.life.told
+	if told == nil {
+		n.life.told = make(chan struct{})
+	}
+	h.mu.Unlock()
+	if told != nil {
+		select {
+		case <-told:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	defer close(n.life.told)
+	n.server.parents.mu.Lock()
+	created := n.server.parents.created
+	n.server.parents.mu.Unlock()
+	for _, tell := range created {
+		if err := protect(func() error { tell(n); return nil }); err != nil {
+			n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed",
+				slog.String("namespace", n.name), slog.Any("error", err))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,42 @@
+package socketio
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// A Handshake is what is known of a client from its first request and its
+// CONNECT packet.
+type Handshake struct {
+	Header  http.Header // of the first HTTP request; not to be changed
+	URL     *url.URL    // of the first HTTP request; not to be changed
+	Address string      // the peer's address, as net/http has it
+	Secure  bool        // the request came over TLS to this process
+	XDomain bool        // the request had an Origin header: it is a browser's, from any page
+	Time    time.Time   // when the connection was opened
+	Auth    json.RawMessage
+}
+
+// DecodeAuth decodes the auth object that the client sent with CONNECT. Without
+// one it leaves v as it is.
+func (h *Handshake) DecodeAuth(v any) error {
+	if len(h.Auth) == 0 {
+		return nil
+	}
+	return json.Unmarshal(h.Auth, v)
+}
+
+// Query returns the parameters that the client added to its URL, beside those of
+// the protocol.
+func (h *Handshake) Query() url.Values { return h.URL.Query() }
+
+// Handshake returns what is known of the client that the socket belongs to.
+func (s *Socket) Handshake() *Handshake {
+	c := s.conn
+	return &Handshake{
+		Header: c.header, URL: c.url, Address: c.session.RemoteAddr(),
+		Secure: c.secure, XDomain: c.header.Get("Origin") != "", Time: c.opened, Auth: s.auth,
+	}
+}

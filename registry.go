@@ -1,0 +1,193 @@
+package socketio
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pgsocket/socketio/packet"
+)
+
+// A registry is what is registered on a [Namespace], or on a [ParentNamespace]
+// for the namespaces to come.
+type registry struct {
+	mu       sync.Mutex // held while the table is replaced
+	handlers map[string]Handler
+	around   []Middleware
+	table    atomic.Pointer[table]
+}
+
+// A table is what events and connections of a namespace meet, replaced as a
+// whole when something is registered.
+type table struct {
+	handlers     map[string]Handler // with the middleware around them
+	unhandled    Handler            // of events without one, with the middleware around it
+	gates        []func(context.Context, *Socket) error
+	onConnect    []func(context.Context, *Socket) error
+	onDisconnect []func(*Socket, Reason)
+	onAny        []func(context.Context, *Message)
+	onOutgoing   []func(*Socket, *Emitted)
+	onRoom       []func(RoomEvent)
+}
+
+func (g *registry) init() {
+	g.handlers = make(map[string]Handler)
+	g.table.Store(&table{unhandled: ignore})
+}
+
+// A registration is all that is registered at one moment.
+type registration struct {
+	handlers map[string]Handler
+	around   []Middleware
+	table    table
+}
+
+func (g *registry) registration() *registration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return &registration{maps.Clone(g.handlers), slices.Clone(g.around), *g.table.Load()}
+}
+
+// begin makes the registration the registry's first.
+func (g *registry) begin(r *registration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.handlers, g.around = r.handlers, r.around
+	g.table.Store(&r.table)
+}
+
+// Handle registers the handler of an event by name; see [Event.On] and
+// [Request.On] for the typed form. An event whose name is a number has the
+// number's digits for its name. A second handler for the same event, or a
+// reserved name, is a programmer's mistake: Handle panics.
+func (g *registry) Handle(event string, h Handler) {
+	if packet.Reserved(event) {
+		panic("socketio: " + event + ": " + ErrReserved.Error()) //nolint:forbidigo // a programmer's mistake at registration
+	}
+	g.update(func(*table) {
+		if _, taken := g.handlers[event]; taken {
+			panic("socketio: second handler for event " + event) //nolint:forbidigo // a programmer's mistake at registration
+		}
+		g.handlers[event] = h
+	})
+}
+
+// Intercept puts middleware around every event of a client, with a handler or
+// without. The first that is listed runs first.
+func (g *registry) Intercept(mw ...Middleware) {
+	g.update(func(*table) { g.around = append(g.around, mw...) })
+}
+
+// Use adds a gate: a question asked of every socket before its CONNECT is
+// answered. Nil admits it; an error refuses it, as a CONNECT_ERROR that shows
+// the client an *Error as it is and anything else as an internal error. Gates
+// run in the order in which they were added, and again for a recovered socket
+// unless Recovery.SkipGates is set. A gate may join rooms and set data. It may
+// not emit to the socket, which does not receive yet.
+func (g *registry) Use(gate func(context.Context, *Socket) error) {
+	g.update(func(t *table) { t.gates = append(slices.Clip(t.gates), gate) })
+}
+
+// OnConnect adds a function that is called when a socket has been connected,
+// recovered or not, before any of its events is handled. An *Error disconnects
+// the socket as Disconnect does. Any other error is logged and cuts the
+// connection: the client comes back, and the function gets another chance.
+func (g *registry) OnConnect(h func(context.Context, *Socket) error) {
+	g.update(func(t *table) { t.onConnect = append(slices.Clip(t.onConnect), h) })
+}
+
+// OnDisconnect adds a function that is called after a connected socket was
+// disconnected and the events that it had sent were handled. A socket whose
+// client may come back is told apart by the reason, not by the call. Rooms and
+// data can still be read, and context.Cause(s.Context()) says what is known
+// beyond the reason.
+func (g *registry) OnDisconnect(h func(*Socket, Reason)) {
+	g.update(func(t *table) { t.onDisconnect = append(slices.Clip(t.onDisconnect), h) })
+}
+
+// OnAny adds a function that is told of every event of a client, with a handler
+// or without, before the middleware.
+func (g *registry) OnAny(h func(context.Context, *Message)) {
+	g.update(func(t *table) { t.onAny = append(slices.Clip(t.onAny), h) })
+}
+
+// OnAnyOutgoing adds a function that is told, for every socket of this node, of
+// each event that was queued for it, requests included, acknowledgements and
+// replays not. It is called among the socket's own events, one at a time. Of a
+// socket with more than Options.InboxEvents such events waiting it is not told
+// the rest, which is logged.
+func (g *registry) OnAnyOutgoing(h func(*Socket, *Emitted)) {
+	g.update(func(t *table) { t.onOutgoing = append(slices.Clip(t.onOutgoing), h) })
+}
+
+// OnRoom adds a function that is told, in order and one at a time, of the rooms
+// of this node: of each socket that joins and leaves, of the first and of the
+// last. It is not told of the rooms that are named by a socket's id. It may
+// block; what happens meanwhile is kept for it.
+func (g *registry) OnRoom(h func(RoomEvent)) {
+	g.update(func(t *table) { t.onRoom = append(slices.Clip(t.onRoom), h) })
+}
+
+func (g *registry) update(change func(*table)) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	t := *g.table.Load()
+	change(&t)
+	t.handlers, t.unhandled = maps.Clone(g.handlers), ignore
+	for _, mw := range slices.Backward(g.around) {
+		for event, h := range t.handlers {
+			t.handlers[event] = mw(h)
+		}
+		t.unhandled = mw(t.unhandled)
+	}
+	g.table.Store(&t)
+}
+
+// handler returns what an event meets behind the catch-alls.
+func (t *table) handler(event string) Handler {
+	if h, ok := t.handlers[event]; ok {
+		return h
+	}
+	return t.unhandled
+}
+
+// ignore is the handler of events without one.
+func ignore(_ context.Context, m *Message) error {
+	m.socket.log(slog.LevelDebug, "event without a handler", slog.String("event", m.event))
+	return nil
+}
+
+// An Emitted is an event that was queued for a socket, as [Namespace.OnAnyOutgoing]
+// is told of it. Many sockets may share it.
+type Emitted struct {
+	event       string
+	args        []json.RawMessage
+	attachments [][]byte
+}
+
+// Event returns the event's name.
+func (e *Emitted) Event() string { return e.event }
+
+// Args returns the event's arguments, without the client's place in the log.
+// Binary data appears as {"_placeholder":true,"num":i}; Decode resolves it.
+func (e *Emitted) Args() []json.RawMessage { return e.args }
+
+// Decode decodes the arguments as [Message.Decode] does.
+func (e *Emitted) Decode(dst ...any) error { return decodeArgs(e.args, e.attachments, dst) }
+
+// newEmitted takes the body of an event apart, which this program has encoded.
+func newEmitted(body []byte, attachments [][]byte) *Emitted {
+	args, err := packet.SplitArgs(body, nil)
+	if err != nil || len(args) == 0 {
+		return nil
+	}
+	name, err := packet.EventName(args[0])
+	if err != nil {
+		return nil
+	}
+	return &Emitted{event: name, args: args[1:], attachments: attachments}
+}

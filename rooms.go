@@ -1,0 +1,73 @@
+package socketio
+
+import (
+	"log/slog"
+	"sync"
+)
+
+// A RoomChange says what happened to a room.
+type RoomChange string
+
+// The changes of a room, by the official names. The first socket that joins
+// creates the room, and the last that leaves deletes it.
+const (
+	RoomCreated RoomChange = "create-room"
+	RoomJoined  RoomChange = "join-room"
+	RoomLeft    RoomChange = "leave-room"
+	RoomDeleted RoomChange = "delete-room"
+)
+
+// A RoomEvent is a change of a room on this node. Other nodes see changes of
+// their own.
+type RoomEvent struct {
+	Change RoomChange
+	Room   Room
+	Socket SocketID // that joined or left; "" if the room was created or deleted
+}
+
+// roomNews are the changes that the application has not been told of.
+type roomNews struct {
+	mu      sync.Mutex
+	queue   []RoomEvent
+	working bool
+}
+
+// roomChanged notes a change, if anybody wants to know. It is called under the
+// hub's lock, where no user code may run.
+func (n *Namespace) roomChanged(e RoomEvent) {
+	if len(n.table.Load().onRoom) == 0 {
+		return
+	}
+	w := &n.rooms
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.queue = append(w.queue, e)
+	if !w.working {
+		w.working = true
+		n.server.work.start()
+		go n.tellRooms() // owner: the namespace; ends when all is told
+	}
+}
+
+func (n *Namespace) tellRooms() {
+	defer n.server.work.done()
+	w := &n.rooms
+	for {
+		w.mu.Lock()
+		batch := w.queue
+		w.queue = nil
+		w.working = len(batch) > 0
+		w.mu.Unlock()
+		if len(batch) == 0 {
+			return
+		}
+		for _, e := range batch {
+			for _, tell := range n.table.Load().onRoom {
+				if err := protect(func() error { tell(e); return nil }); err != nil {
+					n.server.opts.Logger.Error("room handler failed",
+						slog.String("namespace", n.name), slog.Any("error", err))
+				}
+			}
+		}
+	}
+}

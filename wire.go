@@ -1,0 +1,81 @@
+package socketio
+
+import (
+	"log/slog"
+
+	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// This file is where packets become messages of the transport, and messages
+// packets: in the protocol's own form, or in that of Options.Parser.
+
+// messages returns the packet as it travels.
+func (s *Server) messages(p *packet.Packet) ([]*transport.Message, error) {
+	if s.opts.Parser == nil {
+		return prepare(p.AppendText(nil), p.Attachments), nil
+	}
+	encoded, err := s.opts.Parser.Encode(p)
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]*transport.Message, len(encoded))
+	for i, m := range encoded {
+		if m.Binary {
+			messages[i] = transport.Binary(m.Data)
+		} else {
+			messages[i] = transport.Text(m.Data)
+		}
+	}
+	return messages, nil
+}
+
+func prepare(text []byte, attachments [][]byte) []*transport.Message {
+	messages := make([]*transport.Message, 0, 1+len(attachments))
+	messages = append(messages, transport.Text(text))
+	for _, a := range attachments {
+		messages = append(messages, transport.Binary(a))
+	}
+	return messages
+}
+
+// encode returns a record as it travels, encoded once for all sockets. It is
+// nothing if the parser cannot express it.
+func (o *outgoing) encode(s *Server) []*transport.Message {
+	if o.messages != nil {
+		return o.messages
+	}
+	mark := ""
+	if o.marked {
+		mark = o.offset.String()
+	}
+	if s.opts.Parser == nil {
+		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
+		text := packet.AppendEvent(make([]byte, 0, size), o.Namespace, len(o.Attachments), o.Payload, mark)
+		o.messages = prepare(text, o.Attachments)
+		return o.messages
+	}
+	args := packet.AppendArgs(make([]byte, 0, len(o.Payload)+len(mark)+3), o.Payload, mark)
+	messages, err := s.messages(&packet.Packet{
+		Type: packet.Event, Namespace: o.Namespace, Data: args, Attachments: o.Attachments,
+	})
+	if err != nil {
+		s.opts.Logger.Error("event not encoded", slog.String("namespace", o.Namespace), slog.Any("error", err))
+		messages = []*transport.Message{}
+	}
+	o.messages = messages
+	return messages
+}
+
+// decode takes one message of the client and returns the packet that it
+// completes, or nil.
+func (c *conn) decode(data []byte, binary bool) (*packet.Packet, error) {
+	switch {
+	case c.parser != nil:
+		return c.parser.Decode(data, binary)
+	case binary:
+		return c.decoder.Binary(data)
+	default:
+		return c.decoder.Text(data)
+	}
+}
