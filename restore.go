@@ -262,11 +262,17 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
+	session.Held = heldOffset(held)
+	if o, err := adapter.ParseOffset(held); err == nil && o.Log == h.cursor.Log {
+		// This node may be behind where the client was before. If the session began
+		// here, it could not be told whether the client that comes back with that
+		// offset has it from this session or from the one before.
+		session.Opened = max(session.Opened, o.Position)
+	}
 	if s.place != nil {
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
 	session.From = session.Opened
-	session.Held = heldOffset(held)
 	for i := range session.Rooms {
 		session.Rooms[i].Joined = session.Opened
 	}

@@ -47,7 +47,7 @@ import (
 )
 
 // Latest is the version that Up leads to.
-const Latest = 3
+const Latest = 4
 
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"

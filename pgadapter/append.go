@@ -2,8 +2,11 @@ package pgadapter
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -56,49 +59,65 @@ func (p *publisher) run(ctx context.Context) {
 	}
 }
 
+// ErrUnanswered reports that Postgres could not be reached for so long after an
+// append without an answer that the append cannot be repeated: the event may be in
+// the log, or not. It happens when an outage lasts half of Options.Retention.
+var ErrUnanswered = errors.New("append not answered in time; the event may have been emitted")
+
 // append sends a batch until Postgres has answered. The number of the batch makes
-// it one batch, however often it is sent.
+// it one batch, however often it is sent, for as long as the log has it: after half
+// the retention append gives up on a batch that may be in the log.
 func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter.Offset, error) {
 	frame, packets := o.body(), len(o.ends)
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
 	ring := p.quiet.over()
+	var unanswered time.Time // the first time that it may have got into the log
 	for attempt := 1; ; attempt++ {
-		id, err := p.send(ctx, seq, packets, frame, ring)
+		if !unanswered.IsZero() && elapsed(unanswered, time.Now()) > p.opts.Retention/2 {
+			return adapter.Offset{}, ErrUnanswered
+		}
+		began := time.Now()
+		id, sent, err := p.send(ctx, seq, packets, frame, ring)
 		switch {
 		case err == nil:
 			if attempt > 1 {
-				p.db.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
+				p.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
 			}
-			first := adapter.Offset{Position: position(id, 0), Log: p.db.number.Load(), Check: checkValue(p.db.number.Load(), p.origin, seq)}
+			first := adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}
 			p.acked.Store(int64(position(id, packets-1)))
-			p.db.tail.nudge()
+			p.nudge()
 			return first, nil
 		case ctx.Err() != nil:
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
 			ring = false
-			p.quiet.begin(p.db.opts.Logger, err)
-			continue
+			p.quiet.begin(p.opts.Logger, err)
+			continue // it was refused as a whole
 		case !passing(err):
-			return adapter.Offset{}, explain(p.db.opts.Schema, err)
+			return adapter.Offset{}, explain(p.opts.Schema, err)
+		}
+		if sent && unanswered.IsZero() {
+			unanswered = began
 		}
 		if attempt == 1 {
-			p.db.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
+			p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 		}
 		p.line.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so
 	}
 }
 
-func (p *publisher) send(ctx context.Context, seq int64, packets int, frame []byte, ring bool) (id int64, err error) {
+// send sends a batch once. It reports whether an error leaves open if the batch is
+// in the log.
+func (p *publisher) send(ctx context.Context, seq int64, packets int, frame []byte, ring bool) (id int64, sent bool, err error) {
 	conn, _, err := p.line.open(ctx)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	err = conn.QueryRow(ctx, p.db.queries.append, p.origin, seq, packets, frame, ring).Scan(&id)
-	return id, err
+	err = conn.QueryRow(ctx, p.queries.append, p.origin, seq, packets, frame, ring).Scan(&id)
+	return id, !pgconn.SafeToRetry(err), err
 }
 
 // A quiet is a time without bells, after Postgres's queue of notifications was

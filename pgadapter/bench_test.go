@@ -23,6 +23,8 @@ type counter struct {
 	took func(time.Duration) // of payloads that carry when they were sent
 }
 
+func (c *counter) ID() string { return fmt.Sprintf("%p", c) }
+
 func (c *counter) Deliver(ds []adapter.Delivery) {
 	if c.took != nil {
 		now := time.Now().UnixNano()

@@ -33,6 +33,8 @@ type modelSession struct {
 	told     *recovery.Standing
 }
 
+func (n *modelNode) ID() string { return fmt.Sprintf("%p", n) }
+
 func (n *modelNode) Deliver(ds []adapter.Delivery) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -35,7 +35,7 @@ type openRows struct {
 	keyRows
 
 	sids, namespaces, helds, seen []string
-	windows, opened               []int64
+	windows, opened, covered      []int64
 }
 
 type roomRows struct {
@@ -103,6 +103,7 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	o.seen = append(o.seen, f.spans(w, s.Seen))
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
+	o.covered = append(o.covered, f.place(w, s.Applied))
 	for _, stay := range s.Rooms {
 		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), f.place(w, stay.Left))
 	}
@@ -168,7 +169,7 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 		f.add(w)
 	}
 	node := f.hold.node
-	held := make(map[string]tenure, len(f.pids))
+	held := make(map[string]tenure, len(writes))
 	b := f.batch(s.db.queries, held)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
@@ -188,11 +189,10 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	return verdicts, nil
 }
 
-// verdict returns the result of a write, by who held the session before it.
+// verdict returns the result of a write, by who held the session before it, or
+// after it if it was opened.
 func (w *write) verdict(t tenure, there bool, node int64) error {
 	switch {
-	case w.open != nil:
-		return nil
 	case there && t.epoch == w.key.Epoch && t.node == node:
 		return nil
 	case w.repeated && w.ending != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
@@ -207,19 +207,20 @@ func (f *flush) batch(q *queries, held map[string]tenure) *pgx.Batch {
 	b := &pgx.Batch{}
 	f.hold.queue(b, q)
 	node := f.hold.node
+	note := func(rows pgx.Rows) error {
+		var pid string
+		var t tenure
+		_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
+			held[pid] = t
+			return nil
+		})
+		return err
+	}
 	if o := &f.opens; len(o.pids) > 0 {
-		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.helds, o.seen)
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.helds, o.seen).Query(note)
 	}
 	if len(f.pids) > 0 {
-		b.Queue(q.sessionState, f.pids).Query(func(rows pgx.Rows) error {
-			var pid string
-			var t tenure
-			_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
-				held[pid] = t
-				return nil
-			})
-			return err
-		})
+		b.Queue(q.sessionState, f.pids).Query(note)
 	}
 	if r := &f.leaves; len(r.pids) > 0 {
 		b.Queue(q.roomLeave, node, r.pids, r.epochs, r.rooms, r.at)

@@ -96,7 +96,8 @@ func appendBlob(b, blob []byte) []byte {
 const packetMin = 5
 
 // decodeFrame returns the packets of a frame, nil in the place of one that was
-// withdrawn. The envelopes share the frame's memory.
+// withdrawn. Kinds that a later version of ours has are let through, for the server
+// to ignore. The envelopes share the frame's memory.
 func decodeFrame(frame []byte, packets int) ([]*adapter.Envelope, error) {
 	r := frameReader{rest: frame}
 	if r.byte() != frameVersion || packets < 1 || packets > maxPackets || packets > len(frame)/packetMin {
@@ -110,7 +111,7 @@ func decodeFrame(frame []byte, packets int) ([]*adapter.Envelope, error) {
 		if kind == withdrawn && len(body.rest) == 0 && !body.failed {
 			continue
 		}
-		if kind > byte(adapter.Evict) {
+		if kind == withdrawn {
 			return nil, errFrame
 		}
 		body.packet(&store[i])

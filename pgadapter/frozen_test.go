@@ -21,9 +21,13 @@ import (
 // A teller says on standard output what reaches a node.
 type teller struct{}
 
+func (teller) ID() string { return "teller" }
+
 func (teller) Deliver(ds []adapter.Delivery) {
 	for _, d := range ds {
-		fmt.Printf("\ntold: %s\n", d.Payload)
+		if d.Kind == adapter.Event {
+			fmt.Printf("\ntold: %s\n", d.Payload)
+		}
 	}
 }
 

@@ -74,6 +74,17 @@ func (l *lanes[T]) done(pids []string) {
 	}
 }
 
+// latest returns the newest piece of each lane that has any.
+func (l *lanes[T]) latest() []T {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]T, 0, len(l.waiting))
+	for _, lane := range l.waiting {
+		all = append(all, lane[len(lane)-1])
+	}
+	return all
+}
+
 // close refuses further work.
 func (l *lanes[T]) close() {
 	l.mu.Lock()

@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -49,7 +50,8 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	begun := time.Now()
 	id := newIdentity()
 	o := &n.db.opts
-	_, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(o.NodeName), int64(at), o.Retention.Milliseconds(), o.Lease.Milliseconds())
+	_, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(o.NodeName), int64(at),
+		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.db.tail.server())
 	if err != nil {
 		return err
 	}
@@ -58,6 +60,45 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	n.id.Store(id)
 	n.confirmed, n.gone = begun, false
 	return nil
+}
+
+// bind makes the server on this node known to the others. While the node has no
+// row, because it was thought dead, its next life is waited for.
+func (n *node) bind(ctx context.Context, server string, at adapter.Position) error {
+	pause := backoff{low: 10 * time.Millisecond, high: 200 * time.Millisecond}
+	for {
+		tag, err := n.db.pool.Exec(ctx, n.db.queries.nodeBind, n.id.Load(), server, int64(at))
+		switch {
+		case err == nil && tag.RowsAffected() == 1:
+			return nil
+		case err != nil && !passing(err):
+			return err
+		}
+		if !pause.wait(ctx) {
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// list returns the nodes that have a server, this one first.
+func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
+	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
+	for attempt := 1; ; attempt++ {
+		rows, err := n.db.pool.Query(ctx, n.db.queries.nodeList, n.db.tail.server())
+		var nodes []adapter.Node
+		if err == nil {
+			nodes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[adapter.Node])
+		}
+		if err == nil {
+			for i := range nodes {
+				nodes[i].Name = fromText(nodes[i].Name)
+			}
+			return nodes, nil
+		}
+		if attempt == 5 || !passing(err) || !pause.wait(ctx) {
+			return nil, fmt.Errorf("list the nodes: %w", err)
+		}
+	}
 }
 
 // run beats until ctx ends, and has the sweeper take the sessions of nodes that
@@ -230,7 +271,7 @@ func (n *node) leave(ctx context.Context) error {
 	id := n.id.Load()
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for {
-		err := n.db.inTx(ctx, func(tx pgx.Tx) error { return n.db.park(ctx, tx, id) })
+		err := n.db.endNode(ctx, id, func(pgx.Tx) (bool, error) { return true, nil })
 		if err == nil || !passing(err) || !pause.wait(ctx) {
 			return err
 		}

@@ -18,7 +18,7 @@ import (
 )
 
 // schemaVersion is the version of the schema that the statements are written for.
-const schemaVersion = 3
+const schemaVersion = 4
 
 var (
 	_ adapter.Adapter = (*DB)(nil)
@@ -95,7 +95,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 
 	db.node = newNode(db)
 	db.tail = newTail(db, &line{config: listen})
-	db.publisher = newPublisher(db, &line{config: config.ConnConfig})
+	db.publisher = newPublisher(&db.opts, db.queries, &db.number, &line{config: config.ConnConfig}, db.tail.nudge)
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)
@@ -104,7 +104,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	}
 	if err := db.tail.start(ctx); err != nil {
 		db.tail.line.drop()
-		_, _ = db.pool.Exec(ctx, db.queries.nodeClose, db.node.id.Load()) // else the others find it dead
+		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false) // else the others find it dead
 		return err
 	}
 	db.run()
@@ -172,8 +172,24 @@ func (db *DB) head(ctx context.Context, q querier) (head, error) {
 // Sessions returns the node's session store.
 func (db *DB) Sessions() *Sessions { return db.sessions }
 
-// Bind implements adapter.Adapter.
-func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) { return db.tail.bind(l) }
+// Bind implements adapter.Adapter. It asks Postgres once, and again for some
+// seconds if it must.
+func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
+	at, err := db.tail.bind(l)
+	if err != nil {
+		return at, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	if err := db.node.bind(ctx, l.ID(), at.Position); err != nil {
+		return at, fmt.Errorf("pgadapter: bind: %w", explain(db.opts.Schema, err))
+	}
+	return at, nil
+}
+
+// Nodes implements adapter.Adapter. A node whose process was killed is listed
+// until its lease is over.
+func (db *DB) Nodes(ctx context.Context) ([]adapter.Node, error) { return db.node.list(ctx) }
 
 // Publish implements adapter.Adapter.
 func (db *DB) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {

@@ -20,10 +20,13 @@ var errWithdrawn = errors.New("withdrawn before it was sent")
 // One goroutine sends: a node never has two batches in flight, so its order is
 // kept over every retry.
 type publisher struct {
-	db     *DB
-	origin int64
-	line   *line // of the sending goroutine
-	quiet  quiet // of the sending goroutine
+	opts    *Options
+	queries *queries
+	number  *atomic.Uint32 // the log's
+	nudge   func()         // called when something was appended
+	origin  int64
+	line    *line // of the sending goroutine
+	quiet   quiet // of the sending goroutine
 
 	acked  atomic.Int64  // the newest position that is known to be in the log
 	bell   chan struct{} // rung when something waits, or the end has come
@@ -50,9 +53,9 @@ type outgoing struct {
 	taken bool
 }
 
-func newPublisher(db *DB, l *line) *publisher {
+func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, nudge func()) *publisher {
 	return &publisher{
-		db: db, origin: newIdentity(), line: l,
+		opts: o, queries: q, number: number, nudge: nudge, origin: newIdentity(), line: l,
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
@@ -60,8 +63,8 @@ func newPublisher(db *DB, l *line) *publisher {
 
 func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
 	size := e.Size()
-	if size > p.db.opts.MaxEnvelope {
-		return nil, fmt.Errorf("%w: about %d bytes, at most %d", adapter.ErrTooLarge, size, p.db.opts.MaxEnvelope)
+	if size > p.opts.MaxEnvelope {
+		return nil, fmt.Errorf("%w: about %d bytes, at most %d", adapter.ErrTooLarge, size, p.opts.MaxEnvelope)
 	}
 	if !fits(e) {
 		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
@@ -87,7 +90,7 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-
 	if p.closed {
 		return nil, nil, adapter.ErrClosed
 	}
-	if p.events >= p.db.opts.QueueEvents || p.events > 0 && p.bytes+size > p.db.opts.QueueBytes {
+	if p.events >= p.opts.QueueEvents || p.events > 0 && p.bytes+size > p.opts.QueueBytes {
 		if p.space == nil {
 			p.space = make(chan struct{})
 		}

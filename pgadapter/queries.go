@@ -16,7 +16,7 @@ type queries struct {
 	append, read, common                     string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
-	nodeDead, nodePark, nodeClose            string
+	nodeBind, nodeList, nodeDead, nodeEnd    string
 	checkpointSessions, checkpointNode       string
 	sessionOpen, sessionState                string
 	sessionPark, sessionDelete               string
@@ -44,8 +44,9 @@ func queriesFor(schema string) *queries {
 		nodeBeat:           load("node_beat"),
 		nodeHold:           load("node_hold"),
 		nodeDead:           load("node_dead"),
-		nodePark:           load("node_park"),
-		nodeClose:          load("node_close"),
+		nodeBind:           load("node_bind"),
+		nodeList:           load("node_list"),
+		nodeEnd:            load("node_end"),
 		checkpointSessions: load("checkpoint_sessions"),
 		checkpointNode:     load("checkpoint_node"),
 		sessionOpen:        load("session_open"),

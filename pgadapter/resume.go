@@ -143,7 +143,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 		answers[i] = e.judge(c, node)
 		if answers[i].err == nil {
 			pids = append(pids, c.PID)
-			covered = append(covered, int64(e.sessions[c.PID].covered))
+			covered = append(covered, int64(e.sessions[c.PID].Applied))
 			c.taken, c.elsewhere = true, answers[i].session.Elsewhere
 		}
 	}
@@ -171,7 +171,6 @@ type recorded struct {
 
 	held    string // as the table has it
 	facts   []recovery.Fact
-	covered adapter.Position // the column, carried as far as the node's checkpoint
 	node    int64
 	expired bool
 }
@@ -202,7 +201,7 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var known bool
 		var coveredBefore adapter.Position
 		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
-			&last, &known, &r.covered, &before, &coveredBefore, &r.node, &r.expired)
+			&last, &known, &r.Applied, &before, &coveredBefore, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
@@ -210,7 +209,7 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		r.Seen = spansOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if known {
-			r.learn(last, r.covered)
+			r.learn(last, r.Applied)
 		}
 		if before != nil {
 			r.learn(*before, coveredBefore)
@@ -291,7 +290,7 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 		return resumed{err: recovery.ErrExpired}
 	}
 	proof := recovery.Proof{
-		Claim: c.Claim, Opened: r.Opened, Held: r.Held, Log: e.log, Low: e.low, Head: e.head,
+		Claim: c.Claim, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Log: e.log, Low: e.low, Head: e.head,
 		Facts: r.facts,
 	}
 	if heldText(c.Offset) == r.held {

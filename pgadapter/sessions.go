@@ -128,15 +128,42 @@ func (s *Sessions) settle(ctx context.Context, writes []*write) {
 		for i, w := range writes {
 			w.outcome.Settle(verdicts[i])
 		}
-	case len(writes) == 1 || ctx.Err() != nil:
+	case ctx.Err() != nil:
 		for _, w := range writes {
-			w.outcome.Settle(explain(s.db.opts.Schema, err))
+			w.outcome.Settle(err)
 		}
+	case len(writes) == 1:
+		s.refuse(ctx, writes[0], explain(s.db.opts.Schema, err))
 	default:
 		half := len(writes) / 2
 		s.settle(ctx, writes[:half])
 		s.settle(ctx, writes[half:])
 	}
+}
+
+// refuse answers a write that Postgres will never take. Without it the record of
+// its session is wrong, so the session is over: its client starts anew when it
+// comes back.
+func (s *Sessions) refuse(ctx context.Context, w *write, cause error) {
+	if w.open == nil {
+		s.db.opts.Logger.ErrorContext(ctx, "a change of a session was refused; the session is over", slog.Any("error", cause))
+		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, ending: &recovery.Ending{}, branch: w.branch}})
+		if err != nil {
+			s.db.opts.Logger.ErrorContext(ctx, "the session could not be ended", slog.Any("error", err))
+		}
+	}
+	w.outcome.Settle(cause)
+}
+
+// settled returns nil when everything that was written before the call has its
+// outcome.
+func (s *Sessions) settled(ctx context.Context) error {
+	for _, w := range s.writes.latest() {
+		if err := w.outcome.Wait(ctx); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]error, error) {

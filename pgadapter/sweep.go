@@ -66,6 +66,11 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	for _, standing := range standings {
 		s.unwritten[standing.PID] = standing
 	}
+	// What the sessions became up to that position, or that they ended, may not be
+	// written yet; whoever reads the checkpoint takes it for complete.
+	if err := s.settled(ctx); err != nil {
+		return fmt.Errorf("checkpoint: sessions not written: %w", err)
+	}
 	h := s.db.node.hold() // its cursor is not before at
 	if h.node != before.node || h.branch != before.branch {
 		return errors.New("checkpoint: the log or the node changed meanwhile")
@@ -75,6 +80,12 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	}
 	clear(s.unwritten)
 	return nil
+}
+
+func (s *sweeper) settled(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
+	return s.db.sessions.settled(ctx)
 }
 
 func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Position) error {
@@ -197,17 +208,14 @@ func (s *sweeper) rotate(ctx context.Context) error {
 // bury parks the sessions of a node that has not moved since it was sighted.
 func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
 	parked := false
-	err := s.db.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.db.endNode(ctx, id, func(tx pgx.Tx) (bool, error) {
 		var still int64
 		err := tx.QueryRow(ctx, s.db.queries.nodeDead, id, as.seen).Scan(&still)
 		if errors.Is(err, pgx.ErrNoRows) {
-			return nil // it moved, or another node was faster
+			return false, nil // it moved, or another node was faster
 		}
-		if err != nil {
-			return err
-		}
-		parked = true
-		return s.db.park(ctx, tx, id)
+		parked = err == nil
+		return parked, err
 	})
 	switch {
 	case err != nil:
@@ -217,13 +225,23 @@ func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
 	}
 }
 
-// park parks everything that a node holds and removes the node.
-func (db *DB) park(ctx context.Context, tx pgx.Tx, id int64) error {
-	var b pgx.Batch
-	b.Queue(db.queries.nodeDead, id, "")
-	b.Queue(db.queries.nodePark, id)
-	b.Queue(db.queries.nodeClose, id)
-	return tx.SendBatch(ctx, &b).Close()
+// endNode ends a life, if the question asked in the same transaction is answered
+// with yes. While Postgres has no room for notifications it does so without a bell.
+func (db *DB) endNode(ctx context.Context, id int64, really func(pgx.Tx) (bool, error)) error {
+	end := func(ring bool) error {
+		return db.inTx(ctx, func(tx pgx.Tx) error {
+			yes, err := really(tx)
+			if err == nil && yes {
+				_, err = tx.Exec(ctx, db.queries.nodeEnd, id, ring)
+			}
+			return err
+		})
+	}
+	err := end(true)
+	if queueFull(err) {
+		err = end(false)
+	}
+	return err
 }
 
 // inTx runs statements in a transaction, which is rolled back when do fails.

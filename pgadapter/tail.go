@@ -102,6 +102,16 @@ func (t *tail) bind(l adapter.Local) (adapter.Offset, error) {
 	return t.cursor.offset(t.db.number.Load()), nil
 }
 
+// server returns the name of the server, "" without one.
+func (t *tail) server() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.local == nil {
+		return ""
+	}
+	return t.local.ID()
+}
+
 // run follows the log until ctx ends.
 func (t *tail) run(ctx context.Context) {
 	defer close(t.done)

@@ -41,12 +41,18 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 
 func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
 	if p.Offset == "" || p.Offset == p.Held {
+		if p.Opened > p.Head {
+			return 0, adapter.Offset{}, ErrAhead
+		}
 		from, err := p.reach(p.Opened, adapter.Offset{})
 		return from, adapter.Offset{}, err
 	}
 	o, err := adapter.ParseOffset(p.Offset)
 	if err != nil {
 		return 0, o, ErrMalformed
+	}
+	if o.Log == p.Log && o.Position < p.Opened {
+		return 0, o, ErrEarly // before the facts: they may speak of what the session was not addressed by
 	}
 	if covered, ok := p.covered(o); ok {
 		return covered, o, nil
@@ -58,8 +64,6 @@ func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 		return 0, o, ErrAhead
 	case o.Position > p.Low && at(o.Position) != o:
 		return 0, o, ErrForeign
-	case o.Position < p.Opened:
-		return 0, o, ErrEarly
 	case o.Position == p.Low && p.Low > 0:
 		return 0, o, ErrTrimmed // nothing after it is missing, but whether it is ours cannot be told any more
 	}

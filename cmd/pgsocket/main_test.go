@@ -32,9 +32,9 @@ func TestMigrateGoesUpAndDown(t *testing.T) {
 
 	for _, step := range []struct{ direction, want string }{
 		{"version", "has version 0;"},
-		{"up", "has version 3; the latest is 3"},
-		{"up", "has version 3;"},
-		{"version", "has version 3;"},
+		{"up", "has version 4; the latest is 4"},
+		{"up", "has version 4;"},
+		{"version", "has version 4;"},
 		{"down", "has version 0;"},
 	} {
 		out, code := pgsocket(t, "migrate", "-dsn", dsn, "-schema", schema, step.direction)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"flag"
 	"fmt"
@@ -37,6 +38,7 @@ func tail(ctx context.Context, db database, p *printer) error {
 	if err != nil {
 		return err
 	}
+	p.id = rand.Text()
 	failed := make(chan error, 1)
 	p.failed = failed
 	if _, err := joined.Bind(p); err != nil {
@@ -53,8 +55,17 @@ func tail(ctx context.Context, db database, p *printer) error {
 // adapter.Local.
 type printer struct {
 	namespace, room string
+	id              string
 	failed          chan<- error
 }
+
+// operations are the names of the operations, in front of their payloads.
+var operations = map[adapter.Kind]string{
+	adapter.Join: "joins ", adapter.Leave: "leaves ", adapter.Disconnect: "disconnected",
+}
+
+// ID implements adapter.Local.
+func (p *printer) ID() string { return p.id }
 
 // Deliver implements adapter.Local. It waits for whoever reads the output: only
 // this process falls behind, and Reset says so if it is too far.
@@ -62,7 +73,7 @@ func (p *printer) Deliver(batch []adapter.Delivery) {
 	var out strings.Builder
 	for _, d := range batch {
 		if p.wants(d) {
-			fmt.Fprintf(&out, "%d  %s  %s  %s\n", d.Offset.Position, d.Namespace, audience(d), d.Payload)
+			fmt.Fprintf(&out, "%d  %s  %s  %s%s\n", d.Offset.Position, d.Namespace, audience(d), operations[d.Kind], d.Payload)
 		}
 	}
 	if _, err := os.Stdout.WriteString(out.String()); err != nil {
@@ -79,7 +90,7 @@ func (p *printer) Reset(at adapter.Offset, cause error) {
 }
 
 func (p *printer) wants(d adapter.Delivery) bool {
-	return d.Kind != adapter.Evict &&
+	return (d.Kind == adapter.Event || d.Kind == adapter.Volatile || d.Kind.Operation()) &&
 		(p.namespace == "" || d.Namespace == p.namespace) &&
 		(p.room == "" || d.Audience.Includes([]string{p.room}))
 }

@@ -1,2 +1,3 @@
--- A node begins a life.
-insert into /*schema.*/nodes (id, name, position, retention_ms, lease_ms) values ($1, $2, $3, $4, $5)
+-- A node begins a life, with its server if it has one.
+insert into /*schema.*/nodes (id, name, position, retention_ms, lease_ms, server, bound)
+values ($1, $2, $3::bigint, $4, $5, nullif($6::text, ''), case when $6::text <> '' then $3::bigint end)

@@ -1,0 +1,21 @@
+update meta set schema_version = 3;
+drop view view_packets, view_sessions;
+drop view view_nodes;
+drop function frame_packets, name_text, end_node;
+alter table nodes drop column server, drop column bound;
+
+create view view_nodes as
+select n.name, n.id, n.started, n.seen, n.position,
+       (select count(*) from sessions s where s.node = n.id) as sessions
+from nodes n;
+
+create or replace function allow_read(role regrole) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    execute format('grant usage on schema %I to %s', current_schema(), role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox to %s', role);
+    execute format('grant execute on function outbox_waiting to %s', role);
+end
+$$;

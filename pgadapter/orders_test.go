@@ -1,0 +1,266 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/transport/transporttest"
+)
+
+// The tests of this file make orders of steps that integration/model found.
+
+const said = socketio.Event[string]("said")
+
+// serve puts a server on a node.
+func serve(t *testing.T, db *DB) *socketio.Server {
+	t.Helper()
+	opts := &socketio.Options{Adapter: db}
+	opts.Recovery.Store = db.Sessions()
+	server := socketio.NewServer(opts)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_ = server.Shutdown(ctx) // what is left of a test that failed
+	})
+	return server
+}
+
+func say(t *testing.T, server *socketio.Server, text string) {
+	t.Helper()
+	if err := said.Emit(t.Context(), server, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A guest is a client with the official client's memory.
+type guest struct {
+	*transporttest.Client
+
+	pid, offset string
+	recovered   bool
+}
+
+func (g *guest) connect(t *testing.T, server *socketio.Server) {
+	t.Helper()
+	g.Client = transporttest.Dial(t, server, "/socket.io/?EIO=4&transport=websocket")
+	auth := map[string]string{}
+	if g.pid != "" {
+		auth["pid"] = g.pid
+	}
+	if g.offset != "" {
+		auth["offset"] = g.offset
+	}
+	body, err := json.Marshal(auth)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.WriteText("0" + string(body))
+	var answer struct{ PID string }
+	if text := g.ReadText(); !strings.HasPrefix(text, "0{") || json.Unmarshal([]byte(text[1:]), &answer) != nil {
+		t.Fatalf("CONNECT answered with %q", text)
+	}
+	g.recovered, g.pid = g.pid == answer.PID, answer.PID
+}
+
+// hear returns the next event's text and keeps its offset.
+func (g *guest) hear(t *testing.T) string {
+	t.Helper()
+	var args []string
+	if text := g.ReadText(); !strings.HasPrefix(text, "2[") || json.Unmarshal([]byte(text[1:]), &args) != nil || len(args) != 3 {
+		t.Fatalf("event expected, got %q", text)
+	}
+	g.offset = args[2]
+	return args[1]
+}
+
+func (g *guest) wants(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if got := g.hear(t); got != text {
+			t.Fatalf("heard %q, want %q", got, text)
+		}
+	}
+}
+
+// A quiet client's connection is lost together with an event. Before the end of
+// its tenure is written, its node writes a checkpoint.
+func TestACheckpointDoesNotSpeakOfSessionsThatWereLetGo(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first, second := b.open(t, nil), b.open(t, nil)
+	here, there := serve(t, first), serve(t, second)
+	var g guest
+	g.connect(t, here)
+	say(t, here, "1")
+	g.wants(t, "1")
+	for range 2 { // the first time the client is busy
+		if err := first.sweeper.checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if b.int(t, "select count(*) from sessions where settled and known and last = $1", g.offset) != 1 {
+		t.Fatal("no checkpoint knows the client's offset")
+	}
+
+	// The end of the tenure cannot be written for a while.
+	slow, err := b.connect(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := slow.Exec(t.Context(), "select from sessions for update"); err != nil {
+		t.Fatal(err)
+	}
+	lost := g.offset
+	say(t, here, "2")
+	g.wants(t, "2")
+	g.Cut()
+	eventually(t, "the node let go of the socket", func() bool {
+		return len(slices.Collect(here.Sockets())) == 0
+	})
+	written := make(chan error, 1)
+	go func() { written <- first.sweeper.checkpoint(t.Context()) }()
+	select { // it has the chance to be wrong
+	case err := <-written:
+		written <- err
+	case <-time.After(300 * time.Millisecond):
+	}
+	if err := slow.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-written; err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the session was parked", func() bool {
+		return b.int(t, "select count(*) from sessions where node is null") == 1
+	})
+
+	g.offset = lost // the event did not make it to the client
+	g.connect(t, there)
+	say(t, there, "3")
+	if got := g.hear(t); got != "2" {
+		t.Errorf("a client that comes back (recovered: %v) without event 2 hears %q", g.recovered, got)
+	}
+}
+
+// A client that came with an offset from another node opens a session at a node
+// that has not read so far, and receives the same event there.
+func TestAnOffsetIsNotTakenForTheOneThatASessionWasOpenedWith(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ahead := b.open(t, nil)
+	behind := b.open(t, &Options{PollOnly: true, PollInterval: 2 * time.Second})
+	here, there := serve(t, ahead), serve(t, behind)
+	var g guest
+	g.connect(t, here)
+	say(t, here, "1")
+	g.wants(t, "1")
+	for s := range here.Sockets() {
+		if err := s.Disconnect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	g.connect(t, there) // as an application does that lets its users come back
+	if g.recovered {
+		t.Fatal("recovered a session that is over")
+	}
+	say(t, here, "2")
+	texts := []string{g.hear(t)}
+	if texts[0] != "1" {
+		t.Skip("the other node had read the event already")
+	}
+	g.Cut()
+	g.connect(t, here)
+	if !g.recovered {
+		return // so it was told the truth
+	}
+	texts = append(texts, g.hear(t))
+	if texts[1] != "2" {
+		t.Errorf("in one session the client hears %q", texts)
+	}
+}
+
+// An append is made, its answer is lost, and its publisher cannot reach Postgres
+// for longer than the log keeps it.
+func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
+	t.Parallel()
+	plain := newBench(t)
+	b, w := plain.through(t)
+	far := b.open(t, &Options{Retention: 2 * time.Second})
+	near := plain.open(t, &Options{Retention: 10 * time.Second})
+	adaptertest.Bound(t, far)
+	recorder, _ := adaptertest.Bound(t, near)
+
+	tx, err := plain.connect(t).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "select pg_advisory_xact_lock(1886613099, lock_key())"); err != nil {
+		t.Fatal(err)
+	}
+	receipt := adaptertest.Publish(t, far, adaptertest.Event("once"))
+	eventually(t, "the append waits for its lock", func() bool {
+		return plain.int(t, "select count(*) from pg_locks where locktype = 'advisory' and not granted and classid = 1886613099 and objid = (select lock_key()::bigint)") == 1
+	})
+	w.sever(true)
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	count := func(want int) func() bool {
+		return func() bool { return len(recorder.Deliveries()) == want }
+	}
+	eventually(t, "the batch was appended", count(1))
+	for range 3 {
+		plain.exec(t, "update meta set slot_started = slot_started - interval '1 hour'")
+		plain.exec(t, "select empty_slot('10 s')")
+		plain.exec(t, "select switch_slot('10 s')")
+	}
+	plain.exec(t, "update meta set slot_started = slot_started - interval '1 hour'")
+	plain.exec(t, "select empty_slot('10 s')")
+	if n := plain.int(t, "select count(*) from log"); n != 0 {
+		t.Fatalf("%d batches were not trimmed", n)
+	}
+	if _, err := receipt.Wait(t.Context()); !errors.Is(err, ErrUnanswered) {
+		t.Errorf("an append of which nothing is known any more ended with %v", err)
+	}
+	w.sever(false)
+	adaptertest.Publish(t, near, adaptertest.Event("then"))
+	if err := far.publisher.settled(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	adaptertest.Publish(t, near, adaptertest.Event("end"))
+	err = recorder.Await(t.Context(), func(ds []adapter.Delivery, _ []error) bool {
+		return len(ds) > 0 && string(ds[len(ds)-1].Payload) == string(adaptertest.Event("end").Payload)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := fmt.Sprint(adaptertest.Payloads(recorder.Deliveries())); strings.Count(got, "once") != 1 {
+		t.Errorf("a batch was delivered twice: %s", got)
+	}
+}
+
+// A session is opened, the answer is lost, and its node is declared dead before it asks again.
+func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, _ := b.nodes(t, 2, &Options{Lease: time.Second})
+	s := session("p")
+	mustOpen(t, dbs[0], s)
+	var seen string
+	if err := b.conn.QueryRow(t.Context(), "select seen::text from nodes where id = $1", dbs[0].node.id.Load()).Scan(&seen); err != nil {
+		t.Fatal(err)
+	}
+	dbs[1].sweeper.bury(t.Context(), dbs[0].node.id.Load(), sighting{seen: seen})
+	if err := dbs[0].Sessions().Open(t.Context(), s); err == nil {
+		t.Errorf("opened, and held by nobody: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
+	}
+}
