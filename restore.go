@@ -302,6 +302,12 @@ func heldOffset(s string) string {
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.namespace.server.hub
+	if s.place != nil {
+		// The state that the session goes on from may show more than this node has read.
+		if err := h.wait(ctx, session.Reach()); err != nil {
+			return err
+		}
+	}
 	if err := s.sendConnect(); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ var ErrTooLarge = errors.New("envelope too large for the log")
 // An Adapter connects one node to the log that all nodes share.
 //
 // Its methods may be called from any goroutine.
-type Adapter interface {
+type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of its log
 	// Bind attaches the node, once, before any other call. From then on Nodes
 	// lists it everywhere. Deliveries begin with the first record after the
 	// returned offset. Bind may call

@@ -59,11 +59,6 @@ type printer struct {
 	failed          chan<- error
 }
 
-// operations are the names of the operations, in front of their payloads.
-var operations = map[adapter.Kind]string{
-	adapter.Join: "joins ", adapter.Leave: "leaves ", adapter.Disconnect: "disconnected",
-}
-
 // ID implements adapter.Local.
 func (p *printer) ID() string { return p.id }
 
@@ -73,7 +68,7 @@ func (p *printer) Deliver(batch []adapter.Delivery) {
 	var out strings.Builder
 	for _, d := range batch {
 		if p.wants(d) {
-			fmt.Fprintf(&out, "%d  %s  %s  %s%s\n", d.Offset.Position, d.Namespace, audience(d), operations[d.Kind], d.Payload)
+			fmt.Fprintf(&out, "%d  %s  %s  %s%s\n", d.Offset.Position, d.Namespace, audience(d), verb(d.Kind), d.Payload)
 		}
 	}
 	if _, err := os.Stdout.WriteString(out.String()); err != nil {
@@ -87,6 +82,20 @@ func (p *printer) Deliver(batch []adapter.Delivery) {
 // Reset implements adapter.Local.
 func (p *printer) Reset(at adapter.Offset, cause error) {
 	fmt.Fprintf(os.Stderr, "pgsocket: events are missing before position %d: %v\n", at.Position, cause)
+}
+
+// verb returns what stands before the payload of an operation.
+func verb(k adapter.Kind) string {
+	switch k {
+	case adapter.Join:
+		return "joins "
+	case adapter.Leave:
+		return "leaves "
+	case adapter.Disconnect:
+		return "disconnected"
+	default:
+		return ""
+	}
 }
 
 func (p *printer) wants(d adapter.Delivery) bool {

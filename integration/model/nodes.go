@@ -105,7 +105,7 @@ func (m *model) sweeperMoves(s *State, i uint8, do yield) {
 		m.snapshot(&to, i)
 		do(Move{opSnap, i + 1, n.cursor, 0}, &to, "")
 	}
-	if n.snapped && n.row {
+	if n.snapped && n.row && !s.awaiting(i) {
 		to := *s
 		to.checkpoint(i)
 		do(Move{opCheckpoint, i + 1, n.snapAt, 0}, &to, "")
@@ -116,11 +116,13 @@ func (m *model) snapshot(s *State, i uint8) {
 	n := &s.nodes[i]
 	for j := range s.sockets {
 		k := &s.sockets[j]
-		if k.node != i || k.epoch < n.unwritten[k.pid].epoch {
+		if k.node != i {
 			continue
 		}
-		switch {
-		case k.phase == live, m.has(CheckpointDuringReplay) && k.holds():
+		if !m.has(CheckpointOvertakesEnd) {
+			k.awaits = k.queued()
+		}
+		if k.epoch >= n.unwritten[k.pid].epoch && (k.phase == live || m.has(CheckpointDuringReplay) && k.holds()) {
 			now := standing{told: true, epoch: k.epoch, busy: k.last > n.quiet}
 			if !now.busy {
 				now.last = k.last
@@ -128,12 +130,19 @@ func (m *model) snapshot(s *State, i uint8) {
 			if now != k.told {
 				k.told, n.unwritten[k.pid] = now, now
 			}
-		case k.phase == ended && k.ends && !m.has(CheckpointOvertakesEnd):
-			// What was known of it may be so no longer, and the node's checkpoint would carry it on.
-			n.unwritten[k.pid] = standing{told: true, epoch: k.epoch, busy: true}
 		}
 	}
 	n.quiet, n.snapped, n.snapAt = n.cursor, true, n.cursor
+}
+
+// awaiting reports whether writes that a checkpoint has to wait for are still queued.
+func (s *State) awaiting(i uint8) bool {
+	for j := range s.sockets {
+		if k := &s.sockets[j]; k.node == i && k.awaits != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *State) checkpoint(i uint8) {

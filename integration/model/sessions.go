@@ -12,17 +12,20 @@ import (
 func (m *model) openMove(s *State, k *socket, try try) {
 	n := &s.nodes[k.node]
 	pid := s.freePID()
+	if !n.row || pid == 0 {
+		return
+	}
 	// The offset that the client brings must not lie ahead of where the session begins: received in this session, it
 	// could not be told from the one that was brought.
-	ahead := k.offset > n.cursor && !m.has(OpenedBehindOffset)
-	if !n.row || pid == 0 || ahead {
-		return
+	opened := max(n.cursor, k.offset)
+	if m.has(OpenedBehindOffset) {
+		opened = n.cursor
 	}
 	try(opOpen, n.cursor, func(to *State, k *socket) string {
 		to.rows[pid] = row{
-			there: true, epoch: 1, node: k.node + 1, opened: n.cursor, held: k.offset, covered: n.cursor, known: true,
+			there: true, epoch: 1, node: k.node + 1, opened: opened, held: k.offset, covered: n.cursor, known: true,
 		}
-		to.memos[pid] = memo{opened: n.cursor}
+		to.memos[pid] = memo{since: n.cursor, opened: opened}
 		*k = socket{
 			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor,
 		}
@@ -116,16 +119,16 @@ func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
 	if !r.there {
 		return 0, 0, recovery.ErrUnknown
 	}
+	covered := r.covered
+	if r.node != 0 {
+		covered = r.carried(&s.nodes[r.node-1])
+	}
 	proof := recovery.Proof{
 		Claim:  recovery.Claim{Offset: offset(k.offset).String()},
-		Opened: adapter.Position(r.opened), Held: offset(r.held).String(),
+		Opened: adapter.Position(r.opened), Applied: adapter.Position(covered), Held: offset(r.held).String(),
 		Log: logNumber, Low: adapter.Position(s.low), Head: adapter.Position(s.head),
 	}
 	if r.known {
-		covered := r.covered
-		if r.node != 0 {
-			covered = r.carried(&s.nodes[r.node-1])
-		}
 		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.last), Covered: adapter.Position(covered)})
 	}
 	if r.before {
@@ -168,9 +171,11 @@ func (m *model) flushMove(s *State, k *socket, try try) {
 		case k.joins.set():
 			r.joined, memo.inSure = k.joins, true
 			k.joins = 0
+			k.awaits &^= queuedJoin
 		case k.leaves.set():
 			r.left, memo.outSure = k.leaves, true
 			k.leaves = 0
+			k.awaits &^= queuedLeave
 		case !k.park:
 			*r = row{}
 			*k = socket{}

@@ -60,7 +60,7 @@ func (s *State) detach(k *socket, park bool) {
 		return
 	}
 	end := socket{
-		phase: ended, client: k.client, node: k.node, pid: k.pid, epoch: k.epoch, joins: k.joins, leaves: k.leaves,
+		phase: ended, client: k.client, node: k.node, pid: k.pid, epoch: k.epoch, joins: k.joins, leaves: k.leaves, awaits: k.awaits,
 		ends: true, park: park,
 	}
 	if park {

@@ -151,7 +151,30 @@ type socket struct {
 	park          bool
 	endAt         uint8
 	endLast       uint8
-	awaited       bool // a claim waits for the outcome
+	awaited       bool  // a claim waits for the outcome
+	awaits        uint8 // those for which a checkpoint waits
+}
+
+// The bits of socket.awaits.
+const (
+	queuedJoin = 1 << iota
+	queuedLeave
+	queuedEnd
+)
+
+// queued returns which writes are queued.
+func (k *socket) queued() uint8 {
+	var q uint8
+	if k.joins.set() {
+		q |= queuedJoin
+	}
+	if k.leaves.set() {
+		q |= queuedLeave
+	}
+	if k.ends {
+		q |= queuedEnd
+	}
+	return q
 }
 
 func (k *socket) attached() bool { return k.phase == corked || k.phase == live }
@@ -170,7 +193,8 @@ type client struct {
 
 // A memo is what the application was told of a session. Where it was not told, both answers are right.
 type memo struct {
-	opened       uint8
+	since        uint8 // connected from here on
+	opened       uint8 // and addressed from here on, which may be later
 	joined, left stamp
 	inSure       bool // Join returned nil
 	outSure      bool // Leave returned nil
@@ -186,7 +210,7 @@ func (m *memo) must(r *record, p uint8) bool {
 
 // may reports whether the client may get the record at p.
 func (m *memo) may(r *record, p uint8) bool {
-	if p <= m.opened {
+	if p <= m.since {
 		return false
 	}
 	return !r.room || m.joined.before(p) && (!m.outSure || !m.left.before(p))

@@ -1,0 +1,38 @@
+package socketio_test
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgsocket/socketio"
+)
+
+// A state may show more than the node has read that its client comes to. What it
+// shows is not delivered when the node gets there.
+func TestAStateThatIsAheadOfTheNodeIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
+		var mark string
+		behind.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Follow(ctx, mark) })
+		log.lag.Store(true)
+		emit(t, ahead, "shown")
+		_, head := log.Extent()
+		mark = log.Offset(head).String()
+		p := dial(t, behind)
+		p.WriteText("0")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := p.Waiting(); n != 0 {
+			t.Errorf("%d messages from a node that is behind", n)
+		}
+		log.lag.Store(false)
+		log.catchUp()
+		emit(t, ahead, "then")
+		if text := p.ReadText(); text[0] != '0' {
+			t.Fatal(text)
+		}
+		p.wantEvents("said then")
+	})
+}
