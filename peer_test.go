@@ -74,13 +74,19 @@ func connected(t *testing.T, server *socketio.Server) *peer {
 func (p *peer) connect(auth string) {
 	p.t.Helper()
 	p.WriteText("0" + auth)
+	p.connects()
+	synctest.Wait()
+}
+
+// connects takes the answer to CONNECT.
+func (p *peer) connects() {
+	p.t.Helper()
 	text := p.ReadText()
 	var body struct{ SID, PID string }
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(text, "0")), &body); err != nil || body.SID == "" {
 		p.t.Fatalf("CONNECT answered with %q", text)
 	}
 	p.id, p.pid = body.SID, body.PID
-	synctest.Wait()
 }
 
 // comeBack cuts the line and returns the peer on a new connection, as the
