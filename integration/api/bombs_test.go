@@ -47,8 +47,11 @@ func bombs() []bomb {
 		{"an ack id beyond", []any{`429007199254740992["echo"]`}, ""},
 		{"an ack id without end", []any{`42` + strings.Repeat("9", megabyte) + `["echo"]`}, ""},
 		{"an acknowledgement that nobody waits for", []any{`439007199254740991[]`, `421["echo"]`}, `31[]`},
-		{"depth that is allowed", []any{`421["echo",` + strings.Repeat("[", 127) + strings.Repeat("]", 127) + `]`},
-			`31[` + strings.Repeat("[", 127) + strings.Repeat("]", 127) + `]`},
+		{
+			"depth that is allowed",
+			[]any{`421["echo",` + strings.Repeat("[", 127) + strings.Repeat("]", 127) + `]`},
+			`31[` + strings.Repeat("[", 127) + strings.Repeat("]", 127) + `]`,
+		},
 		{"arrays within arrays", []any{`421["echo",` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + `]`}, ""},
 		{"objects within objects", []any{`421["echo",` + strings.Repeat(`{"a":`, deep/5) + "1" + strings.Repeat("}", deep/5) + `]`}, ""},
 		{"depth that does not end", []any{`421["echo",` + strings.Repeat(`[{"a":`, deep/6)}, ""},
