@@ -275,7 +275,7 @@ func startProcess(t *testing.T, b *bench) *process {
 	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "child"), os.NewFile(uintptr(pair[1]), "parent")
 	syscall.CloseOnExec(pair[0])
-	p := &process{child: exec.Command(exe, "-test.run=^TestNodeProcess$", "-test.count=1")} //nolint:noctx // ended by the cleanup below
+	p := &process{child: exec.Command(exe, "-test.run=^TestNodeProcess$", "-test.count=1")}
 	p.moved = sync.NewCond(&p.mu)
 	p.child.Env = append(os.Environ(), "PGADAPTER_NODE_DSN="+b.dsn, "PGADAPTER_NODE_SCHEMA="+b.schema)
 	p.child.ExtraFiles = []*os.File{theirs}
