@@ -31,7 +31,11 @@ func TestTheTableOfTheAPIIsTrue(t *testing.T) {
 	rows := 0
 	for line := range strings.Lines(table) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
-		if !strings.HasPrefix(line, "| ") || len(cells) != 3 || strings.TrimSpace(cells[0]) == "official" {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| official") {
+			continue
+		}
+		if len(cells) != 3 {
+			t.Errorf("not a row: %s", line)
 			continue
 		}
 		rows++
