@@ -22,8 +22,9 @@ type polling struct {
 	told  chan struct{} // closed when a poll has told the peer of the end
 	gone  chan struct{} // closed by close
 
-	out    sync.Mutex // held while an answer is made and written, and by the upgrade
-	writer *writer    // guarded by out; nil unless a batch is in hand
+	// out holds a token: who has taken it may answer a poll, or end the polling.
+	out    chan struct{}
+	writer *writer // whose user has the token; nil unless a batch is in hand
 
 	mu      sync.Mutex
 	getting bool // a GET is open
@@ -37,13 +38,18 @@ type polling struct {
 }
 
 func newPolling() *polling {
-	return &polling{
+	p := &polling{
 		bell:  make(chan struct{}, 1),
+		out:   make(chan struct{}, 1),
 		ended: make(chan struct{}),
 		told:  make(chan struct{}),
 		gone:  make(chan struct{}),
 	}
+	p.giveBack()
+	return p
 }
+
+func (p *polling) giveBack() { p.out <- struct{}{} }
 
 func (p *polling) wake(*Session) { p.ring() }
 
@@ -155,8 +161,8 @@ func (p *polling) await(s *Session, a *answer) bool {
 	case <-p.ended:
 		return true
 	case <-noop:
-		p.out.Lock()
-		defer p.out.Unlock()
+		<-p.out
+		defer p.giveBack()
 		p.say(s, a, frame.Noop)
 		return false
 	case <-a.r.Context().Done():
@@ -171,8 +177,8 @@ func (p *polling) await(s *Session, a *answer) bool {
 // reply answers a poll if there is anything to say. Whatever is said leaves in
 // order, for one answer is written at a time.
 func (p *polling) reply(s *Session, a *answer) (done bool) {
-	p.out.Lock()
-	defer p.out.Unlock()
+	<-p.out
+	defer p.giveBack()
 
 	if p.is(&p.retired) {
 		p.say(s, a, frame.Noop)

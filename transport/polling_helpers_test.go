@@ -1,6 +1,7 @@
 package transport_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -143,4 +144,28 @@ func (p *poller) getting(ctx context.Context) <-chan reply {
 	got := make(chan reply, 1)
 	go func() { got <- p.do(ctx, http.MethodGet, p.url, "") }()
 	return got
+}
+
+// raw sends the head of a request of the session on a connection of its own.
+func (p *poller) raw(method, header string) *socket {
+	p.t.Helper()
+	conn, err := p.pipes.dial(context.Background(), "", "")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { _ = conn.Close() })
+	path := strings.TrimPrefix(p.url, "http://server")
+	_, _ = fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: server\r\n%s\r\n", method, path, header)
+	return &socket{p.t, conn, bufio.NewReader(conn)}
+}
+
+// answer reads the answer to a raw request.
+func (s *socket) answer() reply {
+	resp, err := http.ReadResponse(s.in, nil)
+	if err != nil {
+		return reply{err: err}
+	}
+	defer func() { _ = resp.Body.Close() }()
+	got, err := io.ReadAll(resp.Body)
+	return reply{resp.StatusCode, resp.Header, string(got), err}
 }

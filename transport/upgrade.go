@@ -130,8 +130,8 @@ func (p *polling) converse(c *webSocket) bool {
 // nothing is lost, doubled, or overtaken. See adopt for the results: what an ending
 // session has queued may still leave through c, which is not read then.
 func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
-	p.out.Lock()
-	defer p.out.Unlock()
+	<-p.out
+	defer p.giveBack()
 
 	if taken, read = s.adopt(c); !taken {
 		return false, false
