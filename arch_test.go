@@ -32,8 +32,9 @@ var mayImport = map[string][]string{
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},
+	"clientbundle":             {},
 	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet"},
-	"examples/chat":            {".", "pgadapter", "migrations", "internal/pgserver"},
+	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
 }
 
 // mayLink is for every package that is not listed the empty set of modules: who

@@ -28,8 +28,8 @@ func (h *Handshake) DecodeAuth(v any) error {
 	return json.Unmarshal(h.Auth, v)
 }
 
-// Query returns the parameters that the client added to its URL, beside those of
-// the protocol.
+// Query returns the parameters of the client's URL: its own, and those of the
+// protocol.
 func (h *Handshake) Query() url.Values { return h.URL.Query() }
 
 // Handshake returns what is known of the client that the socket belongs to.
