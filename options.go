@@ -79,6 +79,10 @@ type Options struct {
 	// request. Default: all are allowed.
 	AllowRequest func(*http.Request) error
 
+	// HTTP says how clients reach the server: over long-polling, WebSocket, or
+	// both, and what the answers carry. Default: that of the official server.
+	HTTP transport.HTTP
+
 	// ErrorReply turns the error of a request's handler into the
 	// acknowledgement that the client gets.
 	// Default: {"error":{"code":…,"message":…,"data":…}}.
@@ -202,7 +206,7 @@ func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
 		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
-		AllowRequest: o.AllowRequest, Logger: o.Logger,
+		AllowRequest: o.AllowRequest, HTTP: o.HTTP, Logger: o.Logger,
 	}
 }
 

@@ -27,7 +27,7 @@ func TestTheTableOfTheAPIIsTrue(t *testing.T) {
 	}
 	house, tests := declared(t), testNames(t)
 	code := regexp.MustCompile("`([^`]+)`")
-	name := regexp.MustCompile(`^((msgpack|clientbundle)\.)?[A-Z]\w*(\.[A-Z]\w*)?$`)
+	name := regexp.MustCompile(`^((msgpack|clientbundle|transport)\.)?[A-Z]\w*(\.[A-Z]\w*)?$`)
 	rows := 0
 	for line := range strings.Lines(table) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
@@ -64,7 +64,7 @@ func TestTheTableOfTheAPIIsTrue(t *testing.T) {
 func declared(t *testing.T) map[string]bool {
 	t.Helper()
 	names := make(map[string]bool)
-	for dir, prefix := range map[string]string{".": "", "msgpack": "msgpack.", "clientbundle": "clientbundle."} {
+	for dir, prefix := range map[string]string{".": "", "msgpack": "msgpack.", "clientbundle": "clientbundle.", "transport": "transport."} {
 		embeds := make(map[string][]string)
 		files, err := fs.Glob(os.DirFS(dir), "*.go")
 		if err != nil {

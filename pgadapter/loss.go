@@ -63,6 +63,7 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 		return err
 	}
 	t.db.number.Store(h.log)
+	t.key = h.key
 	t.db.publisher.forget(h.mark.position())
 	t.reset(h.mark, cause)
 	return nil

@@ -29,6 +29,7 @@ type tail struct {
 	woken   chan struct{}           // with PollOnly: this node has appended something
 	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
 	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
+	key     []byte                  // of the goroutine: what seals the bell
 	rows    chan struct{}           // a place for each query that Read may run at once
 	done    chan struct{}           // closed when the goroutine has returned
 
@@ -74,6 +75,7 @@ func (t *tail) start(ctx context.Context) error {
 		return err
 	}
 	t.looked = time.Now()
+	t.key = h.key
 	t.cursor = h.mark
 	t.delivered = h.mark.position()
 	t.memory.low = t.delivered

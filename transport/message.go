@@ -28,6 +28,22 @@ func Binary(data []byte) *Message {
 // Options.QueueBytes: its data and a header of 2 to 11 bytes.
 func (m *Message) Len() int { return len(m.frame) }
 
+// packet is the message as a polling payload has it; its data alias the message.
+func (m *Message) packet() frame.Packet {
+	header := ws.MinHeaderSize
+	switch m.frame[1] {
+	case 126:
+		header += 2
+	case 127:
+		header += 8
+	}
+	data := m.frame[header:]
+	if m.frame[0]&0xf == byte(ws.OpBinary) {
+		return frame.Packet{Type: frame.Message, Binary: true, Data: data}
+	}
+	return frame.Packet{Type: frame.Type(data[0]), Data: data[1:]}
+}
+
 func newPacket(t frame.Type, data []byte) *Message {
 	f := appendHeader(make([]byte, 0, ws.MaxHeaderSize+1+len(data)), ws.OpText, 1+len(data))
 	return &Message{frame: frame.Append(f, t, data)}

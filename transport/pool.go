@@ -15,6 +15,8 @@ type pools struct {
 	buffers sync.Pool // *buffer
 	batches sync.Pool // *batch
 	writers sync.Pool // *writer
+	gzips   sync.Pool // *gzip.Writer
+	zlibs   sync.Pool // *zlib.Writer
 }
 
 // buffer is a byte slice that can be pooled without allocating.

@@ -47,6 +47,11 @@ func (c *webSocket) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (*webSocket) wake(s *Session) {
+	go s.work() // owner: the session; ends when its queue is empty
+}
+
+// receive hands packets to the session until there are no more.
 func (c *webSocket) receive(s *Session) *ending {
 	for {
 		op, data, end := c.frames.next()
@@ -136,10 +141,18 @@ func (c *webSocket) send(p []byte, limit time.Time) error {
 
 func (c *webSocket) interrupt() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
-// finish does what RFC 6455, 7.1.1 advises: close frame, half-close, read until
+// finish waits for the writer, whose writes are bounded.
+func (c *webSocket) finish(s *Session, e *ending) {
+	<-s.flushed
+	if s.intact() {
+		c.goodbye(e.code, s.flushBy)
+	}
+}
+
+// goodbye does what RFC 6455, 7.1.1 advises: close frame, half-close, read until
 // the peer has closed too. A plain close could destroy what is still on its way,
 // because the kernel answers unread data with a reset.
-func (c *webSocket) finish(code ws.StatusCode, limit time.Time) {
+func (c *webSocket) goodbye(code ws.StatusCode, limit time.Time) {
 	if err := c.send(newClose(code).frame, limit); err != nil {
 		return
 	}

@@ -148,6 +148,14 @@ function cut(c, how, { url, away } = {}) {
   if (manager._readyState !== "open") return;
   const engine = manager.engine;
   const ws = engine.transport.ws;
+  if (!ws && how !== "close") {
+    // Long-polling. The server hears of a reset when the open poll breaks off.
+    if (how !== "half") engine.transport.pollXhr?.abort();
+    engine.transport.close = () => {};
+    engine.transport.removeAllListeners();
+    engine._onClose("transport close");
+    return;
+  }
   switch (how) {
     case "close":
       engine.close();
