@@ -18,10 +18,11 @@ import (
 
 // A verdict is what the official parser makes of a message.
 type verdict struct {
+	Slow        bool // it does not come to an end
 	Error       string
 	Type        packet.Type
 	Nsp         string
-	ID          *uint64
+	ID          *float64
 	Data        any
 	Attachments []string
 }
@@ -35,10 +36,12 @@ type verdict struct {
 func TestAgreesWithJavaScript(t *testing.T) {
 	t.Parallel()
 	corpus := corpus(t, 20_000)
-	accepted := 0
+	accepted, slow := 0, 0
 	for i, v := range consult(t, corpus) {
 		p, err := decode(corpus[i])
 		switch {
+		case v.Slow:
+			slow++
 		case err != nil:
 			if i < len(golden) && golden[i].want != "" {
 				t.Errorf("%x: %v", corpus[i], err)
@@ -55,8 +58,8 @@ func TestAgreesWithJavaScript(t *testing.T) {
 			t.Fatal("and so on")
 		}
 	}
-	t.Logf("%d messages, %d accepted by both", len(corpus), accepted)
-	if accepted < len(corpus)/10 {
+	t.Logf("%d messages, %d accepted by both; for %d JavaScript needs longer than anybody has", len(corpus), accepted, slow)
+	if accepted < len(corpus)/10 || slow > len(corpus)/100 {
 		t.Error("too few to show anything")
 	}
 }
@@ -69,11 +72,8 @@ func differ(p *packet.Packet, v verdict) string {
 		}
 	}
 	kind := p.Type
-	switch kind {
-	case packet.BinaryEvent:
-		kind = packet.Event
-	case packet.BinaryAck:
-		kind = packet.Ack
+	if kind == packet.BinaryEvent || kind == packet.BinaryAck {
+		kind -= packet.BinaryEvent - packet.Event // there is no type of its own for it
 	}
 	attachments := []string{}
 	for _, a := range p.Attachments {
@@ -84,7 +84,7 @@ func differ(p *packet.Packet, v verdict) string {
 		return "type"
 	case p.Namespace != v.Nsp:
 		return "namespace"
-	case p.HasID != (v.ID != nil) || p.HasID && p.ID != *v.ID:
+	case p.HasID != (v.ID != nil) || p.HasID && float64(p.ID) != *v.ID:
 		return "id"
 	case !reflect.DeepEqual(data, v.Data):
 		return "data"
