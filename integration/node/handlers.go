@@ -17,6 +17,7 @@ type node struct {
 	name   string
 	server *socketio.Server
 	db     *pgadapter.DB
+	heard  chan struct{} // closed by the first server-side event
 
 	mu    sync.Mutex
 	stats Stats
