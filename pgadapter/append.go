@@ -20,8 +20,9 @@ func (p *publisher) start() {
 }
 
 // close refuses further envelopes and waits until those that are queued have
-// their outcome; when ctx ends, that is adapter.ErrClosed.
-func (p *publisher) close(ctx context.Context) {
+// their outcome. When ctx ends before, that is adapter.ErrClosed, and close returns
+// the cause.
+func (p *publisher) close(ctx context.Context) (err error) {
 	p.mu.Lock()
 	p.closed = true
 	if p.space != nil {
@@ -33,9 +34,11 @@ func (p *publisher) close(ctx context.Context) {
 	select {
 	case <-p.ended:
 	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
 	p.cancel()
 	<-p.ended
+	return err
 }
 
 func (p *publisher) run(ctx context.Context) {

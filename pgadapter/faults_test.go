@@ -33,9 +33,13 @@ func (b *bench) nodes(t *testing.T, n int, opts *Options) ([]*DB, []*adaptertest
 	return dbs, recorders
 }
 
+type publishes interface {
+	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
+}
+
 // storm publishes n events from each of several goroutines, spread over the
 // nodes, with the given pause, and returns the payloads that were acknowledged.
-func storm(t *testing.T, dbs []*DB, publishers, n int, pause time.Duration) []string {
+func storm[P publishes](t *testing.T, dbs []P, publishers, n int, pause time.Duration) []string {
 	t.Helper()
 	var mu sync.Mutex
 	var acked []string

@@ -66,7 +66,7 @@ func (t *tail) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := t.db.checkSettings(ctx, conn); err != nil {
+	if err := checkSettings(ctx, t.db.queries, conn); err != nil {
 		return err
 	}
 	h, err := t.db.head(ctx, conn)
