@@ -102,6 +102,7 @@ type answerer struct {
 
 	mu     sync.Mutex
 	silent bool
+	held   <-chan struct{} // if not nil, an answer waits until it is closed
 }
 
 // answering connects a client to a node. It ends with the test.
@@ -123,11 +124,14 @@ func newAnswerer(answer string) *answerer {
 
 func (a *answerer) request(json.RawMessage) json.RawMessage {
 	a.mu.Lock()
-	silent := a.silent
+	silent, held := a.silent, a.held
 	a.mu.Unlock()
 	a.asked <- struct{}{}
 	if silent {
 		return nil
+	}
+	if held != nil {
+		<-held
 	}
 	return json.RawMessage(`["` + a.answer + `"]`)
 }
@@ -136,6 +140,13 @@ func (a *answerer) beSilent(silent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.silent = silent
+}
+
+// hold has answers wait until c is closed.
+func (a *answerer) hold(c <-chan struct{}) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.held = c
 }
 
 // forget lets go of the questions so far.

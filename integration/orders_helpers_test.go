@@ -64,6 +64,8 @@ func (n *node) operate(do string, a audience, rooms ...string) {
 type hearer struct {
 	*wire.Client
 
+	ended chan struct{} // one for each connection that has ended, up to its capacity
+
 	mu      sync.Mutex
 	ticks   []history.ID
 	changed chan struct{} // closed with every tick
@@ -72,8 +74,14 @@ type hearer struct {
 // hear connects a client to a node, and puts it into rooms. It ends with the test.
 func hear(t *testing.T, n *node, rooms ...string) *hearer {
 	t.Helper()
-	h := &hearer{changed: make(chan struct{})}
-	h.Client = wire.New(wire.Options{Event: h.event})
+	return hearIn(t, n, "/", rooms...)
+}
+
+// hearIn is hear in a namespace.
+func hearIn(t *testing.T, n *node, namespace string, rooms ...string) *hearer {
+	t.Helper()
+	h := &hearer{changed: make(chan struct{}), ended: make(chan struct{}, 1000)}
+	h.Client = wire.New(wire.Options{Namespace: namespace, Event: h.event, Closed: func(error) { h.ended <- struct{}{} }})
 	if err := h.Connect(t.Context(), n.addr); err != nil {
 		t.Fatal(err)
 	}
