@@ -69,7 +69,7 @@ func TestRolling(t *testing.T) {
 	settled()
 	roaming.Wait()
 	fence := history.Of(fencePublisher, 1)
-	cl.nodes[0].mustPublish(&history.History{}, publication{Publisher: fencePublisher, First: 1, Count: 1})
+	cl.nodes[0].emits(publication{Publisher: fencePublisher, First: 1, Count: 1})
 	for i, h := range hearers {
 		if err := h.await(contextFor(t, time.Minute), func(ids []history.ID) bool { return slices.Contains(ids, fence) }); err != nil {
 			t.Fatalf("client %d has not got the last event: %v", i, err)

@@ -131,6 +131,14 @@ func (h *hearer) await(ctx context.Context, ok func([]history.ID) bool) error {
 	}
 }
 
+// emits publishes where no history is kept. It may be called from any goroutine.
+func (n *node) emits(p publication) {
+	n.t.Helper()
+	if o := n.publish(n.t.Context(), &history.History{}, p); o.acknowledged != p.Count {
+		n.t.Errorf("publish on %s: %+v", n.name, o)
+	}
+}
+
 // A logged is an event or an operation in the log, as Postgres shows it.
 type logged struct {
 	kind    string

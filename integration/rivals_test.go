@@ -64,8 +64,8 @@ func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
 	var publishing sync.WaitGroup
 	for i, n := range cl.nodes {
 		publishing.Go(func() {
-			n.mustPublish(&history.History{}, publication{Publisher: 1 + i, Count: count})
-			n.mustPublish(&history.History{}, publication{Publisher: 11 + i, Count: count, Namespace: "/chat"})
+			n.emits(publication{Publisher: 1 + i, Count: count})
+			n.emits(publication{Publisher: 11 + i, Count: count, Namespace: "/chat"})
 		})
 	}
 	publishing.Wait()
@@ -171,7 +171,7 @@ func TestLostListenIsRestored(t *testing.T) {
 			t.Fatalf("%d connections listened", n)
 		}
 		for i, n := range cl.nodes {
-			n.mustPublish(&history.History{}, publication{
+			n.emits(publication{
 				Publisher: 1 + i, First: round * count, Count: count, Wait: true, Targets: []history.Target{{Rooms: []string{"others"}}},
 			})
 		}
@@ -186,7 +186,7 @@ func TestLostListenIsRestored(t *testing.T) {
 	began := time.Now()
 	const rings = 10
 	for i := range rings {
-		cl.nodes[i%2].mustPublish(&history.History{}, publication{
+		cl.nodes[i%2].emits(publication{
 			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []history.Target{{Rooms: []string{"bell"}}},
 		})
 		for _, h := range rung {
@@ -213,7 +213,7 @@ func TestLargeIsNotOvertaken(t *testing.T) {
 	var publishing sync.WaitGroup
 	for publisher, wait := range []bool{true, true, false, false} {
 		publishing.Go(func() {
-			cl.nodes[publisher%2].mustPublish(&history.History{}, publication{
+			cl.nodes[publisher%2].emits(publication{
 				Publisher: publisher + 1, Count: count, Wait: wait, Pad: 20_000, PadEvery: 4,
 			})
 		})
@@ -240,7 +240,7 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 		var publishing sync.WaitGroup
 		for i, n := range cl.nodes {
 			publishing.Go(func() {
-				n.mustPublish(&history.History{}, publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
+				n.emits(publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
 			})
 		}
 		// Something has arrived, and more is under way.
