@@ -203,7 +203,7 @@ const orders = {
   auth: (o) => each(o.k, (c) => (c.socket.auth = o.auth)),
   leave: (o) => each(o.k, (c) => c.socket.disconnect()),
   roam: (o) => each(o.k, (c) => (c.roam = true)),
-  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid })),
+  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid, transport: c.socket.io.engine.transport.name })),
   nodes: (o) => (nodes = o.urls),
   sync: (o) => tell(undefined, { t: "sync", n: o.n }),
 };
