@@ -280,6 +280,24 @@ func TestCloseWaitsForAPollNoLongerThanTheWriteTimeout(t *testing.T) {
 	})
 }
 
+func TestShutdownDoesNotWaitForPollsThatHaveNothingToFetch(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		newWeb(t, server).open()
+		r := <-opened
+		synctest.Wait()
+		start := time.Now()
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if since := time.Since(start); since != 2*time.Second { // in which a poll could have come
+			t.Errorf("shutdown took %v", since)
+		}
+		r.wantClosed(t, transport.ReasonServerShutdown)
+	})
+}
+
 func TestShutdownThatIsCutShortLeavesNoPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -324,6 +324,13 @@ func (s *Session) ended() *ending {
 	return s.ending
 }
 
+// unsent tells whether anything is queued, or being written.
+func (s *Session) unsent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count > 0
+}
+
 // breakOff ends the writing.
 func (s *Session) breakOff() {
 	s.mu.Lock()

@@ -12,7 +12,8 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// linger is how long a peer may take to leave after the close frame.
+// linger is how long a peer may take to leave after the close frame, or to come
+// for the last answer to a poll.
 const linger = 2 * time.Second
 
 // webSocket carries a session over a hijacked connection.
