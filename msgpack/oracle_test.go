@@ -18,7 +18,6 @@ import (
 
 // A verdict is what the official parser makes of a message.
 type verdict struct {
-	Slow        bool // it does not come to an end
 	Error       string
 	Type        packet.Type
 	Nsp         string
@@ -36,12 +35,10 @@ type verdict struct {
 func TestAgreesWithJavaScript(t *testing.T) {
 	t.Parallel()
 	corpus := corpus(t, 20_000)
-	accepted, slow := 0, 0
+	accepted := 0
 	for i, v := range consult(t, corpus) {
 		p, err := decode(corpus[i])
 		switch {
-		case v.Slow:
-			slow++
 		case err != nil:
 			if i < len(golden) && golden[i].want != "" {
 				t.Errorf("%x: %v", corpus[i], err)
@@ -58,8 +55,8 @@ func TestAgreesWithJavaScript(t *testing.T) {
 			t.Fatal("and so on")
 		}
 	}
-	t.Logf("%d messages, %d accepted by both; for %d JavaScript needs longer than anybody has", len(corpus), accepted, slow)
-	if accepted < len(corpus)/10 || slow > len(corpus)/100 {
+	t.Logf("%d messages, %d accepted by both", len(corpus), accepted)
+	if accepted < len(corpus)/10 {
 		t.Error("too few to show anything")
 	}
 }
