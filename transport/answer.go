@@ -123,7 +123,6 @@ func (a *answer) read(b *buffer) (status int, e *ending) {
 	// Slower than this the peer could not answer a PING either.
 	_ = a.control.SetReadDeadline(time.Now().Add(opts.PingInterval + opts.PingTimeout))
 	err := readUpTo(a.r.Body, b, opts.MaxPayload)
-	a.patient()
 	switch {
 	case errors.Is(err, errMessageLimit):
 		return http.StatusRequestEntityTooLarge, nil

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio/transport"
 )
@@ -177,6 +178,55 @@ func inflate(t *testing.T, encoding, body string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+func TestPerMessageDeflateIsNegotiated(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		on    bool
+		offer string
+		want  string
+	}{
+		{false, "permessage-deflate", ""},
+		{true, "", ""},
+		{true, "permessage-bzip2", ""},
+		{true, "permessage-deflate; client_max_window_bits", "permessage-deflate;server_no_context_takeover;client_no_context_takeover"},
+		{true, "permessage-deflate; server_max_window_bits=10", ""}, // the standard library has no such window
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server, opened := serve(t, &transport.Options{HTTP: transport.HTTP{PerMessageDeflate: row.on}})
+			conn, _ := newWeb(t, server).pipes.dial(context.Background(), "", "")
+			offer := ""
+			if row.offer != "" {
+				offer = "Sec-WebSocket-Extensions: " + row.offer + "\r\n"
+			}
+			c := upgradeConn(t, conn, offer)
+			defer func() { _ = conn.Close() }()
+			if got := strings.ReplaceAll(c.header.Get("Sec-Websocket-Extensions"), " ", ""); got != row.want {
+				t.Fatalf("%+v: got %q", row, got)
+			}
+			_, _, _ = c.readFrame() // the handshake
+			_ = (<-opened).session.Send(transport.Text([]byte(strings.Repeat("long ", 1000))))
+			if h, data, err := c.readFrame(); err != nil || h.Rsv1() != (row.want != "") || h.Rsv1() && len(data) > 100 {
+				t.Errorf("%+v: %+v, %v", row, h, err)
+			}
+		})
+	}
+}
+
+// TestDeadlinesOfTheHTTPServerSparePolls: net/http would take the client of an open
+// poll for gone when its ReadTimeout has passed.
+func TestDeadlinesOfTheHTTPServerSparePolls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := serve(t, nil)
+		w := newWebOf(t, &http.Server{Handler: server, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
+		p := w.open()
+		for range 3 {
+			p.want(p.get(), 200, "2") // after 25 s
+			p.want(p.post("3"), 200, "ok")
+		}
+	})
 }
 
 // TestCompressedPostIsNotInflated: nothing that a client sends over HTTP grows.
