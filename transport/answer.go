@@ -26,10 +26,6 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
 	return &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
 }
 
-// patient lifts the deadline that an http.Server with a ReadTimeout has set: when
-// it passes, net/http takes the peer of an open poll for gone.
-func (a *answer) patient() { _ = a.control.SetReadDeadline(time.Time{}) }
-
 // empty answers with nothing but a status.
 func (a *answer) empty(status int) {
 	a.server.opts.HTTP.head(a.w.Header(), a.r)

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -214,8 +215,8 @@ func TestPerMessageDeflateIsNegotiated(t *testing.T) {
 	}
 }
 
-// TestDeadlinesOfTheHTTPServerSparePolls: net/http would take the client of an open
-// poll for gone when its ReadTimeout has passed.
+// TestDeadlinesOfTheHTTPServerSparePolls: a poll takes longer than any sensible
+// WriteTimeout, which net/http counts from the request on.
 func TestDeadlinesOfTheHTTPServerSparePolls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -255,4 +256,78 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// TestDeadlineOfAnAnswerDoesNotOutliveIt: the connection may serve another request
+// next, of another handler that takes its time.
+func TestDeadlineOfAnAnswerDoesNotOutliveIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, &transport.Options{WriteTimeout: time.Second})
+		mux := http.NewServeMux()
+		mux.Handle("/engine.io/", server)
+		mux.HandleFunc("/slow", func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(10 * time.Second) // virtual
+			_, _ = io.WriteString(w, "slow")
+		})
+		w := newWeb(t, mux)
+		p := w.open()
+		r := <-opened
+		_ = r.session.Send(transport.Text([]byte("a")))
+		p.want(p.get(), 200, "4a")
+		w.want(w.do(t.Context(), http.MethodPost, "http://server/slow", "x"), 200, "slow") // a GET would be tried again
+	})
+}
+
+// TestPollThatIsNotRead: a client that asks and does not read the answer loses its
+// session after the write timeout; one beside it notices nothing.
+func TestPollThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		w := newWeb(t, server)
+		stuck, r := w.open(), <-opened
+		healthy, h := w.open(), <-opened
+		stuck.raw("GET", "")
+		start := time.Now()
+		_ = r.session.Send(transport.Text([]byte(strings.Repeat("x", 100_000))))
+		_ = h.session.Send(transport.Text([]byte("a")))
+		healthy.want(healthy.get(), 200, "4a")
+		<-r.closed
+		r.wantClosed(t, transport.ReasonTransportError)
+		if since := time.Since(start); since != 15*time.Second {
+			t.Errorf("after %v", since)
+		}
+	})
+}
+
+// TestManyHalfRequestsCostLittle: bodies that were announced and did not come take
+// no memory for what they announced.
+func TestManyHalfRequestsCostLittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		w := newWeb(t, server)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			p := w.open()
+			<-opened
+			half := p.raw("POST", "Content-Length: 900000\r\n")
+			_, _ = io.WriteString(half.conn, "4half")
+		}
+		synctest.Wait()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 { // announced: 90 MB
+			t.Errorf("the heap has grown by %d bytes", grown)
+		}
+		healthy := w.open()
+		r := <-opened
+		healthy.want(healthy.post("4a"), 200, "ok")
+		if got := <-r.messages; got != "a" {
+			t.Error(got)
+		}
+	})
 }
