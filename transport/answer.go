@@ -81,8 +81,8 @@ func (a *answer) body(payload []byte, limit time.Time) error {
 	return a.send(payload, limit)
 }
 
-// send writes the body in pieces, each of which may take the write timeout. A
-// deadline that stayed would hit whatever the connection is used for next.
+// send writes the body in pieces, each of which may take the write timeout. Net/http
+// lifts the deadline after the request.
 func (a *answer) send(p []byte, limit time.Time) error {
 	for len(p) > 0 {
 		deadline := time.Now().Add(a.server.opts.WriteTimeout)
@@ -101,7 +101,6 @@ func (a *answer) send(p []byte, limit time.Time) error {
 	if err := a.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	_ = a.control.SetWriteDeadline(time.Time{})
 	return nil
 }
 
