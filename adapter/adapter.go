@@ -30,8 +30,8 @@ var ErrTooLarge = errors.New("envelope too large for the log")
 type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of its log
 	// Bind attaches the node, once, before any other call. From then on Nodes
 	// lists it everywhere. Deliveries begin with the first record after the
-	// returned offset. Bind may call
-	// Local.Deliver before it returns only from another goroutine.
+	// returned offset. Bind may call Local.Deliver before it returns only from
+	// another goroutine.
 	Bind(Local) (Offset, error)
 
 	// Publish queues e and returns its Receipt. The order of the calls of one
@@ -56,10 +56,9 @@ type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of
 	// comes from clients: it is any text, of any length.
 	Locate(ctx context.Context, bookmark string) (Place, error)
 
-	// Nodes returns the nodes that are bound, this one first. When a node ends
-	// or is found dead, and when it comes back from having been thought dead, an
-	// envelope of kind Gone goes through the log, unless nobody is left to
-	// publish it.
+	// Nodes returns the nodes that are bound, this one first. When one ends or is
+	// found dead, an envelope of kind Gone goes through the log, once; if it was
+	// alive all the same it is listed again with a later Bound.
 	Nodes(ctx context.Context) ([]Node, error)
 }
 

@@ -20,8 +20,9 @@ func (p *publisher) start() {
 }
 
 // close refuses further envelopes and waits until those that are queued have
-// their outcome; when ctx ends, that is adapter.ErrClosed.
-func (p *publisher) close(ctx context.Context) {
+// their outcome. When ctx ends before, that is adapter.ErrClosed, and close returns
+// the cause.
+func (p *publisher) close(ctx context.Context) (err error) {
 	p.mu.Lock()
 	p.closed = true
 	if p.space != nil {
@@ -33,9 +34,11 @@ func (p *publisher) close(ctx context.Context) {
 	select {
 	case <-p.ended:
 	case <-ctx.Done():
+		err = context.Cause(ctx)
 	}
 	p.cancel()
 	<-p.ended
+	return err
 }
 
 func (p *publisher) run(ctx context.Context) {
@@ -72,6 +75,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
 	ring := p.quiet.over()
 	var unanswered time.Time // the first time that it may have got into the log
+	first := time.Now()
 	for attempt := 1; ; attempt++ {
 		if !unanswered.IsZero() && elapsed(unanswered, time.Now()) > p.opts.Retention/2 {
 			return adapter.Offset{}, ErrUnanswered
@@ -83,10 +87,11 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			if attempt > 1 {
 				p.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
 			}
-			first := adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}
+			p.counters.appends.Add(time.Since(first).Seconds())
+			p.counters.batches.Add(float64(o.live))
 			p.acked.Store(int64(position(id, packets-1)))
 			p.nudge()
-			return first, nil
+			return adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}, nil
 		case ctx.Err() != nil:
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
@@ -102,6 +107,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		if attempt == 1 {
 			p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 		}
+		p.retries.Add(1)
 		p.line.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so
 	}

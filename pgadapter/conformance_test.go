@@ -27,12 +27,18 @@ func TestLogKeepsTheContract(t *testing.T) {
 func newLog(t *testing.T, opts Options) adaptertest.Log {
 	t.Helper()
 	b := newBench(t)
-	opts.QueueEvents = 3000
+	opts.QueueEvents, opts.Lease = 3000, processLease
 	opts.MaxEnvelope = 2 << 20
 	log := adaptertest.Log{
-		Nodes:       8,
-		Node:        func(t *testing.T) adapter.Adapter { return b.open(t, &opts) },
-		Stall:       b.stall,
+		Nodes: 8,
+		Node:  func(t *testing.T) adapter.Adapter { return b.open(t, &opts) },
+		Stall: b.stall,
+		Close: func(t *testing.T, a adapter.Adapter) {
+			if err := a.(*DB).Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		},
+		Kill:        func(_ *testing.T, a adapter.Adapter) { a.(*DB).crash() },
 		MaxEnvelope: opts.MaxEnvelope,
 	}
 	if opts.TailBytes == 1 {

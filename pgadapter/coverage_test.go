@@ -202,7 +202,7 @@ func (m *model) claim(n *modelNode) {
 func (m *model) die(i int) {
 	dead, other := m.nodes[i], m.nodes[(i+1)%len(m.nodes)]
 	dead.db.crash()
-	other.db.sweeper.bury(m.t.Context(), dead.db.node.id.Load(), sighting{})
+	m.b.bury(m.t, other.db, dead.db.node.id.Load())
 	m.nodes[i] = m.start()
 }
 

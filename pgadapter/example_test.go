@@ -64,3 +64,25 @@ func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmit
 	}
 	_ = pay
 }
+
+// A job that serves nobody emits, moves sockets and tells the servers, through the
+// same log.
+func ExampleOpenEmitter() { //nolint:testableexamples // it needs a database; TestEmittersAndNodesShareOneOrder has one
+	ctx := context.Background()
+	l, err := pgadapter.OpenEmitter(ctx, "postgres://localhost/shop", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer func() {
+		if err := l.Close(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
+	io := socketio.NewEmitter(l)
+	if err := io.To("user:7").Join(ctx, "customers"); err != nil {
+		log.Print(err)
+	}
+	if err := Paid.Emit(ctx, io.To("customers"), Invoice{ID: 81, Total: 1200}); err != nil {
+		log.Print(err)
+	}
+}

@@ -99,6 +99,16 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	return db
 }
 
+// bury has a node declare another one dead, as if it had not moved.
+func (b *bench) bury(t testing.TB, by *DB, id int64) {
+	t.Helper()
+	var seen string
+	if err := b.conn.QueryRow(t.Context(), "select seen::text from nodes where id = $1", id).Scan(&seen); err != nil {
+		t.Fatal(err)
+	}
+	by.sweeper.bury(t.Context(), id, sighting{seen: seen})
+}
+
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {

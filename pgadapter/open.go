@@ -84,7 +84,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	if err := db.checkSettings(ctx, db.pool); err != nil {
+	if err := checkSettings(ctx, db.queries, db.pool); err != nil {
 		return err
 	}
 	h, err := db.head(ctx, db.pool)
@@ -123,9 +123,9 @@ func (db *DB) run() {
 	db.sessions.start()
 }
 
-func (db *DB) checkSettings(ctx context.Context, q querier) error {
+func checkSettings(ctx context.Context, queries *queries, q querier) error {
 	var isolation, encoding, readOnly string
-	if err := q.QueryRow(ctx, db.queries.settings).Scan(&isolation, &encoding, &readOnly); err != nil {
+	if err := q.QueryRow(ctx, queries.settings).Scan(&isolation, &encoding, &readOnly); err != nil {
 		return err
 	}
 	switch {
@@ -144,23 +144,28 @@ type head struct {
 	log  uint32
 	low  adapter.Position
 	mark mark
+	key  []byte // of the bell
 }
 
-// head asks for the head of the log and refuses a schema of another version.
 func (db *DB) head(ctx context.Context, q querier) (head, error) {
+	return readHead(ctx, db.queries, db.opts.Schema, q)
+}
+
+// readHead asks for the head of the log and refuses a schema of another version.
+func readHead(ctx context.Context, queries *queries, schema string, q querier) (head, error) {
 	var h head
 	var version int
 	var number int64
 	m := &h.mark
-	err := q.QueryRow(ctx, db.queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets)
+	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
 	if err != nil {
 		return h, err
 	}
 	switch {
 	case version < schemaVersion:
-		return h, fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, db.opts.Schema, version, schemaVersion)
+		return h, fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
 	case version > schemaVersion:
-		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, db.opts.Schema, version, schemaVersion)
+		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, schema, version, schemaVersion)
 	}
 	h.log = uint32(number)
 	if m.id == 0 {
@@ -226,7 +231,7 @@ func (db *DB) Close(ctx context.Context) error {
 }
 
 func (db *DB) close(ctx context.Context) error {
-	db.publisher.close(ctx)
+	_ = db.publisher.close(ctx) // leave fails for the same reason
 	db.sessions.close(ctx)
 	db.stop()
 	db.running.Wait()

@@ -255,11 +255,7 @@ func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
 	dbs, _ := b.nodes(t, 2, &Options{Lease: time.Second})
 	s := session("p")
 	mustOpen(t, dbs[0], s)
-	var seen string
-	if err := b.conn.QueryRow(t.Context(), "select seen::text from nodes where id = $1", dbs[0].node.id.Load()).Scan(&seen); err != nil {
-		t.Fatal(err)
-	}
-	dbs[1].sweeper.bury(t.Context(), dbs[0].node.id.Load(), sighting{seen: seen})
+	b.bury(t, dbs[1], dbs[0].node.id.Load())
 	if err := dbs[0].Sessions().Open(t.Context(), s); err == nil {
 		t.Errorf("opened, and held by nobody: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
 	}

@@ -62,7 +62,7 @@ func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
 	id := dbs[0].node.id.Load()
 	s := session("p")
 	mustOpen(t, dbs[0], s)
-	dbs[1].sweeper.bury(t.Context(), id, sighting{seen: ""}) // whenever it was seen
+	b.bury(t, dbs[1], id)
 	adaptertest.Publish(t, dbs[1], adaptertest.Event("on"))
 
 	// A write that needs the row finds it missing first, or a heartbeat does.

@@ -111,6 +111,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// Refuse makes the server refuse new sessions, and upgrades, from now on. Those
+// that are there go on until Shutdown.
+func (s *Server) Refuse() { s.beginClosing() }
+
 func (s *Server) beginClosing() (sessions []*Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,6 +39,14 @@ type Log struct {
 	// it.
 	Stall func(t *testing.T) (resume func())
 
+	// Close ends a node in an orderly way, Kill without a word; Freeze stops it
+	// until the returned function is called. Nil, for what cannot be done to a
+	// node, leaves out the cases that need it. Such a node is not used any more,
+	// unless it was frozen.
+	Close  func(t *testing.T, a adapter.Adapter)
+	Kill   func(t *testing.T, a adapter.Adapter)
+	Freeze func(t *testing.T, a adapter.Adapter) (thaw func())
+
 	// MaxEnvelope is the size beyond which Publish refuses an envelope. Zero
 	// leaves out the case that needs it.
 	MaxEnvelope int
@@ -84,6 +92,12 @@ func promises() []promise {
 		{name: "AllPublishersOfANodeAreInOneOrder", check: allPublishersOfANodeAreInOneOrder},
 		{name: "AllNodesSeeOneOrder", nodes: 3, check: allNodesSeeOneOrder},
 		{name: "EnvelopesArriveAsTheyWere", check: envelopesArriveAsTheyWere},
+		{name: "EveryKindArrivesAtAnySize", nodes: 2, check: everyKindArrivesAtAnySize},
+		{name: "NodesAreThoseThatAreBound", check: nodesAreThoseThatAreBound},
+		{name: "NodesKnowEachOther", nodes: 3, check: nodesKnowEachOther},
+		{name: "AClosedNodeIsGone", nodes: 3, needs: func(l Log) bool { return l.Close != nil }, check: aClosedNodeIsGone},
+		{name: "AKilledNodeIsGone", nodes: 3, needs: func(l Log) bool { return l.Kill != nil }, check: aKilledNodeIsGone},
+		{name: "AFrozenNodeIsGoneAndComesBack", nodes: 3, needs: func(l Log) bool { return l.Freeze != nil }, check: aFrozenNodeIsGoneAndComesBack},
 		{name: "ReceiptsTellTheOffset", check: receiptsTellTheOffset},
 		{name: "OffsetsSurviveTheirText", check: offsetsSurviveTheirText},
 		{name: "SyncWaitsForDelivery", check: syncWaitsForDelivery},

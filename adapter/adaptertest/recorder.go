@@ -143,7 +143,10 @@ func Event(format string, args ...any) *adapter.Envelope {
 }
 
 // Publish publishes e, or fails the test.
-func Publish(t *testing.T, a adapter.Adapter, e *adapter.Envelope) *adapter.Receipt {
+func Publish(t *testing.T, a interface {
+	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
+}, e *adapter.Envelope,
+) *adapter.Receipt {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -103,8 +103,9 @@ function watch(c) {
     const reply = args.pop();
     reply({ asked: args[0] });
   });
+  s.on("mirror", (data, reply) => reply(data));
   s.onAny((event, ...args) => {
-    if (event === "tick" || event === "question") return;
+    if (event === "tick" || event === "question" || event === "mirror") return;
     tell(c, { t: "event", event, args: pack(args.map((a) => (typeof a === "function" ? "callback" : a))) });
   });
 }

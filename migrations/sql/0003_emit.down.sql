@@ -4,7 +4,7 @@ drop view view_outbox, view_rooms, view_nodes;
 drop function emit_inserted, emit_updated, emit_deleted, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
     change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
-    use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
+    join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
 language plpgsql volatile
@@ -13,7 +13,6 @@ set lock_timeout = 0
 as $$
 declare
     batch bigint;
-    bell  text;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -35,12 +34,7 @@ begin
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
     if ring then
-        bell := concat_ws(' ', batch, append.origin, append.seq);
-        -- A payload has to stay below 8,000 bytes.
-        if length(append.frame) <= 5600 then
-            bell := bell || ' ' || encode(append.frame, 'base64');
-        end if;
-        perform pg_notify(current_schema(), bell);
+        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
     end if;
     return batch;
 end

@@ -163,7 +163,7 @@ declare
     cut      xid8;
     top      xid8;
     waiting  xid8[];
-    bell     text;
+    small    boolean;
     r        record;
 begin
     select * into s from adopted();
@@ -239,15 +239,15 @@ begin
             group by p.by_packets, p.by_bytes
             order by p.by_packets, p.by_bytes
         ) b
-        returning id, origin, seq, case when octet_length(frame) <= 5600 then frame end as small
+        returning id, origin, seq, frame
     loop
-        bell := concat_ws(' ', r.id, r.origin, r.seq);
-        if ring and r.small is not null then
-            perform pg_notify(current_schema(), bell || ' ' || encode(r.small, 'base64'));
+        small := octet_length(r.frame) <= 5600;
+        if ring and small then
+            perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
         end if;
     end loop;
-    if ring and r.small is null then
-        perform pg_notify(current_schema(), bell);
+    if ring and not small then -- one is enough
+        perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
     end if;
     return cardinality(ids);
 end
@@ -286,7 +286,6 @@ set lock_timeout = 0
 as $$
 declare
     batch bigint;
-    bell  text;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -316,12 +315,7 @@ begin
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
     if ring then
-        bell := concat_ws(' ', batch, append.origin, append.seq);
-        -- A payload has to stay below 8,000 bytes.
-        if length(append.frame) <= 5600 then
-            bell := bell || ' ' || encode(append.frame, 'base64');
-        end if;
-        perform pg_notify(current_schema(), bell);
+        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
     end if;
     return batch;
 end
@@ -441,6 +435,78 @@ begin
 end
 $$;
 
+-- Refuses what cannot be an audience, and returns the namespace as it is named.
+create function check_audience(everybody boolean, rooms text[], namespace text, except_rooms text[], key text) returns text
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    name text;
+begin
+    if not everybody and (rooms is null or array_position(rooms, null) is not null) then
+        raise exception 'a room is null' using errcode = 'null_value_not_allowed', hint = 'emit_all emits to everybody.';
+    end if;
+    if cardinality(rooms) > 10000 or cardinality(except_rooms) > 10000 then
+        raise exception 'more than 10000 rooms' using errcode = 'program_limit_exceeded';
+    end if;
+    foreach name in array coalesce(rooms || except_rooms, '{}') loop
+        perform check_room(name);
+    end loop;
+    if namespace is null or octet_length(namespace) > 1000 then
+        raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
+    end if;
+    if octet_length(key) not between 1 and 255 then
+        raise exception 'a key has 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+    end if;
+    return case when namespace like '/%' then namespace else '/' || namespace end;
+end
+$$;
+
+create function check_room(name text) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    if name is null or octet_length(name) not between 1 and 255 then
+        raise exception 'a room cannot have the name %', quote_nullable(name) using errcode = 'invalid_parameter_value', hint = 'A name has 1 to 255 bytes.';
+    end if;
+end
+$$;
+
+-- Writes a packet into the outbox, see 0001_log for its form. What it takes has been
+-- checked.
+create function put_packet(kind int, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], ring boolean) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    packet bytea;
+    name   text;
+    part   bytea;
+begin
+    packet := wire_name(namespace) || int2send(coalesce(cardinality(rooms), 0)::int2);
+    foreach name in array coalesce(rooms, '{}') loop
+        packet := packet || wire_name(name);
+    end loop;
+    packet := packet || int2send(coalesce(cardinality(except_rooms), 0)::int2);
+    foreach name in array coalesce(except_rooms, '{}') loop
+        packet := packet || wire_name(name);
+    end loop;
+    packet := packet || int4send(octet_length(body)) || body || int2send(coalesce(cardinality(attachments), 0)::int2);
+    foreach part in array coalesce(attachments, '{}') loop
+        packet := packet || int4send(octet_length(part)) || part;
+    end loop;
+    if octet_length(packet) > 1048576 then
+        raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
+    end if;
+    insert into outbox (slot, frame)
+    select m.outbox_slot, set_byte('\x00'::bytea, 0, kind) || int4send(octet_length(packet)) || packet from meta m;
+    if ring then
+        perform pg_notify(current_schema(), 'adopt');
+    end if;
+end
+$$;
+
 -- Writes an event into the outbox. The emit functions below are its public form;
 -- what it takes are plain values, so it runs nobody's code with its owner's rights.
 create function emit_event(
@@ -451,35 +517,12 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    doc    jsonb := jsonb_build_array(event);
-    body   bytea;
-    packet bytea;
-    name   text;
-    part   bytea;
+    doc jsonb := jsonb_build_array(event);
 begin
     perform check_event(event);
-    if not everybody then
-        if rooms is null or array_position(rooms, null) is not null then
-            raise exception 'emit to a room that is null' using errcode = 'null_value_not_allowed', hint = 'emit_all emits to everybody.';
-        elsif cardinality(rooms) = 0 then
-            return false; -- nobody
-        end if;
-    end if;
-    if cardinality(rooms) > 10000 or cardinality(except_rooms) > 10000 then
-        raise exception 'more than 10000 rooms' using errcode = 'program_limit_exceeded';
-    end if;
-    foreach name in array coalesce(rooms || except_rooms, '{}') loop
-        if name is null or octet_length(name) not between 1 and 255 then
-            raise exception 'a room cannot have the name %', quote_nullable(name) using errcode = 'invalid_parameter_value', hint = 'A name has 1 to 255 bytes.';
-        end if;
-    end loop;
-    if namespace is null or octet_length(namespace) > 1000 then
-        raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
-    elsif namespace not like '/%' then
-        namespace := '/' || namespace;
-    end if;
-    if octet_length(key) not between 1 and 255 then
-        raise exception 'a key has 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+    namespace := check_audience(everybody, rooms, namespace, except_rooms, key);
+    if cardinality(rooms) = 0 then
+        return false; -- nobody
     end if;
 
     if args is not null and (payload is not null or jsonb_typeof(args) <> 'array') then
@@ -503,30 +546,60 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    body := convert_to(doc::text, 'UTF8');
-    packet := wire_name(namespace) || int2send(coalesce(cardinality(rooms), 0)::int2);
-    foreach name in array coalesce(rooms, '{}') loop
-        packet := packet || wire_name(name);
-    end loop;
-    packet := packet || int2send(coalesce(cardinality(except_rooms), 0)::int2);
-    foreach name in array coalesce(except_rooms, '{}') loop
-        packet := packet || wire_name(name);
-    end loop;
-    packet := packet || int4send(octet_length(body)) || body || int2send(coalesce(cardinality(attachments), 0)::int2);
-    foreach part in array coalesce(attachments, '{}') loop
-        packet := packet || int4send(octet_length(part)) || part;
-    end loop;
-    if octet_length(packet) > 1048576 then
-        raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
-    end if;
-    insert into outbox (slot, frame)
-    select m.outbox_slot, '\x00'::bytea || int4send(octet_length(packet)) || packet from meta m;
-    if ring then
-        perform pg_notify(current_schema(), 'adopt');
-    end if;
+    perform put_packet(0, namespace, rooms, except_rooms, convert_to(doc::text, 'UTF8'), attachments, ring);
     return true;
 end
 $$;
+
+-- Writes an operation on the sockets in a room into the outbox: 3 join, 4 leave,
+-- 5 disconnect. The functions below are its public form.
+create function operate(
+    kind int, target text, room text, namespace text, except_rooms text[], key text, ring boolean
+) returns boolean
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    if kind not in (3, 4, 5) then
+        raise exception 'no such operation' using errcode = 'invalid_parameter_value';
+    end if;
+    namespace := check_audience(false, array[target], namespace, except_rooms, key);
+    if kind <> 5 then
+        perform check_room(room);
+    end if;
+    if key is not null and not use_key(key) then
+        return false;
+    end if;
+    perform put_packet(kind, namespace, array[target], except_rooms,
+        case when kind = 5 then ''::bytea else convert_to(jsonb_build_array(room)::text, 'UTF8') end, null, ring);
+    return true;
+end
+$$;
+
+-- Puts the sockets that are in a room (target) into another one (room), in order
+-- with the events that are emitted. Every socket is in the room that has its id as its
+-- name. Clients that are away join as well. Returns false if the key was used before.
+create function join_room(
+    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return operate(3, target, room, namespace, except_rooms, key, ring);
+
+-- Takes the sockets that are in a room (target) out of a room. With the same name
+-- twice it empties the room.
+create function leave_room(
+    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return operate(4, target, room, namespace, except_rooms, key, ring);
+
+-- Disconnects the sockets that are in a room and ends their sessions: who is away
+-- starts anew when he comes back.
+create function disconnect(
+    target text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+) returns boolean
+language sql volatile
+return operate(5, target, null, namespace, except_rooms, key, ring);
 
 -- Emits an event to the sockets in a room. Every socket is in the room that has its
 -- id as its name. Returns false if the key was used before: nothing is emitted.
@@ -1059,6 +1132,17 @@ begin
 end
 $$;
 
+-- Lets a role emit, and change the rooms of sockets and disconnect them.
+create function allow_operate(role regrole) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform allow_emit(role);
+    execute format('grant execute on function operate, join_room, leave_room, disconnect to %s', role);
+end
+$$;
+
 -- Lets a role read the views, and nothing else.
 create function allow_read(role regrole) returns void
 language plpgsql volatile
@@ -1073,6 +1157,7 @@ $$;
 
 -- Whoever may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
-    emit_inserted, emit_updated, emit_deleted, emit_row, allow_emit, allow_read, outbox_waiting from public;
+    emit_inserted, emit_updated, emit_deleted, emit_row, operate, join_room, leave_room, disconnect,
+    allow_emit, allow_operate, allow_read, outbox_waiting from public;
 
 update meta set schema_version = 3;

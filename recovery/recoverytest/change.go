@@ -232,3 +232,28 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 		}
 	}
 }
+
+func appliedSaysHowFarTheRoomsAre(t *testing.T, c Cluster) {
+	n := c.start(t)
+	n.emit(t)
+	s := n.open(t, nil)
+	n.emit(t)
+	got := n.resume(t, s.PID, "")
+	if got.Applied != s.Opened {
+		t.Errorf("of a new session %d, opened at %d", got.Applied, s.Opened)
+	}
+	// An operation of the log: the change bears its position.
+	at := n.emit(t)
+	n.change(t, got.Key, recovery.Change{At: at.Position, Join: []string{"r"}})
+	if got = n.resume(t, s.PID, ""); got.Applied >= at.Position {
+		t.Errorf("%d, though nothing said that all is written up to %d", got.Applied, at.Position)
+	}
+	if len(got.Rooms) != 1 || got.Rooms[0].Joined != at.Position {
+		t.Errorf("rooms %+v, joined at %d", got.Rooms, at.Position)
+	}
+	last := n.emit(t)
+	n.park(t, got.Key, last)
+	if got = n.resume(t, s.PID, last.String()); got.Applied != last.Position {
+		t.Errorf("of a parked session %d, want %d", got.Applied, last.Position)
+	}
+}

@@ -82,6 +82,7 @@ func promises() []promise {
 		{name: "ChangesTakeEffectInOrder", check: changesTakeEffectInOrder},
 		{name: "JoiningAgainAtOnePosition", check: joiningAgainAtOnePosition},
 		{name: "ChangesDoNotBlock", check: changesDoNotBlock},
+		{name: "AppliedSaysHowFarTheRoomsAre", check: appliedSaysHowFarTheRoomsAre},
 		{name: "ParkedComesBackAgainAndAgain", check: parkedComesBackAgainAndAgain},
 		{name: "AQuietClientOutlivesTheLog", check: aQuietClientOutlivesTheLog},
 		{name: "ASilentClientOutlivesTheLog", check: aSilentClientOutlivesTheLog},
@@ -186,10 +187,10 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 
 // session returns a session to be opened, like no other.
 func (n *node) session() *recovery.Session {
-	id := rand.Text()
+	id, at := rand.Text(), n.position()
 	return &recovery.Session{
 		Key: recovery.Key{PID: "pid-" + id, Epoch: 1},
-		ID:  "sid-" + id, Namespace: "/", Window: time.Minute, Opened: n.position(),
+		ID:  "sid-" + id, Namespace: "/", Window: time.Minute, Opened: at, Applied: at,
 	}
 }
 

@@ -1,0 +1,103 @@
+package pgadapter
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// EmitterOptions configures an Emitter. The zero value is right for most.
+type EmitterOptions struct {
+	// Schema is where package migrations put the tables. Default: socketio.
+	Schema string
+
+	// Retention is the shortest of the nodes, see Options.Retention: for half as
+	// long an append without an answer is repeated. Default: 5 minutes.
+	Retention time.Duration
+
+	// QueueEvents, QueueBytes and MaxEnvelope are as in Options.
+	QueueEvents int
+	QueueBytes  int
+	MaxEnvelope int
+
+	// Logger hears what no caller is told. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// An Emitter appends to the log of a cluster without being a node of it: for
+// workers, scheduled jobs and command lines. Give it to socketio.NewEmitter. It has
+// one connection, and its promises for what is published are those of a DB.
+type Emitter struct {
+	number    atomic.Uint32
+	publisher *publisher
+}
+
+// OpenEmitter connects to the cluster whose tables are in the database at dsn. A nil
+// opts means the defaults. ctx bounds only OpenEmitter itself. The address may lead
+// through a transaction-mode pooler.
+func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitter, error) {
+	o := emitterOptions(opts)
+	if err := o.validate(); err != nil {
+		return nil, fmt.Errorf("pgadapter: Emitter%w", err)
+	}
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, fmt.Errorf("pgadapter: %w", err)
+	}
+	tune(config)
+	e := &Emitter{}
+	q := queriesFor(o.Schema)
+	l := &line{config: config}
+	h, err := firstHead(ctx, l, q, o.Schema)
+	if err != nil {
+		l.drop()
+		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
+	}
+	e.number.Store(h.log)
+	e.publisher = newPublisher(&o, q, &e.number, l, func() {})
+	e.publisher.start()
+	return e, nil
+}
+
+func emitterOptions(opts *EmitterOptions) Options {
+	var c EmitterOptions
+	if opts != nil {
+		c = *opts
+	}
+	o := Options{
+		Schema: c.Schema, Retention: c.Retention, QueueEvents: c.QueueEvents, QueueBytes: c.QueueBytes,
+		MaxEnvelope: c.MaxEnvelope, Logger: c.Logger, NodeName: "emitter",
+	}
+	return o.withDefaults()
+}
+
+// firstHead makes the line's connection and looks whether it can be worked with.
+func firstHead(ctx context.Context, l *line, q *queries, schema string) (head, error) {
+	conn, _, err := l.open(ctx)
+	if err != nil {
+		return head{}, err
+	}
+	if err := checkSettings(ctx, q, conn); err != nil {
+		return head{}, err
+	}
+	return readHead(ctx, q, schema, conn)
+}
+
+// Publish queues e and returns its Receipt. The order of the calls of one goroutine
+// is the order in the log. The errors are those of adapter.Adapter's Publish. It may
+// be called from any goroutine.
+func (e *Emitter) Publish(ctx context.Context, env *adapter.Envelope) (*adapter.Receipt, error) {
+	return e.publisher.publish(ctx, env)
+}
+
+// Close appends what was published and closes the connection. When ctx ends first,
+// the receipts of what Postgres has not answered are settled with adapter.ErrClosed.
+func (e *Emitter) Close(ctx context.Context) error {
+	return e.publisher.close(ctx)
+}

@@ -1,0 +1,105 @@
+package pgadapter
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// rows returns what a query returns, a line of text each.
+func (b *bench) rows(t *testing.T, sql string) []string {
+	t.Helper()
+	rows, err := b.conn.Query(t.Context(), sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	lines, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (string, error) {
+		values, err := r.Values()
+		line := fmt.Sprintln(values...)
+		return line[:len(line)-1], err
+	})
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return lines
+}
+
+func wantRows(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+func TestTheViewsShowNodesSessionsAndRooms(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	first := b.open(t, &Options{NodeName: "first"})
+	second := b.open(t, &Options{NodeName: "second"})
+	r, _ := adaptertest.Bound(t, first)
+	for i, in := range [][]string{{"lobby", "news"}, {"lobby"}, {}} {
+		s := session(fmt.Sprint("p", i))
+		for _, room := range in {
+			s.Rooms = append(s.Rooms, recovery.Stay{Room: room})
+		}
+		s.Data = map[string]json.RawMessage{"user": json.RawMessage("1")}
+		mustOpen(t, []*DB{first, first, second}[i], s)
+	}
+	if err := first.Sessions().End(session("p1").Key, recovery.Ending{Park: true}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Sessions().Change(session("p0").Key, recovery.Change{Leave: []string{"news"}}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, b.rows(t, "select name, sessions, server is not null, bound is not null, lease::text, retention::text, silent < lease from view_nodes order by name"),
+		"first 1 true true 00:00:10 00:05:00 true", "second 1 false false 00:00:10 00:05:00 true")
+	if n := b.int(t, "select count(*) from view_nodes where server = $1", r.ID()); n != 1 {
+		t.Error("the server is not listed by its ID")
+	}
+	wantRows(t, b.rows(t, "select sid, namespace, coalesce(node, '-'), parked, expires_at is not null, rooms::text, data_keys::text from view_sessions order by sid"),
+		"sid of p0 / first false false {lobby} {user}", "sid of p1 / - true true {lobby} {user}", "sid of p2 / second false false {} {user}")
+	wantRows(t, b.rows(t, "select namespace, room, sessions, connected from view_rooms order by room"), "/ lobby 2 1")
+}
+
+func TestTheViewOfPacketsShowsTheLog(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	r, _ := adaptertest.Bound(t, db)
+	resume := b.stall(t)
+	sent := []*adapter.Envelope{
+		{Namespace: "/", Payload: []byte(`["x",1]`)},
+		{Kind: adapter.Volatile, Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ä"}, Except: []string{"b"}}, Payload: []byte(`["é"]`), Attachments: [][]byte{{1}, {2, 3}}},
+		{Kind: adapter.Join, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["b"]`)},
+		{Kind: adapter.Answer, Payload: []byte{0, 255}},
+		{Kind: adapter.Gone + 1, Payload: []byte("of a later version")},
+	}
+	adaptertest.Publish(t, db, adaptertest.Event("in front"))
+	var withdrawn *adapter.Receipt
+	for i, e := range sent {
+		if i == 2 {
+			withdrawn = adaptertest.Publish(t, db, adaptertest.Event("never"))
+		}
+		adaptertest.Publish(t, db, e)
+	}
+	if !withdrawn.Withdraw() {
+		t.Error("not withdrawn")
+	}
+	resume()
+	got := r.Expect(t, 1+len(sent))[1:]
+	var at []string
+	for _, d := range got {
+		at = append(at, fmt.Sprint(d.Offset.Position))
+	}
+	lines := b.rows(t, "select position, kind, namespace, rooms::text, except_rooms::text, attachments, payload from view_packets where payload <> 'in front' order by position")
+	wantRows(t, lines,
+		at[0]+` event / {} {} 0 ["x",1]`, at[1]+` volatile /chat {a,ä} {b} 2 ["é"]`, at[2]+` join / {a} {} 0 ["b"]`,
+		at[3]+` answer  {} {} 0 \000\377`, at[4]+` 9  {} {} 0 of a later version`)
+}
