@@ -130,17 +130,20 @@ func differs(t *testing.T, client int, got, want []history.ID) {
 // A group is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
 // changed and the third is disconnected.
 type group struct {
+	t       *testing.T
 	number  int
 	clients []int
 	doomed  int
 	cluster *cluster
 	all     *clients
 	emitted *int
+	readers *[]*hearer // they hear what everybody does, at the nodes that are well
 }
 
 func (g *group) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
 
-// operate has the second node do something to an audience of the group, and then emit.
+// operate has the second node do something to an audience of the group, and then emit. It returns when both nodes, or
+// those that can, have read that.
 func (g *group) operate(do, to, room string) {
 	g.all.t.Helper()
 	begun := time.Now().UnixNano()
@@ -153,14 +156,25 @@ func (g *group) operate(do, to, room string) {
 			g.all.history.Joined(k, g.room(room), begun, done)
 		case "leave":
 			g.all.history.Left(k, g.room(room), begun, done)
+		case "disconnect":
+			if k == g.doomed {
+				g.all.history.Left(k, g.room("new"), begun, done)
+			}
 		}
 	}
 	*g.emitted++
+	first, count := 100**g.emitted, 10
 	n.mustPublish(g.all.history, publication{
-		Publisher: 1, First: 100 * *g.emitted, Count: 10, Targets: []history.Target{
+		Publisher: 1, First: first, Count: count, Targets: []history.Target{
 			{}, {Rooms: []string{g.room("base")}}, {Rooms: []string{g.room("old")}}, {Rooms: []string{g.room("new")}}, {Except: []string{g.room("new")}},
 		},
 	})
+	last := history.Of(1, first+count-1)
+	for _, h := range *g.readers {
+		if err := h.await(contextFor(g.t, 30*time.Second), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+			g.t.Fatal(err)
+		}
+	}
 }
 
 // check asks the node where the clients are now what it knows of them.
@@ -191,9 +205,9 @@ func TestOperationsOnWhoIsAway(t *testing.T) {
 	cs.connectAll(9, []string{first.url}, nil)
 	cs.setNodes([]string{second.url})
 	var groups []*group
-	emitted := 0
+	emitted, readers := 0, []*hearer{hear(t, second), hear(t, first)}
 	for i := range 3 {
-		g := &group{number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted}
+		g := &group{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
 		cs.join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
 		cs.join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
 		groups = append(groups, g)
@@ -212,13 +226,14 @@ func TestOperationsOnWhoIsAway(t *testing.T) {
 
 	cs.tellAll(frozen.clients, order{"c": "roam"})
 	cs.sync()
+	readers = readers[:1]
 	first.freeze()
 	frozen.operate("join", "base", "new")
 	frozen.operate("disconnect", "doomed", "")
 	killed.operate("leave", "old", "old")
 	frozen.operate("leave", "old", "old")
-	first.kill()
 	killed.operate("disconnect", "doomed", "")
+	first.kill()
 	ticks := make(map[int]int)
 	for _, g := range groups {
 		ticks[g.doomed] = cs.get(g.doomed).ticks
