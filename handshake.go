@@ -28,8 +28,8 @@ func (h *Handshake) DecodeAuth(v any) error {
 	return json.Unmarshal(h.Auth, v)
 }
 
-// Query returns the parameters that the client added to its URL, beside those of
-// the protocol.
+// Query returns the parameters of the client's URL: its own, and those of the
+// protocol.
 func (h *Handshake) Query() url.Values { return h.URL.Query() }
 
 // Handshake returns what is known of the client that the socket belongs to.
@@ -40,3 +40,7 @@ func (s *Socket) Handshake() *Handshake {
 		Secure: c.secure, XDomain: c.header.Get("Origin") != "", Time: c.opened, Auth: s.auth,
 	}
 }
+
+// Transport returns the name of what carries the client's connection at the
+// moment, "polling" or "websocket": it changes when the client upgrades.
+func (s *Socket) Transport() string { return s.conn.session.Transport() }

@@ -15,8 +15,8 @@ type Handler func(ctx context.Context, m *Message) error
 // A Middleware wraps the handler of every event of a namespace.
 type Middleware func(next Handler) Handler
 
-// A Registrar takes handlers: a *[Server] (for the namespace "/") or a
-// *[Namespace].
+// A Registrar takes handlers: a *[Server] (for the namespace "/"), a *[Namespace]
+// or a *[ParentNamespace].
 type Registrar interface {
 	Handle(event string, h Handler)
 }

@@ -61,3 +61,32 @@ func (n *Namespace) Sockets() iter.Seq[*Socket] {
 		}
 	}
 }
+
+// Socket returns the socket with the id, if it is connected to the namespace on
+// this node. An audience reaches it wherever it is: To(Room(id)).
+func (n *Namespace) Socket(id SocketID) (*Socket, bool) {
+	h := n.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s, ok := n.members.byID[id]
+	return s, ok
+}
+
+// Rooms yields the rooms of this node with the number of sockets in each, as they
+// were when the iteration began, without those that are named by a socket's id.
+func (n *Namespace) Rooms() iter.Seq2[Room, int] {
+	return func(yield func(Room, int) bool) {
+		h := n.server.hub
+		h.mu.Lock()
+		sizes := make(map[Room]int, len(n.members.rooms))
+		for name, g := range n.members.rooms {
+			sizes[name] = len(g.sockets)
+		}
+		h.mu.Unlock()
+		for name, size := range sizes {
+			if !yield(name, size) {
+				return
+			}
+		}
+	}
+}

@@ -74,10 +74,18 @@ type Options struct {
 	// Default: 15 s.
 	WriteTimeout time.Duration
 
+	// DrainRate is how many clients a second Shutdown sends away; a negative rate
+	// means all at once. Default: 1,000.
+	DrainRate int
+
 	// AllowRequest decides on each new connection before anything is kept of
 	// it; an error refuses. It may block; it runs in the goroutine of the HTTP
 	// request. Default: all are allowed.
 	AllowRequest func(*http.Request) error
+
+	// HTTP says how clients reach the server: over long-polling, WebSocket, or
+	// both, and what the answers carry. Default: that of the official server.
+	HTTP transport.HTTP
 
 	// ErrorReply turns the error of a request's handler into the
 	// acknowledgement that the client gets.
@@ -179,6 +187,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.MaxPayload, 1_000_000)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
+	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
 	if c.Adapter == nil {
 		log := adapter.NewMemory(nil)
@@ -202,7 +211,7 @@ func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
 		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
-		AllowRequest: o.AllowRequest, Logger: o.Logger,
+		AllowRequest: o.AllowRequest, HTTP: o.HTTP, Logger: o.Logger,
 	}
 }
 

@@ -3,13 +3,22 @@ package integration_test
 
 import (
 	"encoding/json"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 )
 
-// TestConversation holds the official client's habits against one node, each in a client of its own.
+// TestConversation holds the official client's habits against one node, each in a client of its own, over every
+// transport.
 func TestConversation(t *testing.T) {
+	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
+		t.Run(strings.Join(transports, " to "), func(t *testing.T) { converse(t, transports) })
+	}
+}
+
+func converse(t *testing.T, transports []string) {
+	t.Helper()
 	cl := newCluster(t, 1, "-ping-interval", "300ms", "-ping-timeout", "5s")
 	cs := newClients(t, 1)
 	node := cl.nodes[0]
@@ -18,7 +27,9 @@ func TestConversation(t *testing.T) {
 		t.Helper()
 		next++
 		k := next
-		cs.open(k, node.url, more)
+		all := order{"opts": order{"transports": transports}}
+		maps.Copy(all, more)
+		cs.open(k, node.url, all)
 		cs.await(10*time.Second, "connect", func() bool { return cs.byNum[k].connected })
 		return k
 	}

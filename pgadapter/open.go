@@ -144,6 +144,7 @@ type head struct {
 	log  uint32
 	low  adapter.Position
 	mark mark
+	key  []byte // of the bell
 }
 
 func (db *DB) head(ctx context.Context, q querier) (head, error) {
@@ -156,7 +157,7 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	var version int
 	var number int64
 	m := &h.mark
-	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets)
+	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
 	if err != nil {
 		return h, err
 	}

@@ -2,6 +2,8 @@ package pgadapter
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"iter"
 	"strconv"
@@ -68,9 +70,10 @@ func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) 
 }
 
 // parseBell returns the batch that a notification carries: only its id if the
-// batch was too large to come along, and nothing for a bell of another sort.
+// batch was too large to come along, or its seal is not that of the log: whoever may
+// connect to the database may notify. It returns nothing for a bell of another sort.
 func (t *tail) parseBell(payload string) (b *batch, carried bool) {
-	fields := strings.SplitN(payload, " ", 4)
+	fields := strings.SplitN(payload, " ", 5)
 	m := mark{}
 	for i, field := range [...]*int64{&m.id, &m.origin, &m.seq} {
 		if i >= len(fields) {
@@ -82,11 +85,12 @@ func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 		}
 		*field = n
 	}
-	if len(fields) < 4 {
+	if len(fields) < 5 {
 		return &batch{mark: m}, false
 	}
-	frame, err := base64.StdEncoding.DecodeString(fields[3]) // skips the line breaks of Postgres
-	if err != nil {
+	frame, err := base64.StdEncoding.DecodeString(fields[4]) // skips the line breaks of Postgres
+	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
+	if err != nil || subtle.ConstantTimeCompare([]byte(fields[3]), t.seal(name, frame)) != 1 {
 		return &batch{mark: m}, false
 	}
 	m.packets = countPackets(frame)
@@ -95,6 +99,15 @@ func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 		return &batch{mark: m}, false
 	}
 	return b, true
+}
+
+// seal returns what the function bell of the schema puts in front of a frame.
+func (t *tail) seal(name string, frame []byte) []byte {
+	h := sha256.New()
+	h.Write(t.key)
+	h.Write([]byte(name))
+	h.Write(frame)
+	return base64.StdEncoding.AppendEncode(nil, h.Sum(nil)[:12])
 }
 
 // read yields the deliveries in (from, to]: what memory has from there, the rest

@@ -29,6 +29,7 @@ type tail struct {
 	woken   chan struct{}           // with PollOnly: this node has appended something
 	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
 	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
+	key     []byte                  // of the goroutine: what seals the bell
 	rows    chan struct{}           // a place for each query that Read may run at once
 	done    chan struct{}           // closed when the goroutine has returned
 
@@ -39,6 +40,12 @@ type tail struct {
 	branch    branch
 	delivered adapter.Position // Deliver has returned up to here
 	moved     chan struct{}    // closed when delivered changes; nil if nobody waits
+
+	// For Stats.
+	following bool
+	caughtUp  time.Time
+	heard     time.Time
+	resets    uint64
 }
 
 // A branch of the log begins where its end was lost and it went on differently.
@@ -74,6 +81,7 @@ func (t *tail) start(ctx context.Context) error {
 		return err
 	}
 	t.looked = time.Now()
+	t.key = h.key
 	t.cursor = h.mark
 	t.delivered = h.mark.position()
 	t.memory.low = t.delivered
@@ -120,6 +128,7 @@ func (t *tail) run(ctx context.Context) {
 	broken := false
 	for {
 		err := t.follow(ctx, func() {
+			t.note(func() { t.following, t.caughtUp = true, time.Now() })
 			if broken {
 				t.db.opts.Logger.InfoContext(ctx, "reading the log again")
 			}
@@ -129,6 +138,7 @@ func (t *tail) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		t.note(func() { t.following = false })
 		if !broken {
 			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
 		}
@@ -136,6 +146,13 @@ func (t *tail) run(ctx context.Context) {
 		t.line.drop()
 		pause.wait(ctx)
 	}
+}
+
+// note changes what Stats tells.
+func (t *tail) note(change func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change()
 }
 
 // follow reads the log on one connection until that breaks. It calls caughtUp
@@ -174,6 +191,7 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 		case err != nil:
 			return err
 		}
+		t.note(func() { t.heard = time.Now() })
 		if n.Payload == adoptBell {
 			t.db.adopter.nudge()
 			continue

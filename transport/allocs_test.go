@@ -42,11 +42,11 @@ func TestReadingAllocatesNothing(t *testing.T) {
 // sink is a carrier that tells when something was written.
 type sink struct{ wrote chan struct{} }
 
-func (c *sink) receive(*Session) *ending               { <-c.wrote; return lostRead(nil) }
-func (c *sink) write([]*Message, time.Time) error      { c.wrote <- struct{}{}; return nil }
-func (c *sink) interrupt()                             {}
-func (c *sink) finish(code ws.StatusCode, _ time.Time) {}
-func (c *sink) close()                                 {}
+func (c *sink) wake(s *Session)                   { go s.work() }
+func (c *sink) write([]*Message, time.Time) error { c.wrote <- struct{}{}; return nil }
+func (c *sink) interrupt()                        {}
+func (c *sink) finish(*Session, *ending)          {}
+func (c *sink) close()                            {}
 
 //nolint:paralleltest // it counts allocations
 func TestSendingAllocatesNothing(t *testing.T) {
@@ -55,7 +55,7 @@ func TestSendingAllocatesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := &sink{wrote: make(chan struct{})}
-	s := newSession(server, c, "")
+	s := newSession(server, c, "", nil)
 	go s.work()
 	<-c.wrote // the handshake
 

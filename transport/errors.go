@@ -23,6 +23,10 @@ var (
 	errInvalidUTF8  = errors.New("text message is not valid UTF-8")
 	errCloseFrame   = errors.New("close frame with a payload of one byte")
 	errPeerLeft     = errors.New("close frame from the peer")
+	errOverlap      = errors.New("two polls, or two posts, at a time")
+	errPollAborted  = errors.New("the peer has left an open poll")
+	errPostAborted  = errors.New("the peer has not sent all of a post")
+	errContentType  = errors.New("post with binary content")
 )
 
 // Reason is why a session ended: one of the official strings, word by word,

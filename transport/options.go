@@ -17,8 +17,8 @@ type Options struct {
 	// ReasonPingTimeout. Default: 20 s.
 	PingTimeout time.Duration
 
-	// MaxPayload bounds one received message, over all its fragments, in bytes;
-	// clients are told. Default: 1,000,000.
+	// MaxPayload bounds one received message, over all its fragments, and the body
+	// of one POST, in bytes; clients are told. Default: 1,000,000.
 	MaxPayload int64
 
 	// QueueBytes bounds what one session may have waiting to be sent, in bytes on
@@ -37,6 +37,9 @@ type Options struct {
 	// the official server. Default: nil, all are allowed.
 	AllowRequest func(*http.Request) error
 
+	// HTTP says how clients reach the server.
+	HTTP HTTP
+
 	// Logger is told what nobody else hears of, such as a Receiver that panicked.
 	// Default: slog.Default().
 	Logger *slog.Logger
@@ -54,6 +57,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.QueueMessages, 4096)
 	orDefault(&c.WriteTimeout, 15*time.Second)
+	c.HTTP = c.HTTP.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -88,5 +92,5 @@ func (o *Options) validate() error {
 		}
 	}
 
-	return nil
+	return o.HTTP.validate()
 }

@@ -20,7 +20,8 @@ const (
 type urgency int
 
 const (
-	urgentPing  urgency = iota // the heartbeat
+	urgentOpen  urgency = iota // the handshake, before which nothing may come
+	urgentPing                 // the heartbeat
 	urgentReply                // what the carrier must answer
 	urgencies
 )
@@ -34,10 +35,10 @@ type writer struct {
 	count int
 }
 
-// pushLocked queues messages and tells whether a writer must be started.
-func (s *Session) pushLocked(messages ...*Message) (idle bool) {
+// pushLocked queues messages and returns the carrier if it must be woken for them.
+func (s *Session) pushLocked(messages ...*Message) (idle carrier) {
 	if len(messages) == 0 {
-		return false
+		return nil
 	}
 	if s.queue == nil {
 		s.queue = s.server.pools.batch()
@@ -48,8 +49,24 @@ func (s *Session) pushLocked(messages ...*Message) (idle bool) {
 		s.bytes += m.Len()
 	}
 
-	idle, s.writing = !s.writing, true
-	return idle
+	return s.idleLocked()
+}
+
+// idleLocked notes that somebody must write; it returns the carrier if that is
+// news to it.
+func (s *Session) idleLocked() carrier {
+	if s.writing {
+		return nil
+	}
+	s.writing = true
+	return s.carrier
+}
+
+// mayWrite tells whether there may be something to write.
+func (s *Session) mayWrite() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writing
 }
 
 func (s *Session) roomLocked(messages []*Message) bool {
@@ -92,26 +109,27 @@ func (s *Session) urge(u urgency, m *Message) {
 		return
 	}
 	s.urgent[u] = m
-	idle := !s.writing
-	s.writing = true
+	idle := s.idleLocked()
 	s.mu.Unlock()
 
-	if idle {
-		go s.work() // owner: the session; ends when its queue is empty
+	if idle != nil {
+		idle.wake(s)
 	}
 }
 
 // writeLoop is the writer goroutine. It ends as soon as nothing waits.
-func (s *Session) writeLoop() {
-	w := s.server.pools.writer()
+func (s *Session) writeLoop() { s.writeOut(s.server.pools.writer()) }
+
+func (s *Session) writeOut(w *writer) {
 	defer s.server.pools.putWriter(w)
 
+	c := s.current() // the last that there will be: only a session without a writer changes it
 	for {
 		limit, more := s.take(w)
 		if !more {
 			return
 		}
-		if err := s.carrier.write(w.chunk, limit); err != nil {
+		if err := c.write(w.chunk, limit); err != nil {
 			s.end(lostWrite(err))
 		}
 	}
@@ -138,6 +156,13 @@ func (s *Session) take(w *writer) (limit time.Time, more bool) {
 		close(s.flushed)
 	}
 	return limit, false
+}
+
+// settle notes that a chunk was written.
+func (s *Session) settle(w *writer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.settleLocked(w)
 }
 
 func (s *Session) settleLocked(w *writer) {

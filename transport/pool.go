@@ -15,6 +15,11 @@ type pools struct {
 	buffers sync.Pool // *buffer
 	batches sync.Pool // *batch
 	writers sync.Pool // *writer
+	gzips   sync.Pool // *gzip.Writer
+	zlibs   sync.Pool // *zlib.Writer
+
+	deflaters sync.Pool // *flate.Writer
+	inflaters sync.Pool // io.ReadCloser of package flate
 }
 
 // buffer is a byte slice that can be pooled without allocating.

@@ -1,19 +1,13 @@
 package transport
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"sync"
-
-	"github.com/gobwas/ws"
 
 	"github.com/pgsocket/socketio/transport/frame"
 )
@@ -23,7 +17,8 @@ import (
 //
 // Headers that a middleware has set on the ResponseWriter are sent with the
 // answer to an upgrade too. If the client offers WebSocket subprotocols, the first
-// is accepted, as in the official server; no extension is.
+// is accepted, as in the official server; of extensions only permessage-deflate is,
+// if the options allow it.
 type Server struct {
 	opts   Options
 	accept func(*Session, *http.Request) Receiver
@@ -33,8 +28,9 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[string]*Session
+	probes   int
 	closing  bool
-	empty    chan struct{} // closed when the server is closing and has no session left
+	empty    chan struct{} // closed when the server is closing and has no session or probe left
 }
 
 // NewServer returns a server that calls accept for each new session, before the
@@ -64,19 +60,31 @@ func (s *Server) Len() int {
 	return len(s.sessions)
 }
 
-// ServeHTTP answers a request of an Engine.IO client. It returns as soon as the
-// session is set going: net/http's goroutine and buffers are not kept.
+// ServeHTTP answers a request of an Engine.IO client. For a WebSocket it returns
+// as soon as the session is set going: net/http's goroutine and buffers are not
+// kept. For a poll it returns when there is something to say.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.isClosing() {
-		(&refusal{codeBadRequest, "Server shutting down", http.StatusServiceUnavailable}).write(w, r)
+	if s.isClosing() && r.URL.Query().Get("sid") == "" {
+		s.shuttingDown(w, r)
 		return
 	}
-	if refused := s.check(r, r.URL.Query()); refused != nil {
-		refused.write(w, r)
-		return
+	session, p, refused := s.check(r, r.URL.Query())
+	switch {
+	case refused != nil:
+		s.refuse(w, r, refused)
+	case session == nil && asksUpgrade(r):
+		s.openWebSocket(w, r)
+	case session == nil:
+		s.openPolling(w, r)
+	case asksUpgrade(r):
+		s.probe(w, r, session, p)
+	case r.Method == http.MethodGet:
+		p.get(session, s.answer(w, r))
+	case r.Method == http.MethodPost:
+		p.post(session, s.answer(w, r))
+	default:
+		s.answer(w, r).empty(http.StatusInternalServerError)
 	}
-
-	s.upgrade(w, r)
 }
 
 // Shutdown refuses new requests, closes every session with ReasonServerShutdown
@@ -103,74 +111,75 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// Refuse makes the server refuse new sessions, and upgrades, from now on. Those
+// that are there go on until Shutdown.
+func (s *Server) Refuse() { s.beginClosing() }
+
 func (s *Server) beginClosing() (sessions []*Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if !s.closing && len(s.sessions) == 0 {
-		close(s.empty)
+	if !s.closing {
+		s.closing = true
+		s.countLocked()
 	}
-	s.closing = true
 	for _, session := range s.sessions {
 		sessions = append(sessions, session)
 	}
 	return sessions
 }
 
-// upgrade makes the request's connection a WebSocket and sets a session going.
-func (s *Server) upgrade(w http.ResponseWriter, r *http.Request) {
-	u := ws.HTTPUpgrader{
-		Timeout:  s.opts.WriteTimeout,
-		Header:   w.Header(),
-		Protocol: func(string) bool { return true },
-	}
-	conn, rw, _, err := u.Upgrade(r, w)
-	if err != nil {
-		// The client has its answer; only one of these is the fault of this side.
-		level := slog.LevelDebug
-		if errors.Is(err, ws.ErrNotHijacker) {
-			level = slog.LevelError
-		}
-		s.opts.Logger.LogAttrs(r.Context(), level, "websocket upgrade", slog.Any("error", err))
-		if conn != nil {
-			_ = conn.Close()
-		}
+// openWebSocket makes the request's connection a WebSocket and sets a session
+// going.
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
+	s.opts.HTTP.first(w.Header(), r)
+	h, ok := s.hijack(w, r)
+	if !ok {
 		return
 	}
 
-	early, err := buffered(rw.Reader)
-	if err != nil {
-		_ = conn.Close()
-		return
-	}
-	s.open(conn, early, r)
-}
-
-// buffered returns what net/http has read beyond the request.
-func buffered(r *bufio.Reader) ([]byte, error) {
-	if r.Buffered() == 0 {
-		return nil, nil
-	}
-
-	early := make([]byte, r.Buffered())
-	_, err := io.ReadFull(r, early)
-	return early, err
-}
-
-func (s *Server) open(conn net.Conn, early []byte, r *http.Request) {
-	session := newSession(s, newWebSocket(conn, early, s), r.RemoteAddr)
+	c := newWebSocket(h, s)
+	session := newSession(s, c, r.RemoteAddr, nil)
+	session.closer = true // the reader
 	if !s.register(session) {
-		_ = conn.Close()
+		c.close()
+		return
+	}
+	if s.attach(session, r) {
+		go session.work()      // owner: the session; ends when its queue is empty
+		go session.readLoop(c) // owner: the session; ends with the connection
+	}
+}
+
+// openPolling sets a session going and answers with the handshake packet, as the
+// first poll.
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request) {
+	p := newPolling()
+	session := newSession(s, p, r.RemoteAddr, s.opts.HTTP.upgrades())
+	if !s.register(session) {
+		s.shuttingDown(w, r)
+		return
+	}
+	if !s.attach(session, r) {
+		s.answer(w, r).empty(http.StatusInternalServerError)
 		return
 	}
 
+	s.opts.HTTP.bake(w, session)
+	s.opts.HTTP.first(w.Header(), r)
+	p.get(session, s.answer(w, r))
+}
+
+// attach gives the session its receiver, and tells whether there is one.
+func (s *Server) attach(session *Session, r *http.Request) bool {
 	var receiver Receiver
 	if err := s.guard("accept", func() { receiver = s.accept(session, r) }); err != nil || receiver == nil {
 		session.Abort(ReasonForcedClose)
 		s.forget(session)
-		return
+		return false
 	}
 	session.start(receiver)
+	return true
 }
 
 func (s *Server) isClosing() bool {
@@ -179,10 +188,10 @@ func (s *Server) isClosing() bool {
 	return s.closing
 }
 
-func (s *Server) knows(sid string) bool {
+func (s *Server) session(sid string) *Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sessions[sid] != nil
+	return s.sessions[sid]
 }
 
 func (s *Server) register(session *Session) bool {
@@ -201,8 +210,34 @@ func (s *Server) forget(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
+	if s.sessions[session.id] != session {
+		return
+	}
 	delete(s.sessions, session.id)
-	if s.closing && len(s.sessions) == 0 {
+	s.countLocked()
+}
+
+// enterProbe counts a WebSocket that is no session's yet, for Shutdown to wait for.
+func (s *Server) enterProbe() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	if s.closing {
+		return false
+	}
+	s.probes++
+	return true
+}
+
+func (s *Server) leaveProbe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.probes--
+	s.countLocked()
+}
+
+func (s *Server) countLocked() {
+	if s.closing && s.probes == 0 && len(s.sessions) == 0 {
 		close(s.empty)
 	}
 }

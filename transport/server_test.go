@@ -43,7 +43,6 @@ func TestRefusalsHaveTheOfficialBodies(t *testing.T) {
 	}{
 		{"no transport", "GET", "EIO=4", 400, "0", "Transport unknown", false},
 		{"unknown transport", "GET", "EIO=4&transport=abc", 400, "0", "Transport unknown", false},
-		{"polling, not yet", "GET", "EIO=4&transport=polling", 400, "0", "Transport unknown", false},
 		{"webtransport", "GET", "EIO=4&transport=webtransport", 400, "0", "Transport unknown", false},
 		{"transport before sid", "GET", "EIO=4&transport=abc&sid=nope", 400, "0", "Transport unknown", false},
 		{"unknown sid", "GET", "EIO=4&transport=websocket&sid=nope", 400, "1", "Session ID unknown", false},

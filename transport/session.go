@@ -8,14 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/gobwas/ws"
-
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// A Receiver takes what a session's peer sends. Its methods are called by the
-// session's reader goroutine, one call at a time, and must not block: while they
-// run, nothing is read. A panic closes the session and is logged.
+// A Receiver takes what a session's peer sends. Its methods are called one at a
+// time, by the session's reader goroutine or by that of an HTTP request, and must
+// not block: while they run, nothing is read. A panic closes the session and is logged.
 type Receiver interface {
 	// Message takes one message. The data are valid only during the call. An
 	// error closes the session with ReasonForcedClose.
@@ -27,16 +25,17 @@ type Receiver interface {
 
 // A carrier brings a session's packets to the peer and back.
 type carrier interface {
-	// receive hands packets to the session until there are no more. It is the
-	// reader goroutine's.
-	receive(*Session) *ending
+	// wake is called when something is queued and nobody sees to it.
+	wake(*Session)
 	// write sends messages in as few calls as it can; a call may last until the
-	// limit, or the write timeout if that is earlier. It is the writer's.
+	// limit, or the write timeout if that is earlier. It is the writer's, if the
+	// carrier's wake starts one.
 	write(messages []*Message, limit time.Time) error
-	// interrupt makes receive return.
+	// interrupt is called once, when the session ends: whoever reads must stop.
 	interrupt()
-	// finish tells the peer, waits a moment for it to leave, and closes.
-	finish(code ws.StatusCode, limit time.Time)
+	// finish waits, until the session's limit at most, for what the ending lets be
+	// written; then it tells the peer, and waits a moment for it to leave.
+	finish(*Session, *ending)
 	// close drops the connection. It may be called more than once.
 	close()
 }
@@ -46,18 +45,21 @@ type Session struct {
 	id       string
 	remote   string
 	server   *Server
-	carrier  carrier
-	receiver Receiver
-	work     func() // s.writeLoop, bound once: starting a writer allocates nothing
+	receiver Receiver // set once, under mu
+	work     func()   // s.writeLoop, bound once: starting a writer allocates nothing
 
 	pulse pulse // has a lock of its own
 	seat  seat  // guarded by the server's wheel
 
 	over atomic.Bool // set under mu; read without it where a stale answer does no harm
 
+	reading sync.Mutex // held by whoever calls the receiver
+
 	mu      sync.Mutex
-	queue   *batch // nil while nothing waits
-	bytes   int    // waiting or being written, without urgent
+	carrier carrier // changes at most once, by an upgrade
+	closer  bool    // there is, or will be, a goroutine that concludes the session
+	queue   *batch  // nil while nothing waits
+	bytes   int     // waiting or being written, without urgent
 	count   int
 	urgent  [urgencies]*Message
 	writing bool          // a writer runs, or will when the session starts
@@ -70,19 +72,18 @@ type Session struct {
 
 // newSession returns a session that holds messages back until start: whatever is
 // sent while the receiver is being attached follows the handshake packet.
-func newSession(server *Server, c carrier, remote string) *Session {
+func newSession(server *Server, c carrier, remote string, upgrades []string) *Session {
 	s := &Session{id: newID(), remote: remote, server: server, carrier: c, writing: true}
 	s.work = s.writeLoop
 
 	handshake := frame.AppendOpen(nil, frame.Handshake{
 		SID:          s.id,
+		Upgrades:     upgrades,
 		PingInterval: server.opts.PingInterval.Milliseconds(),
 		PingTimeout:  server.opts.PingTimeout.Milliseconds(),
 		MaxPayload:   server.opts.MaxPayload,
 	})
-	s.mu.Lock()
-	s.pushLocked(newPacket(frame.Open, handshake[1:]))
-	s.mu.Unlock()
+	s.urgent[urgentOpen] = newPacket(frame.Open, handshake[1:])
 
 	return s
 }
@@ -101,13 +102,60 @@ func (s *Session) ID() string { return s.id }
 // RemoteAddr returns the peer's address as the HTTP request had it.
 func (s *Session) RemoteAddr() string { return s.remote }
 
-// start attaches the receiver and sets the session going.
-func (s *Session) start(r Receiver) {
-	s.receiver = r
-	s.server.wheel.add(s, s.pulse.start(time.Now(), s.server.opts.PingInterval))
+// Transport returns what carries the session now: Polling, or WebSocket. An
+// upgrade may change it from the one to the other.
+func (s *Session) Transport() string {
+	if _, ok := s.current().(*polling); ok {
+		return Polling
+	}
+	return WebSocket
+}
 
-	go s.work()     // owner: the session; ends when its queue is empty
-	go s.readLoop() // owner: the session; ends with the connection
+// start attaches the receiver and sets the heartbeat going.
+func (s *Session) start(r Receiver) {
+	s.mu.Lock()
+	s.receiver = r
+	conclude := s.mayConcludeLocked()
+	s.mu.Unlock()
+
+	s.server.wheel.add(s, s.pulse.start(time.Now(), s.server.opts.PingInterval))
+	if conclude {
+		go s.conclude() // owner: the session; ends with it
+	}
+}
+
+// mayConcludeLocked tells whether a goroutine must be started that concludes the
+// session: it has ended, its receiver is to hear of it, and nobody reads.
+func (s *Session) mayConcludeLocked() bool {
+	if !s.over.Load() || s.receiver == nil || s.closer {
+		return false
+	}
+	s.closer = true
+	return true
+}
+
+func (s *Session) current() carrier {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.carrier
+}
+
+// adopt makes c the carrier of a session that has no writer at the moment, and
+// tells whether it did and whether c is to be read. A session that is ending takes
+// it only if there is something left to write.
+func (s *Session) adopt(c carrier) (taken, read bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	over := s.over.Load()
+	if over && (s.broken || s.ending.manner != flush || !s.writing) {
+		return false, false
+	}
+	s.carrier, s.writing = c, true // the caller starts the writer
+	if !over {
+		s.closer = true
+	}
+	return true, !over
 }
 
 // Send queues messages, all of them or none, with no other message in between.
@@ -128,14 +176,15 @@ func (s *Session) Send(messages ...*Message) error {
 	idle := s.pushLocked(messages...)
 	s.mu.Unlock()
 
-	if idle {
-		go s.work() // owner: the session; ends when its queue is empty
+	if idle != nil {
+		idle.wake(s)
 	}
 	return nil
 }
 
 // TrySend queues messages only if nothing waits or is being written, and tells
-// whether it did. It is for what may get lost.
+// whether it did. It is for what may get lost. Over long-polling a poll must be
+// open.
 func (s *Session) TrySend(messages ...*Message) bool {
 	s.mu.Lock()
 	if s.over.Load() || s.writing {
@@ -145,8 +194,8 @@ func (s *Session) TrySend(messages ...*Message) bool {
 	idle := s.pushLocked(messages...)
 	s.mu.Unlock()
 
-	if idle {
-		go s.work() // owner: the session; ends when its queue is empty
+	if idle != nil {
+		idle.wake(s)
 	}
 	return true
 }
@@ -214,41 +263,78 @@ func (s *Session) end(e *ending) {
 	if s.broken || s.ending.manner != flush {
 		s.dropLocked()
 	}
+	c, conclude := s.carrier, s.mayConcludeLocked()
 	s.mu.Unlock()
 
-	if e.manner == cut {
-		s.carrier.close()
-	}
 	if first {
 		s.server.wheel.remove(s)
-		s.carrier.interrupt()
+		c.interrupt()
+	}
+	if e.manner == cut {
+		c.close()
+	}
+	if conclude {
+		go s.conclude() // owner: the session; ends with it
 	}
 }
 
-// readLoop is the reader goroutine: the session's backbone, and the last to leave.
-func (s *Session) readLoop() {
-	if e := s.receive(); !s.over.Load() { // else it was interrupted, and what it says means nothing
+// readLoop is the reader goroutine of a WebSocket, which concludes the session.
+func (s *Session) readLoop(c *webSocket) {
+	s.reading.Lock()
+	e := s.receive(func() *ending { return c.receive(s) })
+	s.reading.Unlock()
+
+	if !s.over.Load() { // else it was interrupted, and what it says means nothing
 		s.end(e)
 	}
-
-	s.mu.Lock()
-	e := s.ending // the first, and final
-	s.mu.Unlock()
-	_ = s.server.guard("closed", func() { s.receiver.Closed(e.reason, e.cause) })
-
-	<-s.flushed
-	if s.intact() {
-		s.carrier.finish(e.code, s.flushBy)
-	}
-	s.carrier.close()
-	s.server.forget(s)
+	s.conclude()
 }
 
-func (s *Session) receive() (e *ending) {
-	if err := s.server.guard("message", func() { e = s.carrier.receive(s) }); err != nil {
+// receive runs what calls the receiver; the caller holds the lock.
+func (s *Session) receive(read func() *ending) (e *ending) {
+	if err := s.server.guard("message", func() { e = read() }); err != nil {
 		return &ending{reason: ReasonForcedClose, cause: err, manner: discard}
 	}
 	return e
+}
+
+// conclude is the last that is done for a session, by a goroutine of its own.
+func (s *Session) conclude() {
+	e := s.ended()
+	s.reading.Lock()
+	_ = s.server.guard("closed", func() { s.receiver.Closed(e.reason, e.cause) })
+	s.reading.Unlock()
+
+	c := s.current()
+	c.finish(s, e)
+	if next := s.current(); next != c { // the peer has upgraded meanwhile
+		c = next
+		c.finish(s, e)
+	}
+	c.close()
+	s.server.forget(s)
+}
+
+// ended returns the first, and final, ending, or nil if there is none yet.
+func (s *Session) ended() *ending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending
+}
+
+// unsent tells whether anything is queued, or being written.
+func (s *Session) unsent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count > 0
+}
+
+// breakOff ends the writing.
+func (s *Session) breakOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken = true
+	s.dropLocked()
 }
 
 func (s *Session) intact() bool {
@@ -257,7 +343,7 @@ func (s *Session) intact() bool {
 	return !s.broken
 }
 
-// packet takes one packet of the peer, from the carrier, on the reader goroutine.
+// packet takes one packet of the peer; the caller holds the lock for reading.
 func (s *Session) packet(p frame.Packet) *ending {
 	if s.over.Load() {
 		return &ending{cause: ErrClosed}

@@ -13,11 +13,11 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/clientbundle"
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// page is what a browser gets, with the official client, unmodified:
-// socket.io.min.js is dist/socket.io.min.js of socket.io-client 4.8.4 (MIT).
+// page is what a browser gets, beside the official client.
 //
 //go:embed page
 var page embed.FS
@@ -56,7 +56,7 @@ func serve(ctx context.Context, address string, io http.Handler) error {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/socket.io/", io)
+	mux.Handle("/socket.io/", clientbundle.Beside(io))
 	mux.Handle("/", http.FileServerFS(files))
 
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)

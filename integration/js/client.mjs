@@ -149,6 +149,14 @@ function cut(c, how, { url, away } = {}) {
   if (manager._readyState !== "open") return;
   const engine = manager.engine;
   const ws = engine.transport.ws;
+  if (!ws && how !== "close") {
+    // Long-polling. The server hears of a reset when the open poll breaks off.
+    if (how !== "half") engine.transport.pollXhr?.abort();
+    engine.transport.close = () => {};
+    engine.transport.removeAllListeners();
+    engine._onClose("transport close");
+    return;
+  }
   switch (how) {
     case "close":
       engine.close();
@@ -195,7 +203,7 @@ const orders = {
   auth: (o) => each(o.k, (c) => (c.socket.auth = o.auth)),
   leave: (o) => each(o.k, (c) => c.socket.disconnect()),
   roam: (o) => each(o.k, (c) => (c.roam = true)),
-  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid })),
+  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid, transport: c.socket.io.engine.transport.name })),
   nodes: (o) => (nodes = o.urls),
   sync: (o) => tell(undefined, { t: "sync", n: o.n }),
 };

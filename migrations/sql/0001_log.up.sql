@@ -8,6 +8,7 @@ create table meta (
     low            bigint      not null default 0,
     log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
     slot_started   timestamptz not null default clock_timestamp(),
+    bell_key       bytea       not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')),
     schema_version int         not null,
     slot           smallint    not null default 0,
     only_row       boolean     not null default true,
@@ -18,6 +19,7 @@ create table meta (
 
 comment on column meta.low is 'the newest position that is no longer kept';
 comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
+comment on column meta.bell_key is 'a secret of those who append: whoever may connect may NOTIFY';
 comment on column meta.slot is 'the partition of log that is appended to';
 
 insert into meta (schema_version) values (1);
@@ -81,6 +83,24 @@ language sql stable
 set search_path from current
 return quote_ident(current_schema())::regnamespace::oid::int;
 
+-- What the bell of a batch says: its name and, if it is small, the frame behind a
+-- seal, without which nobody believes it. A payload has to stay below 8,000 bytes.
+create function bell(batch bigint, origin bigint, seq bigint, frame bytea) returns text
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    name text := concat_ws(' ', batch, origin, seq);
+begin
+    if octet_length(frame) > 5600 then
+        return name;
+    end if;
+    return concat_ws(' ', name,
+        (select encode(substr(sha256(m.bell_key || convert_to(name || ' ', 'UTF8') || bell.frame), 1, 12), 'base64') from meta m),
+        encode(frame, 'base64'));
+end
+$$;
+
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned.
 --
@@ -92,7 +112,6 @@ set lock_timeout = 0
 as $$
 declare
     batch bigint;
-    bell  text;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -114,12 +133,7 @@ begin
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
     if ring then
-        bell := concat_ws(' ', batch, append.origin, append.seq);
-        -- A payload has to stay below 8,000 bytes.
-        if length(append.frame) <= 5600 then
-            bell := bell || ' ' || encode(append.frame, 'base64');
-        end if;
-        perform pg_notify(current_schema(), bell);
+        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
     end if;
     return batch;
 end

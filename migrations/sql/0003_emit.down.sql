@@ -13,7 +13,6 @@ set lock_timeout = 0
 as $$
 declare
     batch bigint;
-    bell  text;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -35,12 +34,7 @@ begin
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
     if ring then
-        bell := concat_ws(' ', batch, append.origin, append.seq);
-        -- A payload has to stay below 8,000 bytes.
-        if length(append.frame) <= 5600 then
-            bell := bell || ' ' || encode(append.frame, 'base64');
-        end if;
-        perform pg_notify(current_schema(), bell);
+        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
     end if;
     return batch;
 end

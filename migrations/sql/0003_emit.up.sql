@@ -163,7 +163,7 @@ declare
     cut      xid8;
     top      xid8;
     waiting  xid8[];
-    bell     text;
+    small    boolean;
     r        record;
 begin
     select * into s from adopted();
@@ -239,15 +239,15 @@ begin
             group by p.by_packets, p.by_bytes
             order by p.by_packets, p.by_bytes
         ) b
-        returning id, origin, seq, case when octet_length(frame) <= 5600 then frame end as small
+        returning id, origin, seq, frame
     loop
-        bell := concat_ws(' ', r.id, r.origin, r.seq);
-        if ring and r.small is not null then
-            perform pg_notify(current_schema(), bell || ' ' || encode(r.small, 'base64'));
+        small := octet_length(r.frame) <= 5600;
+        if ring and small then
+            perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
         end if;
     end loop;
-    if ring and r.small is null then
-        perform pg_notify(current_schema(), bell);
+    if ring and not small then -- one is enough
+        perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
     end if;
     return cardinality(ids);
 end
@@ -286,7 +286,6 @@ set lock_timeout = 0
 as $$
 declare
     batch bigint;
-    bell  text;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -316,12 +315,7 @@ begin
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
     if ring then
-        bell := concat_ws(' ', batch, append.origin, append.seq);
-        -- A payload has to stay below 8,000 bytes.
-        if length(append.frame) <= 5600 then
-            bell := bell || ' ' || encode(append.frame, 'base64');
-        end if;
-        perform pg_notify(current_schema(), bell);
+        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
     end if;
     return batch;
 end

@@ -1,0 +1,83 @@
+// Package clientbundle serves the official client to browsers, as the official
+// server does by itself: /socket.io/socket.io.js beside /socket.io/.
+//
+//	http.Handle("/socket.io/", clientbundle.Beside(io))
+//
+// The bundles are part of the program that imports the package, some 1.2 MB.
+package clientbundle
+
+import (
+	"bytes"
+	"compress/gzip"
+	"embed"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Version is the version of the npm package socket.io-client whose bundles are
+// served, unchanged: those of its directory dist.
+const Version = "4.8.4"
+
+//go:embed dist
+var dist embed.FS
+
+// names are the official server's. Each has a source map beside it.
+var names = []string{"socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"} //nolint:gochecknoglobals // constant
+
+// A bundle is one file. It is compressed when somebody asks for that.
+type bundle struct {
+	kind   string
+	plain  []byte
+	zipped func() []byte
+}
+
+// Beside returns a handler that answers requests whose path ends in the name of a
+// bundle, such as /socket.io/socket.io.min.js, and leaves all others to the
+// server. A browser keeps what it got and asks whether it is still of the Version.
+func Beside(server http.Handler) http.Handler {
+	bundles := make(map[string]*bundle, 2*len(names))
+	for _, name := range names {
+		bundles[name] = load(name, "application/javascript; charset=utf-8")
+		bundles[name+".map"] = load(name+".map", "application/json; charset=utf-8")
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, name := path.Split(r.URL.Path)
+		b, ok := bundles[name]
+		if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			server.ServeHTTP(w, r)
+			return
+		}
+		b.serve(w, r)
+	})
+}
+
+func load(name, kind string) *bundle {
+	data, err := dist.ReadFile("dist/" + name)
+	if err != nil {
+		panic(err) //nolint:forbidigo // the file is part of the program
+	}
+	return &bundle{kind: kind, plain: data, zipped: sync.OnceValue(func() []byte {
+		var out bytes.Buffer
+		w := gzip.NewWriter(&out)
+		_, _ = w.Write(data) // a buffer takes all
+		_ = w.Close()
+		return out.Bytes()
+	})}
+}
+
+func (b *bundle) serve(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", b.kind)
+	h.Set("Cache-Control", "public, max-age=0")
+	h.Add("Vary", "Accept-Encoding")
+	content, etag := b.plain, Version
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		content, etag = b.zipped(), Version+"-gzip"
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", `"`+etag+`"`)
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}

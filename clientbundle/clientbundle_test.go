@@ -1,0 +1,127 @@
+package clientbundle_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/pgsocket/socketio/clientbundle"
+)
+
+// ask sends a request to bundles beside a server that answers with 418.
+func ask(t *testing.T, method, path string, header ...string) *http.Response {
+	t.Helper()
+	server := clientbundle.Beside(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	r := httptest.NewRequest(method, path, nil)
+	for i := 0; i < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	w := httptest.NewRecorder()
+	server.ServeHTTP(w, r)
+	return w.Result()
+}
+
+func body(t *testing.T, r *http.Response) []byte {
+	t.Helper()
+	defer r.Body.Close()
+	data, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestEveryBundleIsServed(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"} {
+		for suffix, kind := range map[string]string{"": "application/javascript; charset=utf-8", ".map": "application/json; charset=utf-8"} {
+			path := "/any/where/" + name + suffix
+			plain := ask(t, http.MethodGet, path)
+			if plain.StatusCode != http.StatusOK || plain.Header.Get("Content-Type") != kind ||
+				plain.Header.Get("Cache-Control") != "public, max-age=0" || plain.Header.Get("ETag") != `"`+clientbundle.Version+`"` {
+				t.Errorf("%s: status %d, header %v", path, plain.StatusCode, plain.Header)
+			}
+			text := body(t, plain)
+			if want := "Socket.IO v" + clientbundle.Version; suffix == "" && !bytes.Contains(text[:200], []byte(want)) {
+				t.Errorf("%s is not %s", path, want)
+			}
+			zipped := ask(t, http.MethodGet, path, "Accept-Encoding", "br, gzip")
+			if zipped.Header.Get("Content-Encoding") != "gzip" {
+				t.Fatalf("%s is not compressed", path)
+			}
+			in, err := gzip.NewReader(zipped.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if same, err := io.ReadAll(in); err != nil || !bytes.Equal(same, text) {
+				t.Errorf("%s is another file when it is compressed (%v)", path, err)
+			}
+		}
+	}
+}
+
+func TestBrowsersKeepWhatIsCurrent(t *testing.T) {
+	t.Parallel()
+	const path = "/socket.io/socket.io.min.js"
+	for tag, want := range map[string]int{
+		`"` + clientbundle.Version + `"`:               http.StatusNotModified,
+		`W/"` + clientbundle.Version + `"`:             http.StatusNotModified,
+		`"4.0.0", "` + clientbundle.Version + `-gzip"`: http.StatusOK, // the other form
+		`"4.0.0"`: http.StatusOK,
+	} {
+		r := ask(t, http.MethodGet, path, "If-None-Match", tag)
+		if r.StatusCode != want || want == http.StatusNotModified && len(body(t, r)) > 0 {
+			t.Errorf("%s: status %d, want %d", tag, r.StatusCode, want)
+		}
+	}
+	if r := ask(t, http.MethodHead, path); r.StatusCode != http.StatusOK || r.Header.Get("Content-Length") == "" || len(body(t, r)) > 0 {
+		t.Errorf("HEAD: status %d, header %v", r.StatusCode, r.Header)
+	}
+}
+
+func TestAllElseIsLeftToTheServer(t *testing.T) {
+	t.Parallel()
+	for _, request := range []string{
+		"GET /socket.io/", "GET /socket.io/?EIO=4&transport=websocket", "GET /socket.io/LICENSE", "GET /socket.io/dist",
+		"GET /socket.io/socket.io.min.js/", "GET /socket.io/socket.io.min.js.gz", "POST /socket.io/socket.io.js",
+		"GET /socket.io/../clientbundle.go",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		r := ask(t, method, path)
+		if isBundle := r.StatusCode != http.StatusTeapot; isBundle {
+			t.Errorf("%s: status %d", request, r.StatusCode)
+		}
+	}
+}
+
+// TestBundlesAreThoseOfThePackage compares them with the npm package that the
+// tests run, where it is installed.
+func TestBundlesAreThoseOfThePackage(t *testing.T) {
+	t.Parallel()
+	official := os.DirFS("../integration/js/node_modules/socket.io-client/dist")
+	files, err := fs.ReadDir(official, ".")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the npm package is not installed: run npm ci in integration/js")
+	}
+	if err != nil || len(files) != 8 {
+		t.Fatal(len(files), err)
+	}
+	for _, f := range files {
+		want, err := fs.ReadFile(official, f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := body(t, ask(t, http.MethodGet, "/"+f.Name())); !bytes.Equal(got, want) {
+			t.Errorf("%s is not the file of the package", f.Name())
+		}
+	}
+}

@@ -1,0 +1,108 @@
+// Package api_test holds the server's methods, events and options against the official client, one after the other:
+// what docs/protocol.md lists. Servers run in the test's process; clients are scripts in Node.
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio"
+)
+
+// plain is a server whose events carry nothing but what was emitted.
+func plain(more socketio.Options) *socketio.Server {
+	more.Recovery = socketio.Recovery{Disabled: true}
+	return server(more)
+}
+
+func server(opts socketio.Options) *socketio.Server {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	// How long a shutdown waits for a client that does not poll any more, because its script is over.
+	opts.WriteTimeout = time.Second
+	return socketio.NewServer(&opts)
+}
+
+// serve serves a server where its clients look for it, until the test ends.
+func serve(t *testing.T, io *socketio.Server) string {
+	t.Helper()
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", io)
+	url := listen(t, mux)
+	t.Cleanup(func() { shutdown(t, io) })
+	return url
+}
+
+func listen(t *testing.T, h http.Handler) string {
+	t.Helper()
+	web := httptest.NewServer(h)
+	t.Cleanup(web.Close)
+	return web.URL
+}
+
+func shutdown(t *testing.T, io *socketio.Server) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // the test's own has ended
+	defer cancel()
+	if err := io.Shutdown(ctx); err != nil {
+		t.Errorf("shutdown: %v", err)
+	}
+}
+
+// play runs a script with clients of the server at url, and fails the test if it fails or says anything but want. See
+// ../js/scene.mjs.
+func play(t *testing.T, url, script, want string) {
+	t.Helper()
+	if got := run(t, url, script, "websocket"); got != lines(want) {
+		t.Errorf("the clients said\n%s\nwant\n%s", got, lines(want))
+	}
+}
+
+// playEverywhere plays a script over each transport, and over one that is upgraded, each time with a server of its own.
+func playEverywhere(t *testing.T, begin func() string, script, want string) {
+	t.Helper()
+	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
+		if got := run(t, begin(), script, transports); got != lines(want) {
+			t.Errorf("over %s the clients said\n%s\nwant\n%s", transports, got, lines(want))
+		}
+	}
+}
+
+func run(t *testing.T, url, script, transports string) string {
+	t.Helper()
+	const dir = "../js"
+	if _, err := os.Stat(dir + "/node_modules/socket.io-client"); err != nil {
+		t.Fatal("the official client is not installed: run npm ci in integration/js, or make setup")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./scene.mjs";` + script + "\nprocess.exit(0);"
+	cmd := exec.CommandContext(ctx, "node", "--input-type=module", "--eval", script)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "URL="+url, "TRANSPORTS="+transports)
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s\nafter\n%s", err, &complaints, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// lines returns the lines of a text without their indentation.
+func lines(text string) string {
+	var all []string
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		all = append(all, strings.TrimSpace(line))
+	}
+	return strings.Join(all, "\n")
+}

@@ -1,0 +1,180 @@
+package transport
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// answer is the HTTP side of a request that belongs to a polling session.
+type answer struct {
+	w       http.ResponseWriter
+	r       *http.Request
+	control *http.ResponseController
+	server  *Server
+}
+
+func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
+	return &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
+}
+
+// empty answers with nothing but a status.
+func (a *answer) empty(status int) {
+	a.server.opts.HTTP.head(a.w.Header(), a.r)
+	a.w.WriteHeader(status)
+}
+
+// ok answers a POST.
+func (a *answer) ok() {
+	h := a.w.Header()
+	a.server.opts.HTTP.head(h, a.r)
+	h.Set("Content-Type", "text/html")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Length", "2")
+	_, _ = a.w.Write([]byte("ok")) // a client that left needs no answer
+}
+
+// messages answers a poll.
+func (a *answer) messages(messages []*Message, limit time.Time) error {
+	packets := make([]frame.Packet, len(messages))
+	for i, m := range messages {
+		packets[i] = m.packet()
+	}
+
+	b := a.server.pools.buffer()
+	defer a.server.pools.putBuffer(b)
+	var err error
+	if b.bytes, err = frame.AppendPayload(b.bytes, packets...); err != nil {
+		a.empty(http.StatusInternalServerError)
+		return err
+	}
+	return a.body(b.bytes, limit)
+}
+
+// body answers a poll with a payload. The write is bounded as on a WebSocket, and
+// done when body returns.
+func (a *answer) body(payload []byte, limit time.Time) error {
+	h := a.w.Header()
+	a.server.opts.HTTP.head(h, a.r)
+	h.Set("Content-Type", "text/plain; charset=UTF-8")
+	h.Set("Cache-Control", "no-store")
+
+	if encoding := a.encoding(len(payload)); encoding != "" {
+		b := a.server.pools.buffer()
+		defer a.server.pools.putBuffer(b)
+		compressed := bytes.NewBuffer(b.bytes)
+		a.server.pools.compress(compressed, encoding, payload)
+		payload, b.bytes = compressed.Bytes(), compressed.Bytes()
+		h.Set("Content-Encoding", encoding)
+		h.Add("Vary", "Accept-Encoding")
+	}
+	h.Set("Content-Length", strconv.Itoa(len(payload)))
+
+	return a.send(payload, limit)
+}
+
+// send writes the body in pieces, each of which may take the write timeout. Net/http
+// lifts the deadline after the request.
+func (a *answer) send(p []byte, limit time.Time) error {
+	for len(p) > 0 {
+		deadline := time.Now().Add(a.server.opts.WriteTimeout)
+		if !limit.IsZero() && limit.Before(deadline) {
+			deadline = limit
+		}
+		_ = a.control.SetWriteDeadline(deadline) // not every ResponseWriter can
+
+		n, err := a.w.Write(p[:min(len(p), maxWrite+maxUrgent)])
+		if err != nil {
+			return err
+		}
+		p = p[n:]
+	}
+
+	if err := a.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return err
+	}
+	return nil
+}
+
+// read reads the body of a POST. The status is what the peer gets; the session
+// survives a body that is too large, as in the official server.
+func (a *answer) read(b *buffer) (status int, e *ending) {
+	opts := &a.server.opts
+	if a.r.Header.Get("Content-Type") == "application/octet-stream" {
+		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: errContentType, manner: discard}
+	}
+	if a.r.ContentLength > opts.MaxPayload {
+		return http.StatusRequestEntityTooLarge, nil
+	}
+
+	// Slower than this the peer could not answer a PING either.
+	_ = a.control.SetReadDeadline(time.Now().Add(opts.PingInterval + opts.PingTimeout))
+	err := readUpTo(a.r.Body, b, opts.MaxPayload)
+	switch {
+	case errors.Is(err, errMessageLimit):
+		return http.StatusRequestEntityTooLarge, nil
+	case err != nil:
+		err = fmt.Errorf("%w: %w", errPostAborted, err)
+		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: err, manner: discard}
+	}
+	return http.StatusOK, nil
+}
+
+// readUpTo reads all of r, at most limit bytes. Memory at most doubles with what
+// has really arrived.
+func readUpTo(r io.Reader, b *buffer, limit int64) error {
+	for {
+		have := len(b.bytes)
+		if cap(b.bytes) == have {
+			b.bytes = slices.Grow(b.bytes, max(have, firstRead))
+		}
+		n, err := r.Read(b.bytes[have:cap(b.bytes)])
+		b.bytes = b.bytes[:have+n]
+		switch {
+		case int64(len(b.bytes)) > limit:
+			return errMessageLimit
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// payload hands the packets of a POST to the session.
+func (s *Session) payload(body []byte) *ending {
+	if !utf8.Valid(body) {
+		return &ending{reason: ReasonParseError, cause: errInvalidUTF8, manner: discard}
+	}
+	for p, err := range frame.Payload(body, len(body)+1) {
+		if err != nil {
+			return &ending{reason: ReasonParseError, cause: err, manner: discard}
+		}
+		if e := s.packet(p); e != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// goodbye is what an open poll is told of the end: a peer that has asked for it
+// itself is told nothing.
+func goodbye(e *ending) frame.Type {
+	if errors.Is(e.cause, errClosePacket) {
+		return frame.Noop
+	}
+	return frame.Close
+}
+
+// lostAnswer is the ending after a poll that could not be answered.
+func lostAnswer(err error) *ending {
+	return &ending{reason: ReasonTransportError, cause: fmt.Errorf("answer a poll: %w", err), manner: cut}
+}

@@ -1,0 +1,203 @@
+package transport
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/transport/frame"
+)
+
+// probeLimit bounds a message of a WebSocket that is not the session's yet.
+const probeLimit = 128
+
+// claim reserves the one upgrade that a session may be in.
+func (p *polling) claim() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	if p.claimed || p.closed {
+		return false
+	}
+	p.claimed = true
+	return true
+}
+
+// attach makes c what close closes as well.
+func (p *polling) attach(c *webSocket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+
+	p.probe = c
+	if p.closed {
+		c.close()
+	}
+}
+
+// release ends an upgrade that came to nothing.
+func (p *polling) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.claimed, p.probed, p.probe = false, false, nil
+}
+
+// progress notes how far the upgrade is, for the open poll to see.
+func (p *polling) progress(state *bool) {
+	p.mu.Lock()
+	*state = true
+	p.mu.Unlock()
+	p.ring()
+}
+
+// probe serves the WebSocket with which the peer of a polling session wants to
+// go on.
+func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session, p *polling) {
+	if !s.enterProbe() {
+		p.release()
+		s.shuttingDown(w, r)
+		return
+	}
+	h, ok := s.hijack(w, r)
+	if !ok {
+		p.release()
+		s.leaveProbe()
+		return
+	}
+
+	c := newWebSocket(h, s)
+	p.attach(c)
+	go p.upgrade(session, c) // owner: the session; ends when it is the reader or the probe has failed
+}
+
+// upgrade makes c the session's carrier if the peer goes through with it. Then the
+// goroutine is the session's reader.
+func (p *polling) upgrade(s *Session, c *webSocket) {
+	c.frames.limit = probeLimit
+	_ = c.conn.SetReadDeadline(time.Now().Add(s.server.opts.HTTP.UpgradeTimeout))
+
+	taken, read := false, false
+	if p.converse(c) {
+		c.frames.limit = s.server.opts.MaxPayload
+		_ = c.conn.SetReadDeadline(time.Time{})
+		taken, read = p.handOver(s, c)
+	}
+	if !taken {
+		c.goodbye(0, time.Now().Add(s.server.opts.WriteTimeout))
+		c.close()
+		p.release()
+	}
+
+	s.server.leaveProbe() // from here on the server waits for the session
+	if read {
+		s.readLoop(c)
+	}
+}
+
+// converse goes through the dialogue of an upgrade and tells whether it came to
+// its good end.
+func (p *polling) converse(c *webSocket) bool {
+	for {
+		op, data, e := c.frames.next()
+		if e != nil {
+			return false
+		}
+
+		switch {
+		case op == ws.OpPing:
+			e := c.send(newControl(ws.OpPong, data).frame, time.Time{})
+			if e != nil {
+				return false
+			}
+		case op == ws.OpPong:
+		case op == ws.OpText && string(data) == string(frame.Ping)+"probe":
+			if err := c.send(newPacket(frame.Pong, []byte("probe")).frame, time.Time{}); err != nil {
+				return false
+			}
+			p.progress(&p.probed)
+		default:
+			return op == ws.OpText && string(data) == string(frame.Upgrade)
+		}
+	}
+}
+
+// handOver makes c the session's carrier, between two answers to polls, so that
+// nothing is lost, doubled, or overtaken. See adopt for the results: what an ending
+// session has queued may still leave through c, which is not read then.
+func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
+	<-p.out
+	defer p.giveBack()
+
+	if taken, read = s.adopt(c); !taken {
+		return false, false
+	}
+	p.mu.Lock()
+	p.retired, p.probe = true, nil
+	p.mu.Unlock()
+	p.ring()
+
+	w := p.writer
+	if p.writer = nil; w == nil {
+		w = s.server.pools.writer()
+	}
+	go s.writeOut(w) // owner: the session; ends when its queue is empty
+	return true, read
+}
+
+// hijacked is a connection that has become a WebSocket.
+type hijacked struct {
+	conn    net.Conn
+	early   []byte // what the HTTP server had read beyond the request
+	deflate bool   // permessage-deflate was negotiated
+}
+
+// hijack makes the request's connection a WebSocket.
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok bool) {
+	s.opts.HTTP.head(w.Header(), r)
+	extension := negotiation()
+	u := ws.HTTPUpgrader{
+		Timeout:  s.opts.WriteTimeout,
+		Header:   w.Header(),
+		Protocol: func(string) bool { return true },
+	}
+	if s.opts.HTTP.PerMessageDeflate {
+		u.Negotiate = extension.Negotiate
+	}
+	conn, rw, _, err := u.Upgrade(r, w)
+	if err != nil {
+		// The client has its answer; only one of these is the fault of this side.
+		level := slog.LevelDebug
+		if errors.Is(err, ws.ErrNotHijacker) {
+			level = slog.LevelError
+		}
+		s.opts.Logger.LogAttrs(r.Context(), level, "websocket upgrade", slog.Any("error", err))
+		if conn != nil {
+			_ = conn.Close()
+		}
+		return h, false
+	}
+
+	early, err := buffered(rw.Reader)
+	if err != nil {
+		_ = conn.Close()
+		return h, false
+	}
+	_, accepted := extension.Accepted()
+	return hijacked{conn: conn, early: early, deflate: accepted}, true
+}
+
+// buffered returns what net/http has read beyond the request.
+func buffered(r *bufio.Reader) ([]byte, error) {
+	if r.Buffered() == 0 {
+		return nil, nil
+	}
+
+	early := make([]byte, r.Buffered())
+	_, err := io.ReadFull(r, early)
+	return early, err
+}
