@@ -147,6 +147,24 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 	}
 }
 
+// TestProxiesPassOverTheDead: no client hears of a node that is not there.
+func TestProxiesPassOverTheDead(t *testing.T) {
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			p.find(t)
+			dead, alive := freeAddress(t), serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			for _, nodes := range [][2]string{{dead, alive}, {alive, dead}} {
+				url := p.start(t, nodes[0], nodes[1])
+				for range 8 {
+					if status, answer := poll(t, url, ""); status != http.StatusOK {
+						t.Errorf("a new client hears %d %s", status, answer)
+					}
+				}
+			}
+		})
+	}
+}
+
 // TestPollingNeedsItsNode is why the proxies keep clients at their nodes: no other knows a polling session.
 func TestPollingNeedsItsNode(t *testing.T) {
 	cl := newCluster(t, 2)
