@@ -165,6 +165,23 @@ func TestProxiesPassOverTheDead(t *testing.T) {
 	}
 }
 
+// TestProxiesSayWhoAsks: nodes are told the client's address and scheme, and the host that it asked for.
+func TestProxiesSayWhoAsks(t *testing.T) {
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			p.find(t)
+			node := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = fmt.Fprint(w, r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"), " ", r.Host)
+			}))
+			url := p.start(t, node, freeAddress(t))
+			want := "127.0.0.1 http " + strings.TrimPrefix(url, "http://")
+			if _, got := poll(t, url, ""); got != want {
+				t.Errorf("the node hears of %q, want %q", got, want)
+			}
+		})
+	}
+}
+
 // TestPollingNeedsItsNode is why the proxies keep clients at their nodes: no other knows a polling session.
 func TestPollingNeedsItsNode(t *testing.T) {
 	cl := newCluster(t, 2)
