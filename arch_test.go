@@ -18,7 +18,8 @@ const module = "github.com/pgsocket/socketio"
 // mayImport is the plan of the house: for every package the packages of this
 // module that it may import. The nested modules (integration, tools) are outside.
 var mayImport = map[string][]string{
-	".":                        {"packet", "transport", "adapter", "recovery"},
+	".":                        {"packet", "transport", "adapter", "recovery", "stats"},
+	"stats":                    {},
 	"packet":                   {},
 	"transport":                {"transport/frame"},
 	"transport/frame":          {},
@@ -28,7 +29,7 @@ var mayImport = map[string][]string{
 	"recovery":                 {"adapter"},
 	"recovery/recoverytest":    {"recovery", "adapter"},
 	"migrations":               {},
-	"pgadapter":                {"adapter", "recovery", "migrations"},
+	"pgadapter":                {"adapter", "recovery", "migrations", "stats"},
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},

@@ -196,6 +196,7 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 
 // Expired implements recovery.Node.
 func (h *hub) Expired(session *recovery.Session) {
+	h.server.counters.expired.Add(1)
 	if h.onExpired == nil {
 		return
 	}

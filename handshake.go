@@ -40,3 +40,7 @@ func (s *Socket) Handshake() *Handshake {
 		Secure: c.secure, XDomain: c.header.Get("Origin") != "", Time: c.opened, Auth: s.auth,
 	}
 }
+
+// Transport returns the name of what carries the client's connection at the
+// moment, "polling" or "websocket": it changes when the client upgrades.
+func (s *Socket) Transport() string { return s.conn.session.Transport() }

@@ -74,6 +74,10 @@ type Options struct {
 	// Default: 15 s.
 	WriteTimeout time.Duration
 
+	// DrainRate is how many clients a second Shutdown sends away; a negative rate
+	// means all at once. Default: 1,000.
+	DrainRate int
+
 	// AllowRequest decides on each new connection before anything is kept of
 	// it; an error refuses. It may block; it runs in the goroutine of the HTTP
 	// request. Default: all are allowed.
@@ -183,6 +187,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.MaxPayload, 1_000_000)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
+	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
 	if c.Adapter == nil {
 		log := adapter.NewMemory(nil)

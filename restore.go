@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/packet"
@@ -58,6 +59,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 	s.brought = claim.Offset
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
+	began := time.Now()
 
 	if err := s.decide(ctx); err != nil {
 		s.turnAway(err)
@@ -90,6 +92,9 @@ func (s *Socket) connect(claim recovery.Claim) {
 		s.abandon("socket not connected", err)
 		return
 	}
+	if r := s.Recovery(); r.Recovered {
+		server.counters.restoration(r, time.Since(began))
+	}
 	s.conn.joined()
 	s.welcome()
 }
@@ -109,8 +114,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 	}
 	session, err := h.store.Resume(ctx, claim)
 	if reason := recovery.Refusal(err); reason != nil {
-		s.result = RecoveryResult{Reason: reason}
-		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", reason.Error()))
+		s.notRecovered(reason)
 		return nil, nil
 	}
 	if err != nil {
@@ -130,8 +134,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 		if !h.letGo(s) {
 			return nil, context.Cause(s.ctx)
 		}
-		s.result = RecoveryResult{Reason: recovery.ErrOver}
-		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", recovery.ErrOver.Error()))
+		s.notRecovered(recovery.ErrOver)
 		return nil, nil
 	case err != nil:
 		return nil, err
@@ -142,6 +145,13 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 		s.keepDatum(name, raw, nil)
 	}
 	return session, nil
+}
+
+// notRecovered notes why a client cannot come back to its session.
+func (s *Socket) notRecovered(reason error) {
+	s.result = RecoveryResult{Reason: reason}
+	s.namespace.server.counters.refusal(reason)
+	s.log(slog.LevelInfo, "session not recovered", slog.String("reason", reason.Error()))
 }
 
 // catchUp performs the operations of the log that the session's record may lack.
@@ -233,7 +243,7 @@ func (s *Socket) turnAway(refusal error) {
 		known = &Error{Code: CodeInternal}
 	}
 	if s.result.Recovered {
-		s.log(slog.LevelInfo, "session not recovered", slog.String("reason", recovery.ErrRejected.Error()))
+		s.notRecovered(recovery.ErrRejected)
 	}
 	s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: refusal})
 	if err := s.conn.refuse(s.namespace.name, known); err != nil {
@@ -278,6 +288,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	}
 	s.keepUpLocked()
 	h.mu.Unlock()
+	server.counters.opened.Add(1)
 	if err := h.store.Open(ctx, session); err != nil {
 		h.store.End(session.Key, recovery.Ending{}) // it may exist all the same
 		return nil, err

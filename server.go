@@ -2,7 +2,6 @@ package socketio
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -23,6 +22,7 @@ type Server struct {
 	closing  atomic.Bool
 	requests atomic.Uint64 // the latest
 	parents  parents
+	counters *counters
 
 	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
 	end  context.CancelCauseFunc
@@ -43,7 +43,7 @@ func newServer(opts *Options) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{opts: opts.withDefaults()}
+	s := &Server{opts: opts.withDefaults(), counters: newCounters()}
 	s.hub = &hub{
 		id:    newID(),
 		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
@@ -101,29 +101,3 @@ func (s *Server) Of(name string) *Namespace {
 
 // Connections returns the number of clients that are connected to this node.
 func (s *Server) Connections() int { return s.engine.Len() }
-
-// Shutdown ends the node's service: it refuses new connections, parks every
-// session where its client stands, closes the connections after what is queued
-// was written, and waits for handlers. The clients come back to other nodes, and
-// recover. After Shutdown has returned nil no handler runs and every session is
-// durable; when ctx ends before, the error is its cause. The adapter stays open,
-// so that handlers can finish what they do.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.closing.Store(true)
-	s.end(ErrShutdown)
-	s.hub.mu.Lock()
-	sockets := s.hub.everyLocked()
-	s.hub.mu.Unlock()
-	outcomes := make([]func(context.Context) error, 0, len(sockets))
-	for _, socket := range sockets {
-		outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}).Wait)
-	}
-	errs := []error{s.engine.Shutdown(ctx), s.work.wait(ctx)}
-	for _, wait := range outcomes {
-		if err := wait(ctx); err != nil {
-			errs = append(errs, err)
-			break // the others failed for the same reason, or are gone for good
-		}
-	}
-	return errors.Join(errs...)
-}

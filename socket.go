@@ -302,6 +302,7 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		return false
 	}
 	s.gone, s.reason = true, reason
+	s.namespace.server.counters.departure(reason, s.key.PID != "" && reason.Recoverable(), s.connected.Load())
 	s.ended = recovery.Settled(nil)
 	h := s.namespace.server.hub
 	if s.attached {

@@ -63,7 +63,8 @@ type client struct {
 	connected   bool
 	id, pid     string
 	offset      string
-	recovered   bool // its last connection
+	transport   string // when it was last asked for its state
+	recovered   bool   // its last connection
 	connects    int
 	recoveries  int
 	ticks       int
@@ -82,6 +83,7 @@ type record struct {
 	I         []history.ID
 	ID, PID   string
 	Offset    string
+	Transport string
 	Recovered bool
 	Reason    string
 	Message   string
@@ -185,7 +187,7 @@ func (c *clients) take(r record) {
 	case "connect":
 		c.connectedLocked(k, r)
 	case "state":
-		k.offset, k.pid = r.Offset, r.PID
+		k.offset, k.pid, k.transport = r.Offset, r.PID, r.Transport
 	case "disconnect":
 		k.connected = false
 		k.disconnects = append(k.disconnects, r.Reason)

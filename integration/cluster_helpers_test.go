@@ -302,6 +302,7 @@ type publication struct {
 	Wait      bool             `json:"wait"`
 	Volatile  bool             `json:"volatile"`
 	Pad       int              `json:"pad"`
+	PadEvery  int              `json:"pad_every"`
 }
 
 func (p publication) target(seq int) history.Target {

@@ -34,7 +34,7 @@ type proxy struct {
 // With the cookies of a browser, which has them by itself.
 var proxies = map[string]proxy{
 	"nginx": {
-		program: "nginx", file: "nginx.conf", frame: nginxFrame, args: nginxArgs, polling: true,
+		program: "nginx", file: "nginx.conf", frame: nginxFrame, args: nginxArgs, polling: true, asksOn: true,
 	},
 	"nginx, WebSocket only": {
 		program: "nginx", file: "nginx-websocket.conf", frame: nginxFrame, args: nginxArgs, asksOn: true,
@@ -135,7 +135,7 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 			for _, handlers := range [][2]http.Handler{{refusing, staying}, {staying, refusing}} {
 				url := p.start(t, serving(t, handlers[0]), serving(t, handlers[1]))
 				for range 4 {
-					if status, answer := poll(t, url, ""); status != http.StatusOK {
+					if status, answer := knock(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client hears %d %s", status, answer)
 					}
 				}
@@ -156,7 +156,7 @@ func TestProxiesPassOverTheDead(t *testing.T) {
 			for _, nodes := range [][2]string{{dead, alive}, {alive, dead}} {
 				url := p.start(t, nodes[0], nodes[1])
 				for range 8 {
-					if status, answer := poll(t, url, ""); status != http.StatusOK {
+					if status, answer := knock(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client hears %d %s", status, answer)
 					}
 				}
@@ -175,7 +175,7 @@ func TestProxiesSayWhoAsks(t *testing.T) {
 			}))
 			url := p.start(t, node, freeAddress(t))
 			want := "127.0.0.1 http " + strings.TrimPrefix(url, "http://")
-			if _, got := poll(t, url, ""); got != want {
+			if _, got := knock(t, url, ""); got != want {
 				t.Errorf("the node hears of %q, want %q", got, want)
 			}
 		})
@@ -185,12 +185,12 @@ func TestProxiesSayWhoAsks(t *testing.T) {
 // TestPollingNeedsItsNode is why the proxies keep clients at their nodes: no other knows a polling session.
 func TestPollingNeedsItsNode(t *testing.T) {
 	cl := newCluster(t, 2)
-	_, open := poll(t, cl.nodes[0].url, "")
+	_, open := knock(t, cl.nodes[0].url, "")
 	var handshake struct{ SID string }
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(open, "0")), &handshake); err != nil {
 		t.Fatalf("handshake %q: %v", open, err)
 	}
-	status, answer := poll(t, cl.nodes[1].url, "&sid="+handshake.SID)
+	status, answer := knock(t, cl.nodes[1].url, "&sid="+handshake.SID)
 	if resp, err := http.Post(cl.nodes[0].url+"/socket.io/?EIO=4&transport=polling&sid="+handshake.SID, "text/plain", strings.NewReader("1")); err == nil {
 		resp.Body.Close() // it has said goodbye, so that its node need not wait for it
 	}
@@ -199,8 +199,8 @@ func TestPollingNeedsItsNode(t *testing.T) {
 	}
 }
 
-// poll sends the GET of a polling client, the first without sid.
-func poll(t *testing.T, url, sid string) (status int, body string) {
+// knock sends the GET of a polling client, the first without sid.
+func knock(t *testing.T, url, sid string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url + "/socket.io/?EIO=4&transport=polling" + sid)
 	if err != nil {

@@ -75,6 +75,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
 	ring := p.quiet.over()
 	var unanswered time.Time // the first time that it may have got into the log
+	first := time.Now()
 	for attempt := 1; ; attempt++ {
 		if !unanswered.IsZero() && elapsed(unanswered, time.Now()) > p.opts.Retention/2 {
 			return adapter.Offset{}, ErrUnanswered
@@ -86,10 +87,11 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			if attempt > 1 {
 				p.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
 			}
-			first := adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}
+			p.counters.appends.Add(time.Since(first).Seconds())
+			p.counters.batches.Add(float64(o.live))
 			p.acked.Store(int64(position(id, packets-1)))
 			p.nudge()
-			return first, nil
+			return adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}, nil
 		case ctx.Err() != nil:
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
@@ -105,6 +107,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		if attempt == 1 {
 			p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 		}
+		p.retries.Add(1)
 		p.line.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so
 	}

@@ -85,6 +85,17 @@ func (l *lanes[T]) latest() []T {
 	return all
 }
 
+// len returns how much work waits or is being done.
+func (l *lanes[T]) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, lane := range l.waiting {
+		n += len(lane)
+	}
+	return n
+}
+
 // close refuses further work.
 func (l *lanes[T]) close() {
 	l.mu.Lock()

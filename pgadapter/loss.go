@@ -73,6 +73,7 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 func (t *tail) reset(m mark, cause error) {
 	t.mu.Lock()
 	t.cursor = m
+	t.resets++
 	t.branch = branch{t.branch.number + 1, m.position()}
 	t.memory.reset(m.position())
 	local := t.local
@@ -89,6 +90,7 @@ func (t *tail) reset(m mark, cause error) {
 // log.
 func (t *tail) reborn(cause error) {
 	t.mu.Lock()
+	t.resets++
 	local := t.local
 	at := t.cursor.offset(t.db.number.Load())
 	t.mu.Unlock()

@@ -28,6 +28,9 @@ type publisher struct {
 	line    *line // of the sending goroutine
 	quiet   quiet // of the sending goroutine
 
+	counters *counters
+	retries  atomic.Uint64
+
 	acked  atomic.Int64  // the newest position that is known to be in the log
 	bell   chan struct{} // rung when something waits, or the end has come
 	ended  chan struct{} // closed when the sending goroutine has returned
@@ -55,7 +58,7 @@ type outgoing struct {
 
 func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, nudge func()) *publisher {
 	return &publisher{
-		opts: o, queries: q, number: number, nudge: nudge, origin: newIdentity(), line: l,
+		opts: o, queries: q, number: number, nudge: nudge, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}

@@ -12,7 +12,7 @@ var sqlFiles embed.FS
 
 // queries are the statements of the files in sql, for one schema.
 type queries struct {
-	settings, head                           string
+	settings, head, survey                   string
 	append, read, common                     string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
@@ -33,6 +33,7 @@ func queriesFor(schema string) *queries {
 	return &queries{
 		settings:           load("settings"),
 		head:               load("head"),
+		survey:             load("survey"),
 		append:             load("append"),
 		read:               load("read"),
 		common:             load("common"),

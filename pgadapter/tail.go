@@ -40,6 +40,12 @@ type tail struct {
 	branch    branch
 	delivered adapter.Position // Deliver has returned up to here
 	moved     chan struct{}    // closed when delivered changes; nil if nobody waits
+
+	// For Stats.
+	following bool
+	caughtUp  time.Time
+	heard     time.Time
+	resets    uint64
 }
 
 // A branch of the log begins where its end was lost and it went on differently.
@@ -122,6 +128,7 @@ func (t *tail) run(ctx context.Context) {
 	broken := false
 	for {
 		err := t.follow(ctx, func() {
+			t.note(func() { t.following, t.caughtUp = true, time.Now() })
 			if broken {
 				t.db.opts.Logger.InfoContext(ctx, "reading the log again")
 			}
@@ -131,6 +138,7 @@ func (t *tail) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		t.note(func() { t.following = false })
 		if !broken {
 			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
 		}
@@ -138,6 +146,13 @@ func (t *tail) run(ctx context.Context) {
 		t.line.drop()
 		pause.wait(ctx)
 	}
+}
+
+// note changes what Stats tells.
+func (t *tail) note(change func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change()
 }
 
 // follow reads the log on one connection until that breaks. It calls caughtUp
@@ -176,6 +191,7 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 		case err != nil:
 			return err
 		}
+		t.note(func() { t.heard = time.Now() })
 		if n.Payload == adoptBell {
 			t.db.adopter.nudge()
 			continue

@@ -73,19 +73,24 @@ func (p *polling) finish(s *Session, e *ending) {
 		return
 	}
 
-	timer := time.NewTimer(time.Until(s.flushBy))
-	defer timer.Stop()
-	for _, done := range []<-chan struct{}{s.flushed, p.told} {
-		select {
-		case <-done:
-		case <-p.gone:
-		case <-timer.C:
-			s.breakOff()
-		}
-		if s.current() != carrier(p) || !s.intact() {
-			return
-		}
+	if s.unsent() && !p.awaitEnd(s, s.flushed, time.Until(s.flushBy)) {
+		return
 	}
+	p.awaitEnd(s, p.told, linger)
+}
+
+// awaitEnd waits for one step of the end and tells whether the next is to follow.
+func (p *polling) awaitEnd(s *Session, step <-chan struct{}, patience time.Duration) bool {
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+
+	select {
+	case <-step:
+	case <-p.gone:
+	case <-timer.C:
+		s.breakOff()
+	}
+	return s.current() == carrier(p) && s.intact()
 }
 
 func (p *polling) close() {
@@ -137,7 +142,6 @@ func (p *polling) get(s *Session, a *answer) {
 		return
 	}
 
-	a.patient()
 	for !p.reply(s, a) {
 		if !p.await(s, a) {
 			return

@@ -83,9 +83,7 @@ func newSession(server *Server, c carrier, remote string, upgrades []string) *Se
 		PingTimeout:  server.opts.PingTimeout.Milliseconds(),
 		MaxPayload:   server.opts.MaxPayload,
 	})
-	s.mu.Lock()
-	s.pushLocked(newPacket(frame.Open, handshake[1:]))
-	s.mu.Unlock()
+	s.urgent[urgentOpen] = newPacket(frame.Open, handshake[1:])
 
 	return s
 }
@@ -322,6 +320,13 @@ func (s *Session) ended() *ending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.ending
+}
+
+// unsent tells whether anything is queued, or being written.
+func (s *Session) unsent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count > 0
 }
 
 // breakOff ends the writing.

@@ -48,28 +48,31 @@ func (w words) Args() []any { return w }
 
 func TestArgumentsOfEveryKind(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{})
-	echo(io, "echo")
-	echo(io, "7")
-	const moved socketio.Event[move] = "moved"
-	moved.On(io, func(ctx context.Context, s *socketio.Socket, m move) error {
-		m.x, m.y = m.y, m.x
-		return moved.Emit(ctx, s, m)
-	})
-	const none socketio.Event[socketio.None] = "none"
-	none.On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) error {
-		if err := none.Emit(ctx, s, socketio.None{}); err != nil {
-			return err
-		}
-		if err := socketio.Event[words]("42").Emit(ctx, s, words{1, "two", nil}); err != nil {
-			return err
-		}
-		return socketio.Event[string]("message").Emit(ctx, s, "sent")
-	})
-	socketio.Event[string]("message").On(io, func(ctx context.Context, s *socketio.Socket, v string) error {
-		return socketio.Event[string]("message").Emit(ctx, s, v+" back")
-	})
-	play(t, serve(t, io), `
+	begin := func() string {
+		io := plain(socketio.Options{})
+		echo(io, "echo")
+		echo(io, "7")
+		const moved socketio.Event[move] = "moved"
+		moved.On(io, func(ctx context.Context, s *socketio.Socket, m move) error {
+			m.x, m.y = m.y, m.x
+			return moved.Emit(ctx, s, m)
+		})
+		const none socketio.Event[socketio.None] = "none"
+		none.On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) error {
+			if err := none.Emit(ctx, s, socketio.None{}); err != nil {
+				return err
+			}
+			if err := socketio.Event[words]("42").Emit(ctx, s, words{1, "two", nil}); err != nil {
+				return err
+			}
+			return socketio.Event[string]("message").Emit(ctx, s, "sent")
+		})
+		socketio.Event[string]("message").On(io, func(ctx context.Context, s *socketio.Socket, v string) error {
+			return socketio.Event[string]("message").Emit(ctx, s, v+" back")
+		})
+		return serve(t, io)
+	}
+	playEverywhere(t, begin, `
 		const s = await connect();
 		const all = heard(s);
 		say("values", await ask(s, "echo", 1, -0.5, 1e300, "two", "", null, true, [], {}, [[{ a: [null] }]]));
@@ -220,55 +223,58 @@ var errSilent = errors.New("say nothing")
 
 func TestAudiences(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{})
-	const (
-		said  socketio.Event[string]                         = "said"
-		enter socketio.Request[socketio.Room, []string]      = "enter"
-		leave socketio.Request[socketio.Room, []string]      = "leave"
-		run   socketio.Request[socketio.None, socketio.None] = "run"
-	)
-	rooms := func(s *socketio.Socket) []string {
-		var names []string
-		for r := range s.Rooms() {
-			if r != socketio.Room(s.ID()) {
-				names = append(names, string(r))
+	begin := func() string {
+		io := plain(socketio.Options{})
+		const (
+			said  socketio.Event[string]                         = "said"
+			enter socketio.Request[socketio.Room, []string]      = "enter"
+			leave socketio.Request[socketio.Room, []string]      = "leave"
+			run   socketio.Request[socketio.None, socketio.None] = "run"
+		)
+		rooms := func(s *socketio.Socket) []string {
+			var names []string
+			for r := range s.Rooms() {
+				if r != socketio.Room(s.ID()) {
+					names = append(names, string(r))
+				}
 			}
+			slices.Sort(names)
+			return names
 		}
-		slices.Sort(names)
-		return names
+		enter.On(io, func(ctx context.Context, s *socketio.Socket, r socketio.Room) ([]string, error) {
+			err := s.Join(ctx, r)
+			return rooms(s), err
+		})
+		leave.On(io, func(ctx context.Context, s *socketio.Socket, r socketio.Room) ([]string, error) {
+			err := s.Leave(ctx, r)
+			return rooms(s), err
+		})
+		run.On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) (socketio.None, error) {
+			both := io.To("red", "blue")
+			for name, to := range map[string]socketio.Target{
+				"all": io, "both": both, "red": io.To("red"), "in red too": io.To("red").To("red"),
+				"but red": io.Except("red"), "blue but red": io.To("blue").Except("red"),
+				"local": io.Local(), "local red": both.Local().Except("blue"), "nobody": io.To("green"),
+				"me": s, "others": s.Others(), "others in blue": s.To("blue"), "others but red": s.Others().Except("red"),
+				"by id": io.To(socketio.Room(s.ID())),
+			} {
+				if err := said.Emit(ctx, to, name); err != nil {
+					return socketio.None{}, fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			for name, event := range map[string]socketio.Event[string]{"reserved": "connect", "too": "disconnecting"} {
+				if err := event.Emit(ctx, io, name); !errors.Is(err, socketio.ErrReserved) {
+					return socketio.None{}, fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			return socketio.None{}, said.Emit(ctx, io, "end")
+		})
+		socketio.Request[socketio.None, socketio.None]("try").On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) (socketio.None, error) {
+			return socketio.None{}, errors.Join(said.Emit(ctx, s.Volatile(), "volatile me"), said.Emit(ctx, io.To("blue").Volatile(), "volatile blue"))
+		})
+		return serve(t, io)
 	}
-	enter.On(io, func(ctx context.Context, s *socketio.Socket, r socketio.Room) ([]string, error) {
-		err := s.Join(ctx, r)
-		return rooms(s), err
-	})
-	leave.On(io, func(ctx context.Context, s *socketio.Socket, r socketio.Room) ([]string, error) {
-		err := s.Leave(ctx, r)
-		return rooms(s), err
-	})
-	run.On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) (socketio.None, error) {
-		both := io.To("red", "blue")
-		for name, to := range map[string]socketio.Target{
-			"all": io, "both": both, "red": io.To("red"), "in red too": io.To("red").To("red"),
-			"but red": io.Except("red"), "blue but red": io.To("blue").Except("red"),
-			"local": io.Local(), "local red": both.Local().Except("blue"), "nobody": io.To("green"),
-			"me": s, "others": s.Others(), "others in blue": s.To("blue"), "others but red": s.Others().Except("red"),
-			"by id": io.To(socketio.Room(s.ID())),
-		} {
-			if err := said.Emit(ctx, to, name); err != nil {
-				return socketio.None{}, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		for name, event := range map[string]socketio.Event[string]{"reserved": "connect", "too": "disconnecting"} {
-			if err := event.Emit(ctx, io, name); !errors.Is(err, socketio.ErrReserved) {
-				return socketio.None{}, fmt.Errorf("%s: %w", name, err)
-			}
-		}
-		return socketio.None{}, said.Emit(ctx, io, "end")
-	})
-	socketio.Request[socketio.None, socketio.None]("try").On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) (socketio.None, error) {
-		return socketio.None{}, errors.Join(said.Emit(ctx, s.Volatile(), "volatile me"), said.Emit(ctx, io.To("blue").Volatile(), "volatile blue"))
-	})
-	play(t, serve(t, io), `
+	playEverywhere(t, begin, `
 		const me = await connect(), red = await connect(), blue = await connect(), purple = await connect();
 		const names = { me, red, blue, purple };
 		say("rooms", await ask(red, "enter", "red"), await ask(blue, "enter", "blue"), await ask(purple, "enter", "red"));
@@ -296,42 +302,45 @@ func TestAudiences(t *testing.T) {
 
 func TestOperationsOnAudiences(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{})
-	const seat socketio.Data[string] = "seat"
-	io.OnConnect(func(ctx context.Context, s *socketio.Socket) error {
-		return seat.Set(ctx, s, s.Handshake().Query().Get("seat"))
-	})
-	const do socketio.Request[string, []string] = "do"
-	do.On(io, func(ctx context.Context, s *socketio.Socket, what string) ([]string, error) {
-		var err error
-		switch what {
-		case "join":
-			err = io.Except(socketio.Room(s.ID())).Join(ctx, "guests", "all")
-		case "leave":
-			err = io.To("guests").Leave(ctx, "all")
-		case "disconnect":
-			err = socketio.Event[string]("last words").Emit(ctx, io.To("guests"), "good-bye")
-			if err == nil {
-				err = io.To("guests").Disconnect(ctx)
+	begin := func() string {
+		io := plain(socketio.Options{})
+		const seat socketio.Data[string] = "seat"
+		io.OnConnect(func(ctx context.Context, s *socketio.Socket) error {
+			return seat.Set(ctx, s, s.Handshake().Query().Get("seat"))
+		})
+		const do socketio.Request[string, []string] = "do"
+		do.On(io, func(ctx context.Context, s *socketio.Socket, what string) ([]string, error) {
+			var err error
+			switch what {
+			case "join":
+				err = io.Except(socketio.Room(s.ID())).Join(ctx, "guests", "all")
+			case "leave":
+				err = io.To("guests").Leave(ctx, "all")
+			case "disconnect":
+				err = socketio.Event[string]("last words").Emit(ctx, io.To("guests"), "good-bye")
+				if err == nil {
+					err = io.To("guests").Disconnect(ctx)
+				}
 			}
-		}
-		if err != nil {
-			return nil, err
-		}
-		var found []string
-		for remote, err := range io.To().Fetch(ctx) {
 			if err != nil {
 				return nil, err
 			}
-			name, _ := seat.Of(remote)
-			rooms := slices.DeleteFunc(slices.Collect(remote.Rooms()), func(r socketio.Room) bool { return r == socketio.Room(remote.ID()) })
-			slices.Sort(rooms)
-			found = append(found, fmt.Sprint(name, " ", remote.Handshake().Query().Get("seat"), " ", rooms))
-		}
-		slices.Sort(found)
-		return found, nil
-	})
-	play(t, serve(t, io), `
+			var found []string
+			for remote, err := range io.To().Fetch(ctx) {
+				if err != nil {
+					return nil, err
+				}
+				name, _ := seat.Of(remote)
+				rooms := slices.DeleteFunc(slices.Collect(remote.Rooms()), func(r socketio.Room) bool { return r == socketio.Room(remote.ID()) })
+				slices.Sort(rooms)
+				found = append(found, fmt.Sprint(name, " ", remote.Handshake().Query().Get("seat"), " ", rooms))
+			}
+			slices.Sort(found)
+			return found, nil
+		})
+		return serve(t, io)
+	}
+	playEverywhere(t, begin, `
 		const host = await connect("/", { query: { seat: "host" } });
 		const a = await connect("/", { query: { seat: "a" } }), b = await connect("/", { query: { seat: "b" } });
 		const all = heard(a);

@@ -27,6 +27,8 @@ func server(opts socketio.Options) *socketio.Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	// How long a shutdown waits for a client that does not poll any more, because its script is over.
+	opts.WriteTimeout = time.Second
 	return socketio.NewServer(&opts)
 }
 
@@ -60,12 +62,22 @@ func shutdown(t *testing.T, io *socketio.Server) {
 // ../js/scene.mjs.
 func play(t *testing.T, url, script, want string) {
 	t.Helper()
-	if got := run(t, url, script); got != lines(want) {
+	if got := run(t, url, script, "websocket"); got != lines(want) {
 		t.Errorf("the clients said\n%s\nwant\n%s", got, lines(want))
 	}
 }
 
-func run(t *testing.T, url, script string) string {
+// playEverywhere plays a script over each transport, and over one that is upgraded, each time with a server of its own.
+func playEverywhere(t *testing.T, begin func() string, script, want string) {
+	t.Helper()
+	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
+		if got := run(t, begin(), script, transports); got != lines(want) {
+			t.Errorf("over %s the clients said\n%s\nwant\n%s", transports, got, lines(want))
+		}
+	}
+}
+
+func run(t *testing.T, url, script, transports string) string {
 	t.Helper()
 	const dir = "../js"
 	if _, err := os.Stat(dir + "/node_modules/socket.io-client"); err != nil {
@@ -76,7 +88,7 @@ func run(t *testing.T, url, script string) string {
 	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./scene.mjs";` + script + "\nprocess.exit(0);"
 	cmd := exec.CommandContext(ctx, "node", "--input-type=module", "--eval", script)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "URL="+url)
+	cmd.Env = append(os.Environ(), "URL="+url, "TRANSPORTS="+transports)
 	var complaints bytes.Buffer
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()

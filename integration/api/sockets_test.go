@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/clientbundle"
 	"github.com/pgsocket/socketio/msgpack"
+	"github.com/pgsocket/socketio/transport"
 )
 
 func TestHandshake(t *testing.T) {
@@ -64,12 +66,18 @@ func TestHandshake(t *testing.T) {
 
 func TestAllowRequest(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{AllowRequest: func(r *http.Request) error {
-		if r.URL.Query().Get("key") != "letmein" {
-			return errors.New("not without the key")
-		}
-		return nil
-	}})
+	refused := make(chan string, 1)
+	io := plain(socketio.Options{
+		AllowRequest: func(r *http.Request) error {
+			if r.URL.Query().Get("key") != "letmein" {
+				return errors.New("not without the key")
+			}
+			return nil
+		},
+		HTTP: transport.HTTP{OnConnectionError: func(e *transport.ConnectionError) {
+			refused <- fmt.Sprint(e.Code, " ", e.Message, " ", e.Context)
+		}},
+	})
 	play(t, serve(t, io), `
 		say("without", (await refusal("/"))[0]);
 		say("with", (await connect("/", { query: { key: "letmein" } })).connected);
@@ -77,6 +85,9 @@ func TestAllowRequest(t *testing.T) {
 		without "websocket error"
 		with true
 	`)
+	if got, want := <-refused, "4 not without the key map[message:not without the key]"; got != want {
+		t.Errorf("refused: %s, want %s", got, want)
+	}
 }
 
 // TestReasonsOfADisconnection: what each side calls it, and whether the client comes back by itself.
@@ -243,7 +254,10 @@ func TestMessagePack(t *testing.T) {
 // TestHeadersOfTheAnswer: what middleware sets is sent with the upgrade, as the events headers and initial_headers do.
 func TestHeadersOfTheAnswer(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{})
+	io := plain(socketio.Options{HTTP: transport.HTTP{
+		InitialHeaders: func(h http.Header, _ *http.Request) { h.Set("X-First", "yes") },
+		Headers:        func(h http.Header, _ *http.Request) { h.Set("X-Each", "yes") },
+	}})
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Served-By", "us")
 		io.ServeHTTP(w, r)
@@ -254,8 +268,77 @@ func TestHeadersOfTheAnswer(t *testing.T) {
 		const { WebSocket } = await import("ws");
 		const ws = new WebSocket(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket");
 		const [answer] = await next(ws, "upgrade");
-		say("header", answer.headers["x-served-by"]);
-	`, `header "us"`)
+		say("upgrade", answer.headers["x-served-by"], answer.headers["x-first"], answer.headers["x-each"]);
+		const polling = url + "/socket.io/?EIO=4&transport=polling";
+		const first = await fetch(polling), { sid } = JSON.parse((await first.text()).slice(1));
+		say("poll", ...["x-served-by", "x-first", "x-each"].map((h) => first.headers.get(h)));
+		const second = await fetch(polling + "&sid=" + sid, { method: "POST", body: "40" });
+		say("next", ...["x-served-by", "x-first", "x-each"].map((h) => second.headers.get(h)));
+	`, `
+		upgrade "us" "yes" "yes"
+		poll "us" "yes" "yes"
+		next "us" null "yes"
+	`)
+}
+
+// TestTransports: which a client may use, which it uses, and what polling carries besides.
+func TestTransports(t *testing.T) {
+	t.Parallel()
+	server := func(h transport.HTTP) string {
+		io := plain(socketio.Options{HTTP: h})
+		echo(io, "echo")
+		socketio.Request[socketio.None, string]("by").On(io, func(_ context.Context, s *socketio.Socket, _ socketio.None) (string, error) {
+			return s.Transport(), nil
+		})
+		return serve(t, io)
+	}
+	const script = `
+		for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
+			const s = open("/", { transports });
+			const { engine } = s.io;
+			const upgraded = new Promise((resolve) => engine.once("upgrade", resolve));
+			if (await Promise.race([next(s, "connect").then(() => true), next(s, "connect_error").then(() => false)])) {
+				if (engine._upgrades.length > 0) await upgraded; // what both sides are willing to change to
+				say(transports.join(), await s.emitWithAck("by"), (await s.emitWithAck("echo", "x".repeat(3000))).length);
+			} else say(transports.join(), "is refused");
+			s.disconnect();
+		}`
+	play(t, server(transport.HTTP{}), script, `
+		websocket "websocket" 3000
+		polling "polling" 3000
+		polling,websocket "websocket" 3000
+	`)
+	play(t, server(transport.HTTP{NoUpgrades: true}), script, `
+		websocket "websocket" 3000
+		polling "polling" 3000
+		polling,websocket "polling" 3000
+	`)
+	play(t, server(transport.HTTP{Transports: []string{transport.Polling}}), script, `
+		websocket "is refused"
+		polling "polling" 3000
+		polling,websocket "polling" 3000
+	`)
+	play(t, server(transport.HTTP{Transports: []string{transport.WebSocket}, CompressFrom: -1}), script, `
+		websocket "websocket" 3000
+		polling "is refused"
+		polling,websocket "is refused"
+	`)
+	for from, want := range map[int]string{0: `"gzip"`, -1: `null`} {
+		play(t, server(transport.HTTP{CompressFrom: from, Cookie: &http.Cookie{Name: "node", HttpOnly: true}}), `
+			const polling = url + "/socket.io/?EIO=4&transport=polling";
+			const first = await fetch(polling), { sid } = JSON.parse((await first.text()).slice(1));
+			say("cookie", first.headers.get("set-cookie").replace(sid, "its id"));
+			const send = (body) => fetch(polling + "&sid=" + sid, { method: "POST", body });
+			await send("40");
+			await fetch(polling + "&sid=" + sid);
+			await send('421["echo","' + "x".repeat(3000) + '"]');
+			const answer = await fetch(polling + "&sid=" + sid);
+			say("compressed", answer.headers.get("content-encoding"), (await answer.text()).length);
+		`, `
+			cookie "node=its id; Path=/; HttpOnly"
+			compressed `+want+` 3007
+		`)
+	}
 }
 
 // TestSocketsOfThisNode: what io.sockets.sockets and its adapter's rooms show.
@@ -288,7 +371,7 @@ func TestSocketsOfThisNode(t *testing.T) {
 		say("size", await a.emitWithAck("look", b.id));
 		say("none", await a.emitWithAck("look", "nobody"));
 		say("ids", ...[a.id, b.id].sort());
-	`)
+	`, "websocket")
 	mu.Lock()
 	defer mu.Unlock()
 	slices.Sort(found)

@@ -103,8 +103,9 @@ function watch(c) {
     const reply = args.pop();
     reply({ asked: args[0] });
   });
+  s.on("mirror", (data, reply) => reply(data));
   s.onAny((event, ...args) => {
-    if (event === "tick" || event === "question") return;
+    if (event === "tick" || event === "question" || event === "mirror") return;
     tell(c, { t: "event", event, args: pack(args.map((a) => (typeof a === "function" ? "callback" : a))) });
   });
 }
@@ -202,7 +203,7 @@ const orders = {
   auth: (o) => each(o.k, (c) => (c.socket.auth = o.auth)),
   leave: (o) => each(o.k, (c) => c.socket.disconnect()),
   roam: (o) => each(o.k, (c) => (c.roam = true)),
-  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid })),
+  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid, transport: c.socket.io.engine.transport.name })),
   nodes: (o) => (nodes = o.urls),
   sync: (o) => tell(undefined, { t: "sync", n: o.n }),
 };

@@ -1,16 +1,17 @@
 // What the scripts in ../api are written with: an official client each, or several, and a voice. Run with the server's
-// address in URL.
+// address in URL, and in TRANSPORTS with what the clients may use, websocket if it is left out.
 import { io, Manager } from "socket.io-client";
 
 export { io, Manager };
 export const url = process.env.URL;
+const transports = (process.env.TRANSPORTS ?? "websocket").split(",");
 
 // What is waited for comes within this time, or the script fails.
 const patience = 20000;
 
 // open returns a client on a connection of its own, unless the options say otherwise. It does not come back by itself.
 export const open = (nsp = "/", opts = {}) =>
-  io(url + nsp, { transports: ["websocket"], forceNew: true, reconnection: false, ...opts });
+  io(url + nsp, { transports, forceNew: true, reconnection: false, ...opts });
 
 // connect returns a client that is connected.
 export async function connect(nsp, opts) {

@@ -61,7 +61,8 @@ type publication struct {
 	TimeoutMS int      `json:"timeout_ms"` // of one emit; 0: 30 s
 	Wait      bool     `json:"wait"`       // for each event before the next; otherwise EmitAsync
 	Volatile  bool     `json:"volatile"`
-	Pad       int      `json:"pad"` // bytes added to each event
+	Pad       int      `json:"pad"`       // bytes added to each event
+	PadEvery  int      `json:"pad_every"` // only to those whose number this divides; 0: to all
 }
 
 // A result is what became of one emit. It is streamed as a JSON array.
@@ -131,7 +132,10 @@ func (n *node) emit(ctx context.Context, p *publication, queue chan<- pending) {
 				return
 			}
 		}
-		t := tick{publisher: p.Publisher, seq: p.First + i, pad: pad}
+		t := tick{publisher: p.Publisher, seq: p.First + i}
+		if p.PadEvery == 0 || t.seq%p.PadEvery == 0 {
+			t.pad = pad
+		}
 		to := p.audience(ns, t.seq)
 		e := pending{result: result{seq: t.seq, start: time.Now().UnixNano()}}
 		if p.Wait {

@@ -17,6 +17,7 @@ type node struct {
 	name   string
 	server *socketio.Server
 	db     *pgadapter.DB
+	heard  chan struct{} // closed by the first server-side event
 
 	mu    sync.Mutex
 	stats Stats
@@ -81,6 +82,8 @@ const (
 	binary  socketio.Request[socketio.None, []byte]            = "bytes"
 	pairing socketio.Request[socketio.None, pair]              = "pair"
 	post    socketio.Request[json.RawMessage, socketio.None]   = "say"
+	sending socketio.Request[parcel, socketio.None]            = "send"
+	sent    socketio.Event[parcel]                             = "parcel"
 )
 
 // A pair is an answer of two arguments.
@@ -90,6 +93,13 @@ type pair struct {
 }
 
 func (p *pair) Args() []any { return []any{&p.First, &p.Second} }
+
+// A parcel has binary data at several depths.
+type parcel struct {
+	Label string            `json:"label"`
+	Data  socketio.Binary   `json:"data"`
+	Parts []socketio.Binary `json:"parts"`
+}
 
 func (n *node) register() {
 	for _, name := range []string{"/", "/chat", "/guarded"} {
@@ -157,6 +167,9 @@ func (n *node) handle(ns *socketio.Namespace) {
 	})
 	post.On(ns, func(ctx context.Context, s *socketio.Socket, v json.RawMessage) (socketio.None, error) {
 		return socketio.None{}, posted.Emit(ctx, s.Namespace(), v)
+	})
+	sending.On(ns, func(ctx context.Context, s *socketio.Socket, p parcel) (socketio.None, error) {
+		return socketio.None{}, sent.Emit(ctx, s.Namespace(), p)
 	})
 	kicking.On(ns, func(_ context.Context, s *socketio.Socket, _ socketio.None) error {
 		return s.Disconnect(context.WithoutCancel(s.Context()))

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -47,8 +49,9 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 type question struct {
 	Target    target `json:"target"`
 	TimeoutMS int    `json:"timeout_ms"`
-	Pad       int    `json:"pad"` // bytes of the question, and of the answers that repeat it
-	How       string `json:"how"` // servers: "hang" or ""
+	Pad       int    `json:"pad"`  // bytes of the question, and of the answers that repeat it
+	Load      string `json:"load"` // servers: what the question carries, and the answers repeat
+	How       string `json:"how"`  // servers: "hang", "wait" until told, or ""; call: "binary" or ""
 }
 
 // A poll is what became of it.
@@ -82,6 +85,7 @@ const (
 	pinged socketio.Request[string, string]             = "ping-all"
 	solved socketio.ServerRequest[question, serverSide] = "solve"
 	told   socketio.ServerEvent[string]                 = "told"
+	mirror socketio.Request[[]byte, []byte]             = "mirror"
 )
 
 // A serverSide is what a server answers to another.
@@ -99,7 +103,33 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := poll{Answers: []string{}}
 	begun := time.Now()
-	for answer, err := range pinged.CallAll(ctx, n.server.To(q.Target.Rooms...).Except(q.Target.Except...), strings.Repeat("x", q.Pad)) {
+	to := n.server.To(q.Target.Rooms...).Except(q.Target.Except...)
+	if q.How == "binary" {
+		p.reflect(ctx, to, q.Pad)
+	} else {
+		for answer, err := range pinged.CallAll(ctx, to, strings.Repeat("x", q.Pad)) {
+			if err != nil {
+				p.fail(string(answer.From), err)
+				continue
+			}
+			p.Answers = append(p.Answers, string(answer.From))
+			p.Bytes += len(answer.Value)
+		}
+	}
+	p.TookMS = time.Since(begun).Milliseconds()
+	reply(w, p)
+}
+
+// reflect sends binary data that the sockets are to send back as it is.
+func (p *poll) reflect(ctx context.Context, to socketio.Target, size int) {
+	sent := make([]byte, size)
+	for i := range sent {
+		sent[i] = byte(i * 31 >> 3)
+	}
+	for answer, err := range mirror.CallAll(ctx, to, sent) {
+		if err == nil && !bytes.Equal(answer.Value, sent) {
+			err = fmt.Errorf("%d bytes came back from %s as %d others", size, answer.From, len(answer.Value))
+		}
 		if err != nil {
 			p.fail(string(answer.From), err)
 			continue
@@ -107,8 +137,6 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 		p.Answers = append(p.Answers, string(answer.From))
 		p.Bytes += len(answer.Value)
 	}
-	p.TookMS = time.Since(begun).Milliseconds()
-	reply(w, p)
 }
 
 func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
@@ -140,12 +168,21 @@ func (n *node) serverSide() {
 			<-ctx.Done()
 			return serverSide{}, context.Cause(ctx)
 		}
-		return serverSide{n.name, strings.Repeat("y", q.Pad)}, nil
+		if q.How == "wait" {
+			select {
+			case <-n.heard:
+			case <-ctx.Done():
+				return serverSide{}, context.Cause(ctx)
+			}
+		}
+		return serverSide{n.name, q.Load + strings.Repeat("y", q.Pad)}, nil
 	})
 	told.On(n.server.Namespace, func(_ context.Context, _, v string) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		n.stats.Told = append(n.stats.Told, v)
+		if n.stats.Told = append(n.stats.Told, v); len(n.stats.Told) == 1 {
+			close(n.heard)
+		}
 		return nil
 	})
 }

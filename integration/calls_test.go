@@ -1,0 +1,212 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package integration_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What is said of nodes that did not answer.
+const (
+	gone    = "n3: node left the cluster"
+	tooLate = "n3: context deadline exceeded"
+)
+
+// patience is a deadline that nothing comes near unless something is wrong.
+const patience = 2 * time.Minute
+
+// TestCallAllThousands: 1,000 clients on each of three nodes are asked: all answer; ten never do; those of one node
+// never do, and that node is killed.
+func TestCallAllThousands(t *testing.T) {
+	const each = 1000
+	cl := newCluster(t, 3, "-lease", "4s")
+	began := time.Now()
+	clients := crowd(t, cl, each)
+	connected := time.Since(began)
+
+	// Nobody is silent: the last answer ends it.
+	all := cl.nodes[0].ask("call", within(patience))
+	all.want(t, "all answer", 3*each)
+	all.early(t, "all answer", patience)
+	found := cl.nodes[1].ask("fetch", within(patience))
+	found.want(t, "fetch all", 3*each)
+	if slices.Sort(all.Answers); !slices.Equal(all.Answers, slices.Sorted(slices.Values(found.Answers))) {
+		t.Error("those who answered are not those who were found")
+	}
+
+	// Ten are silent: the deadline ends it, and they are named.
+	var silent []string
+	for _, i := range []int{0, 1, 2} {
+		for k := range []int{3, 3, 4}[i] {
+			a := clients[i][100*k]
+			a.beSilent(true)
+			silent = append(silent, a.ID())
+		}
+	}
+	deadline := 2*time.Second + 5*all.took() // the others need their time
+	some := cl.nodes[1].ask("call", within(deadline))
+	some.ended(t, "ten are silent", deadline)
+	slices.Sort(silent)
+	if slices.Sort(some.Silent); !slices.Equal(some.Silent, silent) {
+		t.Errorf("silent are %v, want %v", some.Silent, silent)
+	}
+	some.Silent = nil
+	some.want(t, "ten are silent", 3*each-10)
+
+	// A node is killed before any of its clients has answered: the end of its lease ends it.
+	for _, some := range clients {
+		for _, a := range some {
+			a.forget()
+			a.beSilent(false)
+		}
+	}
+	for _, a := range clients[2] {
+		a.beSilent(true)
+	}
+	answer := cl.nodes[0].asking(t.Context(), "call", within(patience))
+	for _, a := range clients[2] {
+		a.wait(t, "asked", a.asked)
+	}
+	cl.nodes[2].kill()
+	rest := answer()
+	rest.want(t, "a node is killed", 2*each, gone)
+	rest.early(t, "a node is killed", patience)
+	t.Logf("SUMMARY %s: %d clients connected in %.1fs; all answered in %v; fetched in %v; ten silent: %v, its deadline was %v; a node killed: %v",
+		t.Name(), 3*each, connected.Seconds(), all.took(), found.took(), some.took(), deadline, rest.took())
+}
+
+// TestQuestionsToABrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
+// frozen, when it wakes, while it is killed, and after that.
+func TestQuestionsToABrokenNode(t *testing.T) {
+	cl := newCluster(t, 3, "-lease", "3s")
+	first, broken := cl.nodes[0], cl.nodes[2]
+	var clients []*answerer
+	for _, n := range cl.nodes {
+		clients = append(clients, answering(t, n, "here"))
+	}
+	whats := []string{"call", "fetch", "servers"}
+	answers := map[string]int{"call": 3, "fetch": 3, "servers": 2}
+	askAll := func(deadline time.Duration) map[string]*poll {
+		t.Helper()
+		asking := make(map[string]func() *poll)
+		for _, what := range whats {
+			asking[what] = first.asking(t.Context(), what, within(deadline))
+		}
+		polls := make(map[string]*poll)
+		for _, what := range whats {
+			polls[what] = asking[what]()
+		}
+		return polls
+	}
+	for what, p := range askAll(patience) {
+		p.want(t, what+", all is well", answers[what])
+	}
+
+	// Frozen, and its lease is not over: the deadline ends it.
+	broken.freeze()
+	const short = time.Second
+	for what, p := range askAll(short) {
+		p.want(t, what+", a node is frozen", answers[what]-1, tooLate)
+		p.ended(t, what+", a node is frozen", short)
+	}
+	// The end of its lease ends it.
+	for what, p := range askAll(patience) {
+		p.want(t, what+", a node stays frozen", answers[what]-1, gone)
+		p.early(t, what+", a node stays frozen", patience)
+	}
+	for what, p := range askAll(patience) {
+		p.want(t, what+", a frozen node is given up", answers[what]-1)
+	}
+
+	// It wakes, begins anew and takes part.
+	broken.thaw()
+	clients[2].wait(t, "dropped by the node that woke", clients[2].closed)
+	clients[2] = answering(t, broken, "here again")
+	for what, p := range askAll(patience) {
+		p.want(t, what+", the node is awake", answers[what])
+	}
+
+	// It is killed while it owes answers. Another one answers late.
+	clients[2].forget()
+	clients[2].beSilent(true)
+	calling := first.asking(t.Context(), "call", within(patience))
+	slow := within(patience)
+	slow.How = "wait"
+	waiting := first.asking(t.Context(), "servers", slow)
+	clients[2].wait(t, "asked", clients[2].asked)
+	broken.kill()
+	first.ask("fetch", within(patience)).want(t, "fetch, a node is killed", 2, gone)
+	calling().want(t, "call, a node is killed", 2, gone)
+	first.ask("servers", question{How: "tell"})
+	p := waiting()
+	p.want(t, "servers, a node is killed", 1, gone)
+	p.early(t, "servers, a node is killed", patience)
+
+	// Its lease is over: nobody waits for it.
+	for what, p := range askAll(patience) {
+		p.want(t, what+", a node was killed", answers[what]-1)
+	}
+}
+
+// TestQuestionsOfAMegabyte: questions and answers are as large as a client may send, and larger between servers; text
+// and binary; and there may be nobody to ask.
+func TestQuestionsOfAMegabyte(t *testing.T) {
+	const size, most = 1 << 20, 1_000_000 // most is what a node takes from a client in one message
+	cl := newCluster(t, 3)
+	first := cl.nodes[0]
+	cs := newClients(t, 1)
+	cs.connectAll(3, cl.alive(), nil)
+	cs.join(numbers(3), func(int) []string { return []string{"official"} })
+	for _, n := range cl.nodes {
+		a := answering(t, n, strings.Repeat("a", most-100))
+		for _, args := range [][]any{
+			{"join", []string{"text"}},
+			{"set", map[string]string{"key": "pad", "value": strings.Repeat("d", most-100)}},
+		} {
+			if err := a.Call(contextFor(t, time.Minute), nil, args[0].(string), args[1:]...); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+
+	exact := func(what string, p *poll, answers, bytes int) {
+		t.Helper()
+		p.want(t, what, answers)
+		if p.Bytes != bytes {
+			t.Errorf("%s: %d bytes, want %d", what, p.Bytes, bytes)
+		}
+	}
+	q := within(patience)
+	q.Target, q.Pad = audience{Rooms: []string{"text"}}, size
+	exact("call, text", first.ask("call", q), 3, 3*(most-100))
+	exact("fetch", first.ask("fetch", q), 3, 3*(most-100))
+	q.Target, q.Pad, q.How = audience{Rooms: []string{"official"}}, most, "binary"
+	exact("call, binary", first.ask("call", q), 3, 3*most)
+	q = within(patience)
+	q.Load, q.Pad = strings.Repeat("q", size), size
+	exact("servers", first.ask("servers", q), 2, 2*2*size)
+
+	// Server-side events are handled in order, and before the requests behind them.
+	q = question{How: "tell", Pad: size}
+	for _, n := range cl.nodes[:2] {
+		n.ask("servers", q)
+	}
+	first.ask("servers", within(patience)).want(t, "servers, after they were told", 2)
+	var stats struct{ Told []string }
+	cl.nodes[2].get("stats", &stats)
+	want := []string{"n1" + strings.Repeat("z", size), "n2" + strings.Repeat("z", size)}
+	if !slices.Equal(stats.Told, want) {
+		t.Errorf("the third node was told %d times", len(stats.Told))
+	}
+
+	// Nobody to ask: the nodes' word ends it.
+	q = within(patience)
+	q.Target = audience{Rooms: []string{"nobody"}}
+	for _, what := range []string{"call", "fetch"} {
+		p := first.ask(what, q)
+		p.want(t, what+", nobody", 0)
+		p.early(t, what+", nobody", patience)
+	}
+}

@@ -1,0 +1,227 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/history"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// TestRolling: one goroutine on each of two nodes puts everybody into a room and takes everybody out again, and emits to
+// the room each time: an even number when they are in, an odd one when nobody is. Another two do so with a room that
+// they share, where the log alone says who is in. Some clients break their connection again and again, and come back to
+// the other node. Everybody gets what the log says, in its order.
+func TestRolling(t *testing.T) {
+	rounds := 500
+	if long() {
+		rounds = 2500
+	}
+	cl := newCluster(t, 2)
+	hearers := make([]*hearer, 12)
+	for i := range hearers {
+		hearers[i] = hear(t, cl.nodes[i%2], "base")
+	}
+
+	began := time.Now()
+	var rolling, roaming sync.WaitGroup
+	for publisher, through := range []string{"first", "second", "shared", "shared"} {
+		rolling.Go(func() {
+			_, err := command[bool](t.Context(), cl.nodes[publisher%2], "roll", map[string]any{
+				"publisher": publisher + 1, "count": rounds, "from": "base", "through": through,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ctx, settled := context.WithCancel(t.Context())
+	cuts := make([]int, len(hearers))
+	for i, h := range hearers {
+		if i%3 != 0 {
+			continue
+		}
+		roaming.Go(func() {
+			for {
+				n := len(h.all())
+				if h.await(ctx, func(ids []history.ID) bool { return len(ids) >= n+40 }) != nil {
+					return
+				}
+				h.Cut()
+				cuts[i]++
+				if err := h.Connect(t.Context(), cl.nodes[(i+cuts[i])%2].addr); err != nil {
+					t.Errorf("client %d, after %d ticks: %v", i, n, err)
+					return
+				}
+				if !h.Recovered() {
+					t.Errorf("client %d was not recovered after %d ticks", i, n)
+				}
+			}
+		})
+	}
+	rolling.Wait()
+	rolled := time.Since(began)
+	settled()
+	roaming.Wait()
+	fence := history.Of(fencePublisher, 1)
+	cl.nodes[0].emits(publication{Publisher: fencePublisher, First: 1, Count: 1})
+	for i, h := range hearers {
+		if err := h.await(contextFor(t, time.Minute), func(ids []history.ID) bool { return slices.Contains(ids, fence) }); err != nil {
+			t.Fatalf("client %d has not got the last event: %v", i, err)
+		}
+	}
+
+	want := expected(t, cl.inLog(), "base")
+	counts := make([]int, 5)
+	for _, id := range want {
+		if id.Publisher() == fencePublisher {
+			continue
+		}
+		counts[id.Publisher()]++
+		if id.Publisher() <= 2 && id.Seq()%2 == 1 {
+			t.Errorf("by the log somebody was in the room for %v", id)
+		}
+	}
+	if counts[1] != rounds || counts[2] != rounds || counts[3] < rounds/2 || counts[4] < rounds/2 {
+		t.Errorf("by the log each client got %d events of each publisher", counts)
+	}
+	for i, h := range hearers {
+		differs(t, i, h.all(), want)
+	}
+	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
+		t.Name(), 4*rounds, rolled.Seconds(), len(hearers), len(want), cuts)
+	if slices.Max(cuts) < 5 {
+		t.Error("nobody came back")
+	}
+}
+
+// differs fails the test if a client did not get what the log says.
+func differs(t *testing.T, client int, got, want []history.ID) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		if i < len(got) && i < len(want) && got[i] == want[i] {
+			continue
+		}
+		around := func(ids []history.ID) []history.ID { return ids[min(max(i-3, 0), len(ids)):min(i+5, len(ids))] }
+		t.Errorf("client %d got %d events instead of %d; from the %dth on\n  got  %v\n  want %v",
+			client, len(got), len(want), max(i-3, 0), around(got), around(want))
+		return
+	}
+}
+
+// A group is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
+// changed and the third is disconnected.
+type group struct {
+	number  int
+	clients []int
+	doomed  int
+	cluster *cluster
+	all     *clients
+	emitted *int
+}
+
+func (g *group) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
+
+// operate has the second node do something to an audience of the group, and then emit.
+func (g *group) operate(do, to, room string) {
+	g.all.t.Helper()
+	begun := time.Now().UnixNano()
+	n := g.cluster.nodes[1]
+	n.operate(do, audience{Rooms: []string{g.room(to)}}, g.room(room))
+	done := time.Now().UnixNano()
+	for _, k := range g.clients {
+		switch do {
+		case "join":
+			g.all.history.Joined(k, g.room(room), begun, done)
+		case "leave":
+			g.all.history.Left(k, g.room(room), begun, done)
+		}
+	}
+	*g.emitted++
+	n.mustPublish(g.all.history, publication{
+		Publisher: 1, First: 100 * *g.emitted, Count: 10, Targets: []history.Target{
+			{}, {Rooms: []string{g.room("base")}}, {Rooms: []string{g.room("old")}}, {Rooms: []string{g.room("new")}}, {Except: []string{g.room("new")}},
+		},
+	})
+}
+
+// check asks the node where the clients are now what it knows of them.
+func (g *group) check() {
+	g.all.t.Helper()
+	for _, k := range g.clients {
+		h := g.all.whoami(k)
+		rooms := slices.DeleteFunc(h.Rooms, func(room string) bool { return room == h.ID })
+		want := []string{g.room("base"), g.room("kept"), g.room("new")}
+		reason := ""
+		if k == g.doomed {
+			want, reason = []string{}, recovery.ErrOver.Error()
+		}
+		if !slices.Equal(rooms, want) || h.Recovered == (k == g.doomed) || h.Reason != reason {
+			g.all.t.Errorf("client %d of group %d: %+v, want rooms %q, reason %q", k, g.number, h, want, reason)
+		}
+	}
+}
+
+// TestOperationsOnWhoIsAway: the rooms of clients are changed, and one of them is disconnected, while they are away and
+// their node lives, while they are away and it is killed, and while it is frozen and then killed. On their return their
+// rooms are as the operations say, and they get what was emitted to them at the time; whoever was disconnected starts
+// anew and is told why.
+func TestOperationsOnWhoIsAway(t *testing.T) {
+	cl := newCluster(t, 2, "-lease", "3s")
+	first, second := cl.nodes[0], cl.nodes[1]
+	cs := newClients(t, 1)
+	cs.connectAll(9, []string{first.url}, nil)
+	cs.setNodes([]string{second.url})
+	var groups []*group
+	emitted := 0
+	for i := range 3 {
+		g := &group{number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted}
+		cs.join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
+		cs.join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
+		groups = append(groups, g)
+	}
+	alive, killed, frozen := groups[0], groups[1], groups[2]
+
+	cs.away("reset", alive.clients...)
+	cs.away("close", killed.clients...)
+	alive.operate("join", "base", "new")
+	killed.operate("join", "base", "new")
+	alive.operate("disconnect", "doomed", "")
+	alive.operate("leave", "old", "old")
+	cs.comeBack(first.url, alive.clients...)
+	alive.check()
+	cs.away("half", alive.clients...)
+
+	cs.tellAll(frozen.clients, order{"c": "roam"})
+	cs.sync()
+	first.freeze()
+	frozen.operate("join", "base", "new")
+	frozen.operate("disconnect", "doomed", "")
+	killed.operate("leave", "old", "old")
+	frozen.operate("leave", "old", "old")
+	first.kill()
+	killed.operate("disconnect", "doomed", "")
+	ticks := make(map[int]int)
+	for _, g := range groups {
+		ticks[g.doomed] = cs.get(g.doomed).ticks
+	}
+	cs.comeBack(second.url, slices.Concat(alive.clients, killed.clients)...)
+	cs.await(20*time.Second, "the clients of the killed node are elsewhere", func() bool {
+		return cs.allConnectedLocked() && cs.byNum[6].connects == 2 && cs.byNum[7].connects == 2 && cs.byNum[8].connects == 2
+	})
+	killed.check()
+	frozen.check()
+
+	cs.settleAll(second, 20*time.Second)
+	cs.judge()
+	for _, g := range groups[1:] {
+		if got := cs.get(g.doomed).ticks - ticks[g.doomed]; got != 1 {
+			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.doomed, got)
+		}
+	}
+}

@@ -1,0 +1,244 @@
+// Package prometheus shows Prometheus how a server and its node are.
+//
+//	registry.MustRegister(prometheus.NewServerCollector(io), prometheus.NewNodeCollector(db, nil))
+//
+// The names of the metrics begin with socketio_. The file dashboard.json is a
+// dashboard for Grafana that shows them.
+package prometheus
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/pgadapter"
+	"github.com/pgsocket/socketio/stats"
+)
+
+// A family is a metric.
+type family struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+}
+
+func gauge(name, help string, labels ...string) family {
+	return family{prometheus.NewDesc("socketio_"+name, help, labels, nil), prometheus.GaugeValue}
+}
+
+func counter(name, help string, labels ...string) family {
+	return family{prometheus.NewDesc("socketio_"+name, help, labels, nil), prometheus.CounterValue}
+}
+
+func (f family) send(ch chan<- prometheus.Metric, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(f.desc, f.kind, v, labels...)
+}
+
+func (f family) histogram(ch chan<- prometheus.Metric, h stats.Histogram) {
+	buckets := make(map[float64]uint64, len(h.Bounds))
+	for i, bound := range h.Bounds {
+		buckets[bound] = h.Counts[i]
+	}
+	ch <- prometheus.MustNewConstHistogram(f.desc, h.Count, h.Sum, buckets)
+}
+
+// A ServerCollector collects what a server counts. It implements
+// prometheus.Collector.
+type ServerCollector struct {
+	server *socketio.Server
+
+	connections, sockets, restoring, namespaces family
+	opened, recovered, refused, parked, expired family
+	disconnects, replayed, restored             family
+}
+
+// NewServerCollector returns a collector of what the server counts.
+func NewServerCollector(io *socketio.Server) *ServerCollector {
+	return &ServerCollector{
+		server:      io,
+		connections: gauge("connections", "Clients that are connected to this node."),
+		sockets:     gauge("sockets", "Sockets that are connected, in all namespaces."),
+		restoring:   gauge("sockets_restoring", "Sockets that are on their way to be connected."),
+		namespaces:  gauge("namespaces", "Namespaces that exist."),
+		opened:      counter("sessions_opened_total", "Sessions that were begun."),
+		recovered:   counter("sessions_recovered_total", "Sessions that clients came back to."),
+		refused:     counter("sessions_refused_total", "Wishes to come back that were refused.", "reason"),
+		parked:      counter("sessions_parked_total", "Sessions that were let go, and to which the client may come back."),
+		expired:     counter("sessions_expired_total", "Sessions whose clients stayed away, as far as this node was told."),
+		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
+		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
+		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range []family{
+		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
+		c.disconnects, c.replayed, c.restored,
+	} {
+		ch <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.server.Stats()
+	c.connections.send(ch, float64(s.Connections))
+	c.sockets.send(ch, float64(s.Sockets))
+	c.restoring.send(ch, float64(s.Restoring))
+	c.namespaces.send(ch, float64(s.Namespaces))
+	c.opened.send(ch, float64(s.Opened))
+	c.recovered.send(ch, float64(s.Recovered))
+	c.parked.send(ch, float64(s.Parked))
+	c.expired.send(ch, float64(s.Expired))
+	for reason, n := range s.Refused {
+		c.refused.send(ch, float64(n), reason)
+	}
+	for reason, n := range s.Disconnects {
+		c.disconnects.send(ch, float64(n), string(reason))
+	}
+	c.replayed.histogram(ch, s.Replayed)
+	c.restored.histogram(ch, s.Restored)
+}
+
+// NodeOptions configures a NodeCollector. The zero value is right for most.
+type NodeOptions struct {
+	// SurveyInterval is how old what the database says of the whole cluster may
+	// be; it is asked for when Prometheus comes. Default: one minute.
+	SurveyInterval time.Duration
+
+	// SurveyTimeout bounds the question. Default: 5 s.
+	SurveyTimeout time.Duration
+
+	// Logger hears when the database does not answer. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// A NodeCollector collects what a node counts, and what the database says of the
+// cluster. It implements prometheus.Collector.
+type NodeCollector struct {
+	db   *pgadapter.DB
+	opts NodeOptions
+
+	healthy, position, behind, bell, confirmed     family
+	queueEvents, queueBytes, writes, claims        family
+	appends, batches, retries, resets              family
+	nodes, sessions, low, high, batchesKept, bytes family
+	outbox, notify                                 family
+
+	mu     sync.Mutex
+	survey pgadapter.Survey
+	asked  time.Time
+	known  bool
+}
+
+// NewNodeCollector returns a collector of what the node counts. A nil opts means
+// the defaults.
+func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
+	var o NodeOptions
+	if opts != nil {
+		o = *opts
+	}
+	if o.SurveyInterval == 0 {
+		o.SurveyInterval = time.Minute
+	}
+	if o.SurveyTimeout == 0 {
+		o.SurveyTimeout = 5 * time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	return &NodeCollector{
+		db: db, opts: o,
+		healthy:     gauge("healthy", "Whether the node is in the cluster and reads the log."),
+		position:    gauge("log_position", "How far the node has read the log."),
+		behind:      gauge("log_behind_seconds", "Time since the node was last at the head of the log."),
+		bell:        gauge("bell_age_seconds", "Time since the last bell was heard."),
+		confirmed:   gauge("heartbeat_age_seconds", "Time since the last heartbeat that Postgres has confirmed."),
+		queueEvents: gauge("queue_events", "Events that were published and are not in the log yet."),
+		queueBytes:  gauge("queue_bytes", "Their size."),
+		writes:      gauge("session_writes_waiting", "Changes of sessions that wait to be written."),
+		claims:      gauge("session_claims_waiting", "Clients that come back and wait for their session."),
+		appends:     counter("append_seconds", "Time from the first attempt of an append to its answer."),
+		batches:     counter("append_events", "Events in an append."),
+		retries:     counter("append_retries_total", "Appends that were sent again."),
+		resets:      counter("resets_total", "Times that the node had to cut all its connections."),
+		nodes:       gauge("cluster_nodes", "Nodes of the cluster."),
+		sessions:    gauge("cluster_sessions", "Sessions of the cluster.", "state"),
+		low:         gauge("cluster_log_low", "The newest position that is no longer kept."),
+		high:        gauge("cluster_log_high", "The newest position of all."),
+		batchesKept: gauge("cluster_log_batches", "Batches that the log keeps."),
+		bytes:       gauge("cluster_log_bytes", "Size of the log on disk."),
+		outbox:      gauge("cluster_outbox_events", "Events that SQL has committed and that are not in the log yet."),
+		notify:      gauge("cluster_notify_queue_usage", "How full Postgres's queue of notifications is, from 0 to 1."),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (c *NodeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range []family{
+		c.healthy, c.position, c.behind, c.bell, c.confirmed, c.queueEvents, c.queueBytes, c.writes, c.claims,
+		c.appends, c.batches, c.retries, c.resets, c.nodes, c.sessions, c.low, c.high, c.batchesKept, c.bytes, c.outbox, c.notify,
+	} {
+		ch <- f.desc
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c *NodeCollector) Collect(ch chan<- prometheus.Metric) {
+	s := c.db.Stats()
+	healthy := 1.0
+	if c.db.Health() != nil {
+		healthy = 0
+	}
+	c.healthy.send(ch, healthy)
+	c.position.send(ch, float64(s.Position))
+	c.behind.send(ch, time.Since(s.CaughtUp).Seconds())
+	if !s.Bell.IsZero() {
+		c.bell.send(ch, time.Since(s.Bell).Seconds())
+	}
+	c.confirmed.send(ch, time.Since(s.Confirmed).Seconds())
+	c.queueEvents.send(ch, float64(s.QueueEvents))
+	c.queueBytes.send(ch, float64(s.QueueBytes))
+	c.writes.send(ch, float64(s.Writes))
+	c.claims.send(ch, float64(s.Claims))
+	c.appends.histogram(ch, s.Appends)
+	c.batches.histogram(ch, s.Batches)
+	c.retries.send(ch, float64(s.Retries))
+	c.resets.send(ch, float64(s.Resets))
+	c.collectCluster(ch)
+}
+
+// collectCluster collects what the database said last of the cluster: nothing,
+// while it does not answer.
+func (c *NodeCollector) collectCluster(ch chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.IsZero() || time.Since(c.asked) >= c.opts.SurveyInterval {
+		ctx, cancel := context.WithTimeout(context.Background(), c.opts.SurveyTimeout)
+		defer cancel()
+		var err error
+		if c.survey, err = c.db.Survey(ctx); err != nil {
+			c.opts.Logger.WarnContext(ctx, "the cluster was not surveyed", slog.Any("error", err))
+		}
+		c.known, c.asked = err == nil, time.Now()
+	}
+	if !c.known {
+		return
+	}
+	s := &c.survey
+	c.nodes.send(ch, float64(s.Nodes))
+	c.sessions.send(ch, float64(s.Live), "live")
+	c.sessions.send(ch, float64(s.Parked), "parked")
+	c.sessions.send(ch, float64(s.Expired), "expired")
+	c.low.send(ch, float64(s.Low))
+	c.high.send(ch, float64(s.High))
+	c.batchesKept.send(ch, float64(s.Batches))
+	c.bytes.send(ch, float64(s.Bytes))
+	c.outbox.send(ch, float64(s.Outbox))
+	c.notify.send(ch, s.NotifyUse)
+}

@@ -1,0 +1,96 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pgsocket/socketio/recovery"
+	"github.com/pgsocket/socketio/transport"
+)
+
+// Shutdown ends the node's service, so that the clients do not notice: it refuses
+// new connections, parks every session where its client stands, closes the
+// connections after what is queued was written, and waits for handlers. The clients
+// come back to other nodes, and recover.
+//
+// It sends away Options.DrainRate clients a second, in random order, lest all come
+// to the other nodes at once; the others are served meanwhile. If ctx has a deadline
+// it is done with that after half of the time that is left.
+//
+// After Shutdown has returned nil no handler runs and every session is durable; how
+// many were parked is logged, and in Stats. When ctx ends before, the error is its
+// cause. The adapter stays open, so that handlers can finish what they do.
+func (s *Server) Shutdown(ctx context.Context) error {
+	began, before := time.Now(), s.counters.parked.Load()
+	s.closing.Store(true)
+	s.engine.Refuse()
+	outcomes := s.drain(ctx)
+	s.end(ErrShutdown)
+	errs := []error{s.engine.Shutdown(ctx), s.work.wait(ctx)}
+	for _, out := range outcomes {
+		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
+			errs = append(errs, err)
+			break // the others failed for the same reason
+		}
+	}
+	err := errors.Join(errs...)
+	s.opts.Logger.InfoContext(ctx, "server shut down", slog.Int("parked", int(s.counters.parked.Load()-before)),
+		slog.Duration("took", time.Since(began).Round(time.Millisecond)), slog.Any("error", err))
+	return err
+}
+
+// drain sends the clients away, one after the other, and returns what becomes of
+// their sessions.
+func (s *Server) drain(ctx context.Context) []*recovery.Outcome {
+	s.hub.mu.Lock()
+	byConn := make(map[*conn][]*Socket)
+	for _, socket := range s.hub.everyLocked() {
+		byConn[socket.conn] = append(byConn[socket.conn], socket)
+	}
+	s.hub.mu.Unlock()
+	conns := make([]*conn, 0, len(byConn))
+	for c := range byConn {
+		conns = append(conns, c)
+	}
+	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+
+	began, pause := time.Now(), time.Duration(0)
+	if s.opts.DrainRate > 0 {
+		pause = time.Second / time.Duration(s.opts.DrainRate)
+	}
+	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
+		pause = max(0, min(pause, time.Until(deadline)/2/time.Duration(len(conns))))
+	}
+	var outcomes []*recovery.Outcome
+	for i, c := range conns {
+		wait(ctx, time.Until(began.Add(time.Duration(i)*pause)))
+		for _, socket := range byConn[c] {
+			outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}))
+		}
+		c.session.Close(transport.ReasonServerShutdown)
+	}
+	// Those that have joined another namespace meanwhile.
+	s.hub.mu.Lock()
+	rest := s.hub.everyLocked()
+	s.hub.mu.Unlock()
+	for _, socket := range rest {
+		outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}))
+	}
+	return outcomes
+}
+
+// wait waits, unless it is for too short a time to be worth a timer.
+func wait(ctx context.Context, d time.Duration) {
+	if d < 5*time.Millisecond {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,93 @@
+package socketio
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pgsocket/socketio/stats"
+)
+
+// Stats are counts of one server: what it has now, and what happened since it was
+// made.
+type Stats struct {
+	Connections int // open now
+	Sockets     int // connected now, in all namespaces
+	Restoring   int // on their way to be connected now
+	Namespaces  int // that exist now
+
+	Opened      uint64            // sessions that were begun
+	Recovered   uint64            // sessions that clients came back to
+	Refused     map[string]uint64 // wishes to come back that were refused, by the reason
+	Replayed    stats.Histogram   // events replayed to a recovered client
+	Restored    stats.Histogram   // seconds from CONNECT of a returning client to the end of its replay
+	Parked      uint64            // sessions whose clients may come back, let go by this node
+	Disconnects map[Reason]uint64 // sockets that were disconnected, by the reason
+	Expired     uint64            // sessions whose end this node was told of
+}
+
+// counters are the parts of Stats that only grow.
+type counters struct {
+	opened, recovered, parked, expired atomic.Uint64
+	replayed, restored                 *stats.Distribution
+
+	mu          sync.Mutex
+	refused     map[string]uint64
+	disconnects map[Reason]uint64
+}
+
+func newCounters() *counters {
+	return &counters{
+		replayed: stats.Sizes(), restored: stats.Durations(),
+		refused: make(map[string]uint64), disconnects: make(map[Reason]uint64),
+	}
+}
+
+func (c *counters) refusal(reason error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[reason.Error()]++
+}
+
+func (c *counters) restoration(r RecoveryResult, took time.Duration) {
+	c.recovered.Add(1)
+	c.replayed.Add(float64(r.Replayed))
+	c.restored.Add(took.Seconds())
+}
+
+// departure counts a socket that was let go.
+func (c *counters) departure(reason Reason, recoverable, connected bool) {
+	if recoverable {
+		c.parked.Add(1)
+	}
+	if connected {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.disconnects[reason]++
+	}
+}
+
+// Stats returns the counts of this server. It takes locks for a moment only.
+func (s *Server) Stats() Stats {
+	c := s.counters
+	st := Stats{
+		Connections: s.Connections(),
+		Opened:      c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
+		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
+	}
+	c.mu.Lock()
+	st.Refused, st.Disconnects = maps.Clone(c.refused), maps.Clone(c.disconnects)
+	c.mu.Unlock()
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	st.Restoring = len(h.restoring)
+	for _, n := range h.namespaces {
+		st.Sockets += len(n.members.all.sockets)
+		if n.life.exists {
+			st.Namespaces++
+		}
+	}
+	return st
+}
