@@ -45,7 +45,7 @@ func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
 func TestAnIdleClusterAsksLittle(t *testing.T) {
 	t.Parallel()
 	const nodes, perSecond = 3, 2
-	b := newBenchWith(t, nil)
+	b := newBenchWith(t, map[string]string{"autovacuum": "off"}) // which has transactions of its own
 	dbs, recorders := b.nodes(t, nodes, nil)
 	execOn(t, b.conn, "select emit_all('x')")
 	for _, r := range recorders {
