@@ -54,10 +54,11 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 	count := func() int64 {
 		return b.int(t, "select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()")
 	}
-	time.Sleep(2 * time.Second) // what has been is counted within a second
+	time.Sleep(time.Second / 2) // until the nodes have noted when that was
 	for _, db := range dbs {
 		db.adopter.last.Store(time.Now().Add(-time.Minute).UnixNano())
 	}
+	time.Sleep(2 * time.Second) // what has been is counted within a second
 	began, before := time.Now(), count()
 
 	time.Sleep(6 * time.Second)
