@@ -44,7 +44,11 @@ func join(ctx context.Context, addr string, n int) (*crowd, error) {
 // enter reads the handshake, says CONNECT and reads the answer.
 func enter(r io.Reader, w io.Writer) error {
 	for i := range 2 {
-		if _, err := ws.ReadFrame(r); err != nil {
+		h, err := ws.ReadHeader(r)
+		if err == nil {
+			_, err = io.CopyN(io.Discard, r, h.Length)
+		}
+		if err != nil {
 			return err
 		}
 		if i == 0 {
@@ -59,11 +63,11 @@ func enter(r io.Reader, w io.Writer) error {
 
 // bare connects n clients to a listener that does nothing but upgrade, and returns the server's ends too.
 func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer listener.Close()
+	defer func() { _ = listener.Close() }()
 	accepted := make(chan net.Conn, n)
 	go func() { // ends when the listener is closed
 		for {

@@ -149,7 +149,7 @@ func publishAll(ctx context.Context, dbs []*node, tallies []*tally) error {
 			time.Sleep(100 * time.Microsecond)
 		}
 	}
-	return errors.Join(append(errs, ctx.Err())...)
+	return errors.Join(errors.Join(errs...), ctx.Err())
 }
 
 // appendBare appends as many events as one connection can, a thousand at a time.

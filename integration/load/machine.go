@@ -72,7 +72,7 @@ func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Op
 		}
 	}
 	n.io = socketio.NewServer(&opts)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := listen(ctx)
 	if err != nil {
 		return nil, errors.Join(err, n.stop())
 	}
@@ -80,6 +80,11 @@ func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Op
 	n.web = &http.Server{Handler: n.io, ReadHeaderTimeout: time.Minute}
 	go func() { _ = n.web.Serve(listener) }() // owner: the node; ends with stop
 	return n, nil
+}
+
+func listen(ctx context.Context) (net.Listener, error) {
+	var config net.ListenConfig
+	return config.Listen(ctx, "tcp", "127.0.0.1:0")
 }
 
 func (n *node) stop() error {
