@@ -20,9 +20,9 @@ type crowd struct {
 }
 
 // join connects n clients to a node, each with a CONNECT to "/".
-func join(ctx context.Context, addr string, n int) (*crowd, error) {
+func join(ctx context.Context, addr string, n, atOnce int) (*crowd, error) {
 	c := &crowd{conns: make([]net.Conn, n)}
-	err := many(n, 64, func(i int) error {
+	err := many(n, atOnce, func(i int) error {
 		conn, early, _, err := ws.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
 		if err != nil {
 			return err

@@ -233,13 +233,13 @@ func roundTrip(ctx context.Context, writer, listener *pgx.Conn, i int) (time.Dur
 	return time.Since(began), err
 }
 
-// connects connects clients, 64 at a time.
+// connects connects clients, 256 at a time.
 func (m *machine) connects(ctx context.Context) (ours, reference float64, err error) {
 	const clients = 3000
 	rate := func(o socketio.Options) (rate float64, err error) {
 		err = m.withNodes(ctx, 1, o, func(nodes []*node, _ *pgx.Conn) error {
 			began := time.Now()
-			c, err := join(ctx, nodes[0].addr, clients)
+			c, err := join(ctx, nodes[0].addr, clients, 256)
 			if err != nil {
 				return err
 			}
