@@ -1,0 +1,130 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// A verdict is what engine.io-parser makes of a payload.
+type verdict struct {
+	Packets []struct {
+		Type string
+		Data json.RawMessage
+	}
+	Again string
+}
+
+// TestAgreesWithJavaScript shows the same payloads to engine.io-parser: what both take is the same, packet by packet and
+// encoded again, and what we refuse it calls an error too, but for binary data that are not base64: JavaScript skips
+// what does not belong there. It needs Node and the npm package, of which the integration tests have one:
+//
+//	npm ci --prefix integration/js
+func TestAgreesWithJavaScript(t *testing.T) {
+	t.Parallel()
+	dir, err := filepath.Abs("../../integration/js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules/engine.io-parser")); err != nil {
+		t.Skip("the official parser is not installed: npm ci in integration/js, or make setup")
+	}
+	payloads := payloads(20_000)
+	var questions bytes.Buffer
+	for _, p := range payloads {
+		if err := json.NewEncoder(&questions).Encode(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	node := exec.CommandContext(t.Context(), "node", "testdata/oracle.js", dir)
+	node.Stdin, node.Stderr = &questions, os.Stderr
+	out, err := node.Output()
+	if err != nil {
+		t.Fatal("node: ", err)
+	}
+	answers := json.NewDecoder(bytes.NewReader(out))
+	both := 0
+	for _, p := range payloads {
+		var v verdict
+		if err := answers.Decode(&v); err != nil {
+			t.Fatal(err)
+		}
+		if compare(t, p, v) {
+			both++
+		}
+	}
+	t.Logf("%d payloads, %d accepted by both", len(payloads), both)
+	if both < len(payloads)/10 {
+		t.Error("too few to show anything")
+	}
+}
+
+// compare reports whether both have accepted the payload.
+func compare(t *testing.T, payload string, v verdict) bool {
+	t.Helper()
+	var ours []Packet
+	for p, err := range Payload([]byte(payload), 1000) {
+		if err != nil {
+			last := v.Packets[len(v.Packets)-1]
+			if last.Type != "error" && !strings.Contains(payload, "b") {
+				t.Errorf("%q: %v, though JavaScript takes it", payload, err)
+			}
+			return false
+		}
+		ours = append(ours, p)
+	}
+	if len(ours) != len(v.Packets) {
+		t.Errorf("%q: %d packets, JavaScript %d", payload, len(ours), len(v.Packets))
+		return false
+	}
+	for i, p := range ours {
+		want := v.Packets[i]
+		data := `"` + string(p.Data) + `"`
+		if p.Binary {
+			data = `{"binary":"` + base64.StdEncoding.EncodeToString(p.Data) + `"}`
+		} else if b, err := json.Marshal(string(p.Data)); err == nil {
+			data = string(b)
+		}
+		var a, b any
+		_ = json.Unmarshal([]byte(data), &a) // of our own making
+		_ = json.Unmarshal(want.Data, &b)    // nothing for a packet without data
+		if b == nil {
+			b = ""
+		}
+		if p.Type.String() != want.Type || !equal(a, b) {
+			t.Errorf("%q: packet %d is %s %s, JavaScript %s %s", payload, i, p.Type, data, want.Type, want.Data)
+		}
+	}
+	again, err := AppendPayload(nil, ours...)
+	if err != nil || string(again) != v.Again {
+		t.Errorf("%q: encoded again %q, %v, JavaScript %q", payload, again, err, v.Again)
+	}
+	return true
+}
+
+func equal(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
+}
+
+// payloads returns payloads made of pieces that matter, most of them malformed somewhere.
+func payloads(n int) []string {
+	pieces := []string{"\x1e", "0", "1", "2", "3", "4", "5", "6", "7", "b", "AQI=", "AQID", "é", "😀", "probe", `{"a":1}`, " ", "4x", "bAQ=="}
+	r := rand.New(rand.NewPCG(1, 0))
+	all := []string{"4", "b", "4a\x1e4b", "2probe\x1e6", "bAQID\x1e4é", "\x1e", ""}
+	for len(all) < n {
+		var b strings.Builder
+		for range 1 + r.IntN(6) {
+			b.WriteString(pieces[r.IntN(len(pieces))])
+		}
+		all = append(all, b.String())
+	}
+	return all
+}
