@@ -1,0 +1,83 @@
+package integration_test
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+)
+
+// A pgProxy is one node's road to Postgres, which can be closed.
+type pgProxy struct {
+	to string
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]struct{}
+}
+
+// newProxy returns the road and the address that leads over it. It ends with the test.
+func newProxy(t testing.TB, dsn string) (*pgProxy, string) {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &pgProxy{to: u.Host, conns: make(map[net.Conn]struct{})}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close(); p.shut(true) })
+	go p.serve(listener) // ends with the listener
+	u.Host = listener.Addr().String()
+	return p, u.String()
+}
+
+func (p *pgProxy) serve(listener net.Listener) {
+	for {
+		conn, err := listener.Accept()
+		if err != nil {
+			return
+		}
+		go p.forward(conn) // ends with the connection
+	}
+}
+
+func (p *pgProxy) forward(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	there, err := net.Dial("tcp", p.to)
+	if err != nil {
+		return
+	}
+	defer func() { _ = there.Close() }()
+	p.mu.Lock()
+	if p.closed {
+		p.mu.Unlock()
+		return
+	}
+	p.conns[conn], p.conns[there] = struct{}{}, struct{}{}
+	p.mu.Unlock()
+	go func() { // ends with either connection
+		_, _ = io.Copy(there, conn)
+		_ = there.Close()
+	}()
+	_, _ = io.Copy(conn, there)
+	p.mu.Lock()
+	delete(p.conns, conn)
+	delete(p.conns, there)
+	p.mu.Unlock()
+}
+
+// shut closes the road, with all that is on it, or opens it again.
+func (p *pgProxy) shut(closed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = closed
+	if closed {
+		for conn := range p.conns {
+			_ = conn.Close()
+		}
+	}
+}
