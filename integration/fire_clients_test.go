@@ -242,8 +242,8 @@ func tickOf(text string) (history.ID, bool) {
 	rest, ok := strings.CutPrefix(text, `["tick",`)
 	one, rest, more := strings.Cut(rest, ",")
 	two, _, _ := strings.Cut(strings.TrimSuffix(rest, "]"), ",")
-	publisher, err := strconv.Atoi(one)
-	seq, err2 := strconv.Atoi(two)
+	publisher, err := strconv.Atoi(strings.TrimSpace(one)) // SQL writes spaces
+	seq, err2 := strconv.Atoi(strings.TrimSpace(two))
 	return history.Of(publisher, seq), ok && more && err == nil && err2 == nil
 }
 

@@ -234,6 +234,8 @@ func (j *judge) steps(c *witness, s *session) []step {
 			}
 			for _, room := range r.Rooms {
 				if r.What == Asked {
+					// Between what was done last and what is asked now it may have got nothing.
+					open = slices.DeleteFunc(open, func(o step) bool { return o.room == room })
 					steps = append(steps, step{from: at + 1, room: room, to: maybe, doubt: true, was: to})
 				} else {
 					open = append(open, step{from: j.after(r.At), room: room, to: to})
