@@ -5,12 +5,15 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
 // A pgProxy is one node's road to Postgres, which can be closed.
 type pgProxy struct {
 	to string
+
+	mute atomic.Bool // what Postgres answers gets lost
 
 	mu     sync.Mutex
 	closed bool
@@ -63,11 +66,25 @@ func (p *pgProxy) forward(conn net.Conn) {
 		_, _ = io.Copy(there, conn)
 		_ = there.Close()
 	}()
-	_, _ = io.Copy(conn, there)
+	_, _ = io.Copy(answers{p, conn}, there)
 	p.mu.Lock()
 	delete(p.conns, conn)
 	delete(p.conns, there)
 	p.mu.Unlock()
+}
+
+// answers is the way back.
+type answers struct {
+	p    *pgProxy
+	conn net.Conn
+}
+
+// Write implements io.Writer.
+func (a answers) Write(b []byte) (int, error) {
+	if a.p.mute.Load() {
+		return len(b), nil // whoever waits for the rest of it is cut off in the end
+	}
+	return a.conn.Write(b)
 }
 
 // shut closes the road, with all that is on it, or opens it again.
