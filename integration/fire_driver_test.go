@@ -78,8 +78,15 @@ type fire struct {
 
 const fireNodes = 3
 
-// burn runs a fire and judges it. What the cluster does is the same for the same seed as far as the clock allows.
+// burn runs a fire and judges it. What is done to the cluster is the same for the same seed as far as the clock allows.
 func burn(t testing.TB, c fireConfig) *fireReport {
+	t.Helper()
+	f := lay(t, c)
+	return f.run(f.misfortunes)
+}
+
+// lay starts a cluster with a Postgres of its own, and no clients yet.
+func lay(t testing.TB, c fireConfig) *fire {
 	t.Helper()
 	pg, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
 	if err != nil {
@@ -96,7 +103,7 @@ func burn(t testing.TB, c fireConfig) *fireReport {
 	}
 	f.flock = &flock{book: f.book, refused: make(map[string]int)}
 	f.start()
-	return f.run()
+	return f
 }
 
 func (f *fire) start() {
@@ -132,7 +139,8 @@ func (f *fire) tellNodes() {
 	}
 }
 
-func (f *fire) run() *fireReport {
+// run has clients and publishers go on while something happens to them, and judges what they got.
+func (f *fire) run(happens func(ctx context.Context)) *fireReport {
 	f.t.Helper()
 	life, end := context.WithCancel(context.Background()) // of clients and of who reads the log
 	defer end()
@@ -148,7 +156,8 @@ func (f *fire) run() *fireReport {
 	}
 	publishers.Go(func() { f.bulk(ctx, dice(f.seed<<8+10)) })
 	publishers.Go(func() { f.writeSQL(ctx, dice(f.seed<<8+11)) })
-	f.misfortunes(ctx)
+	happens(ctx)
+	stop()
 	f.troubles.Wait()
 	publishers.Wait()
 	stuck := f.settle()
