@@ -13,7 +13,8 @@ import (
 type pgProxy struct {
 	to string
 
-	mute atomic.Bool // what Postgres answers gets lost
+	mute  atomic.Bool  // what Postgres answers gets lost
+	trips atomic.Int64 // round trips: how often it was asked after it had answered
 
 	mu     sync.Mutex
 	closed bool
@@ -62,25 +63,43 @@ func (p *pgProxy) forward(conn net.Conn) {
 	}
 	p.conns[conn], p.conns[there] = struct{}{}, struct{}{}
 	p.mu.Unlock()
+	var asked atomic.Bool
 	go func() { // ends with either connection
-		_, _ = io.Copy(there, conn)
+		_, _ = io.Copy(questions{p, &asked, there}, conn)
 		_ = there.Close()
 	}()
-	_, _ = io.Copy(answers{p, conn}, there)
+	_, _ = io.Copy(answers{p, &asked, conn}, there)
 	p.mu.Lock()
 	delete(p.conns, conn)
 	delete(p.conns, there)
 	p.mu.Unlock()
 }
 
+// questions is the way to Postgres.
+type questions struct {
+	p     *pgProxy
+	asked *atomic.Bool
+	conn  net.Conn
+}
+
+// Write implements io.Writer.
+func (q questions) Write(b []byte) (int, error) {
+	if !q.asked.Swap(true) {
+		q.p.trips.Add(1)
+	}
+	return q.conn.Write(b)
+}
+
 // answers is the way back.
 type answers struct {
-	p    *pgProxy
-	conn net.Conn
+	p     *pgProxy
+	asked *atomic.Bool
+	conn  net.Conn
 }
 
 // Write implements io.Writer.
 func (a answers) Write(b []byte) (int, error) {
+	a.asked.Store(false)
 	if a.p.mute.Load() {
 		return len(b), nil // whoever waits for the rest of it is cut off in the end
 	}
