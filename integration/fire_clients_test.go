@@ -46,6 +46,8 @@ type bird struct {
 	fence  atomic.Int64  // the newest that it got
 	fuse   atomic.Int64  // after how many events it cuts its connection; 0: never
 	known  atomic.Bool   // it had a session
+	rest   atomic.Int64  // how long it stays away before it comes back
+	slow   atomic.Bool   // it reads slowly when it is back
 	fresh  atomic.Bool   // the session is new and lacks the rooms
 
 	mu    sync.Mutex
@@ -102,6 +104,7 @@ func (b *bird) live(ctx context.Context) {
 			continue
 		}
 		b.stay(ctx)
+		pause(ctx, time.Duration(b.rest.Swap(0)))
 	}
 	b.Cut()
 }
@@ -285,7 +288,7 @@ func (b *bird) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if !ok {
 		return nil, fmt.Errorf("%T is not TCP", conn)
 	}
-	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{})}
+	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{}), slow: b.slow.Swap(false)}
 	b.mu.Lock()
 	b.line = l
 	b.mu.Unlock()
@@ -297,6 +300,7 @@ type line struct {
 	*net.TCPConn
 
 	flock  *flock
+	slow   bool         // no more than some 800 kB a second are read
 	until  atomic.Int64 // nothing is read before
 	polite atomic.Bool  // it is closed without a reset
 	once   sync.Once
@@ -316,6 +320,10 @@ func (l *line) Read(p []byte) (int, error) {
 		case <-l.over:
 			return 0, errCut
 		}
+	}
+	if l.slow {
+		p = p[:min(len(p), 1<<10)]
+		pause(context.Background(), time.Millisecond)
 	}
 	_ = l.SetReadDeadline(time.Now().Add(silence)) // a connection that is closed says so below
 	n, err := l.TCPConn.Read(p)

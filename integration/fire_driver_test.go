@@ -41,6 +41,7 @@ type fireReport struct {
 	cuts      int64
 	recovered int64
 	refused   map[string]int
+	gone      map[string]int // reasons of disconnections, as the nodes have it that are left
 	violation *history.ViolationError
 	file      string // the history
 }
@@ -51,8 +52,8 @@ func (r *fireReport) String() string {
 	if r.violation != nil {
 		verdict = "VIOLATION: " + string(r.violation.Kind)
 	}
-	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, recovered %d, refused %v, %s",
-		r.seed, r.counts[history.Published], r.counts[history.Got], r.cuts, r.done["kill"], r.done, r.recovered, r.refused, verdict)
+	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, gone %v, recovered %d, refused %v, %s",
+		r.seed, r.counts[history.Published], r.counts[history.Got], r.cuts, r.done["kill"], r.done, r.gone, r.recovered, r.refused, verdict)
 }
 
 // A fire is one run: a cluster, its clients, and what happens to them.
@@ -165,7 +166,12 @@ func (f *fire) run(happens func(ctx context.Context)) *fireReport {
 
 	r := &fireReport{
 		fireConfig: f.fireConfig, counts: f.book.Count(), done: f.done, cuts: f.flock.cuts.Load(),
-		recovered: f.flock.recovered.Load(), refused: f.flock.refused,
+		recovered: f.flock.recovered.Load(), refused: f.flock.refused, gone: make(map[string]int),
+	}
+	for _, n := range f.well {
+		for reason, times := range n.stats().Gone {
+			r.gone[reason] += times
+		}
 	}
 	r.violation = f.book.Judge()
 	if r.violation == nil && stuck != nil {
@@ -491,7 +497,7 @@ func (r *logReader) read(ctx context.Context) error {
 // deeds are the faults and how often each is drawn.
 func deeds() map[string]int {
 	return map[string]int{
-		"cut": 30, "again": 8, "stall": 8, "wish": 20, "operate": 12, "terminate": 6,
+		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6,
 		"nap": 3, "freeze": 3, "kill": 3, "outage": 3, "mute": 3, "restart": 1, "shutdown": 1,
 	}
 }
@@ -525,7 +531,7 @@ func (f *fire) misfortunes(ctx context.Context) {
 func (f *fire) deed(ctx context.Context, name string) {
 	roll := dice(f.roll.Uint64())
 	switch name {
-	case "cut", "again", "stall", "wish":
+	case "cut", "again", "stall", "trickle", "wish":
 		f.harass(name, roll)
 	case "operate":
 		f.operate(roll)
@@ -553,6 +559,9 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 	many := 1 + roll.IntN(1+len(f.flock.birds)/4)
 	for _, i := range roll.Perm(len(f.flock.birds))[:many] {
 		b := f.flock.birds[i]
+		if name == "trickle" && i%10 != 0 {
+			continue // it would not have much to read
+		}
 		switch name {
 		case "cut":
 			b.cut([]string{"reset", "close", "half"}[roll.IntN(3)])
@@ -561,6 +570,10 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 			b.cut("reset")
 		case "stall":
 			b.stall(time.Duration(500+roll.IntN(2500)) * time.Millisecond)
+		case "trickle": // it comes back to a long replay, which it reads slowly
+			b.rest.Store(int64(3 * time.Second))
+			b.slow.Store(true)
+			b.cut("reset")
 		case "wish":
 			w := wish{[]history.Do{history.Join, history.Leave}[roll.IntN(2)], fmt.Sprintf("flip-%d", roll.IntN(3))}
 			select {
