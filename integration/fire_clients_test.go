@@ -126,7 +126,6 @@ func (b *bird) come(ctx context.Context) bool {
 
 // stay does what the client wishes until the connection ends.
 func (b *bird) stay(ctx context.Context) {
-	var undone *wish
 	if b.fresh.Load() {
 		b.mu.Lock()
 		rooms := slices.Sorted(maps.Keys(b.rooms))
@@ -138,14 +137,6 @@ func (b *bird) stay(ctx context.Context) {
 		b.fresh.Store(false)
 	}
 	for {
-		if undone != nil {
-			if !b.move(ctx, undone.do, undone.room) {
-				b.wishes <- *undone // there is room: this goroutine has just taken one
-				b.hang()
-				return
-			}
-			undone = nil
-		}
 		select {
 		case w := <-b.wishes:
 			b.mu.Lock()
@@ -155,11 +146,35 @@ func (b *bird) stay(ctx context.Context) {
 				delete(b.rooms, w.room)
 			}
 			b.mu.Unlock()
-			undone = &w
+			if !b.move(ctx, w.do, w.room) {
+				b.again(w)
+				b.hang()
+				return
+			}
 		case <-b.ended:
 			return
 		case <-ctx.Done():
 			return
+		}
+	}
+}
+
+// again keeps a wish for the next connection, before those that came later: two of them may be about one room.
+func (b *bird) again(first wish) {
+	later := []wish{first}
+	for {
+		select {
+		case w := <-b.wishes:
+			later = append(later, w)
+			continue
+		default:
+		}
+		break
+	}
+	for _, w := range later {
+		select {
+		case b.wishes <- w:
+		default: // it has enough to do
 		}
 	}
 }

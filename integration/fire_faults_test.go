@@ -21,7 +21,7 @@ func (l lenient) Errorf(format string, args ...any) { l.Logf(format, args...) }
 // TestFireFindsPlantedFaults: the nodes are built with a fault in them, and the judge must find it. Two of the faults
 // are planted in every run, all of them if SOCKETIO_FIRE_FAULTS=all, or those that it names.
 func TestFireFindsPlantedFaults(t *testing.T) {
-	names := []string{"splice-gap", "rooms-held-now"}
+	names := []string{"replay-starts-late", "rooms-held-now"}
 	patches, err := filepath.Glob("testdata/faults/*.patch")
 	if err != nil || len(patches) < 10 {
 		t.Fatalf("%d patches, %v", len(patches), err)

@@ -125,8 +125,6 @@ func (j *judge) after(moment int64) int64 {
 
 // log judges the log.
 func (j *judge) log() *ViolationError {
-	last := make(map[int]*Record)
-	var latest *Record
 	seen := make(map[ID]int64)
 	for _, entry := range j.entries {
 		if entry.Do != "" {
@@ -140,28 +138,41 @@ func (j *judge) log() *ViolationError {
 			return &ViolationError{Doubled, fmt.Sprintf("the log has twice, at %d and %d: %s", at, entry.Position, j.describe(e))}
 		}
 		seen[e.Event] = entry.Position
-		swapped := last[e.Event.Publisher()]
-		why := "both are of one publisher"
-		if swapped == nil || swapped.Event.Seq() < e.Event.Seq() {
-			swapped, why = latest, "the second was acknowledged before the first was emitted"
-			if latest == nil || e.End == 0 || e.Err != "" || e.End >= latest.Start {
-				swapped = nil
-			}
+	}
+	for id, e := range j.emits {
+		if _, ok := seen[id]; !ok && e.End != 0 && e.Err == "" {
+			return &ViolationError{Unlogged, "the log has not " + j.describe(e)}
 		}
-		if swapped != nil {
-			return &ViolationError{Overtaken, fmt.Sprintf("the log has\n  %s\nbefore\n  %s\nbut %s", j.describe(swapped), j.describe(e), why)}
+	}
+	return j.overtaken()
+}
+
+// overtaken looks for an event that the log has too late.
+func (j *judge) overtaken() *ViolationError {
+	last := make(map[int]*Record) // by publisher
+	var latest *Record            // the one that was emitted latest
+	for _, entry := range j.entries {
+		if entry.Do != "" {
+			continue
+		}
+		e := j.emits[entry.Event]
+		before := last[e.Event.Publisher()]
+		switch {
+		case before != nil && before.Event.Seq() > e.Event.Seq():
+			return j.swapped(before, e, "both are of one publisher")
+		case latest != nil && e.End != 0 && e.Err == "" && e.End < latest.Start:
+			return j.swapped(latest, e, "the second was acknowledged before the first was emitted")
 		}
 		last[e.Event.Publisher()] = e
 		if latest == nil || e.Start > latest.Start {
 			latest = e
 		}
 	}
-	for id, e := range j.emits {
-		if _, ok := j.places[id]; !ok && e.End != 0 && e.Err == "" {
-			return &ViolationError{Unlogged, "the log has not " + j.describe(e)}
-		}
-	}
 	return nil
+}
+
+func (j *judge) swapped(first, second *Record, why string) *ViolationError {
+	return &ViolationError{Overtaken, fmt.Sprintf("the log has\n  %s\nbefore\n  %s\nbut %s", j.describe(first), j.describe(second), why)}
 }
 
 // A step is a change of what is believed of a session, from a position on.
@@ -203,49 +214,68 @@ func (j *judge) session(c *witness, s *session) *ViolationError {
 	return j.walk(c, j.steps(c, s), got, last)
 }
 
-// steps returns how the session's rooms changed, as far as its client knows.
+// A course is how a session's rooms changed, as far as its client knows.
+type course struct {
+	j     *judge
+	steps []step
+	open  []step // that are true from the next receipt on, if not before
+	at    int64  // of the last receipt
+}
+
 func (j *judge) steps(c *witness, s *session) []step {
-	var steps, open []step
-	at := int64(-1) // of the last receipt
-	settle := func(before int64) {
-		for _, o := range open {
-			o.from = min(o.from, before)
-			steps = append(steps, o)
-		}
-		open = open[:0]
-	}
+	o := &course{j: j, at: -1}
 	for i := s.from; i < s.to; i++ {
-		r := c.records[i]
-		switch r.What {
-		case Connected:
-			if i == s.from {
-				for _, room := range []string{Everybody, r.Socket} {
-					steps = append(steps, step{from: -1, room: room, to: maybe})
-					open = append(open, step{from: j.after(r.At), room: room, to: yes})
-				}
-			}
-		case Got:
-			at = j.places[r.Event]
-			settle(at)
-		case Asked, Done:
-			to := no
-			if r.Do == Join {
-				to = yes
-			}
-			for _, room := range r.Rooms {
-				if r.What == Asked {
-					// Between what was done last and what is asked now it may have got nothing.
-					open = slices.DeleteFunc(open, func(o step) bool { return o.room == room })
-					steps = append(steps, step{from: at + 1, room: room, to: maybe, doubt: true, was: to})
-				} else {
-					open = append(open, step{from: j.after(r.At), room: room, to: to})
-				}
-			}
+		switch r := c.records[i]; {
+		case i == s.from:
+			o.begin(r)
+		case r.What == Got:
+			o.at = j.places[r.Event]
+			o.settle(o.at)
+		case r.What == Asked:
+			o.asked(r)
+		case r.What == Done:
+			o.done(r)
 		}
 	}
-	settle(math.MaxInt64)
-	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(a.from, b.from) })
-	return steps
+	o.settle(math.MaxInt64)
+	slices.SortStableFunc(o.steps, func(a, b step) int { return cmp.Compare(a.from, b.from) })
+	return o.steps
+}
+
+func (o *course) begin(r *Record) {
+	for _, room := range []string{Everybody, r.Socket} {
+		o.steps = append(o.steps, step{from: -1, room: room, to: maybe})
+		o.open = append(o.open, step{from: o.j.after(r.At), room: room, to: yes})
+	}
+}
+
+func (o *course) asked(r *Record) {
+	for _, room := range r.Rooms {
+		// Between what was done last and what is asked now it may have got nothing.
+		o.open = slices.DeleteFunc(o.open, func(before step) bool { return before.room == room })
+		o.steps = append(o.steps, step{from: o.at + 1, room: room, to: maybe, doubt: true, was: outcome(r.Do)})
+	}
+}
+
+func (o *course) done(r *Record) {
+	for _, room := range r.Rooms {
+		o.open = append(o.open, step{from: o.j.after(r.At), room: room, to: outcome(r.Do)})
+	}
+}
+
+func (o *course) settle(before int64) {
+	for _, s := range o.open {
+		s.from = min(s.from, before)
+		o.steps = append(o.steps, s)
+	}
+	o.open = o.open[:0]
+}
+
+func outcome(do Do) belief {
+	if do == Join {
+		return yes
+	}
+	return no
 }
 
 // walk goes along the log, up to a position, with what is believed of the session's rooms.
@@ -292,10 +322,7 @@ func believed(in map[string]belief, to *Target) belief {
 
 // follow changes the rooms as an operation of the log does.
 func follow(in map[string]belief, e *Record, concerned belief) {
-	to := no
-	if e.Do == Join {
-		to = yes
-	}
+	to := outcome(e.Do)
 	for _, room := range e.Rooms {
 		switch {
 		case concerned == yes:
@@ -377,9 +404,9 @@ func (j *judge) line(r *Record) string {
 		return fmt.Sprintf("asks to %s %q", r.Do, r.Rooms)
 	case Done:
 		return fmt.Sprintf("hears that it did %s %q", r.Do, r.Rooms)
-	default:
-		return r.Text
+	case Noted, Published, Logged:
 	}
+	return r.Text
 }
 
 func (j *judge) describe(e *Record) string {
