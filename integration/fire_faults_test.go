@@ -52,8 +52,9 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 			for attempt := range attempts {
 				var r *fireReport
 				t.Run("attempt", func(t *testing.T) {
+					number := seed(t) + uint64(attempt)
 					r = burn(lenient{t}, fireConfig{
-						seed: seed(t) + uint64(attempt), length: 12 * time.Second, clients: 60, program: program, brief: attempt%2 == 1,
+						seed: number, length: 12 * time.Second, clients: 60, program: program, brief: number%2 == 1,
 					})
 				})
 				if r != nil && r.violation != nil {
