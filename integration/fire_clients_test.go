@@ -23,6 +23,7 @@ import (
 type flock struct {
 	book  *history.Book
 	birds []*bird
+	bulky []*bird // those that get the large events
 	lives sync.WaitGroup
 	rests sync.WaitGroup // lines that nobody but the server holds any more
 
@@ -62,7 +63,7 @@ type wish struct {
 }
 
 // newBird starts a client; it lives until ctx ends.
-func (f *flock) newBird(ctx context.Context, number int, roll *rand.Rand, rooms ...string) {
+func (f *flock) newBird(ctx context.Context, number int, roll *rand.Rand, rooms ...string) *bird {
 	b := &bird{
 		flock: f, number: number, roll: roll,
 		wishes: make(chan wish, 64), ended: make(chan struct{}, 1), rooms: make(map[string]bool),
@@ -73,6 +74,7 @@ func (f *flock) newBird(ctx context.Context, number int, roll *rand.Rand, rooms 
 	b.Client = wire.New(wire.Options{Event: b.event, Connected: b.connected, Closed: b.closed, Dial: b.dial})
 	f.birds = append(f.birds, b)
 	f.lives.Go(func() { b.live(ctx) })
+	return b
 }
 
 // send tells the clients where they may go.
@@ -304,6 +306,9 @@ func (b *bird) dial(ctx context.Context, network, addr string) (net.Conn, error)
 		return nil, fmt.Errorf("%T is not TCP", conn)
 	}
 	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{}), slow: b.slow.Swap(false)}
+	if l.slow {
+		_ = tcp.SetReadBuffer(8 << 10) // what is sent waits at the server
+	}
 	b.mu.Lock()
 	b.line = l
 	b.mu.Unlock()
