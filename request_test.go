@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,12 +165,14 @@ func TestWhoAskedMayStopListening(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
-		go p.answers("[1]")
-		go q.answers("[2]")
+		var both sync.WaitGroup
+		both.Go(func() { p.answers("[1]") })
+		both.Go(func() { q.answers("[2]") })
 		for _, err := range age.CallAll(t.Context(), a, "years") {
 			do(t, err)
 			break
 		}
+		both.Wait() // one of them answers though nobody listens
 		for _, err := range a.To().Fetch(t.Context()) {
 			do(t, err)
 			break

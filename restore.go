@@ -265,6 +265,10 @@ func (s *Socket) abandon(what string, err error) {
 // open makes a new session, with the rooms and data that the gates gave it.
 func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, error) {
 	server := s.namespace.server
+	// The session begins behind what this node has emitted so far.
+	if err := server.opts.Adapter.Sync(ctx); err != nil {
+		return nil, err
+	}
 	h := server.hub
 	h.mu.Lock()
 	session := s.record

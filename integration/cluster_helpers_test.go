@@ -219,7 +219,7 @@ func startNode(t testing.TB, program, name string, flags ...string) *node {
 	t.Helper()
 	n := &node{t: t, name: name, log: &tail{}, end: make(chan struct{})}
 	n.cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
-	n.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0")
+	n.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // by default each node would sleep for a second at its end
 	n.cmd.Stderr = n.log
 	stdin, err := n.cmd.StdinPipe()
 	if err != nil {

@@ -19,6 +19,7 @@
 // # Numbers that can be turned
 //
 //   - SOCKETIO_TEST_SEED: the seed of everything random, printed by the tests that use it.
+//   - SOCKETIO_TEST_LONG: if set, TestSQLEmits runs as long as for docs/benchmarks.md, and TestRolling five times as long.
 //   - SOCKETIO_TEST_AWAY: for how long TestPostgresAway30s stops Postgres. Default: 10s.
 //   - SOCKETIO_TEST_IMAGE: the image of the container tests. Default: postgres:17-alpine. Where no registry can be
 //     reached, scripts/docker-image makes one, and TESTCONTAINERS_RYUK_DISABLED=true does without testcontainers' own;

@@ -7,6 +7,7 @@ require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/pgsocket/socketio v0.0.0
 	github.com/pgsocket/socketio/msgpack v0.0.0-00010101000000-000000000000
+	github.com/rs/cors v1.11.1
 	github.com/testcontainers/testcontainers-go v0.44.0
 )
 

@@ -109,24 +109,28 @@ func (h *hearer) event(data json.RawMessage) {
 
 // all returns the ticks so far.
 func (h *hearer) all() []history.ID {
+	ids, _ := h.now()
+	return slices.Clone(ids)
+}
+
+// now returns the ticks so far, which nobody may change, and what is closed with the next one.
+func (h *hearer) now() ([]history.ID, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(h.ticks)
+	return h.ticks, h.changed
 }
 
 // await waits until the ticks are as ok wants them.
 func (h *hearer) await(ctx context.Context, ok func([]history.ID) bool) error {
 	for {
-		h.mu.Lock()
-		done, changed, n := ok(h.ticks), h.changed, len(h.ticks)
-		h.mu.Unlock()
-		if done {
+		ids, changed := h.now()
+		if ok(ids) {
 			return nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("after %d ticks: %w", n, context.Cause(ctx))
+			return fmt.Errorf("after %d ticks: %w", len(ids), context.Cause(ctx))
 		}
 	}
 }

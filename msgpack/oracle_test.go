@@ -21,7 +21,7 @@ type verdict struct {
 	Error       string
 	Type        packet.Type
 	Nsp         string
-	ID          *uint64
+	ID          *float64
 	Data        any
 	Attachments []string
 }
@@ -69,11 +69,8 @@ func differ(p *packet.Packet, v verdict) string {
 		}
 	}
 	kind := p.Type
-	switch kind {
-	case packet.BinaryEvent:
-		kind = packet.Event
-	case packet.BinaryAck:
-		kind = packet.Ack
+	if kind == packet.BinaryEvent || kind == packet.BinaryAck {
+		kind -= packet.BinaryEvent - packet.Event // there is no type of its own for it
 	}
 	attachments := []string{}
 	for _, a := range p.Attachments {
@@ -84,7 +81,7 @@ func differ(p *packet.Packet, v verdict) string {
 		return "type"
 	case p.Namespace != v.Nsp:
 		return "namespace"
-	case p.HasID != (v.ID != nil) || p.HasID && p.ID != *v.ID:
+	case p.HasID != (v.ID != nil) || p.HasID && float64(p.ID) != *v.ID:
 		return "id"
 	case !reflect.DeepEqual(data, v.Data):
 		return "data"
@@ -121,11 +118,23 @@ func corpus(t *testing.T, size int) [][]byte {
 	for len(all) < size {
 		m := bytes.Clone(all[r.IntN(seeds)])
 		for range 1 + r.IntN(2) {
-			m[r.IntN(len(m))] = byte(r.IntN(256))
+			m[r.IntN(len(m))] = mutation(r)
 		}
 		all = append(all, m)
 	}
 	return all
+}
+
+// mutation returns any byte but those that announce a length of 32 bits: the official
+// parser counts through billions of elements that are not there.
+func mutation(r *rand.Rand) byte {
+	for {
+		switch b := byte(r.IntN(256)); b {
+		case 0xc6, 0xc9, 0xdb, 0xdd, 0xdf:
+		default:
+			return b
+		}
+	}
 }
 
 func consult(t *testing.T, corpus [][]byte) []verdict {

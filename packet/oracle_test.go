@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -92,10 +93,10 @@ func isAny(err error, targets ...error) bool {
 
 func isJavaScriptSpace(r rune) bool { return r == '\ufeff' || r != '\u0085' && unicode.IsSpace(r) }
 
-// TestDecoderAgreesWithJavaScript needs Node and the npm package:
+// TestDecoderAgreesWithJavaScript needs Node and the npm package socket.io-parser
+// 4.2.7, of which the integration tests have one:
 //
-//	npm install --prefix /tmp/oracle socket.io-parser@4.2.7
-//	SOCKETIO_PARSER_ORACLE=/tmp/oracle go test -run JavaScript ./packet
+//	npm ci --prefix integration/js
 func TestDecoderAgreesWithJavaScript(t *testing.T) {
 	t.Parallel()
 	corpus := oracleCorpus(50_000)
@@ -194,9 +195,12 @@ func decodeWithNumberedAttachments(text string) (*Packet, error) {
 // consultOracle asks the JavaScript parser about every text of the corpus.
 func consultOracle(t *testing.T, corpus []string) []verdict {
 	t.Helper()
-	dir := os.Getenv("SOCKETIO_PARSER_ORACLE")
-	if dir == "" {
-		t.Skip("SOCKETIO_PARSER_ORACLE is not set to a directory with socket.io-parser in node_modules")
+	dir, err := filepath.Abs("../integration/js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "node_modules/socket.io-parser")); err != nil {
+		t.Skip("the official parser is not installed: npm ci in integration/js, or make setup")
 	}
 	var questions bytes.Buffer
 	ask := json.NewEncoder(&questions)

@@ -2,6 +2,8 @@ package pgadapter
 
 import (
 	"context"
+	"encoding/json"
+	"maps"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -80,7 +82,7 @@ func (f *flush) add(w *write) {
 	f.pids = append(f.pids, w.key.PID)
 	switch {
 	case w.change != nil:
-		f.addChange(w, w.change)
+		f.addChanges(w)
 	case w.ending.Park || w.released:
 		f.parks.add(w.key)
 		f.parks.at = append(f.parks.at, f.place(w, w.ending.At))
@@ -138,21 +140,52 @@ func spansOf(flat []int64) []adapter.Span {
 	return spans
 }
 
-func (f *flush) addChange(w *write, c *recovery.Change) {
-	k, at := w.key, f.place(w, c.At)
-	for _, room := range c.Leave {
-		f.leaves.add(k, room, at, 0)
+// addChanges adds the changes of a write as rows that come to the same. The
+// statement for rooms that were left goes before that for rooms that were joined, so
+// a stay that begins and ends here is one row.
+func (f *flush) addChanges(w *write) {
+	m := moves{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
+	m.add(f, w, w.change)
+	for _, later := range w.more {
+		m.add(f, w, later.change)
 	}
-	for _, room := range c.Join {
-		f.joins.add(k, room, at, 0)
-	}
-	for key, value := range c.Data {
+	for key, value := range m.data {
 		if value == nil {
-			f.unsets.add(k, key, nil)
+			f.unsets.add(w.key, key, nil)
 		} else {
-			f.sets.add(k, key, value)
+			f.sets.add(w.key, key, value)
 		}
 	}
+}
+
+// moves are what changes of one session have come to so far.
+type moves struct {
+	rows map[string]int  // of each room that was joined, its newest row
+	in   map[string]bool // of each room that was joined or left, whether the session is in it
+	data map[string]json.RawMessage
+}
+
+func (m *moves) add(f *flush, w *write, c *recovery.Change) {
+	at := f.place(w, c.At)
+	for _, room := range c.Leave {
+		switch in, known := m.in[room]; {
+		case !known:
+			f.leaves.add(w.key, room, at, 0)
+		case in:
+			f.joins.left[m.rows[room]] = at
+		}
+		m.in[room] = false
+	}
+	for _, room := range c.Join {
+		if row, known := m.rows[room]; known && f.joins.at[row] == at {
+			f.joins.left[row] = 0 // joined again where it was joined before
+		} else {
+			m.rows[room] = len(f.joins.rooms)
+			f.joins.add(w.key, room, at, 0)
+		}
+		m.in[room] = true
+	}
+	maps.Copy(m.data, c.Data)
 }
 
 // A tenure is who holds a session.

@@ -2,19 +2,38 @@ package pgadapter
 
 import "sync"
 
-// lanes queue work by session: of one session one piece at a time, in order; of
-// different sessions many at once.
+// lanes queue work by session: of one session one piece at a time, in order, or
+// several that go together; of different sessions many at once.
 type lanes[T any] struct {
-	bell chan struct{} // rung when something waits, or the end has come
+	together func(first, next T) bool
+	bell     chan struct{} // rung when something waits, or the end has come
 
 	mu      sync.Mutex
-	waiting map[string][]T // by pid; the first of each lane may be in work
-	ready   []string       // the lanes whose first piece is not in work, oldest first
+	waiting map[string][]T // by pid
+	working map[string]int // how many at the beginning of a lane are in work
+	ready   []string       // the lanes of which nothing is in work, oldest first
 	closed  bool
 }
 
-func newLanes[T any]() *lanes[T] {
-	return &lanes[T]{bell: make(chan struct{}, 1), waiting: make(map[string][]T)}
+// newLanes returns lanes in which a piece is done with those before it as far as
+// together says that they can be.
+func newLanes[T any](together func(first, next T) bool) *lanes[T] {
+	return &lanes[T]{
+		together: together, bell: make(chan struct{}, 1),
+		waiting: make(map[string][]T), working: make(map[string]int),
+	}
+}
+
+// atOnce bounds the pieces of one session that are done together.
+const atOnce = 256
+
+// run returns how many pieces at the beginning of a lane are done together.
+func (l *lanes[T]) run(lane []T) int {
+	n := 1
+	for n < min(len(lane), atOnce) && l.together(lane[0], lane[n]) {
+		n++
+	}
+	return n
 }
 
 // add queues work for a session and reports whether it did: not after close.
@@ -39,9 +58,9 @@ func (l *lanes[T]) ring() {
 	}
 }
 
-// take waits for work and returns up to most pieces of different sessions. It
-// returns none when the lanes are closed and empty.
-func (l *lanes[T]) take(most int) (pids []string, work []T) {
+// take waits for work and returns that of up to most sessions, for each what is
+// done together. It returns none when the lanes are closed and empty.
+func (l *lanes[T]) take(most int) (pids []string, work [][]T) {
 	for {
 		l.mu.Lock()
 		n := min(most, len(l.ready))
@@ -49,7 +68,10 @@ func (l *lanes[T]) take(most int) (pids []string, work []T) {
 			pids = append(pids, l.ready[:n]...)
 			l.ready = l.ready[n:]
 			for _, pid := range pids {
-				work = append(work, l.waiting[pid][0])
+				lane := l.waiting[pid]
+				run := l.run(lane)
+				l.working[pid] = run
+				work = append(work, lane[:run:run])
 			}
 			l.mu.Unlock()
 			return pids, work
@@ -64,7 +86,8 @@ func (l *lanes[T]) done(pids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, pid := range pids {
-		rest := l.waiting[pid][1:]
+		rest := l.waiting[pid][l.working[pid]:]
+		delete(l.working, pid)
 		if len(rest) == 0 {
 			delete(l.waiting, pid)
 			continue

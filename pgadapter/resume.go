@@ -75,11 +75,11 @@ const claimsAtOnce = 500
 
 func (s *Sessions) runClaims(ctx context.Context) {
 	for {
-		pids, claims := s.claims.take(claimsAtOnce)
-		if len(claims) == 0 {
+		pids, runs := s.claims.take(claimsAtOnce)
+		if len(runs) == 0 {
 			return
 		}
-		s.resume(ctx, claims)
+		s.resume(ctx, slices.Concat(runs...))
 		s.claims.done(pids)
 	}
 }

@@ -29,6 +29,7 @@ type write struct {
 	key      recovery.Key
 	open     *recovery.Session
 	change   *recovery.Change
+	more     []*write // with change: later changes that are made together with it
 	ending   *recovery.Ending
 	released bool // with ending: what is recorded of the client stands
 	repeated bool // an attempt was made whose outcome is not known
@@ -37,7 +38,7 @@ type write struct {
 }
 
 func newSessions(db *DB) *Sessions {
-	return &Sessions{db: db, writes: newLanes[*write](), claims: newLanes[*claim]()}
+	return &Sessions{db: db, writes: newLanes((*write).joins), claims: newLanes(func(_, _ *claim) bool { return false })}
 }
 
 // start starts the goroutines; they end when close was called.
@@ -105,14 +106,33 @@ func (s *Sessions) write(w *write) *recovery.Outcome {
 	return w.outcome
 }
 
+// joins reports whether the write can be made in one transaction with an earlier one
+// of its session, as if it were one: both are changes of the same tenure.
+func (w *write) joins(next *write) bool {
+	return w.change != nil && next.change != nil && w.key == next.key && w.branch == next.branch
+}
+
+// settle makes the outcome of the write, and of those made with it, known.
+func (w *write) settle(err error) {
+	w.outcome.Settle(err)
+	for _, later := range w.more {
+		later.outcome.Settle(err)
+	}
+}
+
 // writesAtOnce bounds a transaction of the writer.
 const writesAtOnce = 1000
 
 func (s *Sessions) runWrites(ctx context.Context) {
 	for {
-		pids, writes := s.writes.take(writesAtOnce)
-		if len(writes) == 0 {
+		pids, runs := s.writes.take(writesAtOnce)
+		if len(runs) == 0 {
 			return
+		}
+		writes := make([]*write, len(runs))
+		for i, run := range runs {
+			writes[i] = run[0]
+			run[0].more = run[1:]
 		}
 		s.settle(ctx, writes)
 		s.writes.done(pids)
@@ -126,11 +146,11 @@ func (s *Sessions) settle(ctx context.Context, writes []*write) {
 	switch {
 	case err == nil:
 		for i, w := range writes {
-			w.outcome.Settle(verdicts[i])
+			w.settle(verdicts[i])
 		}
 	case ctx.Err() != nil:
 		for _, w := range writes {
-			w.outcome.Settle(err)
+			w.settle(err)
 		}
 	case len(writes) == 1:
 		s.refuse(ctx, writes[0], explain(s.db.opts.Schema, err))
@@ -152,7 +172,7 @@ func (s *Sessions) refuse(ctx context.Context, w *write, cause error) {
 			s.db.opts.Logger.ErrorContext(ctx, "the session could not be ended", slog.Any("error", err))
 		}
 	}
-	w.outcome.Settle(cause)
+	w.settle(cause)
 }
 
 // settled returns nil when everything that was written before the call has its

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -352,4 +354,87 @@ func exerciseSessions(t *testing.T, dbs []*DB) {
 	if _, err = a.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("after its end: %v", err)
 	}
+}
+
+// Changes that wait while Postgres is slow are written together, and come to the
+// same as one by one.
+func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	r := rand.New(rand.NewPCG(1, 2))
+	for round := range 30 {
+		s := session(fmt.Sprint("p", round))
+		s.Rooms = []recovery.Stay{{Room: "a"}, {Room: "b"}}
+		mustOpen(t, db, s)
+		slow, err := b.connect(t).Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := slow.Exec(t.Context(), "select from sessions where pid = $1 for update", s.PID); err != nil {
+			t.Fatal(err)
+		}
+		var outcomes []*recovery.Outcome
+		at := adapter.Position(1)
+		for range 60 {
+			at += adapter.Position(r.IntN(2)) // some at one position
+			c := randomChange(r, s, at)
+			outcomes = append(outcomes, db.Sessions().Change(s.Key, c))
+			s.Apply(c)
+		}
+		if err := slow.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, out := range outcomes {
+			if err := out.Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := canon(s); canon(got) != want {
+			t.Fatalf("round %d:\ngot  %s\nwant %s", round, canon(got), want)
+		}
+	}
+}
+
+// randomChange returns a change that a server could make.
+func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recovery.Change {
+	c := recovery.Change{At: at}
+	for _, room := range []string{"a", "b", "c"} {
+		in := slices.ContainsFunc(s.Rooms, func(stay recovery.Stay) bool { return stay.Room == room && stay.Left == 0 })
+		switch {
+		case r.IntN(2) == 0:
+		case in:
+			c.Leave = append(c.Leave, room)
+		default:
+			c.Join = append(c.Join, room)
+		}
+	}
+	key := fmt.Sprint("k", r.IntN(3))
+	switch r.IntN(3) {
+	case 0:
+		c.Data = map[string]json.RawMessage{key: nil}
+	case 1:
+		c.Data = map[string]json.RawMessage{key: json.RawMessage(fmt.Sprint(r.IntN(100)))}
+	}
+	return c
+}
+
+// canon writes a session's rooms and data in one form. A stay that was left where it
+// was joined, and joined again there, is one; one without length is none.
+func canon(s *recovery.Session) string {
+	var lines []string
+	for _, stay := range s.Rooms {
+		if stay.Left != stay.Joined || stay.Left == 0 {
+			lines = append(lines, fmt.Sprint(stay))
+		}
+	}
+	for key, value := range s.Data {
+		lines = append(lines, key+"="+string(value))
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, " ")
 }

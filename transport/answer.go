@@ -26,10 +26,6 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
 	return &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
 }
 
-// patient lifts the deadline that an http.Server with a ReadTimeout has set: when
-// it passes, net/http takes the peer of an open poll for gone.
-func (a *answer) patient() { _ = a.control.SetReadDeadline(time.Time{}) }
-
 // empty answers with nothing but a status.
 func (a *answer) empty(status int) {
 	a.server.opts.HTTP.head(a.w.Header(), a.r)
@@ -85,8 +81,8 @@ func (a *answer) body(payload []byte, limit time.Time) error {
 	return a.send(payload, limit)
 }
 
-// send writes the body in pieces, each of which may take the write timeout. A
-// deadline that stayed would hit whatever the connection is used for next.
+// send writes the body in pieces, each of which may take the write timeout. Net/http
+// lifts the deadline after the request.
 func (a *answer) send(p []byte, limit time.Time) error {
 	for len(p) > 0 {
 		deadline := time.Now().Add(a.server.opts.WriteTimeout)
@@ -105,7 +101,6 @@ func (a *answer) send(p []byte, limit time.Time) error {
 	if err := a.control.Flush(); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	_ = a.control.SetWriteDeadline(time.Time{})
 	return nil
 }
 
@@ -123,7 +118,6 @@ func (a *answer) read(b *buffer) (status int, e *ending) {
 	// Slower than this the peer could not answer a PING either.
 	_ = a.control.SetReadDeadline(time.Now().Add(opts.PingInterval + opts.PingTimeout))
 	err := readUpTo(a.r.Body, b, opts.MaxPayload)
-	a.patient()
 	switch {
 	case errors.Is(err, errMessageLimit):
 		return http.StatusRequestEntityTooLarge, nil

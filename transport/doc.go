@@ -8,12 +8,12 @@
 //	})
 //	http.Handle("/engine.io/", server)
 //
-// WebSocket is the one transport so far. A client that asks for long-polling is
-// answered with code 0, "Transport unknown".
+// Clients reach it over HTTP long-polling, over WebSocket, or over the one and then
+// the other; see [HTTP]. What uses a session does not notice.
 //
 // # The life of a session
 //
-//	           request checked, upgraded
+//	           request checked, hijacked if it is a WebSocket
 //	                    │
 //	                 opening      accept is called: the Receiver is attached,
 //	                    │         then the handshake packet goes out
@@ -34,8 +34,24 @@
 //	   └────────────────┼─────────────────────┘
 //	                 forgotten
 //
+// A session that polls has no connection to close: the open poll, or the next one
+// within two seconds, is answered with a CLOSE packet. What Close lets out leaves
+// with polls, for WriteTimeout at most.
+//
 // The first of several endings wins and names the [Reason]; Closed is called
 // exactly once, whatever happens at the same time.
+//
+// # The upgrade
+//
+//	polling ──WebSocket with the sid──▶ probing ──"2probe"──▶ probed ──"5"──▶ WebSocket
+//	   ▲                                   │                     │
+//	   └──────── closed, anything else, UpgradeTimeout ──────────┘
+//
+// While it is probed, polls are answered after 100 ms, so that the client can stop
+// polling, and whatever is queued leaves with them. "5" waits for the answer that
+// is being written and for the POST whose packets are being taken; then the
+// WebSocket is the session's carrier for good. A session that is closed meanwhile
+// may still send what is queued over the WebSocket.
 //
 // # Sending
 //
@@ -44,23 +60,30 @@
 // queued writes all that waits in one call. The queue is bounded in messages and
 // bytes; a peer that lets it fill up loses its session ([ReasonSlowConsumer]).
 // Messages of one Send stay together and leave in order. Heartbeats and pongs
-// overtake the queue, so that a peer with a backlog is not taken for dead.
+// overtake the queue, so that a peer with a backlog is not taken for dead. Over
+// polling there is no writer: a poll takes up to 64 KiB of the queue, or one larger
+// message. Text with a record separator (0x1E) cannot be sent in a payload; it ends
+// the session.
 //
 // # What runs concurrently
 //
-//   - Two goroutines at most per session: a reader always, a writer while there
-//     is something to write. One more per server turns the heartbeat's wheel.
-//   - Receiver methods are called by the session's reader, one at a time.
+//   - Two goroutines at most per WebSocket: a reader always, a writer while there
+//     is something to write. A polling session has those of its requests, one for
+//     an upgrade, and one for its end. One more per server turns the heartbeat's
+//     wheel.
+//   - Receiver methods are called one at a time.
 //   - Every exported method may be called from any goroutine, also from within
 //     a Receiver.
-//   - After Shutdown returns, no goroutine of the server runs.
+//   - After Shutdown returns, no goroutine of the server runs. Requests may still
+//     be about to return.
 //
 // # Where we differ from the official server
 //
 //   - A CLOSE packet on a WebSocket ends the session at once ([ReasonTransportClose]);
 //     the official server waits for the ping timeout.
-//   - A WebSocket request with the sid of a live session is refused with code 3;
-//     the official server accepts and closes it.
+//   - A WebSocket request with the sid of a session that has one, or is upgrading,
+//     is refused with code 3; the official server accepts and closes it.
+//   - A POST whose text is not valid UTF-8 ends the session with ReasonParseError.
 //   - A PONG that nobody asked for does not postpone the next PING.
 //   - RFC 6455 violations are named in the close frame: 1002, 1007, 1009. Other
 //     endings send a close frame without a code, as the official server does.

@@ -23,12 +23,15 @@ const (
 // frameReader reads a client's WebSocket frames (RFC 6455) and puts the messages
 // together. Its errors are *ending.
 type frameReader struct {
-	in    *bufio.Reader
-	limit int64
-	pools *pools
+	in      *bufio.Reader
+	limit   int64
+	deflate bool // permessage-deflate was negotiated
+	pools   *pools
 
 	scratch [ws.MaxHeaderSize - 2]byte
 	op      ws.OpCode // of the message that is being put together, 0 if none is
+	small   bool      // that message is compressed
+	text    *buffer   // a message that was compressed, and was handed on
 	part    *buffer   // what there is of it
 	whole   bool      // part was handed on
 	peeked  int       // so much of in was handed on
@@ -54,6 +57,14 @@ func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
 			continue
 		}
 
+		if r.small && !op.IsControl() {
+			r.small = false
+			r.text = r.pools.buffer()
+			if err := r.pools.inflate(r.text, data, r.limit); err != nil {
+				return 0, nil, err
+			}
+			data = r.text.bytes
+		}
 		if op == ws.OpText && !utf8.Valid(data) {
 			return 0, nil, violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
 		}
@@ -66,6 +77,10 @@ func (r *frameReader) release() {
 	if r.peeked > 0 {
 		_, _ = r.in.Discard(r.peeked) // it was peeked, so it is there
 		r.peeked = 0
+	}
+	if r.text != nil {
+		r.pools.putBuffer(r.text)
+		r.text = nil
 	}
 	if r.whole {
 		r.pools.putBuffer(r.part)
@@ -86,8 +101,17 @@ func (r *frameReader) header() (ws.Header, *ending) {
 	if r.op != 0 {
 		state = state.Set(ws.StateFragmented)
 	}
+	if r.deflate {
+		state = state.Set(ws.StateExtended)
+	}
 	if err := ws.CheckHeader(h, state); err != nil {
 		return h, violation(ws.StatusProtocolError, err)
+	}
+	if h.Rsv2() || h.Rsv3() || h.Rsv1() && (h.OpCode.IsControl() || r.op != 0) {
+		return h, violation(ws.StatusProtocolError, errReserved)
+	}
+	if h.OpCode.IsData() && r.op == 0 {
+		r.small = h.Rsv1()
 	}
 
 	if !h.OpCode.IsControl() && h.Length > r.limit-r.have() {

@@ -32,6 +32,11 @@ type HTTP struct {
 	// Negative: never. Default: 1024.
 	CompressFrom int
 
+	// PerMessageDeflate compresses the messages of a WebSocket, those of 1024 bytes
+	// or more, if the client offers that. It costs time, and memory while a message
+	// is written or read. Default: off, as in the official server.
+	PerMessageDeflate bool
+
 	// Cookie is a template for a cookie whose value is the id of the session. It
 	// is set by the first answer to a polling client, for a load balancer to
 	// recognize the session by; the server does not read it. An empty Name means

@@ -11,9 +11,11 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio/transport"
 )
@@ -179,6 +181,55 @@ func inflate(t *testing.T, encoding, body string) string {
 	return string(text)
 }
 
+func TestPerMessageDeflateIsNegotiated(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		on    bool
+		offer string
+		want  string
+	}{
+		{false, "permessage-deflate", ""},
+		{true, "", ""},
+		{true, "permessage-bzip2", ""},
+		{true, "permessage-deflate; client_max_window_bits", "permessage-deflate;server_no_context_takeover;client_no_context_takeover"},
+		{true, "permessage-deflate; server_max_window_bits=10", ""}, // the standard library has no such window
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			server, opened := serve(t, &transport.Options{HTTP: transport.HTTP{PerMessageDeflate: row.on}})
+			conn, _ := newWeb(t, server).pipes.dial(context.Background(), "", "")
+			offer := ""
+			if row.offer != "" {
+				offer = "Sec-WebSocket-Extensions: " + row.offer + "\r\n"
+			}
+			c := upgradeConn(t, conn, offer)
+			defer func() { _ = conn.Close() }()
+			if got := strings.ReplaceAll(c.header.Get("Sec-Websocket-Extensions"), " ", ""); got != row.want {
+				t.Fatalf("%+v: got %q", row, got)
+			}
+			_, _, _ = c.readFrame() // the handshake
+			_ = (<-opened).session.Send(transport.Text([]byte(strings.Repeat("long ", 1000))))
+			if h, data, err := c.readFrame(); err != nil || h.Rsv1() != (row.want != "") || h.Rsv1() && len(data) > 100 {
+				t.Errorf("%+v: %+v, %v", row, h, err)
+			}
+		})
+	}
+}
+
+// TestDeadlinesOfTheHTTPServerSparePolls: a poll takes longer than any sensible
+// WriteTimeout, which net/http counts from the request on.
+func TestDeadlinesOfTheHTTPServerSparePolls(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, _ := serve(t, nil)
+		w := newWebOf(t, &http.Server{Handler: server, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second})
+		p := w.open()
+		for range 3 {
+			p.want(p.get(), 200, "2") // after 25 s
+			p.want(p.post("3"), 200, "ok")
+		}
+	})
+}
+
 // TestCompressedPostIsNotInflated: nothing that a client sends over HTTP grows.
 func TestCompressedPostIsNotInflated(t *testing.T) {
 	t.Parallel()
@@ -205,4 +256,78 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 	}
+}
+
+// TestDeadlineOfAnAnswerDoesNotOutliveIt: the connection may serve another request
+// next, of another handler that takes its time.
+func TestDeadlineOfAnAnswerDoesNotOutliveIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, &transport.Options{WriteTimeout: time.Second})
+		mux := http.NewServeMux()
+		mux.Handle("/engine.io/", server)
+		mux.HandleFunc("/slow", func(w http.ResponseWriter, _ *http.Request) {
+			time.Sleep(10 * time.Second) // virtual
+			_, _ = io.WriteString(w, "slow")
+		})
+		w := newWeb(t, mux)
+		p := w.open()
+		r := <-opened
+		_ = r.session.Send(transport.Text([]byte("a")))
+		p.want(p.get(), 200, "4a")
+		w.want(w.do(t.Context(), http.MethodPost, "http://server/slow", "x"), 200, "slow") // a GET would be tried again
+	})
+}
+
+// TestPollThatIsNotRead: a client that asks and does not read the answer loses its
+// session after the write timeout; one beside it notices nothing.
+func TestPollThatIsNotRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		w := newWeb(t, server)
+		stuck, r := w.open(), <-opened
+		healthy, h := w.open(), <-opened
+		stuck.raw("GET", "")
+		start := time.Now()
+		_ = r.session.Send(transport.Text([]byte(strings.Repeat("x", 100_000))))
+		_ = h.session.Send(transport.Text([]byte("a")))
+		healthy.want(healthy.get(), 200, "4a")
+		<-r.closed
+		r.wantClosed(t, transport.ReasonTransportError)
+		if since := time.Since(start); since != 15*time.Second {
+			t.Errorf("after %v", since)
+		}
+	})
+}
+
+// TestManyHalfRequestsCostLittle: bodies that were announced and did not come take
+// no memory for what they announced.
+func TestManyHalfRequestsCostLittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		w := newWeb(t, server)
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		for range 100 {
+			p := w.open()
+			<-opened
+			half := p.raw("POST", "Content-Length: 900000\r\n")
+			_, _ = io.WriteString(half.conn, "4half")
+		}
+		synctest.Wait()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 20<<20 { // announced: 90 MB
+			t.Errorf("the heap has grown by %d bytes", grown)
+		}
+		healthy := w.open()
+		r := <-opened
+		healthy.want(healthy.post("4a"), 200, "ok")
+		if got := <-r.messages; got != "a" {
+			t.Error(got)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"encoding/binary"
+	"sync/atomic"
 
 	"github.com/gobwas/ws"
 
@@ -11,7 +12,8 @@ import (
 // A Message is ready to be sent: encoded once, immutable, to be shared by any
 // number of sessions and goroutines.
 type Message struct {
-	frame []byte // a complete WebSocket frame, not masked
+	frame []byte                 // a complete WebSocket frame, not masked
+	small atomic.Pointer[[]byte] // the same compressed, once somebody has asked
 }
 
 // Text returns a message with a copy of data, which must be valid UTF-8: a
@@ -30,18 +32,23 @@ func (m *Message) Len() int { return len(m.frame) }
 
 // packet is the message as a polling payload has it; its data alias the message.
 func (m *Message) packet() frame.Packet {
-	header := ws.MinHeaderSize
-	switch m.frame[1] {
-	case 126:
-		header += 2
-	case 127:
-		header += 8
-	}
-	data := m.frame[header:]
+	data := m.data()
 	if m.frame[0]&0xf == byte(ws.OpBinary) {
 		return frame.Packet{Type: frame.Message, Binary: true, Data: data}
 	}
 	return frame.Packet{Type: frame.Type(data[0]), Data: data[1:]}
+}
+
+// data are what follows the header.
+func (m *Message) data() []byte {
+	switch m.frame[1] {
+	case 126:
+		return m.frame[ws.MinHeaderSize+2:]
+	case 127:
+		return m.frame[ws.MinHeaderSize+8:]
+	default:
+		return m.frame[ws.MinHeaderSize:]
+	}
 }
 
 func newPacket(t frame.Type, data []byte) *Message {

@@ -20,7 +20,8 @@ const (
 type urgency int
 
 const (
-	urgentPing  urgency = iota // the heartbeat
+	urgentOpen  urgency = iota // the handshake, before which nothing may come
+	urgentPing                 // the heartbeat
 	urgentReply                // what the carrier must answer
 	urgencies
 )

@@ -142,7 +142,6 @@ func (p *polling) get(s *Session, a *answer) {
 		return
 	}
 
-	a.patient()
 	for !p.reply(s, a) {
 		if !p.await(s, a) {
 			return

@@ -57,8 +57,12 @@ type web struct {
 
 func newWeb(t testing.TB, h http.Handler) *web {
 	t.Helper()
+	return newWebOf(t, &http.Server{Handler: h}) //nolint:gosec // no stranger connects
+}
+
+func newWebOf(t testing.TB, server *http.Server) *web {
+	t.Helper()
 	p := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-	server := &http.Server{Handler: h} //nolint:gosec // no stranger connects
 	go func() { _ = server.Serve(p) }()
 	rt := &http.Transport{DialContext: p.dial, DisableCompression: true}
 	t.Cleanup(func() {

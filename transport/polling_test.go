@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -387,6 +388,46 @@ func TestSlowPostIsGivenUp(t *testing.T) {
 		<-r.closed // with whichever of the two timeouts came first
 		if len(r.messages) != 0 {
 			t.Error("half a message came through")
+		}
+	})
+}
+
+// flushing is a ResponseWriter that does something when the answer is out and its
+// handler has not returned yet.
+type flushing struct {
+	*httptest.ResponseRecorder
+
+	then func()
+}
+
+func (f *flushing) Flush() { f.then() }
+
+// TestNextPollMayComeBeforeTheLastHandlerReturned: a client that has read an answer
+// asks again at once, on another connection.
+func TestNextPollMayComeBeforeTheLastHandlerReturned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		server, opened := serve(t, nil)
+		handshake := httptest.NewRecorder()
+		server.ServeHTTP(handshake, httptest.NewRequest(http.MethodGet, pollURL, http.NoBody))
+		r := <-opened
+		url := pollURL + "&sid=" + r.session.ID()
+
+		next := httptest.NewRecorder()
+		done := make(chan struct{})
+		_ = r.session.Send(transport.Text([]byte("a")))
+		first := &flushing{httptest.NewRecorder(), func() {
+			go func() {
+				defer close(done)
+				server.ServeHTTP(next, httptest.NewRequest(http.MethodGet, url, http.NoBody))
+			}()
+			synctest.Wait() // it has come as far as it gets
+		}}
+		server.ServeHTTP(first, httptest.NewRequest(http.MethodGet, url, http.NoBody))
+		_ = r.session.Send(transport.Text([]byte("b")))
+		<-done
+		if first.Body.String() != "4a" || next.Code != 200 || next.Body.String() != "4b" {
+			t.Errorf("got %q, then %d %q", first.Body, next.Code, next.Body)
 		}
 	})
 }

@@ -17,6 +17,9 @@ type pools struct {
 	writers sync.Pool // *writer
 	gzips   sync.Pool // *gzip.Writer
 	zlibs   sync.Pool // *zlib.Writer
+
+	deflaters sync.Pool // *flate.Writer
+	inflaters sync.Pool // io.ReadCloser of package flate
 }
 
 // buffer is a byte slice that can be pooled without allocating.

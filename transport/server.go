@@ -17,7 +17,8 @@ import (
 //
 // Headers that a middleware has set on the ResponseWriter are sent with the
 // answer to an upgrade too. If the client offers WebSocket subprotocols, the first
-// is accepted, as in the official server; no extension is.
+// is accepted, as in the official server; of extensions only permessage-deflate is,
+// if the options allow it.
 type Server struct {
 	opts   Options
 	accept func(*Session, *http.Request) Receiver
@@ -132,16 +133,16 @@ func (s *Server) beginClosing() (sessions []*Session) {
 // going.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
 	s.opts.HTTP.first(w.Header(), r)
-	conn, early, ok := s.hijack(w, r)
+	h, ok := s.hijack(w, r)
 	if !ok {
 		return
 	}
 
-	c := newWebSocket(conn, early, s)
+	c := newWebSocket(h, s)
 	session := newSession(s, c, r.RemoteAddr, nil)
 	session.closer = true // the reader
 	if !s.register(session) {
-		_ = conn.Close()
+		c.close()
 		return
 	}
 	if s.attach(session, r) {

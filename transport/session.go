@@ -83,9 +83,7 @@ func newSession(server *Server, c carrier, remote string, upgrades []string) *Se
 		PingTimeout:  server.opts.PingTimeout.Milliseconds(),
 		MaxPayload:   server.opts.MaxPayload,
 	})
-	s.mu.Lock()
-	s.pushLocked(newPacket(frame.Open, handshake[1:]))
-	s.mu.Unlock()
+	s.urgent[urgentOpen] = newPacket(frame.Open, handshake[1:])
 
 	return s
 }

@@ -63,14 +63,14 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session,
 		s.shuttingDown(w, r)
 		return
 	}
-	conn, early, ok := s.hijack(w, r)
+	h, ok := s.hijack(w, r)
 	if !ok {
 		p.release()
 		s.leaveProbe()
 		return
 	}
 
-	c := newWebSocket(conn, early, s)
+	c := newWebSocket(h, s)
 	p.attach(c)
 	go p.upgrade(session, c) // owner: the session; ends when it is the reader or the probe has failed
 }
@@ -149,13 +149,24 @@ func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
 	return true, read
 }
 
+// hijacked is a connection that has become a WebSocket.
+type hijacked struct {
+	conn    net.Conn
+	early   []byte // what the HTTP server had read beyond the request
+	deflate bool   // permessage-deflate was negotiated
+}
+
 // hijack makes the request's connection a WebSocket.
-func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (conn net.Conn, early []byte, ok bool) {
+func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok bool) {
 	s.opts.HTTP.head(w.Header(), r)
+	extension := negotiation()
 	u := ws.HTTPUpgrader{
 		Timeout:  s.opts.WriteTimeout,
 		Header:   w.Header(),
 		Protocol: func(string) bool { return true },
+	}
+	if s.opts.HTTP.PerMessageDeflate {
+		u.Negotiate = extension.Negotiate
 	}
 	conn, rw, _, err := u.Upgrade(r, w)
 	if err != nil {
@@ -168,14 +179,16 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (conn net.Conn, 
 		if conn != nil {
 			_ = conn.Close()
 		}
-		return nil, nil, false
+		return h, false
 	}
 
-	if early, err = buffered(rw.Reader); err != nil {
+	early, err := buffered(rw.Reader)
+	if err != nil {
 		_ = conn.Close()
-		return nil, nil, false
+		return h, false
 	}
-	return conn, early, true
+	_, accepted := extension.Accepted()
+	return hijacked{conn: conn, early: early, deflate: accepted}, true
 }
 
 // buffered returns what net/http has read beyond the request.

@@ -22,15 +22,17 @@ type webSocket struct {
 	early   []byte // what the HTTP server had read beyond the request
 	frames  frameReader
 	timeout time.Duration // of one write
+	deflate bool          // permessage-deflate was negotiated
 	pools   *pools
 }
 
-func newWebSocket(conn net.Conn, early []byte, server *Server) *webSocket {
-	c := &webSocket{conn: conn, early: early, timeout: server.opts.WriteTimeout, pools: &server.pools}
+func newWebSocket(h hijacked, server *Server) *webSocket {
+	c := &webSocket{conn: h.conn, early: h.early, deflate: h.deflate, timeout: server.opts.WriteTimeout, pools: &server.pools}
 	c.frames = frameReader{
-		in:    bufio.NewReaderSize(c, readBuffer),
-		limit: server.opts.MaxPayload,
-		pools: &server.pools,
+		in:      bufio.NewReaderSize(c, readBuffer),
+		limit:   server.opts.MaxPayload,
+		deflate: h.deflate,
+		pools:   &server.pools,
 	}
 	return c
 }
@@ -110,15 +112,22 @@ func closeByPeer(data []byte) *ending {
 // and TLS would make a record of each.
 func (c *webSocket) write(messages []*Message, limit time.Time) error {
 	if len(messages) == 1 {
-		return c.send(messages[0].frame, limit)
+		return c.send(c.frame(messages[0]), limit)
 	}
 
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
 	for _, m := range messages {
-		b.bytes = append(b.bytes, m.frame...)
+		b.bytes = append(b.bytes, c.frame(m)...)
 	}
 	return c.send(b.bytes, limit)
+}
+
+func (c *webSocket) frame(m *Message) []byte {
+	if c.deflate {
+		return m.deflated(c.pools)
+	}
+	return m.frame
 }
 
 func (c *webSocket) send(p []byte, limit time.Time) error {

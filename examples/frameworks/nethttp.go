@@ -1,0 +1,43 @@
+package main
+
+import (
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/rs/cors"
+
+	"github.com/pgsocket/socketio"
+)
+
+// netHTTP mounts two servers on one mux, each with clients and namespaces of its
+// own, below middleware that is nobody's in particular. A client reaches the
+// second with the option path: "/admin/socket.io".
+func netHTTP(chat, admin *socketio.Server) http.Handler {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, greeting) // a client that left needs no answer
+	})
+
+	mux := http.NewServeMux()
+	mux.Handle("/socket.io/", chat)
+	mux.Handle("/admin/socket.io/", admin)
+	mux.Handle("GET /hello", http.TimeoutHandler(hello, 5*time.Second, "late")) // around ordinary routes only
+
+	// Pages of these origins may connect. It keeps pages from reading polls, not
+	// from opening a WebSocket: for that there is Options.AllowRequest.
+	origins := cors.New(cors.Options{
+		AllowedOrigins:   []string{"https://app.example.com"},
+		AllowedMethods:   []string{http.MethodGet, http.MethodPost},
+		AllowCredentials: true,
+	})
+	return origins.Handler(tagged(mux))
+}
+
+// tagged is a middleware like any other. What it sets is also on the answer to a
+// WebSocket request.
+func tagged(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Served-By", "frameworks")
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// A crowd is many connections whose clients only count what they receive.
+type crowd struct {
+	conns    []net.Conn
+	received atomic.Int64 // bytes
+	readers  sync.WaitGroup
+}
+
+// join connects n clients to a node, each with a CONNECT to "/".
+func join(ctx context.Context, addr string, n int) (*crowd, error) {
+	c := &crowd{conns: make([]net.Conn, n)}
+	err := many(n, 64, func(i int) error {
+		conn, early, _, err := ws.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
+		if err != nil {
+			return err
+		}
+		c.conns[i] = conn
+		if early != nil { // the handshake may have come with the answer
+			return enter(io.MultiReader(io.LimitReader(early, int64(early.Buffered())), conn), conn)
+		}
+		return enter(conn, conn)
+	})
+	if err != nil {
+		c.leave()
+		return nil, err
+	}
+	c.count()
+	return c, nil
+}
+
+// enter reads the handshake, says CONNECT and reads the answer.
+func enter(r io.Reader, w io.Writer) error {
+	for i := range 2 {
+		if _, err := ws.ReadFrame(r); err != nil {
+			return err
+		}
+		if i == 0 {
+			frame := ws.MaskFrame(ws.NewTextFrame([]byte("40")))
+			if err := ws.WriteFrame(w, frame); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bare connects n clients to a listener that does nothing but upgrade, and returns the server's ends too.
+func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer listener.Close()
+	accepted := make(chan net.Conn, n)
+	go func() { // ends when the listener is closed
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := ws.Upgrade(conn); err == nil {
+				accepted <- conn
+			}
+		}
+	}()
+	c := &crowd{conns: make([]net.Conn, n)}
+	err = many(n, 64, func(i int) (err error) {
+		c.conns[i], _, _, err = ws.Dial(ctx, "ws://"+listener.Addr().String())
+		return err
+	})
+	if err != nil {
+		c.leave()
+		return nil, nil, err
+	}
+	servers := make([]net.Conn, n)
+	for i := range servers {
+		servers[i] = <-accepted
+	}
+	c.count()
+	return c, servers, nil
+}
+
+// count has every client read, from now on.
+func (c *crowd) count() {
+	for _, conn := range c.conns {
+		c.readers.Go(func() { // ends with the connection
+			buf := make([]byte, 32<<10)
+			for {
+				n, err := conn.Read(buf)
+				c.received.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		})
+	}
+}
+
+// await waits until the crowd has received so many bytes in all.
+func (c *crowd) await(ctx context.Context, bytes int64) error {
+	for deadline := time.Now().Add(2 * time.Minute); c.received.Load() < bytes; time.Sleep(50 * time.Microsecond) {
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return errors.Join(errors.New("deliveries are missing"), ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (c *crowd) leave() {
+	for _, conn := range c.conns {
+		if conn != nil {
+			_ = conn.Close()
+		}
+	}
+	c.readers.Wait()
+}
+
+// many runs do for each of n, some at a time, and returns the first error.
+func many(n, atOnce int, do func(i int) error) error {
+	slots := make(chan struct{}, atOnce)
+	errs := make(chan error, n)
+	for i := range n {
+		slots <- struct{}{}
+		go func() {
+			defer func() { <-slots }()
+			errs <- do(i)
+		}()
+	}
+	var first error
+	for range n {
+		if err := <-errs; err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio"
+)
+
+const said = socketio.Event[string]("said")
+
+// text is what an event says: with it a frame has about 100 bytes.
+var text = strings.Repeat("x", 50) //nolint:gochecknoglobals // constant
+
+// deliveries are the comparisons that need no Postgres.
+func deliveries() []comparison {
+	fanout := func(sockets, events int, goal string) comparison {
+		return comparison{
+			name: fmt.Sprint("fanout-", sockets), unit: "deliveries/s", goal: goal,
+			what: fmt.Sprintf("one event at a time to %d sockets", sockets), than: "a loop that writes one frame to as many connections",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				return m.fanOut(ctx, sockets, events, 1)
+			},
+		}
+	}
+	return []comparison{
+		fanout(1000, 300, "≥ 0.80"),
+		fanout(9000, 30, "≥ 0.80"),
+		{
+			name: "saturated", unit: "deliveries/s", goal: "≥ 0.50",
+			what: "1,000 sockets, a publisher that never waits", than: "a loop that writes all queued frames of a connection in one call",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.fanOut(ctx, 1000, 4, 1000) },
+		},
+	}
+}
+
+// fanOut emits events, burst at a time, and waits after each burst until all have it.
+func (m *machine) fanOut(ctx context.Context, sockets, bursts, burst int) (ours, reference float64, err error) {
+	n, err := m.startNode(ctx, "", socketio.Options{})
+	if err != nil {
+		return 0, 0, err
+	}
+	c, err := join(ctx, n.addr, sockets)
+	if err != nil {
+		return 0, 0, err
+	}
+	emit := func() error {
+		for range burst {
+			if err := said.Emit(ctx, n.io, text); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	ours, err = c.rate(ctx, bursts, burst, emit)
+	c.leave()
+	if err := n.stop(); err != nil {
+		return 0, 0, err
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	reference, err = rawFanOut(ctx, sockets, bursts, burst)
+	return ours, reference, err
+}
+
+func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error) {
+	c, servers, err := bare(ctx, sockets)
+	if err != nil {
+		return 0, err
+	}
+	defer c.leave()
+	frame, err := ws.CompileFrame(ws.NewTextFrame(fmt.Appendf(nil, `42["said","%s","AAAAAAAAAAAAAAAAAAAAAA"]`, text)))
+	if err != nil {
+		return 0, err
+	}
+	queued := []byte(strings.Repeat(string(frame), burst))
+	return c.rate(ctx, bursts, burst, func() error {
+		for _, conn := range servers {
+			if err := write(conn, queued); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func write(conn net.Conn, b []byte) error {
+	_, err := conn.Write(b)
+	return err
+}
+
+// rate returns how many frames the crowd receives a second.
+func (c *crowd) rate(ctx context.Context, bursts, burst int, send func() error) (float64, error) {
+	// The first burst tells how large one is, and warms up.
+	before := c.received.Load()
+	if err := send(); err != nil {
+		return 0, err
+	}
+	size := int64(-1)
+	for last := int64(0); size < 0; time.Sleep(200 * time.Millisecond) {
+		if now := c.received.Load() - before; now > 0 && now == last {
+			size = now
+		} else {
+			last = now
+		}
+	}
+	began, want := time.Now(), c.received.Load()
+	for range bursts {
+		if err := send(); err != nil {
+			return 0, err
+		}
+		want += size
+		if err := c.await(ctx, want); err != nil {
+			return 0, err
+		}
+	}
+	return float64(len(c.conns)*bursts*burst) / time.Since(began).Seconds(), nil
+}

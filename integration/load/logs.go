@@ -1,0 +1,309 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// logs are the comparisons on Postgres.
+func logs() []comparison {
+	publish := func(nodes int, goal string) comparison {
+		return comparison{
+			name: fmt.Sprint("publish-", nodes), unit: "events/s", goal: goal,
+			what: fmt.Sprintf("%d nodes publish events of 200 bytes, until all have all", nodes),
+			than: "one connection that appends batches of 1,000, and nobody who reads",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				ours, reference, err := m.publish(ctx, nodes)
+				return ours.rate, reference.rate, err
+			},
+		}
+	}
+	return []comparison{
+		publish(1, ""), publish(2, "≥ 0.60"), publish(4, "holds"),
+		{
+			name: "wal", unit: "bytes of WAL per event", goal: "≤ 1.30",
+			what: "2 nodes publish events of 200 bytes", than: "the bare append",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				ours, reference, err := m.publish(ctx, 2)
+				return ours.wal, reference.wal, err
+			},
+		},
+		{
+			name: "latency-p50", unit: "ms", goal: "≤ 2", what: "emit → client of another node, 50 events/s, p50", than: "bare INSERT + NOTIFY → listener",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.latency(ctx, 50) },
+		},
+		{
+			name: "latency-p99", unit: "ms", goal: "≤ 4", what: "the same, p99", than: "the same",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.latency(ctx, 99) },
+		},
+		{
+			name: "connect", unit: "clients/s", goal: "≥ 0.70", what: "clients connect, recovery on", than: "recovery off",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.connects(ctx) },
+		},
+		{
+			name: "unrelated", unit: "tps", goal: "≥ 0.95", what: "pgbench, 4 connections, beside 1,000 events/s", than: "pgbench alone",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.unrelated(ctx) },
+		},
+	}
+}
+
+// A yield is what publishing came to.
+type yield struct{ rate, wal float64 }
+
+const published = 200_000
+
+// A tally counts what is delivered to a node without a server.
+type tally struct {
+	id string
+	n  atomic.Int64
+}
+
+func (t *tally) ID() string { return t.id }
+
+func (t *tally) Deliver(ds []adapter.Delivery) { t.n.Add(int64(len(ds))) }
+
+func (t *tally) Reset(adapter.Offset, error) {}
+
+func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield, err error) {
+	err = m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {
+		var dbs []*node
+		var tallies []*tally
+		for i := range nodes {
+			db, err := m.openDB(ctx, schema)
+			if err != nil {
+				return err
+			}
+			t := &tally{id: strconv.Itoa(i)}
+			if _, err := db.Bind(t); err != nil {
+				return err
+			}
+			dbs, tallies = append(dbs, &node{db: db}), append(tallies, t)
+		}
+		var err error
+		ours, err = measure(ctx, conn, func() error { return publishAll(ctx, dbs, tallies) })
+		for _, n := range dbs {
+			err = errors.Join(err, n.db.Close(context.WithoutCancel(ctx)))
+		}
+		if err != nil {
+			return err
+		}
+		reference, err = measure(ctx, conn, func() error { return appendBare(ctx, conn) })
+		return err
+	})
+	return ours, reference, err
+}
+
+// measure times what appends so many events, and counts the WAL that it writes.
+func measure(ctx context.Context, conn *pgx.Conn, do func() error) (yield, error) {
+	var before, after int64
+	const lsn = "select pg_current_wal_insert_lsn() - '0/0'"
+	if err := conn.QueryRow(ctx, lsn+"::pg_lsn").Scan(&before); err != nil {
+		return yield{}, err
+	}
+	began := time.Now()
+	if err := do(); err != nil {
+		return yield{}, err
+	}
+	took := time.Since(began)
+	if err := conn.QueryRow(ctx, lsn+"::pg_lsn").Scan(&after); err != nil {
+		return yield{}, err
+	}
+	return yield{published / took.Seconds(), float64(after-before) / published}, nil
+}
+
+func publishAll(ctx context.Context, dbs []*node, tallies []*tally) error {
+	payload := []byte(strings.Repeat("x", 200))
+	var all sync.WaitGroup
+	errs := make([]error, len(dbs))
+	for i, n := range dbs {
+		all.Go(func() {
+			for range published / len(dbs) {
+				e := &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"room"}}, Payload: payload}
+				if _, err := n.db.Publish(ctx, e); err != nil {
+					errs[i] = err
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	for _, t := range tallies {
+		for t.n.Load() < published && ctx.Err() == nil && errors.Join(errs...) == nil {
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	return errors.Join(append(errs, ctx.Err())...)
+}
+
+// appendBare appends as many events as one connection can, a thousand at a time.
+func appendBare(ctx context.Context, conn *pgx.Conn) error {
+	const each = 1000
+	packet := []byte{0}
+	body := append([]byte{0, 1, '/', 0, 1, 0, 4}, "room"...)
+	body = append(body, 0, 0)
+	body = binary.BigEndian.AppendUint32(body, 200)
+	body = append(append(body, strings.Repeat("x", 200)...), 0, 0)
+	packet = append(binary.BigEndian.AppendUint32(packet, uint32(len(body))), body...)
+	frame := append([]byte{1}, slices.Repeat(packet, each)...)
+	for seq := range published / each {
+		if _, err := conn.Exec(ctx, "select append(77, $1, $2, $3, false)", seq+1, each, frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// latency measures emits from one node to a client of another, in turn with bare round trips, in milliseconds.
+func (m *machine) latency(ctx context.Context, percent int) (ours, reference float64, err error) {
+	const count = 300
+	err = m.withNodes(ctx, 2, socketio.Options{}, func(nodes []*node, conn *pgx.Conn) error {
+		arrived := make(chan time.Time, 1)
+		client := wire.New(wire.Options{Event: func(json.RawMessage) { arrived <- time.Now() }})
+		if err := client.Connect(ctx, nodes[1].addr); err != nil {
+			return err
+		}
+		defer client.Cut()
+		listener, err := pgx.Connect(ctx, m.dsn)
+		if err != nil {
+			return err
+		}
+		defer listener.Close(context.WithoutCancel(ctx))
+		if _, err := conn.Exec(ctx, "create table bare (id bigint primary key, body text)"); err != nil {
+			return err
+		}
+		if _, err := listener.Exec(ctx, "listen bare"); err != nil {
+			return err
+		}
+		var events, trips []float64
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for i := range count {
+			<-tick.C
+			began := time.Now()
+			if err := said.Emit(ctx, nodes[0].io, text); err != nil {
+				return err
+			}
+			select {
+			case at := <-arrived:
+				events = append(events, at.Sub(began).Seconds()*1e3)
+			case <-time.After(10 * time.Second):
+				return errors.New("an event did not arrive")
+			}
+			<-tick.C
+			took, err := roundTrip(ctx, conn, listener, i)
+			if err != nil {
+				return err
+			}
+			trips = append(trips, took.Seconds()*1e3)
+		}
+		slices.Sort(events)
+		slices.Sort(trips)
+		ours, reference = events[count*percent/100], trips[count*percent/100]
+		return nil
+	})
+	return ours, reference, err
+}
+
+func roundTrip(ctx context.Context, writer, listener *pgx.Conn, i int) (time.Duration, error) {
+	began := time.Now()
+	var b pgx.Batch
+	b.Queue("insert into bare values ($1, $2)", i, text)
+	b.Queue("select pg_notify('bare', 'x')")
+	if err := writer.SendBatch(ctx, &b).Close(); err != nil {
+		return 0, err
+	}
+	_, err := listener.WaitForNotification(ctx)
+	return time.Since(began), err
+}
+
+// connects connects clients, 64 at a time.
+func (m *machine) connects(ctx context.Context) (ours, reference float64, err error) {
+	const clients = 3000
+	rate := func(o socketio.Options) (rate float64, err error) {
+		err = m.withNodes(ctx, 1, o, func(nodes []*node, _ *pgx.Conn) error {
+			began := time.Now()
+			c, err := join(ctx, nodes[0].addr, clients)
+			if err != nil {
+				return err
+			}
+			rate = clients / time.Since(began).Seconds()
+			c.leave()
+			return nil
+		})
+		return rate, err
+	}
+	if ours, err = rate(socketio.Options{}); err != nil {
+		return 0, 0, err
+	}
+	reference, err = rate(socketio.Options{Recovery: socketio.Recovery{Disabled: true}})
+	return ours, reference, err
+}
+
+// unrelated runs pgbench beside two nodes that emit 1,000 events a second, and alone.
+func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err error) {
+	if err := m.pgbench(ctx, nil, "-i", "-q"); err != nil {
+		return 0, 0, err
+	}
+	err = m.withNodes(ctx, 2, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
+		emitting, stop := context.WithCancel(ctx)
+		var emitter sync.WaitGroup
+		emitter.Go(func() { // ends with stop
+			tick := time.NewTicker(2 * time.Millisecond)
+			defer tick.Stop()
+			for emitting.Err() == nil {
+				<-tick.C
+				for _, n := range nodes {
+					_ = said.EmitAsync(n.io, text) // what it comes to is seen in the figures
+				}
+			}
+		})
+		err := m.pgbench(ctx, &ours, "-T", "8", "-c", "4", "-j", "1", "-n")
+		stop()
+		emitter.Wait()
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	err = m.pgbench(ctx, &reference, "-T", "8", "-c", "4", "-j", "1", "-n")
+	return ours, reference, err
+}
+
+// pgbench runs it and takes the transactions per second from what it says.
+func (m *machine) pgbench(ctx context.Context, tps *float64, args ...string) error {
+	bin, err := exec.LookPath("pgbench")
+	if err != nil {
+		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
+		if len(found) == 0 {
+			return err
+		}
+		bin = found[len(found)-1]
+	}
+	out, err := exec.CommandContext(ctx, bin, append(args, m.dsn)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("pgbench: %w: %s", err, out)
+	}
+	for line := range strings.Lines(string(out)) {
+		if rest, ok := strings.CutPrefix(line, "tps = "); ok && tps != nil {
+			*tps, err = strconv.ParseFloat(strings.Fields(rest)[0], 64)
+		}
+	}
+	return err
+}

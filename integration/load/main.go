@@ -1,0 +1,94 @@
+// Command load measures the server against what the machine allows: each figure stands beside another that was
+// measured in the same run, turn and turn about, and what counts is their ratio.
+//
+//	make bench                       # all of it, as a table
+//	make bench ARGS='-only fanout'   # those whose names contain a text
+//
+// It starts nodes in its own process, on the Postgres of DATABASE_URL, and uses loopback only.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// A comparison is one line of the table.
+type comparison struct {
+	name string
+	what string
+	than string // what the reference is
+	unit string
+	goal string // for the ratio
+
+	// round measures once: us, and the reference.
+	round func(ctx context.Context, m *machine) (ours, reference float64, err error)
+}
+
+func main() {
+	rounds := flag.Int("rounds", 3, "measure everything so many `times`; the medians are shown")
+	only := flag.String("only", "", "leave out what has not this `text` in its name")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *rounds, *only); err != nil {
+		fmt.Fprintln(os.Stderr, "load:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, rounds int, only string) error {
+	m := &machine{dsn: os.Getenv("DATABASE_URL")}
+	if m.dsn == "" {
+		return errors.New("set DATABASE_URL, or run make bench")
+	}
+	liftLimit()
+	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
+	for _, c := range slices.Concat(deliveries(), logs()) {
+		if !strings.Contains(c.name, only) {
+			continue
+		}
+		var ours, references, ratios []float64
+		for range rounds {
+			our, reference, err := c.round(ctx, m)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			ours, references, ratios = append(ours, our), append(references, reference), append(ratios, our/reference)
+		}
+		fmt.Printf("| %s (`%s`) | %s %s | %s: %s %s | %.2f | %.2f–%.2f | %s |\n", c.what, c.name, number(median(ours)), c.unit,
+			c.than, number(median(references)), c.unit, median(ratios), slices.Min(ratios), slices.Max(ratios), c.goal)
+	}
+	return nil
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	return sorted[len(sorted)/2]
+}
+
+// number writes three digits that matter.
+func number(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2f million", v/1e6)
+	case v >= 1e4:
+		return fmt.Sprintf("%.0f,000", v/1e3)
+	case v >= 100:
+		return fmt.Sprintf("%.0f", v)
+	default:
+		return fmt.Sprintf("%.3g", v)
+	}
+}
+
+// liftLimit allows as many open files as it takes, if the system lets us.
+func liftLimit() {
+	const files = 1 << 16
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}) // what fails for lack of files says so
+}

@@ -1,0 +1,93 @@
+package transport
+
+import (
+	"bytes"
+	"compress/flate"
+	"errors"
+	"io"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsflate"
+)
+
+const (
+	// deflateFrom is the size in bytes from which a message is compressed.
+	deflateFrom = 1024
+	// flushed ends what a compressor has flushed; RFC 7692 leaves it out on the wire.
+	flushed = "\x00\x00\xff\xff"
+	// lastBlock makes what is inflated end with io.EOF.
+	lastBlock = "\x01\x00\x00\xff\xff"
+)
+
+var (
+	errReserved = errors.New("reserved bits that mean nothing")
+	errDeflate  = errors.New("message cannot be inflated")
+)
+
+// negotiation is of permessage-deflate (RFC 7692), where no message refers to the
+// one before: a connection keeps no window of 32 KiB, and a message that is sent
+// to many is compressed once.
+func negotiation() *wsflate.Extension {
+	return &wsflate.Extension{Parameters: wsflate.Parameters{
+		ServerNoContextTakeover: true,
+		ClientNoContextTakeover: true,
+	}}
+}
+
+// deflated returns the message as a compressed frame, or as it is if that would
+// not be shorter. The first who asks compresses.
+func (m *Message) deflated(p *pools) []byte {
+	if frame := m.small.Load(); frame != nil {
+		return *frame
+	}
+
+	frame := m.frame
+	if small := m.deflate(p); len(small) < len(m.frame) {
+		frame = small
+	}
+	m.small.Store(&frame)
+	return frame
+}
+
+func (m *Message) deflate(p *pools) []byte {
+	data := m.data()
+	if len(data) < deflateFrom {
+		return m.frame
+	}
+
+	c, ok := p.deflaters.Get().(*flate.Writer)
+	if !ok {
+		c, _ = flate.NewWriter(nil, flate.DefaultCompression) // fails for unknown levels only
+	}
+	defer p.deflaters.Put(c)
+
+	var out bytes.Buffer
+	c.Reset(&out)
+	_, _ = c.Write(data) // to memory
+	_ = c.Flush()
+	body := bytes.TrimSuffix(out.Bytes(), []byte(flushed))
+	frame := appendHeader(make([]byte, 0, ws.MaxHeaderSize+len(body)), ws.OpCode(m.frame[0]&0xf), len(body))
+	frame[0] |= ws.Rsv(true, false, false) << 4
+	return append(frame, body...)
+}
+
+// inflate reads a compressed message into b, at most limit bytes.
+func (p *pools) inflate(b *buffer, data []byte, limit int64) *ending {
+	in := io.MultiReader(bytes.NewReader(data), bytes.NewReader([]byte(flushed+lastBlock)))
+	r, ok := p.inflaters.Get().(io.ReadCloser)
+	if ok {
+		ok = r.(flate.Resetter).Reset(in, nil) == nil //nolint:forcetypeassert // the package says so
+	}
+	if !ok {
+		r = flate.NewReader(in)
+	}
+	defer p.inflaters.Put(r)
+
+	switch err := readUpTo(r, b, limit); {
+	case errors.Is(err, errMessageLimit):
+		return violation(ws.StatusMessageTooBig, err)
+	case err != nil:
+		return violation(ws.StatusInvalidFramePayloadData, errors.Join(errDeflate, err))
+	}
+	return nil
+}
