@@ -58,6 +58,7 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 					})
 				})
 				if r != nil && r.violation != nil {
+					_ = os.Remove(r.file) // nothing is wrong with this tree
 					t.Logf("SUMMARY planted %s; found in attempt %d:\n%v\n%.1500s", promise, attempt+1, r, r.violation)
 					return
 				}
