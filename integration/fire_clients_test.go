@@ -305,9 +305,9 @@ func (b *bird) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if !ok {
 		return nil, fmt.Errorf("%T is not TCP", conn)
 	}
-	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{}), slow: b.slow.Swap(false)}
-	if l.slow {
-		_ = tcp.SetReadBuffer(8 << 10) // what is sent waits at the server
+	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{})}
+	if b.slow.Swap(false) {
+		l.slow = time.Now().Add(3 * time.Second)
 	}
 	b.mu.Lock()
 	b.line = l
@@ -320,7 +320,7 @@ type line struct {
 	*net.TCPConn
 
 	flock  *flock
-	slow   bool         // no more than some 800 kB a second are read
+	slow   time.Time    // no more than some 800 kB a second are read before
 	until  atomic.Int64 // nothing is read before
 	polite atomic.Bool  // it is closed without a reset
 	once   sync.Once
@@ -341,7 +341,7 @@ func (l *line) Read(p []byte) (int, error) {
 			return 0, errCut
 		}
 	}
-	if l.slow {
+	if time.Now().Before(l.slow) {
 		p = p[:min(len(p), 1<<10)]
 		pause(context.Background(), time.Millisecond)
 	}
