@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz bench microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz fire bench microbench vuln setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -29,6 +29,9 @@ lint: $(BIN)/golangci-lint ## look for what a reviewer should not have to say
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz
+
+fire: setup ## 100 runs of a cluster under all faults at once: two hours
+	@scripts/fire
 
 bench: $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
 	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)

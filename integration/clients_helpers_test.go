@@ -43,6 +43,7 @@ type clients struct {
 	t       testing.TB
 	history *history.History
 	hosts   []*host
+	observe func(r record) // hears of everything, in order, before connectAll is called; nil: nobody
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at every change
@@ -173,6 +174,9 @@ func (c *clients) take(r record) {
 	case "failed":
 		c.t.Errorf("order %s: %s", r.Order, r.Message)
 		return
+	}
+	if c.observe != nil {
+		c.observe(r)
 	}
 	k := c.byNum[r.K]
 	switch r.T {

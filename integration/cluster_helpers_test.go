@@ -70,6 +70,9 @@ type cluster struct {
 	schema string
 	flags  []string
 	nodes  []*node
+
+	program string                   // the node's; "" for the one that is built from this tree
+	route   func(name string) string // how a node reaches Postgres; nil: by dsn
 }
 
 // newCluster starts nodes with the given flags. They end with the test.
@@ -92,9 +95,16 @@ func newClusterOn(t testing.TB, dsn, schema string, nodes int, flags ...string) 
 func (c *cluster) start() *node {
 	c.t.Helper()
 	name := fmt.Sprintf("n%d", len(c.nodes)+1)
-	n := startNode(c.t, name, append([]string{
-		"-dsn", named(c.t, c.dsn, c.schema+"-"+name),
-		"-listen-dsn", named(c.t, c.dsn, c.schema+"-"+name+"-listen"),
+	dsn, program := c.dsn, c.program
+	if c.route != nil {
+		dsn = c.route(name)
+	}
+	if program == "" {
+		program = nodeProgram(c.t)
+	}
+	n := startNode(c.t, program, name, append([]string{
+		"-dsn", named(c.t, dsn, c.schema+"-"+name),
+		"-listen-dsn", named(c.t, dsn, c.schema+"-"+name+"-listen"),
 		"-schema", c.schema,
 	}, c.flags...)...)
 	c.nodes = append(c.nodes, n)
@@ -131,18 +141,22 @@ func (c *cluster) alive() []string {
 // terminate ends backends of the cluster, those of a kind: "listen", "publish" or "pool". It returns how many.
 func (c *cluster) terminate(ctx context.Context, conn *pgx.Conn, kind string) int {
 	c.t.Helper()
-	var n int
-	err := conn.QueryRow(ctx, `
+	n, err := c.tryTerminate(ctx, conn, kind)
+	if err != nil && ctx.Err() == nil {
+		c.t.Errorf("terminate backends: %v", err)
+	}
+	return n
+}
+
+func (c *cluster) tryTerminate(ctx context.Context, conn *pgx.Conn, kind string) (n int, err error) {
+	err = conn.QueryRow(ctx, `
 		select count(pg_terminate_backend(pid)) from pg_stat_activity
 		where application_name like $1 || '-%' and case $2
 			when 'listen' then application_name like '%-listen'
 			when 'publish' then application_name not like '%-listen' and query like '%append(%'
 			else application_name not like '%-listen' and query not like '%append(%' end`,
 		c.schema, kind).Scan(&n)
-	if err != nil && ctx.Err() == nil {
-		c.t.Errorf("terminate backends: %v", err)
-	}
-	return n
+	return n, err
 }
 
 func (c *cluster) connect() *pgx.Conn {
@@ -201,10 +215,10 @@ type node struct {
 	down bool
 }
 
-func startNode(t testing.TB, name string, flags ...string) *node {
+func startNode(t testing.TB, program, name string, flags ...string) *node {
 	t.Helper()
 	n := &node{t: t, name: name, log: &tail{}, end: make(chan struct{})}
-	n.cmd = exec.Command(nodeProgram(t), append([]string{"-name", name}, flags...)...)
+	n.cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
 	n.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // by default each node would sleep for a second at its end
 	n.cmd.Stderr = n.log
 	stdin, err := n.cmd.StdinPipe()
@@ -332,7 +346,7 @@ func (p publication) MarshalJSON() ([]byte, error) {
 type outcome struct{ acknowledged, failed, unknown int }
 
 // publish lets the node emit, writes the results into h, and returns when all are known or the node is gone.
-func (n *node) publish(ctx context.Context, h *history.History, p publication) outcome {
+func (n *node) publish(ctx context.Context, h interface{ Emitted(e history.Emit) }, p publication) outcome {
 	began := time.Now().UnixNano()
 	body, err := json.Marshal(p)
 	if err != nil {

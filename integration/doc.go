@@ -13,7 +13,8 @@
 //   - js/client.mjs hosts hundreds of official clients in one process and takes orders, one JSON line each.
 //   - wire is a client in Go that keeps the official client's rules, for thousands of connections.
 //   - history is the judge: it is told what was emitted and what arrived, and finds what was lost, doubled, out of
-//     order, or delivered to whom it did not concern.
+//     order, or delivered to whom it did not concern. History judges by the clients alone, Book by the log.
+//   - fire_*_test.go drive a cluster with all faults at once, see docs/fire.md; testdata/faults are planted there.
 //
 // # Numbers that can be turned
 //
@@ -23,5 +24,7 @@
 //   - SOCKETIO_TEST_IMAGE: the image of the container tests. Default: postgres:17-alpine. Where no registry can be
 //     reached, scripts/docker-image makes one, and TESTCONTAINERS_RYUK_DISABLED=true does without testcontainers' own;
 //     inside of a container TESTCONTAINERS_HOST_OVERRIDE names the host on which the ports appear.
+//   - SOCKETIO_STORM: how many clients come back at once in TestStorm. Default: 500.
+//   - SOCKETIO_FIRE_…: see docs/fire.md.
 //   - SOCKETIO_TEST_LOGS: if set, the nodes' logs are shown also where nothing failed.
 package integration

@@ -30,7 +30,7 @@ type config struct {
 	name, listen, dsn, listenDSN, schema string
 	retention, lease, window             time.Duration
 	pingInterval, pingTimeout            time.Duration
-	tailBytes, queueEvents               int
+	tailBytes, queueEvents, queueBytes   int
 	skipGates, debug                     bool
 }
 
@@ -48,6 +48,7 @@ func parseFlags() *config {
 	flag.DurationVar(&c.pingTimeout, "ping-timeout", 0, "how long a client has to answer one")
 	flag.IntVar(&c.tailBytes, "tail-bytes", 0, "the memory for recent events")
 	flag.IntVar(&c.queueEvents, "queue-events", 0, "what may wait to be appended")
+	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "what may wait to be written to one connection")
 	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
@@ -106,7 +107,7 @@ func run(c *config) error {
 // open connects to Postgres, if there is one, and makes the server with its handlers.
 func open(ctx context.Context, c *config) (*node, error) {
 	n := &node{name: c.name, heard: make(chan struct{})}
-	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout}
+	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes}
 	opts.Recovery.Window = c.window
 	opts.Recovery.SkipGates = c.skipGates
 	opts.Recovery.OnExpired = n.expired

@@ -24,6 +24,10 @@ type Options struct {
 	Namespace string         // default: "/"
 	Auth      map[string]any // sent with CONNECT; may override pid and offset, as in the official client
 
+	// Connected is called for every CONNECT that is answered, from the client's one reader, before any event that
+	// follows it. Default: nobody hears.
+	Connected func(id string, recovered bool)
+
 	// Event is called for every event, from the client's one reader. The data is the JSON array; it is valid during
 	// the call. Default: nobody hears.
 	Event func(data json.RawMessage)
@@ -248,7 +252,11 @@ func (c *Client) take(text string, answered chan<- error) error {
 		c.mu.Lock()
 		c.recovered = body.PID != "" && body.PID == c.pid
 		c.id, c.pid = body.SID, body.PID
+		recovered := c.recovered
 		c.mu.Unlock()
+		if c.opts.Connected != nil {
+			c.opts.Connected(body.SID, recovered)
+		}
 		answered <- nil
 	case connectError:
 		answered <- &RefusedError{string(m.data)}

@@ -1,0 +1,210 @@
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/integration/history"
+	"github.com/pgsocket/socketio/internal/pgserver"
+)
+
+// deeds are the faults and how often each is drawn.
+func deeds() map[string]int {
+	return map[string]int{
+		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6,
+		"nap": 3, "freeze": 3, "kill": 3, "outage": 3, "mute": 3, "restart": 1, "shutdown": 1,
+	}
+}
+
+// misfortunes draws one fault after the other until ctx ends; each comes at least once if there is the time.
+func (f *fire) misfortunes(ctx context.Context) {
+	all := deeds()
+	names := slices.Sorted(maps.Keys(all))
+	var deck []string
+	for _, name := range names {
+		for range all[name] {
+			deck = append(deck, name)
+		}
+	}
+	var first []string
+	for _, i := range f.roll.Perm(len(names)) { // small ones between the large ones
+		first = append(first, names[i], "cut", "wish", "operate")
+	}
+	for ctx.Err() == nil {
+		pause(ctx, time.Duration(50+f.roll.IntN(250))*time.Millisecond)
+		name := deck[f.roll.IntN(len(deck))]
+		if len(first) > 0 {
+			name, first = first[0], first[1:]
+		}
+		if ctx.Err() == nil {
+			f.deed(ctx, name)
+		}
+	}
+}
+
+func (f *fire) deed(ctx context.Context, name string) {
+	roll := dice(f.roll.Uint64())
+	switch name {
+	case "cut", "again", "stall", "trickle", "wish":
+		f.harass(name, roll)
+	case "operate":
+		f.operate(roll)
+	case "terminate":
+		f.terminate(ctx, roll)
+	case "restart":
+		f.pgUp.Lock()
+		err := f.pg.Restart(f.t.Context(), []pgserver.Mode{pgserver.Fast, pgserver.Immediate}[roll.IntN(2)])
+		f.pgUp.Unlock()
+		if err != nil {
+			f.t.Errorf("restart Postgres: %v", err)
+		}
+	default:
+		if !f.trouble(name, roll) {
+			return
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done[name]++
+}
+
+// harass does something to some clients.
+func (f *fire) harass(name string, roll *rand.Rand) {
+	among := f.flock.birds
+	if name == "trickle" {
+		among = f.flock.bulky // the others would not have much to read
+	}
+	many := 1 + roll.IntN(1+len(f.flock.birds)/4)
+	for _, i := range roll.Perm(len(among))[:min(many, len(among))] {
+		b := among[i]
+		switch name {
+		case "cut":
+			b.cut([]string{"reset", "close", "half"}[roll.IntN(3)])
+		case "again": // it is cut again soon after it came back, most likely in the replay
+			b.fuse.Store(int64(1 + roll.IntN(20)))
+			b.cut("reset")
+		case "stall":
+			b.stall(time.Duration(500+roll.IntN(2500)) * time.Millisecond)
+		case "trickle": // it comes back to a long replay, which it reads slowly
+			b.rest.Store(int64(3 * time.Second))
+			b.slow.Store(true)
+			b.cut("reset")
+		case "wish":
+			w := wish{[]history.Do{history.Join, history.Leave}[roll.IntN(2)], fmt.Sprintf("flip-%d", roll.IntN(3))}
+			select {
+			case b.wishes <- w:
+			default: // it has enough to do
+			}
+		}
+	}
+	if f.official == nil || name != "cut" && name != "again" {
+		return
+	}
+	some := roll.Perm(f.fireConfig.official)[:1+roll.IntN(f.fireConfig.official)]
+	f.official.cut([]string{"reset", "close", "half"}[roll.IntN(3)], nil, some...)
+	f.flock.cuts.Add(int64(len(some)))
+}
+
+// operate has a node move an audience. The log says whether it did.
+func (f *fire) operate(roll *rand.Rand) {
+	n := f.anyWell(roll)
+	to := f.aims(roll)[0]
+	do := []string{"join", "leave"}[roll.IntN(2)]
+	f.troubles.Go(func() {
+		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
+		defer cancel()
+		_, _ = command[bool](ctx, n, "operate", struct {
+			Do        string   `json:"do"`
+			Namespace string   `json:"namespace"`
+			Target    audience `json:"target"`
+			Rooms     []string `json:"rooms"`
+		}{do, "/", audience(to), []string{fmt.Sprintf("moved-%d", roll.IntN(2))}})
+	})
+}
+
+// terminate ends connections to Postgres of one kind.
+func (f *fire) terminate(ctx context.Context, roll *rand.Rand) {
+	kind := []string{"listen", "publish", "pool"}[roll.IntN(3)]
+	conn, err := pgx.Connect(ctx, f.cl.dsn)
+	if err != nil {
+		return // Postgres is away, or the time is over
+	}
+	defer func() { _ = conn.Close(context.Background()) }()
+	_, _ = f.cl.tryTerminate(ctx, conn, kind)
+}
+
+// trouble does something to a node, unless too many have trouble already.
+func (f *fire) trouble(name string, roll *rand.Rand) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.well) < 2 {
+		return false
+	}
+	i := roll.IntN(len(f.well))
+	n := f.well[i]
+	f.well = slices.Delete(f.well, i, i+1)
+	if name != "nap" && name != "outage" && name != "mute" || roll.IntN(2) == 0 { // else some clients come while it lasts
+		f.tellNodes()
+	}
+	f.troubles.Go(func() {
+		back := f.suffer(name, n, roll)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.well = append(f.well, back)
+		f.tellNodes()
+	})
+	return true
+}
+
+// suffer lasts as long as the node's trouble, and returns the node that goes on in its place.
+func (f *fire) suffer(name string, n *node, roll *rand.Rand) *node {
+	ctx := f.t.Context()
+	millis := func(from, to int) time.Duration { return time.Duration(from+roll.IntN(to-from)) * time.Millisecond }
+	switch name {
+	case "nap":
+		n.freeze()
+		pause(ctx, millis(200, 1200))
+		n.thaw()
+		return n
+	case "freeze":
+		n.freeze()
+		pause(ctx, millis(2500, 5000))
+		n.thaw()
+		return n
+	case "outage", "mute":
+		f.mu.Lock()
+		proxy := f.proxies[n.name]
+		f.mu.Unlock()
+		if name == "mute" { // Postgres does what it is told, and the node does not hear of it
+			proxy.mute.Store(true)
+			pause(ctx, millis(50, 500))
+			proxy.shut(true)
+			proxy.mute.Store(false)
+			proxy.shut(false)
+			return n
+		}
+		proxy.shut(true)
+		pause(ctx, millis(500, 4000))
+		proxy.shut(false)
+		return n
+	case "kill":
+		n.kill()
+	case "shutdown":
+		n.signal(syscall.SIGTERM)
+		n.wait(20 * time.Second)
+		f.mu.Lock()
+		n.down = true
+		f.mu.Unlock()
+	}
+	pause(ctx, millis(100, 1500))
+	f.pgUp.Lock()
+	defer f.pgUp.Unlock()
+	return f.cl.start()
+}

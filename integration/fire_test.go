@@ -1,0 +1,91 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package integration_test
+
+import (
+	"context"
+	"os"
+	"slices"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// setting returns a number from the environment.
+func setting(t testing.TB, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+// TestFire: everything at once, by chance, and the history is judged by the log. See docs/fire.md.
+func TestFire(t *testing.T) {
+	first := int(seed(t))
+	for i := range setting(t, "SOCKETIO_FIRE_SEEDS", 2) {
+		t.Run(strconv.Itoa(first+i), func(t *testing.T) {
+			r := burn(t, fireConfig{
+				seed:     uint64(first + i),
+				length:   time.Duration(setting(t, "SOCKETIO_FIRE_SECONDS", 15)) * time.Second,
+				clients:  setting(t, "SOCKETIO_FIRE_CLIENTS", 60),
+				official: 6,
+				brief:    (first+i)%2 == 1,
+			})
+			t.Logf("SUMMARY %v", r)
+			if r.violation != nil {
+				t.Errorf("SOCKETIO_TEST_SEED=%d: %v\nthe history is in %s", r.seed, r.violation, r.file)
+			}
+		})
+	}
+}
+
+// TestRollingRestart: three nodes under load are replaced one after the other, twice. Nobody is refused, and nothing is
+// lost or doubled.
+func TestRollingRestart(t *testing.T) {
+	f := lay(t, fireConfig{
+		seed: seed(t), length: 2 * time.Minute, clients: setting(t, "SOCKETIO_FIRE_CLIENTS", 60), official: 6,
+	})
+	sent := 0 // away
+	r := f.run(func(ctx context.Context) {
+		for i := range 2 * fireNodes {
+			pause(ctx, time.Second)
+			f.mu.Lock()
+			old := f.cl.nodes[i]
+			f.mu.Unlock()
+			var there []here
+			old.get("sockets", &there)
+			sent += len(there)
+			f.replace(old)
+		}
+	})
+	t.Logf("SUMMARY %s: %v; %d sockets were on the nodes that went", t.Name(), r, sent)
+	if r.violation != nil {
+		t.Errorf("%v\nthe history is in %s", r.violation, r.file)
+	}
+	if back, _ := f.official.reconnections(); int(r.recovered)+back < sent || sent < f.clients {
+		t.Errorf("%d sockets were sent away, %d and %d came back", sent, r.recovered, back)
+	}
+}
+
+// replace shuts a node down after another has taken its place.
+func (f *fire) replace(old *node) {
+	f.pgUp.Lock()
+	next := f.cl.start()
+	f.pgUp.Unlock()
+	f.mu.Lock()
+	f.well = append(slices.DeleteFunc(f.well, func(n *node) bool { return n == old }), next)
+	f.tellNodes()
+	f.mu.Unlock()
+	old.signal(syscall.SIGTERM)
+	old.wait(20 * time.Second)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	old.down = true
+	f.done["shutdown"]++
+}
