@@ -230,13 +230,16 @@ func (b *bird) connected(id string, recovered bool) {
 	go b.why() // ends with the call's time
 }
 
+// untold is the reason of whose connection broke before it could ask.
+const untold = "not told"
+
 // why asks for the reason for which the session was not recovered.
 func (b *bird) why() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var me here
 	if err := b.Call(ctx, &me, "whoami"); err != nil {
-		me.Reason = "not told"
+		me.Reason = untold
 	}
 	b.flock.mu.Lock()
 	defer b.flock.mu.Unlock()
