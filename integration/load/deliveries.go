@@ -74,7 +74,12 @@ func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error)
 	if err != nil {
 		return 0, err
 	}
-	defer c.leave()
+	defer func() {
+		c.leave()
+		for _, conn := range servers {
+			_ = conn.Close()
+		}
+	}()
 	frame, err := ws.CompileFrame(ws.NewTextFrame(fmt.Appendf(nil, `42["said","%s","AAAAAAAAAAAAAAAAAAAAAA"]`, text)))
 	if err != nil {
 		return 0, err
