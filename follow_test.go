@@ -34,3 +34,32 @@ func TestAStateThatIsAheadOfTheNodeIsWaitedFor(t *testing.T) {
 		p.wantEvents("said then")
 	})
 }
+
+// A node that does not get to where the client has been lets it go, and ask again.
+func TestARestoreThatTakesTooLongIsGivenUp(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
+		log.lag.Store(true)
+		p := connected(t, ahead)
+		emit(t, ahead, "1")
+		p.drain()
+		back := dial(t, behind)
+		back.WriteText("0" + p.ticket())
+		time.Sleep(44 * time.Second) // Options.ConnectTimeout is 45
+		synctest.Wait()
+		if n := back.Waiting(); n != 0 {
+			t.Errorf("%d messages from a node that is behind", n)
+		}
+		time.Sleep(2 * time.Second)
+		back.closed()
+		log.lag.Store(false)
+		log.catchUp()
+		back = dial(t, behind)
+		back.pid, back.offset = p.pid, p.offset
+		back.WriteText("0" + p.ticket())
+		back.connects()
+		if back.pid != p.pid {
+			t.Error("the session is lost")
+		}
+	})
+}
