@@ -53,13 +53,6 @@ func (a *adopter) wake() {
 	ring(a.awake)
 }
 
-func ring(bell chan struct{}) {
-	select {
-	case bell <- struct{}{}:
-	default:
-	}
-}
-
 // run adopts until ctx ends.
 func (a *adopter) run(ctx context.Context) {
 	interval := a.db.opts.AdoptInterval

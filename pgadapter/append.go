@@ -30,7 +30,7 @@ func (p *publisher) close(ctx context.Context) (err error) {
 		p.space = nil
 	}
 	p.mu.Unlock()
-	p.ring()
+	ring(p.bell)
 	select {
 	case <-p.ended:
 	case <-ctx.Done():

@@ -104,5 +104,16 @@ func (b *backoff) wait(ctx context.Context) bool {
 	}
 }
 
+// patiently asks up to five times, as long as the error may pass.
+func patiently(ctx context.Context, ask func() error) error {
+	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
+	for attempt := 1; ; attempt++ {
+		err := ask()
+		if err == nil || attempt == 5 || !passing(err) || !pause.wait(ctx) {
+			return err
+		}
+	}
+}
+
 // reset makes the next attempt a first one.
 func (b *backoff) reset() { b.next = 0 }

@@ -2,6 +2,14 @@ package pgadapter
 
 import "sync"
 
+// ring wakes whoever waits for the bell, a channel with room for one; once is enough.
+func ring(bell chan<- struct{}) {
+	select {
+	case bell <- struct{}{}:
+	default:
+	}
+}
+
 // lanes queue work by session: of one session one piece at a time, in order, or
 // several that go together; of different sessions many at once.
 type lanes[T any] struct {
@@ -47,15 +55,8 @@ func (l *lanes[T]) add(pid string, work T) bool {
 		l.ready = append(l.ready, pid)
 	}
 	l.waiting[pid] = append(l.waiting[pid], work)
-	l.ring()
+	ring(l.bell)
 	return true
-}
-
-func (l *lanes[T]) ring() {
-	select {
-	case l.bell <- struct{}{}:
-	default:
-	}
 }
 
 // take waits for work and returns that of up to most sessions, for each what is
@@ -124,5 +125,5 @@ func (l *lanes[T]) close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	l.ring()
+	ring(l.bell)
 }

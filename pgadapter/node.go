@@ -82,23 +82,21 @@ func (n *node) bind(ctx context.Context, server string, at adapter.Position) err
 
 // list returns the nodes that have a server, this one first.
 func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
-	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
-	for attempt := 1; ; attempt++ {
+	var nodes []adapter.Node
+	err := patiently(ctx, func() error {
 		rows, err := n.db.pool.Query(ctx, n.db.queries.nodeList, n.db.tail.server())
-		var nodes []adapter.Node
 		if err == nil {
 			nodes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[adapter.Node])
 		}
-		if err == nil {
-			for i := range nodes {
-				nodes[i].Name = fromText(nodes[i].Name)
-			}
-			return nodes, nil
-		}
-		if attempt == 5 || !passing(err) || !pause.wait(ctx) {
-			return nil, fmt.Errorf("list the nodes: %w", err)
-		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
+	for i := range nodes {
+		nodes[i].Name = fromText(nodes[i].Name)
+	}
+	return nodes, nil
 }
 
 // run beats until ctx ends, and has the sweeper take the sessions of nodes that

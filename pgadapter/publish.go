@@ -108,7 +108,7 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-
 	p.events++
 	p.bytes += size
 	if index == 0 {
-		p.ring()
+		ring(p.bell)
 	}
 	return o.group.Receipt(index), nil, nil
 }
@@ -126,13 +126,6 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 	p.queue = append(p.queue, o)
 	p.latest = o
 	return o
-}
-
-func (p *publisher) ring() {
-	select {
-	case p.bell <- struct{}{}:
-	default:
-	}
 }
 
 func (p *publisher) withdraw(o *outgoing, index int) bool {

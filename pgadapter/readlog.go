@@ -8,7 +8,6 @@ import (
 	"iter"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -183,11 +182,10 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batc
 
 // readPatiently reads through the pool, whose connections may have died unseen.
 func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, error) {
-	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
-	for attempt := 1; ; attempt++ {
-		r, err := t.db.readLog(ctx, t.db.pool, after, to, theLog)
-		if err == nil || attempt == 5 || !passing(err) || !pause.wait(ctx) {
-			return r, err
-		}
-	}
+	var r reading
+	err := patiently(ctx, func() (err error) {
+		r, err = t.db.readLog(ctx, t.db.pool, after, to, theLog)
+		return err
+	})
+	return r, err
 }

@@ -221,12 +221,7 @@ func (t *tail) sleep(ctx context.Context) {
 }
 
 // nudge tells a reader that polls that there is something to read.
-func (t *tail) nudge() {
-	select {
-	case t.woken <- struct{}{}:
-	default:
-	}
-}
+func (t *tail) nudge() { ring(t.woken) }
 
 // catchUp reads and delivers everything after the cursor.
 func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
