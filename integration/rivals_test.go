@@ -35,7 +35,7 @@ func sequence(publisher, count int) []history.ID {
 func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
 	t.Helper()
 	total := count * len(publishers)
-	err := h.await(contextFor(t, 30*time.Second), func(ids []history.ID) bool { return len(ids) >= total })
+	err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return len(ids) >= total })
 	if err != nil {
 		t.Errorf("client %s: %v, want %d", h.ID(), err, total)
 	}
@@ -89,7 +89,7 @@ func TestBinaryReachesOtherNodes(t *testing.T) {
 	}
 	cs.comeBack(cl.nodes[1].url, 3)
 	for k := range 4 {
-		cs.await(20*time.Second, "all parcels", func() bool { return len(cs.byNum[k].events) == len(sizes) })
+		cs.await(patience, "all parcels", func() bool { return len(cs.byNum[k].events) == len(sizes) })
 		for i, e := range cs.get(k).events {
 			want, err := json.Marshal(parcel(sizes[i]))
 			if err != nil {
@@ -191,7 +191,7 @@ func TestLostListenIsRestored(t *testing.T) {
 		})
 		for _, h := range rung {
 			last := history.Of(3, i)
-			if err := h.await(contextFor(t, 30*time.Second), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+			if err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -245,7 +245,7 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 			})
 		}
 		// Something has arrived, and more is under way.
-		if err := hearers[round%2].await(contextFor(t, 30*time.Second), func(ids []history.ID) bool {
+		if err := hearers[round%2].await(contextFor(t, patience), func(ids []history.ID) bool {
 			return len(ids) > 2*round*perRound
 		}); err != nil {
 			t.Fatal(err)
@@ -313,7 +313,7 @@ func TestEmitterIsHeard(t *testing.T) {
 
 	emit := func(to socketio.Target, publisher, seq int) {
 		t.Helper()
-		if err := ticked.Emit(contextFor(t, 30*time.Second), to, tick{publisher, seq}); err != nil {
+		if err := ticked.Emit(contextFor(t, patience), to, tick{publisher, seq}); err != nil {
 			t.Fatal(err)
 		}
 	}
