@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/pgsocket/socketio/transport"
 )
@@ -52,7 +51,7 @@ func TestEngineClient(t *testing.T) {
 	for transports, want := range map[string]string{
 		"polling": "polling transport close", "websocket": "websocket transport close", "polling,websocket": "websocket transport close",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		client := exec.CommandContext(ctx, "node", "engine.mjs", strings.Replace(web.URL, "http", "ws", 1), transports)
 		client.Dir = "js"

@@ -124,7 +124,7 @@ func parcel(size int) map[string]any {
 // listeners waits until every node has a connection that listens and was not among the former ones, and returns them.
 func (c *cluster) listeners(conn *pgx.Conn, former []uint32) []uint32 {
 	c.t.Helper()
-	for begun := time.Now(); time.Since(begun) < 30*time.Second; pause(c.t.Context(), 50*time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < patience; pause(c.t.Context(), 50*time.Millisecond) {
 		rows, err := conn.Query(c.t.Context(), `
 			select pid from pg_stat_activity
 			where application_name like $1 || '-%-listen' and state = 'idle' and pid <> all($2)`,
@@ -182,10 +182,10 @@ func TestLostListenIsRestored(t *testing.T) {
 		listening = cl.listeners(conn, listening)
 	}
 
-	// They hear the bell again: a node that only looks once a second would take as many seconds.
-	began := time.Now()
-	const rings = 10
-	for i := range rings {
+	// They hear the bell again: a node that only looks once a second would take as long each time, but for the first.
+	quickest := patience
+	for i := range 10 {
+		began := time.Now()
 		cl.nodes[i%2].emits(publication{
 			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []history.Target{{Rooms: []string{"bell"}}},
 		})
@@ -195,9 +195,12 @@ func TestLostListenIsRestored(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if i > 0 {
+			quickest = min(quickest, time.Since(began))
+		}
 	}
-	if took := time.Since(began); took > rings*time.Second/2 {
-		t.Errorf("%d events took %v one after the other", rings, took)
+	if quickest > time.Second/2 {
+		t.Errorf("of the events, one after the other, the quickest took %v", quickest)
 	}
 	for _, h := range hearers {
 		h.gets(t, rounds*count, 1, 2)
