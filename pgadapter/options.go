@@ -27,7 +27,8 @@ type Options struct {
 	PollOnly bool
 
 	// PollInterval is how long the reader waits between two looks at the log,
-	// and at what SQL has emitted, when no bell rings. Default: 20 ms with PollOnly, else 1 s.
+	// and at what SQL has emitted, when no bell rings; a quarter of the
+	// Retention at most. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
 	// AdoptInterval is how soon what was emitted from SQL is looked for while
@@ -93,6 +94,8 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.PollInterval, poll)
 	setDefault(&c.AdoptInterval, 25*time.Millisecond)
 	setDefault(&c.Retention, 5*time.Minute)
+	// What no bell rings for must not be trimmed before the node has read it.
+	c.PollInterval = min(c.PollInterval, max(c.Retention/4, time.Millisecond))
 	setDefault(&c.Lease, 10*time.Second)
 	setDefault(&c.Heartbeat, c.Lease/5)
 	setDefault(&c.TailBytes, 64<<20)

@@ -23,10 +23,15 @@ type publisher struct {
 	opts    *Options
 	queries *queries
 	number  *atomic.Uint32 // the log's
-	nudge   func()         // called when something was appended
 	origin  int64
-	line    *line // of the sending goroutine
-	quiet   quiet // of the sending goroutine
+
+	// appended is called when a batch is in the log: with the batch, unless the bell
+	// has rung for it.
+	appended func(*handed)
+
+	line  *line // of the sending goroutine
+	quiet quiet // of the sending goroutine
+	hush  hush  // of the sending goroutine
 
 	counters *counters
 	retries  atomic.Uint64
@@ -50,15 +55,17 @@ type publisher struct {
 type outgoing struct {
 	group *adapter.Group
 	frame []byte
-	ends  []int // where each packet ends in the frame
-	sizes []int // what each packet counts for in the queue's bound; -1: withdrawn
-	live  int   // packets that were not withdrawn
+	ends  []int         // where each packet ends in the frame
+	sizes []int         // what each packet counts for in the queue's bound; -1: withdrawn
+	live  int           // packets that were not withdrawn
+	here  []func() bool // of the packets that are near, see adapter.Envelope
+	far   bool          // some packet is not
 	taken bool
 }
 
-func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, nudge func()) *publisher {
+func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, appended func(*handed)) *publisher {
 	return &publisher{
-		opts: o, queries: q, number: number, nudge: nudge, origin: newIdentity(), line: l, counters: newCounters(),
+		opts: o, queries: q, number: number, appended: appended, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
@@ -72,8 +79,9 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 	if !fits(e) {
 		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
 	}
+	near := e.Here != nil && e.Here()
 	for {
-		r, space, err := p.enqueue(e, size)
+		r, space, err := p.enqueue(e, size, near)
 		if r != nil || err != nil {
 			return r, err
 		}
@@ -87,7 +95,7 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 
 // enqueue adds e to the batch that gathers, or returns a channel that is closed
 // when the queue may have room.
-func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-chan struct{}, error) {
+func (p *publisher) enqueue(e *adapter.Envelope, size int, near bool) (*adapter.Receipt, <-chan struct{}, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -105,6 +113,11 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-
 	o.ends = append(o.ends, len(o.frame))
 	o.sizes = append(o.sizes, size)
 	o.live++
+	if near {
+		o.here = append(o.here, e.Here)
+	} else {
+		o.far = true
+	}
 	p.events++
 	p.bytes += size
 	if index == 0 {

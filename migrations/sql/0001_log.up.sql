@@ -104,14 +104,18 @@ $$;
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned.
 --
+-- Without ring nobody is notified of anything. A batch that is near concerns nobody
+-- but the caller for now, and rings no bell of its own. The caller then learns which
+-- batch is right before it, and need not read the log if that is the one that it has.
+--
 -- Must be a transaction of its own: the append lock is held to its end.
-create function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+create function append(
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false,
+    out batch bigint, out prior_origin bigint, out prior_seq bigint)
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
-declare
-    batch bigint;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -125,17 +129,18 @@ begin
 
     select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
     if found then
-        return batch;
+        return;
     end if;
 
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
-    if ring then
+    if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+    else -- an id that was given up is the end of no batch
+        select l.origin, l.seq into prior_origin, prior_seq from log l where l.id = batch - 1;
     end if;
-    return batch;
 end
 $$;
 

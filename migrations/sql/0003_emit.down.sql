@@ -6,13 +6,13 @@ drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_tri
     change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
-create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+create or replace function append(
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false,
+    out batch bigint, out prior_origin bigint, out prior_seq bigint)
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
-declare
-    batch bigint;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -26,17 +26,18 @@ begin
 
     select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
     if found then
-        return batch;
+        return;
     end if;
 
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
-    if ring then
+    if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+    else -- an id that was given up is the end of no batch
+        select l.origin, l.seq into prior_origin, prior_seq from log l where l.id = batch - 1;
     end if;
-    return batch;
 end
 $$;
 
