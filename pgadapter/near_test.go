@@ -18,7 +18,7 @@ import (
 
 // deaf are nodes that read the log only when they are told to.
 func deaf() *Options {
-	return &Options{PollInterval: time.Hour, Retention: 24 * time.Hour, AdoptInterval: time.Hour}
+	return &Options{PollInterval: time.Hour, Retention: 24 * time.Hour, AdoptInterval: time.Hour, Lease: time.Hour}
 }
 
 // nearEvent is an event for who is on the publishing node.
@@ -95,17 +95,13 @@ func TestANearEventWakesNobodyAndIsNotReadBack(t *testing.T) {
 	want := []string{"first"}
 	first := delivered(t, dbs[0], adaptertest.Event("first"))
 	sameOrder(t, recorders, want)
-	pid := int64(dbs[0].tail.line.conn.PgConn().PID())
-	statement := func() int64 {
-		return b.int(t, "select extract(epoch from query_start) * 1000000 from pg_stat_activity where pid = $1", pid)
-	}
-	before := statement()
+	before := b.statement(t, dbs[0])
 	for i := range 20 {
 		want = append(want, strconv.Itoa(i))
 		delivered(t, dbs[0], nearEvent(want[i+1]))
 	}
 	sameOrder(t, recorders[:1], want)
-	if statement() != before {
+	if b.statement(t, dbs[0]) != before {
 		t.Error("the node has read from the log what it appended itself")
 	}
 	for _, db := range dbs[1:] {
@@ -122,6 +118,44 @@ func TestANearEventWakesNobodyAndIsNotReadBack(t *testing.T) {
 			t.Errorf("the bell rings for batch %d, want %d", id, batchID(at.Position))
 		}
 	}
+}
+
+// What others have appended silently comes with the answer to the append.
+func TestNearEventsOfTwoNodesAreNotReadBackEither(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	want := []string{"first"}
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, want)
+	before := []int64{b.statement(t, dbs[0]), b.statement(t, dbs[1])}
+	for i := range 20 { // each three times in turn
+		want = append(want, strconv.Itoa(i))
+		delivered(t, dbs[i/3%2], nearEvent(want[i+1]))
+	}
+	want = append(want, "end")
+	delivered(t, dbs[1], nearEvent("end"))
+	sameOrder(t, recorders[1:], want)
+	for i, db := range dbs {
+		if b.statement(t, db) != before[i] {
+			t.Errorf("node %d has read the log", i)
+		}
+	}
+
+	// More than an answer has room for is read from the table, all the same.
+	for i := range 30 {
+		want = append(want, strings.Repeat("x", i))
+		delivered(t, dbs[0], nearEvent(want[len(want)-1]))
+	}
+	want = append(want, "once more")
+	delivered(t, dbs[1], nearEvent("once more"))
+	sameOrder(t, recorders[1:], want)
+}
+
+// statement says when the tail of a node sent its last statement.
+func (b *bench) statement(t *testing.T, db *DB) int64 {
+	t.Helper()
+	return b.int(t, "select extract(epoch from query_start) * 1000000 from pg_stat_activity where pid = $1", int64(db.tail.line.conn.PgConn().PID()))
 }
 
 func TestAFarEventRingsForTheNearOnesOfItsBatch(t *testing.T) {
@@ -297,7 +331,7 @@ func TestWhatIsHandedOverIsBounded(t *testing.T) {
 	t.Parallel()
 	tail := &tail{}
 	for i := range 3*maxHanded + 5 {
-		tail.appended(&handed{mark: mark{id: int64(i + 1)}})
+		tail.appended(&handed{row: row{mark: mark{id: int64(i + 1)}}})
 	}
 	if n := len(tail.handed); n > maxHanded {
 		t.Errorf("%d batches wait", n)

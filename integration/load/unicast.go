@@ -28,19 +28,19 @@ func unicasts() []comparison {
 			},
 			comparison{
 				name: fmt.Sprint("unicast-cpu-", nodes), unit: "µs of processor per event",
-				what: fmt.Sprintf("the same, 1,000 events/s and node, %d nodes and Postgres", nodes), than: "to the room of its id",
-				round: compare(nodes, toSocket, toRoom, (*singles).steady),
+				what: fmt.Sprintf("%d nodes, 250 events/s and node to a Socket", nodes), than: "to the room of its id",
+				round: compare(nodes, toSocket, toRoom, (*singles).processor),
 			})
 	}
 	return append(all,
 		comparison{
 			name: "unicast-mixed", unit: "µs of processor per event",
 			what: "4 nodes, 250 events/s and node, every second one to a room", than: "all of them to rooms",
-			round: compare(4, alternately, toRoom, (*singles).gentle),
+			round: compare(4, alternately, toRoom, (*singles).processor),
 		},
 		comparison{
 			name: "unicast-bells", unit: "notifications per event",
-			what: "4 nodes, 250 events/s and node to a Socket", than: "to the room of its id",
+			what: "the same, 4 nodes", than: "to the room of its id",
 			round: compare(4, toSocket, toRoom, (*singles).bells),
 		},
 		comparison{
@@ -163,8 +163,8 @@ func (s *singles) received() int64 {
 	return n
 }
 
-// emit has every node emit so many events, pausing after each, and waits until their clients have them.
-func (s *singles) emit(ctx context.Context, each int, pause time.Duration) error {
+// emit has every node emit so many events, with so much time between two, and waits until their clients have them.
+func (s *singles) emit(ctx context.Context, each int, between time.Duration) error {
 	want := s.received() + s.size*int64(each*len(s.nodes))
 	errs := make([]error, len(s.nodes))
 	var all sync.WaitGroup
@@ -173,8 +173,8 @@ func (s *singles) emit(ctx context.Context, each int, pause time.Duration) error
 			var receipt *socketio.Receipt
 			began := time.Now()
 			for i := range each {
-				if pause > 0 {
-					time.Sleep(time.Until(began.Add(time.Duration(i) * pause)))
+				if between > 0 {
+					time.Sleep(time.Until(began.Add(time.Duration(i) * between)))
 				}
 				// The next client after two: what alternates is not always to the same ones.
 				socket := s.sockets[k][i/2%len(s.sockets[k])]
@@ -184,12 +184,15 @@ func (s *singles) emit(ctx context.Context, each int, pause time.Duration) error
 		})
 	}
 	all.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
 	for deadline := time.Now().Add(time.Minute); s.received() < want; time.Sleep(time.Millisecond) {
-		if ctx.Err() != nil || time.Now().After(deadline) || errors.Join(errs...) != nil {
-			return errors.Join(append(errs, errors.New("deliveries are missing"), ctx.Err())...)
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return errors.Join(errors.New("deliveries are missing"), ctx.Err())
 		}
 	}
-	return errors.Join(errs...)
+	return nil
 }
 
 func (s *singles) saturate(ctx context.Context) (float64, error) {
@@ -202,19 +205,14 @@ func (s *singles) saturate(ctx context.Context) (float64, error) {
 	return float64(each*len(s.nodes)) / time.Since(began).Seconds(), err
 }
 
-func (s *singles) steady(ctx context.Context) (float64, error) {
-	return s.processor(ctx, time.Millisecond)
-}
-
-func (s *singles) gentle(ctx context.Context) (float64, error) {
-	return s.processor(ctx, 4*time.Millisecond)
-}
-
-// period is for how long events are emitted at a rate.
-const period = 4 * time.Second
+// For period an event is emitted on each node after each pause.
+const (
+	period = 4 * time.Second
+	pause  = 4 * time.Millisecond
+)
 
 // processor returns the microseconds of processor that an event takes, of this process and of Postgres.
-func (s *singles) processor(ctx context.Context, pause time.Duration) (float64, error) {
+func (s *singles) processor(ctx context.Context) (float64, error) {
 	before, err := s.burnt(ctx)
 	if err != nil {
 		return 0, err
@@ -261,7 +259,7 @@ func (s *singles) bells(ctx context.Context) (float64, error) {
 	if _, err := s.conn.Exec(ctx, "do $$ begin execute format('listen %I', current_schema()); end $$"); err != nil {
 		return 0, err
 	}
-	each := int(period / (4 * time.Millisecond))
+	each := int(period / pause)
 	hearing, stop := context.WithCancel(ctx)
 	heard := make(chan int)
 	go func() { // ends with stop
@@ -274,7 +272,7 @@ func (s *singles) bells(ctx context.Context) (float64, error) {
 			n++
 		}
 	}()
-	err := s.emit(ctx, each, 4*time.Millisecond)
+	err := s.emit(ctx, each, pause)
 	stop()
 	n := <-heard
 	_, unlistened := s.conn.Exec(ctx, "unlisten *")
@@ -293,8 +291,8 @@ func (s *singles) transactions(ctx context.Context) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	each := int(period / (4 * time.Millisecond))
-	if err := s.emit(ctx, each, 4*time.Millisecond); err != nil {
+	each := int(period / pause)
+	if err := s.emit(ctx, each, pause); err != nil {
 		return 0, err
 	}
 	after, err := committed()
