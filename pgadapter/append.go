@@ -96,7 +96,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
-		h := &handed{mark: mark{origin: p.origin, seq: seq, packets: packets}, frame: frame, here: o.here}
+		h := &handed{row: row{mark{origin: p.origin, seq: seq, packets: packets}, frame}, here: o.here}
 		sent, err := p.send(ctx, h, ring, near)
 		switch {
 		case err == nil:
@@ -133,12 +133,12 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 func (p *publisher) announce(h *handed, ring, near bool) {
 	if ring && !near {
 		p.hush = hush{}
-		p.appended(nil)
+		p.reader.appended(nil)
 		return
 	}
 	p.hush.batches++
 	p.hush.bytes += len(h.frame)
-	p.appended(h)
+	p.reader.appended(h)
 }
 
 // send sends a batch once and notes where it is. It reports whether an error leaves
@@ -150,8 +150,14 @@ func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent 
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near).
-		Scan(&h.id, &h.prior.origin, &h.prior.seq)
+	var ids, origins, seqs []int64
+	var counts []int
+	var frames [][]byte
+	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near, p.reader.has()).
+		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames)
+	for i, id := range ids {
+		h.before = append(h.before, row{mark{id, origins[i], seqs[i], counts[i]}, frames[i]})
+	}
 	return !pgconn.SafeToRetry(err), err
 }
 

@@ -61,7 +61,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
 	}
 	e.number.Store(h.log)
-	e.publisher = newPublisher(&o, q, &e.number, l, func(*handed) {})
+	e.publisher = newPublisher(&o, q, &e.number, l, nobody{})
 	e.publisher.start()
 	return e, nil
 }

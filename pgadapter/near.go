@@ -23,18 +23,47 @@ func (h hush) over(bytes int) bool { return h.batches >= chunk-1 || h.bytes+byte
 
 // A handed batch is in the log, and nobody was told.
 type handed struct {
-	mark
+	row
 
-	prior mark // names the batch before it, as far as that is known
-	frame []byte
-	here  []func() bool // of its packets, those that are near; see adapter.Envelope
+	before []row         // in the log right before it, as far as is known; the first has no frame
+	here   []func() bool // of its packets, those that are near; see adapter.Envelope
 }
+
+// after returns what the log has behind m, up to the batch itself. It returns nothing
+// if it does not know m: the id alone does not tell, since this connection may not
+// have noticed yet that Postgres has lost the end of the log.
+func (h *handed) after(m mark) []row {
+	if i := slices.IndexFunc(h.before, func(r row) bool { return r.mark == m }); i >= 0 {
+		return append(h.before[i+1:], h.row)
+	}
+	return nil
+}
+
+// A reader follows the log on the node of a publisher.
+type reader interface {
+	// has returns the id of the last batch that the reader has, or was handed.
+	has() int64
+	// appended tells it what the publisher has appended: the batch, or nil if the
+	// bell rings for it.
+	appended(h *handed)
+}
+
+// A nobody reads nothing.
+type nobody struct{}
+
+func (nobody) has() int64 { return 0 }
+
+func (nobody) appended(*handed) {}
 
 // maxHanded bounds the batches that wait for a tail that has lost its connection.
 const maxHanded = chunk
 
-// appended tells the tail that this node has appended something: h, or what the
-// bell rings for if it is nil.
+func (t *tail) has() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return max(t.cursor.id, t.newest)
+}
+
 func (t *tail) appended(h *handed) {
 	if h == nil {
 		t.nudge()
@@ -46,7 +75,7 @@ func (t *tail) appended(h *handed) {
 		// The table has them as well. Of whom they concern nothing is known then.
 		t.handed = append(t.handed[:0], &handed{here: []func() bool{nowhere}})
 	}
-	t.handed = append(t.handed, h)
+	t.handed, t.newest = append(t.handed, h), h.id
 	t.interruptLocked()
 }
 
@@ -99,32 +128,23 @@ func (t *tail) takeHanded(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		t.unsure = append(t.unsure, h.here...)
 	}
 	for _, h := range batches {
-		if h.id > t.cursor.id && !t.continues(h) {
-			return false, nil
-		}
 		if h.id <= t.cursor.id {
 			continue // read from the table meanwhile
 		}
-		b, err := decodeBatch(t.db.number.Load(), h.mark, h.frame)
-		if err != nil {
-			return false, err
+		rows := h.after(t.cursor)
+		if len(rows) == 0 {
+			wanted = true
+			break
 		}
-		if err := t.deliver(ctx, conn, b); err != nil {
+		if err := t.deliverAll(ctx, conn, rows); err != nil {
 			return false, err
 		}
 	}
 	if wanted {
+		t.note(func() { t.newest = 0 })
 		return false, nil
 	}
 	return true, t.settle(ctx, conn)
-}
-
-// continues reports whether the log has h right behind what was delivered last. The
-// id does not tell: this connection may not have noticed yet that Postgres has lost
-// the end of the log.
-func (t *tail) continues(h *handed) bool {
-	return h.id == t.cursor.id+1 && t.cursor.origin != 0 &&
-		h.prior.origin == t.cursor.origin && h.prior.seq == t.cursor.seq
 }
 
 // settle rings for what was delivered here, if by now some of those whom it

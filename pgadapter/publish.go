@@ -29,10 +29,7 @@ type publisher struct {
 	queries *queries
 	number  *atomic.Uint32 // the log's
 	origin  int64
-
-	// appended is called when a batch is in the log: with the batch, unless the bell
-	// has rung for it.
-	appended func(*handed)
+	reader  reader // of this node
 
 	line  *line     // of the sending goroutine
 	quiet quiet     // of the sending goroutine
@@ -70,9 +67,9 @@ type outgoing struct {
 	taken bool
 }
 
-func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, appended func(*handed)) *publisher {
+func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, r reader) *publisher {
 	return &publisher{
-		opts: o, queries: q, number: number, appended: appended, origin: newIdentity(), line: l, counters: newCounters(),
+		opts: o, queries: q, number: number, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}

@@ -42,6 +42,7 @@ type tail struct {
 	delivered adapter.Position   // Deliver has returned up to here
 	moved     chan struct{}      // closed when delivered changes; nil if nobody waits
 	handed    []*handed          // oldest first
+	newest    int64              // the id of the last that was handed over, if the next may continue it
 	wanted    bool               // the log has to be read
 	interrupt context.CancelFunc // ends the waiting for a bell; nil if nobody waits
 

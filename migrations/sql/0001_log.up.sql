@@ -105,13 +105,14 @@ $$;
 -- the log already is left alone, and its id returned.
 --
 -- Without ring nobody is notified of anything. A batch that is near concerns nobody
--- but the caller for now, and rings no bell of its own. The caller then learns which
--- batch is right before it, and need not read the log if that is the one that it has.
+-- but the caller for now, and rings no bell of its own. The caller then learns what
+-- is in the log between the batch that it has, named by after, and the new one, if
+-- that is little: it need not read the log. The first is after itself, by name only.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function append(
-    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false,
-    out batch bigint, out prior_origin bigint, out prior_seq bigint)
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
@@ -138,8 +139,12 @@ begin
 
     if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
-    else -- an id that was given up is the end of no batch
-        select l.origin, l.seq into prior_origin, prior_seq from log l where l.id = batch - 1;
+    elsif batch - after <= 16 then
+        select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
+        into ids, origins, seqs, counts, frames
+        from log l where l.id >= append.after and l.id < batch
+        having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
 end
 $$;

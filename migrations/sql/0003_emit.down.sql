@@ -7,8 +7,8 @@ drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_tri
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(
-    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false,
-    out batch bigint, out prior_origin bigint, out prior_seq bigint)
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
@@ -35,8 +35,12 @@ begin
 
     if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
-    else -- an id that was given up is the end of no batch
-        select l.origin, l.seq into prior_origin, prior_seq from log l where l.id = batch - 1;
+    elsif batch - after <= 16 then
+        select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
+        into ids, origins, seqs, counts, frames
+        from log l where l.id >= append.after and l.id < batch
+        having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
 end
 $$;
