@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
 // steppedProgram is the node's program with a wall clock that can be set while it runs.
@@ -133,6 +135,117 @@ func TestClocksAreSet(t *testing.T) {
 	cs.judge()
 	cs.allRecovered(size)
 	t.Logf("SUMMARY %s: %d clocks set, %d receipts", t.Name(), steps, cs.history.Receipts())
+}
+
+// TestClockOfPostgresIsSet: the wall clock of Postgres is set back by an hour and forward by hours while nodes and
+// clients are connected. They notice nothing. Of clients that are away, one comes back after its session's time was set
+// back, and is recovered; for the others the time is over, and they are told so.
+func TestClockOfPostgresIsSet(t *testing.T) {
+	const size = 20
+	setClock, env := fakeClock(t)
+	_, dsn, schema := privatePostgresWith(t, pgserver.Options{Fast: true, Env: env})
+	cl := newClusterOn(t, dsn, schema, 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
+	cs := newClients(t, 1)
+	cs.connectAll(size, cl.alive(), order{"roam": true})
+	cs.join(numbers(size), rooms)
+	lives := cl.lives()
+	stop := publishing(t, cl.nodes[1], cs.history, 1, 100)
+	cs.away("reset", 0, 1, 2)
+	cl.until("three sessions are parked", "select count(*) = 3 from %s.sessions where node is null")
+	set := func(differs time.Duration) {
+		t.Helper()
+		began := time.Now()
+		var before, after time.Time
+		cl.query(t, &before, "select clock_timestamp() from %s.meta")
+		setClock(differs)
+		cl.query(t, &after, "select clock_timestamp() from %s.meta")
+		t.Logf("the clock of Postgres went on by %v in %v", after.Sub(before).Round(time.Second), time.Since(began).Round(time.Second))
+		cl.beats(2)
+		if now := cl.lives(); !slices.Equal(lives, now) {
+			t.Errorf("the nodes were %v and are %v", lives, now)
+		}
+	}
+
+	set(-time.Hour)
+	cs.comeBack(cl.nodes[0].url, 0)
+	if me := cs.whoami(0); !me.Recovered {
+		t.Errorf("after the clock was set back: refused for %q", me.Reason)
+	}
+	head := cl.head(t)
+	for hour := range 3 {
+		set(time.Duration(hour+1) * time.Hour)
+		slot := fmt.Sprintf("select slot = %d from %%s.meta", (hour+1)%3)
+		cl.until("the log goes on to its next partition, before its time", slot)
+	}
+	cs.comeBack(cl.nodes[1].url, 1, 2)
+	for k := 1; k < 3; k++ {
+		if me := cs.whoami(k); me.Recovered || me.Reason != "session expired" && me.Reason != "unknown session" {
+			t.Errorf("after the clock was set forward by hours: client %d recovered %v, refused for %q", k, me.Recovered, me.Reason)
+		}
+	}
+	if back, _ := cs.reconnections(); back != 3 {
+		t.Errorf("%d clients lost their connection that kept it", back-3)
+	}
+	if low := cl.low(t); low < head {
+		t.Errorf("the log had come to %d and has only forgotten what is before %d, three hours later", head, low)
+	}
+
+	// Who was connected comes back all the same.
+	cs.cut("reset", nil, numbers(size)[3:]...)
+	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(2) })
+	stop()
+	cs.settleAll(cl.nodes[2], 30*time.Second)
+	cs.judge()
+	if back, recovered := cs.reconnections(); back-recovered != 2 {
+		t.Errorf("%d reconnections, %d recovered", back, recovered)
+	}
+	t.Logf("SUMMARY %s: %d receipts", t.Name(), cs.history.Receipts())
+}
+
+// fakeClock returns the environment of a process whose wall clock can be set, and what sets it.
+func fakeClock(t *testing.T) (set func(differs time.Duration), env []string) {
+	t.Helper()
+	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
+	if err != nil || len(libraries) == 0 {
+		missing(t, "faketime")
+	}
+	dir, err := os.MkdirTemp("", "clock-") //nolint:usetesting // Postgres runs as another user, who may not enter t.TempDir
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	file := filepath.Join(dir, "clock")
+	set = func(differs time.Duration) {
+		t.Helper()
+		// One that is read at any time is whole at any time.
+		err := os.WriteFile(file+".new", fmt.Appendf(nil, "%+d\n", int(differs.Seconds())), 0o644) //nolint:gosec // not a secret
+		if err == nil {
+			err = os.Rename(file+".new", file)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // not a secret
+		t.Fatal(err)
+	}
+	set(0)
+	return set, []string{
+		"LD_PRELOAD=" + libraries[0], "FAKETIME_TIMESTAMP_FILE=" + file, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1",
+	}
+}
+
+// until waits until a question about the schema, which %s stands for, is answered with yes.
+func (c *cluster) until(what, question string) {
+	c.t.Helper()
+	conn := c.connect()
+	if !eventually(20*time.Second, func() bool {
+		var yes bool
+		err := conn.QueryRow(c.t.Context(), fmt.Sprintf(question, c.schema)).Scan(&yes)
+		return err == nil && yes
+	}) {
+		c.t.Errorf("it never came about that %s", what)
+	}
 }
 
 // lives returns the ids under which the nodes live.

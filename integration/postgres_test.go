@@ -16,7 +16,12 @@ import (
 // privatePostgres starts a Postgres that the test may hurt, and returns a migrated schema in it.
 func privatePostgres(t *testing.T) (srv *pgserver.Server, dsn, schema string) {
 	t.Helper()
-	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
+	return privatePostgresWith(t, pgserver.Options{Fast: true})
+}
+
+func privatePostgresWith(t *testing.T, opts pgserver.Options) (srv *pgserver.Server, dsn, schema string) {
+	t.Helper()
+	srv, err := pgserver.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}

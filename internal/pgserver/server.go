@@ -37,6 +37,7 @@ type Options struct {
 	Bin      string            // the directory of initdb and postgres. Default: what [Find] finds
 	Port     int               // the TCP port on 127.0.0.1. Default: a free one
 	Settings map[string]string // server settings, stronger than ours. Default: none
+	Env      []string          // added to the environment of the server. Default: nothing
 	Fast     bool              // a power cut may lose data: fsync is off. Default: false
 }
 
