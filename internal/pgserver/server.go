@@ -12,6 +12,7 @@
 //     for the process to go, then stops the server and removes its temporary directory.
 //   - Started by root, it runs as an unprivileged user, because Postgres refuses root.
 //   - It can be hurt on purpose: [Server.Restart], [Server.Shut] and [Server.Boot], [Server.Suspend] and [Server.Resume].
+//   - It can have a standby: [Server.Standby].
 //
 // A Server may be used from several goroutines.
 package pgserver
@@ -65,6 +66,7 @@ type Server struct {
 	account   account
 	password  string
 	guard     *guard
+	primary   *Server // nil unless this is a standby
 
 	mu     sync.Mutex
 	proc   *process // nil while the server is down
@@ -98,7 +100,11 @@ func (s *Server) start(ctx context.Context) error {
 	if s.guard, err = watch(s.dir, s.temporary); err != nil {
 		return err
 	}
-	if err := s.makeCluster(ctx); err != nil {
+	fill := s.makeCluster
+	if s.primary != nil {
+		fill = s.copyCluster
+	}
+	if err := fill(ctx); err != nil {
 		return err
 	}
 	return s.Boot(ctx)
