@@ -198,13 +198,6 @@ func (p *pupil) heard(want ...[]history.ID) {
 func TestFailoverToAStandbyThatLags(t *testing.T) {
 	s, cl := nodesOfAPair(t, 3)
 	book := &history.History{}
-	events := func(publisher, count int) []history.ID {
-		var ids []history.ID
-		for seq := range count {
-			ids = append(ids, history.Of(publisher, seq))
-		}
-		return ids
-	}
 	group := func(name string) []*pupil {
 		var some []*pupil
 		for i, n := range cl.nodes {
