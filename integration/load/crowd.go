@@ -19,11 +19,14 @@ type crowd struct {
 	readers  sync.WaitGroup
 }
 
-// join connects n clients to a node, each with a CONNECT to "/".
-func join(ctx context.Context, addr string, n, atOnce int) (*crowd, error) {
+// join connects n clients to a node, each with a CONNECT to "/". They come from the address source: one has ports for
+// not many more than 25,000.
+func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, error) {
 	c := &crowd{conns: make([]net.Conn, n)}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	dialer := ws.Dialer{NetDial: from.DialContext}
 	err := many(n, atOnce, func(i int) error {
-		conn, early, _, err := ws.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
+		conn, early, _, err := dialer.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
 		if err != nil {
 			return err
 		}

@@ -45,7 +45,7 @@ func (m *machine) fanOut(ctx context.Context, sockets, bursts, burst int) (ours,
 	if err != nil {
 		return 0, 0, err
 	}
-	c, err := join(ctx, n.addr, sockets, 64)
+	c, err := join(ctx, n.addr, loopback, sockets, 64)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -239,7 +239,7 @@ func (m *machine) connects(ctx context.Context) (ours, reference float64, err er
 	rate := func(o socketio.Options) (rate float64, err error) {
 		err = m.withNodes(ctx, 1, o, func(nodes []*node, _ *pgx.Conn) error {
 			began := time.Now()
-			c, err := join(ctx, nodes[0].addr, clients, 256)
+			c, err := join(ctx, nodes[0].addr, loopback, clients, 256)
 			if err != nil {
 				return err
 			}

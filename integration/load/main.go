@@ -16,7 +16,6 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // A comparison is one line of the table.
@@ -37,6 +36,13 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
+	if flag.NArg() > 0 {
+		if err := part(ctx, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", flag.Args(), err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(ctx, *rounds, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
@@ -49,8 +55,13 @@ func run(ctx context.Context, rounds int, only string) error {
 		return errors.New("set DATABASE_URL, or run make bench")
 	}
 	liftLimit()
+	var err error
+	if m.scratch, err = os.MkdirTemp("", "load-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(m.scratch) }() // a temporary directory: the system clears it otherwise
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs()) {
+	for _, c := range slices.Concat(deliveries(), logs(), returns(), idles()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}
@@ -85,10 +96,4 @@ func number(v float64) string {
 	default:
 		return fmt.Sprintf("%.3g", v)
 	}
-}
-
-// liftLimit allows as many open files as it takes, if the system lets us.
-func liftLimit() {
-	const files = 1 << 16
-	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}) // what fails for lack of files says so
 }
