@@ -70,7 +70,9 @@ func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, err
 func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Options) (*node, error) {
 	n := &node{}
 	opts.Logger = quiet()
-	opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	if opts.PingInterval == 0 {
+		opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	}
 	opts.DrainRate = -1
 	if schema != "" {
 		db, err := m.openDB(ctx, schema)
