@@ -18,7 +18,10 @@ import (
 )
 
 // A machine is where everything runs.
-type machine struct{ dsn string }
+type machine struct {
+	dsn string
+	pg  pgadapter.Options // of every node, but for the schema
+}
 
 // inSchema runs do with a migrated schema of its own.
 func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx.Conn) error) error {
@@ -52,7 +55,9 @@ type node struct {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, error) {
-	return pgadapter.Open(ctx, m.dsn, &pgadapter.Options{Schema: schema, Logger: quiet()})
+	opts := m.pg
+	opts.Schema, opts.Logger = schema, quiet()
+	return pgadapter.Open(ctx, m.dsn, &opts)
 }
 
 // startNode starts a node on a schema, or on memory if there is none.

@@ -3,6 +3,7 @@
 //
 //	make bench                       # all of it, as a table
 //	make bench ARGS='-only fanout'   # those whose names contain a text
+//	make bench ARGS='-soak 1h'       # instead: light traffic for long, to see whether anything grows
 //
 // It starts nodes in its own process, on the Postgres of DATABASE_URL, and uses loopback only.
 package main
@@ -17,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A comparison is one line of the table.
@@ -34,21 +36,25 @@ type comparison struct {
 func main() {
 	rounds := flag.Int("rounds", 3, "measure everything so many `times`; the medians are shown")
 	only := flag.String("only", "", "leave out what has not this `text` in its name")
+	long := flag.Duration("soak", 0, "instead, run light traffic of all kinds for so `long`, and see whether anything grows")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *rounds, *only); err != nil {
+	if err := run(ctx, *rounds, *only, *long); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, rounds int, only string) error {
+func run(ctx context.Context, rounds int, only string, long time.Duration) error {
 	m := &machine{dsn: os.Getenv("DATABASE_URL")}
 	if m.dsn == "" {
 		return errors.New("set DATABASE_URL, or run make bench")
 	}
 	liftLimit()
+	if long > 0 {
+		return m.soaked(ctx, long)
+	}
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
 	for _, c := range slices.Concat(deliveries(), logs()) {
 		if !strings.Contains(c.name, only) {
