@@ -5,10 +5,12 @@ import (
 	"runtime"
 )
 
-// A socket that is being connected takes a turn, of which the server has a few
-// (Options.ConnectsAtOnce), so that a crowd that comes at once leaves the
-// processor to those who are there. It gives the turn back while it waits for
-// what only it may be waiting for: user code, and a client that reads slowly.
+// A socket that is being connected takes a turn, first for claiming its session
+// and then for the rest, so that a crowd that comes at once leaves the processor
+// to those who are there (Options.ConnectsAtOnce). It has none while it waits for
+// what only it may be waiting for: user code, and a client that reads slowly. What
+// comes after the gates has turns of its own: with the same ones, those who have
+// passed the gates would wait behind all who are still to claim.
 
 // connectsPerProcessor is enough to keep a processor busy, and the store's
 // transactions full. More of them do not come in sooner, and delay live events.
@@ -16,14 +18,17 @@ const connectsPerProcessor = 32
 
 func defaultConnects() int { return connectsPerProcessor * runtime.GOMAXPROCS(0) }
 
-// takeTurn waits for a turn, unless the socket has one.
-func (s *Socket) takeTurn(ctx context.Context) error {
-	if s.turn {
+// turns are as many as may be at something at a time.
+type turns chan struct{}
+
+// takeTurn waits for one of the turns, unless the socket has one.
+func (s *Socket) takeTurn(ctx context.Context, of turns) error {
+	if s.turn != nil {
 		return nil
 	}
 	select {
-	case s.namespace.server.turns <- struct{}{}:
-		s.turn = true
+	case of <- struct{}{}:
+		s.turn = of
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -32,9 +37,9 @@ func (s *Socket) takeTurn(ctx context.Context) error {
 
 // giveTurn lets the next one in, if the socket has a turn.
 func (s *Socket) giveTurn() {
-	if s.turn {
-		s.turn = false
-		<-s.namespace.server.turns
+	if s.turn != nil {
+		<-s.turn
+		s.turn = nil
 	}
 }
 
@@ -52,5 +57,5 @@ func (s *Socket) drainedInTurn(ctx context.Context) error {
 	if err := s.drained(ctx); err != nil {
 		return err
 	}
-	return s.takeTurn(ctx)
+	return s.takeTurn(ctx, s.namespace.server.entering)
 }

@@ -37,11 +37,11 @@ type Options struct {
 	// Default: 45 s.
 	ConnectTimeout time.Duration
 
-	// ConnectsAtOnce bounds how many sockets are being connected at a time: from
-	// opening or claiming the session to the end of the replay, without the gates
-	// and without waiting for a slow client. The others wait for their turn,
-	// within ConnectTimeout, so that a crowd that comes at once leaves the
-	// processor to the events of those who are there.
+	// ConnectsAtOnce bounds how many sockets are being connected at a time: so
+	// many that claim a session, and so many that open one or get what they have
+	// missed. Gates, and waiting for a slow client, do not count. The others wait
+	// for their turn, within ConnectTimeout, so that a crowd that comes at once
+	// leaves the processor to the events of those who are there.
 	// Default: 32 for each processor that Go uses.
 	ConnectsAtOnce int
 

@@ -67,7 +67,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 		return
 	}
 	defer s.giveTurn()
-	if err := s.takeTurn(ctx); err != nil {
+	if err := s.takeTurn(ctx, server.claiming); err != nil {
 		s.abandon("socket not connected", err)
 		return
 	}
@@ -76,11 +76,12 @@ func (s *Socket) connect(claim recovery.Claim) {
 		s.abandon("session not claimed", err)
 		return
 	}
+	s.giveTurn()
 	if refusal := s.ask(ctx); refusal != nil {
 		s.turnAway(ctx, refusal)
 		return
 	}
-	err = s.takeTurn(ctx)
+	err = s.takeTurn(ctx, server.entering)
 	switch {
 	case err != nil:
 	case server.hub.store == nil:
@@ -235,11 +236,7 @@ func (s *Socket) ask(ctx context.Context) error {
 	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipGates {
 		return nil
 	}
-	gates := s.namespace.table.Load().gates
-	if len(gates) > 0 {
-		s.giveTurn() // they may take their time
-	}
-	for _, gate := range gates {
+	for _, gate := range s.namespace.table.Load().gates {
 		if err := protect(func() error { return gate(ctx, s) }); err != nil {
 			return err
 		}

@@ -31,7 +31,7 @@ type Socket struct {
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64
-	turn      bool // it has one of those that are being connected; the timeline's
+	turn      turns // that it has one of, while it is being connected; the timeline's
 
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
