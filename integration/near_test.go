@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http/httptest"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -19,43 +19,30 @@ import (
 
 const dripped = socketio.Event[string]("dripped")
 
-// TestEventsOfOneSocketFollowItsClient has each node emit to every socket that it has, one event after the other, while
-// the clients go from node to node. No bell rings for these events and no node polls: what a client gets only because
-// somebody looks by chance does not come in time.
+// TestEventsOfOneSocketFollowItsClient has a node emit to a socket, many events at a time, while its client leaves for
+// another node, which emits nothing. No bell rings for these events and no node polls: what nobody tells the other node
+// of does not come.
 func TestEventsOfOneSocketFollowItsClient(t *testing.T) {
 	t.Parallel()
-	const clients, hops = 6, 12
+	const moves = 15
 	dsn, schema := pgtest.Schema(t)
 	d := &drip{acknowledged: make(map[socketio.SocketID][]string)}
-	ctx, stop := context.WithCancel(t.Context())
-	var addrs []string
-	for i := range 3 {
-		addrs = append(addrs, d.node(t, ctx, dsn, schema, i))
-	}
-	var all sync.WaitGroup
-	buckets := make([]*bucket, clients)
-	for k := range clients {
+	from, to := d.node(t, dsn, schema, true), d.node(t, dsn, schema, false)
+	for k := range moves {
 		b := &bucket{counts: make(map[string]int), filled: make(chan struct{}, 1)}
 		b.client = wire.New(wire.Options{Event: b.event})
-		buckets[k] = b
 		t.Cleanup(b.client.Close)
-		all.Go(func() {
-			for hop := range hops {
-				if err := b.client.Connect(t.Context(), addrs[(k+hop)%len(addrs)]); err != nil {
-					t.Errorf("client %d, hop %d: %v", k, hop, err)
-					return
-				}
-				if hop > 0 && !b.client.Recovered() {
-					t.Errorf("client %d, hop %d: not recovered", k, hop)
-				}
-				b.hear(t, hop%3*5)
-			}
-		})
-	}
-	all.Wait()
-	stop()
-	d.emitters.Wait()
-	for k, b := range buckets {
+		if err := b.client.Connect(t.Context(), from); err != nil {
+			t.Fatal(err)
+		}
+		b.hear(t, 1+k%3)
+		if err := b.client.Connect(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		if !b.client.Recovered() {
+			t.Errorf("client %d: not recovered", k)
+		}
+		d.emitters.Wait()
 		b.check(t, k, d.acknowledged[socketio.SocketID(b.client.ID())])
 	}
 }
@@ -68,7 +55,7 @@ type drip struct {
 	acknowledged map[socketio.SocketID][]string
 }
 
-func (d *drip) node(t *testing.T, ctx context.Context, dsn, schema string, number int) string {
+func (d *drip) node(t *testing.T, dsn, schema string, emits bool) string {
 	t.Helper()
 	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{
 		Schema: schema, Logger: slog.New(slog.DiscardHandler), PollInterval: time.Hour, Retention: 24 * time.Hour,
@@ -79,16 +66,12 @@ func (d *drip) node(t *testing.T, ctx context.Context, dsn, schema string, numbe
 	io := socketio.NewServer(&socketio.Options{
 		Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}, Logger: slog.New(slog.DiscardHandler),
 	})
-	var tenure int
-	var mu sync.Mutex
-	io.OnConnect(func(_ context.Context, s *socketio.Socket) error {
-		mu.Lock()
-		tenure++
-		name := fmt.Sprintf("%d.%d", number, tenure)
-		mu.Unlock()
-		d.emitters.Go(func() { d.emit(ctx, s, name) }) // ends with the socket, or the test
-		return nil
-	})
+	if emits {
+		io.OnConnect(func(_ context.Context, s *socketio.Socket) error {
+			d.emitters.Go(func() { d.emit(s) }) // ends with the socket
+			return nil
+		})
+	}
 	server := httptest.NewServer(io)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -101,20 +84,19 @@ func (d *drip) node(t *testing.T, ctx context.Context, dsn, schema string, numbe
 	return server.Listener.Addr().String()
 }
 
-// emit emits to a socket until it is gone, and once more.
-func (d *drip) emit(ctx context.Context, s *socketio.Socket, name string) {
-	for i := 0; ; i++ {
-		gone := s.Context().Err() != nil || ctx.Err() != nil
-		event := fmt.Sprintf("%s.%d", name, i)
-		if dripped.Emit(context.Background(), s, event) == nil {
-			d.mu.Lock()
-			d.acknowledged[s.ID()] = append(d.acknowledged[s.ID()], event)
-			d.mu.Unlock()
+// emit emits to a socket until it is gone.
+func (d *drip) emit(s *socketio.Socket) {
+	var receipts []*socketio.Receipt
+	for s.Context().Err() == nil {
+		receipts = append(receipts, dripped.EmitAsync(s, strconv.Itoa(len(receipts))))
+		pause(s.Context(), 100*time.Microsecond)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, r := range receipts {
+		if r.Wait(context.Background()) == nil {
+			d.acknowledged[s.ID()] = append(d.acknowledged[s.ID()], strconv.Itoa(i))
 		}
-		if gone {
-			return
-		}
-		pause(ctx, time.Millisecond)
 	}
 }
 
@@ -156,7 +138,7 @@ func (b *bucket) hear(t *testing.T, n int) {
 // check waits until all that was acknowledged is there, and says what is there twice.
 func (b *bucket) check(t *testing.T, k int, want []string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); b.missing(want) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(20 * time.Second); b.missing(want) > 0 && time.Now().Before(deadline); {
 		select {
 		case <-b.filled:
 		case <-time.After(time.Second):
@@ -172,8 +154,8 @@ func (b *bucket) check(t *testing.T, k int, want []string) {
 			t.Errorf("client %d has %q %d times", k, event, n)
 		}
 	}
-	if len(want) < 12 {
-		t.Errorf("client %d: only %d events were emitted", k, len(want))
+	if len(want) == 0 {
+		t.Errorf("client %d: nothing was emitted", k)
 	}
 }
 
