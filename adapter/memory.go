@@ -113,7 +113,7 @@ func (m *Memory) Publish(_ context.Context, e *Envelope) (*Receipt, error) {
 	if m.local != nil {
 		m.local.Deliver([]Delivery{d})
 	}
-	g := NewGroup(nil)
+	g := NewGroup(nil, nil)
 	g.Settle(d.Offset, nil)
 	return g.Receipt(0), nil
 }

@@ -22,7 +22,7 @@ type fireConfig struct {
 	length   time.Duration
 	clients  int    // in Go
 	official int    // in JavaScript
-	program  string // of the nodes; "": as built from this tree
+	program  string // of the nodes, with a clock that can be set; "": as built from this tree
 	brief    bool   // events are kept for so short that clients that were away for long cannot be recovered
 }
 
@@ -107,6 +107,9 @@ func (f *fire) start() {
 	flags := []string{"-lease", "2s", "-ping-interval", "1s", "-ping-timeout", "2s", "-queue-bytes", "262144"}
 	if f.brief {
 		flags = append(flags, "-retention", "4s")
+	}
+	if f.program == "" {
+		f.program = steppedProgram(f.t)
 	}
 	f.cl = &cluster{t: f.t, dsn: dsn, schema: schema, flags: flags, program: f.program}
 	f.cl.route = func(name string) string {

@@ -46,19 +46,33 @@ func (p *publisher) run(ctx context.Context) {
 	defer p.line.drop()
 	seq := int64(0)
 	for {
-		o, over := p.take()
+		o, rest, over := p.take()
 		switch {
 		case over:
 			return
-		case o == nil:
+		case o == nil && rest == 0:
 			<-p.bell // close rings it as well
+		case o == nil:
+			p.linger(rest)
 		case o.live == 0:
 			p.settle(o, adapter.Offset{}, errWithdrawn)
 		default:
 			seq++
+			p.sent = time.Now()
 			first, err := p.append(ctx, o, seq)
 			p.settle(o, first, err)
 		}
+	}
+}
+
+// linger waits so that events which nobody waits for share an append, until one comes
+// that somebody does.
+func (p *publisher) linger(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.bell:
 	}
 }
 

@@ -63,6 +63,13 @@ type Options struct {
 	QueueEvents int
 	QueueBytes  int
 
+	// Linger is for how long an event that nobody waits for (EmitAsync, until
+	// Receipt.Wait is called; volatile targets) may wait for others to share an
+	// append with: the appends of such events begin at least so far apart. One
+	// that comes after a pause is not held back, nor is a batch of more than 64.
+	// Negative: never. Default: 10 ms.
+	Linger time.Duration
+
 	// MaxEnvelope is the size in bytes from which Publish refuses an envelope
 	// with adapter.ErrTooLarge. Default: 8 MiB.
 	MaxEnvelope int
@@ -101,6 +108,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.TailBytes, 64<<20)
 	setDefault(&c.QueueEvents, 1<<16)
 	setDefault(&c.QueueBytes, 64<<20)
+	setDefault(&c.Linger, 10*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
 	return c

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a case waits for what has to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A Log is a fresh log for one case, and what the implementation lets a test do
 // to it.
