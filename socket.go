@@ -134,7 +134,17 @@ func (s *Socket) Volatile() Audience { return Audience{s.route()}.Volatile() }
 func (s *Socket) route() route {
 	r := s.namespace.route()
 	r.audience.Rooms = []string{string(s.id)}
+	r.here = s.here
 	return r
+}
+
+// here reports whether the client is served by this socket: what it gets is on this
+// node then, or will be replayed from what this node has read.
+func (s *Socket) here() bool {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !s.gone
 }
 
 // Join puts the socket into rooms. It returns nil when that is durable: a client

@@ -48,10 +48,10 @@ func (p *poll) want(t *testing.T, what string, answers int, nodes ...string) {
 	}
 }
 
-// ended fails the test if the question did not take about as long as it was allowed.
+// ended fails the test if the question did not take about as long as it was allowed, on a slow machine.
 func (p *poll) ended(t *testing.T, what string, deadline time.Duration) {
 	t.Helper()
-	if p.took() < deadline || p.took() > deadline+2*time.Second {
+	if p.took() < deadline || p.took() > deadline+patience/4 {
 		t.Errorf("%s: ended after %v, its deadline was %v", what, p.took(), deadline)
 	}
 }
@@ -161,7 +161,7 @@ func (a *answerer) wait(t *testing.T, what string, happened <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-happened:
-	case <-time.After(30 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("client %s was not %s", a.ID(), what)
 	}
 }

@@ -21,7 +21,7 @@ const patience = 2 * time.Minute
 // never do, and that node is killed.
 func TestCallAllThousands(t *testing.T) {
 	const each = 1000
-	cl := newCluster(t, 3, "-lease", "4s")
+	cl := newCluster(t, 3, "-lease", "6s")
 	began := time.Now()
 	clients := crowd(t, cl, each)
 	connected := time.Since(began)
@@ -80,7 +80,7 @@ func TestCallAllThousands(t *testing.T) {
 // TestQuestionsToABrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
 // frozen, when it wakes, while it is killed, and after that.
 func TestQuestionsToABrokenNode(t *testing.T) {
-	cl := newCluster(t, 3, "-lease", "3s")
+	cl := newCluster(t, 3, "-lease", "6s")
 	first, broken := cl.nodes[0], cl.nodes[2]
 	var clients []*answerer
 	for _, n := range cl.nodes {
@@ -106,7 +106,7 @@ func TestQuestionsToABrokenNode(t *testing.T) {
 
 	// Frozen, and its lease is not over: the deadline ends it.
 	broken.freeze()
-	const short = time.Second
+	const short = 2 * time.Second
 	for what, p := range askAll(short) {
 		p.want(t, what+", a node is frozen", answers[what]-1, tooLate)
 		p.ended(t, what+", a node is frozen", short)

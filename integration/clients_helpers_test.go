@@ -133,7 +133,7 @@ func newClients(t testing.TB, hosts int) *clients {
 			_ = in.Close() // the host ends by that
 			select {
 			case <-read:
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				_ = cmd.Process.Kill()
 				<-read
 			}
@@ -324,7 +324,7 @@ func (c *clients) connectAll(n int, urls []string, more order) {
 	for k := range n {
 		c.open(k, urls[k%len(urls)], more)
 	}
-	c.await(30*time.Second, "all clients connect", func() bool { return c.allConnectedLocked() })
+	c.await(patience, "all clients connect", func() bool { return c.allConnectedLocked() })
 }
 
 func (c *clients) allConnectedLocked() bool {
@@ -358,7 +358,7 @@ func (c *clients) cut(how string, more order, nums ...int) {
 func (c *clients) away(how string, nums ...int) {
 	c.t.Helper()
 	c.cut(how, order{"away": true}, nums...)
-	c.await(10*time.Second, "clients are gone", func() bool {
+	c.await(patience, "clients are gone", func() bool {
 		for _, k := range nums {
 			if c.byNum[k].connected {
 				return false
@@ -372,7 +372,7 @@ func (c *clients) away(how string, nums ...int) {
 func (c *clients) comeBack(url string, nums ...int) {
 	c.t.Helper()
 	c.back(url, nums...)
-	c.await(20*time.Second, "clients are back", func() bool {
+	c.await(patience, "clients are back", func() bool {
 		for _, k := range nums {
 			if !c.byNum[k].connected {
 				return false
@@ -446,7 +446,7 @@ func settle(answer <-chan record) (record, error) {
 			return r, errors.New(r.Error)
 		}
 		return r, nil
-	case <-time.After(15 * time.Second):
+	case <-time.After(patience):
 		return record{}, errNoAnswer
 	}
 }

@@ -266,7 +266,7 @@ func startNode(t testing.TB, program, name string, flags ...string) *node {
 	}
 	t.Cleanup(func() {
 		_ = stdin.Close() // the node shuts down by that
-		n.wait(20 * time.Second)
+		n.wait(patience)
 		n.report()
 	})
 	first := make(chan string, 1)
@@ -283,7 +283,7 @@ func startNode(t testing.TB, program, name string, flags ...string) *node {
 			t.Fatalf("node %s did not start:\n%s", name, n.log.String())
 		}
 		n.addr, n.url = ready.Addr, "http://"+ready.Addr
-	case <-time.After(40 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("node %s did not start in time:\n%s", name, n.log.String())
 	}
 	return n
@@ -455,7 +455,7 @@ func (n *node) stats() (s stats) {
 
 func (n *node) get(what string, v any) {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+"/control/"+what, nil)
 	if err != nil {

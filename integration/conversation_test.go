@@ -19,7 +19,7 @@ func TestConversation(t *testing.T) {
 
 func converse(t *testing.T, transports []string) {
 	t.Helper()
-	cl := newCluster(t, 1, "-ping-interval", "300ms", "-ping-timeout", "5s")
+	cl := newCluster(t, 1, "-ping-interval", "300ms", "-ping-timeout", "20s")
 	cs := newClients(t, 1)
 	node := cl.nodes[0]
 	next := 0
@@ -30,7 +30,7 @@ func converse(t *testing.T, transports []string) {
 		all := order{"opts": order{"transports": transports}}
 		maps.Copy(all, more)
 		cs.open(k, node.url, all)
-		cs.await(10*time.Second, "connect", func() bool { return cs.byNum[k].connected })
+		cs.await(patience, "connect", func() bool { return cs.byNum[k].connected })
 		return k
 	}
 	bin := func(text string) map[string]string { return map[string]string{"$bin": text} } // base64
@@ -64,7 +64,7 @@ func converse(t *testing.T, transports []string) {
 	t.Run("a room full of people", func(t *testing.T) {
 		a, b := connect(t, order{"ns": "/chat"}), connect(t, order{"ns": "/chat"})
 		same(t, cs.call(a, "say", map[string]any{"hello": "everybody"}), `[]`)
-		cs.await(10*time.Second, "both hear it", func() bool { return len(cs.byNum[a].events) == 1 && len(cs.byNum[b].events) == 1 })
+		cs.await(patience, "both hear it", func() bool { return len(cs.byNum[a].events) == 1 && len(cs.byNum[b].events) == 1 })
 		e := cs.get(b).events[0]
 		same(t, []any{e.Event, e.Args[0]}, `["post",{"hello":"everybody"}]`)
 		if len(e.Args) != 2 {
@@ -123,7 +123,7 @@ func converse(t *testing.T, transports []string) {
 			next++
 			k := next
 			cs.open(k, node.url, order{"ns": c.ns, "auth": c.auth})
-			cs.await(10*time.Second, name, func() bool { return len(cs.byNum[k].errors) > 0 })
+			cs.await(patience, name, func() bool { return len(cs.byNum[k].errors) > 0 })
 			refusal := cs.get(k).errors[0]
 			same(t, []any{refusal.Message, refusal.Data}, c.want)
 		}
@@ -141,16 +141,16 @@ func converse(t *testing.T, transports []string) {
 			cs.mu.Unlock()
 			cs.tell(k, o)
 		}
-		cs.await(10*time.Second, "both", func() bool { return cs.byNum[guarded].connected && cs.byNum[chat].connected })
+		cs.await(patience, "both", func() bool { return cs.byNum[guarded].connected && cs.byNum[chat].connected })
 		if cs.get(k).id == cs.get(chat).id || cs.get(k).pid == cs.get(chat).pid {
 			t.Error("two sockets share an id")
 		}
 		same(t, cs.call(chat, "echo", bin("AA==")), `[{"$bin":"AA=="}]`)
 		cs.tell(k, order{"c": "leave", "k": chat})
-		cs.await(10*time.Second, "one left", func() bool { return !cs.byNum[chat].connected })
+		cs.await(patience, "one left", func() bool { return !cs.byNum[chat].connected })
 		same(t, cs.call(guarded, "echo", 1), `[1]`)
 		cs.cut("reset", nil, k)
-		cs.await(10*time.Second, "both are back", func() bool { return cs.byNum[k].connects == 2 && cs.byNum[guarded].connects == 2 })
+		cs.await(patience, "both are back", func() bool { return cs.byNum[k].connects == 2 && cs.byNum[guarded].connects == 2 })
 		if !cs.get(k).recovered || !cs.get(guarded).recovered {
 			t.Error("a namespace was not recovered")
 		}
@@ -159,19 +159,19 @@ func converse(t *testing.T, transports []string) {
 	t.Run("reasons of a disconnection", func(t *testing.T) {
 		k := connect(t, nil)
 		cs.tell(k, order{"c": "emit", "k": k, "event": "kick-me", "args": []int{}, "ack": false})
-		cs.await(10*time.Second, "kicked", func() bool { return len(cs.byNum[k].disconnects) == 1 })
+		cs.await(patience, "kicked", func() bool { return len(cs.byNum[k].disconnects) == 1 })
 		same(t, cs.get(k).disconnects, `["io server disconnect"]`)
 		cs.back(node.url, k)
-		cs.await(10*time.Second, "a new session", func() bool { return cs.byNum[k].connects == 2 })
+		cs.await(patience, "a new session", func() bool { return cs.byNum[k].connects == 2 })
 		if me := cs.whoami(k); me.Recovered || me.Reason != "unknown session" {
 			t.Errorf("after a disconnection by the server: recovered %v, reason %q", me.Recovered, me.Reason)
 		}
 		cs.cut("reset", nil, k)
-		cs.await(10*time.Second, "back", func() bool { return cs.byNum[k].connects == 3 })
+		cs.await(patience, "back", func() bool { return cs.byNum[k].connects == 3 })
 		same(t, cs.get(k).disconnects[1:], `["transport close"]`)
 		before := node.stats().Gone["client namespace disconnect"]
 		cs.tell(k, order{"c": "leave", "k": k})
-		if !eventually(10*time.Second, func() bool { return node.stats().Gone["client namespace disconnect"] == before+1 }) {
+		if !eventually(patience, func() bool { return node.stats().Gone["client namespace disconnect"] == before+1 }) {
 			t.Errorf("the node has not heard that the client left: %v", node.stats().Gone)
 		}
 	})
@@ -183,7 +183,7 @@ func converse(t *testing.T, transports []string) {
 			}
 			select {
 			case <-w.closed:
-			case <-time.After(10 * time.Second):
+			case <-time.After(patience):
 				t.Errorf("%q is not refused", name)
 			}
 		}
@@ -201,9 +201,9 @@ func converse(t *testing.T, transports []string) {
 		if o := node.publish(t.Context(), cs.history, publication{Publisher: 5, Count: 1, Volatile: true, Pad: 10}); o.acknowledged != 1 {
 			t.Fatalf("%+v", o)
 		}
-		cs.await(10*time.Second, "the event", func() bool { return cs.byNum[k].ticks == 1 })
+		cs.await(patience, "the event", func() bool { return cs.byNum[k].ticks == 1 })
 		cs.cut("reset", nil, k)
-		cs.await(10*time.Second, "back", func() bool { return cs.byNum[k].connects == 2 })
+		cs.await(patience, "back", func() bool { return cs.byNum[k].connects == 2 })
 		if me := cs.whoami(k); !me.Recovered {
 			t.Errorf("not recovered after a volatile event: %q", me.Reason)
 		}

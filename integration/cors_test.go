@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"time"
 
 	"github.com/rs/cors"
 
@@ -18,7 +17,7 @@ func TestCORSIsAMiddlewares(t *testing.T) {
 	t.Parallel()
 	io := socketio.NewServer(nil)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := io.Shutdown(ctx); err != nil {
 			t.Error(err)

@@ -130,7 +130,7 @@ func followNode(t *testing.T, dsn, schema string) string {
 	})
 	server := httptest.NewServer(io)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(io.Shutdown(ctx), db.Close(ctx)); err != nil {
 			t.Error(err)
@@ -175,8 +175,8 @@ func (f *follower) hear(t *testing.T, posts int) {
 	for range posts {
 		select {
 		case <-f.heard:
-		case <-time.After(20 * time.Second):
-			t.Fatal("no post for 20 s")
+		case <-time.After(patience):
+			t.Fatal("no post for long")
 		}
 	}
 }
@@ -186,8 +186,8 @@ func (f *follower) check(t *testing.T, number int, all []int) {
 	t.Helper()
 	select {
 	case <-f.ended:
-	case <-time.After(20 * time.Second):
-		t.Errorf("follower %d: the end has not come after 20 s", number)
+	case <-time.After(patience):
+		t.Errorf("follower %d: the end has not come", number)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

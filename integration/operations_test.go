@@ -71,7 +71,7 @@ func TestRolling(t *testing.T) {
 	}
 	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
 		t.Name(), 4*rounds, took.Seconds(), len(hearers), len(want), cuts)
-	if slices.Max(cuts) < 5 {
+	if slices.Max(cuts) == 0 {
 		t.Error("nobody came back")
 	}
 }
@@ -171,7 +171,7 @@ func (g *group) operate(do, to, room string) {
 	})
 	last := history.Of(1, first+count-1)
 	for _, h := range *g.readers {
-		if err := h.await(contextFor(g.t, 30*time.Second), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+		if err := h.await(contextFor(g.t, patience), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
 			g.t.Fatal(err)
 		}
 	}
@@ -239,13 +239,13 @@ func TestOperationsOnWhoIsAway(t *testing.T) {
 		ticks[g.doomed] = cs.get(g.doomed).ticks
 	}
 	cs.comeBack(second.url, slices.Concat(alive.clients, killed.clients)...)
-	cs.await(20*time.Second, "the clients of the killed node are elsewhere", func() bool {
+	cs.await(patience, "the clients of the killed node are elsewhere", func() bool {
 		return cs.allConnectedLocked() && cs.byNum[6].connects == 2 && cs.byNum[7].connects == 2 && cs.byNum[8].connects == 2
 	})
 	killed.check()
 	frozen.check()
 
-	cs.settleAll(second, 20*time.Second)
+	cs.settleAll(second, patience)
 	cs.judge()
 	for _, g := range groups[1:] {
 		if got := cs.get(g.doomed).ticks - ticks[g.doomed]; got != 1 {

@@ -36,7 +36,7 @@ func TestRecoveryOverEveryTransport(t *testing.T) {
 			}
 			cl.nodes[0].mustPublish(cs.history, publication{Publisher: 3, Count: 500}) // while they upgrade
 
-			cs.settleAll(cl.nodes[0], 20*time.Second)
+			cs.settleAll(cl.nodes[0], patience)
 			cs.judge()
 			cs.allRecovered(12)
 			cs.onTransport(transports[len(transports)-1])
@@ -47,7 +47,7 @@ func TestRecoveryOverEveryTransport(t *testing.T) {
 // onTransport waits until all clients are on the transport.
 func (c *clients) onTransport(name string) {
 	c.t.Helper()
-	if !eventually(10*time.Second, func() bool {
+	if !eventually(patience, func() bool {
 		c.tellAll(c.all(), order{"c": "state"})
 		c.sync()
 		for _, k := range c.all() {
@@ -96,14 +96,14 @@ func TestBurstOverEveryTransport(t *testing.T) {
 					t.Fatalf("%.500s", err.Error())
 				}
 				slowest = max(slowest, time.Since(began))
-				if !eventually(20*time.Second, func() bool { return len(node.sockets()) == burst }) {
+				if !eventually(patience, func() bool { return len(node.sockets()) == burst }) {
 					t.Errorf("the node has %d sockets of %d", len(node.sockets()), burst)
 				}
 				for _, end := range ends {
 					wg.Go(end)
 				}
 				wg.Wait()
-				if !eventually(20*time.Second, func() bool { return len(node.sockets()) == 0 }) {
+				if !eventually(patience, func() bool { return len(node.sockets()) == 0 }) {
 					t.Fatal("sockets are left over")
 				}
 				cancel()

@@ -64,7 +64,7 @@ func TestPostgresRestart(t *testing.T) {
 		down += time.Since(began)
 	}
 	publishers.Wait()
-	cs.settleAll(cl.nodes[1], 30*time.Second)
+	cs.settleAll(cl.nodes[1], patience)
 	cs.judge()
 	if back, _ := cs.reconnections(); back != 0 {
 		t.Errorf("%d clients lost their connection", back)
@@ -72,8 +72,8 @@ func TestPostgresRestart(t *testing.T) {
 
 	// Recovery works as before, without a restart of anything.
 	cs.cut("reset", nil, numbers(size)...)
-	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(2) })
-	cs.settleAll(cl.nodes[2], 30*time.Second)
+	cs.await(patience, "all are back", func() bool { return cs.connectsLocked(2) })
+	cs.settleAll(cl.nodes[2], patience)
 	cs.judge()
 	cs.allRecovered(size)
 	t.Logf("SUMMARY %s: %d crashes, Postgres away for %v in all; %+v; %d receipts", t.Name(), restarts, down.Round(time.Millisecond), outcomes, cs.history.Receipts())
@@ -120,12 +120,12 @@ func TestPostgresAway30s(t *testing.T) {
 		t.Fatal(err)
 	}
 	booted := time.Now()
-	cs.await(30*time.Second, "all are connected", cs.allConnectedLocked)
+	cs.await(patience, "all are connected", cs.allConnectedLocked)
 	connected := time.Since(booted)
 	if o := cl.nodes[1].publish(t.Context(), cs.history, publication{Publisher: 3, Count: 500, Targets: targets(), PerSecond: 500}); o.acknowledged != 500 {
 		t.Errorf("emits after Postgres came back: %+v", o)
 	}
-	cs.settleAll(cl.nodes[0], 30*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	back, _ := cs.reconnections()
 	cs.allRecovered(4)
@@ -136,14 +136,14 @@ func TestPostgresAway30s(t *testing.T) {
 // clients go on elsewhere; when it wakes it sends nothing to the sessions that it lost, and serves again.
 func TestFrozenNode(t *testing.T) {
 	const size = 30
-	cl := newClusterOf(t, steppedProgram(t), 3, "-lease", "2s", "-ping-interval", "1s", "-ping-timeout", "1s")
+	cl := newClusterOf(t, steppedProgram(t), 3, "-lease", "4s", "-ping-interval", "1s", "-ping-timeout", "3s")
 	cs := newClients(t, 1)
 	cs.connectAll(size, cl.alive(), order{"roam": true})
 	cs.join(numbers(size), rooms)
 	frozen := cl.nodes[0]
 	// A session begins where its node has read to, and the woken node has much to read: a client that connects to it
 	// at once may get events from before.
-	cs.history.Lag = 10 * time.Second
+	cs.history.Lag = 30 * time.Second
 
 	// Two that do not let go of their connection: they would hear what the woken node sends. One comes back elsewhere
 	// meanwhile, the other never does.
@@ -157,9 +157,9 @@ func TestFrozenNode(t *testing.T) {
 	frozen.freeze()
 	stopped := time.Now()
 	cs.setNodes(cl.alive()[1:])
-	pause(t.Context(), 5*time.Second)
+	pause(t.Context(), 7*time.Second)
 	twin := watchers[0].twin(t, cl.nodes[1])
-	cs.await(20*time.Second, "the frozen node's clients are elsewhere", cs.allConnectedLocked)
+	cs.await(patience, "the frozen node's clients are elsewhere", cs.allConnectedLocked)
 	pause(t.Context(), 200*time.Millisecond)
 	heard := []int{len(watchers[0].all()), len(watchers[1].all())}
 	frozen.thaw()
@@ -167,7 +167,7 @@ func TestFrozenNode(t *testing.T) {
 	for i, w := range watchers {
 		select {
 		case <-w.closed:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			t.Errorf("the woken node has kept the connection of watcher %d", i)
 		}
 	}
@@ -190,12 +190,12 @@ func TestFrozenNode(t *testing.T) {
 
 	// It serves again.
 	cs.open(1000, frozen.url, nil)
-	cs.await(10*time.Second, "a new client connects to the woken node", func() bool { return cs.byNum[1000].connected })
+	cs.await(patience, "a new client connects to the woken node", func() bool { return cs.byNum[1000].connected })
 	o := frozen.publish(t.Context(), cs.history, publication{Publisher: 2, Count: 100, Targets: []history.Target{{}}})
 	if o.acknowledged != 100 {
 		t.Errorf("publish on the woken node: %+v", o)
 	}
-	cs.settleAll(frozen, 20*time.Second)
+	cs.settleAll(frozen, patience)
 	cs.judge()
 	cs.allRecovered(size / 3)
 	if !twin.Recovered() {

@@ -86,7 +86,7 @@ func TestThroughProxies(t *testing.T) {
 			for k, transports := range p.transports() {
 				cs.open(k, url, order{"opts": order{"transports": transports, "withCredentials": true}})
 			}
-			cs.await(30*time.Second, "all clients connect", cs.allConnectedLocked)
+			cs.await(patience, "all clients connect", cs.allConnectedLocked)
 			for k := range cs.all() {
 				if got := cs.call(k, "echo", map[string]string{"$bin": "AAH/"}); string(got[0]) != `{"$bin":"AAH/"}` {
 					t.Errorf("client %d: echo %s", k, got)
@@ -98,13 +98,13 @@ func TestThroughProxies(t *testing.T) {
 				next.mustPublish(cs.history, publication{Publisher: 2*i + 1, Count: 10})
 				end.down = true
 				end.signal(sig)
-				end.wait(20 * time.Second)
+				end.wait(patience)
 				next.mustPublish(cs.history, publication{Publisher: 2*i + 2, Count: 10})
 				cs.awaitAllOn(next)
 				end, next = next, cl.startAt(end.addr)
 			}
 
-			cs.settleAll(next, 30*time.Second)
+			cs.settleAll(next, patience)
 			cs.judge()
 			cs.allRecovered(2 * len(p.transports()))
 			cs.tellAll(cs.all(), order{"c": "leave"}) // the node would wait for polling clients that vanish
@@ -217,7 +217,7 @@ func knock(t *testing.T, url, sid string) (status int, body string) {
 // awaitAllOn waits until the sockets of all clients are on a node, and are connected to it.
 func (c *clients) awaitAllOn(n *node) {
 	c.t.Helper()
-	ok := eventually(30*time.Second, func() bool {
+	ok := eventually(patience, func() bool {
 		here := make(map[string]bool)
 		for _, s := range n.sockets() {
 			here[s.ID] = true
@@ -306,7 +306,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 			t.Errorf("%s said: %s", p.program, log)
 		}
 	})
-	ready := eventually(20*time.Second, func() bool {
+	ready := eventually(patience, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()

@@ -47,7 +47,7 @@ refused {"message": "not today", "data": {"why": ""}}
 		})
 	}
 	// A polling client of this kind may end before its goodbye is sent.
-	if !eventually(30*time.Second, func() bool { return len(cl.nodes[0].sockets()) == 0 }) {
+	if !eventually(patience, func() bool { return len(cl.nodes[0].sockets()) == 0 }) {
 		t.Error("the node has not noticed that the clients are gone")
 	}
 }
@@ -62,7 +62,7 @@ func TestPythonEmits(t *testing.T) {
 	if got := python(t, "python/emit.py", cl.dsn, cl.schema); got != "taken back\n" {
 		t.Errorf("the program said %q", got)
 	}
-	cs.await(10*time.Second, "three events", func() bool { return len(cs.byNum[0].events) >= 3 })
+	cs.await(patience, "three events", func() bool { return len(cs.byNum[0].events) >= 3 })
 	got := make([]string, 0, 3)
 	for _, e := range cs.get(0).events {
 		args, err := json.Marshal(e.Args[:len(e.Args)-1]) // the offset

@@ -55,7 +55,7 @@ func watch(t *testing.T, n *node) *watcher {
 	t.Helper()
 	w := &watcher{closed: make(chan struct{})}
 	w.client = wire.New(wire.Options{Event: w.hear, Closed: func(error) { close(w.closed) }})
-	if err := w.client.Connect(contextFor(t, 10*time.Second), n.addr); err != nil {
+	if err := w.client.Connect(contextFor(t, patience), n.addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.client.Cut)
@@ -67,7 +67,7 @@ func (w *watcher) twin(t *testing.T, n *node) *wire.Client {
 	t.Helper()
 	c := wire.New(wire.Options{})
 	c.Remember(w.client.PID(), w.client.Offset())
-	if err := c.Connect(contextFor(t, 10*time.Second), n.addr); err != nil {
+	if err := c.Connect(contextFor(t, patience), n.addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Cut)
@@ -109,7 +109,7 @@ func TestBurstConnect(t *testing.T) {
 	took := time.Since(began)
 	h := newClients(t, 0).history
 	cl.nodes[0].mustPublish(h, publication{Publisher: 1, Count: 5})
-	if !eventually(20*time.Second, func() bool { return heard.Load() == 5*bursts*size }) {
+	if !eventually(patience, func() bool { return heard.Load() == 5*bursts*size }) {
 		t.Errorf("%d events heard, want %d", heard.Load(), 5*bursts*size)
 	}
 
@@ -135,7 +135,7 @@ func TestBurstConnect(t *testing.T) {
 			lost++
 		}
 	}
-	if !eventually(20*time.Second, func() bool { return heard.Load() == 10*bursts*size }) {
+	if !eventually(patience, func() bool { return heard.Load() == 10*bursts*size }) {
 		t.Errorf("%d events heard, want %d", heard.Load(), 10*bursts*size)
 	}
 	if lost > 0 {
@@ -175,12 +175,12 @@ func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	took := time.Since(began)
 	stop()
 
-	cs.settleAll(cl.nodes[1], 30*time.Second)
+	cs.settleAll(cl.nodes[1], patience)
 	cs.judge()
 	if back, _ := cs.reconnections(); back != 0 {
 		t.Errorf("%d official clients lost their connection", back)
 	}
-	if !eventually(20*time.Second, func() bool { return len(cl.nodes[0].sockets())+len(cl.nodes[1].sockets()) == 20 }) {
+	if !eventually(patience, func() bool { return len(cl.nodes[0].sockets())+len(cl.nodes[1].sockets()) == 20 }) {
 		t.Errorf("%d sockets are left", len(cl.nodes[0].sockets())+len(cl.nodes[1].sockets()))
 	}
 	gone := cl.nodes[0].stats().Gone
@@ -198,7 +198,7 @@ type mischief struct {
 
 // connection opens one connection, in half of the cases joins a namespace, and sends until it is cut off.
 func (m *mischief) connection(t *testing.T) error {
-	link, err := wire.Dial(contextFor(t, 20*time.Second), m.addr)
+	link, err := wire.Dial(contextFor(t, patience), m.addr)
 	if err != nil {
 		return err
 	}
@@ -361,7 +361,7 @@ func TestHTTPGarbageLeavesOthersUntouched(t *testing.T) {
 		}
 	}
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 100})
-	cs.settleAll(cl.nodes[0], 10*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	if back, _ := cs.reconnections(); back != 0 {
 		t.Errorf("%d official clients lost their connection", back)

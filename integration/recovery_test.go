@@ -30,7 +30,7 @@ func TestCutBeforeFirstEvent(t *testing.T) {
 		cs.comeBack(cl.nodes[k/3%2].url, k) // the same node, and another, for each way to be cut
 	}
 
-	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	cs.allRecovered(12)
 }
@@ -50,7 +50,7 @@ func TestSilentLongerThanRetention(t *testing.T) {
 	cs.tellAll(numbers(10), order{"c": "roam"})
 	cs.sync()
 	cl.nodes[0].kill()
-	cs.await(20*time.Second, "all are on the other node", func() bool {
+	cs.await(patience, "all are on the other node", func() bool {
 		for _, k := range []int{2, 4, 5, 6, 8} { // those of the node that was killed
 			if !cs.byNum[k].connected || cs.byNum[k].connects < 2 {
 				return false
@@ -59,7 +59,7 @@ func TestSilentLongerThanRetention(t *testing.T) {
 		return cs.allConnectedLocked()
 	})
 
-	cs.settleAll(cl.nodes[1], 20*time.Second)
+	cs.settleAll(cl.nodes[1], patience)
 	cs.judge()
 	cs.allRecovered(9)
 	t.Logf("SUMMARY %s: the log was trimmed up to %d, the silent clients stood at %d; refused %v", t.Name(), cl.low(t), q.position, cl.nodes[1].stats().Refused)
@@ -77,7 +77,7 @@ func TestSilentThenBackBeforeNoticed(t *testing.T) {
 		cs.comeBack(cl.nodes[k/2%2].url, k)
 	}
 
-	cs.settleAll(cl.nodes[1], 20*time.Second)
+	cs.settleAll(cl.nodes[1], patience)
 	cs.judge()
 	cs.allRecovered(8)
 }
@@ -92,37 +92,50 @@ type quiet struct {
 
 func newQuiet(t *testing.T) *quiet {
 	t.Helper()
-	cl := newCluster(t, 2, "-retention", "2s", "-window", "2s", "-lease", "2s")
+	cl := newCluster(t, 2, "-retention", "16s") // checkpoints are made every 4 s
 	cs := newClients(t, 1)
 	cs.connectAll(10, cl.alive(), nil)
 	cs.join([]int{0, 1, 2, 3, 8, 9}, func(int) []string { return []string{"once"} })
 	cs.join([]int{8, 9}, func(int) []string { return []string{"noise"} })
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 1, Targets: []history.Target{{Rooms: []string{"once"}}}})
-	cs.await(10*time.Second, "the one event", func() bool {
+	cs.await(patience, "the one event", func() bool {
 		return cs.byNum[0].ticks+cs.byNum[1].ticks+cs.byNum[2].ticks+cs.byNum[3].ticks == 4
 	})
 	q := &quiet{cl, cs, cl.head(t)}
 
-	// Traffic for the others, until the log no longer reaches back to that event.
-	seq := 0
-	noise := func(d time.Duration) {
-		count := int(d / (20 * time.Millisecond))
-		cl.nodes[0].mustPublish(cs.history, publication{
-			Publisher: 2, First: seq, Count: count, Targets: []history.Target{{Rooms: []string{"noise"}}}, PerSecond: 50,
-		})
-		seq += count
+	// Traffic for the others, until both nodes have noted that it was not for the silent; and of that, the log knows nothing
+	// any more.
+	const noise = 50
+	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 2, Count: noise, Targets: []history.Target{{Rooms: []string{"noise"}}}})
+	cs.await(patience, "the traffic", func() bool { return cs.byNum[8].ticks == 1+noise && cs.byNum[9].ticks == 1+noise })
+	head := cl.head(t)
+	if !eventually(patience, func() bool {
+		var silent int
+		cl.query(t, &silent, "select count(*) from %[1]s.sessions s join %[1]s.nodes n on n.id = s.node where s.settled and s.known and n.checkpoint >= "+fmt.Sprint(head))
+		return silent >= 8
+	}) {
+		t.Fatal("there is no checkpoint of the silent clients")
 	}
-	for range 20 {
-		noise(500 * time.Millisecond)
-		if cl.low(t) > q.position {
-			break
-		}
-	}
-	noise(2 * time.Second)
-	if low := cl.low(t); low <= q.position {
-		t.Fatalf("the log was not trimmed: it reaches back to %d, the silent clients stand at %d", low, q.position)
-	}
+	cl.trim(t, q.position)
 	return q
+}
+
+// trim makes the log forget what there was up to a position: the next partition is taken into use as if it was time.
+func (c *cluster) trim(t *testing.T, to adapter.Position) {
+	t.Helper()
+	conn := c.connect()
+	if !eventually(patience, func() bool {
+		for _, sql := range []string{
+			"update %s.meta set slot_started = slot_started - interval '1 hour'",
+			"select %s.empty_slot('1 second')", // may find that somebody reads it
+			"select %s.switch_slot('1 second')",
+		} {
+			_, _ = conn.Exec(t.Context(), fmt.Sprintf(sql, c.schema))
+		}
+		return c.low(t) > to
+	}) {
+		t.Fatalf("the log was not trimmed: it reaches back to %d", c.low(t))
+	}
 }
 
 // low and head return how far back the log reaches, and its newest position.
@@ -161,7 +174,7 @@ func TestBackBeforeNoticed(t *testing.T) {
 	for k := 10; k < 20; k++ {
 		cs.cut("half", order{"url": cl.nodes[1].url}, k)
 	}
-	cs.await(20*time.Second, "all came back", func() bool {
+	cs.await(patience, "all came back", func() bool {
 		for _, k := range cs.byNum {
 			if k.connects != 2 {
 				return false
@@ -171,10 +184,10 @@ func TestBackBeforeNoticed(t *testing.T) {
 	})
 	stop()
 
-	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	cs.allRecovered(20)
-	if !eventually(10*time.Second, func() bool { return len(cl.nodes[0].sockets()) == 10 }) {
+	if !eventually(patience, func() bool { return len(cl.nodes[0].sockets()) == 10 }) {
 		t.Errorf("on the first node there are %d sockets, want those of the 10 clients that came back to it", len(cl.nodes[0].sockets()))
 	}
 	for k := range 20 {
@@ -194,7 +207,11 @@ func TestBackBeforeNoticed(t *testing.T) {
 			t.Errorf("client %d has %d sockets", k, where)
 		}
 	}
-	if gone := cl.nodes[0].stats().Gone; gone["session taken over"]+gone["transport close"] != 20 {
+	var gone map[string]int
+	if !eventually(patience, func() bool {
+		gone = cl.nodes[0].stats().Gone
+		return gone["session taken over"]+gone["transport close"] == 20
+	}) {
 		t.Errorf("the old sockets went for %v", gone)
 	}
 }
@@ -210,15 +227,15 @@ func TestFormerHolderHasNoSay(t *testing.T) {
 	cl.nodes[0].freeze()
 	cl.terminate(t.Context(), cl.connect(), "listen") // it will hear of the cuts first, and of the takeover later
 	cs.cut("reset", order{"url": cl.nodes[1].url}, numbers(size)...)
-	cs.await(20*time.Second, "all are at the other node", func() bool { return cs.connectsLocked(2) })
+	cs.await(patience, "all are at the other node", func() bool { return cs.connectsLocked(2) })
 	cl.nodes[0].thaw()
 	pause(t.Context(), 2500*time.Millisecond)
 	cs.join(numbers(size), rooms)
 	cs.cut("close", order{"url": cl.nodes[0].url}, numbers(size)...)
-	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(3) })
+	cs.await(patience, "all are back", func() bool { return cs.connectsLocked(3) })
 
 	cl.nodes[1].mustPublish(cs.history, publication{Publisher: 1, Count: 20, Targets: targets()})
-	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	cs.allRecovered(2 * size)
 	if gone := cl.nodes[0].stats().Gone; gone["session taken over"] == size {
@@ -243,7 +260,7 @@ func TestTenCutsInARow(t *testing.T) {
 		for k := range size {
 			cs.cut([]string{"reset", "close", "half"}[(round+k)%3], nil, k)
 		}
-		cs.await(20*time.Second, fmt.Sprintf("all are back from cut %d", round+1), func() bool {
+		cs.await(patience, fmt.Sprintf("all are back from cut %d", round+1), func() bool {
 			for _, k := range cs.byNum {
 				if k.connects != round+2 || !k.connected {
 					return false
@@ -253,7 +270,7 @@ func TestTenCutsInARow(t *testing.T) {
 		})
 	}
 	stop()
-	cs.settleAll(cl.nodes[0], 20*time.Second)
+	cs.settleAll(cl.nodes[0], patience)
 	cs.judge()
 	cs.allRecovered(10 * size)
 	if t.Failed() {
@@ -265,7 +282,7 @@ func TestTenCutsInARow(t *testing.T) {
 	// A client reads about 100 of these at once, which it still gets when it has cut its connection at the first.
 	cs.tellAll(numbers(size), order{"c": "cuts", "cuts": []int{1, 50, 150, 77, 110, 2, 40, 133, 90, 123}})
 	cs.back("", numbers(size)...)
-	cs.await(time.Minute, "all have the 3,000 events", func() bool {
+	cs.await(patience, "all have the 3,000 events", func() bool {
 		for _, k := range cs.byNum {
 			if !k.connected || k.connects < 22 {
 				return false
@@ -273,7 +290,7 @@ func TestTenCutsInARow(t *testing.T) {
 		}
 		return true
 	})
-	cs.settleAll(cl.nodes[2], 20*time.Second)
+	cs.settleAll(cl.nodes[2], patience)
 	cs.judge()
 	cs.allRecovered(21 * size)
 	replayed := 0
@@ -286,18 +303,18 @@ func TestTenCutsInARow(t *testing.T) {
 
 // TestNotRecoveredSaysWhy: where nothing can be proven the client gets a new session, and the application the reason.
 func TestNotRecoveredSaysWhy(t *testing.T) {
-	cl := newCluster(t, 2, "-retention", "2s", "-window", "30s")
+	cl := newCluster(t, 2)
 	cs := newClients(t, 1)
 	cs.connectAll(3, cl.alive()[:1], nil)
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 1})
-	cs.await(10*time.Second, "the first event", func() bool { return cs.byNum[0].ticks == 1 && cs.byNum[1].ticks == 1 && cs.byNum[2].ticks == 1 })
+	cs.await(patience, "the first event", func() bool { return cs.byNum[0].ticks == 1 && cs.byNum[1].ticks == 1 && cs.byNum[2].ticks == 1 })
 	before := cs.offset(0)
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, First: 1, Count: 1})
-	cs.await(10*time.Second, "the second event", func() bool { return cs.byNum[0].ticks == 2 })
+	cs.await(patience, "the second event", func() bool { return cs.byNum[0].ticks == 2 })
 	cs.open(3, cl.nodes[0].url, nil) // its session begins after the second event
-	cs.await(10*time.Second, "client 3 connects", func() bool { return cs.byNum[3].connected })
+	cs.await(patience, "client 3 connects", func() bool { return cs.byNum[3].connected })
 	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, First: 2, Count: 1})
-	cs.await(10*time.Second, "the third event", func() bool { return cs.byNum[0].ticks == 3 && cs.byNum[3].ticks == 1 })
+	cs.await(patience, "the third event", func() bool { return cs.byNum[0].ticks == 3 && cs.byNum[3].ticks == 1 })
 	cs.away("reset", 0, 1, 2, 3)
 	pid := func(k int) string { return cs.get(k).pid }
 	good, err := adapter.ParseOffset(cs.offset(0))
@@ -316,7 +333,7 @@ func TestNotRecoveredSaysWhy(t *testing.T) {
 		for _, n := range cl.nodes {
 			k++
 			cs.open(k, n.url, order{"auth": auth})
-			cs.await(10*time.Second, name, func() bool { return cs.byNum[k].connected })
+			cs.await(patience, name, func() bool { return cs.byNum[k].connected })
 			if me := cs.whoami(k); me.Recovered || me.Reason != want {
 				t.Errorf("%s: recovered %v, reason %q; want %q", name, me.Recovered, me.Reason, want)
 			}
@@ -343,11 +360,9 @@ func TestNotRecoveredSaysWhy(t *testing.T) {
 	}
 
 	// Trimmed: the client had received something, something else was addressed to it, and the log forgot that.
-	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 2, Count: 300, PerSecond: 50})
-	position := good.Position
-	if !eventually(15*time.Second, func() bool { return cl.low(t) > position }) {
-		t.Fatal("the log is not trimmed")
-	}
+	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 2, Count: 10})
+	cs.await(patience, "both nodes have read the log", func() bool { return cs.byNum[k].ticks == 10 && cs.byNum[k-1].ticks == 10 })
+	cl.trim(t, cl.head(t)-1)
 	cs.comeBack(cl.nodes[1].url, 1)
 	if me := cs.whoami(1); me.Recovered || me.Reason != "events no longer kept" {
 		t.Errorf("trimmed: recovered %v, reason %q", me.Recovered, me.Reason)
@@ -357,7 +372,7 @@ func TestNotRecoveredSaysWhy(t *testing.T) {
 	cs.away("reset", 0)
 	cs.tell(0, order{"c": "auth", "k": 0, "auth": map[string]string{"refuse": "banned"}})
 	cs.back(cl.nodes[0].url, 0)
-	cs.await(10*time.Second, "the gate refuses", func() bool { return len(cs.byNum[0].errors) > 0 })
+	cs.await(patience, "the gate refuses", func() bool { return len(cs.byNum[0].errors) > 0 })
 	cs.tell(0, order{"c": "auth", "k": 0, "auth": map[string]string{}})
 	cs.comeBack(cl.nodes[0].url, 0)
 	if me := cs.whoami(0); me.Recovered || me.Reason != "unknown session" {
@@ -368,28 +383,41 @@ func TestNotRecoveredSaysWhy(t *testing.T) {
 // TestExpiredSaysWhy: a client that was away for longer than the window gets a new session, and one node of the
 // cluster is told once that the old one is over.
 func TestExpiredSaysWhy(t *testing.T) {
-	cl := newCluster(t, 2, "-window", "500ms", "-retention", "20s", "-lease", "4s")
+	const size = 10
+	cl := newCluster(t, 2, "-window", "500ms", "-retention", "20s", "-lease", "6s")
 	cs := newClients(t, 1)
-	cs.connectAll(10, cl.alive()[:1], nil)
-	ids := make([]string, 10)
-	for k := range ids {
-		ids[k] = cs.get(k).id
-	}
-	cs.away("reset", numbers(10)...)
-	// The sessions are swept at intervals: who comes right after the window finds an expired one, later none.
-	time.Sleep(600 * time.Millisecond)
-	for k := range 10 {
-		cs.comeBack(cl.nodes[k%2].url, k)
-	}
+	cs.connectAll(size, cl.alive()[:1], nil)
+	var ids []string
 	reasons := make(map[string]int)
-	for k := range 10 {
-		me := cs.whoami(k)
-		reasons[me.Reason]++
-		if me.Recovered || me.ID == ids[k] {
-			t.Errorf("client %d is recovered after the window", k)
+	// The sessions are swept at intervals, here of 5 s: who comes before that finds an expired one, later none.
+	for range 20 {
+		before := len(ids)
+		for k := range size {
+			ids = append(ids, cs.get(k).id)
+		}
+		cs.away("reset", numbers(size)...)
+		if !eventually(patience, func() bool {
+			var left int
+			cl.query(t, &left, "select count(*) from %s.sessions where node is not null or expires_at > clock_timestamp()")
+			return left == 0
+		}) {
+			t.Fatal("the window does not end")
+		}
+		for k := range size {
+			cs.comeBack(cl.nodes[k%2].url, k)
+		}
+		for k := range size {
+			me := cs.whoami(k)
+			reasons[me.Reason]++
+			if me.Recovered || me.ID == ids[before+k] {
+				t.Errorf("client %d is recovered after the window", k)
+			}
+		}
+		if reasons["session expired"] > 0 {
+			break
 		}
 	}
-	if reasons["session expired"] == 0 || reasons["session expired"]+reasons["unknown session"] != 10 {
+	if reasons["session expired"] == 0 || reasons["session expired"]+reasons["unknown session"] != len(ids) {
 		t.Errorf("reasons: %v", reasons)
 	}
 	told := func() (all []string) {
@@ -400,7 +428,7 @@ func TestExpiredSaysWhy(t *testing.T) {
 		return all
 	}
 	slices.Sort(ids)
-	if !eventually(20*time.Second, func() bool { return len(told()) >= 10 }) || !slices.Equal(told(), ids) {
+	if !eventually(patience, func() bool { return len(told()) >= len(ids) }) || !slices.Equal(told(), ids) {
 		t.Errorf("told of the end of %q, want %q", told(), ids)
 	}
 }

@@ -35,7 +35,7 @@ func sequence(publisher, count int) []history.ID {
 func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
 	t.Helper()
 	total := count * len(publishers)
-	err := h.await(contextFor(t, 30*time.Second), func(ids []history.ID) bool { return len(ids) >= total })
+	err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return len(ids) >= total })
 	if err != nil {
 		t.Errorf("client %s: %v, want %d", h.ID(), err, total)
 	}
@@ -89,7 +89,7 @@ func TestBinaryReachesOtherNodes(t *testing.T) {
 	}
 	cs.comeBack(cl.nodes[1].url, 3)
 	for k := range 4 {
-		cs.await(20*time.Second, "all parcels", func() bool { return len(cs.byNum[k].events) == len(sizes) })
+		cs.await(patience, "all parcels", func() bool { return len(cs.byNum[k].events) == len(sizes) })
 		for i, e := range cs.get(k).events {
 			want, err := json.Marshal(parcel(sizes[i]))
 			if err != nil {
@@ -124,7 +124,7 @@ func parcel(size int) map[string]any {
 // listeners waits until every node has a connection that listens and was not among the former ones, and returns them.
 func (c *cluster) listeners(conn *pgx.Conn, former []uint32) []uint32 {
 	c.t.Helper()
-	for begun := time.Now(); time.Since(begun) < 30*time.Second; pause(c.t.Context(), 50*time.Millisecond) {
+	for begun := time.Now(); time.Since(begun) < patience; pause(c.t.Context(), 50*time.Millisecond) {
 		rows, err := conn.Query(c.t.Context(), `
 			select pid from pg_stat_activity
 			where application_name like $1 || '-%-listen' and state = 'idle' and pid <> all($2)`,
@@ -182,22 +182,25 @@ func TestLostListenIsRestored(t *testing.T) {
 		listening = cl.listeners(conn, listening)
 	}
 
-	// They hear the bell again: a node that only looks once a second would take as many seconds.
-	began := time.Now()
-	const rings = 10
-	for i := range rings {
+	// They hear the bell again: a node that only looks once a second would take as long each time, but for the first.
+	quickest := patience
+	for i := range 10 {
+		began := time.Now()
 		cl.nodes[i%2].emits(publication{
 			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []history.Target{{Rooms: []string{"bell"}}},
 		})
 		for _, h := range rung {
 			last := history.Of(3, i)
-			if err := h.await(contextFor(t, 30*time.Second), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+			if err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
 				t.Fatal(err)
 			}
 		}
+		if i > 0 {
+			quickest = min(quickest, time.Since(began))
+		}
 	}
-	if took := time.Since(began); took > rings*time.Second/2 {
-		t.Errorf("%d events took %v one after the other", rings, took)
+	if quickest > time.Second/2 {
+		t.Errorf("of the events, one after the other, the quickest took %v", quickest)
 	}
 	for _, h := range hearers {
 		h.gets(t, rounds*count, 1, 2)
@@ -245,7 +248,7 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 			})
 		}
 		// Something has arrived, and more is under way.
-		if err := hearers[round%2].await(contextFor(t, 30*time.Second), func(ids []history.ID) bool {
+		if err := hearers[round%2].await(contextFor(t, patience), func(ids []history.ID) bool {
 			return len(ids) > 2*round*perRound
 		}); err != nil {
 			t.Fatal(err)
@@ -313,7 +316,7 @@ func TestEmitterIsHeard(t *testing.T) {
 
 	emit := func(to socketio.Target, publisher, seq int) {
 		t.Helper()
-		if err := ticked.Emit(contextFor(t, 30*time.Second), to, tick{publisher, seq}); err != nil {
+		if err := ticked.Emit(contextFor(t, patience), to, tick{publisher, seq}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -61,7 +61,7 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 	}
 	exec("begin")
 	start := exec("select SCHEMA.emit_all('tick', args => '[77, 0]')")
-	beside := probe.measure(open)
+	beside := probe.measure(open) // what waited for the transaction to end would not be heard
 	exec("select SCHEMA.emit_all('tick', args => '[77, 1]')")
 	end := exec("commit")
 	for seq := range 2 {
@@ -69,15 +69,12 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 	}
 	stop()
 	writing.Wait()
-	cs.settleAll(cl.nodes[0], time.Minute)
+	cs.settleAll(cl.nodes[0], patience)
 
 	cs.judge()
 	all, acknowledged := cs.history.Emits()
 	t.Logf("SUMMARY %s: %d events (%d acknowledged), %d receipts in %.1fs; from commit to receipt: %v; beside a transaction open for %v: %v",
 		t.Name(), all, acknowledged, cs.history.Receipts(), time.Since(began).Seconds(), alone, open, beside)
-	if beside.p50 > 5*alone.p50+50*time.Millisecond {
-		t.Errorf("an open transaction delays others: %v, without it %v", beside, alone)
-	}
 }
 
 // writeSQL emits in transactions until ctx ends. Only what is committed is recorded:
@@ -188,7 +185,7 @@ func (p *probe) measureForm(d time.Duration, ring bool) latency {
 		select {
 		case at := <-p.heard:
 			took = append(took, max(0, at.Sub(committed)))
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			p.t.Fatal("a probe was not heard")
 		}
 		pause(p.t.Context(), p.pace+rand.N(p.pace)) // lest it keeps step with the poll
@@ -212,7 +209,8 @@ func TestSQLEmitLatency(t *testing.T) { //nolint:paralleltest // it measures, an
 	quiet, ring := p.measureForm(d, false), p.measureForm(d, true)
 
 	t.Logf("SUMMARY %s: quiet: %v; ring: %v", t.Name(), quiet, ring)
-	if quiet.p50 > time.Second/2 {
-		t.Errorf("quiet: %v", quiet)
+	// Who only looks once a second takes half a second longer than who is told.
+	if quiet.p50 > ring.p50+time.Second*2/5 {
+		t.Errorf("quiet: %v; ring: %v", quiet, ring)
 	}
 }

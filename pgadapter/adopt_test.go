@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -28,14 +29,16 @@ func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			db := &DB{opts: Options{AdoptInterval: 25 * ms}, node: &node{}}
-			db.node.first.Store(!c.other)
-			a := newAdopter(db)
-			a.note(time.Now().Add(-c.since))
-			wait, looks := a.next(c.found, c.err)
-			if looks != c.looks || looks && (wait < c.wait || wait > c.wait*2) {
-				t.Errorf("looks again: %v, after %v; want %v, after %v", looks, wait, c.looks, c.wait)
-			}
+			synctest.Test(t, func(t *testing.T) {
+				db := &DB{opts: Options{AdoptInterval: 25 * ms}, node: &node{}}
+				db.node.first.Store(!c.other)
+				a := newAdopter(db)
+				a.note(time.Now().Add(-c.since))
+				wait, looks := a.next(c.found, c.err)
+				if looks != c.looks || looks && wait != c.wait {
+					t.Errorf("looks again: %v, after %v; want %v, after %v", looks, wait, c.looks, c.wait)
+				}
+			})
 		})
 	}
 }
@@ -54,19 +57,26 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 	count := func() int64 {
 		return b.int(t, "select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()")
 	}
-	time.Sleep(time.Second / 2) // until the nodes have noted when that was
-	for _, db := range dbs {
-		db.adopter.note(time.Now().Add(-time.Minute))
-	}
-	time.Sleep(2 * time.Second) // what has been is counted within a second
-	began, before := time.Now(), count()
+	// On a slow machine they may yet note when that was, and Postgres may count late: so the test looks three times.
+	for look := 1; ; look++ {
+		for _, db := range dbs {
+			db.adopter.note(time.Now().Add(-time.Minute))
+		}
+		time.Sleep(2 * time.Second) // what has been is counted within a second
+		began, before := time.Now(), count()
 
-	time.Sleep(6 * time.Second)
+		time.Sleep(6 * time.Second)
 
-	n, took := count()-before, time.Since(began)
-	t.Logf("%d transactions in %.1f s: %.2f/s for each node", n, took.Seconds(), float64(n)/took.Seconds()/nodes)
-	if most := nodes * perSecond * took.Seconds(); float64(n) > most {
-		t.Errorf("%d transactions in %v; at most %.0f", n, took, most)
+		n, took := count()-before, time.Since(began)
+		t.Logf("%d transactions in %.1f s: %.2f/s for each node", n, took.Seconds(), float64(n)/took.Seconds()/nodes)
+		most := nodes * perSecond * took.Seconds()
+		if float64(n) <= most {
+			break
+		}
+		if look == 3 {
+			t.Errorf("%d transactions in %v; at most %.0f", n, took, most)
+			break
+		}
 	}
 
 	emitted := time.Now()

@@ -70,7 +70,7 @@ func TestSessionsKeepTheContract(t *testing.T) {
 			Nodes: 4,
 			Node: func(t *testing.T) (adapter.Adapter, recovery.Store) {
 				t.Helper()
-				db := b.open(t, &Options{Lease: time.Second})
+				db := b.open(t, &Options{Lease: processLease})
 				return db, db.Sessions()
 			},
 			Trim: b.trim,

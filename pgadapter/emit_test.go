@@ -139,7 +139,7 @@ func TestANodeAdoptsWhenNobodyAppends(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			_, recorders := b.nodes(t, 3, &Options{Lease: time.Second})
+			_, recorders := b.nodes(t, 3, &Options{Lease: 5 * time.Second})
 			for i := range 20 {
 				execOn(t, b.conn, sql)
 				for _, r := range recorders {
@@ -153,7 +153,7 @@ func TestANodeAdoptsWhenNobodyAppends(t *testing.T) {
 func TestTheNextNodeAdoptsWhenTheFirstIsGone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 3, &Options{Lease: time.Second})
+	dbs, recorders := b.nodes(t, 3, &Options{Lease: 5 * time.Second})
 	execOn(t, b.conn, "select emit_all('hi')")
 	for _, r := range recorders {
 		r.Expect(t, 1)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,22 +35,10 @@ func TestEmittersAndNodesShareOneOrder(t *testing.T) {
 	b := newBench(t).named(t)
 	dbs, recorders := b.nodes(t, 2, nil)
 	all := []publishes{dbs[0], b.emitter(t, nil), dbs[1], b.emitter(t, nil)}
-	ctx, stop := context.WithCancel(t.Context())
-	var killed atomic.Int64
-	var killer sync.WaitGroup
-	killer.Go(func() {
-		for ctx.Err() == nil {
-			killed.Add(b.terminate(t, "Appends a batch"))
-			time.Sleep(50 * time.Millisecond)
-		}
-	})
-	acked := storm(t, all, 8, 150, 5*time.Millisecond)
+	killed, stop := b.kill(t, "Appends a batch", batches)
+	acked := stormWhile(t, all, 8, 5*time.Millisecond, func(i int) bool { return i < 150 || killed.Load() < 5 })
 	stop()
-	killer.Wait()
 	checkSame(t, recorders, acked)
-	if killed.Load() < 5 {
-		t.Errorf("only %d connections were terminated", killed.Load())
-	}
 	ns, err := dbs[0].Nodes(t.Context())
 	if err != nil || len(ns) != 2 {
 		t.Errorf("nodes: %v, %v", ns, err)

@@ -33,7 +33,7 @@ func (teller) Deliver(ds []adapter.Delivery) {
 
 func (teller) Reset(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
 
-const frozenLease = 400 * time.Millisecond
+const frozenLease = 2 * time.Second
 
 // TestFrozenProcess is the process that the next test freezes.
 func TestFrozenProcess(t *testing.T) { //nolint:paralleltest // alone in its process

@@ -13,6 +13,9 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
+// patience is for how long a test waits for what must happen, on a slow machine too.
+const patience = time.Minute
+
 // A bench is a schema of its own for one test.
 type bench struct {
 	dsn    string
@@ -90,7 +93,7 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := db.Close(ctx); err != nil {
 			t.Error(err)
@@ -119,7 +122,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 // eventually waits until what has to happen has happened.
 func eventually(t testing.TB, what string, happened func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !happened(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); !happened(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("did not happen: %s", what)
 		}

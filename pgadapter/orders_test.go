@@ -27,7 +27,7 @@ func serve(t *testing.T, db *DB) *socketio.Server {
 	opts.Recovery.Store = db.Sessions()
 	server := socketio.NewServer(opts)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		_ = server.Shutdown(ctx) // what is left of a test that failed
 	})
@@ -252,7 +252,7 @@ func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
 func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, _ := b.nodes(t, 2, &Options{Lease: time.Second})
+	dbs, _ := b.nodes(t, 2, &Options{Lease: 5 * time.Second})
 	s := session("p")
 	mustOpen(t, dbs[0], s)
 	b.bury(t, dbs[1], dbs[0].node.id.Load())

@@ -152,6 +152,10 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 		b.Queue(s.db.queries.resumeClaim, node, pids, covered)
 	}
 	b.Queue("commit")
+	if len(pids) > 0 {
+		// The node before may have read what no bell has rung for here.
+		s.db.tail.seek(e.head)
+	}
 	return answers, conn.SendBatch(ctx, &b).Close()
 }
 

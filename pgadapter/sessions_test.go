@@ -40,7 +40,7 @@ func mustOpen(t *testing.T, db *DB, s *recovery.Session) {
 func TestSessionsOfADeadNodeAreParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, _ := b.nodes(t, 3, &Options{Lease: 300 * time.Millisecond})
+	dbs, _ := b.nodes(t, 3, &Options{Lease: time.Second})
 	s := session("p")
 	s.Rooms = []recovery.Stay{{Room: "r", Joined: 1}}
 	mustOpen(t, dbs[0], s)
@@ -52,15 +52,14 @@ func TestSessionsOfADeadNodeAreParked(t *testing.T) {
 	if err != nil || got.Elsewhere || len(got.Rooms) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if n := b.int(t, "select count(*) from nodes"); n != 2 {
-		t.Errorf("%d nodes", n)
-	}
+	// Another may have been thought dead for a moment, too.
+	eventually(t, "the others are there", func() bool { return b.int(t, "select count(*) from nodes") == 2 })
 }
 
 func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 2, &Options{Lease: time.Second})
+	dbs, recorders := b.nodes(t, 2, &Options{Lease: 5 * time.Second})
 	id := dbs[0].node.id.Load()
 	s := session("p")
 	mustOpen(t, dbs[0], s)
@@ -199,14 +198,7 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	dbs, _ := b.nodes(t, 2, nil)
-	ctx, stop := context.WithCancel(t.Context())
-	var killer sync.WaitGroup
-	killer.Go(func() {
-		for ctx.Err() == nil {
-			b.terminate(t, "")
-			time.Sleep(50 * time.Millisecond)
-		}
-	})
+	_, stop := b.kill(t, "", "select coalesce(sum(epoch), 0) from sessions")
 	var wg sync.WaitGroup
 	for i := range 20 {
 		wg.Go(func() {
@@ -237,7 +229,6 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 	}
 	wg.Wait()
 	stop()
-	killer.Wait()
 }
 
 func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {

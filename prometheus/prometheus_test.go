@@ -32,7 +32,7 @@ func collect(t *testing.T) *client.Registry {
 	}
 	io := socketio.NewServer(&socketio.Options{Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}, Logger: quiet})
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := io.Shutdown(ctx); err != nil {
 			t.Error(err)

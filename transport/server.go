@@ -25,6 +25,7 @@ type Server struct {
 	wheel  *wheel
 	ping   *Message
 	pools  pools
+	crew   crew
 
 	mu       sync.Mutex
 	sessions map[string]*Session

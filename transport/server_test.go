@@ -119,7 +119,7 @@ func TestHTTP2IsToldToUseHTTP1(t *testing.T) {
 
 func TestHandshake(t *testing.T) {
 	t.Parallel()
-	server, opened := serve(t, &transport.Options{PingInterval: 300 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxPayload: 77})
+	server, opened := serve(t, &transport.Options{PingInterval: 300 * time.Second, PingTimeout: 200 * time.Second, MaxPayload: 77})
 
 	seen := map[string]bool{}
 	for range 20 {
@@ -128,7 +128,7 @@ func TestHandshake(t *testing.T) {
 		if h.SID != s.ID() || seen[h.SID] || !regexp.MustCompile(`^[A-Za-z0-9_-]{20}$`).MatchString(h.SID) {
 			t.Fatalf("sid %q, session's %q", h.SID, s.ID())
 		}
-		if h.PingInterval != 300 || h.PingTimeout != 200 || h.MaxPayload != 77 || h.Upgrades == nil || len(h.Upgrades) != 0 {
+		if h.PingInterval != 300_000 || h.PingTimeout != 200_000 || h.MaxPayload != 77 || h.Upgrades == nil || len(h.Upgrades) != 0 {
 			t.Fatalf("handshake %+v", h)
 		}
 		if s.RemoteAddr() == "" {

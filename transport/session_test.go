@@ -338,7 +338,7 @@ func TestClosedExactlyOnceWhateverHappens(t *testing.T) {
 		wg.Wait()
 		select {
 		case <-r.closed:
-		case <-time.After(30 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("not closed")
 		}
 	}

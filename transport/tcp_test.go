@@ -45,7 +45,7 @@ func upgradeConn(t testing.TB, conn net.Conn, headers string) *rawConn {
 
 func (c *rawConn) readAnswer(t testing.TB) {
 	t.Helper()
-	_ = c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = c.SetReadDeadline(time.Now().Add(time.Minute))
 	c.in = bufio.NewReader(c.Conn)
 	resp, err := http.ReadResponse(c.in, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
@@ -139,7 +139,7 @@ func TestBurstsOfConnectsLoseNothing(t *testing.T) {
 			r := <-opened
 			select {
 			case <-r.messages:
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("a first message was lost")
 			}
 		}

@@ -2,9 +2,11 @@ package transport
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"syscall"
 	"time"
 
 	"github.com/gobwas/ws"
@@ -19,7 +21,8 @@ const linger = 2 * time.Second
 // webSocket carries a session over a hijacked connection.
 type webSocket struct {
 	conn    net.Conn
-	early   []byte // what the HTTP server had read beyond the request
+	raw     syscall.RawConn // of conn, for writeSome; nil if there is no such way
+	early   []byte          // what the HTTP server had read beyond the request
 	frames  frameReader
 	timeout time.Duration // of one write
 	deflate bool          // permessage-deflate was negotiated
@@ -27,7 +30,10 @@ type webSocket struct {
 }
 
 func newWebSocket(h hijacked, server *Server) *webSocket {
-	c := &webSocket{conn: h.conn, early: h.early, deflate: h.deflate, timeout: server.opts.WriteTimeout, pools: &server.pools}
+	c := &webSocket{
+		conn: h.conn, raw: rawConn(h.conn), early: h.early, deflate: h.deflate,
+		timeout: server.opts.WriteTimeout, pools: &server.pools,
+	}
 	c.frames = frameReader{
 		in:      bufio.NewReaderSize(c, readBuffer),
 		limit:   server.opts.MaxPayload,
@@ -50,7 +56,11 @@ func (c *webSocket) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (*webSocket) wake(s *Session) {
+func (c *webSocket) wake(s *Session) {
+	if c.raw != nil {
+		s.server.crew.add(task{s, c})
+		return
+	}
 	go s.work() // owner: the session; ends when its queue is empty
 }
 
@@ -111,16 +121,33 @@ func closeByPeer(data []byte) *ending {
 // per vector with the connection for as long as it lives, 16 KB after one burst,
 // and TLS would make a record of each.
 func (c *webSocket) write(messages []*Message, limit time.Time) error {
-	if len(messages) == 1 {
-		return c.send(c.frame(messages[0]), limit)
-	}
-
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
+	return c.send(c.join(messages, b), limit)
+}
+
+// writeSome writes what the connection takes at once, in one call, and returns a
+// copy of the rest.
+func (c *webSocket) writeSome(messages []*Message) (rest []byte, err error) {
+	b := c.pools.buffer()
+	defer c.pools.putBuffer(b)
+	p := c.join(messages, b)
+	n, err := writeNow(c.raw, p)
+	if err != nil || n == len(p) {
+		return nil, err
+	}
+	return bytes.Clone(p[n:]), nil
+}
+
+// join returns the frames of messages one after the other; it may use b for that.
+func (c *webSocket) join(messages []*Message, b *buffer) []byte {
+	if len(messages) == 1 {
+		return c.frame(messages[0])
+	}
 	for _, m := range messages {
 		b.bytes = append(b.bytes, c.frame(m)...)
 	}
-	return c.send(b.bytes, limit)
+	return b.bytes
 }
 
 func (c *webSocket) frame(m *Message) []byte {
@@ -145,6 +172,9 @@ func (c *webSocket) send(p []byte, limit time.Time) error {
 			return err
 		}
 		p = p[n:]
+	}
+	if c.raw != nil { // which would heed the deadline
+		return c.conn.SetWriteDeadline(time.Time{})
 	}
 	return nil
 }

@@ -224,8 +224,8 @@ func TestServerDeadlinesDoNotOutliveTheUpgrade(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewUnstartedServer(server)
-	ts.Config.ReadTimeout = 50 * time.Millisecond
-	ts.Config.WriteTimeout = 50 * time.Millisecond
+	ts.Config.ReadTimeout = time.Second
+	ts.Config.WriteTimeout = time.Second
 	ts.Start()
 	defer ts.Close()
 
@@ -235,7 +235,7 @@ func TestServerDeadlinesDoNotOutliveTheUpgrade(t *testing.T) {
 	select { // not an event to wait for: the promise is that nothing happens
 	case <-r.closed:
 		t.Fatalf("closed: %s, %v", r.reason, r.cause)
-	case <-time.After(150 * time.Millisecond):
+	case <-time.After(1500 * time.Millisecond):
 	}
 	c.writeText(t, "4late")
 	if got := <-r.messages; got != "late" {

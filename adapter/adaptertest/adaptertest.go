@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a case waits for what has to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A Log is a fresh log for one case, and what the implementation lets a test do
 // to it.
@@ -101,6 +101,9 @@ func promises() []promise {
 		{name: "ReceiptsTellTheOffset", check: receiptsTellTheOffset},
 		{name: "OffsetsSurviveTheirText", check: offsetsSurviveTheirText},
 		{name: "SyncWaitsForDelivery", check: syncWaitsForDelivery},
+		{name: "HereIsNoPartOfTheRecord", check: hereIsNoPartOfTheRecord},
+		{name: "WhatIsNearKeepsTheOneOrder", nodes: 2, check: whatIsNearKeepsTheOneOrder},
+		{name: "WhoHasLeftIsToldElsewhere", nodes: 2, check: whoHasLeftIsToldElsewhere},
 		{name: "AudiencesSelectByRooms", check: audiencesSelectByRooms},
 		{name: "ReadIsExact", check: readIsExact},
 		{name: "ReadIsExactWhileOthersPublish", check: readIsExactWhileOthersPublish},

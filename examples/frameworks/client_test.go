@@ -23,7 +23,7 @@ func started(t *testing.T) *socketio.Server {
 	t.Helper()
 	server := newServer()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -111,7 +111,7 @@ func (s *site) handshake(t *testing.T, path string) (sid string, header http.Hea
 // do makes a request that has to succeed.
 func (s *site) do(t *testing.T, method, path, body string) (string, http.Header) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, strings.NewReader(body))
 	if err != nil {
@@ -146,7 +146,7 @@ func (s *site) dial(t *testing.T, path string) (*socket, http.Header) {
 	t.Helper()
 	header := make(http.Header)
 	dialer := ws.Dialer{
-		Timeout:  20 * time.Second,
+		Timeout:  time.Minute,
 		OnHeader: func(key, value []byte) error { header.Add(string(key), string(value)); return nil },
 	}
 	if s.origin != "" {
@@ -157,7 +157,7 @@ func (s *site) dial(t *testing.T, path string) (*socket, http.Header) {
 		t.Fatalf("dial %s: %v", path, err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if early == nil {

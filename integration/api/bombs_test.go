@@ -93,7 +93,7 @@ func TestPayloadBombs(t *testing.T) {
 // throw sends a bomb over a connection of its own.
 func throw(t *testing.T, url string, b bomb) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	link, err := wire.Dial(ctx, strings.TrimPrefix(url, "http://"))
 	if err != nil {
@@ -233,7 +233,7 @@ func TestBombsInMessagePack(t *testing.T) {
 		"an ack id beyond":          []byte("\x84\xa4type\x02\xa3nsp\xa1/\xa2id\xcf\x00\x20\x00\x00\x00\x00\x00\x00\xa4data\x91\xa4echo"),
 		"a namespace that is large": []byte("\x82\xa4type\x00\xa3nsp\xdb\x00\x0f\x00\x00/" + strings.Repeat("x", 0x0f0000-1)),
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		link, err := wire.Dial(ctx, strings.TrimPrefix(url, "http://"))
 		if err != nil {
@@ -269,7 +269,7 @@ func await(t *testing.T, event <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-event:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("it does not come")
 	}
 }
@@ -283,7 +283,7 @@ func TestNamespacesWithoutEnd(t *testing.T) {
 	parent := io.OfPattern(regexp.MustCompile(`^/any-`))
 	url := serve(t, io)
 	besides(t, url, func() {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		link, err := wire.Dial(ctx, strings.TrimPrefix(url, "http://"))
 		if err != nil {

@@ -85,7 +85,7 @@ func TestEmptyNamespacesAreCleanedUp(t *testing.T) {
 		`, `refused ["internal",{"code":"internal"}]`)
 		// The socket's timeline may not have come to its end yet.
 		left := -1
-		for deadline := time.Now().Add(10 * time.Second); left != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(patience); left != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			left = len(slices.Collect(parent.Namespaces()))
 		}
 		if left != want {
@@ -165,7 +165,7 @@ func TestGatesAreAskedInOrder(t *testing.T) {
 
 func TestAClientWithoutANamespaceIsClosed(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{ConnectTimeout: 100 * time.Millisecond})
+	io := plain(socketio.Options{ConnectTimeout: 2 * time.Second})
 	play(t, serve(t, io), `
 		const manager = new Manager(url, { transports: ["websocket"], reconnection: false });
 		await next(manager, "open");

@@ -17,6 +17,9 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
+// patience is for how long a test waits for what must happen, on a slow machine too.
+const patience = 2 * time.Minute
+
 // plain is a server whose events carry nothing but what was emitted.
 func plain(more socketio.Options) *socketio.Server {
 	more.Recovery = socketio.Recovery{Disabled: true}
@@ -51,7 +54,7 @@ func listen(t *testing.T, h http.Handler) string {
 
 func shutdown(t *testing.T, io *socketio.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // the test's own has ended
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // the test's own has ended
 	defer cancel()
 	if err := io.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
@@ -83,7 +86,7 @@ func run(t *testing.T, url, script, transports string) string {
 	if _, err := os.Stat(dir + "/node_modules/socket.io-client"); err != nil {
 		t.Fatal("the official client is not installed: run npm ci in integration/js, or make setup")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./scene.mjs";` + script + "\nprocess.exit(0);"
 	cmd := exec.CommandContext(ctx, "node", "--input-type=module", "--eval", script)

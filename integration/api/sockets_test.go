@@ -93,7 +93,7 @@ func TestAllowRequest(t *testing.T) {
 // TestReasonsOfADisconnection: what each side calls it, and whether the client comes back by itself.
 func TestReasonsOfADisconnection(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 200 * time.Millisecond})
+	io := plain(socketio.Options{PingInterval: time.Second, PingTimeout: 3 * time.Second})
 	reasons := make(chan string, 1)
 	for _, name := range []string{"/", "/other"} {
 		io.Of(name).OnDisconnect(func(s *socketio.Socket, r socketio.Reason) {

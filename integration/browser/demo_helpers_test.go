@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // A demo is the running program of examples/chat.
 type demo struct {

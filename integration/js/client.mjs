@@ -121,7 +121,7 @@ function open(o) {
     reconnectionDelay: 1,
     reconnectionDelayMax: 250,
     randomizationFactor: 0.5,
-    timeout: 3000, // a node that is killed between the WebSocket and the handshake goes unnoticed until then
+    timeout: 8000, // a node that is killed between the WebSocket and the handshake goes unnoticed until then
     auth: o.auth,
     ...o.opts,
   });
@@ -186,7 +186,7 @@ function emit(o) {
     c.socket.emit(o.event, ...args);
     return;
   }
-  c.socket.timeout(o.timeout ?? 10000).emit(o.event, ...args, (err, ...answer) => {
+  c.socket.timeout(o.timeout ?? 60000).emit(o.event, ...args, (err, ...answer) => {
     tell(c, { t: "ack", n: o.n, args: pack(answer), error: err?.message });
   });
 }

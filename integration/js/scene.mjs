@@ -7,7 +7,7 @@ export const url = process.env.URL;
 const transports = (process.env.TRANSPORTS ?? "websocket").split(",");
 
 // What is waited for comes within this time, or the script fails.
-const patience = 20000;
+const patience = 60000;
 
 // open returns a client on a connection of its own, unless the options say otherwise. It does not come back by itself.
 export const open = (nsp = "/", opts = {}) =>

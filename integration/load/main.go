@@ -50,7 +50,7 @@ func run(ctx context.Context, rounds int, only string) error {
 	}
 	liftLimit()
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs()) {
+	for _, c := range slices.Concat(deliveries(), logs(), unicasts()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}

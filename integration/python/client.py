@@ -10,7 +10,7 @@ import sys
 
 import socketio
 
-PATIENCE = 20  # seconds for anything that is waited for
+PATIENCE = 60  # seconds for anything that is waited for
 url, transports = sys.argv[1], sys.argv[2:] or None
 
 

@@ -205,7 +205,7 @@ func awaitGone(t *testing.T, dir, dsn string) {
 		t.Fatal(err)
 	}
 	address := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		_, dirErr := os.Stat(dir)
 		conn, dialErr := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 		if errors.Is(dirErr, fs.ErrNotExist) && dialErr != nil {

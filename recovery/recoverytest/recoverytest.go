@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a case waits for what has to happen.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A Cluster is a fresh log with a fresh store beside it for one case, and what
 // the implementation lets a test do to them.

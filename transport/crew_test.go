@@ -1,0 +1,78 @@
+package transport_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/transport"
+)
+
+// narrowListener gives the server's ends small buffers, so that a peer that does
+// not read is soon noticed.
+type narrowListener struct{ *net.TCPListener }
+
+func (l narrowListener) Accept() (net.Conn, error) {
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err
+	}
+	return conn, conn.SetWriteBuffer(64 << 10)
+}
+
+// TestWhoDoesNotReadHoldsNobodyUp: few goroutines write for all, so one that waits
+// would be felt. What such a peer does not take at once comes later, whole and in
+// order; and the time limit of that is not one for what is sent afterwards.
+func TestWhoDoesNotReadHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	const others, count, timeout = 20, 40, 2 * time.Second
+	stuck := runtime.GOMAXPROCS(0) + 1
+	server, opened := serve(t, &transport.Options{WriteTimeout: timeout, QueueBytes: 64 << 20})
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hs := &http.Server{Handler: server}
+	go func() { _ = hs.Serve(narrowListener{ln}) }()
+	t.Cleanup(func() { _ = hs.Close() })
+
+	var conns []*rawConn
+	var sessions []*transport.Session
+	for range stuck + others {
+		conn := dialTCP(t, ln.Addr().String(), "")
+		conn.readText(t)
+		conns, sessions = append(conns, conn), append(sessions, (<-opened).session)
+	}
+	said := func(i int) string { return fmt.Sprintf("%d %s", i, strings.Repeat("x", 200_000)) }
+	for _, s := range sessions[:stuck] {
+		for i := range count {
+			if err := s.Send(transport.Text([]byte(said(i)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i, s := range sessions[stuck:] {
+		if err := s.Send(transport.Text([]byte("hello"))); err != nil {
+			t.Fatal(err)
+		}
+		if got := conns[stuck+i].readText(t); got != "4hello" {
+			t.Errorf("got %q", got)
+		}
+	}
+	for i := range count {
+		if _, got, err := conns[0].readFrame(); err != nil || string(got) != "4"+said(i) {
+			t.Fatalf("message %d is another, %.20q, or broke off: %v", i, got, err)
+		}
+	}
+	time.Sleep(timeout + timeout/10) // the others are dropped meanwhile
+	if err := sessions[0].Send(transport.Text([]byte("still there"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := conns[0].readText(t); got != "4still there" {
+		t.Errorf("got %q", got)
+	}
+}
