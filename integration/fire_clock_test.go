@@ -75,13 +75,28 @@ func (n *node) setClock(ctx context.Context, differs time.Duration) (jump, error
 
 // setClock sets the clock of a node that nothing else is done to, at that moment.
 func (f *fire) setClock(ctx context.Context, roll *rand.Rand) {
-	differs := time.Duration(roll.IntN(2*24*3600)-24*3600) * time.Second // up to a day
-	if roll.IntN(2) == 0 {
-		differs /= 24 * 12 // up to five minutes
-	}
-	if _, err := f.anyWell(roll).setClock(ctx, differs); err != nil {
+	if _, err := f.anyWell(roll).setClock(ctx, anyClock(roll)); err != nil {
 		f.t.Logf("set a clock: %v", err) // the node has gone meanwhile
 	}
+}
+
+// newNode starts a node, whose clock agrees with that of no other.
+func (f *fire) newNode() *node {
+	f.t.Helper()
+	n := f.cl.start()
+	if _, err := n.setClock(f.t.Context(), anyClock(dice(f.seed<<8+uint64(len(f.cl.nodes))))); err != nil {
+		f.t.Errorf("set the clock of a new node: %v", err)
+	}
+	return n
+}
+
+// anyClock returns by how much a clock is wrong: up to a day, half of the time up to five minutes.
+func anyClock(roll *rand.Rand) time.Duration {
+	differs := time.Duration(roll.IntN(2*24*3600)-24*3600) * time.Second
+	if roll.IntN(2) == 0 {
+		differs /= 24 * 12
+	}
+	return differs
 }
 
 // TestClocksAreSet: the wall clocks of nodes are set by up to a day, forward and back. Nobody notices: no node thinks
