@@ -19,6 +19,7 @@ type Server struct {
 	hub      *hub
 	engine   *transport.Server
 	work     tasks
+	turns    chan struct{} // one for each socket that is being connected, see takeTurn
 	closing  atomic.Bool
 	requests atomic.Uint64 // the latest
 	parents  parents
@@ -51,6 +52,7 @@ func newServer(opts *Options) (*Server, error) {
 		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
 	s.hub.server = s
+	s.turns = make(chan struct{}, s.opts.ConnectsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")

@@ -42,6 +42,9 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Ses
 	if !isPID(rc.PID) {
 		return nil, recovery.ErrUnknown
 	}
+	if w, waits := s.writes.last(rc.PID); waits {
+		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
+	}
 	c := &claim{Claim: rc, answer: make(chan resumed, 1)}
 	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.Proof judges what is malformed
 	if !s.claims.add(rc.PID, c) {

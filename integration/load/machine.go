@@ -18,7 +18,11 @@ import (
 )
 
 // A machine is where everything runs.
-type machine struct{ dsn string }
+type machine struct {
+	dsn     string
+	scratch string            // a directory for programs that are built
+	pg      pgadapter.Options // of every node, but for the schema
+}
 
 // inSchema runs do with a migrated schema of its own.
 func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx.Conn) error) error {
@@ -36,8 +40,16 @@ func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx
 		return err
 	}
 	err = do(schema, conn)
-	_, dropped := conn.Exec(context.WithoutCancel(ctx), "drop schema "+schema+" cascade")
-	return errors.Join(err, dropped, conn.Close(context.WithoutCancel(ctx)))
+	ctx = context.WithoutCancel(ctx) // what was made is removed in any case
+	var dropped error
+	for range 20 {
+		// What a killed node had begun goes on in Postgres for a moment, and may stand in the way.
+		if _, dropped = conn.Exec(ctx, "drop schema "+schema+" cascade"); dropped == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return errors.Join(err, dropped, conn.Close(ctx))
 }
 
 // A node is a server that listens on loopback.
@@ -52,14 +64,18 @@ type node struct {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, error) {
-	return pgadapter.Open(ctx, m.dsn, &pgadapter.Options{Schema: schema, Logger: quiet()})
+	opts := m.pg
+	opts.Schema, opts.Logger = schema, quiet()
+	return pgadapter.Open(ctx, m.dsn, &opts)
 }
 
 // startNode starts a node on a schema, or on memory if there is none.
 func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Options) (*node, error) {
 	n := &node{}
 	opts.Logger = quiet()
-	opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	if opts.PingInterval == 0 {
+		opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	}
 	opts.DrainRate = -1
 	if schema != "" {
 		db, err := m.openDB(ctx, schema)
@@ -82,9 +98,11 @@ func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Op
 	return n, nil
 }
 
+const loopback = "127.0.0.1"
+
 func listen(ctx context.Context) (net.Listener, error) {
 	var config net.ListenConfig
-	return config.Listen(ctx, "tcp", "127.0.0.1:0")
+	return config.Listen(ctx, "tcp", loopback+":0")
 }
 
 func (n *node) stop() error {

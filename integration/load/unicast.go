@@ -119,7 +119,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 				connected <- s
 				return nil
 			})
-			c, err := join(ctx, n.addr, clients, clients)
+			c, err := join(ctx, n.addr, loopback, clients, clients)
 			if err != nil {
 				return err
 			}
@@ -158,7 +158,7 @@ func (s *singles) weigh(ctx context.Context) error {
 func (s *singles) received() int64 {
 	n := int64(0)
 	for _, c := range s.crowds {
-		n += c.received.Load()
+		n += c.received.n.Load()
 	}
 	return n
 }
