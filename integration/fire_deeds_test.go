@@ -208,5 +208,5 @@ func (f *fire) suffer(name string, n *node, roll *rand.Rand) *node {
 	pause(ctx, millis(100, 1500))
 	f.pgUp.Lock()
 	defer f.pgUp.Unlock()
-	return f.cl.start()
+	return f.newNode()
 }

@@ -120,7 +120,7 @@ func (f *fire) start() {
 		return over
 	}
 	for range fireNodes {
-		f.well = append(f.well, f.cl.start())
+		f.well = append(f.well, f.newNode())
 	}
 	f.tellNodes()
 }

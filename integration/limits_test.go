@@ -239,3 +239,36 @@ func (p *pupil) count() int {
 	defer p.mu.Unlock()
 	return len(p.sessions[len(p.sessions)-1])
 }
+
+// TestLimitOfAStandbyThatLags shows what nobody is told: a room that was joined in what a promoted standby lacks is gone
+// from the session's record, though the client's node has it in the room for as long as it stays connected.
+func TestLimitOfAStandbyThatLags(t *testing.T) {
+	limits(t)
+	s, cl := nodesOfAPair(t, 2)
+	book := &history.History{}
+	p := newPupil(t, "p", cl.nodes[0])
+	late := []history.Target{{Rooms: []string{"late"}}}
+	emit := func(publisher int, to []history.Target) history.ID {
+		cl.nodes[0].mustPublish(book, publication{Publisher: publisher, Count: 1, Targets: to, TimeoutMS: 60_000})
+		return history.Of(publisher, 0)
+	}
+	p.awaits(emit(1, nil))
+	s.caughtUp()
+	s.cutOff()
+	if err := p.client.Call(contextFor(t, 5*time.Second), nil, "join", []string{"late"}); err != nil {
+		t.Fatal(err)
+	}
+	s.failOver(func() {})
+	p.awaits(emit(2, nil))
+	p.awaits(emit(3, late)) // still
+	p.client.Cut()
+	missed := emit(4, late)
+	p.come(cl.nodes[1])
+	later := emit(5, late)
+	p.awaits(emit(6, nil))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	heard := p.sessions[len(p.sessions)-1]
+	t.Logf("SUMMARY %s: recovered %v; of the room heard what it missed %v, what came later %v", t.Name(),
+		p.client.Recovered(), slices.Contains(heard, missed), slices.Contains(heard, later))
+}
