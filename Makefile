@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz fire bench microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz fire bench curves profiles microbench vuln setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -35,6 +35,12 @@ fire: setup ## 100 runs of a cluster under all faults at once: two hours
 
 bench: $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
 	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)
+
+curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: ten minutes; ARGS='-only rooms' for a part
+	@cd integration && ../$(BIN)/withpg go run ./load -curves ../docs/curves $(ARGS)
+
+profiles: $(BIN)/withpg ## where the processor time goes, as profiles and tables in .tmp/profiles
+	@cd integration && ../$(BIN)/withpg go run ./load -profile ../.tmp/profiles $(ARGS)
 
 microbench: $(BIN)/withpg ## run the Go benchmarks, each for BENCHTIME
 	@$(BIN)/withpg go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...

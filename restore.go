@@ -63,7 +63,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 	began := time.Now()
 
 	if err := s.decide(ctx); err != nil {
-		s.turnAway(err)
+		s.turnAway(ctx, err)
 		return
 	}
 	defer s.giveTurn()
@@ -78,7 +78,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 	}
 	s.giveTurn()
 	if refusal := s.ask(ctx); refusal != nil {
-		s.turnAway(refusal)
+		s.turnAway(ctx, refusal)
 		return
 	}
 	err = s.takeTurn(ctx, server.entering)
@@ -245,8 +245,8 @@ func (s *Socket) ask(ctx context.Context) error {
 }
 
 // turnAway answers with a CONNECT_ERROR. A session that the gates do not let
-// back in is over.
-func (s *Socket) turnAway(refusal error) {
+// back in is over. It waits until that is durable.
+func (s *Socket) turnAway(ctx context.Context, refusal error) {
 	known, ok := errors.AsType[*Error](refusal)
 	if !ok {
 		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
@@ -255,7 +255,9 @@ func (s *Socket) turnAway(refusal error) {
 	if s.result.Recovered {
 		s.notRecovered(recovery.ErrRejected)
 	}
-	s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: refusal})
+	if err := s.dismiss(ctx, refusal); err != nil {
+		s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+	}
 	if err := s.conn.refuse(s.namespace.name, known); err != nil {
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 	}
@@ -507,7 +509,11 @@ func (s *Socket) welcome() {
 // decision, and final; after anything else the client may try again.
 func (s *Socket) unwelcome(err error) {
 	if _, ok := errors.AsType[*Error](err); ok {
-		s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)
+		defer cancel()
+		if err := s.dismiss(ctx, err); err != nil {
+			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+		}
 		return
 	}
 	s.abandon("connect handler failed", err)

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -15,15 +12,18 @@ import (
 // A crowd is many connections whose clients only count what they receive.
 type crowd struct {
 	conns    []net.Conn
-	received atomic.Int64 // bytes
+	received *meter
 	readers  sync.WaitGroup
 }
 
-// join connects n clients to a node, each with a CONNECT to "/".
-func join(ctx context.Context, addr string, n, atOnce int) (*crowd, error) {
-	c := &crowd{conns: make([]net.Conn, n)}
+// join connects n clients to a node, each with a CONNECT to "/". They come from the address source: one has ports for
+// not many more than 25,000.
+func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, error) {
+	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	dialer := ws.Dialer{NetDial: from.DialContext}
 	err := many(n, atOnce, func(i int) error {
-		conn, early, _, err := ws.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
+		conn, early, _, err := dialer.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
 			}
 		}
 	}()
-	c := &crowd{conns: make([]net.Conn, n)}
+	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
 	err = many(n, 64, func(i int) (err error) {
 		c.conns[i], _, _, err = ws.Dial(ctx, "ws://"+listener.Addr().String())
 		return err
@@ -104,23 +104,13 @@ func (c *crowd) count() {
 			buf := make([]byte, 32<<10)
 			for {
 				n, err := conn.Read(buf)
-				c.received.Add(int64(n))
+				c.received.add(n)
 				if err != nil {
 					return
 				}
 			}
 		})
 	}
-}
-
-// await waits until the crowd has received so many bytes in all.
-func (c *crowd) await(ctx context.Context, bytes int64) error {
-	for deadline := time.Now().Add(2 * time.Minute); c.received.Load() < bytes; time.Sleep(50 * time.Microsecond) {
-		if ctx.Err() != nil || time.Now().After(deadline) {
-			return errors.Join(errors.New("deliveries are missing"), ctx.Err())
-		}
-	}
-	return nil
 }
 
 func (c *crowd) leave() {

@@ -44,7 +44,7 @@ func (m *machine) fanOut(ctx context.Context, sockets, bursts, burst int) (ours,
 	if err != nil {
 		return 0, 0, err
 	}
-	c, err := join(ctx, n.addr, sockets, 64)
+	c, err := join(ctx, n.addr, loopback, sockets, 64)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -103,25 +103,25 @@ func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error)
 // rate returns how many frames the crowd receives a second.
 func (c *crowd) rate(ctx context.Context, bursts, burst int, send func() error) (float64, error) {
 	// The first burst tells how large one is, and warms up.
-	before := c.received.Load()
+	before := c.received.n.Load()
 	if err := send(); err != nil {
 		return 0, err
 	}
 	size := int64(-1)
 	for last := int64(0); size < 0; time.Sleep(200 * time.Millisecond) {
-		if now := c.received.Load() - before; now > 0 && now == last {
+		if now := c.received.n.Load() - before; now > 0 && now == last {
 			size = now
 		} else {
 			last = now
 		}
 	}
-	began, want := time.Now(), c.received.Load()
+	began, want := time.Now(), c.received.n.Load()
 	for range bursts {
 		if err := send(); err != nil {
 			return 0, err
 		}
 		want += size
-		if err := c.await(ctx, want); err != nil {
+		if _, err := c.received.await(ctx, want); err != nil {
 			return 0, err
 		}
 	}

@@ -83,20 +83,10 @@ func (t *tally) Reset(adapter.Offset, error) {}
 
 func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield, err error) {
 	err = m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {
-		var dbs []*node
-		var tallies []*tally
-		for i := range nodes {
-			db, err := m.openDB(ctx, schema)
-			if err != nil {
-				return err
-			}
-			t := &tally{id: strconv.Itoa(i)}
-			if _, err := db.Bind(t); err != nil {
-				return err
-			}
-			dbs, tallies = append(dbs, &node{db: db}), append(tallies, t)
+		dbs, tallies, err := m.openTallies(ctx, schema, nodes)
+		if err != nil {
+			return err
 		}
-		var err error
 		ours, err = measure(ctx, conn, func() error { return publishAll(ctx, dbs, tallies) })
 		for _, n := range dbs {
 			err = errors.Join(err, n.db.Close(context.WithoutCancel(ctx)))
@@ -108,6 +98,22 @@ func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield
 		return err
 	})
 	return ours, reference, err
+}
+
+// openTallies opens nodes without a server.
+func (m *machine) openTallies(ctx context.Context, schema string, n int) ([]*node, []*tally, error) {
+	dbs, tallies := make([]*node, n), make([]*tally, n)
+	for i := range n {
+		db, err := m.openDB(ctx, schema)
+		if err != nil {
+			return nil, nil, err
+		}
+		dbs[i], tallies[i] = &node{db: db}, &tally{id: strconv.Itoa(i)}
+		if _, err := db.Bind(tallies[i]); err != nil {
+			return nil, nil, err
+		}
+	}
+	return dbs, tallies, nil
 }
 
 // measure times what appends so many events, and counts the WAL that it writes.
@@ -239,7 +245,7 @@ func (m *machine) connects(ctx context.Context) (ours, reference float64, err er
 	rate := func(o socketio.Options) (rate float64, err error) {
 		err = m.withNodes(ctx, 1, o, func(nodes []*node, _ *pgx.Conn) error {
 			began := time.Now()
-			c, err := join(ctx, nodes[0].addr, clients, 256)
+			c, err := join(ctx, nodes[0].addr, loopback, clients, 256)
 			if err != nil {
 				return err
 			}

@@ -19,8 +19,9 @@ import (
 
 // A machine is where everything runs.
 type machine struct {
-	dsn string
-	pg  pgadapter.Options // of every node, but for the schema
+	dsn     string
+	scratch string            // a directory for programs that are built
+	pg      pgadapter.Options // of every node, but for the schema
 }
 
 // inSchema runs do with a migrated schema of its own.
@@ -39,8 +40,16 @@ func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx
 		return err
 	}
 	err = do(schema, conn)
-	_, dropped := conn.Exec(context.WithoutCancel(ctx), "drop schema "+schema+" cascade")
-	return errors.Join(err, dropped, conn.Close(context.WithoutCancel(ctx)))
+	ctx = context.WithoutCancel(ctx) // what was made is removed in any case
+	var dropped error
+	for range 20 {
+		// What a killed node had begun goes on in Postgres for a moment, and may stand in the way.
+		if _, dropped = conn.Exec(ctx, "drop schema "+schema+" cascade"); dropped == nil {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return errors.Join(err, dropped, conn.Close(ctx))
 }
 
 // A node is a server that listens on loopback.
@@ -64,7 +73,9 @@ func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, err
 func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Options) (*node, error) {
 	n := &node{}
 	opts.Logger = quiet()
-	opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	if opts.PingInterval == 0 {
+		opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+	}
 	opts.DrainRate = -1
 	if schema != "" {
 		db, err := m.openDB(ctx, schema)
@@ -87,9 +98,11 @@ func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Op
 	return n, nil
 }
 
+const loopback = "127.0.0.1"
+
 func listen(ctx context.Context) (net.Listener, error) {
 	var config net.ListenConfig
-	return config.Listen(ctx, "tcp", "127.0.0.1:0")
+	return config.Listen(ctx, "tcp", loopback+":0")
 }
 
 func (n *node) stop() error {

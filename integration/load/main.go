@@ -3,6 +3,9 @@
 //
 //	make bench                       # all of it, as a table
 //	make bench ARGS='-only fanout'   # those whose names contain a text
+//	make curves                      # how costs grow, as drawings
+//	make curves ARGS='-only rooms'   # one of them
+//	make profiles                    # where the processor time goes
 //	make bench ARGS='-soak 1h'       # instead: light traffic for long, to see whether anything grows
 //
 // It starts nodes in its own process, on the Postgres of DATABASE_URL, and uses loopback only.
@@ -13,12 +16,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
-	"time"
 )
 
 // A comparison is one line of the table.
@@ -36,27 +38,56 @@ type comparison struct {
 func main() {
 	rounds := flag.Int("rounds", 3, "measure everything so many `times`; the medians are shown")
 	only := flag.String("only", "", "leave out what has not this `text` in its name")
+	drawings := flag.String("curves", "", "measure how costs grow instead, and write drawings and tables to this `directory`")
+	upTo := flag.Int("upto", math.MaxInt, "with -curves: leave out larger `sizes`")
+	profiles := flag.String("profile", "", "take profiles instead, and write them to this `directory`")
 	long := flag.Duration("soak", 0, "instead, run light traffic of all kinds for so `long`, and see whether anything grows")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *rounds, *only, *long); err != nil {
+	if flag.NArg() > 0 {
+		if err := part(ctx, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, "load:", flag.Args(), err)
+			os.Exit(1)
+		}
+		return
+	}
+	err := inScratch(func(m *machine) error {
+		switch {
+		case *drawings != "":
+			return m.drawCurves(ctx, *drawings, *only, *upTo)
+		case *profiles != "":
+			return m.profile(ctx, *profiles, *only)
+		case *long > 0:
+			return m.soaked(ctx, *long)
+		}
+		return m.compare(ctx, *rounds, *only)
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, rounds int, only string, long time.Duration) error {
+// inScratch runs do on the Postgres of the environment, with a directory for what is built.
+func inScratch(do func(*machine) error) error {
 	m := &machine{dsn: os.Getenv("DATABASE_URL")}
 	if m.dsn == "" {
 		return errors.New("set DATABASE_URL, or run make bench")
 	}
 	liftLimit()
-	if long > 0 {
-		return m.soaked(ctx, long)
+	var err error
+	if m.scratch, err = os.MkdirTemp("", "load-"); err != nil {
+		return err
 	}
+	defer func() { _ = os.RemoveAll(m.scratch) }() // a temporary directory: the system clears it otherwise
+	return do(m)
+}
+
+// compare measures and prints the table.
+func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs()) {
+	for _, c := range slices.Concat(deliveries(), logs(), unicasts(), returns(), idles()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}
@@ -91,10 +122,4 @@ func number(v float64) string {
 	default:
 		return fmt.Sprintf("%.3g", v)
 	}
-}
-
-// liftLimit allows as many open files as it takes, if the system lets us.
-func liftLimit() {
-	const files = 1 << 16
-	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: files, Max: files}) // what fails for lack of files says so
 }

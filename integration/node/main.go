@@ -108,7 +108,7 @@ func run(c *config) error {
 
 // open connects to Postgres, if there is one, and makes the server with its handlers.
 func open(ctx context.Context, c *config) (*node, error) {
-	n := &node{name: c.name, heard: make(chan struct{})}
+	n := &node{name: c.name, born: time.Now(), heard: make(chan struct{})}
 	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes, ConnectsAtOnce: c.connectsAtOnce}
 	opts.Recovery.Window = c.window
 	opts.Recovery.SkipGates = c.skipGates

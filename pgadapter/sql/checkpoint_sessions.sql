@@ -1,11 +1,12 @@
 -- How far the sessions of node $1 had come at its position $2. What was known so
 -- far, and is so no longer, is kept once: up to the checkpoint before it was true.
+-- Not node = $1: the rows are to be found by pid, never among all that the node has.
 with standing as materialized (
     select s.pid, u.known, u.last,
            s.known and not (u.known and u.last = s.last) as over,
            case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end as covered
     from unnest($3::text[], $4::bigint[], $5::boolean[], $6::text[]) u (pid, epoch, known, last)
-    join /*schema.*/sessions s on s.pid = u.pid and s.epoch = u.epoch and s.node = $1
+    join /*schema.*/sessions s on s.pid = u.pid and s.epoch = u.epoch and s.node is not distinct from $1
     join /*schema.*/nodes n on n.id = $1
     order by s.pid
     for update of s

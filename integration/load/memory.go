@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// A lobby is a listener whose connections begin and end in memory: no system call, no port and no file, so that what
+// is measured is the server alone, and as many as memory has room for.
+type lobby struct {
+	arrivals chan net.Conn
+	closed   chan struct{}
+	once     sync.Once
+	meter    *meter
+}
+
+func newLobby() *lobby {
+	return &lobby{arrivals: make(chan net.Conn), closed: make(chan struct{}), meter: newMeter()}
+}
+
+func (l *lobby) Accept() (net.Conn, error) {
+	select {
+	case conn := <-l.arrivals:
+		return conn, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *lobby) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*lobby) Addr() net.Addr { return inMemory{} }
+
+type inMemory struct{}
+
+func (inMemory) Network() string { return "memory" }
+func (inMemory) String() string  { return "memory" }
+
+// A guest is a client in memory. It says what it came to say, counts what it hears, and remembers its session.
+type guest struct {
+	meter *meter
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	script  []byte        // what it has not said yet
+	late    bool          // the read deadline is over
+	gone    bool          //
+	in      chan struct{} // closed by the answer to CONNECT
+	pid     string        // from that answer; "" before
+}
+
+// script is what a client says that sends one CONNECT: "40", a namespace and what goes with it.
+func script(connect string) []byte {
+	var b bytes.Buffer
+	b.WriteString("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+	_ = ws.WriteFrame(&b, ws.MaskFrame(ws.NewTextFrame([]byte(connect)))) // a buffer takes all
+	return b.Bytes()
+}
+
+// admit connects clients, some at a time, that say what script returns, and waits until they are in.
+func (l *lobby) admit(ctx context.Context, n, atOnce int, script func(i int) []byte) ([]*guest, error) {
+	guests := make([]*guest, n)
+	return guests, many(n, atOnce, func(i int) error {
+		g := &guest{meter: l.meter, script: script(i), in: make(chan struct{})}
+		g.changed = sync.NewCond(&g.mu)
+		guests[i] = g
+		select {
+		case l.arrivals <- g:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		select {
+		case <-g.in:
+			return nil
+		case <-time.After(time.Minute):
+			return fmt.Errorf("client %d was not let in", i)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+}
+
+func (g *guest) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for len(g.script) == 0 && !g.late && !g.gone {
+		g.changed.Wait()
+	}
+	switch {
+	case g.gone:
+		return 0, net.ErrClosed
+	case g.late:
+		return 0, os.ErrDeadlineExceeded
+	}
+	n := copy(p, g.script)
+	g.script = g.script[n:]
+	return n, nil
+}
+
+func (g *guest) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gone {
+		return 0, net.ErrClosed
+	}
+	if g.pid == "" {
+		g.hear(string(p))
+	}
+	g.meter.add(len(p))
+	return len(p), nil
+}
+
+// hear looks for the answer to CONNECT.
+func (g *guest) hear(text string) {
+	if _, rest, ok := strings.Cut(text, `"pid":"`); ok {
+		pid, _, _ := strings.Cut(rest, `"`)
+		g.pid = strings.Clone(pid)
+		close(g.in)
+	}
+}
+
+func (g *guest) Close() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.gone = true
+	g.changed.Broadcast()
+	return nil
+}
+
+func (g *guest) SetReadDeadline(t time.Time) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.late = !t.IsZero() && time.Until(t) <= 0 // those to come are further away than any measurement lasts
+	g.changed.Broadcast()
+	return nil
+}
+
+func (*guest) SetWriteDeadline(time.Time) error { return nil } // a write does not wait
+func (g *guest) SetDeadline(t time.Time) error  { return g.SetReadDeadline(t) }
+func (*guest) LocalAddr() net.Addr              { return inMemory{} }
+func (*guest) RemoteAddr() net.Addr             { return inMemory{} }
+
+// leave breaks the connections.
+func leave(guests []*guest) {
+	for _, g := range guests {
+		if g != nil {
+			_ = g.Close()
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// part is what this program does when it has started itself, for what has to be a process of its own.
+func part(ctx context.Context, args []string) error {
+	liftLimit()
+	if args[0] == "crowd" && len(args) == 4 {
+		return standIn(ctx, args[1], args[2], args[3])
+	}
+	if args[0] == "clients" && len(args) == 3 {
+		return answerPings(ctx, args[1], args[2])
+	}
+	return holdConnections(ctx, args[0])
+}
+
+// answerPings is clients that do nothing of themselves.
+func answerPings(ctx context.Context, addr, size string) error {
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return err
+	}
+	err = many(n, 128, func(int) error { return wire.New(wire.Options{}).Connect(ctx, addr) })
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(os.Stdout, "here")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until its end
+	return nil
+}
+
+// standIn is a crowd that says how many bytes it has received, or when it has received as many as it is asked for.
+func standIn(ctx context.Context, addr, size, source string) error {
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return err
+	}
+	c, err := join(ctx, addr, source, n, 128)
+	if err != nil {
+		return err
+	}
+	_, _ = fmt.Fprintln(os.Stdout, "here")
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		var want int64
+		if _, err := fmt.Sscan(lines.Text(), &want); err != nil {
+			return err
+		}
+		n, err := c.received.await(ctx, want)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintln(os.Stdout, n)
+	}
+	c.leave()
+	return nil
+}
+
+// liftLimit allows as many open files as it takes, or as many as the system lets us.
+func liftLimit() {
+	const files = 1 << 17
+	limit := syscall.Rlimit{Cur: files, Max: files}
+	if syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) == nil || syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) != nil {
+		return
+	}
+	limit.Cur = limit.Max
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // what fails for lack of files says so
+}

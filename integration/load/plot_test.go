@@ -1,0 +1,49 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestEveryPanelIsDrawn: each curve, of all sizes and of one, comes out with its labels, its lines and its points.
+func TestEveryPanelIsDrawn(t *testing.T) {
+	t.Parallel()
+	for _, c := range curves() {
+		for _, sizes := range [][]int{c.sizes, c.sizes[:1]} {
+			var points []point
+			for i, size := range sizes {
+				for _, p := range c.panels {
+					points = append(points, point{p.name, "a line", float64(size), float64(i) + 0.5})
+				}
+			}
+			c.sizes = sizes
+			path := filepath.Join(t.TempDir(), c.name)
+			if err := c.draw(path, points); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.table(path+".tsv", points); err != nil {
+				t.Fatal(err)
+			}
+			svg, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			table, err := os.ReadFile(path + ".tsv")
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range c.panels {
+				for _, text := range []string{p.cost, p.flat, c.grows, "a line"} {
+					if !strings.Contains(string(svg), text) {
+						t.Errorf("%s: the drawing of %v does not say %q", c.name, sizes, text)
+					}
+				}
+				if n := strings.Count(string(table), p.cost+"\t"); n != len(sizes) {
+					t.Errorf("%s: the table has %d points of %q, not %d", c.name, n, p.cost, len(sizes))
+				}
+			}
+		}
+	}
+}
