@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -82,6 +83,11 @@ func TestTheViewOfPacketsShowsTheLog(t *testing.T) {
 		{Kind: adapter.Gone + 1, Payload: []byte("of a later version")},
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("in front"))
+	for queued := 1; queued > 0; time.Sleep(time.Millisecond) { // until it is on its way
+		db.publisher.mu.Lock()
+		queued = len(db.publisher.queue)
+		db.publisher.mu.Unlock()
+	}
 	var withdrawn *adapter.Receipt
 	for i, e := range sent {
 		if i == 2 {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -131,7 +132,7 @@ func (s *soak) emit(ctx context.Context, n *node) {
 		last = said.EmitAsync(n.io.To(socketio.Room(strconv.Itoa(rand.IntN(soakStayers)))), text)
 	}
 	if err := last.Wait(ctx); err != nil {
-		s.fail(ctx)
+		s.fail(ctx, err)
 		return
 	}
 	s.emitted.Add(soakBurst)
@@ -151,7 +152,7 @@ func (s *soak) emitSQL(ctx context.Context) {
 		b.Queue(fmt.Sprintf("select %s($1, 'visited')", function), room)
 	}
 	if err := s.conn.SendBatch(context.WithoutCancel(ctx), &b).Close(); err != nil { // a connection that is cut off is lost
-		s.fail(ctx)
+		s.fail(ctx, err)
 	}
 }
 
@@ -162,14 +163,14 @@ func (s *soak) visit(ctx context.Context) {
 	c := wire.New(wire.Options{})
 	first := rand.IntN(len(s.nodes))
 	if err := c.Connect(ctx, s.nodes[first].addr); err != nil {
-		s.fail(ctx)
+		s.fail(ctx, err)
 		return
 	}
 	defer func() { c.Cut() }()
 	room := strconv.Itoa(rand.IntN(soakStayers))
 	for _, do := range []string{"join", "leave", "join"} {
 		if err := c.Call(ctx, nil, do, room); err != nil {
-			s.fail(ctx)
+			s.fail(ctx, err)
 			return
 		}
 	}
@@ -178,7 +179,7 @@ func (s *soak) visit(ctx context.Context) {
 		return // its session expires
 	}
 	if err := c.Connect(ctx, s.nodes[(first+1)%len(s.nodes)].addr); err != nil {
-		s.fail(ctx)
+		s.fail(ctx, err)
 		return
 	}
 	s.back.Add(1)
@@ -201,9 +202,10 @@ func (s *soak) verdict() error {
 	return nil
 }
 
-// fail counts what went wrong while there was time.
-func (s *soak) fail(ctx context.Context) {
+// fail counts and shows what went wrong while there was time.
+func (s *soak) fail(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		s.failed.Add(1)
+		fmt.Fprintln(os.Stderr, "soak:", err)
 	}
 }

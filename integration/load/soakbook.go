@@ -60,11 +60,11 @@ func (b *soakBook) keep(ctx context.Context, s *soak) {
 	asking := context.WithoutCancel(ctx) // a connection that is cut off is lost
 	every(ctx, 50*time.Millisecond, func() {
 		if err := b.watch(asking); err != nil {
-			s.fail(ctx)
+			s.fail(ctx, err)
 		}
 		if n++; n%100 == 0 {
 			if err := b.measure(asking); err != nil {
-				s.fail(ctx)
+				s.fail(ctx, err)
 			}
 		}
 		if minute := int(time.Since(began) / time.Minute); minute > len(b.sizes) {
@@ -121,7 +121,7 @@ func (b *soakBook) turn(ctx context.Context, s *soak, minute int) {
 	err := b.conn.QueryRow(ctx, "select sum(n_dead_tup)::bigint, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint "+
 		"from pg_stat_user_tables where schemaname = current_schema()").Scan(&dead, &wal)
 	if err != nil {
-		s.fail(ctx)
+		s.fail(ctx, err)
 	}
 	written := wal - b.wal
 	b.wal = wal
