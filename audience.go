@@ -49,6 +49,7 @@ type route struct {
 
 	namespace string
 	audience  adapter.Audience
+	here      func() bool // see adapter.Envelope
 	local     bool
 	volatile  bool
 }
@@ -64,6 +65,7 @@ func (a Audience) route() route { return a.r }
 // that is in several of them gets an event once.
 func (a Audience) To(rooms ...Room) Audience {
 	a.r.audience.Rooms = appendRooms(a.r.audience.Rooms, rooms)
+	a.r.here = nil // of them nothing is known
 	return a
 }
 

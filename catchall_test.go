@@ -3,6 +3,7 @@ package socketio_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -202,6 +203,45 @@ func TestCloseConnectionEndsAllNamespaces(t *testing.T) {
 		}
 		if io.Connections() != 0 {
 			t.Errorf("%d connections", io.Connections())
+		}
+	})
+}
+
+func TestChangesOfRoomsThatNobodyHearsAreCounted(t *testing.T) {
+	t.Parallel()
+	var log strings.Builder
+	opts := &socketio.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
+		told := 0
+		hear := make(chan struct{})
+		io.OnRoom(func(socketio.RoomEvent) {
+			<-hear
+			told++
+		})
+		connected(t, io)
+		s := only(t, io)
+		if err := s.Join(t.Context(), "first"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // it is being told of one change or two, and the rest waits
+		var rooms []socketio.Room
+		for i := range 100 {
+			rooms = append(rooms, socketio.Room(fmt.Sprint("room ", i)))
+		}
+		const rounds = 200
+		for range rounds {
+			if err := errors.Join(s.Join(t.Context(), rooms...), s.Leave(t.Context(), rooms...)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		close(hear)
+		synctest.Wait()
+		const changes, kept = 2 + rounds*4*100, 1 << 16
+		if told < kept || told > kept+2 {
+			t.Errorf("told of %d changes, %d are kept beside the first", told, kept)
+		}
+		if want := fmt.Sprint("missed=", changes-told); !strings.Contains(log.String(), want) {
+			t.Errorf("the log does not say %q: %.300s", want, log.String())
 		}
 	})
 }

@@ -37,6 +37,14 @@ type Options struct {
 	// Default: 45 s.
 	ConnectTimeout time.Duration
 
+	// ConnectsAtOnce bounds how many sockets are being connected at a time: so
+	// many that claim a session, and so many that open one or get what they have
+	// missed. Gates, and waiting for a slow client, do not count. The others wait
+	// for their turn, within ConnectTimeout, so that a crowd that comes at once
+	// leaves the processor to the events of those who are there.
+	// Default: 32 for each processor that Go uses.
+	ConnectsAtOnce int
+
 	// CleanupEmptyChildNamespaces removes a namespace that a client has brought
 	// into being when its last socket is gone. Handlers that were registered on
 	// it are gone with it; a namespace that Of was asked for stays.
@@ -148,6 +156,7 @@ func (o *Options) Validate() error {
 		{"PingInterval", int64(o.PingInterval)},
 		{"PingTimeout", int64(o.PingTimeout)},
 		{"ConnectTimeout", int64(o.ConnectTimeout)},
+		{"ConnectsAtOnce", int64(o.ConnectsAtOnce)},
 		{"AckTimeout", int64(o.AckTimeout)},
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
@@ -182,6 +191,7 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	orDefault(&c.ConnectTimeout, 45*time.Second)
+	orDefault(&c.ConnectsAtOnce, defaultConnects())
 	orDefault(&c.AckTimeout, 30*time.Second)
 	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)

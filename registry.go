@@ -127,7 +127,8 @@ func (g *registry) OnAnyOutgoing(h func(*Socket, *Emitted)) {
 // OnRoom adds a function that is told, in order and one at a time, of the rooms
 // of this node: of each socket that joins and leaves, of the first and of the
 // last. It is not told of the rooms that are named by a socket's id. It may
-// block; what happens meanwhile is kept for it.
+// block; what happens meanwhile is kept for it, up to 65,536 changes. Of more it
+// is not told, which is logged.
 func (g *registry) OnRoom(h func(RoomEvent)) {
 	g.update(func(t *table) { t.onRoom = append(slices.Clip(t.onRoom), h) })
 }

@@ -18,6 +18,7 @@ import (
 // This file is the road from a CONNECT packet to a socket that receives, the
 // same for new and for returning clients:
 //
+//	turn     wait until few others are on this road
 //	claim    the session that the client names, or none
 //	catch up what operations did to it while nobody held it
 //	gates    ask the application
@@ -62,7 +63,12 @@ func (s *Socket) connect(claim recovery.Claim) {
 	began := time.Now()
 
 	if err := s.decide(ctx); err != nil {
-		s.turnAway(err)
+		s.turnAway(ctx, err)
+		return
+	}
+	defer s.giveTurn()
+	if err := s.takeTurn(ctx, server.claiming); err != nil {
+		s.abandon("socket not connected", err)
 		return
 	}
 	session, err := s.resume(ctx, claim)
@@ -70,11 +76,14 @@ func (s *Socket) connect(claim recovery.Claim) {
 		s.abandon("session not claimed", err)
 		return
 	}
+	s.giveTurn()
 	if refusal := s.ask(ctx); refusal != nil {
-		s.turnAway(refusal)
+		s.turnAway(ctx, refusal)
 		return
 	}
+	err = s.takeTurn(ctx, server.entering)
 	switch {
+	case err != nil:
 	case server.hub.store == nil:
 		err = s.attach()
 	case session == nil:
@@ -96,6 +105,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 		server.counters.restoration(r, time.Since(began))
 	}
 	s.conn.joined()
+	s.giveTurn()
 	s.welcome()
 }
 
@@ -235,8 +245,8 @@ func (s *Socket) ask(ctx context.Context) error {
 }
 
 // turnAway answers with a CONNECT_ERROR. A session that the gates do not let
-// back in is over.
-func (s *Socket) turnAway(refusal error) {
+// back in is over. It waits until that is durable.
+func (s *Socket) turnAway(ctx context.Context, refusal error) {
 	known, ok := errors.AsType[*Error](refusal)
 	if !ok {
 		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
@@ -245,7 +255,9 @@ func (s *Socket) turnAway(refusal error) {
 	if s.result.Recovered {
 		s.notRecovered(recovery.ErrRejected)
 	}
-	s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: refusal})
+	if err := s.dismiss(ctx, refusal); err != nil {
+		s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+	}
 	if err := s.conn.refuse(s.namespace.name, known); err != nil {
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 	}
@@ -329,7 +341,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	from := session.From
 	for {
 		to := h.position()
-		n, err := s.replay(ctx, session, from, to)
+		n, err := s.replay(ctx, session, from, to, s.drainedInTurn)
 		if err != nil {
 			return err
 		}
@@ -342,7 +354,8 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.replay(ctx, session, from, to); err != nil {
+	// Live messages are held back, so there is no time to wait for a turn.
+	if _, err := s.replay(ctx, session, from, to, s.drained); err != nil {
 		return err
 	}
 	if !attached {
@@ -353,7 +366,9 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 
 // replay sends what was addressed to the session in (from, to], at the pace of
 // the connection, and returns how many records it read.
-func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to adapter.Position) (int, error) {
+func (s *Socket) replay(
+	ctx context.Context, session *recovery.Session, from, to adapter.Position, pace func(context.Context) error,
+) (int, error) {
 	server := s.namespace.server
 	read := 0
 	for batch, err := range server.opts.Adapter.Read(ctx, from, to) {
@@ -363,7 +378,7 @@ func (s *Socket) replay(ctx context.Context, session *recovery.Session, from, to
 		read += len(batch)
 		mine, over := s.screen(session, batch)
 		for _, d := range mine {
-			if err := s.conn.session.Drained(ctx); err != nil {
+			if err := pace(ctx); err != nil {
 				return read, err
 			}
 			s.passed(d.Offset)
@@ -494,7 +509,11 @@ func (s *Socket) welcome() {
 // decision, and final; after anything else the client may try again.
 func (s *Socket) unwelcome(err error) {
 	if _, ok := errors.AsType[*Error](err); ok {
-		s.leave(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)
+		defer cancel()
+		if err := s.dismiss(ctx, err); err != nil {
+			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+		}
 		return
 	}
 	s.abandon("connect handler failed", err)

@@ -25,10 +25,14 @@ type RoomEvent struct {
 	Socket SocketID // that joined or left; "" if the room was created or deleted
 }
 
+// maxRoomNews bounds what is kept for an OnRoom that blocks.
+const maxRoomNews = 1 << 16
+
 // roomNews are the changes that the application has not been told of.
 type roomNews struct {
 	mu      sync.Mutex
 	queue   []RoomEvent
+	missed  int // how many there was no room for
 	working bool
 }
 
@@ -41,6 +45,10 @@ func (n *Namespace) roomChanged(e RoomEvent) {
 	w := &n.rooms
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if len(w.queue) == maxRoomNews {
+		w.missed++
+		return
+	}
 	w.queue = append(w.queue, e)
 	if !w.working {
 		w.working = true
@@ -54,8 +62,8 @@ func (n *Namespace) tellRooms() {
 	w := &n.rooms
 	for {
 		w.mu.Lock()
-		batch := w.queue
-		w.queue = nil
+		batch, missed := w.queue, w.missed
+		w.queue, w.missed = nil, 0
 		w.working = len(batch) > 0
 		w.mu.Unlock()
 		if len(batch) == 0 {
@@ -68,6 +76,10 @@ func (n *Namespace) tellRooms() {
 						slog.String("namespace", n.name), slog.Any("error", err))
 				}
 			}
+		}
+		if missed > 0 {
+			n.server.opts.Logger.Error("room handler too slow: it was not told of all changes",
+				slog.String("namespace", n.name), slog.Int("missed", missed))
 		}
 	}
 }

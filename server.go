@@ -19,6 +19,8 @@ type Server struct {
 	hub      *hub
 	engine   *transport.Server
 	work     tasks
+	claiming turns // of sockets that are being connected: until the gates
+	entering turns // and after them
 	closing  atomic.Bool
 	requests atomic.Uint64 // the latest
 	parents  parents
@@ -51,6 +53,7 @@ func newServer(opts *Options) (*Server, error) {
 		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
 	s.hub.server = s
+	s.claiming, s.entering = make(turns, s.opts.ConnectsAtOnce), make(turns, s.opts.ConnectsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")

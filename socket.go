@@ -31,6 +31,7 @@ type Socket struct {
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64
+	turn      turns // that it has one of, while it is being connected; the timeline's
 
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
@@ -134,7 +135,17 @@ func (s *Socket) Volatile() Audience { return Audience{s.route()}.Volatile() }
 func (s *Socket) route() route {
 	r := s.namespace.route()
 	r.audience.Rooms = []string{string(s.id)}
+	r.here = s.here
 	return r
+}
+
+// here reports whether the client is served by this socket: what it gets is on this
+// node then, or will be replayed from what this node has read.
+func (s *Socket) here() bool {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !s.gone
 }
 
 // Join puts the socket into rooms. It returns nil when that is durable: a client
@@ -269,17 +280,35 @@ func (s *Socket) keepDatum(name string, raw json.RawMessage, value any) {
 }
 
 // Disconnect takes the socket out of its namespace and ends its session, after
-// what this node has emitted to it so far. The client is told, and does not come
-// back by itself. It returns nil when the end of the session is durable.
+// what this node has emitted to it so far. The client is told when that is durable,
+// or ctx has ended, and does not come back by itself. It returns nil when the end
+// of the session is durable.
 func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
 		return err
 	}
-	out := s.leave(&DisconnectError{Reason: ReasonServerDisconnect})
-	if err := out.Wait(ctx); !errors.Is(err, recovery.ErrLost) {
+	if err := s.dismiss(ctx, nil); !errors.Is(err, recovery.ErrLost) {
 		return err
 	}
 	return nil // somebody else holds the session, or it is over: nothing of it is left here
+}
+
+// dismiss is leave for a socket whose session the server ends, because of err. The
+// client is told when that is durable, or ctx has ended: it may come back at once,
+// and would find its session.
+func (s *Socket) dismiss(ctx context.Context, err error) error {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	first := s.detachLocked(ReasonServerDisconnect)
+	out := s.ended
+	h.mu.Unlock()
+	if !first {
+		return out.Wait(ctx)
+	}
+	s.deaf.Store(true) // what the client sends meanwhile comes too late
+	outcome := out.Wait(ctx)
+	s.farewell(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+	return outcome
 }
 
 // leave takes the socket out of everything, once; later calls have no effect and

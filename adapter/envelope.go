@@ -50,6 +50,15 @@ type Envelope struct {
 	Audience    Audience
 	Payload     []byte   // Event, Volatile: the JSON array of name and arguments; else see Kind
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
+
+	// Here, if not nil, reports whether all whom the envelope concerns are on the
+	// node that publishes it. It is a hint for the adapter and no part of the
+	// record: no Delivery has it. While Here holds, the other nodes may be left to
+	// find the record when they next read the log. An adapter that does so asks
+	// again once it has delivered the record to this node, and if Here does not hold
+	// any more it tells the others at once: whom the envelope concerns may be there.
+	// Here is called from any goroutine, and does not wait.
+	Here func() bool
 }
 
 // Answers reports whether the envelope is an Answer for the node with the ID.

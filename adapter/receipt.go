@@ -1,6 +1,9 @@
 package adapter
 
-import "context"
+import (
+	"context"
+	"sync/atomic"
+)
 
 // A Receipt is the outcome of one Publish, known later.
 type Receipt struct {
@@ -9,7 +12,10 @@ type Receipt struct {
 }
 
 // Done returns a channel that is closed when the outcome is known.
-func (r *Receipt) Done() <-chan struct{} { return r.group.done }
+func (r *Receipt) Done() <-chan struct{} {
+	r.group.want()
+	return r.group.done
+}
 
 // Wait returns the envelope's offset once it is in the log, the error that kept
 // it out, or the cause of ctx when that ends first. In the last case the
@@ -18,6 +24,7 @@ func (r *Receipt) Wait(ctx context.Context) (Offset, error) {
 	select {
 	case <-r.group.done:
 	default:
+		r.group.want()
 		select {
 		case <-r.group.done:
 		case <-ctx.Done():
@@ -43,15 +50,27 @@ func (r *Receipt) Withdraw() bool {
 // for those who write adapters.
 type Group struct {
 	withdraw func(index int) bool
+	wanted   func()
+	waited   atomic.Bool
 	done     chan struct{}
 	first    Offset
 	err      error
 }
 
 // NewGroup returns a group without an outcome. Withdraw is called with the index
-// of an envelope that its publisher wants back; nil refuses always.
-func NewGroup(withdraw func(index int) bool) *Group {
-	return &Group{withdraw: withdraw, done: make(chan struct{})}
+// of an envelope that its publisher wants back; nil refuses always. Wanted, if not
+// nil, is called when somebody waits for the outcome, for the first time; see Wanted.
+func NewGroup(withdraw func(index int) bool, wanted func()) *Group {
+	return &Group{withdraw: withdraw, wanted: wanted, done: make(chan struct{})}
+}
+
+// Wanted tells whether somebody has waited for the outcome.
+func (g *Group) Wanted() bool { return g.waited.Load() }
+
+func (g *Group) want() {
+	if !g.waited.Swap(true) && g.wanted != nil {
+		g.wanted()
+	}
 }
 
 // Receipt returns the receipt of the envelope with the given index.

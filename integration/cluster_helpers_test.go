@@ -26,41 +26,62 @@ import (
 
 func TestMain(m *testing.M) {
 	code := pgtest.Main(m)
-	if program.dir != "" {
-		_ = os.RemoveAll(program.dir) // a temporary directory: the system clears it otherwise
+	for _, p := range []*program{&plain, &stepped} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir) // a temporary directory: the system clears it otherwise
+		}
 	}
 	os.Exit(code)
 }
 
-// program is the node's program, built once for a run of tests.
-var program struct {
+// A program is that of a node, built once for a run of tests.
+type program struct {
 	once sync.Once
 	dir  string
 	path string
 	err  error
 }
 
+// The programs: as built from this tree, and with a wall clock that can be set, see steppedFlags.
+var plain, stepped program
+
 func nodeProgram(t testing.TB) string {
 	t.Helper()
-	p := &program
+	return plain.build(t, func(string) ([]string, error) { return nil, nil })
+}
+
+// build builds the program, with the flags that are made in its directory.
+func (p *program) build(t testing.TB, flags func(dir string) ([]string, error)) string {
+	t.Helper()
 	p.once.Do(func() {
 		p.dir, p.err = os.MkdirTemp("", "socketio-integration-") //nolint:usetesting // for all tests, not for this one
 		if p.err != nil {
 			return
 		}
 		p.path = filepath.Join(p.dir, "node")
-		args := []string{"build", "-o", p.path}
+		var args []string
+		if args, p.err = flags(p.dir); p.err != nil {
+			return
+		}
 		if raceEnabled {
 			args = append(args, "-race")
 		}
-		if out, err := exec.Command("go", append(args, "./node")...).CombinedOutput(); err != nil {
-			p.err = fmt.Errorf("build the node: %w\n%s", err, out)
-		}
+		p.err = buildNode(".", p.path, args...)
 	})
 	if p.err != nil {
 		t.Fatal(p.err)
 	}
 	return p.path
+}
+
+// buildNode builds a node from the integration module in dir.
+func buildNode(dir, path string, flags ...string) error {
+	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./node")...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build the node: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // A cluster is some nodes on one schema.
@@ -80,6 +101,17 @@ func newCluster(t testing.TB, nodes int, flags ...string) *cluster {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
 	return newClusterOn(t, dsn, schema, nodes, flags...)
+}
+
+// newClusterOf starts nodes with another program.
+func newClusterOf(t testing.TB, program string, nodes int, flags ...string) *cluster {
+	t.Helper()
+	dsn, schema := pgtest.Schema(t)
+	c := &cluster{t: t, dsn: dsn, schema: schema, flags: flags, program: program}
+	for range nodes {
+		c.start()
+	}
+	return c
 }
 
 func newClusterOn(t testing.TB, dsn, schema string, nodes int, flags ...string) *cluster {

@@ -18,7 +18,7 @@ import (
 // deeds are the faults and how often each is drawn.
 func deeds() map[string]int {
 	return map[string]int{
-		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6,
+		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6, "clock": 8,
 		"nap": 3, "freeze": 3, "kill": 3, "outage": 3, "mute": 3, "restart": 1, "shutdown": 1,
 	}
 }
@@ -58,6 +58,8 @@ func (f *fire) deed(ctx context.Context, name string) {
 		f.operate(roll)
 	case "terminate":
 		f.terminate(ctx, roll)
+	case "clock":
+		f.setClock(ctx, roll)
 	case "restart":
 		f.pgUp.Lock()
 		err := f.pg.Restart(f.t.Context(), []pgserver.Mode{pgserver.Fast, pgserver.Immediate}[roll.IntN(2)])
@@ -206,5 +208,5 @@ func (f *fire) suffer(name string, n *node, roll *rand.Rand) *node {
 	pause(ctx, millis(100, 1500))
 	f.pgUp.Lock()
 	defer f.pgUp.Unlock()
-	return f.cl.start()
+	return f.newNode()
 }

@@ -22,7 +22,7 @@ type fireConfig struct {
 	length   time.Duration
 	clients  int    // in Go
 	official int    // in JavaScript
-	program  string // of the nodes; "": as built from this tree
+	program  string // of the nodes, with a clock that can be set; "": as built from this tree
 	brief    bool   // events are kept for so short that clients that were away for long cannot be recovered
 }
 
@@ -108,6 +108,9 @@ func (f *fire) start() {
 	if f.brief {
 		flags = append(flags, "-retention", "4s")
 	}
+	if f.program == "" {
+		f.program = steppedProgram(f.t)
+	}
 	f.cl = &cluster{t: f.t, dsn: dsn, schema: schema, flags: flags, program: f.program}
 	f.cl.route = func(name string) string {
 		proxy, over := newProxy(f.t, dsn)
@@ -117,7 +120,7 @@ func (f *fire) start() {
 		return over
 	}
 	for range fireNodes {
-		f.well = append(f.well, f.cl.start())
+		f.well = append(f.well, f.newNode())
 	}
 	f.tellNodes()
 }

@@ -73,17 +73,19 @@ func faulty(t *testing.T, patch string) string {
 	t.Helper()
 	dir := t.TempDir()
 	copyTree(t, "..", dir)
-	run := func(in, name string, args ...string) {
-		t.Helper()
-		cmd := exec.Command(name, args...)
-		cmd.Dir = in
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", name, err, out)
-		}
+	cmd := exec.Command("git", "apply", patch)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("apply %s: %v\n%s", patch, err, out)
 	}
-	run(dir, "git", "apply", patch)
 	program := filepath.Join(dir, "faulty")
-	run(filepath.Join(dir, "integration"), "go", "build", "-o", program, "./node")
+	flags, err := steppedFlags(t.TempDir())
+	if err == nil {
+		err = buildNode(filepath.Join(dir, "integration"), program, flags...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	return program
 }
 

@@ -76,7 +76,7 @@ func TestRollingRestart(t *testing.T) {
 // replace shuts a node down after another has taken its place.
 func (f *fire) replace(old *node) {
 	f.pgUp.Lock()
-	next := f.cl.start()
+	next := f.newNode()
 	f.pgUp.Unlock()
 	f.mu.Lock()
 	f.well = append(slices.DeleteFunc(f.well, func(n *node) bool { return n == old }), next)

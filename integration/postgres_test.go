@@ -16,7 +16,12 @@ import (
 // privatePostgres starts a Postgres that the test may hurt, and returns a migrated schema in it.
 func privatePostgres(t *testing.T) (srv *pgserver.Server, dsn, schema string) {
 	t.Helper()
-	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
+	return privatePostgresWith(t, pgserver.Options{Fast: true})
+}
+
+func privatePostgresWith(t *testing.T, opts pgserver.Options) (srv *pgserver.Server, dsn, schema string) {
+	t.Helper()
+	srv, err := pgserver.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,11 +132,11 @@ func TestPostgresAway30s(t *testing.T) {
 	t.Logf("SUMMARY %s: Postgres away for %v; %d reconnections, the last %v after its return", t.Name(), booted.Sub(gone).Round(time.Millisecond), back, connected.Round(time.Millisecond))
 }
 
-// TestFrozenNode: a node is stopped for longer than its lease. Its clients go on elsewhere; when it wakes it sends
-// nothing to the sessions that it lost, and serves again.
+// TestFrozenNode: a node is stopped for longer than its lease, and its wall clock was set back by a day just before. Its
+// clients go on elsewhere; when it wakes it sends nothing to the sessions that it lost, and serves again.
 func TestFrozenNode(t *testing.T) {
 	const size = 30
-	cl := newCluster(t, 3, "-lease", "4s", "-ping-interval", "1s", "-ping-timeout", "3s")
+	cl := newClusterOf(t, steppedProgram(t), 3, "-lease", "4s", "-ping-interval", "1s", "-ping-timeout", "3s")
 	cs := newClients(t, 1)
 	cs.connectAll(size, cl.alive(), order{"roam": true})
 	cs.join(numbers(size), rooms)
@@ -146,6 +151,9 @@ func TestFrozenNode(t *testing.T) {
 	stop := publishing(t, cl.nodes[1], cs.history, 1, 200)
 	pause(t.Context(), time.Second)
 
+	if _, err := frozen.setClock(t.Context(), -24*time.Hour); err != nil {
+		t.Fatal(err)
+	}
 	frozen.freeze()
 	stopped := time.Now()
 	cs.setNodes(cl.alive()[1:])

@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestPythonClient: the client of another language, with a parser, a transport and habits of its own.
@@ -83,7 +82,7 @@ photo [3,{"$bin":"AAH/"}]`
 // skipped, but not in CI.
 func python(t *testing.T, script string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	program := ""
 	for _, path := range []string{"python3", "/usr/bin/python3"} { // the first may be one without Debian's libraries

@@ -37,7 +37,8 @@ type adopter struct {
 	db    *DB
 	bell  chan struct{} // rung when there is something
 	awake chan struct{} // rung when there has been something
-	last  atomic.Int64  // when that was, in Unix nanoseconds
+
+	last atomic.Pointer[time.Time] // when that was; nil: never
 }
 
 func newAdopter(db *DB) *adopter {
@@ -49,9 +50,11 @@ func (a *adopter) nudge() { ring(a.bell) }
 
 // wake tells the adopter that there was an emit from SQL, and may be more.
 func (a *adopter) wake() {
-	a.last.Store(time.Now().UnixNano())
+	a.note(time.Now())
 	ring(a.awake)
 }
+
+func (a *adopter) note(at time.Time) { a.last.Store(&at) }
 
 // run adopts until ctx ends.
 func (a *adopter) run(ctx context.Context) {
@@ -111,7 +114,11 @@ func (a *adopter) next(n int, err error) (time.Duration, bool) {
 	case !a.db.node.first.Load():
 		return 0, false
 	}
-	wait := max(interval, time.Since(time.Unix(0, a.last.Load()))/lull)
+	last := a.last.Load()
+	if last == nil {
+		return 0, false
+	}
+	wait := max(interval, time.Since(*last)/lull)
 	return wait, wait < slowAdoption
 }
 
@@ -122,7 +129,7 @@ func (a *adopter) adopt(ctx context.Context, wait bool) (n int, err error) {
 		return 0, explain(a.db.opts.Schema, err)
 	}
 	if n > 0 {
-		a.last.Store(time.Now().UnixNano())
+		a.note(time.Now())
 		a.db.tail.nudge()
 	}
 	return n, nil

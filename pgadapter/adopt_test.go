@@ -33,7 +33,7 @@ func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
 				db := &DB{opts: Options{AdoptInterval: 25 * ms}, node: &node{}}
 				db.node.first.Store(!c.other)
 				a := newAdopter(db)
-				a.last.Store(time.Now().Add(-c.since).UnixNano())
+				a.note(time.Now().Add(-c.since))
 				wait, looks := a.next(c.found, c.err)
 				if looks != c.looks || looks && wait != c.wait {
 					t.Errorf("looks again: %v, after %v; want %v, after %v", looks, wait, c.looks, c.wait)
@@ -60,7 +60,7 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 	// On a slow machine they may yet note when that was, and Postgres may count late: so the test looks three times.
 	for look := 1; ; look++ {
 		for _, db := range dbs {
-			db.adopter.last.Store(time.Now().Add(-time.Minute).UnixNano())
+			db.adopter.note(time.Now().Add(-time.Minute))
 		}
 		time.Sleep(2 * time.Second) // what has been is counted within a second
 		began, before := time.Now(), count()

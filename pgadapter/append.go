@@ -46,19 +46,33 @@ func (p *publisher) run(ctx context.Context) {
 	defer p.line.drop()
 	seq := int64(0)
 	for {
-		o, over := p.take()
+		o, rest, over := p.take()
 		switch {
 		case over:
 			return
-		case o == nil:
+		case o == nil && rest == 0:
 			<-p.bell // close rings it as well
+		case o == nil:
+			p.linger(rest)
 		case o.live == 0:
 			p.settle(o, adapter.Offset{}, errWithdrawn)
 		default:
 			seq++
+			p.sent = time.Now()
 			first, err := p.append(ctx, o, seq)
 			p.settle(o, first, err)
 		}
+	}
+}
+
+// linger waits so that events which nobody waits for share an append, until one comes
+// that somebody does.
+func (p *publisher) linger(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.bell:
 	}
 }
 
@@ -73,6 +87,7 @@ var ErrUnanswered = errors.New("append not answered in time; the event may have 
 func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter.Offset, error) {
 	frame, packets := o.body(), len(o.ends)
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
+	near := !o.far && !p.hush.over(len(frame))
 	ring := p.quiet.over()
 	var unanswered time.Time // the first time that it may have got into the log
 	first := time.Now()
@@ -81,7 +96,8 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
-		id, sent, err := p.send(ctx, seq, packets, frame, ring)
+		h := &handed{row: row{mark{origin: p.origin, seq: seq, packets: packets}, frame}, here: o.here}
+		sent, err := p.send(ctx, h, ring, near)
 		switch {
 		case err == nil:
 			if attempt > 1 {
@@ -89,9 +105,9 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			}
 			p.counters.appends.Add(time.Since(first).Seconds())
 			p.counters.batches.Add(float64(o.live))
-			p.acked.Store(int64(position(id, packets-1)))
-			p.nudge()
-			return adapter.Offset{Position: position(id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}, nil
+			p.acked.Store(int64(h.position()))
+			p.announce(h, ring, near)
+			return adapter.Offset{Position: position(h.id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}, nil
 		case ctx.Err() != nil:
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
@@ -113,17 +129,36 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 	}
 }
 
-// send sends a batch once. It reports whether an error leaves open if the batch is
-// in the log.
-func (p *publisher) send(ctx context.Context, seq int64, packets int, frame []byte, ring bool) (id int64, sent bool, err error) {
+// announce says that a batch is in the log to who has not heard the bell.
+func (p *publisher) announce(h *handed, ring, near bool) {
+	if ring && !near {
+		p.hush = hush{}
+		p.reader.appended(nil)
+		return
+	}
+	p.hush.batches++
+	p.hush.bytes += len(h.frame)
+	p.reader.appended(h)
+}
+
+// send sends a batch once and notes where it is. It reports whether an error leaves
+// open if the batch is in the log.
+func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent bool, err error) {
 	conn, _, err := p.line.open(ctx)
 	if err != nil {
-		return 0, false, err
+		return false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	err = conn.QueryRow(ctx, p.queries.append, p.origin, seq, packets, frame, ring).Scan(&id)
-	return id, !pgconn.SafeToRetry(err), err
+	var ids, origins, seqs []int64
+	var counts []int
+	var frames [][]byte
+	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near, p.reader.has()).
+		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames)
+	for i, id := range ids {
+		h.before = append(h.before, row{mark{id, origins[i], seqs[i], counts[i]}, frames[i]})
+	}
+	return !pgconn.SafeToRetry(err), err
 }
 
 // A quiet is a time without bells, after Postgres's queue of notifications was

@@ -21,9 +21,10 @@ type EmitterOptions struct {
 	// long an append without an answer is repeated. Default: 5 minutes.
 	Retention time.Duration
 
-	// QueueEvents, QueueBytes and MaxEnvelope are as in Options.
+	// QueueEvents, QueueBytes, Linger and MaxEnvelope are as in Options.
 	QueueEvents int
 	QueueBytes  int
+	Linger      time.Duration
 	MaxEnvelope int
 
 	// Logger hears what no caller is told. Default: slog.Default().
@@ -60,7 +61,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
 	}
 	e.number.Store(h.log)
-	e.publisher = newPublisher(&o, q, &e.number, l, func() {})
+	e.publisher = newPublisher(&o, q, &e.number, l, nobody{})
 	e.publisher.start()
 	return e, nil
 }
@@ -72,7 +73,7 @@ func emitterOptions(opts *EmitterOptions) Options {
 	}
 	o := Options{
 		Schema: c.Schema, Retention: c.Retention, QueueEvents: c.QueueEvents, QueueBytes: c.QueueBytes,
-		MaxEnvelope: c.MaxEnvelope, Logger: c.Logger, NodeName: "emitter",
+		MaxEnvelope: c.MaxEnvelope, Linger: c.Linger, Logger: c.Logger, NodeName: "emitter",
 	}
 	return o.withDefaults()
 }

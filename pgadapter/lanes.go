@@ -98,6 +98,17 @@ func (l *lanes[T]) done(pids []string) {
 	}
 }
 
+// last returns the newest piece of a session's lane, if there is any.
+func (l *lanes[T]) last(pid string) (work T, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lane := l.waiting[pid]
+	if len(lane) == 0 {
+		return work, false
+	}
+	return lane[len(lane)-1], true
+}
+
 // latest returns the newest piece of each lane that has any.
 func (l *lanes[T]) latest() []T {
 	l.mu.Lock()

@@ -80,5 +80,10 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
 	case err != nil:
 		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
 	}
+	reach := b.position
+	for _, in := range seen {
+		reach = max(reach, in.Last)
+	}
+	db.tail.seek(reach)
 	return adapter.Place{After: b.position, Seen: seen}, nil
 }

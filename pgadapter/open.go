@@ -95,7 +95,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 
 	db.node = newNode(db)
 	db.tail = newTail(db, &line{config: listen})
-	db.publisher = newPublisher(&db.opts, db.queries, &db.number, &line{config: config.ConnConfig}, db.tail.nudge)
+	db.publisher = newPublisher(&db.opts, db.queries, &db.number, &line{config: config.ConnConfig}, db.tail)
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)

@@ -27,7 +27,8 @@ type Options struct {
 	PollOnly bool
 
 	// PollInterval is how long the reader waits between two looks at the log,
-	// and at what SQL has emitted, when no bell rings. Default: 20 ms with PollOnly, else 1 s.
+	// and at what SQL has emitted, when no bell rings; a quarter of the
+	// Retention at most. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
 	// AdoptInterval is how soon what was emitted from SQL is looked for while
@@ -62,6 +63,13 @@ type Options struct {
 	QueueEvents int
 	QueueBytes  int
 
+	// Linger is for how long an event that nobody waits for (EmitAsync, until
+	// Receipt.Wait is called; volatile targets) may wait for others to share an
+	// append with: the appends of such events begin at least so far apart. One
+	// that comes after a pause is not held back, nor is a batch of more than 64.
+	// Negative: never. Default: 10 ms.
+	Linger time.Duration
+
 	// MaxEnvelope is the size in bytes from which Publish refuses an envelope
 	// with adapter.ErrTooLarge. Default: 8 MiB.
 	MaxEnvelope int
@@ -93,11 +101,14 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.PollInterval, poll)
 	setDefault(&c.AdoptInterval, 25*time.Millisecond)
 	setDefault(&c.Retention, 5*time.Minute)
+	// What no bell rings for must not be trimmed before the node has read it.
+	c.PollInterval = min(c.PollInterval, max(c.Retention/4, time.Millisecond))
 	setDefault(&c.Lease, 10*time.Second)
 	setDefault(&c.Heartbeat, c.Lease/5)
 	setDefault(&c.TailBytes, 64<<20)
 	setDefault(&c.QueueEvents, 1<<16)
 	setDefault(&c.QueueBytes, 64<<20)
+	setDefault(&c.Linger, 10*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
 	return c

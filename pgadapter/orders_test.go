@@ -260,3 +260,99 @@ func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
 		t.Errorf("opened, and held by nobody: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
 	}
 }
+
+// A client is told that its session is over, and comes back at once.
+func TestWhoIsToldThatASessionIsOverDoesNotFindIt(t *testing.T) {
+	t.Parallel()
+	// Who ends the session calls slow before, and the end cannot be written until the test lets go.
+	for name, c := range map[string]struct {
+		end func(t *testing.T, server *socketio.Server, g *guest, slow func() error)
+		say string
+	}{
+		"disconnected": {endByDisconnect, "1"},
+		"refused":      {endByGate, `4{"message":`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			here, there := serve(t, b.open(t, nil)), serve(t, b.open(t, nil))
+			lock := b.connect(t)
+			slow := func() error {
+				_, err := lock.Exec(t.Context(), "begin; select from sessions for update")
+				return err
+			}
+			var g guest
+			g.connect(t, here)
+			say(t, here, "1")
+			g.wants(t, "1")
+			c.end(t, here, &g, slow)
+			eventually(t, "the end of the session waits", func() bool {
+				return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0
+			})
+			if n := g.Waiting(); n > 0 {
+				t.Fatalf("the client is told before that is written: %q", g.ReadText())
+			}
+			execOn(t, lock, "commit")
+			if text := g.ReadText(); !strings.HasPrefix(text, c.say) {
+				t.Fatalf("the client is told %q", text)
+			}
+			g.connect(t, there)
+			if g.recovered {
+				t.Error("recovered a session that was over")
+			}
+		})
+	}
+}
+
+func endByDisconnect(t *testing.T, server *socketio.Server, _ *guest, slow func() error) {
+	t.Helper()
+	if err := slow(); err != nil {
+		t.Fatal(err)
+	}
+	for s := range server.Sockets() {
+		go func() { // ends when the test lets go
+			if err := s.Disconnect(t.Context()); err != nil {
+				t.Errorf("Disconnect: %v", err)
+			}
+		}()
+	}
+}
+
+func endByGate(t *testing.T, server *socketio.Server, g *guest, slow func() error) {
+	t.Helper()
+	server.Use(func(context.Context, *socketio.Socket) error {
+		return errors.Join(slow(), &socketio.Error{Code: "banned"})
+	})
+	g.Cut()
+	g.Client = transporttest.Dial(t, server, "/socket.io/?EIO=4&transport=websocket")
+	g.WriteText(`0{"pid":"` + g.pid + `","offset":"` + g.offset + `"}`)
+}
+
+// A client says goodbye and comes back at once to the same node, which is slow to
+// write that.
+func TestAGoodbyeComesBeforeTheNextClaim(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	here := serve(t, b.open(t, nil))
+	var other, g guest
+	other.connect(t, here)
+	g.connect(t, here)
+	lock := b.connect(t)
+	execOn(t, lock, "begin", "select from sessions where pid = '"+other.pid+"' for update")
+	other.Cut() // the end of its tenure occupies the writer
+	eventually(t, "the writer waits", func() bool {
+		return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0
+	})
+	g.WriteText("1")
+	eventually(t, "the goodbye is heard", func() bool { return len(slices.Collect(here.Sockets())) == 0 })
+
+	back := transporttest.Dial(t, here, "/socket.io/?EIO=4&transport=websocket")
+	back.WriteText(`0{"pid":"` + g.pid + `"}`)
+	for begun := time.Now(); back.Waiting() == 0 && time.Since(begun) < 300*time.Millisecond; { // it has the chance to be wrong
+		time.Sleep(time.Millisecond)
+	}
+	execOn(t, lock, "commit")
+	if text := back.ReadText(); !strings.HasPrefix(text, "0{") || strings.Contains(text, g.pid) {
+		t.Errorf("who said goodbye is answered %s", text)
+	}
+}

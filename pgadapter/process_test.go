@@ -378,7 +378,7 @@ func (p *process) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 	group := adapter.NewGroup(func(int) bool {
 		o, err := p.call(context.Background(), "Withdraw", c)
 		return err == nil && o.Taken
-	})
+	}, nil)
 	go func() { // ends when the receipt is settled, or with the connection
 		o, err := p.call(context.Background(), "Wait", c)
 		group.Settle(o.Offset, err)

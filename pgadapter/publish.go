@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -13,6 +14,10 @@ import (
 // batchBytes is the size from which a batch takes no further packet. Measured:
 // beyond it the throughput of the log grows no more.
 const batchBytes = 256 << 10
+
+// company is how many packets a batch waits for, if it waits: with more of them
+// the cost of the append hardly matters to each.
+const company = 64
 
 var errWithdrawn = errors.New("withdrawn before it was sent")
 
@@ -23,10 +28,13 @@ type publisher struct {
 	opts    *Options
 	queries *queries
 	number  *atomic.Uint32 // the log's
-	nudge   func()         // called when something was appended
 	origin  int64
-	line    *line // of the sending goroutine
-	quiet   quiet // of the sending goroutine
+	reader  reader // of this node
+
+	line  *line     // of the sending goroutine
+	quiet quiet     // of the sending goroutine
+	hush  hush      // of the sending goroutine
+	sent  time.Time // of the sending goroutine: when it began to send last
 
 	counters *counters
 	retries  atomic.Uint64
@@ -50,15 +58,18 @@ type publisher struct {
 type outgoing struct {
 	group *adapter.Group
 	frame []byte
-	ends  []int // where each packet ends in the frame
-	sizes []int // what each packet counts for in the queue's bound; -1: withdrawn
-	live  int   // packets that were not withdrawn
+	ends  []int         // where each packet ends in the frame
+	sizes []int         // what each packet counts for in the queue's bound; -1: withdrawn
+	live  int           // packets that were not withdrawn
+	here  []func() bool // of the packets that are near, see adapter.Envelope
+	far   bool          // some packet is not
+	hasty bool          // some packet is not to linger
 	taken bool
 }
 
-func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, nudge func()) *publisher {
+func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, r reader) *publisher {
 	return &publisher{
-		opts: o, queries: q, number: number, nudge: nudge, origin: newIdentity(), line: l, counters: newCounters(),
+		opts: o, queries: q, number: number, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
@@ -72,8 +83,9 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 	if !fits(e) {
 		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
 	}
+	near := e.Here != nil && e.Here()
 	for {
-		r, space, err := p.enqueue(e, size)
+		r, space, err := p.enqueue(e, size, near)
 		if r != nil || err != nil {
 			return r, err
 		}
@@ -87,7 +99,7 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 
 // enqueue adds e to the batch that gathers, or returns a channel that is closed
 // when the queue may have room.
-func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-chan struct{}, error) {
+func (p *publisher) enqueue(e *adapter.Envelope, size int, near bool) (*adapter.Receipt, <-chan struct{}, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -105,9 +117,15 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int) (*adapter.Receipt, <-
 	o.ends = append(o.ends, len(o.frame))
 	o.sizes = append(o.sizes, size)
 	o.live++
+	if near {
+		o.here = append(o.here, e.Here)
+	} else {
+		o.far = true
+	}
+	o.hasty = o.hasty || e.Kind != adapter.Event && e.Kind != adapter.Volatile
 	p.events++
 	p.bytes += size
-	if index == 0 {
+	if index == 0 || o.hasty || index == company {
 		ring(p.bell)
 	}
 	return o.group.Receipt(index), nil, nil
@@ -121,7 +139,7 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 		}
 	}
 	o := &outgoing{}
-	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) })
+	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { ring(p.bell) })
 	o.frame = append(make([]byte, 0, 1024), frameVersion)
 	p.queue = append(p.queue, o)
 	p.latest = o
@@ -149,19 +167,27 @@ func (p *publisher) releaseLocked(events, bytes int) {
 	}
 }
 
-// take returns the oldest batch, nil if there is none; over says that none will
-// come any more.
-func (p *publisher) take() (o *outgoing, over bool) {
+// take returns the oldest batch, if there is one whose time has come: else how long
+// that takes, zero if there is none at all. Over says that none will come any more.
+func (p *publisher) take() (o *outgoing, rest time.Duration, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
-		return nil, p.closed
+		return nil, 0, p.closed
 	}
 	o = p.queue[0]
+	if rest := p.opts.Linger - time.Since(p.sent); rest > 0 && p.mayLingerLocked(o) {
+		return nil, rest, false
+	}
 	p.queue[0] = nil // the array lives on
 	p.queue = p.queue[1:]
 	o.taken = true
-	return o, false
+	return o, 0, false
+}
+
+// mayLingerLocked tells whether nobody is in a hurry to have o appended.
+func (p *publisher) mayLingerLocked(o *outgoing) bool {
+	return !p.closed && !o.hasty && len(p.queue) == 1 && len(o.ends) <= company && !o.group.Wanted()
 }
 
 // settle makes the outcome of a batch known.

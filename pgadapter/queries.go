@@ -13,7 +13,7 @@ var sqlFiles embed.FS
 // queries are the statements of the files in sql, for one schema.
 type queries struct {
 	settings, head, survey                   string
-	append, read, common                     string
+	append, read, common, ring               string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
 	nodeBind, nodeList, nodeDead, nodeEnd    string
@@ -35,6 +35,7 @@ func queriesFor(schema string) *queries {
 		head:               load("head"),
 		survey:             load("survey"),
 		append:             load("append"),
+		ring:               load("ring"),
 		read:               load("read"),
 		common:             load("common"),
 		adopt:              load("adopt"),

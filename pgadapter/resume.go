@@ -42,6 +42,9 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Ses
 	if !isPID(rc.PID) {
 		return nil, recovery.ErrUnknown
 	}
+	if w, waits := s.writes.last(rc.PID); waits {
+		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
+	}
 	c := &claim{Claim: rc, answer: make(chan resumed, 1)}
 	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.Proof judges what is malformed
 	if !s.claims.add(rc.PID, c) {
@@ -152,6 +155,10 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 		b.Queue(s.db.queries.resumeClaim, node, pids, covered)
 	}
 	b.Queue("commit")
+	if len(pids) > 0 {
+		// The node before may have read what no bell has rung for here.
+		s.db.tail.seek(e.head)
+	}
 	return answers, conn.SendBatch(ctx, &b).Close()
 }
 

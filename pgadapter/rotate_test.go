@@ -104,7 +104,7 @@ func TestRowsAreKeptForTheRetention(t *testing.T) {
 func TestABatchIsAppendedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	id := func() int64 { return b.int(t, "select append(7, 1, 1, '\\x01ff00000000', true)") }
+	id := func() int64 { return b.int(t, "select batch from append(7, 1, 1, '\\x01ff00000000', true)") }
 	first := id()
 	for range 2 {
 		b.exec(t, "update meta set slot = (slot + 1) % 3")

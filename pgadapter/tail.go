@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -26,9 +27,9 @@ var errBound = errors.New("adapter is bound to a server already")
 type tail struct {
 	db      *DB
 	line    *line
-	woken   chan struct{}           // with PollOnly: this node has appended something
 	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
 	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
+	unsure  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
 	key     []byte                  // of the goroutine: what seals the bell
 	rows    chan struct{}           // a place for each query that Read may run at once
 	done    chan struct{}           // closed when the goroutine has returned
@@ -38,8 +39,12 @@ type tail struct {
 	cursor    mark // the last batch that was delivered, or is being delivered
 	memory    memory
 	branch    branch
-	delivered adapter.Position // Deliver has returned up to here
-	moved     chan struct{}    // closed when delivered changes; nil if nobody waits
+	delivered adapter.Position   // Deliver has returned up to here
+	moved     chan struct{}      // closed when delivered changes; nil if nobody waits
+	handed    []*handed          // oldest first
+	newest    int64              // the id of the last that was handed over, if the next may continue it
+	wanted    bool               // the log has to be read
+	interrupt context.CancelFunc // ends the waiting for a bell; nil if nobody waits
 
 	// For Stats.
 	following bool
@@ -59,7 +64,6 @@ type batchName struct{ origin, seq int64 }
 func newTail(db *DB, l *line) *tail {
 	return &tail{
 		db: db, line: l,
-		woken:   make(chan struct{}, 1),
 		dropped: make(map[batchName]time.Time),
 		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
 		done:    make(chan struct{}),
@@ -177,19 +181,18 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 // listen waits until the log has to be read. Batches that come with the bell and
 // continue the cursor are delivered meanwhile.
 func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
-	if t.db.opts.PollOnly {
-		t.sleep(ctx)
-		return ctx.Err()
-	}
 	wait, cancel := context.WithTimeout(ctx, t.db.opts.PollInterval)
 	defer cancel()
-	for {
-		n, err := conn.WaitForNotification(wait)
-		switch {
-		case err != nil && wait.Err() != nil && !conn.IsClosed():
-			return ctx.Err() // nil: it is time to look for oneself
-		case err != nil:
+	for wait.Err() == nil {
+		n, err := t.hear(wait, conn)
+		if err != nil {
 			return err
+		}
+		if n == nil {
+			if on, err := t.takeHanded(ctx, conn); !on || err != nil {
+				return err
+			}
+			continue
 		}
 		t.note(func() { t.heard = time.Now() })
 		if n.Payload == adoptBell {
@@ -207,21 +210,27 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
+	return ctx.Err() // nil: it is time to look for oneself
 }
 
-// sleep waits for the next look at the log.
-func (t *tail) sleep(ctx context.Context) {
-	timer := time.NewTimer(t.db.opts.PollInterval)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-t.woken:
-	case <-ctx.Done():
+// hear waits for the bell. It returns nil when something was handed over, the log
+// has to be read, or ctx ended.
+func (t *tail) hear(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+	ctx, interrupt := context.WithCancel(ctx)
+	defer interrupt()
+	if !t.await(interrupt) {
+		return nil, nil
 	}
+	if t.db.opts.PollOnly {
+		<-ctx.Done()
+		return nil, nil
+	}
+	n, err := conn.WaitForNotification(ctx)
+	if err != nil && ctx.Err() != nil && !conn.IsClosed() {
+		return nil, nil
+	}
+	return n, err
 }
-
-// nudge tells a reader that polls that there is something to read.
-func (t *tail) nudge() { ring(t.woken) }
 
 // catchUp reads and delivers everything after the cursor.
 func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
@@ -252,7 +261,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 			if len(r.rows) < chunk {
-				return nil
+				return t.settle(ctx, conn)
 			}
 		}
 		if err != nil {

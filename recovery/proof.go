@@ -51,20 +51,22 @@ func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 	if err != nil {
 		return 0, o, ErrMalformed
 	}
-	if o.Log == p.Log && o.Position < p.Opened {
-		return 0, o, ErrEarly // before the facts: they may speak of what the session was not addressed by
-	}
-	if covered, ok := p.covered(o); ok {
-		return covered, o, nil
-	}
+	// All this before the facts: they may speak of what the session was not addressed by, or of an end of the log that
+	// was lost, whose positions now belong to other records.
 	switch {
 	case o.Log != p.Log:
 		return 0, o, ErrForeign
+	case o.Position < p.Opened:
+		return 0, o, ErrEarly
 	case o.Position > p.Head:
 		return 0, o, ErrAhead
 	case o.Position > p.Low && at(o.Position) != o:
 		return 0, o, ErrForeign
-	case o.Position == p.Low && p.Low > 0:
+	}
+	if covered, ok := p.covered(o); ok {
+		return covered, o, nil
+	}
+	if o.Position == p.Low && p.Low > 0 {
 		return 0, o, ErrTrimmed // nothing after it is missing, but whether it is ours cannot be told any more
 	}
 	from, err := p.reach(o.Position, o)

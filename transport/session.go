@@ -217,6 +217,15 @@ func (s *Session) Drained(ctx context.Context) error {
 	}
 }
 
+// Low reports whether less than a quarter of the queue waits, so that Drained
+// would not.
+func (s *Session) Low() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	return s.lowLocked()
+}
+
 // lowWater returns a channel to wait on, or nil if there is nothing to wait for.
 func (s *Session) lowWater() (<-chan struct{}, error) {
 	s.mu.Lock()

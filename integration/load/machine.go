@@ -20,7 +20,8 @@ import (
 // A machine is where everything runs.
 type machine struct {
 	dsn     string
-	scratch string // a directory for programs that are built
+	scratch string            // a directory for programs that are built
+	pg      pgadapter.Options // of every node, but for the schema
 }
 
 // inSchema runs do with a migrated schema of its own.
@@ -63,7 +64,9 @@ type node struct {
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, error) {
-	return pgadapter.Open(ctx, m.dsn, &pgadapter.Options{Schema: schema, Logger: quiet()})
+	opts := m.pg
+	opts.Schema, opts.Logger = schema, quiet()
+	return pgadapter.Open(ctx, m.dsn, &opts)
 }
 
 // startNode starts a node on a schema, or on memory if there is none.

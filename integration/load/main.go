@@ -6,6 +6,7 @@
 //	make curves                      # how costs grow, as drawings
 //	make curves ARGS='-only rooms'   # one of them
 //	make profiles                    # where the processor time goes
+//	make bench ARGS='-soak 1h'       # instead: light traffic for long, to see whether anything grows
 //
 // It starts nodes in its own process, on the Postgres of DATABASE_URL, and uses loopback only.
 package main
@@ -40,6 +41,7 @@ func main() {
 	drawings := flag.String("curves", "", "measure how costs grow instead, and write drawings and tables to this `directory`")
 	upTo := flag.Int("upto", math.MaxInt, "with -curves: leave out larger `sizes`")
 	profiles := flag.String("profile", "", "take profiles instead, and write them to this `directory`")
+	long := flag.Duration("soak", 0, "instead, run light traffic of all kinds for so `long`, and see whether anything grows")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -56,6 +58,8 @@ func main() {
 			return m.drawCurves(ctx, *drawings, *only, *upTo)
 		case *profiles != "":
 			return m.profile(ctx, *profiles, *only)
+		case *long > 0:
+			return m.soaked(ctx, *long)
 		}
 		return m.compare(ctx, *rounds, *only)
 	})
@@ -83,7 +87,7 @@ func inScratch(do func(*machine) error) error {
 // compare measures and prints the table.
 func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs(), returns(), idles()) {
+	for _, c := range slices.Concat(deliveries(), logs(), unicasts(), returns(), idles()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}

@@ -39,6 +39,7 @@ func (n *node) routes() http.Handler {
 	mux.HandleFunc("POST /control/servers", n.servers)
 	mux.HandleFunc("POST /control/roll", n.roll)
 	mux.HandleFunc("GET /control/nodes", n.nodes)
+	n.routeClock(mux)
 	mux.Handle("/debug/", http.DefaultServeMux)
 	return mux
 }
@@ -103,7 +104,7 @@ func (n *node) publish(w http.ResponseWriter, r *http.Request) {
 			ctx, cancel := context.WithTimeout(r.Context(), time.Duration(p.TimeoutMS)*time.Millisecond)
 			e.err = e.receipt.Wait(ctx)
 			cancel()
-			e.end = time.Now().UnixNano()
+			e.end = n.clock()
 		}
 		text := ""
 		if e.err != nil {
@@ -137,12 +138,12 @@ func (n *node) emit(ctx context.Context, p *publication, queue chan<- pending) {
 			t.pad = pad
 		}
 		to := p.audience(ns, t.seq)
-		e := pending{result: result{seq: t.seq, start: time.Now().UnixNano()}}
+		e := pending{result: result{seq: t.seq, start: n.clock()}}
 		if p.Wait {
 			ctx, cancel := context.WithTimeout(ctx, time.Duration(p.TimeoutMS)*time.Millisecond)
 			e.err = ticked.Emit(ctx, to, t)
 			cancel()
-			e.end = time.Now().UnixNano()
+			e.end = n.clock()
 		} else {
 			e.receipt = ticked.EmitAsync(to, t)
 		}

@@ -15,6 +15,7 @@ import (
 // A node is the server and what the tests want to know of it.
 type node struct {
 	name   string
+	born   time.Time
 	server *socketio.Server
 	db     *pgadapter.DB
 	heard  chan struct{} // closed by the first server-side event
@@ -130,10 +131,10 @@ func bouncer(s *socketio.Socket, strict bool) error {
 
 func (n *node) handle(ns *socketio.Namespace) {
 	joining.On(ns, func(ctx context.Context, s *socketio.Socket, rooms []socketio.Room) (span, error) {
-		return timed(func() error { return s.Join(ctx, rooms...) })
+		return n.timed(func() error { return s.Join(ctx, rooms...) })
 	})
 	leaving.On(ns, func(ctx context.Context, s *socketio.Socket, rooms []socketio.Room) (span, error) {
-		return timed(func() error { return s.Leave(ctx, rooms...) })
+		return n.timed(func() error { return s.Leave(ctx, rooms...) })
 	})
 	setting.On(ns, func(ctx context.Context, s *socketio.Socket, d datum) (socketio.None, error) {
 		return socketio.None{}, socketio.Data[json.RawMessage](d.Key).Set(ctx, s, d.Value)
@@ -190,10 +191,10 @@ func (n *node) handle(ns *socketio.Namespace) {
 	})
 }
 
-func timed(f func() error) (span, error) {
-	t := span{Start: time.Now().UnixNano()}
+func (n *node) timed(f func() error) (span, error) {
+	t := span{Start: n.clock()}
 	err := f()
-	t.End = time.Now().UnixNano()
+	t.End = n.clock()
 	return t, err
 }
 

@@ -31,6 +31,7 @@ type config struct {
 	retention, lease, window             time.Duration
 	pingInterval, pingTimeout            time.Duration
 	tailBytes, queueEvents, queueBytes   int
+	connectsAtOnce                       int
 	skipGates, debug                     bool
 }
 
@@ -49,6 +50,7 @@ func parseFlags() *config {
 	flag.IntVar(&c.tailBytes, "tail-bytes", 0, "the memory for recent events")
 	flag.IntVar(&c.queueEvents, "queue-events", 0, "what may wait to be appended")
 	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "what may wait to be written to one connection")
+	flag.IntVar(&c.connectsAtOnce, "connects-at-once", 0, "how many sockets may be connected at a time")
 	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
@@ -106,8 +108,8 @@ func run(c *config) error {
 
 // open connects to Postgres, if there is one, and makes the server with its handlers.
 func open(ctx context.Context, c *config) (*node, error) {
-	n := &node{name: c.name, heard: make(chan struct{})}
-	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes}
+	n := &node{name: c.name, born: time.Now(), heard: make(chan struct{})}
+	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes, ConnectsAtOnce: c.connectsAtOnce}
 	opts.Recovery.Window = c.window
 	opts.Recovery.SkipGates = c.skipGates
 	opts.Recovery.OnExpired = n.expired

@@ -55,6 +55,7 @@ func (s *Server) bootLocked(ctx context.Context) error {
 	defer log.Close()
 	// The server lives on after the context that bounds its start.
 	cmd := s.command(context.WithoutCancel(ctx), "postgres", s.arguments()...)
+	cmd.Env = append(cmd.Env, s.opts.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return err

@@ -12,6 +12,7 @@
 //     for the process to go, then stops the server and removes its temporary directory.
 //   - Started by root, it runs as an unprivileged user, because Postgres refuses root.
 //   - It can be hurt on purpose: [Server.Restart], [Server.Shut] and [Server.Boot], [Server.Suspend] and [Server.Resume].
+//   - It can have a standby: [Server.Standby].
 //
 // A Server may be used from several goroutines.
 package pgserver
@@ -37,6 +38,7 @@ type Options struct {
 	Bin      string            // the directory of initdb and postgres. Default: what [Find] finds
 	Port     int               // the TCP port on 127.0.0.1. Default: a free one
 	Settings map[string]string // server settings, stronger than ours. Default: none
+	Env      []string          // added to the environment of the server. Default: nothing
 	Fast     bool              // a power cut may lose data: fsync is off. Default: false
 }
 
@@ -64,6 +66,7 @@ type Server struct {
 	account   account
 	password  string
 	guard     *guard
+	primary   *Server // nil unless this is a standby
 
 	mu     sync.Mutex
 	proc   *process // nil while the server is down
@@ -97,7 +100,11 @@ func (s *Server) start(ctx context.Context) error {
 	if s.guard, err = watch(s.dir, s.temporary); err != nil {
 		return err
 	}
-	if err := s.makeCluster(ctx); err != nil {
+	fill := s.makeCluster
+	if s.primary != nil {
+		fill = s.copyCluster
+	}
+	if err := fill(ctx); err != nil {
 		return err
 	}
 	return s.Boot(ctx)

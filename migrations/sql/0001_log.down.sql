@@ -1,6 +1,6 @@
 drop function switch_slot(interval);
 drop function empty_slot(interval);
-drop function append(bigint, bigint, int, bytea, boolean);
+drop function append(bigint, bigint, int, bytea, boolean, boolean, bigint);
 drop function bell(bigint, bigint, bigint, bytea);
 drop function lock_key();
 drop table log;

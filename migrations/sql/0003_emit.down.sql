@@ -6,13 +6,13 @@ drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_tri
     change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
-create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+create or replace function append(
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
-declare
-    batch bigint;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -26,17 +26,22 @@ begin
 
     select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
     if found then
-        return batch;
+        return;
     end if;
 
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
-    if ring then
+    if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+    elsif batch - after <= 16 then
+        select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
+        into ids, origins, seqs, counts, frames
+        from log l where l.id >= append.after and l.id < batch
+        having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
-    return batch;
 end
 $$;
 

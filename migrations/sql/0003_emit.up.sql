@@ -276,16 +276,21 @@ $$;
 
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned. What was committed in the
--- outbox before goes first.
+-- outbox before goes first, and rings for itself.
+--
+-- Without ring nobody is notified of anything. A batch that is near concerns nobody
+-- but the caller for now, and rings no bell of its own. The caller then learns what
+-- is in the log between the batch that it has, named by after, and the new one, if
+-- that is little: it need not read the log. The first is after itself, by name only.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
-create or replace function append(origin bigint, seq bigint, packets int, frame bytea, ring boolean) returns bigint
+create or replace function append(
+    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
-declare
-    batch bigint;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -299,7 +304,7 @@ begin
 
     select l.id into batch from log l where l.origin = append.origin and l.seq = append.seq;
     if found then
-        return batch;
+        return;
     end if;
 
     if pg_sequence_last_value('outbox_id_seq') is not null then
@@ -314,10 +319,15 @@ begin
     insert into log (id, origin, seq, packets, slot, frame)
     select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
 
-    if ring then
+    if ring and not near then
         perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+    elsif batch - after <= 16 then
+        select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
+        into ids, origins, seqs, counts, frames
+        from log l where l.id >= append.after and l.id < batch
+        having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
-    return batch;
 end
 $$;
 

@@ -1,0 +1,30 @@
+package pgserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Standby copies the running server and starts the copy as its standby: it follows asynchronously, and answers who only
+// reads. It has the same settings, the same password and a port of its own, and is stopped like any server.
+func (s *Server) Standby(ctx context.Context) (*Server, error) {
+	opts := s.opts
+	opts.Dir, opts.Port = "", 0
+	standby := &Server{opts: opts, primary: s}
+	if err := standby.start(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("start a standby: %w", err), standby.Stop())
+	}
+	return standby, nil
+}
+
+// copyCluster fetches the data of the primary, with the settings of a standby.
+func (s *Server) copyCluster(ctx context.Context) error {
+	s.password = s.primary.password
+	cmd := s.command(ctx, "pg_basebackup", "-d", s.primary.DSN(), "-D", s.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("pg_basebackup: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package pgadapter
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+)
+
+// TestLinger: what nobody waits for waits for company, for an hour here; whatever is
+// in a hurry takes it along, in order.
+func TestLinger(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, &Options{Linger: time.Hour})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	n := 0
+	publish := func(kind adapter.Kind) *adapter.Receipt {
+		t.Helper()
+		n++
+		r, err := db.Publish(ctx, &adapter.Envelope{Kind: kind, Namespace: "/", Payload: fmt.Appendf(nil, "%d", n)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	wait := func(r *adapter.Receipt) {
+		t.Helper()
+		if _, err := r.Wait(ctx); err != nil {
+			t.Fatal(err)
+		}
+		wantLogged(t, b, numbers(n)...)
+	}
+	lingers := func() {
+		t.Helper()
+		before := n
+		publish(adapter.Event)
+		publish(adapter.Volatile)
+		wantLogged(t, b, numbers(before)...)
+	}
+
+	first := publish(adapter.Event)
+	untilSent(ctx, t, db) // nothing lingers after a pause
+	wait(first)
+
+	lingers()
+	wait(publish(adapter.Event))
+	lingers()
+	publish(adapter.Request)
+	if err := db.Sync(ctx); err != nil {
+		t.Fatal(err)
+	}
+	wantLogged(t, b, numbers(n)...)
+	lingers()
+	for range company - 1 {
+		publish(adapter.Event)
+	}
+	untilSent(ctx, t, db)
+	wantLogged(t, b, numbers(n)...)
+	lingers()
+	if err := db.Close(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	wantLogged(t, b, numbers(n)...)
+	if batches := b.int(t, "select count(*) from log"); batches != 5 {
+		t.Errorf("%d appends, want 5", batches)
+	}
+}
+
+func numbers(n int) (all []string) {
+	for i := range n {
+		all = append(all, strconv.Itoa(i+1))
+	}
+	return all
+}
+
+// untilSent waits until nothing is queued any more.
+func untilSent(ctx context.Context, t *testing.T, db *DB) {
+	t.Helper()
+	for db.Stats().QueueEvents > 0 {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			t.Fatal(context.Cause(ctx))
+		}
+	}
+}

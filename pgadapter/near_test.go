@@ -1,0 +1,350 @@
+package pgadapter
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// deaf are nodes that read the log only when they are told to.
+func deaf() *Options {
+	return &Options{PollInterval: time.Hour, Retention: 24 * time.Hour, AdoptInterval: time.Hour, Lease: time.Hour}
+}
+
+// nearEvent is an event for who is on the publishing node.
+func nearEvent(text string) *adapter.Envelope {
+	e := adaptertest.Event("%s", text)
+	e.Here = func() bool { return true }
+	return e
+}
+
+// leaving reports once that somebody is here.
+func leaving() func() bool {
+	var asked atomic.Int32
+	return func() bool { return asked.Add(1) == 1 }
+}
+
+// delivered publishes e and waits until its own node has it.
+func delivered(t *testing.T, db *DB, e *adapter.Envelope) adapter.Offset {
+	t.Helper()
+	o, err := adaptertest.Publish(t, db, e).Wait(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Sync(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+// soon returns a ctx for what has to happen.
+func soon(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// ears returns a connection that hears the bell.
+func (b *bench) ears(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn := b.connect(t)
+	execOn(t, conn, "listen "+quoted(b.schema))
+	return conn
+}
+
+// nextBell returns the id of the batch that the next bell names.
+func nextBell(t *testing.T, conn *pgx.Conn) int64 {
+	t.Helper()
+	n, err := conn.WaitForNotification(soon(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := strconv.ParseInt(strings.Fields(n.Payload)[0], 10, 64)
+	if err != nil {
+		t.Fatalf("bell %q", n.Payload)
+	}
+	return id
+}
+
+// sameOrder checks that all recorders get what is wanted, in order.
+func sameOrder(t *testing.T, recorders []*adaptertest.Recorder, want []string) {
+	t.Helper()
+	for i, r := range recorders {
+		if got := adaptertest.Payloads(r.Expect(t, len(want))); !slices.Equal(got, want) {
+			t.Errorf("node %d: %q, want %q", i, got, want)
+		}
+	}
+}
+
+func TestANearEventWakesNobodyAndIsNotReadBack(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ears := b.ears(t)
+	dbs, recorders := b.nodes(t, 3, deaf())
+	want := []string{"first"}
+	first := delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, want)
+	before := b.statement(t, dbs[0])
+	for i := range 20 {
+		want = append(want, strconv.Itoa(i))
+		delivered(t, dbs[0], nearEvent(want[i+1]))
+	}
+	sameOrder(t, recorders[:1], want)
+	if b.statement(t, dbs[0]) != before {
+		t.Error("the node has read from the log what it appended itself")
+	}
+	for _, db := range dbs[1:] {
+		if at := db.tail.position(); at != first.Position {
+			t.Errorf("another node has read up to %d", at)
+		}
+	}
+
+	want = append(want, "far")
+	far := delivered(t, dbs[1], adaptertest.Event("far"))
+	sameOrder(t, recorders, want)
+	for _, at := range []adapter.Offset{first, far} {
+		if id := nextBell(t, ears); id != batchID(at.Position) {
+			t.Errorf("the bell rings for batch %d, want %d", id, batchID(at.Position))
+		}
+	}
+}
+
+// What others have appended silently comes with the answer to the append.
+func TestNearEventsOfTwoNodesAreNotReadBackEither(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	want := []string{"first"}
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, want)
+	before := []int64{b.statement(t, dbs[0]), b.statement(t, dbs[1])}
+	for i := range 20 { // each three times in turn
+		want = append(want, strconv.Itoa(i))
+		delivered(t, dbs[i/3%2], nearEvent(want[i+1]))
+	}
+	want = append(want, "end")
+	delivered(t, dbs[1], nearEvent("end"))
+	sameOrder(t, recorders[1:], want)
+	for i, db := range dbs {
+		if b.statement(t, db) != before[i] {
+			t.Errorf("node %d has read the log", i)
+		}
+	}
+
+	// More than an answer has room for is read from the table, all the same.
+	for i := range 30 {
+		want = append(want, strings.Repeat("x", i))
+		delivered(t, dbs[0], nearEvent(want[len(want)-1]))
+	}
+	want = append(want, "once more")
+	delivered(t, dbs[1], nearEvent("once more"))
+	sameOrder(t, recorders[1:], want)
+}
+
+// statement says when the tail of a node sent its last statement.
+func (b *bench) statement(t *testing.T, db *DB) int64 {
+	t.Helper()
+	return b.int(t, "select extract(epoch from query_start) * 1000000 from pg_stat_activity where pid = $1", int64(db.tail.line.conn.PgConn().PID()))
+}
+
+func TestAFarEventRingsForTheNearOnesOfItsBatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	resume := b.stall(t)
+	want := []string{"occupies the road"}
+	adaptertest.Publish(t, dbs[0], nearEvent(want[0]))
+	for i := range 30 {
+		want = append(want, strconv.Itoa(i))
+		e := adaptertest.Event("%d", i)
+		if i%10 != 9 { // the last is far: what batches there are, the one with it rings
+			e = nearEvent(want[i+1])
+		}
+		adaptertest.Publish(t, dbs[0], e)
+	}
+	resume()
+	sameOrder(t, recorders, want)
+}
+
+func TestTheSilenceEnds(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ears := b.ears(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	var want []string
+	var last adapter.Offset
+	for i := range chunk {
+		want = append(want, strconv.Itoa(i))
+		last = delivered(t, dbs[0], nearEvent(want[i]))
+	}
+	sameOrder(t, recorders, want)
+	if id := nextBell(t, ears); id != batchID(last.Position) {
+		t.Errorf("the bell rings for batch %d, want %d", id, batchID(last.Position))
+	}
+	want = append(want, strings.Repeat("x", batchBytes))
+	delivered(t, dbs[0], nearEvent(want[chunk]))
+	sameOrder(t, recorders, want)
+}
+
+func TestWhoHasLeftIsToldElsewhere(t *testing.T) {
+	t.Parallel()
+	for name, opts := range map[string]*Options{"listening": deaf(), "polling": {PollOnly: true, PollInterval: time.Hour, Retention: 24 * time.Hour}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			// The first of all is read from the table, the next is handed over.
+			dbs, recorders := b.nodes(t, 1, opts)
+			_, others := b.nodes(t, 1, deaf())
+			var want []string
+			for _, text := range []string{"read", "handed over"} {
+				e := nearEvent(text)
+				e.Here = leaving()
+				delivered(t, dbs[0], e)
+				want = append(want, text)
+				sameOrder(t, append(recorders, others...), want)
+			}
+		})
+	}
+}
+
+func TestWhoIsNotHereIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	ears := b.ears(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	e := nearEvent("gone")
+	e.Here = nowhere
+	at := delivered(t, dbs[0], e)
+	sameOrder(t, recorders, []string{"gone"})
+	if id := nextBell(t, ears); id != batchID(at.Position) {
+		t.Errorf("the bell rings for batch %d, want %d", id, batchID(at.Position))
+	}
+}
+
+// While Postgres takes no notifications, a node hears of its own events all the same.
+func TestANodeNeedsNoBellOfItsOwn(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.fillQueue(t)
+	dbs, recorders := b.nodes(t, 1, deaf())
+	var want []string
+	for i := range 5 {
+		want = append(want, strconv.Itoa(i))
+		delivered(t, dbs[0], adaptertest.Event("%d", i))
+	}
+	sameOrder(t, recorders, want)
+}
+
+// The other node may have read what rang no bell, and the session says so.
+func TestAClaimReadsTheLogToItsHead(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, []string{"first"}) // from now on they read when they are told to
+	s := session("p")
+	mustOpen(t, dbs[0], s)
+	at := delivered(t, dbs[0], nearEvent("silent"))
+	if err := dbs[0].Sessions().End(s.Key, recovery.Ending{Park: true, At: at.Position, Last: at}).Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/", Offset: at.String()}); err != nil {
+		t.Fatal(err)
+	}
+	sameOrder(t, recorders, []string{"first", "silent"})
+
+	// So does a bookmark.
+	delivered(t, dbs[0], nearEvent("shown"))
+	var bookmark string
+	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&bookmark); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dbs[1].Locate(t.Context(), bookmark); err != nil {
+		t.Fatal(err)
+	}
+	sameOrder(t, recorders, []string{"first", "silent", "shown"})
+}
+
+// What is handed over continues what was read only if the log has the batch before
+// it still, whatever its id says.
+func TestANearEventBehindALostEnd(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, deaf())
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	lost := batchID(delivered(t, dbs[0], adaptertest.Event("lost")).Position)
+	b.exec(t, "begin")
+	b.exec(t, "delete from log where id = $1", lost)
+	b.exec(t, "select setval('log_id_seq', $1, false)", lost)
+	b.exec(t, "select append(5, 1, 1, $1, false)", encode(adaptertest.Event("in its place")))
+	b.exec(t, "commit")
+	adaptertest.Publish(t, dbs[0], nearEvent("near"))
+	err := recorders[0].Await(soon(t), func(got []adapter.Delivery, _ []error) bool { return len(got) == 4 })
+	if got := adaptertest.Payloads(recorders[0].Deliveries()); err != nil || !slices.Equal(got, []string{"first", "lost", "in its place", "near"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// An append takes along what SQL emitted, which concerns everybody.
+func TestANearEventKeepsNoEmitFromSQLSecret(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, []string{"first"}) // from now on they read when they are told to
+	b.exec(t, "select emit_all('sql')")
+	delivered(t, dbs[0], nearEvent("near"))
+	sameOrder(t, recorders[:1], []string{"first", `["sql"]`, "near"})
+	if got := adaptertest.Payloads(recorders[1].Expect(t, 2)); got[1] != `["sql"]` {
+		t.Errorf("another node has %q", got)
+	}
+}
+
+func TestANodeThatPollsDeliversNearEventsAtOnce(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	opts := deaf()
+	opts.PollOnly = true
+	dbs, recorders := b.nodes(t, 1, opts)
+	var want []string
+	for i := range 5 {
+		want = append(want, strconv.Itoa(i))
+		delivered(t, dbs[0], nearEvent(want[i]))
+	}
+	sameOrder(t, recorders, want)
+}
+
+// A tail that has lost its connection keeps so much, and knows of the rest that it
+// has to ring.
+func TestWhatIsHandedOverIsBounded(t *testing.T) {
+	t.Parallel()
+	tail := &tail{}
+	for i := range 3*maxHanded + 5 {
+		tail.appended(&handed{row: row{mark: mark{id: int64(i + 1)}}})
+	}
+	if n := len(tail.handed); n > maxHanded {
+		t.Errorf("%d batches wait", n)
+	}
+	if first := tail.handed[0]; len(first.here) != 1 || first.here[0]() || first.frame != nil {
+		t.Errorf("what stands for those that were let go: %+v", first)
+	}
+}
+
+func TestWhatRangNoBellIsReadBeforeItIsTrimmed(t *testing.T) {
+	t.Parallel()
+	o := (&Options{PollInterval: time.Hour, Retention: time.Minute}).withDefaults()
+	if o.PollInterval > o.Retention/4 {
+		t.Errorf("the log is read every %v and kept for %v", o.PollInterval, o.Retention)
+	}
+}
