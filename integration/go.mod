@@ -9,6 +9,7 @@ require (
 	github.com/pgsocket/socketio/msgpack v0.0.0-00010101000000-000000000000
 	github.com/rs/cors v1.11.1
 	github.com/testcontainers/testcontainers-go v0.44.0
+	gonum.org/v1/plot v0.17.0
 )
 
 require (
@@ -78,7 +79,6 @@ require (
 	golang.org/x/sync v0.22.0 // indirect
 	golang.org/x/sys v0.47.0 // indirect
 	golang.org/x/text v0.41.0 // indirect
-	gonum.org/v1/plot v0.17.0 // indirect
 	gopkg.in/yaml.v3 v3.0.1 // indirect
 )
 

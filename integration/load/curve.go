@@ -28,9 +28,10 @@ type adder func(panel, line string, cost float64)
 
 // A panel is one diagram.
 type panel struct {
-	name string
-	cost string // the label of the y axis
-	flat string // what a cost means that stays the same
+	name  string
+	title string
+	unit  string // of the y axis
+	flat  string // what a cost means that stays the same
 }
 
 // A point is a cost that was measured.
@@ -92,11 +93,11 @@ func (c *curve) points(ctx context.Context, m *machine) ([]point, error) {
 // table writes the points as tab-separated values.
 func (c *curve) table(path string, points []point) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\tcost\tline\tvalue\n", c.grows)
+	fmt.Fprintf(&b, "%s\twhat\tline\tcost\tunit\n", c.grows)
 	for _, p := range c.panels {
 		for _, at := range points {
 			if at.panel == p.name {
-				fmt.Fprintf(&b, "%.0f\t%s\t%s\t%.4g\n", at.size, p.cost, at.line, at.cost)
+				fmt.Fprintf(&b, "%.0f\t%s\t%s\t%.4g\t%s\n", at.size, p.title, at.line, at.cost, p.unit)
 			}
 		}
 	}

@@ -20,10 +20,10 @@ func growNodes() curve {
 	return curve{
 		name: "nodes", grows: "nodes on one machine", sizes: []int{1, 2, 4, 8},
 		panels: []panel{
-			{"processor", "µs of processor per event, saturated", "an event costs the same in any cluster"},
-			{"share", "µs of processor per event and node, saturated", "linear: each node reads each event"},
-			{"rate", "µs per event until all nodes have all, saturated", "as many events as one node"},
-			{"latency", "µs until all nodes have an event, at most 200/s", "as soon as with one node"},
+			{"processor", "processor time, saturated", "µs per event", "an event costs the same in any cluster"},
+			{"share", "processor time of a node, saturated", "µs per event and node", "linear: each node reads each event"},
+			{"rate", "until all nodes have all, saturated", "µs per event", "as many events as one node"},
+			{"latency", "until all nodes have an event, alone", "µs", "as soon as with one node"},
 		},
 		measure: nodesOn,
 	}

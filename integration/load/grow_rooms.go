@@ -16,10 +16,10 @@ func growRooms() curve {
 	return curve{
 		name: "rooms", grows: "rooms on the node, of 1,000 sockets", sizes: []int{10, 100, 1000, 10_000, 100_000},
 		panels: []panel{
-			{"emit", "µs per event for one room of 1", "the others cost nothing"},
-			{"join", "µs of one Join or Leave, alone", "the others cost nothing"},
-			{"many", "µs per room, all joined at once", "linear: the same for each room"},
-			{"memory", "bytes of heap per room", "linear: the same for each room"},
+			{"emit", "an event for one room of 1", "µs per event", "the others cost nothing"},
+			{"join", "one Join or Leave, alone", "µs per call", "the others cost nothing"},
+			{"many", "all rooms joined at once", "µs per room", "linear: the same for each room"},
+			{"memory", "memory", "bytes of heap per room", "linear: the same for each room"},
 		},
 		measure: roomsOn,
 	}

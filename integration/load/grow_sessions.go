@@ -18,10 +18,10 @@ func growSessions() curve {
 	return curve{
 		name: "sessions", grows: "sessions parked", sizes: []int{100, 1000, 10_000, 100_000, 500_000},
 		panels: []panel{
-			{"clients", "µs of each of 3,000 clients, 256 at a time", "those who are away cost nothing"},
-			{"publish", "µs until a client has an event", "those who are away cost nothing"},
-			{"house", "ms for 1,000 sessions", "the others cost nothing"},
-			{"size", "bytes per session parked, indexes included", "linear: the same for each session"},
+			{"clients", "3,000 clients, 256 at a time", "µs per client", "those who are away cost nothing"},
+			{"publish", "an event for one client", "µs until it is there", "those who are away cost nothing"},
+			{"house", "house-keeping", "ms for 1,000 sessions", "the others cost nothing"},
+			{"size", "tables and indexes", "bytes per session parked", "linear: the same for each session"},
 		},
 		all: parkMore,
 	}

@@ -19,10 +19,10 @@ func growSockets() curve {
 	return curve{
 		name: "sockets", grows: "sockets on the node", sizes: []int{1000, 2000, 5000, 10_000, 18_000, 50_000},
 		panels: []panel{
-			{"delivery", "µs per delivery, one event to all", "linear: the same for each socket"},
-			{"room", "µs per event for one room of 10", "the others cost nothing"},
-			{"memory", "KiB resident per socket", "linear: the same for each socket"},
-			{"connect", "µs until connected, of each client", "linear: the same for each socket"},
+			{"delivery", "an event to all", "µs per delivery", "linear: the same for each socket"},
+			{"room", "an event for one room of 10", "µs per event", "the others cost nothing"},
+			{"memory", "memory", "KiB resident per socket", "linear: the same for each socket"},
+			{"connect", "clients connect, and join a room", "µs per client", "linear: the same for each socket"},
 		},
 		measure: func(ctx context.Context, m *machine, size int, add adder) error {
 			if size+500 <= openFiles() {

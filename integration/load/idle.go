@@ -32,14 +32,14 @@ func idles() []comparison {
 			},
 		}
 	}
-	bytes := func(f footprint) float64 { return f.bytes }
+	memory := func(f footprint) float64 { return f.bytes / 1024 }
 	count := func(f footprint) float64 { return f.goroutines }
 	sockets, alone := "5,000 idle WebSockets in a room, recovery on", "gobwas/ws alone, a goroutine per connection"
 	polls, hanging := "2,000 idle long-polling sessions in a room, recovery on", "net/http alone, as many requests without an answer yet"
 	return []comparison{
-		row("idle", "bytes resident per connection", "≤ 2, and ≤ 12 KiB here", sockets, alone, bytes, (*machine).idleSockets),
+		row("idle", "KiB resident per connection", "≤ 2, and ≤ 12 KiB here", sockets, alone, memory, (*machine).idleSockets),
 		row("idle-goroutines", goroutines, "≤ 1", sockets, alone, count, (*machine).idleSockets),
-		row("polling", "bytes resident per session", "", polls, hanging, bytes, (*machine).idlePolls),
+		row("polling", "KiB resident per session", "", polls, hanging, memory, (*machine).idlePolls),
 	}
 }
 

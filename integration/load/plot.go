@@ -60,25 +60,27 @@ func (c *curve) draw(path string, points []point) error {
 
 func (c *curve) drawPanel(p panel, points []point) (*plot.Plot, error) {
 	d := plot.New()
-	d.BackgroundColor = color.Transparent
-	d.X.Label.Text, d.Y.Label.Text = c.grows, p.cost
+	d.BackgroundColor = nil // that of the page
+	d.Title.Text, d.X.Label.Text, d.Y.Label.Text = p.title, c.grows, p.unit
+	d.Title.TextStyle.Color, d.Title.Padding = ink(), vg.Points(4)
 	d.X.Scale, d.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(powers)
 	d.X.Min, d.X.Max, d.Y.Min = float64(c.sizes[0]), float64(max(c.sizes[len(c.sizes)-1], 2*c.sizes[0])), 0
-	d.Legend.Top, d.Legend.TextStyle.Color = false, ink()
+	d.Legend.Top, d.Legend.Padding, d.Legend.TextStyle.Color = true, vg.Points(2), ink()
 	for _, axis := range []*plot.Axis{&d.X, &d.Y} {
 		axis.Color, axis.Tick.Color, axis.Label.TextStyle.Color, axis.Tick.Label.Color = ink(), ink(), ink(), ink()
 		axis.Padding = 0
 	}
-	for _, f := range []*font.Font{&d.X.Label.TextStyle.Font, &d.Y.Label.TextStyle.Font, &d.X.Tick.Label.Font, &d.Y.Tick.Label.Font, &d.Legend.TextStyle.Font} {
+	for _, f := range []*font.Font{&d.Title.TextStyle.Font, &d.X.Label.TextStyle.Font, &d.Y.Label.TextStyle.Font, &d.X.Tick.Label.Font, &d.Y.Tick.Label.Font, &d.Legend.TextStyle.Font} {
 		f.Variant, f.Size = "Sans", 9
 	}
 	d.Add(plotter.NewGrid())
-	for i, name := range linesOf(p, points) {
+	names, highest := linesOf(p, points), 0.0
+	for i, name := range names {
 		var line plotter.XYs
 		for _, at := range points {
 			if at.panel == p.name && at.line == name {
 				line = append(line, plotter.XY{X: at.size, Y: at.cost})
-				d.Y.Max = math.Max(d.Y.Max, at.cost*1.35)
+				highest = math.Max(highest, at.cost)
 			}
 		}
 		l, dots, err := plotter.NewLinePoints(line)
@@ -98,6 +100,7 @@ func (c *curve) drawPanel(p panel, points []point) (*plot.Plot, error) {
 			d.Legend.Add(p.flat, flat)
 		}
 	}
+	d.Y.Max = highest / (1 - 0.09*float64(len(names)+1)) // room for the legend above the lines
 	return d, nil
 }
 

@@ -35,13 +35,13 @@ func TestEveryPanelIsDrawn(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, p := range c.panels {
-				for _, text := range []string{p.cost, p.flat, c.grows, "a line"} {
+				for _, text := range []string{p.title, p.unit, p.flat, c.grows, "a line"} {
 					if !strings.Contains(string(svg), text) {
 						t.Errorf("%s: the drawing of %v does not say %q", c.name, sizes, text)
 					}
 				}
-				if n := strings.Count(string(table), p.cost+"\t"); n != len(sizes) {
-					t.Errorf("%s: the table has %d points of %q, not %d", c.name, n, p.cost, len(sizes))
+				if n := strings.Count(string(table), "\t"+p.title+"\t"); n != len(sizes) {
+					t.Errorf("%s: the table has %d points of %q, not %d", c.name, n, p.title, len(sizes))
 				}
 			}
 		}

@@ -24,7 +24,10 @@ type process struct {
 }
 
 func startProcess(ctx context.Context, path string, args ...string) (*process, error) {
-	cmd := exec.CommandContext(ctx, path, args...) // what it logs is not what is measured
+	return begin(exec.CommandContext(ctx, path, args...)) // what it logs is not what is measured
+}
+
+func begin(cmd *exec.Cmd) (*process, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -42,7 +45,9 @@ func self(ctx context.Context, args ...string) (*process, error) {
 	if err != nil {
 		return nil, err
 	}
-	return startProcess(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Stderr = os.Stderr
+	return begin(cmd)
 }
 
 // line returns the next line that the process prints.

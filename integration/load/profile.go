@@ -1,13 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"runtime/pprof"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,25 +41,69 @@ func (m *machine) profile(ctx context.Context, dir, only string) error {
 		if !strings.Contains(l.name, only) {
 			continue
 		}
-		path := filepath.Join(dir, l.name+".pprof")
-		err := l.run(ctx, m, func(do func() error) error { return takeProfile(path, do) })
+		file := filepath.Join(dir, l.name+".pprof")
+		err := l.run(ctx, m, func(do func() error) error { return takeProfile(file, do) })
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.name, err)
 		}
-		top, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-nodecount=25", path).Output()
+		text, err := report(ctx, file)
 		if err != nil {
-			return fmt.Errorf("pprof: %w", err)
+			return err
 		}
-		fmt.Printf("== %s\n%s\n", l.name, top)
-		if err := os.WriteFile(filepath.Join(dir, l.name+".txt"), top, 0o600); err != nil {
+		fmt.Printf("== %s\n%s\n", l.name, text)
+		if err := os.WriteFile(filepath.Join(dir, l.name+".txt"), []byte(text), 0o600); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func takeProfile(path string, do func() error) error {
-	file, err := os.Create(path)
+// report is a table of the packages that took most, and of the functions, themselves and with what they call.
+func report(ctx context.Context, file string) (string, error) {
+	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-unit=ms", "-nodecount=0", "-nodefraction=0", file).Output()
+	if err != nil {
+		return "", fmt.Errorf("pprof: %w", err)
+	}
+	var b strings.Builder
+	shares := make(map[string]float64)
+	var functions []string
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(line)
+		if strings.HasPrefix(line, "Duration:") {
+			b.WriteString(line)
+		}
+		if len(fields) < 6 || !strings.HasSuffix(fields[0], "ms") && fields[0] != "0" { // not flat, flat%, sum%, cum, cum%, name
+			continue
+		}
+		share, err := strconv.ParseFloat(strings.TrimSuffix(fields[1], "%"), 64)
+		if err != nil {
+			continue // the heading
+		}
+		name := fields[5]
+		shares[packageOf(name)] += share
+		if len(functions) < 15 {
+			functions = append(functions, fmt.Sprintf("| %s | %s | `%s` |", fields[1], fields[4], name))
+		}
+	}
+	b.WriteString("\n| share | package |\n|---|---|\n")
+	packages := slices.SortedFunc(maps.Keys(shares), func(x, y string) int { return cmp.Compare(shares[y], shares[x]) })
+	for _, name := range packages[:min(len(packages), 12)] {
+		fmt.Fprintf(&b, "| %.1f%% | `%s` |\n", shares[name], name)
+	}
+	b.WriteString("\n| itself | with what it calls | function |\n|---|---|---|\n" + strings.Join(functions, "\n") + "\n")
+	return b.String(), nil
+}
+
+// packageOf takes the import path from the name of a function.
+func packageOf(function string) string {
+	function, _, _ = strings.Cut(function, "[") // type arguments may be paths too
+	dir, last := path.Split(function)
+	last, _, _ = strings.Cut(last, ".")
+	return dir + last
+}
+
+func takeProfile(name string, do func() error) error {
+	file, err := os.Create(name)
 	if err != nil {
 		return err
 	}
@@ -67,7 +115,7 @@ func takeProfile(path string, do func() error) error {
 	return errors.Join(err, file.Close())
 }
 
-// profileFanOut is 300 events, one at a time, to 1,000 sockets.
+// profileFanOut is 1,000 events, one at a time, to 1,000 sockets.
 func profileFanOut(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	const sockets = 1000
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
@@ -81,7 +129,7 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 			return err
 		}
 		err = profiled(func() error {
-			for range 300 {
+			for range 1000 {
 				if err := said.Emit(ctx, n.io, text); err != nil {
 					return err
 				}
@@ -96,7 +144,7 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 	})
 }
 
-// profilePublish is 600,000 events of two nodes, until both have all.
+// profilePublish is 2,000,000 events of two nodes, until both have all.
 func profilePublish(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.inSchema(ctx, func(schema string, _ *pgx.Conn) error {
 		dbs, tallies, err := m.openTallies(ctx, schema, 2)
@@ -104,7 +152,7 @@ func profilePublish(ctx context.Context, m *machine, profiled func(do func() err
 			return err
 		}
 		err = profiled(func() error {
-			for range 3 {
+			for range 10 {
 				for _, t := range tallies {
 					t.n.Store(0)
 				}
@@ -121,11 +169,11 @@ func profilePublish(ctx context.Context, m *machine, profiled func(do func() err
 	})
 }
 
-// profileConnect is 8,000 clients that connect, with recovery, and leave.
+// profileConnect is 20,000 clients that connect, with recovery, and leave.
 func profileConnect(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
 		return profiled(func() error {
-			for range 4 {
+			for range 10 {
 				all, err := connectProcesses(ctx, nodes[0], 2000)
 				if err := errors.Join(err, all.leave()); err != nil {
 					return err
