@@ -18,7 +18,7 @@ import (
 // deeds are the faults and how often each is drawn.
 func deeds() map[string]int {
 	return map[string]int{
-		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6, "clock": 8,
+		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6, "clock": 8, "absence": 3,
 		"nap": 3, "freeze": 3, "kill": 3, "outage": 3, "mute": 3, "restart": 1, "shutdown": 1,
 	}
 }
@@ -52,7 +52,7 @@ func (f *fire) misfortunes(ctx context.Context) {
 func (f *fire) deed(ctx context.Context, name string) {
 	roll := dice(f.roll.Uint64())
 	switch name {
-	case "cut", "again", "stall", "trickle", "wish":
+	case "cut", "again", "stall", "trickle", "absence", "wish":
 		f.harass(name, roll)
 	case "operate":
 		f.operate(roll)
@@ -94,6 +94,9 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 			b.cut("reset")
 		case "stall":
 			b.stall(time.Duration(500+roll.IntN(2500)) * time.Millisecond)
+		case "absence": // it comes back when what it missed first may no longer be kept
+			b.rest.Store(int64(time.Duration(5+roll.IntN(4)) * time.Second))
+			b.cut("reset")
 		case "trickle": // it comes back to a long replay, which it reads slowly
 			b.rest.Store(int64(3 * time.Second))
 			b.slow.Store(true)

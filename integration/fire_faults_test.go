@@ -62,6 +62,7 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 					t.Logf("SUMMARY planted %s; found in attempt %d:\n%v\n%.1500s", promise, attempt+1, r, r.violation)
 					return
 				}
+				t.Logf("not found by %v", r)
 			}
 			t.Errorf("not found in %d attempts: %s", attempts, promise)
 		})
