@@ -250,6 +250,10 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 }
 
 func (s *Socket) setData(ctx context.Context, name string, d datum) error {
+	// The value has no place in the log; Sync waits if too much is to be written.
+	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	s.keepDatum(name, d.raw, d.value)
