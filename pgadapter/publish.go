@@ -44,13 +44,14 @@ type publisher struct {
 	ended  chan struct{} // closed when the sending goroutine has returned
 	cancel context.CancelFunc
 
-	mu     sync.Mutex
-	queue  []*outgoing   // oldest first; the last one gathers
-	latest *outgoing     // the newest batch of all
-	events int           // queued and in flight
-	bytes  int           // of these
-	space  chan struct{} // closed when some of it was answered; nil if nobody waits
-	closed bool
+	mu             sync.Mutex
+	queue          []*outgoing   // oldest first; the last one gathers
+	latest         *outgoing     // the newest batch of all
+	packets, frame int           // how large the batch was that was taken last: packets, bytes
+	events         int           // queued and in flight
+	bytes          int           // of these
+	space          chan struct{} // closed when some of it was answered; nil if nobody waits
+	closed         bool
 }
 
 // An outgoing is a batch on its way to the log. Its fields are guarded by the
@@ -138,9 +139,10 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 			return o
 		}
 	}
-	o := &outgoing{}
+	// As large as the one before, so that it need not grow under load.
+	o := &outgoing{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
 	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { ring(p.bell) })
-	o.frame = append(make([]byte, 0, 1024), frameVersion)
+	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), frameVersion)
 	p.queue = append(p.queue, o)
 	p.latest = o
 	return o
@@ -182,6 +184,7 @@ func (p *publisher) take() (o *outgoing, rest time.Duration, over bool) {
 	p.queue[0] = nil // the array lives on
 	p.queue = p.queue[1:]
 	o.taken = true
+	p.packets, p.frame = len(o.ends), len(o.frame)
 	return o, 0, false
 }
 
