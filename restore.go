@@ -461,8 +461,10 @@ func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) 
 
 func (s *Socket) attachLocked() {
 	s.namespace.members.add(s)
+	in := map[string]bool{string(s.id): true}
 	for _, stay := range s.record.Rooms {
-		if stay.Left == 0 && !s.namespace.members.in(s, Room(stay.Room)) {
+		if stay.Left == 0 && !in[stay.Room] {
+			in[stay.Room] = true
 			s.namespace.members.join(s, Room(stay.Room))
 		}
 	}

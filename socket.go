@@ -208,10 +208,17 @@ func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
 
 // applyLocked reduces c to what changes something, and makes the change here.
 func (s *Socket) applyLocked(c *recovery.Change) {
-	current := s.roomsLocked()
-	in := func(room string) bool { return slices.Contains(current, Room(room)) }
-	c.Join = distinct(c.Join, func(room string) bool { return !in(room) })
-	c.Leave = distinct(c.Leave, func(room string) bool { return in(room) && room != string(s.id) })
+	in := make(map[string]bool, len(c.Join)+len(c.Leave)) // only of rooms that c names: the socket may be in many others
+	for _, room := range slices.Concat(c.Join, c.Leave) {
+		in[room] = false
+	}
+	for _, room := range s.roomsLocked() {
+		if _, named := in[string(room)]; named {
+			in[string(room)] = true
+		}
+	}
+	delete(in, string(s.id)) // neither joined nor left
+	c.Join, c.Leave = pick(c.Join, in, false), pick(c.Leave, in, true)
 	if s.record != nil {
 		s.record.Apply(*c)
 		return
@@ -224,15 +231,17 @@ func (s *Socket) applyLocked(c *recovery.Change) {
 	}
 }
 
-// distinct returns a new slice of the names that keep approves of, each once.
-func distinct(names []string, keep func(string) bool) []string {
-	var kept []string
+// pick returns a new slice of the names for which in says want, each once, and
+// takes them out of in.
+func pick(names []string, in map[string]bool, want bool) []string {
+	var picked []string
 	for _, name := range names {
-		if keep(name) && !slices.Contains(kept, name) {
-			kept = append(kept, name)
+		if is, known := in[name]; known && is == want {
+			picked = append(picked, name)
+			delete(in, name)
 		}
 	}
-	return kept
+	return picked
 }
 
 // settle waits for a change to become durable.
@@ -250,6 +259,10 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 }
 
 func (s *Socket) setData(ctx context.Context, name string, d datum) error {
+	// The value has no place in the log; Sync waits if too much is to be written.
+	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	s.keepDatum(name, d.raw, d.value)

@@ -41,7 +41,9 @@ type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of
 	Publish(ctx context.Context, e *Envelope) (*Receipt, error)
 
 	// Sync returns nil when everything that this node had published before the
-	// call, and that is in the log, has been delivered to this node.
+	// call, and that is in the log, has been delivered to this node. The server
+	// calls it before it changes a session, but for what the log demands: an adapter
+	// whose store has too much to write waits here, until ctx ends.
 	Sync(ctx context.Context) error
 
 	// Read yields the records in (from, to], oldest first, in batches. It

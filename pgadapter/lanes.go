@@ -1,6 +1,10 @@
 package pgadapter
 
-import "sync"
+import (
+	"context"
+	"fmt"
+	"sync"
+)
 
 // ring wakes whoever waits for the bell, a channel with room for one; once is enough.
 func ring(bell chan<- struct{}) {
@@ -20,6 +24,8 @@ type lanes[T any] struct {
 	waiting map[string][]T // by pid
 	working map[string]int // how many at the beginning of a lane are in work
 	ready   []string       // the lanes of which nothing is in work, oldest first
+	size    int            // how much waits or is in work
+	space   chan struct{}  // closed when some of it was done; nil if nobody waits
 	closed  bool
 }
 
@@ -55,6 +61,7 @@ func (l *lanes[T]) add(pid string, work T) bool {
 		l.ready = append(l.ready, pid)
 	}
 	l.waiting[pid] = append(l.waiting[pid], work)
+	l.size++
 	ring(l.bell)
 	return true
 }
@@ -86,7 +93,12 @@ func (l *lanes[T]) take(most int) (pids []string, work [][]T) {
 func (l *lanes[T]) done(pids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.space != nil {
+		close(l.space)
+		l.space = nil
+	}
 	for _, pid := range pids {
+		l.size -= l.working[pid]
 		rest := l.waiting[pid][l.working[pid]:]
 		delete(l.working, pid)
 		if len(rest) == 0 {
@@ -124,11 +136,30 @@ func (l *lanes[T]) latest() []T {
 func (l *lanes[T]) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for _, lane := range l.waiting {
-		n += len(lane)
+	return l.size
+}
+
+// room waits until less than most waits or is being done. It keeps no place for who
+// adds next: callers that come at once may go a little beyond.
+func (l *lanes[T]) room(ctx context.Context, most int) error {
+	for {
+		l.mu.Lock()
+		size := l.size
+		if size < most {
+			l.mu.Unlock()
+			return nil
+		}
+		if l.space == nil {
+			l.space = make(chan struct{})
+		}
+		space := l.space
+		l.mu.Unlock()
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return fmt.Errorf("%d changes of sessions wait to be written: %w", size, context.Cause(ctx))
+		}
 	}
-	return n
 }
 
 // close refuses further work.

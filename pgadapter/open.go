@@ -201,12 +201,15 @@ func (db *DB) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receip
 	return db.publisher.publish(ctx, e)
 }
 
-// Sync implements adapter.Adapter.
+// Sync implements adapter.Adapter. It waits beyond Options.QueueWrites.
 func (db *DB) Sync(ctx context.Context) error {
 	if err := db.publisher.settled(ctx); err != nil {
 		return err
 	}
-	return db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load()))
+	if err := db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load())); err != nil {
+		return err
+	}
+	return db.sessions.writes.room(ctx, db.opts.QueueWrites) // last, for what it finds is soon out of date
 }
 
 // Read implements adapter.Adapter.

@@ -63,6 +63,13 @@ type Options struct {
 	QueueEvents int
 	QueueBytes  int
 
+	// QueueWrites bounds the changes of sessions that wait to be written. Beyond,
+	// new and returning clients wait, and so do Join, Leave, Disconnect and Data.Set
+	// of a socket, before they change anything. What cannot be refused any more is
+	// written all the same: operations of the log on audiences, and the ends of
+	// sessions, a few at most for each. Default: 65,536.
+	QueueWrites int
+
 	// Linger is for how long an event that nobody waits for (EmitAsync, until
 	// Receipt.Wait is called; volatile targets) may wait for others to share an
 	// append with: the appends of such events begin at least so far apart. One
@@ -108,6 +115,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.TailBytes, 64<<20)
 	setDefault(&c.QueueEvents, 1<<16)
 	setDefault(&c.QueueBytes, 64<<20)
+	setDefault(&c.QueueWrites, 1<<16)
 	setDefault(&c.Linger, 10*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
@@ -143,6 +151,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("Options.MaxEnvelope: %d is not between 1 and 256 MiB", o.MaxEnvelope)
 	case o.QueueBytes < o.MaxEnvelope:
 		return fmt.Errorf("Options.QueueBytes: %d is below MaxEnvelope, %d", o.QueueBytes, o.MaxEnvelope)
+	case o.QueueWrites < 1:
+		return fmt.Errorf("Options.QueueWrites: %d is below 1", o.QueueWrites)
 	case o.MaxConns < 1:
 		return fmt.Errorf("Options.MaxConns: %d is below 1", o.MaxConns)
 	}

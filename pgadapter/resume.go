@@ -37,10 +37,13 @@ type resumed struct {
 	err     error
 }
 
-// Resume implements recovery.Store.
+// Resume implements recovery.Store. It waits beyond Options.QueueWrites.
 func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Session, error) {
 	if !isPID(rc.PID) {
 		return nil, recovery.ErrUnknown
+	}
+	if err := s.writes.room(ctx, s.db.opts.QueueWrites); err != nil {
+		return nil, err
 	}
 	if w, waits := s.writes.last(rc.PID); waits {
 		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
