@@ -40,6 +40,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	at := t.cursor.position()
 	t.branch = branch{t.branch.number + 1, at}
 	t.mu.Unlock()
+	t.shelf.clear()
 	now := time.Now()
 	// What its publisher has not sent again by now was answered, and is lost.
 	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })
@@ -79,6 +80,7 @@ func (t *tail) reset(m mark, cause error) {
 	local := t.local
 	at := m.offset(t.db.number.Load())
 	t.mu.Unlock()
+	t.shelf.clear()
 	t.db.opts.Logger.Error("connections are cut, because what their clients hold cannot be continued", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.Reset(at, cause)
@@ -121,6 +123,7 @@ func (p *publisher) forget(at adapter.Position) {
 
 // age forgets what is too old, in a tail without traffic too.
 func (t *tail) age(now time.Time) {
+	t.shelf.trim(now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.memory.trim(now)

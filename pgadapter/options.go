@@ -55,7 +55,8 @@ type Options struct {
 	Heartbeat time.Duration
 
 	// TailBytes bounds the memory for recent events, from which clients that
-	// come back are served without a query. Default: 64 MiB.
+	// come back are served without a query; for older ones that they ask for,
+	// read once for all of them, there is a quarter on top. Default: 64 MiB.
 	TailBytes int
 
 	// QueueEvents and QueueBytes bound what waits to be appended; Publish

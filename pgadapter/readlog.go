@@ -146,38 +146,73 @@ func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*batc
 	case len(batches) > 0:
 		return batches, batches[len(batches)-1].position(), nil
 	case from < low:
-		to = min(to, low)
+		return t.readShared(ctx, from, low)
+	default:
+		return t.readRows(ctx, from, to)
 	}
-	return t.readRows(ctx, from, to)
+}
+
+// readShared reads what comes after from, below low, with all others who want it.
+func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*batch, adapter.Position, error) {
+	of := stretchAfter(from, low)
+	e, err := t.shelf.get(ctx, of, func() (excerpt, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+		defer cancel()
+		return t.readExcerpt(ctx, of.after, of.to)
+	})
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case from < e.low || e.log != t.db.number.Load():
+		return nil, 0, adapter.ErrTrimmed
+	default:
+		return e.batches, min(low, position(of.to, maxPackets-1)), nil
+	}
 }
 
 func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
+	// The batch that from lies in may have packets after from.
+	e, err := t.readExcerpt(ctx, batchID(from)-1, batchID(to))
+	switch {
+	case err != nil:
+		return nil, 0, err
+	case from < e.low || e.log != t.db.number.Load():
+		return nil, 0, adapter.ErrTrimmed
+	case len(e.batches) < chunk:
+		return e.batches, to, nil
+	default:
+		return e.batches, e.batches[len(e.batches)-1].position(), nil
+	}
+}
+
+// An excerpt is batches of the log, with what it said of itself then.
+type excerpt struct {
+	batches []*batch
+	low     adapter.Position
+	log     uint32
+}
+
+// readExcerpt reads a chunk of the batches with ids in (after, to].
+func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err error) {
 	select {
 	case t.rows <- struct{}{}:
 		defer func() { <-t.rows }()
 	case <-ctx.Done():
-		return nil, 0, context.Cause(ctx)
+		return e, context.Cause(ctx)
 	}
-	// The batch that from lies in may have packets after from.
-	r, err := t.readPatiently(ctx, batchID(from)-1, batchID(to))
+	r, err := t.readPatiently(ctx, after, to)
 	if err != nil {
-		return nil, 0, err
+		return e, err
 	}
-	if from < r.low || r.log != t.db.number.Load() {
-		return nil, 0, adapter.ErrTrimmed
-	}
-	batches := make([]*batch, 0, len(r.rows))
+	e = excerpt{make([]*batch, 0, len(r.rows)), r.low, r.log}
 	for _, row := range r.rows {
 		b, err := decodeBatch(r.log, row.mark, row.frame)
 		if err != nil {
-			return nil, 0, err
+			return e, err
 		}
-		batches = append(batches, b)
+		e.batches = append(e.batches, b)
 	}
-	if len(batches) < chunk {
-		return batches, to, nil
-	}
-	return batches, batches[len(batches)-1].position(), nil
+	return e, nil
 }
 
 // readPatiently reads through the pool, whose connections may have died unseen.

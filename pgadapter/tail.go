@@ -32,7 +32,8 @@ type tail struct {
 	unsure  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
 	key     []byte                  // of the goroutine: what seals the bell
 	rows    chan struct{}           // a place for each query that Read may run at once
-	done    chan struct{}           // closed when the goroutine has returned
+	shelf   shelf
+	done    chan struct{} // closed when the goroutine has returned
 
 	mu        sync.Mutex
 	local     adapter.Local
@@ -68,6 +69,7 @@ func newTail(db *DB, l *line) *tail {
 		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
 		done:    make(chan struct{}),
 		memory:  memory{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
+		shelf:   shelf{maxBytes: db.opts.TailBytes / 4, parts: make(map[stretch]*part)},
 	}
 }
 

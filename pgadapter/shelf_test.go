@@ -1,0 +1,128 @@
+package pgadapter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+)
+
+// TestManyReadTheLogTogether: however many ask for a stretch of the log at once, it
+// is read once, also if the one who asked first has gone; an error is not kept.
+func TestManyReadTheLogTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &shelf{maxBytes: 1000, parts: make(map[stretch]*part)}
+		var reads atomic.Int64
+		answer := make(chan error)
+		read := func() (excerpt, error) {
+			reads.Add(1)
+			return excerpt{batches: []*batch{{bytes: 400}}, low: 7}, <-answer
+		}
+		get := func(ctx context.Context, after int64) error {
+			e, err := s.get(ctx, stretch{after, after + chunk}, read)
+			if err == nil && (e.low != 7 || len(e.batches) != 1) {
+				t.Errorf("got %+v", e)
+			}
+			return err
+		}
+		gone, leave := context.WithCancel(t.Context())
+		var crowd sync.WaitGroup
+		ask := func(n int, want error) {
+			for range n {
+				crowd.Go(func() {
+					if err := get(t.Context(), 0); !errors.Is(err, want) {
+						t.Errorf("got %v, want %v", err, want)
+					}
+				})
+			}
+			synctest.Wait()
+		}
+		crowd.Go(func() {
+			if err := get(gone, 0); !errors.Is(err, context.Canceled) {
+				t.Errorf("who left got %v", err)
+			}
+		})
+		synctest.Wait()
+		leave()
+		failed := errors.New("failed")
+		ask(100, failed)
+		answer <- failed
+		crowd.Wait()
+		ask(100, nil)
+		answer <- nil
+		crowd.Wait()
+		ask(1, nil)
+		if n := reads.Load(); n != 2 {
+			t.Errorf("read %d times, want 2", n)
+		}
+
+		for i := range int64(3) { // more than there is room for
+			time.Sleep(time.Second)
+			go func() { answer <- nil }()
+			if err := get(t.Context(), (i+1)*chunk); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+		}
+		if len(s.parts) != 2 || s.bytes > s.maxBytes {
+			t.Errorf("%d parts of %d bytes are kept", len(s.parts), s.bytes)
+		}
+		time.Sleep(shelved)
+		s.trim(time.Now())
+		if len(s.parts) != 0 || s.bytes != 0 {
+			t.Errorf("%d parts of %d bytes are kept though nobody asks", len(s.parts), s.bytes)
+		}
+	})
+}
+
+// TestANewNodeReadsWhatCameBefore: from each position, the records after it.
+func TestANewNodeReadsWhatCameBefore(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	old := b.open(t, &Options{Linger: -1})
+	r, _ := adaptertest.Bound(t, old)
+	const batches = 2*chunk + 10
+	n := 0
+	for i := range batches {
+		var last *adapter.Receipt
+		for range 1 + i%3 {
+			last = adaptertest.Publish(t, old, adaptertest.Event("%d", n))
+			n++
+		}
+		if _, err := last.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var want []adapter.Offset
+	for _, d := range r.Expect(t, n) {
+		want = append(want, d.Offset)
+	}
+	db := b.open(t, nil)
+	adaptertest.Bound(t, db)
+	end := want[n-1].Position
+	for i, from := range append([]adapter.Offset{{}}, want...) {
+		var got []adapter.Offset
+		for batch, err := range db.Read(t.Context(), from.Position, end) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range batch {
+				got = append(got, d.Offset)
+			}
+		}
+		if !slices.Equal(got, want[i:]) {
+			t.Fatalf("after %d came %d records, want %d", from.Position, len(got), n-i)
+		}
+	}
+	if parts := len(db.tail.shelf.parts); parts < 3 {
+		t.Errorf("%d parts were shared", parts)
+	}
+}
