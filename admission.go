@@ -12,9 +12,9 @@ import (
 // comes after the gates has turns of its own: with the same ones, those who have
 // passed the gates would wait behind all who are still to claim.
 
-// connectsPerProcessor is enough to keep a processor busy, and the store's
+// connectsPerProcessor keeps the processors busy, and the store's
 // transactions full. More of them do not come in sooner, and delay live events.
-const connectsPerProcessor = 32
+const connectsPerProcessor = 128
 
 func defaultConnects() int { return connectsPerProcessor * runtime.GOMAXPROCS(0) }
 

@@ -42,7 +42,7 @@ type Options struct {
 	// missed. Gates, and waiting for a slow client, do not count. The others wait
 	// for their turn, within ConnectTimeout, so that a crowd that comes at once
 	// leaves the processor to the events of those who are there.
-	// Default: 32 for each processor that Go uses.
+	// Default: 128 for each processor that Go uses.
 	ConnectsAtOnce int
 
 	// CleanupEmptyChildNamespaces removes a namespace that a client has brought
