@@ -20,7 +20,10 @@ type crowd struct {
 // not many more than 25,000.
 func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, error) {
 	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
-	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(source)}}
+	var from net.Dialer
+	if source != loopback { // its ports serve again for another node; those of an address that is named do not
+		from.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
+	}
 	dialer := ws.Dialer{NetDial: from.DialContext}
 	err := many(n, atOnce, func(i int) error {
 		conn, early, _, err := dialer.Dial(ctx, "ws://"+addr+"/socket.io/?EIO=4&transport=websocket")
