@@ -24,13 +24,18 @@ type doorman struct {
 	waiting atomic.Int64
 }
 
-func (d *doorman) Open(ctx context.Context, s *recovery.Session) error {
+func (d *doorman) Open(s *recovery.Session) *recovery.Outcome {
 	d.waiting.Add(1)
-	<-d.open
-	if d.refuses.Load() {
-		return errors.New("no")
-	}
-	return d.Memory.Open(ctx, s)
+	made, known := d.Memory.Open(s), recovery.NewOutcome()
+	go func() {
+		<-d.open
+		if d.refuses.Load() {
+			known.Settle(errors.New("no"))
+			return
+		}
+		known.Settle(made.Wait(context.Background()))
+	}()
+	return known
 }
 
 func TestACrowdIsLetInAFewAtATime(t *testing.T) {

@@ -248,11 +248,15 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 		}
 		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
+	h.holdLocked(s, session)
+	return true
+}
+
+func (h *hub) holdLocked(s *Socket, session *recovery.Session) {
 	s.key, s.record = session.Key, session
 	s.last, s.served = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PID] = s
 	s.keepUpLocked()
-	return true
 }
 
 // letGo takes back hold: the session is over, and s goes on without.

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -350,6 +351,47 @@ func TestGatesComeBeforeTheReplay(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A gate may leave work behind that joins rooms when it likes: also while the session is being written.
+func TestJoinWhileTheSessionIsBeingOpened(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := adapter.NewMemory(nil)
+		store := &doorman{Memory: recovery.NewMemory(log), open: make(chan struct{})}
+		var expired atomic.Int64
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{
+			Store: store, OnExpired: func(*socketio.ExpiredSession) { expired.Add(1) },
+		}})
+		asked := make(chan *socketio.Socket, 2)
+		io.Use(func(_ context.Context, s *socketio.Socket) error {
+			asked <- s
+			return nil
+		})
+		p, impatient := dial(t, io), dial(t, io)
+		p.WriteText("0")
+		s := <-asked
+		impatient.WriteText("0")
+		synctest.Wait()
+		if err := s.Join(t.Context(), "late"); err != nil {
+			t.Error(err)
+		}
+		impatient.Cut()
+		synctest.Wait()
+		close(store.open)
+		p.connects()
+		p.Cut()
+		synctest.Wait()
+		emit(t, io.To("late"), "to the room")
+		p.comeBackUncut(io).wantEvents("said to the room")
+		if err := io.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Hour)
+		if n := expired.Load(); n != 1 {
+			t.Errorf("%d sessions have expired; who never heard that it was connected has none", n)
+		}
+	})
 }
 
 func TestExpiredSessionIsToldOnce(t *testing.T) {

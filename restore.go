@@ -283,6 +283,10 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	}
 	h := server.hub
 	h.mu.Lock()
+	if s.gone {
+		h.mu.Unlock()
+		return nil, context.Cause(s.ctx)
+	}
 	session := s.record
 	session.Key = recovery.Key{PID: newID(), Epoch: 1}
 	session.ID, session.Namespace = string(s.id), s.namespace.name
@@ -302,16 +306,14 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	for i := range session.Rooms {
 		session.Rooms[i].Joined = session.Opened
 	}
-	s.keepUpLocked()
+	// From here on changes are written, behind the session itself.
+	opened := h.store.Open(session.Clone())
+	h.holdLocked(s, session)
 	h.mu.Unlock()
 	server.counters.opened.Add(1)
-	if err := h.store.Open(ctx, session); err != nil {
-		h.store.End(session.Key, recovery.Ending{}) // it may exist all the same
+	if err := opened.Wait(ctx); err != nil {
+		h.letGo(s) // it may exist all the same
 		return nil, err
-	}
-	if !h.hold(s, session) {
-		h.store.End(session.Key, recovery.Ending{}) // the client never heard of it
-		return nil, context.Cause(s.ctx)
 	}
 	return session, nil
 }

@@ -344,7 +344,9 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		return false
 	}
 	s.gone, s.reason = true, reason
-	s.namespace.server.counters.departure(reason, s.key.PID != "" && reason.Recoverable(), s.connected.Load())
+	known := s.connected.Load() || s.key.Epoch > 1 // else the client has never heard of its session, and cannot come back
+	parks := s.key.PID != "" && known && reason.Recoverable()
+	s.namespace.server.counters.departure(reason, parks, s.connected.Load())
 	s.ended = recovery.Settled(nil)
 	h := s.namespace.server.hub
 	if s.attached {
@@ -364,7 +366,7 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		delete(h.sessions, s.key.PID)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
-		s.ended = h.store.End(s.key, recovery.Ending{Park: reason.Recoverable(), At: s.served, Last: s.last})
+		s.ended = h.store.End(s.key, recovery.Ending{Park: parks, At: s.served, Last: s.last})
 	}
 	return true
 }

@@ -217,7 +217,7 @@ func BenchmarkResume(b *testing.B) {
 	each(b, func(i int) error {
 		s := session(fmt.Sprint(i))
 		s.Rooms = []recovery.Stay{{Room: "a", Joined: 1}, {Room: "b", Joined: 1}}
-		return a.Sessions().Open(b.Context(), s)
+		return a.Sessions().Open(s).Wait(b.Context())
 	})
 	opened := b.Elapsed()
 	b.ResetTimer()

@@ -152,7 +152,7 @@ func (m *model) open(n *modelNode) {
 	s.From = n.at
 	n.mu.Unlock()
 	m.opened++
-	m.check(n.db.Sessions().Open(m.t.Context(), s))
+	m.check(n.db.Sessions().Open(s).Wait(m.t.Context()))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sessions[s.PID] = &modelSession{Session: s}

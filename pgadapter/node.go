@@ -133,8 +133,10 @@ func (n *node) hold() hold {
 	return hold{id, n.db.tail.cursor, n.db.tail.branch}
 }
 
-// queue adds the statement that fails if it is not so.
+// queue adds the statement that fails if it is not so. Those that follow find the
+// rows of sessions by their keys.
 func (h hold) queue(b *pgx.Batch, q *queries) {
+	b.Queue(q.byKey)
 	b.Queue(q.nodeHold, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
 }
 

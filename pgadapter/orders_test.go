@@ -256,7 +256,7 @@ func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
 	s := session("p")
 	mustOpen(t, dbs[0], s)
 	b.bury(t, dbs[1], dbs[0].node.id.Load())
-	if err := dbs[0].Sessions().Open(t.Context(), s); err == nil {
+	if err := dbs[0].Sessions().Open(s).Wait(t.Context()); err == nil {
 		t.Errorf("opened, and held by nobody: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
 	}
 }

@@ -1,11 +1,16 @@
 package pgadapter
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // TestChangesDoNotSearchTheNode: what is changed for some sessions of a node is found by their pids, though Postgres
@@ -41,5 +46,64 @@ func TestChangesDoNotSearchTheNode(t *testing.T) {
 			t.Errorf("%s:\n%s", name, text)
 		}
 		b.exec(t, "deallocate one")
+	}
+}
+
+// audience is the node of sessions whose clients got an event each.
+type audience struct{ pids []string }
+
+func (a *audience) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) {
+	standings := make([]recovery.Standing, len(a.pids))
+	for i, pid := range a.pids {
+		standings[i].Key = session(pid).Key
+	}
+	return 0, standings
+}
+
+func (a *audience) Expired(*recovery.Session) {}
+
+// TestSmallTablesAreSearchedByKeys: a table is never read from end to end for the sake of some sessions, not even
+// while it is small: Postgres would go on with that plan when it is large. So it is with the checks of foreign keys.
+func TestSmallTablesAreSearchedByKeys(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	node := &audience{}
+	if err := db.Sessions().Bind(node); err != nil {
+		t.Fatal(err)
+	}
+	const tables = " from pg_stat_user_tables where schemaname = current_schema and relname in ('sessions', 'session_rooms', 'session_data')"
+	before := b.int(t, "select sum(seq_scan)::bigint"+tables)
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := db.Sessions()
+	for i := range 12 { // on each connection of the pool more than once
+		s := session(fmt.Sprint(i))
+		s.Rooms = []recovery.Stay{{Room: "first", Joined: 1}}
+		s.Data = map[string]json.RawMessage{"a": json.RawMessage("1")}
+		s.Window = time.Millisecond
+		must(store.Open(s).Wait(t.Context()))
+		node.pids = []string{s.PID}
+		must(db.sweeper.checkpoint(t.Context()))
+		must(store.Change(s.Key, recovery.Change{At: 2, Join: []string{"second"}, Data: map[string]json.RawMessage{"b": json.RawMessage("2")}}).Wait(t.Context()))
+		must(store.Change(s.Key, recovery.Change{At: 3, Leave: []string{"first"}, Data: map[string]json.RawMessage{"a": nil}}).Wait(t.Context()))
+		must(store.End(s.Key, recovery.Ending{Park: i%4 != 0}).Wait(t.Context()))
+		if i%4 > 1 {
+			b.exec(t, "update sessions set expires_at = now() + interval '1 minute' where pid = $1", s.PID)
+			again, err := store.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+			must(err)
+			must(store.End(again.Key, recovery.Ending{Park: i%4 == 2}).Wait(t.Context()))
+		}
+		must(db.sweeper.expire(t.Context()))
+	}
+	eventually(t, "Postgres counts what was done", func() bool {
+		return b.int(t, "select min(idx_scan)"+tables) >= 12
+	})
+	if n := b.int(t, "select sum(seq_scan)::bigint"+tables) - before; n != 0 {
+		t.Errorf("%d times a table was read from end to end", n)
 	}
 }

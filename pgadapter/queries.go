@@ -12,7 +12,7 @@ var sqlFiles embed.FS
 
 // queries are the statements of the files in sql, for one schema.
 type queries struct {
-	settings, head, survey                   string
+	settings, head, survey, byKey            string
 	append, read, common, ring               string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
@@ -34,6 +34,7 @@ func queriesFor(schema string) *queries {
 		settings:           load("settings"),
 		head:               load("head"),
 		survey:             load("survey"),
+		byKey:              load("by_key"),
 		append:             load("append"),
 		ring:               load("ring"),
 		read:               load("read"),

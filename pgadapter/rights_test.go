@@ -53,7 +53,7 @@ func TestDocumentedPrivilegesAreEnough(t *testing.T) {
 		t.Errorf("append: %v", err)
 	}
 	s := &recovery.Session{Key: recovery.Key{PID: "p", Epoch: 1}, ID: "s", Namespace: "/", Window: time.Minute}
-	if err := db.Sessions().Open(t.Context(), s); err != nil {
+	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Errorf("open a session: %v", err)
 	}
 	// Past the retention the role has to empty a partition and drop what is old.

@@ -71,17 +71,13 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	return nil
 }
 
-// Open implements recovery.Store. When ctx ends first, the session is removed
-// again.
-func (s *Sessions) Open(ctx context.Context, session *recovery.Session) error {
+// Open implements recovery.Store. A private id that is none of socketio's is
+// refused.
+func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {
 	if !isPID(session.PID) {
-		return fmt.Errorf("open session: %q cannot be a private id", session.PID)
+		return recovery.Settled(fmt.Errorf("open session: %q cannot be a private id", session.PID))
 	}
-	err := s.write(&write{key: session.Key, open: session}).Wait(ctx)
-	if err != nil && ctx.Err() != nil {
-		s.write(&write{key: session.Key, ending: &recovery.Ending{}}) // nobody holds it
-	}
-	return err
+	return s.write(&write{key: session.Key, open: session})
 }
 
 // Change implements recovery.Store.

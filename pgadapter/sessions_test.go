@@ -32,7 +32,7 @@ func session(pid string) *recovery.Session {
 
 func mustOpen(t *testing.T, db *DB, s *recovery.Session) {
 	t.Helper()
-	if err := db.Sessions().Open(t.Context(), s); err != nil {
+	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -67,7 +67,7 @@ func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
 	adaptertest.Publish(t, dbs[1], adaptertest.Event("on"))
 
 	// A write that needs the row finds it missing first, or a heartbeat does.
-	if err := dbs[0].Sessions().Open(t.Context(), session("q")); err != nil {
+	if err := dbs[0].Sessions().Open(session("q")).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	err := recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) == 1 })
@@ -116,7 +116,7 @@ func TestCloseParksWhatIsLeft(t *testing.T) {
 	if err := db.Sync(t.Context()); err != nil && !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Sync: %v", err)
 	}
-	if err := db.Sessions().Open(t.Context(), session("q")); !errors.Is(err, adapter.ErrClosed) {
+	if err := db.Sessions().Open(session("q")).Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Open: %v", err)
 	}
 	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
@@ -156,7 +156,7 @@ func TestARefusedWriteTakesNoOtherWithIt(t *testing.T) {
 			if i == 17 {
 				s.Data = map[string]json.RawMessage{"k": json.RawMessage("not JSON")}
 			}
-			if err := db.Sessions().Open(t.Context(), s); (err != nil) != (i == 17) {
+			if err := db.Sessions().Open(s).Wait(t.Context()); (err != nil) != (i == 17) {
 				t.Errorf("session %d: %v", i, err)
 			}
 		})
@@ -238,20 +238,14 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	mustOpen(t, db, session("claimed"))
 	b.exec(t, "begin")
 	b.exec(t, "lock table sessions in exclusive mode")
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	if err := db.Sessions().Open(ctx, session("opened")); !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("Open: %v", err)
-	}
-	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
 	defer cancel()
 	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Resume: %v", err)
 	}
 	b.exec(t, "commit")
-	eventually(t, "the sessions were let go", func() bool {
-		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
-			b.int(t, "select count(*) from sessions where pid = 'opened'") == 0
+	eventually(t, "the session was let go", func() bool {
+		return b.int(t, "select count(*) from sessions where node is not null") == 0
 	})
 	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "claimed", Namespace: "/"}); err != nil {
 		t.Error(err)

@@ -127,12 +127,14 @@ func (s *sweeper) expire(ctx context.Context) error {
 		if node == nil {
 			return nil // nobody to tell: another node will
 		}
-		rows, err := s.db.pool.Query(ctx, s.db.queries.sweepExpired)
-		if err != nil {
-			return fmt.Errorf("expire sessions: %w", err)
-		}
-		over, err := pgx.CollectRows(rows, scanExpired)
-		if err != nil {
+		var b pgx.Batch
+		var over []*recovery.Session
+		b.Queue(s.db.queries.byKey)
+		b.Queue(s.db.queries.sweepExpired).Query(func(rows pgx.Rows) (err error) {
+			over, err = pgx.CollectRows(rows, scanExpired)
+			return err
+		})
+		if err := s.db.pool.SendBatch(ctx, &b).Close(); err != nil {
 			return fmt.Errorf("expire sessions: %w", err)
 		}
 		for _, session := range over {

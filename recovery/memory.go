@@ -3,7 +3,6 @@ package recovery
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -61,14 +60,14 @@ func (m *Memory) Bind(n Node) error {
 }
 
 // Open implements Store.
-func (m *Memory) Open(_ context.Context, s *Session) error {
+func (m *Memory) Open(s *Session) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.sessions[s.PID] = &remembered{Session: clone(s), facts: []Fact{{Covered: s.Opened}}}
+	m.sessions[s.PID] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
-	return nil
+	return Settled(nil)
 }
 
 // Resume implements Store.
@@ -93,9 +92,9 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	}
 	r.Epoch++
 	r.parked = false
-	s := clone(&r.Session)
+	s := r.Clone()
 	s.From, s.Last = from, last
-	return &s, nil
+	return s, nil
 }
 
 // Change implements Store.
@@ -199,11 +198,4 @@ func (m *Memory) heldLocked(k Key) (*remembered, error) {
 		return nil, ErrLost
 	}
 	return r, nil
-}
-
-func clone(s *Session) Session {
-	c := *s
-	c.Rooms = slices.Clone(s.Rooms)
-	c.Data = maps.Clone(s.Data)
-	return c
 }

@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 
@@ -54,6 +55,13 @@ type Session struct {
 	// Elsewhere, of a resumed session: another node may still hold a
 	// connection of it, and has to be told through the log.
 	Elsewhere bool
+}
+
+// Clone returns a copy whose rooms and data can be changed by themselves.
+func (s *Session) Clone() *Session {
+	c := *s
+	c.Rooms, c.Data = slices.Clone(s.Rooms), maps.Clone(s.Data)
+	return &c
 }
 
 // Addressed reports whether a returning client has to get d: an event of the

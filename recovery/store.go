@@ -12,8 +12,10 @@ type Store interface {
 	// other call.
 	Bind(Node) error
 
-	// Open makes a new session of this node durable. The session's Key is new.
-	Open(ctx context.Context, s *Session) error
+	// Open makes a new session of this node durable. The session's Key is new,
+	// and s the Store's from the call on. Like Change and End it does not block,
+	// and comes before what is called later.
+	Open(s *Session) *Outcome
 
 	// Resume claims the session that the client names, or returns why not, see
 	// the package comment; Refusal tells the reasons from failures. What it

@@ -4,7 +4,9 @@ import (
 	"context"
 	"io"
 	"net"
+	"runtime"
 	"sync"
+	"syscall"
 
 	"github.com/gobwas/ws"
 )
@@ -21,8 +23,9 @@ type crowd struct {
 func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, error) {
 	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
 	var from net.Dialer
-	if source != loopback { // its ports serve again for another node; those of an address that is named do not
+	if source != loopback {
 		from.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
+		from.Control = lateBound
 	}
 	dialer := ws.Dialer{NetDial: from.DialContext}
 	err := many(n, atOnce, func(i int) error {
@@ -42,6 +45,17 @@ func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, erro
 	}
 	c.count()
 	return c, nil
+}
+
+// lateBound has the system choose the port of a connection from a named address when it connects, as it does without
+// one: a port then serves for several nodes, and again after it was closed.
+func lateBound(_, _ string, conn syscall.RawConn) error {
+	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT, ip(7); elsewhere than on Linux there are fewer ports
+	return conn.Control(func(fd uintptr) {
+		if runtime.GOOS == "linux" {
+			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1)
+		}
+	})
 }
 
 // enter reads the handshake, says CONNECT and reads the answer.

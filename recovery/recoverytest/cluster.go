@@ -66,7 +66,7 @@ func aStormIsServed(t *testing.T, c Cluster) {
 			s := a.session()
 			s.PID = fmt.Sprintf("storm-%d-%s", i, s.PID)
 			s.Rooms = []recovery.Stay{{Room: "r", Joined: s.Opened}}
-			if err := a.store.Open(t.Context(), s); err != nil {
+			if err := a.store.Open(s).Wait(t.Context()); err != nil {
 				t.Errorf("Open: %v", err)
 				return
 			}

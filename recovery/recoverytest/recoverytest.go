@@ -201,7 +201,7 @@ func (n *node) open(t *testing.T, change func(*recovery.Session)) *recovery.Sess
 	if change != nil {
 		change(s)
 	}
-	if err := n.store.Open(within(t), s); err != nil {
+	if err := n.store.Open(s).Wait(within(t)); err != nil {
 		t.Fatalf("Open: %v", err)
 	}
 	return s
