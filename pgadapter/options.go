@@ -75,7 +75,7 @@ type Options struct {
 	// Receipt.Wait is called; volatile targets) may wait for others to share an
 	// append with: the appends of such events begin at least so far apart. One
 	// that comes after a pause is not held back, nor is a batch of more than 64.
-	// Negative: never. Default: 10 ms.
+	// Negative: never. Default: 30 ms.
 	Linger time.Duration
 
 	// MaxEnvelope is the size in bytes from which Publish refuses an envelope
@@ -117,7 +117,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.QueueEvents, 1<<16)
 	setDefault(&c.QueueBytes, 64<<20)
 	setDefault(&c.QueueWrites, 1<<16)
-	setDefault(&c.Linger, 10*time.Millisecond)
+	setDefault(&c.Linger, 30*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
 	return c

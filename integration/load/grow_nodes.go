@@ -89,7 +89,7 @@ func trips(ctx context.Context, m *machine, schema string, size int, add adder) 
 		dbs = append(dbs, &node{db: db})
 	}
 	var took []float64
-	tick := time.NewTicker(20 * time.Millisecond) // longer than Options.Linger
+	tick := time.NewTicker(40 * time.Millisecond) // longer than Options.Linger
 	defer tick.Stop()
 	for range 200 {
 		<-tick.C

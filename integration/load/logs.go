@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -58,7 +59,7 @@ func logs() []comparison {
 			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.connects(ctx) },
 		},
 		{
-			name: "unrelated", unit: "tps", goal: "≥ 0.95", what: "pgbench, 4 connections, beside 1,000 events/s", than: "pgbench alone",
+			name: "unrelated", unit: "tps", goal: "≥ 0.95", what: "pgbench, 4 connections, beside 1,000 events/s", than: "pgbench beside nodes at rest",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.unrelated(ctx) },
 		},
 	}
@@ -262,13 +263,15 @@ func (m *machine) connects(ctx context.Context) (ours, reference float64, err er
 	return ours, reference, err
 }
 
-// unrelated runs pgbench beside two nodes that emit 1,000 events a second, and alone.
+// unrelated runs pgbench beside two nodes that emit 1,000 events a second for three seconds, and none for three, and so
+// on. From one run of pgbench to the next the machine changes more than the events cost.
 func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err error) {
 	if err := m.pgbench(ctx, nil, "-i", "-q"); err != nil {
 		return 0, 0, err
 	}
 	err = m.withNodes(ctx, 2, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
 		emitting, stop := context.WithCancel(ctx)
+		var on atomic.Bool
 		var emitter sync.WaitGroup
 		emitter.Go(func() { // ends with stop
 			tick := time.NewTicker(2 * time.Millisecond)
@@ -276,24 +279,32 @@ func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err e
 			for emitting.Err() == nil {
 				<-tick.C
 				for _, n := range nodes {
-					_ = said.EmitAsync(n.io, text) // what it comes to is seen in the figures
+					if on.Load() {
+						_ = said.EmitAsync(n.io, text) // what it comes to is seen in the figures
+					}
 				}
 			}
 		})
-		err := m.pgbench(ctx, &ours, "-T", "8", "-c", "4", "-j", "1", "-n")
+		const turn, turns = 3, 12 // seconds
+		var sums [2]float64       // without, with
+		err := m.pgbench(ctx, func(second int, tps float64) {
+			with := second / turn % 2
+			if second%turn != 0 { // the first of a turn has something of both
+				sums[with] += tps
+			}
+			on.Store((second+1)/turn%2 == 1)
+		}, "-P", "1", "-T", strconv.Itoa(turn*turns), "-c", "4", "-j", "1", "-n")
 		stop()
 		emitter.Wait()
+		const counted = (turn - 1) * turns / 2
+		ours, reference = sums[1]/counted, sums[0]/counted
 		return err
 	})
-	if err != nil {
-		return 0, 0, err
-	}
-	err = m.pgbench(ctx, &reference, "-T", "8", "-c", "4", "-j", "1", "-n")
 	return ours, reference, err
 }
 
-// pgbench runs it and takes the transactions per second from what it says.
-func (m *machine) pgbench(ctx context.Context, tps *float64, args ...string) error {
+// pgbench runs it, and tells of each second, from 0, how many transactions there were.
+func (m *machine) pgbench(ctx context.Context, progress func(second int, tps float64), args ...string) error {
 	bin, err := exec.LookPath("pgbench")
 	if err != nil {
 		found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pgbench")
@@ -302,14 +313,26 @@ func (m *machine) pgbench(ctx context.Context, tps *float64, args ...string) err
 		}
 		bin = found[len(found)-1]
 	}
-	out, err := exec.CommandContext(ctx, bin, append(args, m.dsn)...).CombinedOutput()
+	pgbench := exec.CommandContext(ctx, bin, append(args, m.dsn)...)
+	said, err := pgbench.StderrPipe()
 	if err != nil {
-		return fmt.Errorf("pgbench: %w: %s", err, out)
+		return err
 	}
-	for line := range strings.Lines(string(out)) {
-		if rest, ok := strings.CutPrefix(line, "tps = "); ok && tps != nil {
-			*tps, err = strconv.ParseFloat(strings.Fields(rest)[0], 64)
+	if err := pgbench.Start(); err != nil {
+		return err
+	}
+	var last string
+	second := 0
+	for lines := bufio.NewScanner(said); lines.Scan(); {
+		last = lines.Text()
+		var at, tps float64
+		if _, err := fmt.Sscanf(last, "progress: %f s, %f tps", &at, &tps); err == nil {
+			progress(second, tps)
+			second++
 		}
 	}
-	return err
+	if err := pgbench.Wait(); err != nil {
+		return fmt.Errorf("pgbench: %w: %s", err, last)
+	}
+	return nil
 }
