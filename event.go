@@ -50,7 +50,9 @@ func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
 }
 
 // EmitAsync queues the event, in order with the emits before and after it, and
-// returns at once; the Receipt tells the outcome. When the queue is full it waits
+// returns at once; the Receipt tells the outcome. Until Receipt.Wait is called the
+// adapter may keep it for a moment, for others to share an append with it, see
+// pgadapter.Options.Linger. When the queue is full it waits
 // for at most Options.EmitTimeout, and then returns a receipt that has failed
 // with ErrQueueFull.
 func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
