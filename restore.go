@@ -247,6 +247,9 @@ func (s *Socket) ask(ctx context.Context) error {
 // turnAway answers with a CONNECT_ERROR. A session that the gates do not let
 // back in is over. It waits until that is durable.
 func (s *Socket) turnAway(ctx context.Context, refusal error) {
+	if s.ctx.Err() != nil {
+		return // nobody waits for the answer any more
+	}
 	known, ok := errors.AsType[*Error](refusal)
 	if !ok {
 		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
@@ -266,7 +269,11 @@ func (s *Socket) turnAway(ctx context.Context, refusal error) {
 // abandon cuts the connection: the client keeps what it has, and asks again. A
 // socket that was disconnected meanwhile has been seen to.
 func (s *Socket) abandon(what string, err error) {
-	if s.ctx.Err() != nil {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	gone := s.gone
+	h.mu.Unlock()
+	if gone {
 		return
 	}
 	s.log(slog.LevelWarn, what, slog.Any("error", err))
@@ -337,7 +344,10 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 			return err
 		}
 	}
-	if err := s.sendConnect(); err != nil {
+	h.mu.Lock()
+	err := s.sendConnectLocked()
+	h.mu.Unlock()
+	if err != nil {
 		return err
 	}
 	from := session.From
@@ -413,8 +423,12 @@ func (s *Socket) passed(o adapter.Offset) {
 	}
 }
 
-// sendConnect tells the client that it is connected.
-func (s *Socket) sendConnect() error {
+// sendConnectLocked tells the client that it is connected, unless the socket is
+// gone. From here on the client knows of its session.
+func (s *Socket) sendConnectLocked() error {
+	if s.gone {
+		return &DisconnectError{Reason: s.reason}
+	}
 	body := struct {
 		SID SocketID `json:"sid"`
 		PID string   `json:"pid,omitempty"`
@@ -432,10 +446,7 @@ func (s *Socket) attach() error {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.gone {
-		return context.Cause(s.ctx)
-	}
-	if err := s.sendConnect(); err != nil {
+	if err := s.sendConnectLocked(); err != nil {
 		return err
 	}
 	s.attachLocked()

@@ -238,7 +238,7 @@ func (b *bird) why() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var me here
-	if err := b.Call(ctx, &me, "whoami"); err != nil {
+	if err := b.Call(ctx, &me, "whoami"); err != nil || me.Recovered { // or the answer is that of a later connection
 		me.Reason = untold
 	}
 	b.flock.mu.Lock()

@@ -237,7 +237,7 @@ func (f *fire) gather(ctx context.Context) {
 	if f.fireConfig.official > 0 {
 		f.official = newClients(f.t, 1)
 		f.official.observe = f.observe
-		f.official.connectAll(f.fireConfig.official, f.cl.alive(), order{"roam": true})
+		f.official.connectAll(f.fireConfig.official, f.cl.alive(), order{"roam": true, "why": true})
 	}
 	for _, b := range f.flock.birds {
 		if !eventually(30*time.Second, func() bool { return b.known.Load() && !b.fresh.Load() }) {
@@ -256,7 +256,12 @@ func (f *fire) observe(r record) {
 	case "connect":
 		f.book.Add(history.Record{What: history.Connected, Client: r.K, Socket: r.ID, Recovered: r.Recovered})
 	case "disconnect":
-		f.book.Note(r.K, "disconnected: %s", r.Reason)
+		f.book.Note(r.K, "disconnected: %s; holds %s", r.Reason, r.Offset)
+	case "refused":
+		f.book.Note(r.K, "not recovered: %s; came with %s", r.Reason, r.Offset)
+		f.flock.mu.Lock()
+		defer f.flock.mu.Unlock()
+		f.flock.refused[r.Reason]++
 	}
 }
 

@@ -1,7 +1,8 @@
 // Hosts many official clients in one process. Orders come in on standard input, one JSON object a line; what happens
 // goes out on standard output in the same form.
 //
-//   {c:"open", k, url, ns, auth, opts, roam}         client k connects; ns is "/" if left out
+//   {c:"open", k, url, ns, auth, opts, roam, why}    client k connects; ns is "/" if left out; one that wants to know
+//                                                    asks why, when it comes back and is not recovered
 //   {c:"also", k, of, ns, auth}                      client k is another namespace on the connection of client of
 //   {c:"cut", k:[…], how, url}                       the connections break; how: "reset" (no close frame), "close"
 //                                                    (with one), "half" (the server is told nothing at all);
@@ -21,7 +22,7 @@
 //
 // A client that roams picks a node at random for every attempt, as behind a load balancer.
 //
-// What happened: connect, disconnect, error, ack, event, sync; and ticks, the events that are counted, as one line for
+// What happened: connect, disconnect, refused, error, ack, event, sync; and ticks, the events that are counted, as one line for
 // many: {t:"ticks", k, i:[publisher * 1e8 + seq, …]}. What is told of one client is told in the order in which it
 // happened. Binary data travels as {"$bin": base64}.
 import { createInterface } from "node:readline";
@@ -87,8 +88,16 @@ function watch(c) {
     c.sinceConnect = 0;
     c.cutting = false;
     tell(c, { t: "connect", id: s.id, recovered: !!s.recovered, pid: s._pid, offset: s._lastOffset });
+    if (c.why && c.held && !s.recovered) {
+      const held = c.held; // what it came back with
+      s.timeout(5000).emit("whoami", (err, me) => tell(c, { t: "refused", reason: err || me.recovered ? "not told" : me.reason, offset: held }));
+    }
+    c.held = s._lastOffset ?? "nothing";
   });
-  s.on("disconnect", (reason) => tell(c, { t: "disconnect", reason }));
+  s.on("disconnect", (reason) => {
+    if (c.held) c.held = s._lastOffset ?? "nothing";
+    tell(c, { t: "disconnect", reason, offset: s._lastOffset });
+  });
   s.on("connect_error", (err) => tell(c, { t: "error", message: err.message, data: err.data }));
   s.on("tick", (publisher, seq) => {
     c.ticks.push(publisher * 1e8 + seq);
@@ -125,7 +134,7 @@ function open(o) {
     auth: o.auth,
     ...o.opts,
   });
-  const c = { k: o.k, socket, roam: o.roam, sinceConnect: 0, ticks: [] };
+  const c = { k: o.k, socket, roam: o.roam, why: o.why, sinceConnect: 0, ticks: [] };
   clients.set(o.k, c);
   socket.io.on("reconnect_attempt", () => roam(c));
   watch(c);
