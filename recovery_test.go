@@ -546,6 +546,53 @@ func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
 	})
 }
 
+// A client has come to the same node twice, and the second claim was answered first. Which of the connections is the
+// living one nobody knows: the other is cut, and its client not told of a new session.
+func TestWhoIsOvertakenIsCut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := adapter.NewMemory(nil)
+		store := &slowClaims{Memory: recovery.NewMemory(log), slow: make(chan struct{})}
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
+		p := connected(t, io)
+		p.Cut()
+		synctest.Wait()
+		first, second := dial(t, io), dial(t, io)
+		first.WriteText("0" + p.ticket())
+		synctest.Wait()
+		second.WriteText("0" + p.ticket())
+		second.connects()
+		if second.id != p.id {
+			t.Error("the second connection was not recovered")
+		}
+		close(store.slow)
+		if _, got, err := first.ReadMessage(); err == nil {
+			t.Errorf("the first connection was told %s", got)
+		}
+		emit(t, io, "on")
+		second.wantEvents("said on")
+		if err := io.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// slowClaims is a store whose first claim is answered late.
+type slowClaims struct {
+	*recovery.Memory
+
+	claims atomic.Int64
+	slow   chan struct{}
+}
+
+func (c *slowClaims) Resume(ctx context.Context, claim recovery.Claim) (*recovery.Session, error) {
+	s, err := c.Memory.Resume(ctx, claim)
+	if c.claims.Add(1) == 1 {
+		<-c.slow
+	}
+	return s, err
+}
+
 // slowLog reads only when it is let.
 type slowLog struct {
 	*adapter.Memory

@@ -131,8 +131,10 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 		return nil, err
 	}
 	if !h.hold(s, session) {
+		// The socket is gone, or the client has come once more and was faster: it
+		// may have come here last all the same, so it is not told of a new session.
 		h.store.End(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
-		return nil, context.Cause(s.ctx)
+		return nil, recovery.ErrLost
 	}
 	if session.Elsewhere {
 		if err := s.evict(ctx); err != nil {
@@ -142,7 +144,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 	switch err := s.catchUp(ctx, session); {
 	case errors.Is(err, errExpelled):
 		if !h.letGo(s) {
-			return nil, context.Cause(s.ctx)
+			return nil, s.departure()
 		}
 		s.notRecovered(recovery.ErrOver)
 		return nil, nil
@@ -292,7 +294,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	h.mu.Lock()
 	if s.gone {
 		h.mu.Unlock()
-		return nil, context.Cause(s.ctx)
+		return nil, s.departure()
 	}
 	session := s.record
 	session.Key = recovery.Key{PID: newID(), Epoch: 1}
@@ -427,7 +429,7 @@ func (s *Socket) passed(o adapter.Offset) {
 // gone. From here on the client knows of its session.
 func (s *Socket) sendConnectLocked() error {
 	if s.gone {
-		return &DisconnectError{Reason: s.reason}
+		return s.departure()
 	}
 	body := struct {
 		SID SocketID `json:"sid"`
@@ -461,7 +463,7 @@ func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.gone {
-		return 0, false, context.Cause(s.ctx)
+		return 0, false, s.departure()
 	}
 	s.performLocked()
 	if s.expelled != 0 {
@@ -491,7 +493,7 @@ func (s *Socket) uncork() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.gone {
-		return context.Cause(s.ctx)
+		return s.departure()
 	}
 	held := s.held
 	s.corked, s.held = false, nil

@@ -197,7 +197,7 @@ func (s *Socket) move(
 func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
 	h := s.namespace.server.hub
 	if s.gone {
-		return recovery.Settled(&DisconnectError{Reason: s.reason})
+		return recovery.Settled(s.departure())
 	}
 	s.applyLocked(&c)
 	if h.store == nil || s.key.PID == "" {
@@ -370,6 +370,9 @@ func (s *Socket) detachLocked(reason Reason) bool {
 	}
 	return true
 }
+
+// departure says why the socket is gone, also before its context does.
+func (s *Socket) departure() error { return &DisconnectError{Reason: s.reason} }
 
 func recordOf(rooms []Room) *recovery.Session {
 	var record recovery.Session
