@@ -69,6 +69,26 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 	}
 }
 
+// TestPlantedFaultsApply: the patches that are not planted in every run fit the code as well.
+func TestPlantedFaultsApply(t *testing.T) {
+	patches, err := filepath.Glob("testdata/faults/*.patch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	copyTree(t, "..", dir)
+	for _, patch := range patches {
+		if patch, err = filepath.Abs(patch); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("git", "apply", "--check", patch)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", patch, err, out)
+		}
+	}
+}
+
 // faulty builds the node's program from a copy of this tree with a patch applied.
 func faulty(t *testing.T, patch string) string {
 	t.Helper()
