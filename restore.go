@@ -249,8 +249,9 @@ func (s *Socket) ask(ctx context.Context) error {
 // turnAway answers with a CONNECT_ERROR. A session that the gates do not let
 // back in is over. It waits until that is durable.
 func (s *Socket) turnAway(ctx context.Context, refusal error) {
-	if s.ctx.Err() != nil {
-		return // nobody waits for the answer any more
+	if s.ctx.Err() != nil { // nobody waits for the answer any more
+		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", refusal))
+		return
 	}
 	known, ok := errors.AsType[*Error](refusal)
 	if !ok {

@@ -238,14 +238,22 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	mustOpen(t, db, session("claimed"))
 	b.exec(t, "begin")
 	b.exec(t, "lock table sessions in exclusive mode")
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	opened := session("opened")
+	if err := db.Sessions().Open(opened).Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Open: %v", err)
+	}
+	db.Sessions().End(opened.Key, recovery.Ending{})
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
 	defer cancel()
 	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Resume: %v", err)
 	}
 	b.exec(t, "commit")
-	eventually(t, "the session was let go", func() bool {
-		return b.int(t, "select count(*) from sessions where node is not null") == 0
+	eventually(t, "the sessions were let go", func() bool {
+		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
+			b.int(t, "select count(*) from sessions where pid = 'opened'") == 0
 	})
 	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "claimed", Namespace: "/"}); err != nil {
 		t.Error(err)

@@ -14,7 +14,8 @@ type Store interface {
 
 	// Open makes a new session of this node durable. The session's Key is new,
 	// and s the Store's from the call on. Like Change and End it does not block,
-	// and comes before what is called later.
+	// and comes before what is called later: who does not wait for the Outcome
+	// calls End.
 	Open(s *Session) *Outcome
 
 	// Resume claims the session that the client names, or returns why not, see

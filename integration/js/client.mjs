@@ -22,9 +22,9 @@
 //
 // A client that roams picks a node at random for every attempt, as behind a load balancer.
 //
-// What happened: connect, disconnect, refused, error, ack, event, sync; and ticks, the events that are counted, as one line for
-// many: {t:"ticks", k, i:[publisher * 1e8 + seq, …]}. What is told of one client is told in the order in which it
-// happened. Binary data travels as {"$bin": base64}.
+// What happened: connect, disconnect, refused, error, ack, event, sync; and ticks, the events that are counted, as one
+// line for many: {t:"ticks", k, i:[publisher * 1e8 + seq, …]}. What is told of one client is told in the order in which
+// it happened. Binary data travels as {"$bin": base64}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
