@@ -121,19 +121,24 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			p.find(t)
-			staying := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 			leaving := socketio.NewServer(nil)
 			if err := leaving.Shutdown(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			var refused atomic.Int32
-			refusing := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				refused.Add(1)
-				leaving.ServeHTTP(w, r)
-			})
-			// Each of both is the first of the proxy's choice once.
-			for _, handlers := range [][2]http.Handler{{refusing, staying}, {staying, refusing}} {
-				url := p.start(t, serving(t, handlers[0]), serving(t, handlers[1]))
+			// Each of both is once the one that shuts down. Which is asked first may depend on its address: they keep them.
+			var shutsDown, refused atomic.Int32
+			node := func(number int32) string {
+				return serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if shutsDown.Load() == number {
+						refused.Add(1)
+						leaving.ServeHTTP(w, r)
+					}
+				}))
+			}
+			nodes := []string{node(0), node(1)}
+			for number := range nodes {
+				shutsDown.Store(int32(number))
+				url := p.start(t, nodes...)
 				for range 4 {
 					if status, answer := knock(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client hears %d %s", status, answer)
