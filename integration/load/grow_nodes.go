@@ -63,7 +63,7 @@ func nodesOn(ctx context.Context, m *machine, size int, add adder) error {
 		if err != nil {
 			return err
 		}
-		add("rate", "200,000 events of 200 bytes", took/published)
+		add("rate", "1,000,000 events of 200 bytes", took/published)
 		add("processor", "all nodes", ours/published)
 		add("processor", "Postgres", micros(theirs-base)/published)
 		add("share", "one node", ours/published/float64(size))

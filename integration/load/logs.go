@@ -68,7 +68,7 @@ func logs() []comparison {
 // A yield is what publishing came to.
 type yield struct{ rate, wal float64 }
 
-const published = 200_000
+const published = 1_000_000
 
 // A tally counts what is delivered to a node without a server.
 type tally struct {
