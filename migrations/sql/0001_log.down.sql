@@ -1,7 +1,7 @@
 drop function switch_slot(interval);
 drop function empty_slot(interval);
 drop function append(bigint, bigint, int, bytea, boolean, boolean, bigint);
-drop function bell(bigint, bigint, bigint, bytea);
+drop function bell(bytea, bigint, bigint, bigint, bytea);
 drop function lock_key();
 drop table log;
 drop sequence log_id_seq;

@@ -78,28 +78,22 @@ create table log_2 partition of log (
 ) for values in (2) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
 
 -- The schema's own half of an advisory lock's key; the other half says which lock.
+-- Bound to the table when it is created, it needs no search_path, and is inlined.
 create function lock_key() returns int
-language sql stable
-set search_path from current
-return quote_ident(current_schema())::regnamespace::oid::int;
+language sql immutable
+return 'meta'::regclass::oid::int;
 
 -- What the bell of a batch says: its name and, if it is small, the frame behind a
--- seal, without which nobody believes it. A payload has to stay below 8,000 bytes.
-create function bell(batch bigint, origin bigint, seq bigint, frame bytea) returns text
-language plpgsql stable
-set search_path from current
-as $$
-declare
-    name text := concat_ws(' ', batch, origin, seq);
-begin
-    if octet_length(frame) > 5600 then
-        return name;
-    end if;
-    return concat_ws(' ', name,
-        (select encode(substr(sha256(m.bell_key || convert_to(name || ' ', 'UTF8') || bell.frame), 1, 12), 'base64') from meta m),
-        encode(frame, 'base64'));
-end
-$$;
+-- seal made with meta's bell_key, without which nobody believes it. A payload has to
+-- stay below 8,000 bytes. One expression, so that it is inlined.
+create function bell(key bytea, batch bigint, origin bigint, seq bigint, frame bytea) returns text
+language sql stable
+return case
+    when octet_length(frame) > 5600 then concat_ws(' ', batch, origin, seq)
+    else concat_ws(' ', batch, origin, seq,
+        encode(substr(sha256(key || convert_to(concat_ws(' ', batch, origin, seq, ''), 'UTF8') || frame), 1, 12), 'base64'),
+        encode(frame, 'base64'))
+end;
 
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned.
@@ -117,6 +111,9 @@ language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
+declare
+    slot_now smallint;
+    key      bytea;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -133,12 +130,13 @@ begin
         return;
     end if;
 
+    select m.slot, m.bell_key into slot_now, key from meta m;
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
-    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+    values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)

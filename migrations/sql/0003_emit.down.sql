@@ -13,6 +13,9 @@ language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
+declare
+    slot_now smallint;
+    key      bytea;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -29,12 +32,13 @@ begin
         return;
     end if;
 
+    select m.slot, m.bell_key into slot_now, key from meta m;
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
-    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+    values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)

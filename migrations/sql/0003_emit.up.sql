@@ -165,6 +165,7 @@ declare
     waiting  xid8[];
     small    boolean;
     r        record;
+    key      bytea;
 begin
     select * into s from adopted();
     restored := pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot());
@@ -221,6 +222,7 @@ begin
     end if;
 
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
+    select m.bell_key into key from meta m;
     for r in
         insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
@@ -243,11 +245,11 @@ begin
     loop
         small := octet_length(r.frame) <= 5600;
         if ring and small then
-            perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
+            perform pg_notify(current_schema(), bell(key, r.id, r.origin, r.seq, r.frame));
         end if;
     end loop;
     if ring and not small then -- one is enough
-        perform pg_notify(current_schema(), bell(r.id, r.origin, r.seq, r.frame));
+        perform pg_notify(current_schema(), bell(key, r.id, r.origin, r.seq, r.frame));
     end if;
     return cardinality(ids);
 end
@@ -291,6 +293,9 @@ language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
+declare
+    slot_now smallint;
+    key      bytea;
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -315,12 +320,13 @@ begin
         end;
     end if;
 
+    select m.slot, m.bell_key into slot_now, key from meta m;
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
-    select batch, append.origin, append.seq, append.packets, m.slot, append.frame from meta m;
+    values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
