@@ -55,8 +55,9 @@ type Code string
 
 // The server's own codes.
 const (
-	CodeInternal   Code = "internal"    // a handler failed; the detail is in the server's log
-	CodeBadPayload Code = "bad_payload" // the arguments do not fit the event's type
+	CodeInternal     Code = "internal"     // a handler failed; the detail is in the server's log
+	CodeBadPayload   Code = "bad_payload"  // the arguments do not fit the event's type
+	CodeDisconnected Code = "disconnected" // Socket.Disconnect before the client was connected
 )
 
 // An Error is what a peer may know of a failure. Returned by the handler of a

@@ -246,26 +246,21 @@ func (s *Socket) ask(ctx context.Context) error {
 	return nil
 }
 
-// turnAway answers with a CONNECT_ERROR. A session that the gates do not let
-// back in is over. It waits until that is durable.
+// turnAway refuses the client. A session that the gates do not let back in is over.
+// It waits until that is durable.
 func (s *Socket) turnAway(ctx context.Context, refusal error) {
 	if s.ctx.Err() != nil { // nobody waits for the answer any more
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", refusal))
 		return
 	}
-	known, ok := errors.AsType[*Error](refusal)
-	if !ok {
+	if _, ok := errors.AsType[*Error](refusal); !ok {
 		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
-		known = &Error{Code: CodeInternal}
 	}
 	if s.result.Recovered {
 		s.notRecovered(recovery.ErrRejected)
 	}
 	if err := s.dismiss(ctx, refusal); err != nil {
 		s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
-	}
-	if err := s.conn.refuse(s.namespace.name, known); err != nil {
-		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 	}
 }
 
@@ -321,11 +316,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	h.holdLocked(s, session)
 	h.mu.Unlock()
 	server.counters.opened.Add(1)
-	if err := opened.Wait(ctx); err != nil {
-		h.letGo(s) // it may exist all the same
-		return nil, err
-	}
-	return session, nil
+	return session, opened.Wait(ctx)
 }
 
 // heldOffset returns the offset that a client came with, if it is one that a

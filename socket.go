@@ -294,8 +294,9 @@ func (s *Socket) keepDatum(name string, raw json.RawMessage, value any) {
 
 // Disconnect takes the socket out of its namespace and ends its session, after
 // what this node has emitted to it so far. The client is told when that is durable,
-// or ctx has ended, and does not come back by itself. It returns nil when the end
-// of the session is durable.
+// or ctx has ended, and does not come back by itself; one that is not connected yet
+// gets a CONNECT_ERROR with CodeDisconnected. It returns nil when the end of the
+// session is durable.
 func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
 		return err
@@ -395,9 +396,7 @@ func (s *Socket) dropLocked(why *DisconnectError) {
 func (s *Socket) farewell(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
 		s.deaf.Store(true)
-		if s.connected.Load() {
-			_ = s.send(&packet.Packet{Type: packet.Disconnect}, payload{}) // a client that is not there needs no telling
-		}
+		_ = s.sayGoodbye(why.Err) // a client that is not there needs no telling
 	}
 	if why.Reason == ReasonServerShutdown {
 		s.deaf.Store(true)
@@ -406,6 +405,23 @@ func (s *Socket) farewell(why *DisconnectError) {
 	s.cancel(why)
 	s.acks.abandon()
 	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is always taken
+}
+
+// sayGoodbye tells the client that the server has disconnected the socket: with a
+// CONNECT_ERROR, if it was not connected yet.
+func (s *Socket) sayGoodbye(err error) error {
+	if s.connected.Load() {
+		return s.send(&packet.Packet{Type: packet.Disconnect}, payload{})
+	}
+	known, ok := errors.AsType[*Error](err)
+	switch {
+	case ok:
+	case err == nil:
+		known = &Error{Code: CodeDisconnected}
+	default:
+		known = &Error{Code: CodeInternal}
+	}
+	return s.conn.refuse(s.namespace.name, known)
 }
 
 // disconnected runs at the end of the inbox, after all that the client had sent.

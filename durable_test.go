@@ -1,0 +1,176 @@
+package socketio_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// slowpoke is a store whose writes are durable when it is told that they are.
+type slowpoke struct {
+	*recovery.Memory
+
+	mu     sync.Mutex
+	slow   bool
+	writes []func()
+	ended  []recovery.Ending
+}
+
+func (p *slowpoke) later(o *recovery.Outcome) *recovery.Outcome {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.slow {
+		return o
+	}
+	known := recovery.NewOutcome()
+	p.writes = append(p.writes, func() { known.Settle(o.Wait(context.Background())) })
+	return known
+}
+
+func (p *slowpoke) Open(s *recovery.Session) *recovery.Outcome { return p.later(p.Memory.Open(s)) }
+
+func (p *slowpoke) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
+	return p.later(p.Memory.Change(k, c))
+}
+
+func (p *slowpoke) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+	p.mu.Lock()
+	p.ended = append(p.ended, e)
+	p.mu.Unlock()
+	return p.later(p.Memory.End(k, e))
+}
+
+// slowDown has writes wait, or lets those go on that do.
+func (p *slowpoke) slowDown(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.slow = on
+	for _, write := range p.writes {
+		write()
+	}
+	p.writes = nil
+}
+
+// withSlowpoke runs test on a server whose store is a slowpoke.
+func withSlowpoke(t *testing.T, test func(t *testing.T, io *socketio.Server, store *slowpoke)) {
+	t.Helper()
+	log := adapter.NewMemory(nil)
+	store := &slowpoke{Memory: recovery.NewMemory(log)}
+	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}}, func(t *testing.T, io *socketio.Server) {
+		test(t, io, store)
+		store.slowDown(false)
+	})
+}
+
+// TestChangesAreDurableWhenTheyReturn: what an application was told is done, a killed node does not undo.
+func TestChangesAreDurableWhenTheyReturn(t *testing.T) {
+	t.Parallel()
+	changes := map[string]func(context.Context, *socketio.Socket) error{
+		"Join":        func(ctx context.Context, s *socketio.Socket) error { return s.Join(ctx, "new") },
+		"Leave":       func(ctx context.Context, s *socketio.Socket) error { return s.Leave(ctx, "old") },
+		"Data.Set":    func(ctx context.Context, s *socketio.Socket) error { return mood.Set(ctx, s, "good") },
+		"Data.Delete": func(ctx context.Context, s *socketio.Socket) error { return mood.Delete(ctx, s) },
+		"Disconnect":  func(ctx context.Context, s *socketio.Socket) error { return s.Disconnect(ctx) },
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
+				connected(t, io)
+				s := only(t, io)
+				if err := s.Join(t.Context(), "old"); err != nil {
+					t.Fatal(err)
+				}
+				if err := mood.Set(t.Context(), s, "bad"); err != nil {
+					t.Fatal(err)
+				}
+				store.slowDown(true)
+				returned := make(chan error, 1)
+				go func() { returned <- change(t.Context(), s) }()
+				time.Sleep(time.Second)
+				if len(returned) != 0 {
+					t.Error("it returned before it was durable")
+				}
+				store.slowDown(false)
+				if err := <-returned; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// TestASessionThatIsNotWrittenInTime: its client is cut off and never hears of it, and it is ended should it come to be.
+func TestASessionThatIsNotWrittenInTime(t *testing.T) {
+	t.Parallel()
+	withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
+		store.slowDown(true)
+		p := dial(t, io)
+		p.WriteText("0")
+		time.Sleep(44 * time.Second) // Options.ConnectTimeout is 45
+		synctest.Wait()
+		if n := p.Waiting(); n != 0 {
+			t.Errorf("%d messages before the session is durable", n)
+		}
+		time.Sleep(2 * time.Second)
+		p.closed()
+		synctest.Wait()
+		store.mu.Lock()
+		defer store.mu.Unlock()
+		if len(store.ended) != 1 || store.ended[0].Park {
+			t.Errorf("ended as %+v, want once and for good", store.ended)
+		}
+	})
+}
+
+// TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt: by a CONNECT_ERROR, and nothing else.
+func TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt(t *testing.T) {
+	t.Parallel()
+	const told = `4{"message":"disconnected","data":{"code":"disconnected"}}`
+	t.Run("by a gate", func(t *testing.T) {
+		t.Parallel()
+		bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+			io.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Disconnect(ctx) })
+			p := dial(t, io)
+			p.WriteText("0")
+			if got := p.ReadText(); got != told {
+				t.Errorf("answer %s", got)
+			}
+			synctest.Wait()
+			if n := p.Waiting(); n != 0 {
+				t.Errorf("%d messages more", n)
+			}
+		})
+	})
+	t.Run("while its session is written", func(t *testing.T) {
+		t.Parallel()
+		withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
+			asked := make(chan *socketio.Socket, 1)
+			io.Use(func(_ context.Context, s *socketio.Socket) error {
+				asked <- s
+				return nil
+			})
+			store.slowDown(true)
+			p := dial(t, io)
+			p.WriteText("0")
+			s := <-asked
+			synctest.Wait()
+			go func() { _ = s.Disconnect(t.Context()) }() // what it returns is no matter here
+			synctest.Wait()
+			store.slowDown(false)
+			if got := p.ReadText(); got != told {
+				t.Errorf("answer %s", got)
+			}
+			synctest.Wait()
+			if n := p.Waiting(); n != 0 {
+				t.Errorf("%d messages more", n)
+			}
+		})
+	})
+}
