@@ -149,6 +149,18 @@ func (p *peer) wantEvents(want ...string) {
 	}
 }
 
+// timesOut expects that the peer is told nothing until Options.ConnectTimeout, 45 s, and is closed then.
+func (p *peer) timesOut() {
+	p.t.Helper()
+	time.Sleep(44 * time.Second)
+	synctest.Wait()
+	if n := p.Waiting(); n != 0 {
+		p.t.Errorf("%d messages", n)
+	}
+	time.Sleep(2 * time.Second)
+	p.closed()
+}
+
 // closed waits for the end of the connection.
 func (p *peer) closed() {
 	p.t.Helper()

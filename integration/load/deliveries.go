@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +20,9 @@ const said = socketio.Event[string]("said")
 // text is what an event says: with it a frame has about 100 bytes.
 var text = strings.Repeat("x", 50) //nolint:gochecknoglobals // constant
 
+// A volley is how many events are emitted to how many sockets: burst at a time.
+type volley struct{ sockets, bursts, burst int }
+
 // deliveries are the comparisons that need no Postgres.
 func deliveries() []comparison {
 	fanout := func(sockets, events int, goal string) comparison {
@@ -23,7 +30,15 @@ func deliveries() []comparison {
 			name: fmt.Sprint("fanout-", sockets), unit: "deliveries/s", goal: goal,
 			what: fmt.Sprintf("one event at a time to %d sockets", sockets), than: "a loop that writes one frame to as many connections",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
-				return m.fanOut(ctx, sockets, events, 1)
+				return m.fanOut(ctx, volley{sockets, events, 1})
+			},
+		}
+	}
+	official := func(name, what string, v volley, goal string) comparison {
+		return comparison{
+			name: name, unit: "deliveries/s", goal: goal, what: what, than: "the official server, on Node, without recovery",
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				return m.besideOfficial(ctx, v)
 			},
 		}
 	}
@@ -33,43 +48,78 @@ func deliveries() []comparison {
 		{
 			name: "saturated", unit: "deliveries/s", goal: "≥ 0.50",
 			what: "1,000 sockets, 100 events at a time", than: "a loop that queues the frames of each connection, and writes them in one call",
-			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.fanOut(ctx, 1000, 40, 100) },
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				return m.fanOut(ctx, volley{1000, 40, 100})
+			},
 		},
+		official("fanout-official", "one event at a time to 1,000 sockets", volley{1000, 300, 1}, ""),
+		official("saturated-official", "1,000 sockets, 100 events at a time", volley{1000, 40, 100}, "≥ 4"),
 	}
 }
 
-// fanOut emits events, burst at a time, and waits after each burst until all have it.
-func (m *machine) fanOut(ctx context.Context, sockets, bursts, burst int) (ours, reference float64, err error) {
+// fanOut emits, and waits after each burst until all have it.
+func (m *machine) fanOut(ctx context.Context, v volley) (ours, reference float64, err error) {
+	if ours, err = m.ownFanOut(ctx, v); err != nil {
+		return 0, 0, err
+	}
+	reference, err = rawFanOut(ctx, v)
+	return ours, reference, err
+}
+
+func (m *machine) ownFanOut(ctx context.Context, v volley) (rate float64, err error) {
 	n, err := m.startNode(ctx, "", socketio.Options{})
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
-	c, err := join(ctx, n.addr, loopback, sockets, 64)
-	if err != nil {
-		return 0, 0, err
-	}
-	emit := func() error {
-		for range burst {
+	defer func() { err = errors.Join(err, n.stop()) }()
+	return fanOutTo(ctx, n.addr, v, func() error {
+		for range v.burst {
 			if err := said.Emit(ctx, n.io, text); err != nil {
 				return err
 			}
 		}
 		return nil
+	})
+}
+
+// fanOutTo connects clients to a server, and has it emit.
+func fanOutTo(ctx context.Context, addr string, v volley, emit func() error) (float64, error) {
+	c, err := join(ctx, addr, loopback, v.sockets, 64)
+	if err != nil {
+		return 0, err
 	}
-	ours, err = c.rate(ctx, bursts, burst, emit)
-	c.leave()
-	if err := n.stop(); err != nil {
+	defer c.leave()
+	return c.rate(ctx, v, emit)
+}
+
+// besideOfficial is fanOut with the official server beside us. That has a process of its own, and no recovery, which makes
+// it faster.
+func (m *machine) besideOfficial(ctx context.Context, v volley) (ours, reference float64, err error) {
+	if ours, err = m.ownFanOut(ctx, v); err != nil {
 		return 0, 0, err
+	}
+	official, err := startProcess(ctx, "node", filepath.Join("js", "official.mjs"), text)
+	if err != nil {
+		return 0, 0, fmt.Errorf("start the official server: %w", err)
+	}
+	defer official.kill()
+	var hello struct{ Addr string }
+	line, err := official.line()
+	if err == nil {
+		err = json.Unmarshal([]byte(line), &hello)
 	}
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("the official server does not say where it is; is it installed (make setup)? %w", err)
 	}
-	reference, err = rawFanOut(ctx, sockets, bursts, burst)
+	reference, err = fanOutTo(ctx, hello.Addr, v, func() error {
+		_, err := official.ask(strconv.Itoa(v.burst))
+		return err
+	})
 	return ours, reference, err
 }
 
-func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error) {
-	c, servers, err := bare(ctx, sockets)
+func rawFanOut(ctx context.Context, v volley) (float64, error) {
+	c, servers, err := bare(ctx, v.sockets)
 	if err != nil {
 		return 0, err
 	}
@@ -83,9 +133,9 @@ func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error)
 	if err != nil {
 		return 0, err
 	}
-	queues := make([][]byte, sockets)
-	return c.rate(ctx, bursts, burst, func() error {
-		for range burst { // events come one by one
+	queues := make([][]byte, v.sockets)
+	return c.rate(ctx, v, func() error {
+		for range v.burst { // events come one by one
 			for i := range queues {
 				queues[i] = append(queues[i], frame...)
 			}
@@ -101,7 +151,7 @@ func rawFanOut(ctx context.Context, sockets, bursts, burst int) (float64, error)
 }
 
 // rate returns how many frames the crowd receives a second.
-func (c *crowd) rate(ctx context.Context, bursts, burst int, send func() error) (float64, error) {
+func (c *crowd) rate(ctx context.Context, v volley, send func() error) (float64, error) {
 	// The first burst tells how large one is, and warms up.
 	before := c.received.n.Load()
 	if err := send(); err != nil {
@@ -116,7 +166,7 @@ func (c *crowd) rate(ctx context.Context, bursts, burst int, send func() error) 
 		}
 	}
 	began, want := time.Now(), c.received.n.Load()
-	for range bursts {
+	for range v.bursts {
 		if err := send(); err != nil {
 			return 0, err
 		}
@@ -125,5 +175,5 @@ func (c *crowd) rate(ctx context.Context, bursts, burst int, send func() error) 
 			return 0, err
 		}
 	}
-	return float64(len(c.conns)*bursts*burst) / time.Since(began).Seconds(), nil
+	return float64(len(c.conns)*v.bursts*v.burst) / time.Since(began).Seconds(), nil
 }
