@@ -21,6 +21,7 @@ import (
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/integration/wire"
+	"github.com/pgsocket/socketio/pgadapter"
 )
 
 // logs are the comparisons on Postgres.
@@ -136,19 +137,10 @@ func measure(ctx context.Context, conn *pgx.Conn, do func() error) (yield, error
 }
 
 func publishAll(ctx context.Context, dbs []*node, tallies []*tally) error {
-	payload := []byte(strings.Repeat("x", 200))
 	var all sync.WaitGroup
 	errs := make([]error, len(dbs))
 	for i, n := range dbs {
-		all.Go(func() {
-			for range published / len(dbs) {
-				e := &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"room"}}, Payload: payload}
-				if _, err := n.db.Publish(ctx, e); err != nil {
-					errs[i] = err
-					return
-				}
-			}
-		})
+		all.Go(func() { errs[i] = publishPart(ctx, n.db, published/len(dbs)) })
 	}
 	all.Wait()
 	for _, t := range tallies {
@@ -157,6 +149,17 @@ func publishAll(ctx context.Context, dbs []*node, tallies []*tally) error {
 		}
 	}
 	return errors.Join(errors.Join(errs...), ctx.Err())
+}
+
+func publishPart(ctx context.Context, db *pgadapter.DB, count int) error {
+	payload := []byte(strings.Repeat("x", 200))
+	for range count {
+		e := &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"room"}}, Payload: payload}
+		if _, err := db.Publish(ctx, e); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // appendBare appends as many events as one connection can, a thousand at a time.

@@ -87,22 +87,34 @@ func inScratch(do func(*machine) error) error {
 // compare measures and prints the table.
 func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs(), unicasts(), returns(), idles()) {
+	for _, c := range slices.Concat(deliveries(), logs(), shares(), unicasts(), returns(), idles()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}
-		var ours, references, ratios []float64
-		for range rounds {
-			our, reference, err := c.round(ctx, m)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.name, err)
-			}
-			ours, references, ratios = append(ours, our), append(references, reference), append(ratios, our/reference)
+		figures, err := c.figures(ctx, m, rounds)
+		switch {
+		case errors.Is(err, errNoShares):
+			figures = "not measured: " + errNoShares.Error() + " | | |"
+		case err != nil:
+			return fmt.Errorf("%s: %w", c.name, err)
 		}
-		fmt.Printf("| %s (`%s`) | %s %s | %s: %s %s | %.2f | %.2f–%.2f | %s |\n", c.what, c.name, number(median(ours)), c.unit,
-			c.than, number(median(references)), c.unit, median(ratios), slices.Min(ratios), slices.Max(ratios), c.goal)
+		fmt.Printf("| %s (`%s`) | %s | %s |\n", c.what, c.name, figures, c.goal)
 	}
 	return nil
+}
+
+// figures measures, and writes the middle of the line.
+func (c *comparison) figures(ctx context.Context, m *machine, rounds int) (string, error) {
+	var ours, references, ratios []float64
+	for range rounds {
+		our, reference, err := c.round(ctx, m)
+		if err != nil {
+			return "", err
+		}
+		ours, references, ratios = append(ours, our), append(references, reference), append(ratios, our/reference)
+	}
+	return fmt.Sprintf("%s %s | %s: %s %s | %.2f | %.2f–%.2f", number(median(ours)), c.unit,
+		c.than, number(median(references)), c.unit, median(ratios), slices.Min(ratios), slices.Max(ratios)), nil
 }
 
 func median(values []float64) float64 {

@@ -21,6 +21,9 @@ func part(ctx context.Context, args []string) error {
 	if args[0] == "clients" && len(args) == 3 {
 		return answerPings(ctx, args[1], args[2])
 	}
+	if args[0] == "publisher" && len(args) == 3 {
+		return publisher(ctx, args[1], args[2])
+	}
 	return holdConnections(ctx, args[0])
 }
 
