@@ -12,7 +12,8 @@ export FUZZTIME
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: setup ## three nodes, one Postgres, a page to chat on
+demo: ## three nodes, one Postgres, a page to chat on
+	@scripts/setup postgres
 	@go build -o $(BIN)/chat ./examples/chat && exec $(BIN)/chat
 
 test: setup $(BIN)/golangci-lint $(BIN)/withpg ## all that CI runs: format, vet, lint, fuzz, tests with the race detector
@@ -33,10 +34,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 fire: setup ## 100 runs of a cluster under all faults at once: two hours
 	@scripts/fire
 
-bench: $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
+bench: setup $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
 	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)
 
-curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: ten minutes; ARGS='-only rooms' for a part
+curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: five minutes; ARGS='-only rooms' for a part
 	@cd integration && ../$(BIN)/withpg go run ./load -curves ../docs/curves $(ARGS)
 
 profiles: $(BIN)/withpg ## where the processor time goes, as profiles and tables in .tmp/profiles

@@ -29,7 +29,7 @@ var mayImport = map[string][]string{
 	"recovery":                 {"adapter"},
 	"recovery/recoverytest":    {"recovery", "adapter"},
 	"migrations":               {},
-	"pgadapter":                {"adapter", "recovery", "migrations", "stats"},
+	"pgadapter":                {"adapter", "recovery", "stats"},
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},

@@ -22,7 +22,7 @@
 // # Roles
 //
 // The role that a server connects as need not own the schema. It needs usage of
-// the schema, usage of its sequence, select, insert, update and delete on its
+// the schema, usage of its sequences, select, insert, update and delete on its
 // tables, execute on its functions, and truncate on the partitions of the log and
 // the outbox. For who only emits from SQL there is the function allow_emit, for who
 // only looks allow_read.

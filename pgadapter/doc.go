@@ -16,8 +16,9 @@
 //	                                  │ continues the cursor: deliver
 //	                                  └ else: read the table after the cursor, deliver
 //
-// While one batch is on its way the next gathers; no timer is involved. The bell
-// is a hint. The table is read after every LISTEN, and once a second besides.
+// While one batch is on its way the next gathers. Only events that nobody waits for
+// may wait for company, see Options.Linger; and a batch that concerns sockets of its
+// own node alone rings no bell, see adapter.Envelope. The bell is a hint. The table is read after every LISTEN, and once a second besides.
 //
 // # Invariants
 //
@@ -57,7 +58,7 @@
 // Writes of sessions wait too, as does Resume, as their ctx allows. Everything
 // connects again by itself, with pauses of up to two seconds. A batch that was
 // on its way is sent again until it is answered, so its receipt tells the truth
-// in the end.
+// in the end; after half of Options.Retention it is given up, with ErrUnanswered.
 //
 // When Postgres comes back with less than it had (a standby that lagged was
 // promoted, or a crash with synchronous_commit off) nodes go on from what is

@@ -56,8 +56,10 @@
 // # Sending
 //
 // A [Message] is encoded once and shared by any number of sessions. Send never
-// waits: it queues, and a writer goroutine that lives only while something is
-// queued writes all that waits in one call. The queue is bounded in messages and
+// waits: it queues, and all that waits is written in one call. A few goroutines
+// write for all WebSockets without waiting for any; a connection that does not take
+// what it is given, or is no plain socket (TLS), gets a goroutine of its own until
+// its queue is empty. The queue is bounded in messages and
 // bytes; a peer that lets it fill up loses its session ([ReasonSlowConsumer]).
 // Messages of one Send stay together and leave in order. Heartbeats and pongs
 // overtake the queue, so that a peer with a backlog is not taken for dead. Over
@@ -67,10 +69,10 @@
 //
 // # What runs concurrently
 //
-//   - Two goroutines at most per WebSocket: a reader always, a writer while there
-//     is something to write. A polling session has those of its requests, one for
-//     an upgrade, and one for its end. One more per server turns the heartbeat's
-//     wheel.
+//   - Two goroutines at most per WebSocket: a reader always, a writer of its own
+//     while its connection does not take what is queued. A polling session has those
+//     of its requests, one for an upgrade, and one for its end. Per server, one turns
+//     the heartbeat's wheel, and up to GOMAXPROCS write while there is something to.
 //   - Receiver methods are called one at a time.
 //   - Every exported method may be called from any goroutine, also from within
 //     a Receiver.

@@ -1125,7 +1125,7 @@ set search_path from current
 as $$
 begin
     return query
-    select count(*), min(p.at), coalesce(sum(octet_length(p.frame)), 0)::bigint
+    select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(octet_length(p.frame)), 0)::bigint
     from adopted() s,
         pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p;
 end
