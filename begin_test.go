@@ -51,6 +51,8 @@ func (l *tardy) Bind(local adapter.Local) (adapter.Offset, error) {
 
 func (l *tardy) ID() string { return l.local.ID() }
 
+func (l *tardy) Rewind(at adapter.Offset) { l.local.Rewind(at) }
+
 func (l *tardy) Reset(at adapter.Offset, cause error) { l.local.Reset(at, cause) }
 
 func (l *tardy) Deliver(batch []adapter.Delivery) {

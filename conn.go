@@ -202,15 +202,25 @@ func (c *conn) full() bool {
 	return len(c.sockets) >= maxSockets
 }
 
-// add takes a socket in, unless there is one in its namespace.
+// add takes a socket in, unless there is one in its namespace whose client has not
+// been told that it is over.
 func (c *conn) add(s *Socket) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.sockets = slices.DeleteFunc(c.sockets, func(o *Socket) bool { return o.namespace == s.namespace && o.told })
 	if slices.ContainsFunc(c.sockets, func(o *Socket) bool { return o.namespace == s.namespace }) {
 		return false
 	}
 	c.sockets = append(c.sockets, s)
 	return true
+}
+
+// tells notes that the client is about to be told that the socket is over: from then on
+// it may connect to the namespace again.
+func (c *conn) tells(s *Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.told = true
 }
 
 func (c *conn) forget(s *Socket) {

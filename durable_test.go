@@ -168,3 +168,33 @@ func TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt(t *testing.T) {
 		})
 	})
 }
+
+// TestWhoIsToldThatItIsOverMayConnectAgainAtOnce: before the server is done with the socket that is over.
+func TestWhoIsToldThatItIsOverMayConnectAgainAtOnce(t *testing.T) {
+	t.Parallel()
+	no := func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "no"} }
+	for name, answers := range map[string]int{"by a gate": 1, "by OnConnect": 2} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			io := newServer(nil)
+			if answers == 1 {
+				io.Use(no)
+			} else {
+				io.OnConnect(no)
+			}
+			p := dial(t, io)
+			for i := range 5000 { // closed one in some thousands
+				p.WriteText("0")
+				for range answers {
+					if _, _, err := p.ReadMessage(); err != nil {
+						t.Fatalf("the connection was closed at the attempt %d: %v", i, err)
+					}
+				}
+			}
+			p.Cut()
+			if err := io.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

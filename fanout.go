@@ -159,10 +159,29 @@ func (s *Socket) queueLocked(messages []*transport.Message) {
 	}
 }
 
+// Rewind implements adapter.Local.
+func (h *hub) Rewind(at adapter.Offset) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.rewindLocked(at)
+}
+
+// rewindLocked has nothing speak of positions behind the end of the log: what is
+// recorded of a session there would count for other records, once it has grown.
+func (h *hub) rewindLocked(at adapter.Offset) {
+	if at.Position < h.cursor.Position {
+		h.cursor = at
+	}
+	for _, s := range h.sessions {
+		s.served = min(s.served, at.Position)
+	}
+}
+
 // Reset implements adapter.Local.
 func (h *hub) Reset(at adapter.Offset, cause error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.rewindLocked(at)
 	all := h.everyLocked()
 	for _, s := range all {
 		s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})

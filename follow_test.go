@@ -57,3 +57,41 @@ func TestARestoreThatTakesTooLongIsGivenUp(t *testing.T) {
 		}
 	})
 }
+
+// TestALaterSessionBeginsWhereItsClientWas: at a node that has not read all that its client got in the session before.
+func TestALaterSessionBeginsWhereItsClientWas(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
+		p := connected(t, ahead)
+		emit(t, ahead, "1")
+		p.drain()
+		log.lag.Store(true)
+		emit(t, ahead, "2")
+		emit(t, ahead, "3")
+		if err := ahead.Except("nobody").Join(t.Context(), "late"); err != nil { // whoever is there by then
+			t.Error(err)
+		}
+		p.drain()
+		if err := only(t, ahead).Disconnect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		again := dial(t, behind)
+		again.offset = p.offset
+		again.WriteText("0" + p.ticket())
+		synctest.Wait()
+		if n := again.Waiting(); n != 0 {
+			t.Errorf("%d messages from a node that is behind", n)
+		}
+		log.catchUp()
+		log.lag.Store(false)
+		again.connects()
+		again.wantEvents()
+		again.Cut()
+		emit(t, ahead, "4")
+		back := again.comeBackUncut(behind)
+		back.wantEvents("said 4")
+		if r := only(t, behind).Recovery(); !r.Recovered {
+			t.Errorf("not recovered: %v", r.Reason)
+		}
+	})
+}

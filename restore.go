@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -282,8 +283,12 @@ func (s *Socket) abandon(what string, err error) {
 // open makes a new session, with the rooms and data that the gates gave it.
 func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, error) {
 	server := s.namespace.server
-	// The session begins behind what this node has emitted so far.
+	// The session begins behind what this node has emitted so far, and what its client
+	// has had already.
 	if err := server.opts.Adapter.Sync(ctx); err != nil {
+		return nil, err
+	}
+	if err := s.reachHeld(ctx, held); err != nil {
 		return nil, err
 	}
 	h := server.hub
@@ -298,12 +303,6 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
 	session.Held = heldOffset(held)
-	if o, err := adapter.ParseOffset(held); err == nil && o.Log == h.cursor.Log {
-		// This node may be behind where the client was before. If the session began
-		// here, it could not be told whether the client that comes back with that
-		// offset has it from this session or from the one before.
-		session.Opened = max(session.Opened, o.Position)
-	}
 	if s.place != nil {
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
@@ -317,6 +316,28 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	h.mu.Unlock()
 	server.counters.opened.Add(1)
 	return session, opened.Wait(ctx)
+}
+
+// reachHeld waits until this node has read the record whose offset the client came
+// with, if there is one. Else the client would get once more what it had in the session
+// before, and it could not be told which session it has that offset from.
+func (s *Socket) reachHeld(ctx context.Context, held string) error {
+	h := s.namespace.server.hub
+	o, err := adapter.ParseOffset(held)
+	if err != nil || o.Position <= h.position() {
+		return nil
+	}
+	for batch, err := range s.namespace.server.opts.Adapter.Read(ctx, o.Position-1, o.Position) {
+		switch {
+		case errors.Is(err, adapter.ErrTrimmed):
+			return nil
+		case err != nil:
+			return err
+		case slices.ContainsFunc(batch, func(d adapter.Delivery) bool { return d.Offset == o }):
+			return h.wait(ctx, o.Position)
+		}
+	}
+	return nil // it is of no record of this log
 }
 
 // heldOffset returns the offset that a client came with, if it is one that a

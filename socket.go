@@ -42,6 +42,8 @@ type Socket struct {
 	inbox     inbox
 	acks      acks
 
+	told bool // that it is over, or about to be; guarded by the connection's lock
+
 	dataMu sync.Mutex
 	data   map[string]datum
 
@@ -410,6 +412,7 @@ func (s *Socket) farewell(why *DisconnectError) {
 // sayGoodbye tells the client that the server has disconnected the socket: with a
 // CONNECT_ERROR, if it was not connected yet.
 func (s *Socket) sayGoodbye(err error) error {
+	s.conn.tells(s)
 	if s.connected.Load() {
 		return s.send(&packet.Packet{Type: packet.Disconnect}, payload{})
 	}

@@ -65,6 +65,8 @@ func (s *second) Deliver(batch []adapter.Delivery) {
 
 func (s *second) ID() string { return "second" }
 
+func (s *second) Rewind(adapter.Offset) {}
+
 func (s *second) Reset(adapter.Offset, error) {}
 
 func (s *second) Nodes(context.Context) ([]adapter.Node, error) {

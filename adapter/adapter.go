@@ -84,6 +84,11 @@ type Local interface {
 	// immutable and may be kept by both sides.
 	Deliver([]Delivery)
 
+	// Rewind tells the node that the log has lost its end: it goes on after the given
+	// offset, which lies before what was delivered last, with other records. Clients
+	// stay connected. Called from the goroutine that calls Deliver.
+	Rewind(at Offset)
+
 	// Reset tells the node that what its clients hold can no longer be
 	// continued without a hole: it fell behind what the log keeps, or the
 	// other nodes declared it dead meanwhile. The node cuts every connection

@@ -38,6 +38,8 @@ func (c *counter) Deliver(ds []adapter.Delivery) {
 	c.n.Add(int64(len(ds)))
 }
 
+func (c *counter) Rewind(adapter.Offset) {}
+
 func (c *counter) Reset(adapter.Offset, error) {}
 
 func (b *bench) counted(tb testing.TB, opts Options) (*DB, *counter) {

@@ -48,6 +48,7 @@ func (n *modelNode) Deliver(ds []adapter.Delivery) {
 	n.at = ds[len(ds)-1].Offset.Position
 }
 
+func (n *modelNode) Rewind(at adapter.Offset)            { n.t.Errorf("rewound to %v", at) }
 func (n *modelNode) Reset(_ adapter.Offset, cause error) { n.t.Errorf("reset: %v", cause) }
 func (n *modelNode) Expired(*recovery.Session)           {}
 

@@ -31,6 +31,8 @@ func (teller) Deliver(ds []adapter.Delivery) {
 	}
 }
 
+func (teller) Rewind(adapter.Offset) {}
+
 func (teller) Reset(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
 
 const frozenLease = 2 * time.Second

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -33,11 +34,20 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 		return t.restart(ctx, conn, errors.New("the log lost everything that this node remembers of it"))
 	}
 
+	last := batches[slices.Index(ids, common)].mark // memory may have forgotten it meanwhile
+	at := last.position()
+	t.mu.Lock()
+	local := t.local
+	t.mu.Unlock()
+	if local != nil {
+		// Before the branch: whoever takes a position on that takes one that it has.
+		local.Rewind(last.offset(t.db.number.Load()))
+	}
 	t.mu.Lock()
 	from := t.cursor
 	lost := t.memory.cut(common)
-	t.cursor = t.memory.batches[len(t.memory.batches)-1].mark
-	at := t.cursor.position()
+	t.memory.low = min(t.memory.low, at)
+	t.cursor = last
 	t.branch = branch{t.branch.number + 1, at}
 	t.mu.Unlock()
 	t.shelf.clear()

@@ -271,7 +271,7 @@ func (n *node) leave(ctx context.Context) error {
 	id := n.id.Load()
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for {
-		err := n.db.endNode(ctx, id, func(pgx.Tx) (bool, error) { return true, nil })
+		_, err := n.db.endNode(ctx, id, nil)
 		if err == nil || !passing(err) || !pause.wait(ctx) {
 			return err
 		}

@@ -104,7 +104,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	}
 	if err := db.tail.start(ctx); err != nil {
 		db.tail.line.drop()
-		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false) // else the others find it dead
+		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // else the others find it dead
 		return err
 	}
 	db.run()

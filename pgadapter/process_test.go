@@ -154,6 +154,8 @@ func (l *remoteLocal) Deliver(ds []adapter.Delivery) {
 	ring(l.r.told)
 }
 
+func (l *remoteLocal) Rewind(adapter.Offset) {}
+
 func (l *remoteLocal) Reset(_ adapter.Offset, cause error) {
 	l.r.mu.Lock()
 	defer l.r.mu.Unlock()

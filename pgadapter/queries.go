@@ -16,7 +16,7 @@ type queries struct {
 	append, read, common, ring               string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
-	nodeBind, nodeList, nodeDead, nodeEnd    string
+	nodeBind, nodeList, nodeEnd              string
 	checkpointSessions, checkpointNode       string
 	sessionOpen, sessionState                string
 	sessionPark, sessionDelete               string
@@ -46,7 +46,6 @@ func queriesFor(schema string) *queries {
 		nodeOpen:           load("node_open"),
 		nodeBeat:           load("node_beat"),
 		nodeHold:           load("node_hold"),
-		nodeDead:           load("node_dead"),
 		nodeBind:           load("node_bind"),
 		nodeList:           load("node_list"),
 		nodeEnd:            load("node_end"),

@@ -209,16 +209,7 @@ func (s *sweeper) rotate(ctx context.Context) error {
 
 // bury parks the sessions of a node that has not moved since it was sighted.
 func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
-	parked := false
-	err := s.db.endNode(ctx, id, func(tx pgx.Tx) (bool, error) {
-		var still int64
-		err := tx.QueryRow(ctx, s.db.queries.nodeDead, id, as.seen).Scan(&still)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return false, nil // it moved, or another node was faster
-		}
-		parked = err == nil
-		return parked, err
-	})
+	parked, err := s.db.endNode(ctx, id, &as.seen) // not if it moved, or another node was faster
 	switch {
 	case err != nil:
 		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat tries again", slog.String("node", as.name), slog.Any("error", err))
@@ -227,28 +218,19 @@ func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
 	}
 }
 
-// endNode ends a life, if the question asked in the same transaction is answered
-// with yes. While Postgres has no room for notifications it does so without a bell.
-func (db *DB) endNode(ctx context.Context, id int64, really func(pgx.Tx) (bool, error)) error {
-	end := func(ring bool) error {
-		return db.inTx(ctx, func(tx pgx.Tx) error {
-			yes, err := really(tx)
-			if err == nil && yes {
-				_, err = tx.Exec(ctx, db.queries.nodeEnd, id, ring)
-			}
-			return err
-		})
-	}
-	err := end(true)
-	if queueFull(err) {
-		err = end(false)
-	}
-	return err
-}
-
-// inTx runs statements in a transaction, which is rolled back when do fails.
-func (db *DB) inTx(ctx context.Context, do func(pgx.Tx) error) error {
+// endNode ends a life, if the node was last seen then, or in any case, and reports
+// whether it did. While Postgres has no room for notifications it does so without a bell.
+func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	return pgx.BeginTxFunc(ctx, db.pool, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, do)
+	for _, ring := range [...]bool{true, false} {
+		err = db.pool.QueryRow(ctx, db.queries.nodeEnd, id, ring, seen).Scan(&ended)
+		if !queueFull(err) {
+			break
+		}
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return ended, err
 }

@@ -116,7 +116,7 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 		switch {
 		case room == s.ID || slices.Contains(c.Join, room) || slices.Contains(c.Leave, room):
 		case k == adapter.Join && !slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
-			return stay.Room == room && (stay.Joined == p || stay.covers(p+1))
+			return stay.Room == room && (stay.Joined == p || stay.covers(p))
 		}):
 			c.Join = append(c.Join, room)
 		case k == adapter.Leave && slices.ContainsFunc(s.Rooms, func(stay Stay) bool {

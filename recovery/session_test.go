@@ -113,3 +113,21 @@ func TestAnOperationConcernsWhomItsAudienceIncludesThere(t *testing.T) {
 		t.Error("of another namespace")
 	}
 }
+
+// So does what it did after an operation that had changed nothing.
+func TestAnOperationThatChangedNothingChangesNothingWhenReadAgain(t *testing.T) {
+	t.Parallel()
+	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
+	s.Apply(recovery.Change{At: 7, Join: []string{"r"}})
+	join := operation(t, adapter.Join, 10, nil, "r")
+	for range 2 {
+		if c, _ := s.Perform(join); !c.Empty() {
+			t.Errorf("joined: %+v", c)
+		}
+		s.Apply(recovery.Change{At: 10, Leave: []string{"r"}})
+		s.Applied = 5
+	}
+	if want := []recovery.Stay{{Room: "r", Joined: 7, Left: 10}}; !slices.Equal(s.Rooms, want) {
+		t.Errorf("rooms %+v, want %+v", s.Rooms, want)
+	}
+}

@@ -52,6 +52,10 @@ func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	r.signalLocked()
 }
 
+// Rewind implements adapter.Local. What was delivered behind the end of the log stays
+// in Deliveries.
+func (r *Recorder) Rewind(adapter.Offset) {}
+
 // Reset implements adapter.Local.
 func (r *Recorder) Reset(_ adapter.Offset, cause error) {
 	r.mu.Lock()

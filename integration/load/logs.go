@@ -81,6 +81,8 @@ func (t *tally) ID() string { return t.id }
 
 func (t *tally) Deliver(ds []adapter.Delivery) { t.n.Add(int64(len(ds))) }
 
+func (t *tally) Rewind(adapter.Offset) {}
+
 func (t *tally) Reset(adapter.Offset, error) {}
 
 func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield, err error) {

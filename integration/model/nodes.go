@@ -61,7 +61,7 @@ func (s *State) kill(i uint8) {
 	}
 }
 
-// bury is node_dead.sql and node_end.sql, in one transaction.
+// bury is node_end.sql, one statement.
 func (s *State) bury(i uint8) {
 	n := &s.nodes[i]
 	for pid := range s.rows {

@@ -1,2 +1,4 @@
--- A node ends its life, or is found dead.
-select /*schema.*/end_node($1, $2)
+-- A node ends its life, or is found dead: if it still was last seen then ($3, if not
+-- null). One statement: it holds the append lock, which is not to wait for a client.
+select /*schema.*/end_node(n.id, $2)
+from (select id from /*schema.*/nodes where id = $1 and seen::text = coalesce($3, seen::text) for update) n

@@ -115,6 +115,9 @@ func (n *node) Deliver(ds []adapter.Delivery) {
 // ID implements adapter.Local.
 func (n *node) ID() string { return n.id }
 
+// Rewind implements adapter.Local.
+func (n *node) Rewind(at adapter.Offset) { n.Reset(at, nil) }
+
 // Reset implements adapter.Local.
 func (n *node) Reset(at adapter.Offset, _ error) {
 	n.mu.Lock()
