@@ -78,6 +78,14 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
+// disclose returns what a peer may know of err, and whether that is err itself.
+func disclose(err error) (known *Error, itself bool) {
+	if known, ok := errors.AsType[*Error](err); ok {
+		return known, true
+	}
+	return &Error{Code: CodeInternal}, false
+}
+
 // A Reason says why a socket was disconnected. The constants carry the official
 // server's strings, but for the last three.
 type Reason string

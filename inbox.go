@@ -113,7 +113,7 @@ func (s *Socket) handle(m *Message) {
 	if err == nil {
 		return
 	}
-	known, ok := errors.AsType[*Error](err)
+	known, ok := disclose(err)
 	if !ok || !m.WantsReply() {
 		level := slog.LevelError
 		if _, left := errors.AsType[*DisconnectError](err); left {
@@ -123,9 +123,6 @@ func (s *Socket) handle(m *Message) {
 	}
 	if !m.WantsReply() {
 		return
-	}
-	if !ok {
-		known = &Error{Code: CodeInternal}
 	}
 	if err := m.Reply(s.namespace.server.opts.ErrorReply(known)); err != nil {
 		s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))

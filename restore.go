@@ -254,7 +254,7 @@ func (s *Socket) turnAway(ctx context.Context, refusal error) {
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", refusal))
 		return
 	}
-	if _, ok := errors.AsType[*Error](refusal); !ok {
+	if _, ok := disclose(refusal); !ok {
 		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
 	}
 	if s.result.Recovered {

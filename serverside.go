@@ -3,7 +3,6 @@ package socketio
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -250,9 +249,9 @@ func (s *Server) wireError(ctx context.Context, err error) *Error {
 	if err == nil {
 		return nil
 	}
-	if known, ok := errors.AsType[*Error](err); ok {
-		return known
+	known, ok := disclose(err)
+	if !ok {
+		s.opts.Logger.ErrorContext(ctx, "handler of a server-side request failed", slog.Any("error", err))
 	}
-	s.opts.Logger.ErrorContext(ctx, "handler of a server-side request failed", slog.Any("error", err))
-	return &Error{Code: CodeInternal}
+	return known
 }

@@ -416,13 +416,9 @@ func (s *Socket) sayGoodbye(err error) error {
 	if s.connected.Load() {
 		return s.send(&packet.Packet{Type: packet.Disconnect}, payload{})
 	}
-	known, ok := errors.AsType[*Error](err)
-	switch {
-	case ok:
-	case err == nil:
-		known = &Error{Code: CodeDisconnected}
-	default:
-		known = &Error{Code: CodeInternal}
+	known := &Error{Code: CodeDisconnected}
+	if err != nil {
+		known, _ = disclose(err)
 	}
 	return s.conn.refuse(s.namespace.name, known)
 }

@@ -57,9 +57,7 @@ func (f *fire) deed(ctx context.Context, name string) {
 	case "operate":
 		f.operate(roll)
 	case "terminate":
-		f.pgUp.Lock()
 		f.terminate(ctx, roll)
-		f.pgUp.Unlock()
 	case "clock":
 		f.setClock(ctx, roll)
 	case "restart":

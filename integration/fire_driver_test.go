@@ -63,7 +63,7 @@ type fire struct {
 	official *clients
 
 	troubles sync.WaitGroup // faults that take a while
-	pgUp     sync.Mutex     // held while Postgres restarts or ends backends, and while a node starts, which needs them
+	pgUp     sync.Mutex     // held while Postgres restarts, and while a node starts, which needs it
 	mu       sync.Mutex
 	well     []*node // those that nothing is done to
 	proxies  map[string]*pgProxy

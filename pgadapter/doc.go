@@ -18,7 +18,8 @@
 //
 // While one batch is on its way the next gathers. Only events that nobody waits for
 // may wait for company, see Options.Linger; and a batch that concerns sockets of its
-// own node alone rings no bell, see adapter.Envelope. The bell is a hint. The table is read after every LISTEN, and once a second besides.
+// own node alone rings no bell, see adapter.Envelope. The bell is a hint. The table
+// is read after every LISTEN, and once a second besides.
 //
 // # Invariants
 //

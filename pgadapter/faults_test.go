@@ -423,11 +423,7 @@ func TestALostEndOfTheLogIsRewound(t *testing.T) {
 	}
 	// A standby is promoted that lacks the last three batches.
 	cut := batchID(offsets[7].Position)
-	b.exec(t, "begin")
-	b.exec(t, "delete from log where id >= $1", cut)
-	b.exec(t, "select setval('log_id_seq', $1, false)", cut)
-	b.exec(t, "commit")
-	b.terminate(t, "")
+	b.loseFrom(t, cut)
 
 	eventually(t, "both nodes went back", func() bool {
 		return dbs[0].tail.position() == offsets[6].Position && dbs[1].tail.position() == offsets[6].Position

@@ -115,6 +115,17 @@ func (b *bench) bury(t testing.TB, by *DB, id int64) {
 	}
 }
 
+// loseFrom takes back what the log has from batch id on, as when a standby is promoted
+// that lacks it; nobody's connection outlives that.
+func (b *bench) loseFrom(t *testing.T, id int64) {
+	t.Helper()
+	b.exec(t, "begin")
+	b.exec(t, "delete from log where id >= $1", id)
+	b.exec(t, "select setval('log_id_seq', $1, false)", id)
+	b.exec(t, "commit")
+	b.terminate(t, "")
+}
+
 type testWriter struct{ t testing.TB }
 
 func (w testWriter) Write(p []byte) (int, error) {

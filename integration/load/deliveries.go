@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -103,15 +102,11 @@ func (m *machine) besideOfficial(ctx context.Context, v volley) (ours, reference
 		return 0, 0, fmt.Errorf("start the official server: %w", err)
 	}
 	defer official.kill()
-	var hello struct{ Addr string }
-	line, err := official.line()
-	if err == nil {
-		err = json.Unmarshal([]byte(line), &hello)
-	}
+	addr, err := official.hello()
 	if err != nil {
 		return 0, 0, fmt.Errorf("the official server does not say where it is; is it installed (make setup)? %w", err)
 	}
-	reference, err = fanOutTo(ctx, hello.Addr, v, func() error {
+	reference, err = fanOutTo(ctx, addr, v, func() error {
 		_, err := official.ask(strconv.Itoa(v.burst))
 		return err
 	})

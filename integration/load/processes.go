@@ -117,16 +117,22 @@ func (m *machine) spawn(ctx context.Context, schema string, flags ...string) (*r
 	if err != nil {
 		return nil, err
 	}
+	addr, err := p.hello()
+	if err != nil {
+		p.kill()
+		return nil, fmt.Errorf("start a node: %w", err)
+	}
+	return &remote{p, addr}, nil
+}
+
+// hello returns the address that a server says first of all.
+func (p *process) hello() (addr string, err error) {
 	text, err := p.line()
 	var hello struct{ Addr string }
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &hello)
 	}
-	if err != nil {
-		p.kill()
-		return nil, fmt.Errorf("start a node: %w", err)
-	}
-	return &remote{p, hello.Addr}, nil
+	return hello.Addr, err
 }
 
 // request calls a path of the node and returns the answer.

@@ -120,10 +120,13 @@ func open(ctx context.Context, c *config) (*node, error) {
 			Schema: c.schema, NodeName: c.name, ListenDSN: c.listenDSN, Retention: c.retention, Lease: c.lease,
 			TailBytes: c.tailBytes, QueueEvents: c.queueEvents,
 		}
-		db, err := pgadapter.Open(ctx, c.dsn, how)
-		for tries := 1; err != nil && tries < 5; tries++ { // tests end its connections; whoever runs a node starts it again
+		var db *pgadapter.DB
+		var err error
+		for range 5 { // tests end its connections; whoever runs a node starts it again
+			if db, err = pgadapter.Open(ctx, c.dsn, how); err == nil {
+				break
+			}
 			time.Sleep(200 * time.Millisecond)
-			db, err = pgadapter.Open(ctx, c.dsn, how)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open: %w", err)
