@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz fire bench curves profiles microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz fire postgres bench curves profiles microbench vuln setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -33,6 +33,10 @@ fuzz: ## run each fuzz target for FUZZTIME
 
 fire: setup ## 100 runs of a cluster under all faults at once: two hours
 	@scripts/fire
+
+postgres: ## the tests of the Postgres part on every major, through poolers, with hostile settings: half an hour; ARGS='-major 18' for a part
+	@scripts/setup majors
+	@go run ./internal/pgserver/matrix $(ARGS)
 
 bench: setup $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
 	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)

@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},
+	"internal/pgserver/matrix": {"internal/pgserver"},
 	"clientbundle":             {},
 	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet"},
 	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},

@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -88,7 +89,7 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	db, err := Open(t.Context(), b.dsn, &o)
+	db, err := Open(t.Context(), b.route(&o), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +101,21 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 		}
 	})
 	return db
+}
+
+// route returns the address for a node: that of the database, or through the pooler that the environment names. A test
+// that has chosen a way of its own keeps it.
+func (b *bench) route(o *Options) string {
+	pooler := os.Getenv("SOCKETIO_TEST_POOLER")
+	switch {
+	case o.ListenDSN != "" || o.PollOnly || o.PollInterval != 0:
+	case os.Getenv("SOCKETIO_TEST_POLL") != "":
+		o.PollOnly = true
+	case pooler != "":
+		o.ListenDSN = os.Getenv("SOCKETIO_TEST_LISTEN")
+		return pooler
+	}
+	return b.dsn
 }
 
 // bury has a node declare another one dead, as if it had not moved. A heartbeat that

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,84 +14,27 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
 // pooled starts a PgBouncer in transaction mode, with two connections to Postgres
 // for all of its clients, and returns its address.
 func (b *bench) pooled(t *testing.T) string {
 	t.Helper()
-	program, err := exec.LookPath("pgbouncer")
-	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/pgbouncer") // which is not in everybody's path
-	}
-	if err != nil && os.Getenv("CI") != "true" {
-		t.Skip("PgBouncer is not installed")
+	pooler, err := pgserver.StartPooler(t.Context(), b.dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 2})
+	if errors.Is(err, pgserver.ErrNoPooler) && os.Getenv("CI") != "true" {
+		t.Skip(err)
 	}
 	if err != nil {
-		t.Fatal(err)
-	}
-	to := b.conn.Config()
-	port := freePort(t)
-	file := filepath.Join(t.TempDir(), "pgbouncer.ini")
-	ini := fmt.Sprintf(`[databases]
-pooled = host=%s port=%d dbname=%s user=%s password='%s'
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %s
-unix_socket_dir =
-auth_type = any
-pool_mode = transaction
-default_pool_size = 2
-max_client_conn = 100
-`, to.Host, to.Port, to.Database, to.User, to.Password, port)
-	if err := os.WriteFile(file, []byte(ini), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	args := "-q"
-	if os.Geteuid() == 0 {
-		args = "-q -u nobody" // it refuses to run as root
-	}
-	// The shell ends it when we do, in whatever way: its standard input ends then.
-	cmd := exec.Command("sh", "-c", `"$0" `+args+` "$1" & cat; kill $!; wait $!`, program, file)
-	said := &strings.Builder{}
-	cmd.Stdout, cmd.Stderr = said, said
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = in.Close()
-		_ = cmd.Wait() // how it was killed
+		pooler.Stop()
 		if t.Failed() {
-			t.Logf("PgBouncer said: %s", said)
+			t.Logf("PgBouncer said: %s", pooler.Output())
 		}
 	})
-	// PgBouncer 1.21 and later know prepared statements; Debian's does not.
-	address := fmt.Sprintf("postgres://any@127.0.0.1:%s/pooled?sslmode=disable&default_query_exec_mode=exec", port)
-	eventually(t, "PgBouncer answers", func() bool {
-		conn, err := pgx.Connect(t.Context(), address)
-		if err != nil {
-			return false
-		}
-		return conn.Close(t.Context()) == nil
-	})
-	return address
-}
-
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	if err := errors.Join(err, l.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return pooler.DSN()
 }
 
 // TestThroughPgBouncer: eight clients share two connections to Postgres and emit in

@@ -1,0 +1,219 @@
+// Matrix runs the tests of pgadapter, migrations and pgtest on every Postgres at hand, reached in every way, with default
+// and with hostile settings, and prints a table.
+//
+//	go run ./internal/pgserver/matrix                           # everything
+//	go run ./internal/pgserver/matrix -major 15,18 -route direct,transaction -settings hostile
+//
+// The majors beside the installed one come from the npm package in integration/postgres, see make postgres.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pgsocket/socketio/internal/pgserver"
+)
+
+// A cell is one combination.
+type cell struct{ major, route, settings string }
+
+// routes are the ways in which nodes reach Postgres.
+var routes = []string{"direct", "session", "transaction", "poll"} //nolint:gochecknoglobals // constant
+
+// hostile settings are what databases in use have, and what changes the form or the meaning of values.
+var hostile = map[string]string{ //nolint:gochecknoglobals // constant
+	"default_transaction_isolation":       "serializable",
+	"default_transaction_deferrable":      "on",
+	"standard_conforming_strings":         "off",
+	"escape_string_warning":               "off",
+	"array_nulls":                         "off",
+	"transform_null_equals":               "on",
+	"quote_all_identifiers":               "on",
+	"DateStyle":                           "SQL, DMY",
+	"IntervalStyle":                       "sql_standard",
+	"TimeZone":                            "Asia/Kathmandu",
+	"bytea_output":                        "escape",
+	"extra_float_digits":                  "-15",
+	"search_path":                         "pg_catalog",
+	"row_security":                        "off",
+	"statement_timeout":                   "20s",
+	"lock_timeout":                        "5s",
+	"idle_in_transaction_session_timeout": "20s",
+	"idle_session_timeout":                "700ms",
+	"check_function_bodies":               "off",
+	"plpgsql.extra_errors":                "all",
+	"plpgsql.variable_conflict":           "use_column",
+	"jit_above_cost":                      "0",
+}
+
+// suites are the tests of a route: what a pooler or a poller changes is the adapter. run is a pattern for go test.
+var suites = map[string][]suite{ //nolint:gochecknoglobals // constant
+	"direct": {{"./pgadapter", "."}, {"./migrations", "."}, {"./pgtest", "."}},
+	"pooled": {{"./pgadapter", "Contract|Emit|Trigger|Bookmark|Operate|PgBouncer"}},
+}
+
+type suite struct{ pkg, run string }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "matrix:", err)
+		os.Exit(1) //nolint:gocritic // nothing is left to stop
+	}
+}
+
+func run(ctx context.Context) error {
+	servers, err := found()
+	if err != nil {
+		return err
+	}
+	majors := flag.String("major", strings.Join(names(servers), ","), "majors, with commas")
+	wanted := flag.String("route", strings.Join(routes, ","), "how nodes reach Postgres")
+	settings := flag.String("settings", "default,hostile", "settings of the server")
+	only := flag.String("run", "", "run these tests only, in place of those of the route")
+	flag.Parse()
+
+	failed := 0
+	for _, major := range strings.Split(*majors, ",") {
+		bin, ok := servers[major]
+		if !ok {
+			return fmt.Errorf("no server of major %s found; there are %s", major, strings.Join(names(servers), ", "))
+		}
+		for _, set := range strings.Split(*settings, ",") {
+			bad, err := onServer(ctx, bin, cell{major: major, settings: set}, strings.Split(*wanted, ","), *only)
+			if err != nil {
+				return err
+			}
+			failed += bad
+		}
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d cells failed", failed)
+	}
+	return nil
+}
+
+// found maps the majors at hand to the directories of their binaries.
+func found() (map[string]string, error) {
+	servers := make(map[string]string)
+	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "integration/postgres/node_modules/postgres-*/native/bin"} {
+		dirs, _ := filepath.Glob(pattern) // fails on a malformed pattern only
+		for _, dir := range dirs {
+			dir, err := filepath.Abs(dir)
+			if err != nil {
+				return nil, err
+			}
+			if major := regexp.MustCompile(`(?:postgresql/|postgres-)(\d+)/`).FindStringSubmatch(dir); major != nil {
+				servers[major[1]] = dir
+			}
+		}
+	}
+	if len(servers) == 0 {
+		return nil, pgserver.ErrNotInstalled
+	}
+	return servers, nil
+}
+
+func names(servers map[string]string) []string {
+	var majors []string
+	for major := range servers {
+		majors = append(majors, major)
+	}
+	slices.Sort(majors)
+	return majors
+}
+
+// onServer runs the cells of one server and returns how many failed.
+func onServer(ctx context.Context, bin string, c cell, routes []string, only string) (failed int, err error) {
+	opts := pgserver.Options{Bin: bin, Fast: true}
+	if c.settings == "hostile" {
+		opts.Settings = hostile
+	}
+	srv, err := pgserver.Start(ctx, opts)
+	if err != nil {
+		return 0, fmt.Errorf("postgres %s: %w", c.major, err)
+	}
+	defer func() { err = errors.Join(err, srv.Stop()) }()
+	for _, route := range routes {
+		c.route = route
+		began := time.Now()
+		out, err := c.test(ctx, srv, only)
+		verdict := "ok"
+		if err != nil {
+			verdict = "FAILED"
+			failed++
+		}
+		fmt.Printf("postgres %-3s %-12s %-8s %-7s %s\n", c.major, c.route, c.settings, verdict, time.Since(began).Round(time.Second))
+		if err != nil {
+			fmt.Printf("%v\n%s\n", err, shortened(out))
+		}
+		if ctx.Err() != nil {
+			return failed, context.Cause(ctx)
+		}
+	}
+	return failed, nil
+}
+
+// shortened keeps what is worth a look when nearly everything fails.
+func shortened(out string) string {
+	const enough = 60
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	if len(lines) > enough {
+		lines = append(lines[:enough], fmt.Sprintf("... and %d lines more", len(lines)-enough))
+	}
+	return strings.Join(lines, "\n")
+}
+
+// test runs the suites of the cell, in processes that find the route in their environment.
+func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (string, error) {
+	env := append(os.Environ(), "DATABASE_URL="+srv.DSN())
+	which := suites["pooled"]
+	switch c.route {
+	case "direct":
+		which = suites["direct"]
+	case "session", "transaction":
+		// The settings that PgBouncer does not know are ignored, as operators have to tell it for many drivers.
+		pooler, err := pgserver.StartPooler(ctx, srv.DSN(), pgserver.PoolerOptions{
+			Mode: c.route, Size: 60, Settings: map[string]string{"ignore_startup_parameters": "extra_float_digits"},
+		})
+		if err != nil {
+			return "", err
+		}
+		defer pooler.Stop()
+		env = append(env, "SOCKETIO_TEST_POOLER="+pooler.DSN())
+		if c.route == "transaction" {
+			env = append(env, "SOCKETIO_TEST_LISTEN="+srv.DSN())
+		}
+	case "poll":
+		env = append(env, "SOCKETIO_TEST_POLL=true")
+	default:
+		return "", fmt.Errorf("no route %q", c.route)
+	}
+	var out strings.Builder
+	var failed []error
+	for _, s := range which {
+		pattern := s.run
+		if only != "" {
+			pattern = only
+		}
+		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=10m", "-run", pattern, s.pkg)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &out
+		if err := cmd.Run(); err != nil {
+			failed = append(failed, fmt.Errorf("%s: %w", s.pkg, err))
+		}
+	}
+	return out.String(), errors.Join(failed...)
+}
