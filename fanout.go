@@ -221,7 +221,7 @@ func (h *hub) Expired(session *recovery.Session) {
 	}
 	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace, data: session.Data}
 	for _, stay := range session.Rooms {
-		if stay.Left == 0 {
+		if !stay.Ended {
 			e.Rooms = append(e.Rooms, Room(stay.Room))
 		}
 	}

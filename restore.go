@@ -491,7 +491,7 @@ func (s *Socket) attachLocked() {
 	s.namespace.members.add(s)
 	in := map[string]bool{string(s.id): true}
 	for _, stay := range s.record.Rooms {
-		if stay.Left == 0 && !in[stay.Room] {
+		if !stay.Ended && !in[stay.Room] {
 			in[stay.Room] = true
 			s.namespace.members.join(s, Room(stay.Room))
 		}

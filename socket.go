@@ -111,7 +111,7 @@ func (s *Socket) roomsLocked() []Room {
 	rooms := []Room{Room(s.id)}
 	if s.record != nil {
 		for _, stay := range s.record.Rooms {
-			if stay.Left == 0 {
+			if !stay.Ended {
 				rooms = append(rooms, Room(stay.Room))
 			}
 		}

@@ -43,11 +43,12 @@ type openRows struct {
 type roomRows struct {
 	keyRows
 
-	rooms    []string
-	at, left []int64
+	rooms []string
+	at    []int64
+	left  []*int64 // nil: the session is in the room
 }
 
-func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
+func (r *roomRows) add(k recovery.Key, room string, at int64, left *int64) {
 	r.keyRows.add(k)
 	r.rooms = append(r.rooms, toText(room))
 	r.at = append(r.at, at)
@@ -107,7 +108,11 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	o.opened = append(o.opened, f.place(w, s.Opened))
 	o.covered = append(o.covered, f.place(w, s.Applied))
 	for _, stay := range s.Rooms {
-		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), f.place(w, stay.Left))
+		var left *int64
+		if stay.Ended {
+			left = new(f.place(w, stay.Left))
+		}
+		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), left)
 	}
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
@@ -170,18 +175,18 @@ func (m *moves) add(f *flush, w *write, c *recovery.Change) {
 	for _, room := range c.Leave {
 		switch in, known := m.in[room]; {
 		case !known:
-			f.leaves.add(w.key, room, at, 0)
+			f.leaves.add(w.key, room, at, nil)
 		case in:
-			f.joins.left[m.rows[room]] = at
+			f.joins.left[m.rows[room]] = &at
 		}
 		m.in[room] = false
 	}
 	for _, room := range c.Join {
 		if row, known := m.rows[room]; known && f.joins.at[row] == at {
-			f.joins.left[row] = 0 // joined again where it was joined before
+			f.joins.left[row] = nil // joined again where it was joined before
 		} else {
 			m.rows[room] = len(f.joins.rooms)
-			f.joins.add(w.key, room, at, 0)
+			f.joins.add(w.key, room, at, nil)
 		}
 		m.in[room] = true
 	}

@@ -239,14 +239,24 @@ func (r *recorded) learn(last string, covered adapter.Position) {
 
 func (e *evidence) readRooms(rows pgx.Rows) error {
 	var pid string
-	var stay recovery.Stay
-	_, err := pgx.ForEachRow(rows, []any{&pid, &stay.Room, &stay.Joined, &stay.Left}, func() error {
-		stay.Room = fromText(stay.Room)
+	var room string
+	var joined adapter.Position
+	var left *adapter.Position
+	_, err := pgx.ForEachRow(rows, []any{&pid, &room, &joined, &left}, func() error {
 		r := e.sessions[pid]
-		r.Rooms = append(r.Rooms, stay)
+		r.Rooms = append(r.Rooms, stayOf(room, joined, left))
 		return nil
 	})
 	return err
+}
+
+// stayOf returns a row of rooms.
+func stayOf(room string, joined adapter.Position, left *adapter.Position) recovery.Stay {
+	stay := recovery.Stay{Room: fromText(room), Joined: joined}
+	if left != nil {
+		stay.Ended, stay.Left = true, *left
+	}
+	return stay
 }
 
 func (e *evidence) readData(rows pgx.Rows) error {

@@ -163,11 +163,12 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	}
 	for _, stay := range stays {
 		var room string
-		var joined, left int64
+		var joined adapter.Position
+		var left *adapter.Position
 		if err := errors.Join(json.Unmarshal(stay[0], &room), json.Unmarshal(stay[1], &joined), json.Unmarshal(stay[2], &left)); err != nil {
 			return nil, err
 		}
-		s.Rooms = append(s.Rooms, recovery.Stay{Room: fromText(room), Joined: adapter.Position(joined), Left: adapter.Position(left)})
+		s.Rooms = append(s.Rooms, stayOf(room, joined, left))
 	}
 	for key, value := range values {
 		setData(&s, key, value)

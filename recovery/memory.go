@@ -107,7 +107,7 @@ func (m *Memory) Change(k Key, c Change) *Outcome {
 	}
 	r.Apply(c)
 	low := m.log.Low() // takes no lock: a server may call Change while records are delivered
-	r.Rooms = slices.DeleteFunc(r.Rooms, func(s Stay) bool { return s.Left != 0 && s.Left <= low })
+	r.Rooms = slices.DeleteFunc(r.Rooms, func(s Stay) bool { return s.Ended && s.Left <= low })
 	return Settled(nil)
 }
 

@@ -83,7 +83,7 @@ func TestProofOfContinuity(t *testing.T) {
 func TestRoomsAreIntervals(t *testing.T) {
 	t.Parallel()
 	s := &Session{ID: "me", Namespace: "/", Opened: 10, Rooms: []Stay{
-		{Room: "a", Joined: 20, Left: 30}, {Room: "a", Joined: 40}, {Room: "b", Joined: 50, Left: 50},
+		{Room: "a", Joined: 20, Ended: true, Left: 30}, {Room: "a", Joined: 40}, {Room: "b", Joined: 50, Ended: true, Left: 50},
 	}}
 	for _, row := range []struct {
 		rooms, except string

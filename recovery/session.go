@@ -17,16 +17,17 @@ type Key struct {
 }
 
 // A Stay is the time that a session spent in a room, from just after Joined up
-// to and including Left. A zero Left means that it is still there.
+// to and including Left if it is Ended.
 type Stay struct {
 	Room   string
 	Joined adapter.Position
-	Left   adapter.Position
+	Ended  bool             // the session is not in the room any more
+	Left   adapter.Position // of an Ended stay
 }
 
 // covers reports whether the stay holds at p.
 func (s Stay) covers(p adapter.Position) bool {
-	return s.Joined < p && (s.Left == 0 || p <= s.Left)
+	return s.Joined < p && (!s.Ended || p <= s.Left)
 }
 
 // A Session is what a client can come back to.
@@ -120,7 +121,7 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 		}):
 			c.Join = append(c.Join, room)
 		case k == adapter.Leave && slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
-			return stay.Room == room && stay.Joined < p && stay.Left == 0
+			return stay.Room == room && stay.Joined < p && !stay.Ended
 		}):
 			c.Leave = append(c.Leave, room)
 		}
@@ -159,8 +160,8 @@ func (s *Session) Apply(c Change) {
 	s.Rooms = slices.Clone(s.Rooms)
 	for _, room := range c.Leave {
 		for i := range s.Rooms {
-			if s.Rooms[i].Room == room && s.Rooms[i].Left == 0 {
-				s.Rooms[i].Left = c.At
+			if s.Rooms[i].Room == room && !s.Rooms[i].Ended {
+				s.Rooms[i].Ended, s.Rooms[i].Left = true, c.At
 			}
 		}
 	}

@@ -33,8 +33,8 @@ func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
 		operation(t, adapter.Join, 60, []string{"a"}, "never"),
 	}
 	want := []recovery.Stay{
-		{Room: "a", Joined: 10, Left: 50},
-		{Room: "b", Joined: 10, Left: 20},
+		{Room: "a", Joined: 10, Ended: true, Left: 50},
+		{Room: "b", Joined: 10, Ended: true, Left: 20},
 		{Room: "b", Joined: 40},
 		{Room: "c", Joined: 40},
 	}
@@ -102,7 +102,7 @@ func TestAnOperationConcernsWhomItsAudienceIncludesThere(t *testing.T) {
 	} {
 		s := recovery.Session{
 			ID: "self", Namespace: "/", Opened: 5, Applied: 15,
-			Rooms: []recovery.Stay{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Left: 49}},
+			Rooms: []recovery.Stay{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Ended: true, Left: 49}},
 		}
 		if _, over := s.Perform(tt.d); over != tt.over {
 			t.Errorf("%s: over %v", name, over)
@@ -127,7 +127,7 @@ func TestAnOperationThatChangedNothingChangesNothingWhenReadAgain(t *testing.T) 
 		s.Apply(recovery.Change{At: 10, Leave: []string{"r"}})
 		s.Applied = 5
 	}
-	if want := []recovery.Stay{{Room: "r", Joined: 7, Left: 10}}; !slices.Equal(s.Rooms, want) {
+	if want := []recovery.Stay{{Room: "r", Joined: 7, Ended: true, Left: 10}}; !slices.Equal(s.Rooms, want) {
 		t.Errorf("rooms %+v, want %+v", s.Rooms, want)
 	}
 }

@@ -1,5 +1,5 @@
 -- The rooms of sessions that are locked.
-select pid, room, joined_at, coalesce(left_at, 0)
+select pid, room, joined_at, left_at
 from /*schema.*/session_rooms
 where pid = any($1::text[])
 order by joined_at, room

@@ -31,7 +31,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 		room := fmt.Sprintf("room%d", rng.IntN(5))
 		if at, member := in[room]; member {
 			change.Leave = []string{room}
-			rooms[at].Left = change.At
+			rooms[at].Ended, rooms[at].Left = true, change.At
 			delete(in, room)
 		} else {
 			change.Join = []string{room}
@@ -39,7 +39,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 			rooms = append(rooms, recovery.Stay{Room: room, Joined: change.At})
 			clear(in)
 			for j, stay := range rooms {
-				if stay.Left == 0 {
+				if !stay.Ended {
 					in[stay.Room] = j
 				}
 			}
@@ -67,7 +67,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 // real leaves out stays that ended where they began: they hold nowhere, and a
 // store need not keep them.
 func real(stays []recovery.Stay) []recovery.Stay {
-	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.Stay) bool { return s.Left == s.Joined && s.Left != 0 })
+	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.Stay) bool { return s.Ended && s.Left == s.Joined })
 }
 
 func joiningAgainAtOnePosition(t *testing.T, c Cluster) {

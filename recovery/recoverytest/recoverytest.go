@@ -81,6 +81,7 @@ func promises() []promise {
 		{name: "AnEndedSessionIsUnknown", check: anEndedSessionIsUnknown},
 		{name: "ChangesTakeEffectInOrder", check: changesTakeEffectInOrder},
 		{name: "JoiningAgainAtOnePosition", check: joiningAgainAtOnePosition},
+		{name: "RoomLeftBeforeTheFirstRecord", check: roomLeftBeforeTheFirstRecord},
 		{name: "ChangesDoNotBlock", check: changesDoNotBlock},
 		{name: "AppliedSaysHowFarTheRoomsAre", check: appliedSaysHowFarTheRoomsAre},
 		{name: "ParkedComesBackAgainAndAgain", check: parkedComesBackAgainAndAgain},
