@@ -9,8 +9,9 @@ import (
 
 // acks are the calls of a socket whose answers have not come.
 type acks struct {
+	ids     ackIDs
 	mu      sync.Mutex
-	next    uint64
+	calls   uint64
 	pending map[uint64]func(*packet.Packet)
 }
 
@@ -22,14 +23,15 @@ func (a *acks) register(answer func(*packet.Packet)) (id uint64) {
 	if a.pending == nil {
 		a.pending = make(map[uint64]func(*packet.Packet))
 	}
-	id = a.next
-	a.next++
+	id = a.ids.id(a.calls)
+	a.calls++
 	a.pending[id] = answer
 	return id
 }
 
 // resolve hands an answer to the call that waits for it. An answer that nobody
-// waits for is ignored, as the official server does: it may be late.
+// waits for is ignored, as the official server does: it may be late, also by a
+// connection or more, see ackIDs.
 func (a *acks) resolve(p *packet.Packet) {
 	a.mu.Lock()
 	answer, ok := a.pending[p.ID]

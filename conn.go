@@ -35,6 +35,7 @@ type conn struct {
 
 	mu      sync.Mutex
 	sockets []*Socket
+	ended   endedNamespaces
 	timeout *time.Timer // until the first socket is connected
 }
 
@@ -81,7 +82,7 @@ func (c *conn) Message(data []byte, binary bool) error {
 	}
 	s := c.socket(p.Namespace)
 	if s == nil || !s.connected.Load() {
-		return fmt.Errorf("%w: %s for namespace %.50q, which was not joined", errProtocol, p.Type, p.Namespace)
+		return c.stray(p)
 	}
 	switch p.Type {
 	case packet.Disconnect:
@@ -212,6 +213,7 @@ func (c *conn) add(s *Socket) bool {
 		return false
 	}
 	c.sockets = append(c.sockets, s)
+	delete(c.ended, s.namespace.name)
 	return true
 }
 
@@ -221,6 +223,9 @@ func (c *conn) tells(s *Socket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.told = true
+	if s.connected.Load() {
+		c.ended.note(s.namespace.name, c.grace())
+	}
 }
 
 func (c *conn) forget(s *Socket) {

@@ -29,6 +29,7 @@ type hub struct {
 
 	mu         sync.Mutex
 	cursor     adapter.Offset
+	begun      bool // the cursor says where deliveries are
 	waiters    []waiter
 	namespaces map[string]*Namespace
 	sessions   map[string]*Socket   // by private id, attached or being restored
@@ -64,8 +65,8 @@ func (o *outgoing) notice() *Emitted {
 func (h *hub) start(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.cursor == (adapter.Offset{}) {
-		h.cursor = at
+	if !h.begun {
+		h.begun, h.cursor = true, at
 	}
 }
 
@@ -107,7 +108,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		case adapter.Gone:
 			h.goneLocked(d)
 		}
-		h.cursor = d.Offset
+		h.begun, h.cursor = true, d.Offset
 	}
 	h.wakeLocked()
 }
@@ -186,7 +187,7 @@ func (h *hub) Reset(at adapter.Offset, cause error) {
 	for _, s := range all {
 		s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
 	}
-	h.cursor = at
+	h.begun, h.cursor = true, at
 	h.wakeLocked()
 	h.logger.Error("node reset: its clients come back and are judged anew",
 		slog.Int("dropped", len(all)), slog.Any("error", cause))
@@ -290,7 +291,7 @@ func (h *hub) letGo(s *Socket) bool {
 		delete(h.sessions, s.key.PID)
 	}
 	delete(h.restoring, s)
-	s.pending, s.expelled = nil, 0
+	s.pending, s.expelled = nil, nil
 	s.key, s.record, s.last, s.served = recovery.Key{}, &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }

@@ -74,7 +74,7 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor})
+	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, h.cursor.Position)
 }
 
 // operateLocked performs an operation of the log on the sockets of this node. The
@@ -83,10 +83,12 @@ func (h *hub) operateLocked(d *adapter.Delivery) {
 	for s := range h.restoring {
 		s.pending = append(s.pending, d)
 	}
-	h.carryOutLocked(d)
+	h.carryOutLocked(d, d.Offset.Position-1)
 }
 
-func (h *hub) carryOutLocked(d *adapter.Delivery) []*recovery.Outcome {
+// carryOutLocked performs an operation on the sockets of this node. What has a
+// position up to the given one comes before it.
+func (h *hub) carryOutLocked(d *adapter.Delivery, before adapter.Position) []*recovery.Outcome {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
 		return nil
@@ -101,7 +103,7 @@ func (h *hub) carryOutLocked(d *adapter.Delivery) []*recovery.Outcome {
 	}
 	var outcomes []*recovery.Outcome
 	for _, s := range h.membersLocked(n, d.Audience) {
-		if out := s.obeyLocked(d, rooms); out != nil {
+		if out := s.obeyLocked(d, before, rooms); out != nil {
 			outcomes = append(outcomes, out)
 		}
 	}
@@ -118,9 +120,9 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
 
 // obeyLocked does what an operation demands of an attached socket. The outcome is
 // nil if nothing changes.
-func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) *recovery.Outcome {
+func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms []string) *recovery.Outcome {
 	if d.Kind == adapter.Disconnect && s.corked {
-		s.expelled = d.Offset.Position // when the replay is over
+		s.expelled = &before // when the replay is over
 		s.namespace.members.remove(s)
 		return nil
 	}
@@ -161,12 +163,12 @@ func (s *Socket) performLocked() {
 // carryOnLocked performs a record of the log on a session that is being restored,
 // here and in the store.
 func (s *Socket) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
-	if s.expelled != 0 {
+	if s.expelled != nil {
 		return
 	}
 	c, over := session.Perform(d)
 	if over {
-		s.expelled = d.Offset.Position
+		s.expelled = new(d.Offset.Position - 1)
 	}
 	if !c.Empty() {
 		// Nobody waits: until it is written, the store says that it may be missing.

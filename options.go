@@ -190,6 +190,8 @@ func (o *Options) withDefaults() Options {
 	if o != nil {
 		c = *o
 	}
+	orDefault(&c.PingInterval, 25*time.Second)
+	orDefault(&c.PingTimeout, 20*time.Second)
 	orDefault(&c.ConnectTimeout, 45*time.Second)
 	orDefault(&c.ConnectsAtOnce, defaultConnects())
 	orDefault(&c.AckTimeout, 30*time.Second)

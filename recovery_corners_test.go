@@ -3,10 +3,13 @@ package socketio_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // A room that is joined and left before anything was emitted: at the position before the first.
@@ -26,5 +29,36 @@ func TestRecovery_RoomLeftBeforeTheFirstEmit_IsNotHeld(t *testing.T) {
 		if got := fmt.Sprint(slices.Collect(s.Rooms())); !s.Recovered() || got != fmt.Sprintf("[%s]", p.id) {
 			t.Errorf("recovered %v with rooms %s", s.Recovered(), got)
 		}
+	})
+}
+
+// What was emitted before a disconnection that is not in the log comes before it, also in
+// the last part of a replay.
+func TestRecovery_LocalDisconnectDuringTheReplay_EventsBeforeItArrive(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 9)}
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log.Memory)}})
+		p := connected(t, io)
+		p.Cut()
+		synctest.Wait()
+		emit(t, io, "1")
+		back := dial(t, io)
+		back.pid = p.pid
+		log.gate <- struct{}{} // caught up
+		back.WriteText("0" + p.ticket())
+		back.ReadText() // CONNECT
+		synctest.Wait() // in the first part of the replay
+		emit(t, io, "2")
+		log.gate <- struct{}{} // in the last part
+		synctest.Wait()
+		do(t, io.Local().Disconnect(t.Context()))
+		close(log.gate)
+		for _, want := range []string{`2["said","1"`, `2["said","2"`, "1"} {
+			if text := back.ReadText(); !strings.HasPrefix(text, want) {
+				t.Errorf("%q, want %q", text, want)
+			}
+		}
+		do(t, io.Shutdown(t.Context()))
 	})
 }

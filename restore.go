@@ -179,7 +179,7 @@ func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 		if err != nil {
 			return err
 		}
-		if _, expelled := s.carryOn(session, batch); expelled != 0 {
+		if _, end := s.carryOn(session, batch); end != nil {
 			return errExpelled
 		}
 	}
@@ -195,10 +195,10 @@ var errExpelled = errors.New("disconnected by the server")
 // screen performs the operations among records of the log and returns the records
 // that are addressed to the session, up to the one that ends it, if any does.
 func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
-	view, expelled := s.carryOn(session, batch)
+	view, end := s.carryOn(session, batch)
 	for i := range batch {
 		d := &batch[i]
-		if expelled != 0 && d.Offset.Position >= expelled {
+		if end != nil && d.Offset.Position > *end {
 			return mine, true
 		}
 		if view.Addressed(d) {
@@ -209,8 +209,8 @@ func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mi
 }
 
 // carryOn performs the operations among records of the log. It returns the session
-// as it is then, and where it was ended.
-func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (recovery.Session, adapter.Position) {
+// as it is then, and up to where it goes if one of them has ended it.
+func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view recovery.Session, end *adapter.Position) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -452,6 +452,7 @@ func (s *Socket) sendConnectLocked() error {
 	if err != nil {
 		return err
 	}
+	s.acks.ids = newAckIDs(s.id, s.key.Epoch)
 	s.connected.Store(true)
 	return s.send(&packet.Packet{Type: packet.Connect}, payload{json: data})
 }
@@ -479,8 +480,8 @@ func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) 
 		return 0, false, s.departure()
 	}
 	s.performLocked()
-	if s.expelled != 0 {
-		return s.expelled - 1, false, nil
+	if s.expelled != nil {
+		return *s.expelled, false, nil
 	}
 	s.corked = true
 	s.attachLocked()
@@ -515,7 +516,7 @@ func (s *Socket) uncork() error {
 			return err
 		}
 	}
-	if s.expelled != 0 {
+	if s.expelled != nil {
 		return errExpelled
 	}
 	return nil

@@ -51,7 +51,7 @@ type Socket struct {
 	key      recovery.Key
 	record   *recovery.Session   // what gates and operations change; nil once attached
 	pending  []*adapter.Delivery // operations that record lacks so far
-	expelled adapter.Position    // where an operation ended the session that is being restored; zero if none did
+	expelled *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
 	attached bool                // a member of the namespace: records reach it
 	gone     bool                // detached for good
 	reason   Reason              // why it is gone

@@ -1,0 +1,38 @@
+package socketio
+
+import "hash/fnv"
+
+// ackIDs makes the ids of one socket's calls. The callback of an official client
+// answers on the connection that the client has when it is called, so an id has to
+// be one that no former socket of the client has used:
+//
+//   - within a session ids never repeat, over recoveries and nodes: the epoch of the
+//     session, which every claim raises, and the number of the call are paired;
+//   - sessions begin at different places, but for chance: at a hash of the socket's
+//     id. The client may hold a callback of a session that was not recovered.
+//
+// Ids are below 2^31, all that the official client in Java takes, while the number of
+// recoveries and the thousands of calls of the connection add up to less than 1,400; and
+// below 2^53 up to four million.
+type ackIDs struct {
+	start uint64
+	epoch uint64
+}
+
+const (
+	ackStartBits = 30
+	ackBlockBits = 10 // the calls of a block have consecutive ids
+)
+
+func newAckIDs(id SocketID, epoch int64) ackIDs {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(id)) // never fails
+	return ackIDs{start: h.Sum64() >> (64 - ackStartBits), epoch: uint64(epoch)}
+}
+
+// id returns the id of a call by its number, from 0 on.
+func (a ackIDs) id(call uint64) uint64 {
+	block, rest := call>>ackBlockBits, call&(1<<ackBlockBits-1)
+	diagonal := a.epoch + block // Cantor's pairing of epoch and block
+	return a.start + (diagonal*(diagonal+1)/2+block)<<ackBlockBits + rest
+}
