@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"log/slog"
 	"regexp"
@@ -49,7 +50,8 @@ func (s *Server) OfPattern(pattern *regexp.Regexp) *ParentNamespace {
 // OfFunc returns the parent of the namespaces that the function allows. It is
 // asked by clients that want a namespace that does not exist; once it does, by
 // nobody any more: who may enter is for gates to say. The function may block. An
-// error is logged, and means no.
+// *Error means no. Any other error is logged and, unless a later parent allows the
+// namespace, cuts the connection: the client comes back, and asks again.
 func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake) (bool, error)) *ParentNamespace {
 	return s.addParent(&ParentNamespace{server: s, ask: ask})
 }
@@ -173,38 +175,45 @@ func (n *Namespace) exit() {
 }
 
 // decide asks the application, if need be, whether the socket's namespace comes
-// into being. An *Error refuses the socket.
+// into being. An *Error is a refusal.
 func (s *Socket) decide(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
 	exists := n.life.exists
 	n.server.hub.mu.Unlock()
 	if !exists {
-		parent := s.parent(ctx)
-		if parent == nil {
-			return errNoNamespace()
+		parent, err := s.parent(ctx)
+		if err != nil {
+			return err
 		}
 		n.server.make(n.name, parent, func(*Namespace) {}) // n itself: the socket holds it
 	}
 	return n.announce(ctx)
 }
 
-// parent returns the first parent that the socket's namespace can have.
-func (s *Socket) parent(ctx context.Context) *ParentNamespace {
+// parent returns the first parent that the socket's namespace can have; an *Error if
+// there is none, or what kept a parent from saying so.
+func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	name := s.namespace.name
+	var failed error
 	for _, p := range s.namespace.server.everyParent() {
 		allowed := p.pattern != nil && p.pattern.MatchString(name)
 		if p.pattern == nil {
 			if err := protect(func() (err error) { allowed, err = p.ask(ctx, name, s.Handshake()); return err }); err != nil {
-				s.log(slog.LevelError, "namespace not decided on", slog.Any("error", err))
+				if _, decided := errors.AsType[*Error](err); !decided {
+					failed = err
+				}
 				continue
 			}
 		}
 		if allowed {
-			return p
+			return p, nil
 		}
 	}
-	return nil
+	if failed != nil {
+		return nil, failed
+	}
+	return nil, errNoNamespace()
 }
 
 // announce tells the application of the namespace, once. Who comes second waits

@@ -62,8 +62,8 @@ const (
 
 // An Error is what a peer may know of a failure. Returned by the handler of a
 // [Request] it becomes the acknowledgement; returned by a gate it becomes the
-// CONNECT_ERROR. Every other error is logged and reaches the peer as
-// CodeInternal without detail.
+// CONNECT_ERROR. Every other error is logged: the peer of a request gets
+// CodeInternal without detail, and a client at a gate is cut off, see Use.
 type Error struct {
 	Code    Code
 	Message string

@@ -203,11 +203,12 @@ func Example_callTheClient() {
 	client := browse(web)
 	client.send(`0`)
 	client.read() // CONNECT
-	fmt.Println(client.read())
-	client.send(`30[true]`)
+	id, question, _ := strings.Cut(strings.TrimPrefix(client.read(), "2"), "[")
+	fmt.Println("[" + question)
+	client.send("3" + id + `[true]`)
 	fmt.Println(<-answers)
 	// Output:
-	// 20["confirm","delete everything?"]
+	// ["confirm","delete everything?"]
 	// true
 }
 

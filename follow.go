@@ -22,7 +22,8 @@ var errNoGate = errors.New("Follow is for gates, of a server with recovery")
 // For a socket that was recovered Follow does nothing: its client has gone on from
 // the bookmark. The errors are ErrBookmark, ErrTrimmed and ErrStale, for which the
 // application reads its state again, or what kept the log from answering. A gate
-// should refuse the client after any of them.
+// should return any of them, or an *Error of its own: the first three are an *Error
+// with CodeBadPayload as well, which refuses the client.
 func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	server := s.namespace.server
 	if s.connected.Load() || server.hub.store == nil {
@@ -32,14 +33,23 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 		return nil
 	}
 	place, err := server.opts.Adapter.Locate(ctx, bookmark)
+	if errors.Is(err, ErrBookmark) || errors.Is(err, ErrTrimmed) {
+		return refusedBookmark{err}
+	}
 	if err != nil {
 		return err
 	}
 	// A client whose session could not be recovered may come with the bookmark
 	// of that session, and has seen more since.
 	if o, err := adapter.ParseOffset(s.brought); err == nil && o.Position > place.After {
-		return ErrStale
+		return refusedBookmark{ErrStale}
 	}
 	s.place = &place
 	return nil
 }
+
+// A refusedBookmark is an error of Follow for which asking again would not help: a
+// gate that returns it refuses the client.
+type refusedBookmark struct{ error }
+
+func (r refusedBookmark) Unwrap() []error { return []error{r.error, badPayload("bookmark", r.error)} }

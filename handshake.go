@@ -20,12 +20,16 @@ type Handshake struct {
 }
 
 // DecodeAuth decodes the auth object that the client sent with CONNECT. Without
-// one it leaves v as it is.
+// one it leaves v as it is. Its error is an *Error with CodeBadPayload: a gate that
+// returns it refuses the client.
 func (h *Handshake) DecodeAuth(v any) error {
 	if len(h.Auth) == 0 {
 		return nil
 	}
-	return json.Unmarshal(h.Auth, v)
+	if err := json.Unmarshal(h.Auth, v); err != nil {
+		return badPayload("auth", err)
+	}
+	return nil
 }
 
 // Query returns the parameters of the client's URL: its own, and those of the

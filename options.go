@@ -33,7 +33,9 @@ type Options struct {
 	// Default: 25 s and 20 s.
 	PingInterval, PingTimeout time.Duration
 
-	// ConnectTimeout is how long a connection may stay without a namespace.
+	// ConnectTimeout is how long a connection may stay without a namespace. It is
+	// also how long OnConnect of a client that came back waits for the handlers of
+	// its former connection on this node, and for its OnDisconnect.
 	// Default: 45 s.
 	ConnectTimeout time.Duration
 

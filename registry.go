@@ -83,8 +83,10 @@ func (g *registry) Intercept(mw ...Middleware) {
 }
 
 // Use adds a gate: a question asked of every socket before its CONNECT is
-// answered. Nil admits it; an error refuses it, as a CONNECT_ERROR that shows
-// the client an *Error as it is and anything else as an internal error. Gates
+// answered. Nil admits it. An *Error refuses it, with a CONNECT_ERROR that shows
+// it to the client, and ends the session of a client that came back: official
+// clients do not try again. Any other error, a panic included, is logged and cuts
+// the connection: the client comes back with its session, and is asked again. Gates
 // run in the order in which they were added, and again for a recovered socket
 // unless Recovery.SkipGates is set. A gate may join rooms and set data. It may
 // not emit to the socket, which does not receive yet.
@@ -96,6 +98,15 @@ func (g *registry) Use(gate func(context.Context, *Socket) error) {
 // recovered or not, before any of its events is handled. An *Error disconnects
 // the socket as Disconnect does. Any other error is logged and cuts the
 // connection: the client comes back, and the function gets another chance.
+//
+// On one node OnConnect and OnDisconnect of a session alternate, in order: when a
+// client is back on another connection, OnConnect waits for OnDisconnect of the former
+// one, and so for the event handler that runs there, whose context has ended. It waits
+// for Options.ConnectTimeout at most; after that it runs out of order, which is logged
+// as an error. The client is connected meanwhile and receives; its events wait. Across
+// nodes there is no such order: OnConnect on the new node may come before OnDisconnect
+// on the old one. What counts connections over nodes has to keep the node beside the
+// socket's id.
 func (g *registry) OnConnect(h func(context.Context, *Socket) error) {
 	g.update(func(t *table) { t.onConnect = append(slices.Clip(t.onConnect), h) })
 }

@@ -64,7 +64,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 	began := time.Now()
 
 	if err := s.decide(ctx); err != nil {
-		s.turnAway(ctx, err)
+		s.deny(ctx, "namespace not decided on", err)
 		return
 	}
 	defer s.giveTurn()
@@ -78,8 +78,8 @@ func (s *Socket) connect(claim recovery.Claim) {
 		return
 	}
 	s.giveTurn()
-	if refusal := s.ask(ctx); refusal != nil {
-		s.turnAway(ctx, refusal)
+	if err := s.ask(ctx); err != nil {
+		s.deny(ctx, "gate failed", err)
 		return
 	}
 	err = s.takeTurn(ctx, server.entering)
@@ -234,7 +234,7 @@ func (s *Socket) evict(ctx context.Context) error {
 	return err
 }
 
-// ask runs the gates and returns the first refusal.
+// ask runs the gates and returns the first error.
 func (s *Socket) ask(ctx context.Context) error {
 	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipGates {
 		return nil
@@ -247,20 +247,23 @@ func (s *Socket) ask(ctx context.Context) error {
 	return nil
 }
 
-// turnAway refuses the client. A session that the gates do not let back in is over.
-// It waits until that is durable.
-func (s *Socket) turnAway(ctx context.Context, refusal error) {
+// deny keeps the client out. An *Error is the application's decision, and final: a
+// session that the gates do not let back in is over. It waits until that is durable.
+// After anything else the client may try again, as after a failed OnConnect: nothing
+// was decided, and official clients do not retry after a CONNECT_ERROR.
+func (s *Socket) deny(ctx context.Context, what string, err error) {
 	if s.ctx.Err() != nil { // nobody waits for the answer any more
-		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", refusal))
+		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 		return
 	}
-	if _, ok := disclose(refusal); !ok {
-		s.log(slog.LevelError, "gate failed", slog.Any("error", refusal))
+	if _, decided := errors.AsType[*Error](err); !decided {
+		s.abandon(what, err)
+		return
 	}
 	if s.result.Recovered {
 		s.notRecovered(recovery.ErrRejected)
 	}
-	if err := s.dismiss(ctx, refusal); err != nil {
+	if err := s.dismiss(ctx, err); err != nil {
 		s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
 	}
 }
@@ -307,6 +310,9 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
 	session.From = session.Opened
+	// The session is in its rooms from its beginning on, and was never in those that
+	// the gates have left again.
+	session.Rooms = slices.DeleteFunc(session.Rooms, func(stay recovery.Stay) bool { return stay.Ended })
 	for i := range session.Rooms {
 		session.Rooms[i].Joined = session.Opened
 	}
@@ -524,8 +530,12 @@ func (s *Socket) uncork() error {
 
 // welcome runs the application's OnConnect.
 func (s *Socket) welcome() {
-	if s.ctx.Err() != nil {
-		return
+	if err := s.namespace.server.presences.begin(s, s.namespace.server.opts.ConnectTimeout); err != nil {
+		if s.ctx.Err() != nil {
+			s.namespace.server.presences.end(s)
+			return
+		}
+		s.log(slog.LevelError, "OnConnect comes before OnDisconnect of the former connection", slog.Any("error", err))
 	}
 	s.welcomed = true
 	for _, onConnect := range s.namespace.table.Load().onConnect {

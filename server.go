@@ -14,17 +14,18 @@ import (
 type Server struct {
 	*Namespace
 
-	opts     Options
-	sender   *sender
-	hub      *hub
-	engine   *transport.Server
-	work     tasks
-	claiming turns // of sockets that are being connected: until the gates
-	entering turns // and after them
-	closing  atomic.Bool
-	requests atomic.Uint64 // the latest
-	parents  parents
-	counters *counters
+	opts      Options
+	sender    *sender
+	hub       *hub
+	engine    *transport.Server
+	work      tasks
+	claiming  turns // of sockets that are being connected: until the gates
+	entering  turns // and after them
+	closing   atomic.Bool
+	requests  atomic.Uint64 // the latest
+	presences presences
+	parents   parents
+	counters  *counters
 
 	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
 	end  context.CancelCauseFunc

@@ -429,6 +429,7 @@ func (s *Socket) disconnected(reason Reason) {
 	if !s.welcomed {
 		return // OnConnect never ran
 	}
+	defer s.namespace.server.presences.end(s)
 	for _, h := range s.namespace.table.Load().onDisconnect {
 		if err := protect(func() error { h(s, reason); return nil }); err != nil {
 			s.log(slog.LevelError, "disconnect handler failed", slog.Any("error", err))

@@ -1,0 +1,85 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+// presences has OnConnect and OnDisconnect of the sockets of one session alternate,
+// in order, on this node: a client may be back, on another connection, while a
+// handler of the former one still runs.
+type presences struct {
+	mu sync.Mutex
+	of map[string]*presence // by private id
+}
+
+// A presence is a socket of which OnConnect was called and OnDisconnect has not
+// returned.
+type presence struct {
+	socket *Socket
+	over   chan struct{} // closed at its end; nil unless somebody waits
+}
+
+var errStillHandled = errors.New("a handler of the session's former connection still runs")
+
+// begin waits for the end of the session's former socket and makes s the present one.
+// After the limit it does so without waiting any longer, and returns errStillHandled;
+// any other error says that s is gone.
+func (p *presences) begin(s *Socket, limit time.Duration) error {
+	if s.key.PID == "" {
+		return nil // without recovery every connection is a session of its own
+	}
+	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, errStillHandled)
+	defer cancel()
+	for {
+		late := ctx.Err() != nil
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
+		}
+		over := p.take(s, late)
+		if over == nil {
+			return context.Cause(ctx)
+		}
+		select {
+		case <-over:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take makes s the present socket, or returns what to wait for.
+func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	former := p.of[s.key.PID]
+	if former != nil && !force {
+		if former.over == nil {
+			former.over = make(chan struct{})
+		}
+		return former.over
+	}
+	former.end()
+	if p.of == nil {
+		p.of = make(map[string]*presence)
+	}
+	p.of[s.key.PID] = &presence{socket: s}
+	return nil
+}
+
+// end lets the session's next socket begin.
+func (p *presences) end(s *Socket) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.of[s.key.PID]; now != nil && now.socket == s {
+		delete(p.of, s.key.PID)
+		now.end()
+	}
+}
+
+func (p *presence) end() {
+	if p != nil && p.over != nil {
+		close(p.over)
+	}
+}
