@@ -143,19 +143,19 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 		return nil, err
 	}
 	answers := make([]resumed, len(claims))
-	var pids []string
-	var covered []int64
+	var pids, last []string
+	var covered, from []int64
 	for i, c := range claims {
 		answers[i] = e.judge(c, node)
-		if answers[i].err == nil {
-			pids = append(pids, c.PID)
-			covered = append(covered, int64(e.sessions[c.PID].Applied))
-			c.taken, c.elsewhere = true, answers[i].session.Elsewhere
+		if s := answers[i].session; s != nil {
+			pids, last = append(pids, c.PID), append(last, s.Last.String())
+			covered, from = append(covered, int64(s.Applied)), append(from, int64(s.From))
+			c.taken, c.elsewhere = true, s.Elsewhere
 		}
 	}
 	var b pgx.Batch
 	if len(pids) > 0 {
-		b.Queue(s.db.queries.resumeClaim, node, pids, covered)
+		b.Queue(s.db.queries.resumeClaim, node, pids, covered, last, from)
 	}
 	b.Queue("commit")
 	if len(pids) > 0 {
@@ -207,11 +207,11 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var window int64
 		var last string
 		var seen []int64
-		var before *string
+		var before, proven *string
 		var known bool
-		var coveredBefore adapter.Position
+		var coveredBefore, coveredProven adapter.Position
 		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
-			&last, &known, &r.Applied, &before, &coveredBefore, &r.node, &r.expired)
+			&last, &known, &r.Applied, &before, &coveredBefore, &proven, &coveredProven, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
@@ -223,6 +223,9 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		}
 		if before != nil {
 			r.learn(*before, coveredBefore)
+		}
+		if proven != nil {
+			r.learn(*proven, coveredProven)
 		}
 		e.sessions[r.PID] = &r
 	}

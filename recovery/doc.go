@@ -42,7 +42,9 @@
 // have gone quiet, written once, and the position at which it was true. After a
 // checkpoint at position c nothing lies between a quiet session's last event
 // and c, for every session of the node at once; so the checkpoint costs nothing
-// for the sessions that stayed quiet.
+// for the sessions that stayed quiet. What a claim has proven is kept until a later
+// one proves something else, so that a client may be cut off any number of times
+// before it has processed anything.
 //
 // A refusal is one of the errors of this package, and its text is the reason
 // that logs, metrics and the application see.

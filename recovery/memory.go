@@ -29,6 +29,7 @@ type remembered struct {
 	parked  bool
 	expires time.Time // valid if parked
 	facts   []Fact    // at most two, the newest first
+	proven  []Fact    // at most one: what the last Resume has proven
 
 	standing Standing // what the node last said of this tenure
 }
@@ -36,7 +37,7 @@ type remembered struct {
 // learn adds a fact, unless it only carries the newest one further.
 func (r *remembered) learn(f Fact) {
 	if len(r.facts) > 0 && r.facts[0].Last == f.Last {
-		r.facts[0].Covered = f.Covered
+		r.facts[0].Covered = max(r.facts[0].Covered, f.Covered)
 		return
 	}
 	r.facts = append([]Fact{f}, r.facts...)
@@ -84,12 +85,13 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	}
 	p := Proof{
 		Claim: c, Opened: r.Opened, Applied: r.Applied, Held: r.Held,
-		Log: m.log.Number(), Low: low, Head: head, Facts: r.facts,
+		Log: m.log.Number(), Low: low, Head: head, Facts: slices.Concat(r.facts, r.proven),
 	}
 	from, last, err := p.Check(m.log.Offset)
 	if err != nil {
 		return nil, err
 	}
+	r.proven = []Fact{{last, from}}
 	r.Epoch++
 	r.parked = false
 	s := r.Clone()

@@ -15,8 +15,12 @@ type Proof struct {
 	Low     adapter.Position // the newest position that is no longer kept
 	Head    adapter.Position // the newest position of all
 
-	// Facts are what nodes recorded of the session. Two are enough: the newest,
-	// and the one before it, for a client that did not get what came between.
+	// Facts are what is known of the session. Three are enough: the newest that a
+	// node recorded; the one before it, for a client that did not get what came
+	// between; and what the last claim has proven, the offset that Check returned
+	// with the position. That holds until a later claim proves something else: a
+	// client that is cut off again and again, before it has processed anything, comes
+	// back with the same offset, whatever was sent to it meanwhile.
 	Facts []Fact
 }
 
@@ -88,10 +92,11 @@ func (p *Proof) reach(from adapter.Position, last adapter.Offset) (adapter.Posit
 // covered returns how far a recorded fact reaches for a client that holds the
 // offset last, if the log goes on from there.
 func (p *Proof) covered(last adapter.Offset) (adapter.Position, bool) {
+	best, ok := last.Position, false // who holds an offset has all that came before it
 	for _, f := range p.Facts {
 		if f.Last == last && f.Covered >= p.Low {
-			return max(f.Covered, last.Position), true // who holds an offset has all that came before it
+			best, ok = max(best, f.Covered), true
 		}
 	}
-	return 0, false
+	return best, ok
 }

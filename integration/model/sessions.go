@@ -101,6 +101,7 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	if r.node != 0 {
 		r.covered = r.carried(&s.nodes[r.node-1])
 	}
+	r.proven, r.lastProven, r.coveredProven = true, last, from
 	r.epoch++
 	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
 	if holder >= 0 {
@@ -133,6 +134,9 @@ func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
 	}
 	if r.before {
 		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastBefore), Covered: adapter.Position(r.coveredBefore)})
+	}
+	if r.proven {
+		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastProven), Covered: adapter.Position(r.coveredProven)})
 	}
 	f, l, err := proof.Check(func(p adapter.Position) adapter.Offset { return offset(uint8(p)) })
 	if errors.Is(err, recovery.ErrTrimmed) && m.has(TrimmedAccepted) {

@@ -63,6 +63,9 @@ type row struct {
 	before        bool // last_before is not null
 	lastBefore    uint8
 	coveredBefore uint8
+	proven        bool // last_proven is not null
+	lastProven    uint8
+	coveredProven uint8
 	joined, left  stamp
 }
 

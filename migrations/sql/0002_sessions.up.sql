@@ -51,6 +51,7 @@ create table sessions (
     opened         bigint      not null,
     covered        bigint      not null,
     covered_before bigint,
+    covered_proven bigint,
     node           bigint,
     expires_at     timestamptz,
     window_ms      bigint      not null,
@@ -62,6 +63,7 @@ create table sessions (
     held           text        not null,
     last           text        not null,
     last_before    text,
+    last_proven    text,
     constraint sessions_pkey primary key (pid),
     constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
 ) with (fillfactor = 70);
@@ -76,6 +78,8 @@ comment on column sessions.last is 'the last offset sent to the client; empty fo
 comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
 comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
 comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
+comment on column sessions.last_proven is 'the offset with which the client came last; null if it never came back';
+comment on column sessions.covered_proven is 'after last_proven nothing addressed the session up to here';
 comment on column sessions.settled is 'what covered says holds as far as the checkpoint of the node';
 
 -- A room is held from just after joined_at up to and including left_at.

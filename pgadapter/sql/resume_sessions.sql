@@ -2,7 +2,7 @@
 -- the order of pid, until it is decided whether they are claimed.
 select s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held, s.seen,
        s.last, s.known, case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end,
-       s.last_before, coalesce(s.covered_before, 0),
+       s.last_before, coalesce(s.covered_before, 0), s.last_proven, coalesce(s.covered_proven, 0),
        coalesce(s.node, 0), coalesce(s.expires_at <= clock_timestamp(), false)
 from /*schema.*/sessions s
 left join /*schema.*/nodes n on n.id = s.node

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/recovery"
 )
 
@@ -33,5 +34,38 @@ func roomLeftBeforeTheFirstRecord(t *testing.T, c Cluster) {
 	}
 	if slices.Sort(in); !slices.Equal(in, []string{"again", "stays"}) {
 		t.Errorf("in rooms %q", in)
+	}
+}
+
+// whatWasProvenOutlivesCuts has a client come back whose offset is trimmed, again and
+// again, and cuts it off each time before it has processed what it was sent.
+func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
+	n := c.start(t)
+	for name, silent := range map[string]bool{"quiet": false, "silent": true} {
+		s := n.open(t, nil)
+		var last adapter.Offset
+		if !silent {
+			last = n.emit(t)
+		}
+		c.Trim(t)
+		n.sync(t)
+		n.park(t, s.Key, last)
+		at := n.position()
+		for round := range 5 {
+			sent := n.emit(t)
+			got := n.resume(t, s.PID, last.String())
+			if got.From != at || got.Last != last {
+				t.Fatalf("%s, round %d: from %d, last %v; served up to %d", name, round, got.From, got.Last, at)
+			}
+			n.park(t, got.Key, sent)
+		}
+		// A client that has processed some of it goes on from there.
+		processed := n.emit(t)
+		n.emit(t)
+		got := n.resume(t, s.PID, processed.String())
+		n.park(t, got.Key, n.emit(t))
+		if got = n.resume(t, s.PID, processed.String()); got.From != processed.Position {
+			t.Errorf("%s: from %d, processed up to %d", name, got.From, processed.Position)
+		}
 	}
 }

@@ -87,6 +87,7 @@ func promises() []promise {
 		{name: "ParkedComesBackAgainAndAgain", check: parkedComesBackAgainAndAgain},
 		{name: "AQuietClientOutlivesTheLog", check: aQuietClientOutlivesTheLog},
 		{name: "ASilentClientOutlivesTheLog", check: aSilentClientOutlivesTheLog},
+		{name: "WhatWasProvenOutlivesCuts", check: whatWasProvenOutlivesCuts},
 		{name: "TheWindowEnds", check: theWindowEnds},
 		{name: "OneClaimAtATimeHolds", check: oneClaimAtATimeHolds},
 		{name: "AnyNodeTakesOver", nodes: 2, check: anyNodeTakesOver},
