@@ -168,7 +168,8 @@ func (h *hub) Rewind(at adapter.Offset) {
 }
 
 // rewindLocked has nothing speak of positions behind the end of the log: what is
-// recorded of a session there would count for other records, once it has grown.
+// recorded of a session there would count for other records, once it has grown, and
+// what was read up to there would be missed.
 func (h *hub) rewindLocked(at adapter.Offset) {
 	if at.Position < h.cursor.Position {
 		h.cursor = at
@@ -176,6 +177,11 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 	for _, s := range h.sessions {
 		s.served = min(s.served, at.Position)
 	}
+	for _, q := range h.inquiries {
+		q.read, q.upTo = min(q.read, at.Position), min(q.upTo, at.Position)
+	}
+	w := &h.notices
+	w.from, w.upTo = min(w.from, at.Position), min(w.upTo, at.Position)
 }
 
 // Reset implements adapter.Local.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
@@ -60,5 +61,37 @@ func TestRecovery_LocalDisconnectDuringTheReplay_EventsBeforeItArrive(t *testing
 			}
 		}
 		do(t, io.Shutdown(t.Context()))
+	})
+}
+
+// A quiet client, whose offset is trimmed, is cut off before it gets what it missed: any
+// number of times.
+func TestRecovery_QuietClientCutInTheReplay_AgainAndAgain(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		p := connected(t, io)
+		emit(t, io, "0")
+		p.drain()
+		for range 30 { // of silence for this client, not for others
+			time.Sleep(time.Minute)
+			emit(t, io.To("others"), "x")
+		}
+		p.Cut()
+		synctest.Wait()
+		want := []string{}
+		for i := range 5 {
+			emit(t, io, fmt.Sprint(i+1))
+			want = append(want, fmt.Sprint("said ", i+1))
+			back := dial(t, io)
+			back.WriteText("0" + p.ticket())
+			back.connects()
+			synctest.Wait()
+			if r := only(t, io).Recovery(); !r.Recovered {
+				t.Fatalf("return %d: %v", i+1, r.Reason)
+			}
+			back.Cut() // before it has processed anything
+			synctest.Wait()
+		}
+		p.comeBackUncut(io).wantEvents(want...)
 	})
 }

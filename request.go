@@ -94,7 +94,8 @@ func cutHead(payload []byte, head any) ([]byte, error) {
 // An inquiry is a request of this node that waits for answers.
 type inquiry struct {
 	bell chan struct{}    // rung when the log has something for it
-	upTo adapter.Position // up to where; guarded by the hub's lock
+	read adapter.Position // how far the answers were taken; guarded by the hub's lock, like upTo
+	upTo adapter.Position // up to where there is something
 }
 
 func (q *inquiry) ringLocked(p adapter.Position) {
@@ -148,10 +149,20 @@ func (h *hub) shut(id uint64) {
 	delete(h.inquiries, id)
 }
 
-func (h *hub) reach(q *inquiry) adapter.Position {
+// next returns the stretch of the log that may have answers, and counts it as read.
+func (h *hub) next(q *inquiry) (from, to adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return q.upTo
+	from = q.read
+	q.read = max(q.read, q.upTo)
+	return from, q.read
+}
+
+// beginAt has the answers of an inquiry begin after a position.
+func (h *hub) beginAt(q *inquiry, p adapter.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	q.read = p
 }
 
 // A survey is a request on its way through the cluster, as who asked sees it.
@@ -208,20 +219,20 @@ func (v *survey) ask(ctx context.Context, r route, e errand, p payload) error {
 			v.open[n.ID] = n
 		}
 	}
-	return v.collect(ctx, q, at.Position)
+	h.beginAt(q, at.Position)
+	return v.collect(ctx, q)
 }
 
-// collect takes the answers in the log after from.
-func (v *survey) collect(ctx context.Context, q *inquiry, from adapter.Position) error {
+// collect takes the answers in the log.
+func (v *survey) collect(ctx context.Context, q *inquiry) error {
 	for {
-		to := max(v.server.hub.reach(q), from)
+		from, to := v.server.hub.next(q)
 		if err := v.read(ctx, from, to); err != nil {
 			return err
 		}
 		if len(v.open) == 0 {
 			return nil
 		}
-		from = to
 		select {
 		case <-q.bell:
 		case <-ctx.Done():

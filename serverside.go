@@ -144,6 +144,14 @@ func (h *hub) noticedLocked(p adapter.Position) {
 	go h.server.attend() // owner: the server; ends when nothing waits
 }
 
+// passed reports whether d lies before the place up to which attend reads. It does
+// not if the log has lost its end since: then what it has there now is read next.
+func (h *hub) passed(d *adapter.Delivery) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return d.Offset.Position <= h.notices.from
+}
+
 // attend handles what waits.
 func (s *Server) attend() {
 	defer s.work.done()
@@ -167,7 +175,7 @@ func (s *Server) attend() {
 				break
 			}
 			for i := range batch {
-				if d := &batch[i]; d.Kind == adapter.Request {
+				if d := &batch[i]; d.Kind == adapter.Request && s.hub.passed(d) {
 					s.notice(d, slots)
 				}
 			}
