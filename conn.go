@@ -133,30 +133,34 @@ func (c *conn) connect(p *packet.Packet) error {
 	if n == nil {
 		return c.refuse(p.Namespace, errNoNamespace())
 	}
-	claim := claimOf(p.Data)
+	claim, back := claimOf(p.Data)
 	claim.Namespace = n.name
 	s := newSocket(c, n, bytes.Clone(p.Data))
 	if !c.add(s) {
 		n.exit()
 		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, n.name)
 	}
-	return s.push(item{step: func() { s.connect(claim) }})
+	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 
 // errNoNamespace is what the official server answers.
 func errNoNamespace() *Error { return &Error{Message: "Invalid namespace"} }
 
-// claimOf returns the pid and offset in the body of a CONNECT. Anything but
-// strings is as good as none; keys are compared as JavaScript does, by case.
-func claimOf(body []byte) recovery.Claim {
+// claimOf returns the pid and offset in the body of a CONNECT, and whether there is
+// a pid. Anything but strings is as good as none; keys are compared as JavaScript
+// does, by case.
+func claimOf(body []byte) (c recovery.Claim, back bool) {
 	var fields map[string]json.RawMessage
-	var c recovery.Claim
 	if len(body) == 0 || json.Unmarshal(body, &fields) != nil {
-		return c
+		return c, false
 	}
-	_ = json.Unmarshal(fields["pid"], &c.PID)
+	var pid *string
 	_ = json.Unmarshal(fields["offset"], &c.Offset)
-	return c
+	if json.Unmarshal(fields["pid"], &pid) != nil || pid == nil {
+		return c, false
+	}
+	c.PID = *pid
+	return c, true
 }
 
 // refuse answers a CONNECT with a CONNECT_ERROR. The connection stays.

@@ -37,6 +37,7 @@ type hub struct {
 	pass       uint64               // numbers the deliveries, to give each socket an event once
 	inquiries  map[uint64]*inquiry  // of this node, that wait for answers
 	notices    notices
+	endings    endings
 }
 
 type waiter struct {
@@ -292,7 +293,7 @@ func (h *hub) letGo(s *Socket) bool {
 	if s.gone {
 		return false
 	}
-	h.store.End(s.key, recovery.Ending{})
+	h.endLocked(s.key, recovery.Ending{})
 	if h.sessions[s.key.PID] == s {
 		delete(h.sessions, s.key.PID)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // presences has OnConnect and OnDisconnect of the sockets of one session alternate,
@@ -28,7 +30,7 @@ var errStillHandled = errors.New("a handler of the session's former connection s
 // After the limit it does so without waiting any longer, and returns errStillHandled;
 // any other error says that s is gone.
 func (p *presences) begin(s *Socket, limit time.Duration) error {
-	if s.key.PID == "" {
+	if s.key == (recovery.Key{}) {
 		return nil // without recovery every connection is a session of its own
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, errStillHandled)

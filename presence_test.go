@@ -115,7 +115,10 @@ func TestShutdown_OnConnectWaitsForTheFormerConnection_IsNotHeldUp(t *testing.T)
 	synctest.Test(t, func(t *testing.T) {
 		io := newServer(nil)
 		d := keepDiary(io)
-		nothing.On(io, func(ctx context.Context, _ *socketio.Socket, _ socketio.None) error { time.Sleep(time.Second); return nil })
+		nothing.On(io, func(ctx context.Context, _ *socketio.Socket, _ socketio.None) error {
+			time.Sleep(time.Second)
+			return nil
+		})
 		p := connected(t, io)
 		p.WriteText(`2["nothing"]`)
 		synctest.Wait()

@@ -1,6 +1,7 @@
 package socketio_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -94,4 +95,20 @@ func TestRecovery_QuietClientCutInTheReplay_AgainAndAgain(t *testing.T) {
 		}
 		p.comeBackUncut(io).wantEvents(want...)
 	})
+}
+
+// An empty private id is one that no session has, and none is none.
+func TestRecovery_EmptyPrivateID_IsUnknown(t *testing.T) {
+	t.Parallel()
+	for auth, want := range map[string]error{
+		`{"pid":""}`: recovery.ErrUnknown, `{"pid":"x"}`: recovery.ErrUnknown, `{"pid":null}`: nil, `{"pid":7}`: nil, `{}`: nil, ``: nil,
+	} {
+		bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+			p := dial(t, io)
+			p.connect(auth)
+			if r := only(t, io).Recovery(); !errors.Is(r.Reason, want) || r.Recovered {
+				t.Errorf("%s: %+v, want %v", auth, r, want)
+			}
+		})
+	}
 }

@@ -55,8 +55,9 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// connect is the first step of the socket's timeline.
-func (s *Socket) connect(claim recovery.Claim) {
+// connect is the first step of the socket's timeline. The client claims a session if
+// it was there before.
+func (s *Socket) connect(claim recovery.Claim, back bool) {
 	server := s.namespace.server
 	s.brought = claim.Offset
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
@@ -72,7 +73,7 @@ func (s *Socket) connect(claim recovery.Claim) {
 		s.abandon("socket not connected", err)
 		return
 	}
-	session, err := s.resume(ctx, claim)
+	session, err := s.resume(ctx, claim, back)
 	if err != nil {
 		s.abandon("session not claimed", err)
 		return
@@ -112,9 +113,9 @@ func (s *Socket) connect(claim recovery.Claim) {
 
 // resume claims the session that the client names. It returns nil without one,
 // or when continuity cannot be proven; an error when the store cannot tell.
-func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Session, error) {
+func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*recovery.Session, error) {
 	h := s.namespace.server.hub
-	if h.store == nil || claim.PID == "" {
+	if h.store == nil || !back {
 		return nil, nil
 	}
 	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
@@ -134,7 +135,9 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim) (*recovery.Se
 	if !h.hold(s, session) {
 		// The socket is gone, or the client has come once more and was faster: it
 		// may have come here last all the same, so it is not told of a new session.
-		h.store.End(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
+		h.mu.Lock()
+		h.endLocked(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
+		h.mu.Unlock()
 		return nil, recovery.ErrLost
 	}
 	if session.Elsewhere {

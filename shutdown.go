@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
 )
 
@@ -27,24 +26,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	began, before := time.Now(), s.counters.parked.Load()
 	s.closing.Store(true)
 	s.engine.Refuse()
-	outcomes := s.drain(ctx)
+	s.drain(ctx)
 	s.end(ErrShutdown)
-	errs := []error{s.engine.Shutdown(ctx), s.work.wait(ctx)}
-	for _, out := range outcomes {
-		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
-			errs = append(errs, err)
-			break // the others failed for the same reason
-		}
-	}
-	err := errors.Join(errs...)
+	err := errors.Join(s.engine.Shutdown(ctx), s.work.wait(ctx))
+	err = errors.Join(err, s.hub.ended(ctx)) // also of clients that were about to be connected
 	s.opts.Logger.InfoContext(ctx, "server shut down", slog.Int("parked", int(s.counters.parked.Load()-before)),
 		slog.Duration("took", time.Since(began).Round(time.Millisecond)), slog.Any("error", err))
 	return err
 }
 
-// drain sends the clients away, one after the other, and returns what becomes of
-// their sessions.
-func (s *Server) drain(ctx context.Context) []*recovery.Outcome {
+// drain sends the clients away, one after the other.
+func (s *Server) drain(ctx context.Context) {
 	s.hub.mu.Lock()
 	byConn := make(map[*conn][]*Socket)
 	for _, socket := range s.hub.everyLocked() {
@@ -64,11 +56,10 @@ func (s *Server) drain(ctx context.Context) []*recovery.Outcome {
 	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
 		pause = max(0, min(pause, time.Until(deadline)/2/time.Duration(len(conns))))
 	}
-	var outcomes []*recovery.Outcome
 	for i, c := range conns {
 		wait(ctx, time.Until(began.Add(time.Duration(i)*pause)))
 		for _, socket := range byConn[c] {
-			outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}))
+			socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
 		}
 		c.session.Close(transport.ReasonServerShutdown)
 	}
@@ -77,9 +68,8 @@ func (s *Server) drain(ctx context.Context) []*recovery.Outcome {
 	rest := s.hub.everyLocked()
 	s.hub.mu.Unlock()
 	for _, socket := range rest {
-		outcomes = append(outcomes, socket.leave(&DisconnectError{Reason: ReasonServerShutdown}))
+		socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
 	}
-	return outcomes
 }
 
 // wait waits, unless it is for too short a time to be worth a timer.

@@ -202,7 +202,7 @@ func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
 		return recovery.Settled(s.departure())
 	}
 	s.applyLocked(&c)
-	if h.store == nil || s.key.PID == "" {
+	if h.store == nil || s.key == (recovery.Key{}) {
 		return recovery.Settled(nil)
 	}
 	return h.store.Change(s.key, c) // also if nothing changes: an earlier call may not be durable yet
@@ -362,14 +362,14 @@ func (s *Socket) detachLocked(reason Reason) bool {
 	}
 	s.held, s.pending = nil, nil
 	delete(h.restoring, s)
-	if s.key.PID == "" {
+	if s.key == (recovery.Key{}) {
 		return true
 	}
 	if h.sessions[s.key.PID] == s {
 		delete(h.sessions, s.key.PID)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
-		s.ended = h.store.End(s.key, recovery.Ending{Park: parks, At: s.served, Last: s.last})
+		s.ended = h.endLocked(s.key, recovery.Ending{Park: parks, At: s.served, Last: s.last})
 	}
 	return true
 }

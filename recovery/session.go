@@ -10,7 +10,8 @@ import (
 )
 
 // A Key names one tenure of a session: the session and the epoch in which a
-// node holds it. A write with a stale epoch is refused with ErrLost.
+// node holds it. A write with a stale epoch is refused with ErrLost. Epochs begin
+// at 1: the zero Key names no tenure.
 type Key struct {
 	PID   string
 	Epoch int64

@@ -76,6 +76,9 @@ func (o *Outcome) Settle(err error) {
 	close(o.done)
 }
 
+// Done returns a channel that is closed when the result is known.
+func (o *Outcome) Done() <-chan struct{} { return o.done }
+
 // Wait returns the result, or the cause of ctx when that ends first.
 func (o *Outcome) Wait(ctx context.Context) error {
 	select {

@@ -1,0 +1,54 @@
+package socketio
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// endings are the ends of sessions at this node that may not be durable yet. The
+// hub's lock guards them.
+type endings struct {
+	outcomes []*recovery.Outcome
+	limit    int // of outcomes, before those with a result are forgotten
+}
+
+const minEndings = 64
+
+func (e *endings) add(o *recovery.Outcome) {
+	if len(e.outcomes) >= max(e.limit, minEndings) {
+		e.outcomes = slices.DeleteFunc(e.outcomes, func(o *recovery.Outcome) bool {
+			select {
+			case <-o.Done():
+				return true
+			default:
+				return false
+			}
+		})
+		e.limit = 2 * len(e.outcomes) // so that each is looked at a few times only
+	}
+	e.outcomes = append(e.outcomes, o)
+}
+
+// endLocked has the store let go of a session.
+func (h *hub) endLocked(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+	out := h.store.End(k, e)
+	h.endings.add(out)
+	return out
+}
+
+// ended returns nil when every session that this node has let go of is durable as
+// it was left, and the first error otherwise.
+func (h *hub) ended(ctx context.Context) error {
+	h.mu.Lock()
+	outcomes := slices.Clone(h.endings.outcomes)
+	h.mu.Unlock()
+	for _, out := range outcomes {
+		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
+			return err // the others failed for the same reason
+		}
+	}
+	return nil
+}
