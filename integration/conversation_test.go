@@ -109,16 +109,15 @@ func converse(t *testing.T, transports []string) {
 		cs.tell(k, order{"c": "emit", "k": k, "event": "fail", "args": []string{"panic"}, "ack": false})
 		same(t, cs.call(k, "echo", "in order"), `["in order"]`)
 	})
-	t.Run("gates refuse with data, and without detail", func(t *testing.T) {
+	t.Run("gates refuse with data", func(t *testing.T) {
 		for name, c := range map[string]struct {
 			ns, want string
 			auth     map[string]string
 		}{
-			"with data":      {"/guarded", `["not today",{"why":"because"}]`, map[string]string{"refuse": "because"}},
-			"without token":  {"/guarded", `["not today",{"why":""}]`, nil},
-			"without detail": {"/", `["internal",{"code":"internal"}]`, map[string]string{"refuse": "plain"}},
-			"no such place":  {"/nowhere", `["Invalid namespace",null]`, nil},
-			"a strange one":  {"/%2e%2e?x=1", `["Invalid namespace",null]`, nil},
+			"with data":     {"/guarded", `["not today",{"why":"because"}]`, map[string]string{"refuse": "because"}},
+			"without token": {"/guarded", `["not today",{"why":""}]`, nil},
+			"no such place": {"/nowhere", `["Invalid namespace",null]`, nil},
+			"a strange one": {"/%2e%2e?x=1", `["Invalid namespace",null]`, nil},
 		} {
 			next++
 			k := next

@@ -120,10 +120,7 @@ func bouncer(s *socketio.Socket, strict bool) error {
 	if err := s.Handshake().DecodeAuth(&auth); err != nil && strict {
 		return &socketio.Error{Code: "bad_auth"}
 	}
-	switch {
-	case auth.Refuse == "plain":
-		return errors.New("a detail that stays on the server")
-	case auth.Refuse != "", strict && auth.Token != "letmein":
+	if auth.Refuse != "" || strict && auth.Token != "letmein" {
 		return &socketio.Error{Code: "refused", Message: "not today", Data: map[string]string{"why": auth.Refuse}}
 	}
 	return nil
