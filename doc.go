@@ -73,7 +73,9 @@
 //  1. The events of one socket are handled one at a time, in the order in which
 //     they came, after OnConnect and before OnDisconnect. Different sockets run
 //     at the same time.
-//  2. A handler may block; only its own socket waits. It may call its own client.
+//  2. A handler may block; only its own socket waits. It may call its own client:
+//     while it waits for the answer, the later events of that socket wait as well.
+//     If they should not, the handler leaves the call to a goroutine, see below.
 //  3. Emitted events reach every socket of the cluster in one order, the log's.
 //     Emits of one goroutine keep their order, in Emit and EmitAsync alike.
 //  4. Every exported method may be called from any goroutine, unless its comment
@@ -81,6 +83,21 @@
 //  5. After [Server.Shutdown] has returned nil, no handler is running.
 //  6. A panic in a handler, a gate or a callback is recovered, logged, and ends
 //     there.
+//
+// A Call that does not hold up the events behind it:
+//
+//	Delete.On(io, func(_ context.Context, s *socketio.Socket, id ItemID) error {
+//		go func() { // ends with the socket, or with the answer
+//			sure, err := Confirm.Call(s.Context(), s, "delete it?")
+//			if err == nil && sure {
+//				remove(s.Context(), id)
+//			}
+//		}()
+//		return nil
+//	})
+//
+// The goroutine is the application's own: Shutdown does not wait for it, and nothing
+// recovers its panics.
 //
 // # Errors
 //

@@ -124,3 +124,21 @@ func TestRoomsAreIntervals(t *testing.T) {
 		t.Errorf("reach %d", s.Reach())
 	}
 }
+
+// A fact that is told again for a smaller stretch, by a connection that was cut before it
+// got anywhere, stays as it was.
+func TestFact_ToldAgainWithLess_StaysCovered(t *testing.T) {
+	t.Parallel()
+	var r remembered
+	for _, covered := range []adapter.Position{100, 200, 150} {
+		r.learn(Fact{recordAt(50), covered})
+	}
+	if len(r.facts) != 1 || r.facts[0].Covered != 200 {
+		t.Errorf("facts %+v", r.facts)
+	}
+	p := Proof{Claim: Claim{Offset: recordAt(50).String()}, Opened: 10, Applied: 250, Log: logNumber, Low: 120, Head: 300}
+	p.Facts = []Fact{{recordAt(50), 130}, {recordAt(60), 250}, {recordAt(50), 200}}
+	if from, _, err := p.Check(recordAt); from != 200 || err != nil {
+		t.Errorf("from %d, %v; the furthest of the facts reaches to 200", from, err)
+	}
+}
