@@ -34,7 +34,7 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	}
 	place, err := server.opts.Adapter.Locate(ctx, bookmark)
 	if errors.Is(err, ErrBookmark) || errors.Is(err, ErrTrimmed) {
-		return refusedBookmark{err}
+		return bookmarkError{err}
 	}
 	if err != nil {
 		return err
@@ -42,14 +42,14 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	// A client whose session could not be recovered may come with the bookmark
 	// of that session, and has seen more since.
 	if o, err := adapter.ParseOffset(s.brought); err == nil && o.Position > place.After {
-		return refusedBookmark{ErrStale}
+		return bookmarkError{ErrStale}
 	}
 	s.place = &place
 	return nil
 }
 
-// A refusedBookmark is an error of Follow for which asking again would not help: a
+// A bookmarkError is an error of Follow for which asking again would not help: a
 // gate that returns it refuses the client.
-type refusedBookmark struct{ error }
+type bookmarkError struct{ error }
 
-func (r refusedBookmark) Unwrap() []error { return []error{r.error, badPayload("bookmark", r.error)} }
+func (r bookmarkError) Unwrap() []error { return []error{r.error, badPayload("bookmark", r.error)} }

@@ -90,7 +90,7 @@ func TestServerEvent_LogLosesItsEndWhileAHandlerRuns_NextAreHandled(t *testing.T
 		a, b := newServer(opts), newServer(opts)
 		var handled []string
 		next := make(chan struct{})
-		told.On(b.Namespace, func(_ context.Context, _ string, v string) error {
+		told.On(b.Namespace, func(_ context.Context, _, v string) error {
 			handled = append(handled, v)
 			<-next
 			return nil

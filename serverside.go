@@ -144,9 +144,13 @@ func (h *hub) noticedLocked(p adapter.Position) {
 	go h.server.attend() // owner: the server; ends when nothing waits
 }
 
-// passed reports whether d lies before the place up to which attend reads. It does
-// not if the log has lost its end since: then what it has there now is read next.
+// passed reports whether d is a request, up to the place to which attend reads. What
+// lies behind it is so because the log has lost its end since: attend reads next what
+// is there now.
 func (h *hub) passed(d *adapter.Delivery) bool {
+	if d.Kind != adapter.Request {
+		return false
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return d.Offset.Position <= h.notices.from
@@ -175,7 +179,7 @@ func (s *Server) attend() {
 				break
 			}
 			for i := range batch {
-				if d := &batch[i]; d.Kind == adapter.Request && s.hub.passed(d) {
+				if d := &batch[i]; s.hub.passed(d) {
 					s.notice(d, slots)
 				}
 			}
