@@ -113,3 +113,27 @@ func ackID(t *testing.T, text string) string {
 	}
 	return id
 }
+
+func TestCall_AfterRecoveryOnAnotherNode_IDsDiffer(t *testing.T) {
+	t.Parallel()
+	const ask socketio.Request[string, string] = "ask"
+	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
+		seen := make(map[string]bool)
+		p := connected(t, a)
+		for round := range 20 {
+			node := []*socketio.Server{a, b}[round%2]
+			if round > 0 {
+				p = p.comeBack(node)
+			}
+			for range 10 {
+				go func() { _, _ = ask.Call(context.Background(), only(t, node), "?") }()
+				synctest.Wait()
+				id := ackID(t, p.ReadText())
+				if seen[id] {
+					t.Fatalf("round %d: id %s again", round, id)
+				}
+				seen[id] = true
+			}
+		}
+	})
+}
