@@ -69,6 +69,7 @@ func (p *peer) closedWithoutAWord() {
 	for {
 		_, data, err := p.ReadMessage()
 		if err != nil {
+			synctest.Wait()
 			return
 		}
 		p.t.Errorf("told %s", data)
