@@ -3,6 +3,7 @@ package packet
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -35,8 +36,9 @@ func AppendPlaceholder(dst []byte, num int) []byte {
 // attachment: an object with the two members _placeholder, true, and num, an
 // integer, in either order and with any white space.
 //
-// In a binary packet from a [Decoder], num is the index of an attachment. In
-// other packets a client may write what it likes, so check before indexing.
+// In a binary packet from a [Decoder], num is the index of an attachment, and no
+// other placeholder has it. In other packets a client may write what it likes, so
+// check before indexing.
 func Placeholder(raw []byte) (num int, ok bool) {
 	raw = trimSpace(raw)
 	num, end := placeholderAt(raw, 0)
@@ -108,32 +110,65 @@ func integerAt(b []byte, i int) (num, end int) {
 	return num, i + n
 }
 
-// checkPlaceholders checks every placeholder of the body, which is JSON. An object
-// that claims to be one but is not exactly one is an error, and not data: the
-// JavaScript parser would put an attachment, or nothing, in its place.
-func (r *reader) checkPlaceholders(b []byte, attachments int) error {
+// minPlaceholder is the length of the shortest placeholder.
+const minPlaceholder = len(`{"_placeholder":true,"num":0}`)
+
+// CheckPlaceholders reports, as ErrPlaceholder, whether data is anything but the
+// JSON of a packet with that many attachments: in which each attachment has
+// exactly one placeholder, and nothing else claims to be one. Without attachments
+// all JSON passes: placeholders mean nothing there.
+//
+// A [Decoder] has checked its packets. What is encoded here is checked before it
+// is sent: a receiver would put an attachment in the place of a foreign object
+// that looks like a placeholder, or give the connection up.
+func CheckPlaceholders(data []byte, attachments int) error {
+	if attachments == 0 {
+		return nil
+	}
+	if at, detail := misplaced(data, attachments); detail != "" {
+		return fmt.Errorf("%w: %s, at byte %d", ErrPlaceholder, detail, at)
+	}
+	return nil
+}
+
+// misplaced returns the first fault of the placeholders in the body, which is
+// JSON, and its place. An object that claims to be a placeholder but is not
+// exactly one is a fault, and not data: the JavaScript parser would put an
+// attachment, or nothing, in its place. So is a number that was there before: the
+// size of what a packet stands for would not be bounded by that of the packet.
+func misplaced(b []byte, attachments int) (at int, detail string) {
+	if attachments > len(b)/minPlaceholder { // the number alone is no reason to allocate
+		return len(b), "more attachments than placeholders"
+	}
+	placed := make([]bool, attachments)
+	missing := attachments
 	for i := 0; i < len(b); {
 		switch b[i] {
 		case '{':
 			num, end := placeholderAt(b, i)
-			if end == 0 {
-				break
+			switch {
+			case end == 0:
+				i++
+				continue
+			case num >= attachments:
+				return i, fmt.Sprintf("number %d of %d attachments", num, attachments)
+			case placed[num]:
+				return i, fmt.Sprintf("a second one for attachment %d", num)
 			}
-			if num >= attachments {
-				r.at += i
-				return r.fail(ErrPlaceholder, fmt.Sprintf("number %d of %d attachments", num, attachments))
-			}
+			placed[num] = true
+			missing--
 			i = end
-			continue
 		case '"':
 			if key, value := memberAt(b, i); key != nil && claims(b, key, value) {
-				r.at += i
-				return r.fail(ErrPlaceholder, "not exactly _placeholder and num")
+				return i, "not exactly _placeholder and num"
 			}
 			i = stringEnd(b, i)
-			continue
+		default:
+			i++
 		}
-		i++
 	}
-	return nil
+	if missing > 0 {
+		return len(b), fmt.Sprintf("none for attachment %d", slices.Index(placed, false))
+	}
+	return 0, ""
 }

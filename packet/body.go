@@ -22,6 +22,9 @@ func (r *reader) body(h header) ([]byte, error) {
 	if nestsDeeper(body, r.limits.MaxDepth) {
 		return nil, r.fail(ErrLimit, fmt.Sprintf("JSON nests deeper than %d", r.limits.MaxDepth))
 	}
+	if most := r.limits.MaxArguments; body[0] == '[' && len(body) > 2*most && hasMoreElements(body, most) {
+		return nil, r.fail(ErrLimit, fmt.Sprintf("more than %d arguments", most))
+	}
 	if err := r.checkJSON(body); err != nil {
 		return nil, err
 	}
@@ -32,8 +35,9 @@ func (r *reader) body(h header) ([]byte, error) {
 		}
 	}
 	if h.kind.binary() {
-		if err := r.checkPlaceholders(body, h.attachments); err != nil {
-			return nil, err
+		if at, detail := misplaced(body, h.attachments); detail != "" {
+			r.at += at
+			return nil, r.fail(ErrPlaceholder, detail)
 		}
 	}
 	return body, nil
@@ -112,4 +116,20 @@ func nestsDeeper(b []byte, limit int) bool {
 		}
 	}
 	return false
+}
+
+// hasMoreElements reports whether a JSON array has more elements than limit. Of
+// text that is not JSON it says something.
+func hasMoreElements(b []byte, limit int) bool {
+	rest := b[1:]
+	for n := 1; ; n++ {
+		end := elementEnd(rest)
+		switch {
+		case end == len(rest):
+			return n > limit
+		case n > limit:
+			return true
+		}
+		rest = rest[end+1:]
+	}
 }

@@ -26,6 +26,13 @@ type Limits struct {
 	// Default: 128.
 	MaxDepth int
 
+	// MaxArguments is the greatest number of arguments of an event or an
+	// acknowledgement, the name of the event included. Each costs a slice header
+	// for as few as two bytes of text. JavaScript, too, hands arguments to
+	// functions on its stack, and fails beyond some 120,000.
+	// Default: 65,536.
+	MaxArguments int
+
 	// MaxPacketBytes bounds a binary packet: its text and all its attachments
 	// together, which are held until the last one arrives. Packets without
 	// attachments are never held and are not subject to it. The default lets
@@ -42,6 +49,7 @@ func (l Limits) WithDefaults() Limits {
 		MaxAttachments: positive(l.MaxAttachments, 10),
 		MaxNamespace:   positive(l.MaxNamespace, 1024),
 		MaxDepth:       positive(l.MaxDepth, 128),
+		MaxArguments:   positive(l.MaxArguments, 1<<16),
 		MaxPacketBytes: positive(l.MaxPacketBytes, 16<<20),
 	}
 }

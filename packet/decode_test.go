@@ -2,6 +2,7 @@ package packet
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"unsafe"
@@ -132,7 +133,7 @@ func TestReservedNamesAreRefused(t *testing.T) {
 func TestTextMayNotInterruptAttachments(t *testing.T) {
 	t.Parallel()
 	var d Decoder
-	if p, err := d.Text([]byte(`52-["a"]`)); p != nil || err != nil {
+	if p, err := d.Text([]byte(binaryText(2))); p != nil || err != nil {
 		t.Fatal(p, err)
 	}
 	if p, err := d.Binary([]byte("first")); p != nil || err != nil {
@@ -210,15 +211,15 @@ func TestLimitsAreObeyed(t *testing.T) {
 		within  string
 		without string
 	}{
-		{"attachments", Limits{MaxAttachments: 12}, `512-["a"]`, `513-["a"]`},
-		{"fewer attachments", Limits{MaxAttachments: 1}, `51-["a"]`, `52-["a"]`},
+		{"attachments", Limits{MaxAttachments: 12}, binaryText(12), binaryText(13)},
+		{"fewer attachments", Limits{MaxAttachments: 1}, binaryText(1), binaryText(2)},
 		{"namespace", Limits{MaxNamespace: 4}, `0/abc`, `0/abcd`},
 		{"namespace in bytes", Limits{MaxNamespace: 4}, `0/aé`, `0/aéé`},
 		{"depth", Limits{MaxDepth: 2}, `2["a",{}]`, `2["a",[{}]]`},
 		{"depth of text", Limits{MaxDepth: 1}, `2["[[[\"[["]`, `2["[[",[]]`},
-		{"bytes of a binary packet", Limits{MaxPacketBytes: 8}, `51-["a"]`, `51-["aa"]`},
-		{"bytes of a plain packet are the transport's", Limits{MaxPacketBytes: 1}, `2["a"]`, `51-["a"]`},
-		{"below zero is the default", Limits{MaxAttachments: -1, MaxDepth: -1, MaxNamespace: -1}, `510-/n,["a"]`, `511-["a"]`},
+		{"bytes of a binary packet", Limits{MaxPacketBytes: len(binaryText(1))}, binaryText(1), binaryText(1) + " "},
+		{"bytes of a plain packet are the transport's", Limits{MaxPacketBytes: 1}, `2["a"]`, binaryText(1)},
+		{"below zero is the default", Limits{MaxAttachments: -1, MaxDepth: -1, MaxNamespace: -1}, binaryText(10), binaryText(11)},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -232,9 +233,18 @@ func TestLimitsAreObeyed(t *testing.T) {
 	}
 }
 
+// binaryText returns the text of an event with that many attachments.
+func binaryText(attachments int) string {
+	text := fmt.Appendf(nil, `5%d-["a"`, attachments)
+	for i := range attachments {
+		text = AppendPlaceholder(append(text, ','), i)
+	}
+	return string(append(text, ']'))
+}
+
 func TestHeldBytesAreLimited(t *testing.T) {
 	t.Parallel()
-	text := []byte(`53-["a"]`)
+	text := []byte(binaryText(3))
 	d := NewDecoder(Limits{MaxPacketBytes: len(text) + 10})
 	if _, err := d.Text(text); err != nil {
 		t.Fatal(err)
@@ -255,7 +265,7 @@ func TestHeldBytesAreLimited(t *testing.T) {
 
 //nolint:paralleltest // AllocsPerRun counts what the whole process allocates
 func TestAttachmentCountIsNotTrusted(t *testing.T) {
-	text := []byte(`51000000-["a"]`)
+	text := []byte(binaryText(10))
 	d := NewDecoder(Limits{MaxAttachments: 1e6})
 	allocations := testing.AllocsPerRun(100, func() {
 		d.gathering = nil
@@ -263,11 +273,20 @@ func TestAttachmentCountIsNotTrusted(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if allocations > 3 { // the packet, its data, the gathering
+	if allocations > 4 { // the packet, its data, the gathering, which placeholders were seen
 		t.Errorf("%v allocations", allocations)
 	}
 	if held := cap(d.gathering.packet.Attachments); held != 0 {
 		t.Errorf("room for %d attachments before the first has arrived", held)
+	}
+	d.gathering = nil
+	allocations = testing.AllocsPerRun(100, func() {
+		if _, err := d.Text([]byte(`51000000-["a"]`)); !errors.Is(err, ErrPlaceholder) {
+			t.Error(err)
+		}
+	})
+	if allocations > 6 { // the error
+		t.Errorf("%v allocations for a number", allocations)
 	}
 }
 
@@ -350,8 +369,8 @@ func TestPlaceholdersOfPlainPacketsAreData(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`2["a",{"_placeholder":true,"num":5}]`,
-		`51-["a",{"_placeholder":false,"num":5},{"_placeholder":1},"_placeholder",{"x":"_placeholder\":true"}]`,
-		`51-["_placeholder",true]`,
+		`51-["a",{"_placeholder":false,"num":5},{"_placeholder":1},"_placeholder",{"x":"_placeholder\":true"},{"_placeholder":true,"num":0}]`,
+		`51-["_placeholder",true,{"_placeholder":true,"num":0}]`,
 	} {
 		if _, err := decode(Limits{}, text, nil); err != nil {
 			t.Errorf("%s: %v", text, err)

@@ -27,7 +27,7 @@
 // A [Decoder] belongs to one connection and is fed every message of it. It
 // returns a packet when the packet is complete, and its promise is that a
 // returned packet needs no further check of form: the JSON is valid, is of the
-// kind the type demands, and names only attachments that are present.
+// kind the type demands, and has one placeholder for each attachment.
 // [SplitArgs] and [EventName] then take the arguments apart. They do not
 // unmarshal; that is left to who knows the types.
 //
@@ -58,10 +58,12 @@
 //     Number reads both as 0, so that "" is a CONNECT and "2 []" has id 0;
 //   - a count of attachments in any form but decimal digits, such as 0x1;
 //   - an EVENT, ACK or CONNECT_ERROR without a body, and an ACK without an id;
-//   - a placeholder with further members, a repeated one, or a number that is
-//     not written as a plain integer, such as 0.5 (JavaScript then hands over
-//     undefined) or 1.0;
-//   - a namespace or a nesting beyond the limits, and text that is not UTF-8.
+//   - a placeholder with further members, or a number that is not written as a
+//     plain integer, such as 0.5 (JavaScript then hands over undefined) or 1.0;
+//   - a second placeholder for one attachment, and an attachment without one,
+//     which no JavaScript encoder writes;
+//   - a namespace, a nesting or a number of arguments beyond the limits, and text
+//     that is not UTF-8.
 //
 // A binary packet keeps its type, where the JavaScript parser turns it into
 // its plain relative, and its placeholders stay in the JSON.

@@ -30,7 +30,8 @@ var (
 	ErrReservedName = errors.New("reserved event name")
 
 	// ErrPlaceholder: a placeholder that is malformed, or stands for an
-	// attachment that was not announced.
+	// attachment that was not announced or has another placeholder; or an
+	// attachment without one.
 	ErrPlaceholder = errors.New("illegal placeholder")
 
 	// ErrUnexpectedText: text while attachments are awaited.
