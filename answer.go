@@ -185,7 +185,7 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
 		var body []byte
 		for i, s := range sockets {
-			one, err := json.Marshal(s.listing(rooms[i]))
+			one, err := marshalJSON(s.listing(rooms[i]))
 			if err != nil {
 				return err
 			}

@@ -175,7 +175,7 @@ func (c *conn) refuse(namespace string, e *Error) error {
 	if body.Data == nil && e.Code != "" {
 		body.Data = map[string]Code{"code": e.Code}
 	}
-	data, err := json.Marshal(body)
+	data, err := marshalJSON(body)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ type datum struct {
 // comes back, to whatever node, finds it. The value is seen by Get at once. In a
 // gate Set does not wait: the value becomes durable with the session.
 func (d Data[T]) Set(ctx context.Context, s *Socket, v T) error {
-	raw, err := json.Marshal(v)
+	raw, err := marshalJSON(v)
 	if err != nil {
 		return fmt.Errorf("data %s: %w", string(d), err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/transport"
 )
 
@@ -39,6 +40,24 @@ var (
 	// ErrReplied reports a second reply to one request, or a reply to an event
 	// that wants none.
 	ErrReplied = errors.New("no reply wanted, or already sent")
+
+	// ErrPlaceholder reports an event, a request or an answer with binary data
+	// and with an object of the application, or relayed from a client, that has
+	// the member "_placeholder": true. Clients take such an object for binary
+	// data; official ones close the connection over it. Beside no binary data
+	// it is data like any.
+	ErrPlaceholder = packet.ErrPlaceholder
+
+	// ErrMissingArgument reports an event or an answer with fewer arguments than
+	// its type has: JavaScript's emit("x") and callback() have none. A missing
+	// argument whose type is a pointer or an interface, such as any, is nil
+	// instead; None wants no argument.
+	ErrMissingArgument = errors.New("missing argument")
+
+	// ErrPayloadType reports a payload that is a pointer to a Positional, to a
+	// []byte or to None, and would be sent as something else than these are. Use
+	// the type itself.
+	ErrPayloadType = errors.New("pointer to a type that is no ordinary JSON")
 
 	// ErrQueueFull reports an emit that was refused because the queue towards
 	// the log stayed full for as long as it was ready to wait. The event was

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/packet"
@@ -15,14 +16,18 @@ import (
 //
 //	const Posted socketio.Event[Post] = "chat:post"
 //
-// The payload is one argument, encoded as encoding/json does it. Three types
-// stand for something else: [None] for no argument, []byte for binary data, and
-// a [Positional] for several arguments.
+// The payload is one argument, encoded as encoding/json does it, but with <, > and
+// & as they are. Three types stand for something else: [None] for no argument,
+// []byte for binary data, and a [Positional] for several arguments. Pointers to
+// these are refused: at registration with a panic, else with ErrPayloadType.
 type Event[T any] string
 
 // On registers the handler of the event. Its ctx ends when the socket is
-// disconnected. An error is logged; the client does not hear of it.
+// disconnected. An error is logged; the client does not hear of it. An event
+// without an argument is nil for a T that is a pointer or an interface, and else
+// does not reach the handler, see ErrMissingArgument.
 func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
+	mustTravel[T](string(e))
 	r.Handle(string(e), func(ctx context.Context, m *Message) error {
 		var v T
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
@@ -98,6 +103,8 @@ type Request[Q, R any] string
 // On registers the handler of the request. What it returns is the answer; an
 // error becomes the answer that Options.ErrorReply makes of it.
 func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v Q) (R, error)) {
+	mustTravel[Q](string(q))
+	mustTravel[R](string(q))
 	r.Handle(string(q), func(ctx context.Context, m *Message) error {
 		var v Q
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
@@ -110,7 +117,11 @@ func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v 
 		if !m.WantsReply() {
 			return nil // the client emitted without a callback
 		}
-		return m.Reply(arguments(answer)...)
+		args, err := arguments(answer)
+		if err != nil {
+			return err
+		}
+		return m.Reply(args...)
 	})
 }
 
@@ -118,6 +129,8 @@ func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v 
 // It ends with the cause of ctx, with context.DeadlineExceeded after
 // Options.AckTimeout if ctx has no deadline, or with a *DisconnectError. A
 // request is not part of the log: it is not repeated when the connection is lost.
+// A callback() without an argument is the answer nil to an R that is a pointer or
+// an interface, and else ErrMissingArgument.
 func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
 	var answer R
 	p, err := encodeEvent(string(q), v)
@@ -128,11 +141,7 @@ func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
 	if err != nil {
 		return answer, fmt.Errorf("call %s: %w", string(q), err)
 	}
-	args, err := packet.SplitArgs(reply.Data, nil)
-	if err == nil {
-		err = decodePayload(args, reply.Attachments, &answer)
-	}
-	if err != nil {
+	if err := decodeBody(reply.Data, reply.Attachments, &answer); err != nil {
 		return answer, fmt.Errorf("answer to %s: %w", string(q), err)
 	}
 	return answer, nil
@@ -167,18 +176,22 @@ func encodeEvent[T any](event string, v T) (payload, error) {
 	if event == "" || packet.Reserved(event) {
 		return payload{}, fmt.Errorf("%w: %q", ErrReserved, event)
 	}
-	return encodeArgs(event, arguments(v))
+	args, err := arguments(v)
+	if err != nil {
+		return payload{}, fmt.Errorf("%q: %w", event, err)
+	}
+	return encodeArgs(event, args)
 }
 
 // arguments returns the arguments on the wire that stand for v.
-func arguments[T any](v T) []any {
+func arguments[T any](v T) ([]any, error) {
 	switch p := any(&v).(type) {
 	case *None:
-		return nil
+		return nil, nil
 	case Positional:
-		return p.Args()
+		return p.Args(), nil
 	default:
-		return []any{v}
+		return []any{v}, misfit(v)
 	}
 }
 
@@ -190,6 +203,45 @@ func decodePayload[T any](args []json.RawMessage, attachments [][]byte, v *T) er
 	case Positional:
 		return decodeArgs(args, attachments, p.Args())
 	default:
+		if err := misfit(*v); err != nil {
+			return err
+		}
 		return decodeArgs(args, attachments, []any{v})
+	}
+}
+
+// decodeBody decodes the body of an acknowledgement, which may come from another
+// node.
+func decodeBody[T any](body []byte, attachments [][]byte, v *T) error {
+	args, err := packet.SplitArgs(body, nil)
+	if err != nil {
+		return err
+	}
+	return decodePayload(args, attachments, v)
+}
+
+// misfit reports, as ErrPayloadType, that v is a pointer to a type that stands for
+// something else than its JSON.
+func misfit(v any) error {
+	switch v.(type) {
+	case Positional, *None, *[]byte:
+		return fmt.Errorf("%w: %T", ErrPayloadType, v)
+	default:
+		return nil
+	}
+}
+
+// mustTravel panics if T is not a type of a payload.
+func mustTravel[T any](event string) {
+	var v T
+	if _, ok := any(&v).(Positional); ok {
+		return
+	}
+	err := misfit(v)
+	if t := reflect.TypeFor[T](); err == nil && t.Implements(reflect.TypeFor[Positional]()) {
+		err = fmt.Errorf("%w: %s", ErrPayloadType, t) // an interface
+	}
+	if err != nil {
+		panic("socketio: " + event + ": " + err.Error()) //nolint:forbidigo // a programmer's mistake at registration
 	}
 }

@@ -43,8 +43,9 @@ func (m *Message) Event() string { return m.event }
 func (m *Message) Args() []json.RawMessage { return m.args }
 
 // Decode decodes the arguments, in order, into dst: pointers as json.Unmarshal
-// takes them, or *[]byte for binary data. Arguments beyond len(dst) are ignored;
-// missing ones are an error.
+// takes them, or *[]byte for binary data. Arguments beyond len(dst) are ignored. A
+// missing one sets what its pointer points to to nil, if that is a pointer or an
+// interface, and is ErrMissingArgument otherwise.
 func (m *Message) Decode(dst ...any) error {
 	return decodeArgs(m.args, m.attachments, dst)
 }

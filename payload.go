@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"reflect"
 
 	"github.com/pgsocket/socketio/packet"
 )
@@ -13,8 +14,12 @@ import (
 // attachment, not as text. A []byte that is an argument of its own does so
 // without this type; anywhere else encoding/json makes base64 text of a []byte.
 //
-// Outside of packets, as in a [Data], it is the object {"$binary":"base64"}. A
-// field without a type, such as a map[string]any, gets it in that form too.
+// Outside of packets, as in a [Data], it is an object with the member $binary, of
+// base64, and the member $seal, by which this process knows it again. A
+// json.RawMessage or a field without a type, such as a map[string]any, gets it in
+// that form too, and travels as an attachment again if it is emitted by this
+// process. Without the seal, or in another process, such an object is data like
+// any: decode it into a Binary there.
 type Binary []byte
 
 // binaryStart is how that object begins. No string can hold these bytes: inside
@@ -23,13 +28,23 @@ const binaryStart = `{"$binary":"`
 
 // MarshalJSON implements json.Marshaler.
 func (b Binary) MarshalJSON() ([]byte, error) {
-	out := make([]byte, 0, len(binaryStart)+base64.StdEncoding.EncodedLen(len(b))+2)
-	out = append(out, binaryStart...)
-	out = base64.StdEncoding.AppendEncode(out, b)
-	return append(out, `"}`...), nil
+	return b.appendJSON(make([]byte, 0, b.lenJSON())), nil
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
+func (b Binary) appendJSON(dst []byte) []byte {
+	dst = append(dst, binaryStart...)
+	dst = base64.StdEncoding.AppendEncode(dst, b)
+	dst = append(dst, sealStart...)
+	return append(appendSeal(dst, b), `"}`...)
+}
+
+func (b Binary) lenJSON() int {
+	return len(binaryStart) + base64.StdEncoding.EncodedLen(len(b)) +
+		len(sealStart) + base64.RawURLEncoding.EncodedLen(sealBytes) + len(`"}`)
+}
+
+// UnmarshalJSON implements json.Unmarshaler. It takes the object with a seal or
+// without.
 func (b *Binary) UnmarshalJSON(text []byte) error {
 	data, rest, ok := cutBinary(text)
 	if !ok || len(rest) > 0 {
@@ -39,14 +54,23 @@ func (b *Binary) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// cutBinary returns the data of the Binary that text begins with, and the rest.
+// cutBinary returns the data of the Binary that text begins with, sealed or not,
+// and the rest.
 func cutBinary(text []byte) (data Binary, rest []byte, ok bool) {
 	text, ok = bytes.CutPrefix(text, []byte(binaryStart))
-	encoded, rest, closed := bytes.Cut(text, []byte(`"}`))
-	if !ok || !closed {
+	end := bytes.IndexByte(text, '"')
+	if !ok || end < 0 {
 		return nil, nil, false
 	}
-	data, err := base64.StdEncoding.DecodeString(string(encoded))
+	encoded, rest := text[:end], text[end:]
+	if seal, sealed := bytes.CutPrefix(rest, []byte(sealStart)); sealed {
+		rest = seal[max(bytes.IndexByte(seal, '"'), 0):]
+	}
+	rest, ok = bytes.CutPrefix(rest, []byte(`"}`))
+	if !ok {
+		return nil, nil, false
+	}
+	data, err := base64.StdEncoding.AppendDecode(nil, encoded)
 	return data, rest, err == nil
 }
 
@@ -66,7 +90,7 @@ func encodeArgs(event string, args []any) (payload, error) {
 	var p payload
 	p.json = append(p.json, '[')
 	if event != "" {
-		name, err := json.Marshal(event)
+		name, err := marshalJSON(event)
 		if err != nil {
 			return p, err
 		}
@@ -84,19 +108,18 @@ func encodeArgs(event string, args []any) (payload, error) {
 	if n := len(p.attachments); n > maxEmitAttachments {
 		return p, fmt.Errorf("%d binary attachments in %q: official clients accept at most %d", n, event, maxEmitAttachments)
 	}
+	if err := packet.CheckPlaceholders(p.json, len(p.attachments)); err != nil {
+		return p, fmt.Errorf("%q: data that clients would take for binary data, beside an attachment: %w", event, err)
+	}
 	return p, nil
 }
 
 func (p *payload) append(arg any) error {
-	switch data := arg.(type) {
-	case []byte:
-		p.attach(data)
-		return nil
-	case *[]byte:
+	if data, ok := binaryArg(arg); ok {
 		p.attach(*data)
 		return nil
 	}
-	text, err := json.Marshal(arg)
+	text, err := marshalJSON(arg)
 	if err != nil {
 		return err
 	}
@@ -106,7 +129,7 @@ func (p *payload) append(arg any) error {
 			break
 		}
 		p.json = append(p.json, text[:at]...)
-		data, rest, ok := cutBinary(text[at:])
+		data, rest, ok := cutSealed(text[at:])
 		if ok {
 			p.attach(data)
 		} else {
@@ -119,84 +142,59 @@ func (p *payload) append(arg any) error {
 	return nil
 }
 
+// binaryArg returns where the binary data of an argument is, or belongs, if that
+// is all of the argument.
+func binaryArg(arg any) (data *[]byte, ok bool) {
+	switch arg := arg.(type) {
+	case []byte:
+		return &arg, true
+	case Binary:
+		return (*[]byte)(&arg), true
+	case *[]byte:
+		return arg, arg != nil
+	case *Binary:
+		return (*[]byte)(arg), arg != nil
+	default:
+		return nil, false
+	}
+}
+
 func (p *payload) attach(data []byte) {
 	p.json = packet.AppendPlaceholder(p.json, len(p.attachments))
 	// The payload outlives the call: it waits in the log's queue.
 	p.attachments = append(p.attachments, bytes.Clone(data))
 }
 
-// decodeArgs decodes args into the pointers in dst.
+// decodeArgs decodes args into the pointers in dst. It puts each attachment into
+// JSON at most once, so what it allocates is bounded by the size of the packet,
+// wherever that comes from.
 func decodeArgs(args []json.RawMessage, attachments [][]byte, dst []any) error {
-	if len(args) < len(dst) {
-		return fmt.Errorf("%d arguments expected, got %d", len(dst), len(args))
-	}
+	in := inliner{attachments: attachments}
 	for i, d := range dst {
-		if err := decodeArg(args[i], attachments, d); err != nil {
+		if i >= len(args) {
+			if !setNil(d) {
+				return fmt.Errorf("%w: %d expected, got %d", ErrMissingArgument, len(dst), len(args))
+			}
+			continue
+		}
+		if err := in.decode(args[i], d); err != nil {
 			return fmt.Errorf("argument %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-func decodeArg(arg json.RawMessage, attachments [][]byte, dst any) error {
-	if len(attachments) == 0 {
-		return json.Unmarshal(arg, dst)
+// setNil sets what dst points to to nil if that is a pointer or an interface, and
+// reports whether it is.
+func setNil(dst any) bool {
+	v := reflect.ValueOf(dst)
+	if v.Kind() != reflect.Pointer || v.IsNil() {
+		return false
 	}
-	if data, ok := dst.(*[]byte); ok {
-		if n, ok := packet.Placeholder(arg); ok && n < len(attachments) {
-			*data = attachments[n]
-			return nil
-		}
+	v = v.Elem()
+	if v.Kind() != reflect.Pointer && v.Kind() != reflect.Interface {
+		return false
 	}
-	return json.Unmarshal(inline(arg, attachments), dst)
-}
-
-// inline replaces the placeholders in arg by the text that Binary decodes.
-func inline(arg json.RawMessage, attachments [][]byte) []byte {
-	var out []byte
-	for len(arg) > 0 {
-		start := bytes.IndexAny(arg, `{"`)
-		if start < 0 {
-			break
-		}
-		out, arg = append(out, arg[:start]...), arg[start:]
-		end := tokenEnd(arg)
-		if n, ok := packet.Placeholder(arg[:end]); ok && n < len(attachments) {
-			text, _ := Binary(attachments[n]).MarshalJSON() // never fails
-			out, arg = append(out, text...), arg[end:]
-			continue
-		}
-		if arg[0] == '{' {
-			end = 1 // look for placeholders inside
-		}
-		out, arg = append(out, arg[:end]...), arg[end:]
-	}
-	return append(out, arg...)
-}
-
-// tokenEnd returns the end of the string that begins at b[0], or of the object
-// without inner objects that does; 1 for any other object.
-func tokenEnd(b []byte) int {
-	if b[0] == '{' {
-		for i := 1; i < len(b); i++ {
-			switch b[i] {
-			case '}':
-				return i + 1
-			case '{':
-				return 1
-			case '"':
-				i += tokenEnd(b[i:]) - 1
-			}
-		}
-		return len(b)
-	}
-	for i := 1; i < len(b); i++ {
-		switch b[i] {
-		case '\\':
-			i++
-		case '"':
-			return i + 1
-		}
-	}
-	return len(b)
+	v.SetZero()
+	return true
 }

@@ -58,16 +58,3 @@ func TestBinarySurvivesAsData(t *testing.T) {
 		t.Errorf("%s came back as %q, %v", raw, back.Blob, err)
 	}
 }
-
-func FuzzInline(f *testing.F) {
-	f.Add(`{"a":{"_placeholder":true,"num":0},"b":"{\"_placeholder\":true}"}`)
-	f.Add(`[{"_placeholder":true,"num":1},{},{"x":"}"}]`)
-	f.Fuzz(func(t *testing.T, text string) {
-		if !json.Valid([]byte(text)) {
-			return
-		}
-		if got := inline([]byte(text), [][]byte{{1}}); !json.Valid(got) {
-			t.Errorf("%s became %s", text, got)
-		}
-	})
-}

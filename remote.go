@@ -8,8 +8,6 @@ import (
 	"iter"
 	"net/url"
 	"slices"
-
-	"github.com/pgsocket/socketio/packet"
 )
 
 // A Reply is what one socket answered to [Request.CallAll].
@@ -85,11 +83,7 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 }
 
 func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
-	args, err := packet.SplitArgs(data, nil)
-	if err == nil {
-		err = decodePayload(args, attachments, v)
-	}
-	if err != nil {
+	if err := decodeBody(data, attachments, v); err != nil {
 		return fmt.Errorf("answer: %w", err)
 	}
 	return nil

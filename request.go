@@ -75,7 +75,7 @@ type answer struct {
 
 // joinHead returns the payload of a head and a body.
 func joinHead(head any, body []byte) ([]byte, error) {
-	payload, err := json.Marshal(head)
+	payload, err := marshalJSON(head)
 	if err != nil {
 		return nil, err
 	}

@@ -19,6 +19,7 @@ type ServerEvent[T any] string
 // that emitted it, see [Server.Nodes]. The events of a namespace are handled one
 // at a time, in the order of the log, also while requests are; an error is logged.
 func (e ServerEvent[T]) On(n *Namespace, h func(ctx context.Context, from string, v T) error) {
+	mustTravel[T](string(e))
 	n.handleServer(string(e), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
 		var v T
 		if err := decodePayload(args, attachments, &v); err != nil {
@@ -51,6 +52,8 @@ type ServerRequest[Q, R any] string
 // concurrently. An *Error is the answer of this node; for any other error the
 // answer is the code "internal".
 func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from string, v Q) (R, error)) {
+	mustTravel[Q](string(q))
+	mustTravel[R](string(q))
 	n.handleServer(string(q), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
 		var v Q
 		if err := decodePayload(args, attachments, &v); err != nil {
@@ -60,7 +63,11 @@ func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from s
 		if err != nil {
 			return payload{}, err
 		}
-		return encodeArgs("", arguments(answer))
+		reply, err := arguments(answer)
+		if err != nil {
+			return payload{}, err
+		}
+		return encodeArgs("", reply)
 	})
 }
 
