@@ -30,7 +30,7 @@ const extOfficial = 0
 // refused there is refused here.
 type decoder struct {
 	packets packet.Decoder
-	depth   int
+	limits  packet.Limits
 }
 
 // Decode implements packet.MessageDecoder. It never returns nil without an error:
@@ -39,7 +39,7 @@ func (d *decoder) Decode(data []byte, binary bool) (*packet.Packet, error) {
 	if !binary {
 		return nil, ErrText
 	}
-	r := reader{rest: data, limit: d.depth}
+	r := reader{rest: data, limits: d.limits}
 	text, err := r.packet()
 	if err != nil {
 		return nil, fmt.Errorf("%w, at byte %d", err, len(data)-len(r.rest))
@@ -58,7 +58,7 @@ func (d *decoder) Decode(data []byte, binary bool) (*packet.Packet, error) {
 // binary data, whose memory is the message's.
 type reader struct {
 	rest        []byte
-	limit       int // of the depth
+	limits      packet.Limits
 	attachments [][]byte
 }
 
@@ -149,7 +149,7 @@ func (r *reader) field(f *fields) error {
 		if r.undefined() {
 			return nil
 		}
-		f.data, err = r.value(nil, 0)
+		f.data, err = r.value(make([]byte, 0, len(r.rest)), 0)
 		return err
 	default: // such as options, which are the client's own
 		held := len(r.attachments)
@@ -172,8 +172,17 @@ func (r *reader) undefined() bool {
 	return true
 }
 
-// value appends the next value as JSON.
-func (r *reader) value(dst []byte, depth int) ([]byte, error) {
+// value appends the next value as JSON, which may take several times the bytes of
+// the message.
+func (r *reader) value(dst []byte, depth int) (out []byte, err error) {
+	out, err = r.unlimited(dst, depth)
+	if most := r.limits.MaxPacketBytes; err == nil && len(out) > most {
+		return dst, fmt.Errorf("%w: more than %d bytes of JSON", packet.ErrLimit, most)
+	}
+	return out, err
+}
+
+func (r *reader) unlimited(dst []byte, depth int) ([]byte, error) {
 	switch kind := msgp.NextType(r.rest); kind {
 	case msgp.ArrayType:
 		return r.array(dst, depth+1)
@@ -229,7 +238,7 @@ func (r *reader) array(dst []byte, depth int) ([]byte, error) {
 	switch {
 	case err != nil:
 		return dst, refused("array", err)
-	case depth > r.limit:
+	case depth > r.limits.MaxDepth:
 		return dst, errDepth
 	}
 	r.rest = rest
@@ -250,7 +259,7 @@ func (r *reader) object(dst []byte, depth int) ([]byte, error) {
 	switch {
 	case err != nil:
 		return dst, refused("map", err)
-	case depth > r.limit:
+	case depth > r.limits.MaxDepth:
 		return dst, errDepth
 	}
 	r.rest = rest
@@ -280,6 +289,9 @@ func (r *reader) object(dst []byte, depth int) ([]byte, error) {
 func (r *reader) attach(dst, data []byte, err error) ([]byte, error) {
 	if err != nil {
 		return dst, refused("binary data", err)
+	}
+	if most := r.limits.MaxAttachments; len(r.attachments) >= most {
+		return dst, fmt.Errorf("%w: more than %d attachments", packet.ErrLimit, most)
 	}
 	dst = packet.AppendPlaceholder(dst, len(r.attachments))
 	r.attachments = append(r.attachments, data)

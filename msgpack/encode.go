@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/tinylib/msgp/msgp"
@@ -34,6 +35,9 @@ func (Parser) Encode(p *packet.Packet) ([]packet.Message, error) {
 	out = msgp.AppendString(msgp.AppendString(out, "nsp"), p.Namespace)
 	if p.HasID {
 		out = msgp.AppendUint64(msgp.AppendString(out, "id"), p.ID)
+	}
+	if err := packet.CheckPlaceholders(p.Data, len(p.Attachments)); err != nil {
+		return nil, err
 	}
 	if len(p.Data) > 0 {
 		e := encoder{json: json.NewDecoder(bytes.NewReader(p.Data)), text: p.Data, attachments: p.Attachments}
@@ -96,35 +100,42 @@ func (e *encoder) value(dst []byte, depth int) ([]byte, error) {
 	}
 }
 
-// array encodes the elements behind a bracket. Their number, which goes first, is
-// known at the end.
+// array encodes the elements behind a bracket.
 func (e *encoder) array(dst []byte, depth int) ([]byte, error) {
-	var elements []byte
+	start := len(dst)
+	dst = append(dst, 0) // for the header
 	count := uint32(0)
 	for ; e.json.More(); count++ {
 		var err error
-		if elements, err = e.value(elements, depth); err != nil {
+		if dst, err = e.value(dst, depth); err != nil {
 			return dst, err
 		}
 	}
 	_, err := e.json.Token() // the closing bracket
-	return append(msgp.AppendArrayHeader(dst, count), elements...), err
+	return setHeader(dst, start, msgp.AppendArrayHeader(nil, count)), err
 }
 
 func (e *encoder) object(dst []byte, depth int) ([]byte, error) {
-	var members []byte
+	start := len(dst)
+	dst = append(dst, 0) // for the header
 	count := uint32(0)
 	for ; e.json.More(); count++ {
 		var err error
-		if members, err = e.value(members, depth); err != nil { // the key
+		if dst, err = e.value(dst, depth); err != nil { // the key
 			return dst, err
 		}
-		if members, err = e.value(members, depth); err != nil {
+		if dst, err = e.value(dst, depth); err != nil {
 			return dst, err
 		}
 	}
 	_, err := e.json.Token() // the closing brace
-	return append(msgp.AppendMapHeader(dst, count), members...), err
+	return setHeader(dst, start, msgp.AppendMapHeader(nil, count)), err
+}
+
+// setHeader puts a header, which says how many elements follow, in the place of
+// the byte that was kept for it: for up to 15 elements nothing moves.
+func setHeader(dst []byte, at int, header []byte) []byte {
+	return slices.Replace(dst, at, at+1, header...)
 }
 
 // attachment returns the data that the object stands for whose brace was read, if

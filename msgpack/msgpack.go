@@ -14,9 +14,10 @@
 // and nodes with either parser share a cluster. So what JSON cannot say arrives
 // as what JSON.stringify makes of it: a Date as text, NaN and the infinities as
 // null, undefined as null in an array and as no member in an object. Limits are
-// those of package packet, that of the attachments included; an extension type
-// other than those of the official parser is refused, and so is a map with keys
-// that are not texts.
+// those of package packet, that of the attachments included; the JSON of any
+// message is bounded by MaxPacketBytes. Refused are an extension type other than
+// those of the official parser, a map with keys that are not texts, and a map that
+// looks like a placeholder beside binary data.
 package msgpack
 
 import "github.com/pgsocket/socketio/packet"
@@ -26,5 +27,5 @@ type Parser struct{}
 
 // NewDecoder implements packet.Parser.
 func (Parser) NewDecoder(l packet.Limits) packet.MessageDecoder {
-	return &decoder{packets: packet.NewDecoder(l), depth: l.WithDefaults().MaxDepth}
+	return &decoder{packets: packet.NewDecoder(l), limits: l.WithDefaults()}
 }

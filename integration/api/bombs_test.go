@@ -59,7 +59,9 @@ func bombs() []bomb {
 		{"a long namespace", []any{`40/` + x}, ""},
 		{"a long namespace of an event", []any{`42/` + x + `,["echo"]`}, ""},
 		{"a long name of an event", []any{`42["` + x + `"]`, `421["echo"]`}, `31[]`},
-		{"many arguments", []any{`42["nobody"` + strings.Repeat(",0", megabyte/2-10) + `]`, `421["echo"]`}, `31[]`},
+		{"as many arguments as are allowed", []any{`42["nobody"` + strings.Repeat(",0", 1<<16-1) + `]`, `421["echo"]`}, `31[]`},
+		{"many arguments", []any{`421["nobody"` + strings.Repeat(",0", megabyte/2-10) + `]`}, ""},
+		{"one attachment for many placeholders", []any{bombOfPlaceholders(30_000), make([]byte, megabyte)}, ""},
 		{"many keys", []any{`42["nobody",{"a":0` + strings.Repeat(`,"a":0`, megabyte/6-10) + `}]`, `421["echo"]`}, `31[]`},
 		{"a long number", []any{`421["number",1` + strings.Repeat("0", megabyte-100) + `]`}, `bad_payload`},
 		{"a number that is no float", []any{`421["number",1e999999999]`}, `bad_payload`},
@@ -67,6 +69,11 @@ func bombs() []bomb {
 		{"a packet that is too long", []any{`42["echo","` + x + x + `"]`}, ""},
 		{"half a text", []any{"42[\"echo\",\"\xff\xfe\"]"}, ""},
 	}
+}
+
+// bombOfPlaceholders is an event that stands for many times what it takes: each placeholder for the same attachment.
+func bombOfPlaceholders(n int) string {
+	return `451-["echo"` + strings.Repeat(`,{"_placeholder":true,"num":0}`, n) + `]`
 }
 
 // TestPayloadBombs: each is refused clearly or answered, many at once, and a client beside them does not notice. What they cost is bounded.
@@ -227,6 +234,8 @@ func TestBombsInMessagePack(t *testing.T) {
 		"arrays within arrays":      event("\x92\xa4echo" + strings.Repeat("\x91", deep) + "\xc0"),
 		"maps within maps":          event("\x92\xa4echo" + strings.Repeat("\x81\xa1a", deep/3) + "\xc0"),
 		"a packet of many members":  []byte("\xdf\xff\xff\xff\xff\xa4type\x02"),
+		"empty attachments":         event("\xdc\xff\xff\xa4echo" + strings.Repeat("\xc4\x00", 65534)),
+		"a map like a placeholder":  event("\x93\xa4echo\xc4\x01x\x82\xac_placeholder\xc3\xa3num\x00"),
 		"eleven attachments":        event("\x9c\xa4echo" + strings.Repeat("\xc4\x01x", 11)),
 		"no packet":                 []byte("\xc0"),
 		"nothing":                   {},
