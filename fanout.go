@@ -45,14 +45,15 @@ type waiter struct {
 	reached  chan struct{}
 }
 
-// An outgoing is a record on its last stretch, encoded once for all sockets.
+// An outgoing is a record on its last stretch, encoded once for all sockets that
+// recover, and once for all others.
 type outgoing struct {
 	*adapter.Envelope
 
 	offset   adapter.Offset
-	marked   bool // with its offset, for clients that recover
-	messages []*transport.Message
-	emitted  *Emitted // for who wants to be told, nil until somebody does
+	messages []*transport.Message // with its offset, for clients that recover
+	plain    []*transport.Message // without
+	emitted  *Emitted             // for who wants to be told, nil until somebody does
 }
 
 func (o *outgoing) notice() *Emitted {
@@ -97,7 +98,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		d := &batch[i]
 		switch d.Kind {
 		case adapter.Event, adapter.Volatile:
-			h.fanOutLocked(&outgoing{Envelope: d.Envelope, offset: d.Offset, marked: h.store != nil})
+			h.fanOutLocked(&outgoing{Envelope: d.Envelope, offset: d.Offset})
 		case adapter.Evict:
 			h.evictLocked(d.Payload)
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
@@ -120,7 +121,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 func (h *hub) deliverLocal(e *adapter.Envelope) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.fanOutLocked(&outgoing{Envelope: e, offset: h.cursor, marked: h.store != nil})
+	h.fanOutLocked(&outgoing{Envelope: e, offset: h.cursor})
 }
 
 func (h *hub) fanOutLocked(o *outgoing) {
@@ -135,11 +136,11 @@ func (h *hub) fanOutLocked(o *outgoing) {
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
 func (s *Socket) takeLocked(o *outgoing) {
 	if o.Kind == adapter.Volatile {
-		if s.corked || !s.conn.session.TrySend(o.encode(s.namespace.server)...) {
+		if s.corked || !s.conn.session.TrySend(o.encodeFor(s)...) {
 			return
 		}
 	} else {
-		s.queueLocked(o.encode(s.namespace.server))
+		s.queueLocked(o.encodeFor(s))
 	}
 	// Also after a failure: the record says what was addressed to the session,
 	// and a client that has not got it will not present this offset.

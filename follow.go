@@ -7,7 +7,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-var errNoGate = errors.New("Follow is for gates, of a server with recovery")
+var errNoGate = errors.New("Follow is for gates, of a server with recovery and a client that does not opt out")
 
 // Follow makes a new session begin where the application read its state, rather
 // than now: the client gets every event that is addressed to it and that the state
@@ -26,7 +26,7 @@ var errNoGate = errors.New("Follow is for gates, of a server with recovery")
 // with CodeBadPayload as well, which refuses the client.
 func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	server := s.namespace.server
-	if s.connected.Load() || server.hub.store == nil {
+	if s.connected.Load() || !s.recovers {
 		return errNoGate
 	}
 	if s.result.Recovered {

@@ -139,7 +139,7 @@ func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms 
 		c.Leave = rooms
 	}
 	s.applyLocked(&c)
-	if h := s.namespace.server.hub; h.store != nil && !c.Empty() {
+	if h := s.namespace.server.hub; s.recovers && !c.Empty() {
 		return h.store.Change(s.key, c)
 	}
 	return nil

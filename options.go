@@ -124,6 +124,19 @@ type Recovery struct {
 	// user who was banned meanwhile does not come back in unasked.
 	SkipGates bool
 
+	// OptOut has the sockets of some clients, or of some namespaces, do without
+	// recovery: for clients in other languages, for one, whose handlers take a
+	// fixed number of arguments, as the offset is one more. It is asked once for
+	// every socket, before the gates. Such a socket gets events without their
+	// offsets, and no private id; its session is kept nowhere. A client can
+	// ask for that in its query or auth, if OptOut says so:
+	//
+	//	func(_ string, h *socketio.Handshake) bool { return h.Query().Get("recovery") == "off" }
+	//
+	// It may block for a moment. When it panics the connection is cut.
+	// Default: every client may come back.
+	OptOut func(namespace string, h *Handshake) bool
+
 	// OnExpired is told when a session ended because its client stayed away,
 	// on one node of the cluster. It may block for a moment: the same goroutine
 	// keeps house in the adapter. Default: nobody is told.

@@ -68,6 +68,10 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 		s.deny(ctx, "namespace not decided on", err)
 		return
 	}
+	if err := s.decideRecovery(); err != nil {
+		s.abandon("recovery not decided on", err)
+		return
+	}
 	defer s.giveTurn()
 	if err := s.takeTurn(ctx, server.claiming); err != nil {
 		s.abandon("socket not connected", err)
@@ -86,7 +90,7 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 	err = s.takeTurn(ctx, server.entering)
 	switch {
 	case err != nil:
-	case server.hub.store == nil:
+	case !s.recovers:
 		err = s.attach()
 	case session == nil:
 		if session, err = s.open(ctx, claim.Offset); err == nil {
@@ -115,7 +119,7 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 // or when continuity cannot be proven; an error when the store cannot tell.
 func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*recovery.Session, error) {
 	h := s.namespace.server.hub
-	if h.store == nil || !back {
+	if !s.recovers || !back {
 		return nil, nil
 	}
 	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
@@ -161,6 +165,20 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 		s.keepDatum(name, raw, nil)
 	}
 	return session, nil
+}
+
+// decideRecovery finds out whether the client can come back.
+func (s *Socket) decideRecovery() error {
+	server := s.namespace.server
+	s.recovers = server.hub.store != nil
+	optOut := server.opts.Recovery.OptOut
+	if !s.recovers || optOut == nil {
+		return nil
+	}
+	return protect(func() error {
+		s.recovers = !optOut(s.namespace.name, s.Handshake())
+		return nil
+	})
 }
 
 // notRecovered notes why a client cannot come back to its session.
@@ -418,8 +436,8 @@ func (s *Socket) replay(
 				return read, err
 			}
 			s.passed(d.Offset)
-			o := outgoing{Envelope: d.Envelope, offset: d.Offset, marked: true}
-			if err := s.conn.session.Send(o.encode(server)...); err != nil {
+			o := outgoing{Envelope: d.Envelope, offset: d.Offset}
+			if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
 				return read, err
 			}
 			if s.result.Recovered {
@@ -466,7 +484,7 @@ func (s *Socket) sendConnectLocked() error {
 	return s.send(&packet.Packet{Type: packet.Connect}, payload{json: data})
 }
 
-// attach makes a socket without recovery a member of its namespace.
+// attach makes a socket that does not recover a member of its namespace.
 func (s *Socket) attach() error {
 	h := s.namespace.server.hub
 	h.mu.Lock()

@@ -28,6 +28,7 @@ type Socket struct {
 	conn      *conn
 	auth      json.RawMessage
 	brought   string         // the offset that the client came with
+	recovers  bool           // its client can come back; set first of all by the timeline
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64

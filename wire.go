@@ -39,21 +39,27 @@ func prepare(text []byte, attachments [][]byte) []*transport.Message {
 	return messages
 }
 
-// encode returns a record as it travels, encoded once for all sockets. It is
-// nothing if the parser cannot express it.
-func (o *outgoing) encode(s *Server) []*transport.Message {
-	if o.messages != nil {
-		return o.messages
+// encodeFor returns a record as it travels to the socket. It is nothing if the
+// parser cannot express it.
+func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
+	if !s.recovers {
+		if o.plain == nil {
+			o.plain = o.encode(s.namespace.server, "")
+		}
+		return o.plain
 	}
-	mark := ""
-	if o.marked {
-		mark = o.offset.String()
+	if o.messages == nil {
+		o.messages = o.encode(s.namespace.server, o.offset.String())
 	}
+	return o.messages
+}
+
+// encode returns a record with a mark as one more argument, unless that is "".
+func (o *outgoing) encode(s *Server, mark string) []*transport.Message {
 	if s.opts.Parser == nil {
 		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
 		text := packet.AppendEvent(make([]byte, 0, size), o.Namespace, len(o.Attachments), o.Payload, mark)
-		o.messages = prepare(text, o.Attachments)
-		return o.messages
+		return prepare(text, o.Attachments)
 	}
 	args := packet.AppendArgs(make([]byte, 0, len(o.Payload)+len(mark)+3), o.Payload, mark)
 	messages, err := s.messages(&packet.Packet{
@@ -63,7 +69,6 @@ func (o *outgoing) encode(s *Server) []*transport.Message {
 		s.opts.Logger.Error("event not encoded", slog.String("namespace", o.Namespace), slog.Any("error", err))
 		messages = []*transport.Message{}
 	}
-	o.messages = messages
 	return messages
 }
 
