@@ -360,7 +360,7 @@ func TestNoMalformedPacketGetsIn(t *testing.T) {
 	b := newBench(t)
 	good := appendPacket(nil, &adapter.Envelope{
 		Namespace: "/n", Audience: adapter.Audience{Rooms: []string{"ab", "c"}, Except: []string{"d"}},
-		Payload: []byte(`["x",1]`), Attachments: [][]byte{{1}, {2, 3}},
+		Payload: []byte(`["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), Attachments: [][]byte{{1}, {2, 3}},
 	})
 	refused, taken := 0, 0
 	for at := range good {

@@ -4,7 +4,7 @@ drop view view_outbox, view_rooms, view_nodes;
 drop function emit_inserted, emit_updated, emit_deleted, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
     change_event, fill_room, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
-    join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
+    join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(
     origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,

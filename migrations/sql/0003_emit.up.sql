@@ -489,6 +489,36 @@ begin
 end
 $$;
 
+-- Whether JSON has an object that clients take for the place of an attachment.
+create function has_placeholder(doc jsonb) returns boolean
+language sql immutable
+return jsonb_path_exists(doc, 'strict $.** ? (@._placeholder == true)');
+
+-- Refuses the arguments of an event unless each of its attachments has one place in
+-- them, in the form in which pgadapter.EmitTx writes it, and nothing else looks like
+-- one. Clients close the connection over the rest, come back, and get it again.
+create function check_placeholders(args text, attachments int) returns void
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    place text;
+    rest  text := args;
+    one   int;
+    bad   boolean := false;
+begin
+    for i in 0..attachments - 1 loop
+        place := '{"_placeholder":true,"num":' || i || '}';
+        one := length(rest) - length(place) + 4;
+        rest := replace(rest, place, 'null');
+        bad := bad or length(rest) <> one;
+    end loop;
+    if bad or attachments > 0 and has_placeholder(rest::jsonb) then
+        raise exception 'each attachment has exactly one placeholder, and nothing else looks like one' using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
 -- Writes a packet into the outbox, see 0001_log for its form. What it takes has been
 -- checked.
 create function put_packet(kind int, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], ring boolean) returns void
@@ -552,8 +582,8 @@ begin
     if cardinality(attachments) > 0 then
         if cardinality(attachments) > 10 or array_position(attachments, null) is not null then
             raise exception 'at most 10 attachments, none of them null' using errcode = 'invalid_parameter_value';
-        elsif jsonb_path_exists(doc, '$.**._placeholder') then
-            raise exception 'a payload beside attachments cannot have the key _placeholder' using errcode = 'invalid_parameter_value';
+        elsif has_placeholder(doc) then
+            raise exception 'a payload beside attachments cannot have the key _placeholder with the value true' using errcode = 'invalid_parameter_value';
         end if;
         doc := doc || (select jsonb_agg(jsonb_build_object('_placeholder', true, 'num', i - 1) order by i)
                        from generate_series(1, cardinality(attachments)) i);
@@ -741,6 +771,7 @@ begin
     if names > 10 then -- more than an official client takes
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
+    perform check_placeholders(args::text, names);
     at := at + 2;
     for attachment in 1..names loop
         size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;
