@@ -145,11 +145,12 @@ func holdsBinary(t reflect.Type, seen map[reflect.Type]bool) bool {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return holdsBinary(t.Elem(), seen)
 	case reflect.Struct:
-		for i := range t.NumField() {
-			if holdsBinary(t.Field(i).Type, seen) {
+		for field := range t.Fields() {
+			if holdsBinary(field.Type, seen) {
 				return true
 			}
 		}
+	default:
 	}
 	return false
 }

@@ -320,7 +320,7 @@ func TestPayload_PointerToWhatIsNoOrdinaryJSON(t *testing.T) {
 		"server-side":           ServerEvent[*point]("e").Emit(t.Context(), io, &point{1, 2}),
 	}
 	_, emitted["envelope"] = Event[*point]("e").Envelope(io, nil)
-	for _, err := range (Request[*point, None]("e")).CallAll(t.Context(), io, &point{}) {
+	for _, err := range Request[*point, None]("e").CallAll(t.Context(), io, &point{}) {
 		emitted["CallAll"] = err
 	}
 	for name, err := range emitted {

@@ -39,13 +39,14 @@ func (m *Message) Socket() *Socket { return m.socket }
 func (m *Message) Event() string { return m.event }
 
 // Args returns the event's arguments as they came. Binary data appears as
-// {"_placeholder":true,"num":i}; Decode resolves it.
+// {"_placeholder":true,"num":i}; Decode resolves it, also into a json.RawMessage
+// that can be emitted again.
 func (m *Message) Args() []json.RawMessage { return m.args }
 
 // Decode decodes the arguments, in order, into dst: pointers as json.Unmarshal
 // takes them, or *[]byte for binary data. Arguments beyond len(dst) are ignored. A
-// missing one sets what its pointer points to to nil, if that is a pointer or an
-// interface, and is ErrMissingArgument otherwise.
+// missing one is nil, if its destination is a pointer or an interface, and
+// ErrMissingArgument otherwise.
 func (m *Message) Decode(dst ...any) error {
 	return decodeArgs(m.args, m.attachments, dst)
 }

@@ -152,7 +152,10 @@ func TestMissingArgument_OfAnEventAndAnAnswer(t *testing.T) {
 	bubble(t, &socketio.Options{Recovery: socketio.Recovery{Disabled: true}}, func(t *testing.T, io *socketio.Server) {
 		handled := make(chan string, 3)
 		number.On(io, func(context.Context, *socketio.Socket, int) error { handled <- "number"; return nil })
-		pointer.On(io, func(_ context.Context, _ *socketio.Socket, v *int) error { handled <- fmt.Sprint("pointer ", v); return nil })
+		pointer.On(io, func(_ context.Context, _ *socketio.Socket, v *int) error {
+			handled <- fmt.Sprint("pointer ", v)
+			return nil
+		})
 		count.On(io, func(_ context.Context, _ *socketio.Socket, n int) (int, error) { return n, nil })
 		p := connected(t, io)
 		p.WriteText(`2["number"]`)

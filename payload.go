@@ -184,8 +184,8 @@ func decodeArgs(args []json.RawMessage, attachments [][]byte, dst []any) error {
 	return nil
 }
 
-// setNil sets what dst points to to nil if that is a pointer or an interface, and
-// reports whether it is.
+// setNil sets *dst to nil if that is a pointer or an interface, and reports whether
+// it is.
 func setNil(dst any) bool {
 	v := reflect.ValueOf(dst)
 	if v.Kind() != reflect.Pointer || v.IsNil() {
