@@ -19,7 +19,8 @@ var errNoGate = errors.New("Follow is for gates, of a server with recovery and a
 // not secret and not signed: a client that makes one up sees of its rooms what the
 // log still has, at most.
 //
-// For a socket that was recovered Follow does nothing: its client has gone on from
+// A socket that cannot come back, see Recovery.OptOut, has no session, and Follow
+// fails. For a socket that was recovered Follow does nothing: its client has gone on from
 // the bookmark. The errors are ErrBookmark, ErrTrimmed and ErrStale, for which the
 // application reads its state again, or what kept the log from answering. A gate
 // should return any of them, or an *Error of its own: the first three are an *Error

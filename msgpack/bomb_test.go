@@ -150,3 +150,29 @@ func TestEncode_ContainersOfEverySize(t *testing.T) {
 			`["e",[` + strings.TrimSuffix(strings.Repeat(`7,`, n), ",") + `],{` + strings.Join(members, ",") + `},"end"]`)})
 	}
 }
+
+// FuzzMemory decodes and encodes large messages, which repeat a value of the
+// fuzzer's choice, and measures what that takes.
+func FuzzMemory(f *testing.F) {
+	for _, seed := range [][]byte{{0xc4, 0}, {0xc0}, {0xd4, 0, 0}, {0xa1, 1}, {0x91, 0x80}, {0xc7, 0, 0}, msgp.AppendFloat32(nil, 1e-45)} {
+		f.Add(seed, uint16(12_000))
+	}
+	f.Fuzz(func(t *testing.T, value []byte, times uint16) {
+		m := named(uint32(times), bytes.Repeat(value, int(times)))
+		if len(m) > 100_000 {
+			return
+		}
+		var p *packet.Packet
+		var err error
+		if n := allocated(func() { p, err = decode(m) }); n > 64*uint64(len(m))+100_000 {
+			t.Fatalf("%d bytes allocated to decode %d", n, len(m))
+		}
+		if err != nil {
+			return
+		}
+		size := uint64(len(p.Data) + len(m))
+		if n := allocated(func() { _, err = msgpack.Parser{}.Encode(p) }); err != nil || n > 64*size+100_000 {
+			t.Fatalf("%d bytes allocated to encode %d, %v", n, size, err)
+		}
+	})
+}
