@@ -6,28 +6,39 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/binary"
+	"hash/maphash"
 	"sync"
 )
 
 // A seal tells binary data in JSON apart from an object of a client that looks the
-// same. It is a MAC of the data under a key that this process alone has, so nobody
+// same. It is a MAC of the data under keys that this process alone has, so nobody
 // else can make one; a seal that leaks to a client fits the very same bytes only.
 const (
 	sealStart = `","$seal":"`
 	sealBytes = 16
 )
 
-//nolint:gochecknoglobals // json.Marshaler has no way to hand it over
-var sealKey = sync.OnceValue(func() (key [sha256.Size]byte) {
-	_, _ = rand.Read(key[:]) // never fails, see crypto/rand
-	return key
+// sealKeys are the keys of seals: of a fast hash of the data, and of the MAC of that
+// hash, which shows nothing of it.
+type sealKeys struct {
+	hash maphash.Seed
+	mac  [sha256.Size]byte
+}
+
+//nolint:gochecknoglobals // json.Marshaler has no way to hand them over
+var processKeys = sync.OnceValue(func() *sealKeys {
+	k := &sealKeys{hash: maphash.MakeSeed()}
+	_, _ = rand.Read(k.mac[:]) // never fails, see crypto/rand
+	return k
 })
 
 // appendSeal appends the text of the seal of data.
 func appendSeal(dst, data []byte) []byte {
-	key := sealKey()
-	mac := hmac.New(sha256.New, key[:])
-	_, _ = mac.Write(data) // never fails, see hash.Hash
+	keys := processKeys()
+	sum := binary.BigEndian.AppendUint64(nil, maphash.Bytes(keys.hash, data))
+	mac := hmac.New(sha256.New, keys.mac[:])
+	_, _ = mac.Write(binary.BigEndian.AppendUint64(sum, uint64(len(data)))) // never fails, see hash.Hash
 	return base64.RawURLEncoding.AppendEncode(dst, mac.Sum(nil)[:sealBytes])
 }
 

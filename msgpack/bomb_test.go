@@ -155,11 +155,11 @@ func TestEncode_ContainersOfEverySize(t *testing.T) {
 // fuzzer's choice, and measures what that takes.
 func FuzzMemory(f *testing.F) {
 	for _, seed := range [][]byte{{0xc4, 0}, {0xc0}, {0xd4, 0, 0}, {0xa1, 1}, {0x91, 0x80}, {0xc7, 0, 0}, msgp.AppendFloat32(nil, 1e-45)} {
-		f.Add(seed, uint16(12_000))
+		f.Add(seed, uint16(2_500))
 	}
 	f.Fuzz(func(t *testing.T, value []byte, times uint16) {
 		m := named(uint32(times), bytes.Repeat(value, int(times)))
-		if len(m) > 100_000 {
+		if len(m) > 20_000 {
 			return
 		}
 		var p *packet.Packet
