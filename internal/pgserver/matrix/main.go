@@ -155,9 +155,9 @@ func onServer(ctx context.Context, bin string, c cell, routes []string, only str
 			verdict = "FAILED"
 			failed++
 		}
-		fmt.Printf("postgres %-3s %-12s %-8s %-7s %s\n", c.major, c.route, c.settings, verdict, time.Since(began).Round(time.Second))
+		fmt.Fprintf(os.Stdout, "postgres %-3s %-12s %-8s %-7s %s\n", c.major, c.route, c.settings, verdict, time.Since(began).Round(time.Second))
 		if err != nil {
-			fmt.Printf("%v\n%s\n", err, shortened(out))
+			fmt.Fprintf(os.Stdout, "%v\n%s\n", err, shortened(out))
 		}
 		if ctx.Err() != nil {
 			return failed, context.Cause(ctx)
