@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/pgtest"
@@ -21,7 +22,8 @@ const patience = time.Minute
 type bench struct {
 	dsn    string
 	schema string
-	conn   *pgx.Conn // the test's own, with search_path set to the schema
+	conn   *pgx.Conn        // the test's own, with search_path set to the schema
+	heard  *strings.Builder // gets what Postgres warns conn of, if not nil
 }
 
 func newBench(t testing.TB, opts ...pgtest.Option) *bench {
@@ -54,6 +56,11 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 		t.Fatal(err)
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
+	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if b.heard != nil {
+			b.heard.WriteString(n.Message + "\n")
+		}
+	}
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

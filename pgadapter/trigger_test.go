@@ -146,10 +146,6 @@ func TestARowThatNamesNoRoomIsWritten(t *testing.T) {
 		t.Errorf("to %q", rooms)
 	}
 
-	execOn(t, b.conn, "create table j (j json)", "select attach_trigger('j', 'a')")
-	if _, err := b.conn.Exec(t.Context(), `insert into j values ('"\u0000"')`); sqlState(err) != "22P05" {
-		t.Errorf("what jsonb cannot hold: %v", err)
-	}
 }
 
 func TestAttachRefusesMistakes(t *testing.T) {
@@ -164,6 +160,7 @@ func TestAttachRefusesMistakes(t *testing.T) {
 		"select attach_trigger('o', 'x', operations => '{truncate}')":      "22023",
 		"select attach_trigger('o', 'x', operations => '{}')":              "22023",
 		"select attach_trigger('o', 'x', max_bytes => 1)":                  "22023",
+		"select attach_trigger('o', 'x', on_error => 'ignore')":            "22023",
 		"select attach_trigger('nowhere', 'x')":                            "42P01",
 		"create view v as select 1 as id; select attach_trigger('v', 'x')": "42809",
 	} {

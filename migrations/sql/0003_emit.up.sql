@@ -228,7 +228,7 @@ begin
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
                b.packets, m.slot, b.frame, seen, s.last, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
         from meta m, (
-            select sum(p.packets) as packets, '\x01'::bytea || string_agg(p.frame, ''::bytea order by p.n) as frame,
+            select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
                    array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
             from (
                 select u.n, o.xid, o.packets, o.frame,
@@ -426,6 +426,28 @@ create function wire_name(name text) returns bytea
 language sql stable
 return int2send(octet_length(convert_to(name, 'UTF8'))::int2) || convert_to(name, 'UTF8');
 
+-- What stands before the body of a packet. Without a literal, whose meaning would depend on standard_conforming_strings.
+create function packet_head(kind int, size int) returns bytea
+language sql immutable
+return substr(int2send(kind::int2), 2) || int4send(size);
+
+-- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
+create function outbox_slot_now() returns smallint
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    slot_now smallint;
+begin
+    select m.outbox_slot into slot_now from meta m;
+    if not found then
+        raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
+            using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+    end if;
+    return slot_now;
+end
+$$;
+
 -- Refuses the names of events that clients keep for themselves.
 create function check_event(event text) returns void
 language plpgsql immutable
@@ -545,8 +567,7 @@ begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
     end if;
-    insert into outbox (slot, frame)
-    select m.outbox_slot, set_byte('\x00'::bytea, 0, kind) || int4send(octet_length(packet)) || packet from meta m;
+    insert into outbox (slot, frame) values (outbox_slot_now(), packet_head(kind, octet_length(packet)) || packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -674,56 +695,68 @@ return emit_event(true, null, event, payload, args, namespace, except_rooms, att
 
 -- Emits one event per payload: payloads[i] to rooms[i], and to other_rooms[i] if
 -- that is not null. Rows without a room are left out. Returns how many there were.
+-- With lenient, what cannot be emitted is a warning and emits nothing.
 create function emit_many(
-    rooms text[], event text, payloads jsonb[], other_rooms text[] default null, namespace text default '/', ring boolean default false
+    rooms text[], event text, payloads jsonb[], other_rooms text[] default null, namespace text default '/', ring boolean default false,
+    lenient boolean default false
 ) returns bigint
 language plpgsql volatile security definer
 set search_path from current
 set jit = off
 as $$
 declare
-    name    bytea;
-    emitted bigint;
+    name      bytea;
+    counts    int[];
+    frames    bytea[];
+    largest   int;
+    into_slot smallint;
 begin
-    perform check_event(event);
-    if namespace is null or octet_length(namespace) > 1000 then
-        raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
-    elsif exists (select from unnest(rooms || other_rooms) r where octet_length(r) not between 1 and 255) then
-        raise exception 'a room has a name of 1 to 255 bytes' using errcode = 'invalid_parameter_value';
-    end if;
-    name := wire_name(case when namespace like '/%' then namespace else '/' || namespace end);
-    with bodies as (
-        select u.i, int4send(octet_length(c.body)) || c.body || '\x0000'::bytea as tail, u.room, nullif(u.other, u.room) as other
-        from unnest(rooms, payloads, other_rooms) with ordinality u (room, payload, other, i)
-        cross join lateral (
-            select convert_to((jsonb_build_array(event) || case when u.payload is null then '[]' else jsonb_build_array(u.payload) end)::text, 'UTF8')
-        ) c (body)
-        where u.room is not null
-    ), packets as (
-        select b.i, name || case when b.other is null then '\x0001'::bytea || wire_name(b.room)
-                                 else '\x0002'::bytea || wire_name(b.room) || wire_name(b.other) end || '\x0000'::bytea || b.tail as packet
-        from bodies b
-    ), places as (
-        select p.i, p.packet, (row_number() over w - 1) / 2048 as by_packets,
-               (sum(octet_length(p.packet) + 5) over w - octet_length(p.packet) - 5) / 262144 as by_bytes
-        from packets p window w as (order by p.i)
-    ), rows as (
-        select count(*) as packets, max(octet_length(p.packet)) as largest,
-               string_agg('\x00'::bytea || int4send(octet_length(p.packet)) || p.packet, ''::bytea order by p.i) as frame
-        from places p group by p.by_packets, p.by_bytes order by p.by_packets, p.by_bytes
-    ), done as (
-        insert into outbox (packets, slot, frame)
-        -- Division by zero: one of them is larger than an event may be.
-        select r.packets / (r.largest <= 1048576)::int, m.outbox_slot, r.frame from rows r, meta m
-        returning packets
-    )
-    select coalesce(sum(packets), 0) into emitted from done;
-    if ring and emitted > 0 then
+    begin
+        into_slot := outbox_slot_now();
+        perform check_event(event);
+        if namespace is null or octet_length(namespace) > 1000 then
+            raise exception 'invalid namespace' using errcode = 'invalid_parameter_value';
+        elsif exists (select from unnest(rooms || other_rooms) r where octet_length(r) not between 1 and 255) then
+            raise exception 'a room has a name of 1 to 255 bytes' using errcode = 'invalid_parameter_value';
+        end if;
+        name := wire_name(case when namespace like '/%' then namespace else '/' || namespace end);
+        with bodies as (
+            select u.i, int4send(octet_length(c.body)) || c.body || int2send(0::int2) as tail, u.room, nullif(u.other, u.room) as other
+            from unnest(rooms, payloads, other_rooms) with ordinality u (room, payload, other, i)
+            cross join lateral (
+                select convert_to((jsonb_build_array(event) || case when u.payload is null then '[]' else jsonb_build_array(u.payload) end)::text, 'UTF8')
+            ) c (body)
+            where u.room is not null
+        ), packets as (
+            select b.i, name || case when b.other is null then int2send(1::int2) || wire_name(b.room)
+                                     else int2send(2::int2) || wire_name(b.room) || wire_name(b.other) end || int2send(0::int2) || b.tail as packet
+            from bodies b
+        ), places as (
+            select p.i, p.packet, (row_number() over w - 1) / 2048 as by_packets,
+                   (sum(octet_length(p.packet) + 5) over w - octet_length(p.packet) - 5) / 262144 as by_bytes
+            from packets p window w as (order by p.i)
+        ), rows as (
+            select count(*) as packets, max(octet_length(p.packet)) as largest, min(p.i) as i,
+                   string_agg(packet_head(0, octet_length(p.packet)) || p.packet, ''::bytea order by p.i) as frame
+            from places p group by p.by_packets, p.by_bytes
+        )
+        select array_agg(r.packets order by r.i), array_agg(r.frame order by r.i), max(r.largest) into counts, frames, largest from rows r;
+        if largest > 1048576 then
+            raise exception 'an event of % bytes; at most 1048576', largest using errcode = 'program_limit_exceeded';
+        end if;
+    exception when others then
+        if not lenient then
+            raise;
+        end if;
+        raise warning '% events % are not emitted: %', cardinality(rooms), quote_nullable(event), sqlerrm;
+        return 0;
+    end;
+    insert into outbox (packets, slot, frame)
+    select u.packets, into_slot, u.frame from unnest(counts, frames) with ordinality u (packets, frame, i) order by u.i;
+    if ring and found then
         perform pg_notify(current_schema(), 'adopt');
     end if;
-    return emitted;
-exception when division_by_zero then
-    raise exception 'an event of more than 1048576 bytes' using errcode = 'program_limit_exceeded';
+    return coalesce((select sum(n) from unnest(counts) n), 0);
 end
 $$;
 
@@ -787,7 +820,7 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    insert into outbox (slot, frame) select m.outbox_slot, packet from meta m;
+    insert into outbox (slot, frame) values (outbox_slot_now(), packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -929,110 +962,182 @@ begin
 end
 $$;
 
+-- What a trigger has to know of its table as it is now. While the table is the one that the trigger was attached to, a
+-- column is found by its number, so it may be renamed; in a copy, which a restored dump is as well, by its name. Virtual
+-- generated columns are null in the rows that a trigger sees, and are hidden.
+create function watched_table(
+    relid oid, attached oid, template text[], columns text[], numbers int[],
+    out relation text, out rooms text[], out shown text[], out keys text[], out hidden text[], out missing text
+)
+language plpgsql stable
+set search_path from current
+as $$
+declare
+    root  oid := coalesce(pg_partition_root(watched_table.relid), watched_table.relid);
+    count int := cardinality(template) / 2; -- of the columns in the template, whose numbers come first
+    names text[];
+begin
+    if attached = watched_table.relid or exists (select from pg_partition_ancestors(watched_table.relid) p where p.relid = attached) then
+        root := attached;
+    end if;
+    select format('%s.%s', n.nspname, c.relname) into relation
+    from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = root;
+
+    select array_agg(a.attname::text order by u.i), string_agg(quote_ident(u.name), ', ') filter (where a.attname is null)
+    into names, missing
+    from unnest(array(select template[2 * i] from generate_series(1, count) i order by i) || columns, numbers)
+        with ordinality u (name, number, i)
+    left join pg_attribute a on a.attrelid = root and a.attnum > 0 and not a.attisdropped
+        and case when root = attached then a.attnum = u.number else a.attname = u.name end;
+    if array_position(names[:count], null) is null then
+        rooms := template;
+        for i in 1..count loop
+            rooms[2 * i] := names[i];
+        end loop;
+    end if;
+    shown := array_remove(names[count + 1:], null);
+    if cardinality(columns) > 0 and cardinality(shown) = 0 then
+        rooms := null; -- an empty list would mean every column
+    end if;
+
+    keys := array(
+        select a.attname::text
+        from pg_index i
+        join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1])
+        where i.indrelid = root and i.indisprimary);
+    hidden := '{}';
+    if current_setting('server_version_num')::int >= 180000 then
+        hidden := array(
+            select a.attname::text
+            from pg_attribute a where a.attrelid = root and a.attnum > 0 and not a.attisdropped and a.attgenerated = 'v');
+    end if;
+end
+$$;
+
+-- What becomes of an error of ours in a trigger: with on_error 'fail' it is one of the statement, otherwise a warning, so
+-- that no change of a row fails because it cannot be told.
+create function trigger_failed(failing boolean, relation text, event text, problem text, state text) returns void
+language plpgsql volatile
+as $$
+begin
+    if failing then
+        raise exception 'a change of table % cannot be emitted as %: %', relation, quote_literal(event), problem using errcode = state;
+    end if;
+    raise warning 'a change of table % is not emitted as %: %', relation, quote_literal(event), problem;
+end
+$$;
+
 -- The functions of the triggers that attach_trigger creates. They run with the
--- rights of whoever changes the table, because making JSON of a row may run
--- functions that belong to the types of its columns.
+-- rights of the role that changes the table, because making JSON of a row may run
+-- functions that belong to the types of its columns. The form of values in rooms and
+-- payloads does not depend on the settings of the session.
 --
 -- The statement's rows come to emit_many in pieces of bounded size. Offset 0 keeps
--- Postgres from computing an event once for each of its parts.
-create function emit_inserted() returns trigger
-language plpgsql volatile
-set search_path from current
-set jit = off
-as $$
-declare
-    c record;
-begin
-    for c in
-        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads
-        from (
-            select (e.e).room, (e.e).payload, e.i,
-                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-            from (
-                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
-                                    tg_argv[7]::boolean, to_jsonb(n.*), null) as e, row_number() over () as i
-                from new_rows n
-                offset 0
-            ) e
-            where (e.e).room is not null
-            window w as (order by e.i)
-        ) p
-        group by p.by_rows, p.by_bytes
-        order by p.by_rows, p.by_bytes
-    loop
-        perform emit_many(c.rooms, tg_argv[0], c.payloads, null, tg_argv[1], tg_argv[8]::boolean);
-    end loop;
-    return null;
-end
-$$;
-
-create function emit_deleted() returns trigger
-language plpgsql volatile
-set search_path from current
-set jit = off
-as $$
-declare
-    c record;
-begin
-    for c in
-        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads
-        from (
-            select (e.e).room, (e.e).payload, e.i,
-                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-            from (
-                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
-                                    tg_argv[7]::boolean, null, to_jsonb(o.*)) as e, row_number() over () as i
-                from old_rows o
-                offset 0
-            ) e
-            where (e.e).room is not null
-            window w as (order by e.i)
-        ) p
-        group by p.by_rows, p.by_bytes
-        order by p.by_rows, p.by_bytes
-    loop
-        perform emit_many(c.rooms, tg_argv[0], c.payloads, null, tg_argv[1], tg_argv[8]::boolean);
-    end loop;
-    return null;
-end
-$$;
-
--- Old and new rows are paired by their places: Postgres appends each pair to the
--- two transition tables together. Nested loops are off because the plan, made for
--- few rows, serves many as well.
-create function emit_updated() returns trigger
+-- Postgres from computing an event once for each of its parts. Old and new rows of an update are paired by their places: Postgres appends each pair to the two
+-- transition tables together. Nested loops are off because the plan, made for few
+-- rows, serves many as well.
+--
+-- Nothing is written inside of the blocks with an exception clause: subtransactions
+-- that write make every snapshot of the database slower once a transaction has many.
+create function emit_statement() returns trigger
 language plpgsql volatile
 set search_path from current
 set jit = off
 set enable_nestloop = off
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
-    c record;
+    most     int     := tg_argv[6];
+    with_old boolean := tg_argv[7];
+    failing  boolean := tg_argv[9] = 'fail';
+    events   refcursor;
+    w        record;
+    c        record;
 begin
-    if (select count(*) from new_rows) <> (select count(*) from old_rows) then
-        raise exception 'rows changed their partition and were not kept: attach the trigger to the partitions, per row';
-    end if;
-    for c in
-        select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-               array_agg(p.other_room order by p.i) as others
-        from (
-            select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                   (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-            from (
-                select change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int,
-                                    tg_argv[7]::boolean, n.fields, o.fields) as e, n.i
-                from (select to_jsonb(r.*) as fields, row_number() over () as i from new_rows r) n
-                join (select to_jsonb(r.*) as fields, row_number() over () as i from old_rows r) o on o.i = n.i
-                offset 0
-            ) e
-            where (e.e).room is not null
-            window w as (order by e.i)
-        ) p
-        group by p.by_rows, p.by_bytes
-        order by p.by_rows, p.by_bytes
+    begin
+        w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
+        if w.missing is not null then
+            perform trigger_failed(failing, w.relation, tg_argv[0], format('column %s does not exist any more; attach the trigger again', w.missing), 'undefined_column');
+        end if;
+        if w.rooms is null then
+            return null;
+        end if;
+        if tg_op = 'INSERT' then
+            open events for
+                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
+                       array_agg(p.other_room order by p.i) as others
+                from (
+                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
+                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+                    from (
+                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, to_jsonb(n.*) - w.hidden, null) as e, row_number() over () as i
+                        from new_rows n
+                        offset 0
+                    ) e
+                    where (e.e).room is not null
+                    window w as (order by e.i)
+                ) p
+                group by p.by_rows, p.by_bytes
+                order by p.by_rows, p.by_bytes;
+        elsif tg_op = 'DELETE' then
+            open events for
+                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
+                       array_agg(p.other_room order by p.i) as others
+                from (
+                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
+                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+                    from (
+                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, null, to_jsonb(o.*) - w.hidden) as e, row_number() over () as i
+                        from old_rows o
+                        offset 0
+                    ) e
+                    where (e.e).room is not null
+                    window w as (order by e.i)
+                ) p
+                group by p.by_rows, p.by_bytes
+                order by p.by_rows, p.by_bytes;
+        elsif (select count(*) from new_rows) <> (select count(*) from old_rows) then
+            perform trigger_failed(failing, w.relation, tg_argv[0],
+                'rows changed their partition and were not kept; attach the trigger to the partitions, per row', 'feature_not_supported');
+            return null;
+        else
+            open events for
+                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
+                       array_agg(p.other_room order by p.i) as others
+                from (
+                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
+                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
+                    from (
+                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, n.fields, o.fields) as e, n.i
+                        from (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from new_rows r) n
+                        join (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from old_rows r) o on o.i = n.i
+                        offset 0
+                    ) e
+                    where (e.e).room is not null
+                    window w as (order by e.i)
+                ) p
+                group by p.by_rows, p.by_bytes
+                order by p.by_rows, p.by_bytes;
+        end if;
+    exception when others then
+        perform trigger_failed(failing, tg_relid::regclass::text, tg_argv[0], sqlerrm, sqlstate);
+        return null;
+    end;
     loop
-        perform emit_many(c.rooms, tg_argv[0], c.payloads, c.others, tg_argv[1], tg_argv[8]::boolean);
+        begin
+            fetch events into c;
+        exception when others then
+            perform trigger_failed(failing, w.relation, tg_argv[0], sqlerrm, sqlstate);
+            return null; -- the cursor went with the block
+        end;
+        exit when not found;
+        perform emit_many(c.rooms, tg_argv[0], c.payloads, c.others, tg_argv[1], tg_argv[8]::boolean, not failing);
     end loop;
+    close events; -- else it stays open to the end of the transaction
     return null;
 end
 $$;
@@ -1041,14 +1146,33 @@ create function emit_row() returns trigger
 language plpgsql volatile
 set search_path from current
 set jit = off
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set extra_float_digits = 1
+set bytea_output = 'hex'
 as $$
 declare
-    e record;
+    failing boolean := tg_argv[9] = 'fail';
+    w      record;
+    e      record;
 begin
-    e := change_event(tg_argv[2], tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::text[], tg_argv[6]::int, tg_argv[7]::boolean,
-                      case when tg_op <> 'DELETE' then to_jsonb(new) end, case when tg_op <> 'INSERT' then to_jsonb(old) end);
+    begin
+        w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
+        if w.missing is not null then
+            perform trigger_failed(failing, w.relation, tg_argv[0], format('column %s does not exist any more; attach the trigger again', w.missing), 'undefined_column');
+        end if;
+        if w.rooms is null then
+            return null;
+        end if;
+        e := change_event(w.relation, w.rooms, w.shown, w.keys, tg_argv[6]::int, tg_argv[7]::boolean,
+                          case when tg_op <> 'DELETE' then to_jsonb(new) - w.hidden end, case when tg_op <> 'INSERT' then to_jsonb(old) - w.hidden end);
+    exception when others then
+        perform trigger_failed(failing, tg_relid::regclass::text, tg_argv[0], sqlerrm, sqlstate);
+        return null;
+    end;
     if e.room is not null then
-        perform emit_many(array[e.room], tg_argv[0], array[e.payload], array[e.other_room], tg_argv[1], tg_argv[8]::boolean);
+        perform emit_many(array[e.room], tg_argv[0], array[e.payload], array[e.other_room], tg_argv[1], tg_argv[8]::boolean, not failing);
     end if;
     return null;
 end
@@ -1058,11 +1182,16 @@ $$;
 -- room that the template makes of the row's columns: 'orders:{customer_id}'. An
 -- event is attached once to a table; attaching it again changes how.
 --
+-- The columns may be renamed afterwards, and so may the table. When a change cannot be
+-- told, because a column was dropped for instance, the change is made all the same and
+-- a warning says what is missing; with on_error => 'fail' the statement fails instead.
+--
 -- The caller must be allowed to create triggers on the table.
 create function attach_trigger(
     target regclass, room text, event text default null, columns text[] default '{}',
     operations text[] default '{insert,update,delete}', namespace text default '/', old_values boolean default true,
-    max_bytes int default 65536, per_row boolean default false, replicated boolean default false, ring boolean default false
+    max_bytes int default 65536, per_row boolean default false, replicated boolean default false, ring boolean default false,
+    on_error text default 'warn'
 ) returns void
 language plpgsql volatile
 set search_path from current
@@ -1070,10 +1199,12 @@ as $$
 declare
     relation text;
     template text[] := regexp_split_to_array(room, '[{}]');
-    keys     text[];
+    named    text[];
+    numbers  int[];
     op       text;
     name     text;
     missing  text;
+    virtual  text;
 begin
     select format('%s.%s', n.nspname, c.relname) into relation
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = target;
@@ -1081,32 +1212,37 @@ begin
     if cardinality(template) % 2 = 0 or room is null or room ~ '[{][^}]*[{]' then
         raise exception 'malformed template for a room: %', quote_nullable(room) using errcode = 'invalid_parameter_value', hint = 'For example: orders:{customer_id}';
     end if;
-    select string_agg(quote_ident(c), ', ') into missing
-    from (select unnest(columns) union select template[2 * i] from generate_series(1, cardinality(template) / 2) i) u (c)
-    where not exists (select from pg_attribute a where a.attrelid = target and a.attname = c and a.attnum > 0 and not a.attisdropped);
+    named := array(select template[2 * i] from generate_series(1, cardinality(template) / 2) i order by i) || coalesce(columns, '{}');
+    select array_agg(a.attnum::int order by u.i), string_agg(distinct quote_ident(u.c), ', ') filter (where a.attnum is null),
+           string_agg(distinct quote_ident(u.c), ', ') filter (where a.attgenerated = 'v')
+    into numbers, missing, virtual
+    from unnest(named) with ordinality u (c, i)
+    left join pg_attribute a on a.attrelid = target and a.attname = u.c and a.attnum > 0 and not a.attisdropped;
     if missing is not null then
         raise exception 'table % has no column %', relation, missing using errcode = 'undefined_column';
+    elsif virtual is not null then
+        raise exception 'column % of table % is generated when it is read: a trigger does not see its value', virtual, relation
+            using errcode = 'feature_not_supported', hint = 'Generate it as stored, or name the columns that it is made of.';
     elsif operations is null or operations = '{}' or not operations <@ '{insert,update,delete}' then
         raise exception 'operations are some of insert, update, delete' using errcode = 'invalid_parameter_value';
     elsif max_bytes is null or max_bytes not between 100 and 1000000 then
         raise exception 'max_bytes is between 100 and 1000000' using errcode = 'invalid_parameter_value';
+    elsif on_error is null or on_error not in ('warn', 'fail') then
+        raise exception 'on_error is warn or fail' using errcode = 'invalid_parameter_value';
     end if;
-    select coalesce(array_agg(a.attname::text), '{}') into keys
-    from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey)
-    where i.indrelid = target and i.indisprimary;
 
     perform detach_trigger(target, event);
-    foreach op in array operations loop
+    for op in select distinct o from unnest(operations) o loop
         name := 'socketio_' || op || '_' || left(encode(sha256(convert_to(current_schema() || ' ' || event, 'UTF8')), 'hex'), 16);
-        execute format('create trigger %I after %s on %s %s execute function %I.%I(%L, %L, %L, %L, %L, %L, %L, %L, %L)',
+        execute format('create trigger %I after %s on %s %s execute function %I.%I(%L, %L, %L, %L, %L, %L, %L, %L, %L, %L)',
             name, op, target,
             case when per_row then 'for each row'
                  when op = 'insert' then 'referencing new table as new_rows for each statement'
                  when op = 'delete' then 'referencing old table as old_rows for each statement'
                  else 'referencing old table as old_rows new table as new_rows for each statement' end,
             current_schema(),
-            case when per_row then 'emit_row' else 'emit_' || trim(trailing 'e' from op) || 'ed' end,
-            event, namespace, relation, template, coalesce(columns, '{}'), keys, max_bytes, old_values, ring);
+            case when per_row then 'emit_row' else 'emit_statement' end,
+            event, namespace, target::oid, template, coalesce(columns, '{}'), coalesce(numbers, '{}'), max_bytes, old_values, ring, on_error);
         if replicated then
             execute format('alter table %s enable always trigger %I', target, name);
         end if;
@@ -1128,7 +1264,7 @@ begin
         select g.tgname from pg_trigger g join pg_proc f on f.oid = g.tgfoid
         where g.tgrelid = target and not g.tgisinternal and g.tgparentid = 0
           and f.pronamespace = quote_ident(current_schema())::regnamespace
-          and f.proname in ('emit_inserted', 'emit_updated', 'emit_deleted', 'emit_row')
+          and f.proname in ('emit_statement', 'emit_row')
           and (event is null or g.tgname like 'socketio\_%\_' || left(encode(sha256(convert_to(current_schema() || ' ' || event, 'UTF8')), 'hex'), 16))
     loop
         execute format('drop trigger %I on %s', t.tgname, target);
@@ -1175,7 +1311,7 @@ begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
-             emit_inserted, emit_updated, emit_deleted, emit_row to %s', role);
+             emit_statement, emit_row to %s', role);
 end
 $$;
 
@@ -1204,7 +1340,7 @@ $$;
 
 -- Whoever may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
-    emit_inserted, emit_updated, emit_deleted, emit_row, operate, join_room, leave_room, disconnect,
+    emit_statement, emit_row, operate, join_room, leave_room, disconnect,
     allow_emit, allow_operate, allow_read, outbox_waiting from public;
 
 update meta set schema_version = 3;

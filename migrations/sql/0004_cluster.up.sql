@@ -44,8 +44,8 @@ begin
         -- A frame as 0001_log has it, with one packet of kind 8.
         body := convert_to(ended.server, 'UTF8');
         perform append(end_node.node, 0, 1,
-            '\x0108'::bytea || int4send(12 + octet_length(body)) || '\x000000000000'::bytea
-            || int4send(octet_length(body)) || body || '\x0000'::bytea, ring);
+            int2send(264::int2) || int4send(12 + octet_length(body)) || int4send(0) || int2send(0::int2) -- version 1, kind 8, no names
+            || int4send(octet_length(body)) || body || int2send(0::int2), ring);
     end if;
     return true;
 end
