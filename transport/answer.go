@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -22,13 +23,30 @@ type answer struct {
 	server  *Server
 }
 
+// answer returns the HTTP side of a request that may take longer to answer than the
+// WriteTimeout of the http.Server: a poll waits for a message, and a POST for its body.
+// That deadline is lifted; over HTTP/2 it would end the stream while a poll waits. Each
+// write has a deadline of its own, see send. Not every ResponseWriter has deadlines.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
-	return &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
+	a := &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
+	_ = a.control.SetWriteDeadline(time.Time{})
+	return a
+}
+
+// bound gives the next write its deadline: the write timeout, or the limit if that is
+// earlier. Net/http lifts it after the request.
+func (a *answer) bound(limit time.Time) {
+	deadline := time.Now().Add(a.server.opts.WriteTimeout)
+	if !limit.IsZero() && limit.Before(deadline) {
+		deadline = limit
+	}
+	_ = a.control.SetWriteDeadline(deadline)
 }
 
 // empty answers with nothing but a status.
 func (a *answer) empty(status int) {
 	a.server.opts.HTTP.head(a.w.Header(), a.r)
+	a.bound(time.Time{})
 	a.w.WriteHeader(status)
 }
 
@@ -39,7 +57,17 @@ func (a *answer) ok() {
 	h.Set("Content-Type", "text/html")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", "2")
+	a.quietOldBrowsers()
+	a.bound(time.Time{})
 	_, _ = a.w.Write([]byte("ok")) // a client that left needs no answer
+}
+
+// quietOldBrowsers keeps Internet Explorer from taking a payload for a script attack, as
+// the official server does.
+func (a *answer) quietOldBrowsers() {
+	if agent := a.r.UserAgent(); strings.Contains(agent, ";MSIE") || strings.Contains(agent, "Trident/") {
+		a.w.Header().Set("X-XSS-Protection", "0")
+	}
 }
 
 // messages answers a poll.
@@ -66,6 +94,7 @@ func (a *answer) body(payload []byte, limit time.Time) error {
 	a.server.opts.HTTP.head(h, a.r)
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Cache-Control", "no-store")
+	a.quietOldBrowsers()
 
 	if encoding := a.encoding(len(payload)); encoding != "" {
 		b := a.server.pools.buffer()
@@ -81,16 +110,10 @@ func (a *answer) body(payload []byte, limit time.Time) error {
 	return a.send(payload, limit)
 }
 
-// send writes the body in pieces, each of which may take the write timeout. Net/http
-// lifts the deadline after the request.
+// send writes the body in pieces, each of which may take the write timeout.
 func (a *answer) send(p []byte, limit time.Time) error {
 	for len(p) > 0 {
-		deadline := time.Now().Add(a.server.opts.WriteTimeout)
-		if !limit.IsZero() && limit.Before(deadline) {
-			deadline = limit
-		}
-		_ = a.control.SetWriteDeadline(deadline) // not every ResponseWriter can
-
+		a.bound(limit)
 		n, err := a.w.Write(p[:min(len(p), maxWrite+maxUrgent)])
 		if err != nil {
 			return err
