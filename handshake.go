@@ -11,7 +11,7 @@ import (
 // CONNECT packet.
 type Handshake struct {
 	Header  http.Header // of the first HTTP request; not to be changed
-	URL     *url.URL    // of the first HTTP request; not to be changed
+	URL     *url.URL    // of the first HTTP request; not to be changed; see Query
 	Address string      // the peer's address, as net/http has it
 	Secure  bool        // the request came over TLS to this process
 	XDomain bool        // the request had an Origin header: it is a browser's, from any page
@@ -33,7 +33,8 @@ func (h *Handshake) DecodeAuth(v any) error {
 }
 
 // Query returns the parameters of the client's URL: its own, and those of the
-// protocol.
+// protocol. A ";", and a "%" that encodes nothing, are part of a value, as in
+// JavaScript; the query of such a URL is written anew, so that it can be read.
 func (h *Handshake) Query() url.Values { return h.URL.Query() }
 
 // Handshake returns what is known of the client that the socket belongs to.

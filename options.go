@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
 )
+
+// SameHost, among Options.Origins, allows the pages of the host that a request is sent to.
+const SameHost = transport.SameHost
 
 // Options configures a Server. The zero value, and nil, is a single node that
 // keeps its log and its sessions in memory.
@@ -88,9 +92,22 @@ type Options struct {
 	// means all at once. Default: 1,000.
 	DrainRate int
 
+	// Origins are the origins of the pages from which browsers may use the server, over
+	// WebSocket and over polling (for which it sets the headers of CORS):
+	// "https://app.example", with the port if it is not the default one;
+	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host, and
+	// port, that the request is sent to; "*" for all; "null" for files and sandboxed frames.
+	// A list replaces the default: name SameHost too if it is to stay. Clients that are not
+	// browsers send no Origin header, or may send any: for them it is no protection. See
+	// [transport.Options] for the details.
+	// Default: SameHost. (The official server lets any page open a WebSocket, which sends
+	// the cookies of the user along, though not read the answers to polls.)
+	Origins []string
+
 	// AllowRequest decides on each new connection before anything is kept of
-	// it; an error refuses. It may block; it runs in the goroutine of the HTTP
-	// request. Default: all are allowed.
+	// it; an error refuses. Of an *Error the client gets the message; any other error is
+	// logged, at most once a minute, and the client is told "Forbidden". It may block; it
+	// runs in the goroutine of the HTTP request. Default: all are allowed.
 	AllowRequest func(*http.Request) error
 
 	// HTTP says how clients reach the server: over long-polling, WebSocket, or
@@ -238,7 +255,23 @@ func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
 		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
-		AllowRequest: o.AllowRequest, HTTP: o.HTTP, Logger: o.Logger,
+		Origins: o.Origins, AllowRequest: o.allowRequest(), HTTP: o.HTTP, Logger: o.Logger,
+	}
+}
+
+// allowRequest returns AllowRequest as the transport knows it: an *Error is for the
+// client to know.
+func (o *Options) allowRequest() func(*http.Request) error {
+	allow := o.AllowRequest
+	if allow == nil {
+		return nil
+	}
+	return func(r *http.Request) error {
+		err := allow(r)
+		if known, ok := errors.AsType[*Error](err); ok {
+			return &transport.ForbiddenError{Message: cmp.Or(known.Message, string(known.Code))}
+		}
+		return err
 	}
 }
 

@@ -77,7 +77,10 @@ func newServer(opts *Options) (*Server, error) {
 }
 
 // ServeHTTP implements http.Handler. Mount the server at "/socket.io/", where
-// clients look for it, or at the path that they are told of; see Options.
+// clients look for it, or at the path that they are told of; see Options. It does not
+// look at the path. For clients with the option addTrailingSlash: false mount it at
+// "/socket.io" as well: an http.ServeMux redirects from there to "/socket.io/", and no
+// WebSocket follows.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {

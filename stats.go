@@ -17,14 +17,15 @@ type Stats struct {
 	Restoring   int // on their way to be connected now
 	Namespaces  int // that exist now
 
-	Opened      uint64            // sessions that were begun
-	Recovered   uint64            // sessions that clients came back to
-	Refused     map[string]uint64 // wishes to come back that were refused, by the reason
-	Replayed    stats.Histogram   // events replayed to a recovered client
-	Restored    stats.Histogram   // seconds from CONNECT of a returning client to the end of its replay
-	Parked      uint64            // sessions whose clients may come back, let go by this node
-	Disconnects map[Reason]uint64 // sockets that were disconnected, by the reason
-	Expired     uint64            // sessions whose end this node was told of
+	Opened         uint64            // sessions that were begun
+	Recovered      uint64            // sessions that clients came back to
+	Refused        map[string]uint64 // wishes to come back that were refused, by the reason
+	Replayed       stats.Histogram   // events replayed to a recovered client
+	Restored       stats.Histogram   // seconds from CONNECT of a returning client to the end of its replay
+	Parked         uint64            // sessions whose clients may come back, let go by this node
+	Disconnects    map[Reason]uint64 // sockets that were disconnected, by the reason
+	Expired        uint64            // sessions whose end this node was told of
+	OriginsRefused uint64            // requests of pages that Options.Origins does not allow
 }
 
 // counters are the parts of Stats that only grow.
@@ -72,8 +73,8 @@ func (c *counters) departure(reason Reason, recoverable, connected bool) {
 func (s *Server) Stats() Stats {
 	c := s.counters
 	st := Stats{
-		Connections: s.Connections(),
-		Opened:      c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
+		Connections: s.Connections(), OriginsRefused: s.engine.RefusedOrigins(),
+		Opened: c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
 		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
 	}
 	c.mu.Lock()

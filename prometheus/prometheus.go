@@ -52,7 +52,7 @@ type ServerCollector struct {
 
 	connections, sockets, restoring, namespaces family
 	opened, recovered, refused, parked, expired family
-	disconnects, replayed, restored             family
+	disconnects, replayed, restored, origins    family
 }
 
 // NewServerCollector returns a collector of what the server counts.
@@ -68,6 +68,7 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 		refused:     counter("sessions_refused_total", "Wishes to come back that were refused.", "reason"),
 		parked:      counter("sessions_parked_total", "Sessions that were let go, and to which the client may come back."),
 		expired:     counter("sessions_expired_total", "Sessions whose clients stayed away, as far as this node was told."),
+		origins:     counter("origins_refused_total", "Requests of pages that Options.Origins does not allow."),
 		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
 		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
@@ -78,7 +79,7 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
-		c.disconnects, c.replayed, c.restored,
+		c.disconnects, c.replayed, c.restored, c.origins,
 	} {
 		ch <- f.desc
 	}
@@ -95,6 +96,7 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	c.recovered.send(ch, float64(s.Recovered))
 	c.parked.send(ch, float64(s.Parked))
 	c.expired.send(ch, float64(s.Expired))
+	c.origins.send(ch, float64(s.OriginsRefused))
 	for reason, n := range s.Refused {
 		c.refused.send(ch, float64(n), reason)
 	}

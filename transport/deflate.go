@@ -5,12 +5,15 @@ import (
 	"compress/flate"
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/gobwas/ws"
-	"github.com/gobwas/ws/wsflate"
 )
 
 const (
+	// deflateName is that of the extension (RFC 7692), and deflateAnswer how it is accepted.
+	deflateName   = "permessage-deflate"
+	deflateAnswer = deflateName + "; server_no_context_takeover; client_no_context_takeover"
 	// deflateFrom is the size in bytes from which a message is compressed.
 	deflateFrom = 1024
 	// flushed ends what a compressor has flushed; RFC 7692 leaves it out on the wire.
@@ -24,14 +27,54 @@ var (
 	errDeflate  = errors.New("message cannot be inflated")
 )
 
-// negotiation is of permessage-deflate (RFC 7692), where no message refers to the
-// one before: a connection keeps no window of 32 KiB, and a message that is sent
-// to many is compressed once.
-func negotiation() *wsflate.Extension {
-	return &wsflate.Extension{Parameters: wsflate.Parameters{
-		ServerNoContextTakeover: true,
-		ClientNoContextTakeover: true,
-	}}
+// negotiate returns the answer to the first acceptable offer of permessage-deflate, or
+// "" to decline. An offer with a parameter that is unknown, repeated or has a wrong
+// value is declined (RFC 7692, 7), and so is one that limits the window of the server:
+// the compressor of the standard library has one size only.
+//
+// No message refers to the one before: a connection keeps no window of 32 KiB, and a
+// message that is sent to many is compressed once.
+func negotiate(offers []extension) string {
+	for _, offer := range offers {
+		if strings.EqualFold(offer.name, deflateName) && acceptable(offer.params) {
+			return deflateAnswer
+		}
+	}
+	return ""
+}
+
+func acceptable(params []parameter) bool {
+	seen := make(map[string]bool)
+	for _, p := range params {
+		if seen[p.name] {
+			return false
+		}
+		seen[p.name] = true
+
+		switch p.name {
+		case "server_no_context_takeover", "client_no_context_takeover":
+			if p.given {
+				return false
+			}
+		case "client_max_window_bits":
+			if p.given && !isWindow(p.value) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isWindow tells whether a window of so many bits exists: 8 to 15.
+func isWindow(bits string) bool {
+	switch bits {
+	case "8", "9", "10", "11", "12", "13", "14", "15":
+		return true
+	default:
+		return false
+	}
 }
 
 // deflated returns the message as a compressed frame, or as it is if that would

@@ -20,8 +20,10 @@ type HTTP struct {
 	// Transports are those that clients may use: Polling, WebSocket or both.
 	// Default: both.
 	Transports []string
-	// NoUpgrades keeps clients that began with polling there.
-	// Default: they may upgrade to WebSocket, if that is among the Transports.
+	// NoUpgrades keeps the handshake from telling clients that began with polling that
+	// they may upgrade, so that they stay there. One that does so nevertheless is not
+	// refused, as in the official server.
+	// Default: they are told, if WebSocket is among the Transports.
 	NoUpgrades bool
 	// UpgradeTimeout is how long an upgrade may take; then its WebSocket is closed
 	// and the session goes on polling. Default: 10 s.
@@ -40,7 +42,9 @@ type HTTP struct {
 	// Cookie is a template for a cookie whose value is the id of the session. It
 	// is set by the first answer to a polling client, for a load balancer to
 	// recognize the session by; the server does not read it. An empty Name means
-	// "io" and an empty Path "/". Default: none is set.
+	// "io", an empty Path "/", and a SameSite of zero http.SameSiteLaxMode. It is
+	// HttpOnly always: the value is a secret that no script needs.
+	// Default: none is set.
 	Cookie *http.Cookie
 
 	// InitialHeaders may change the headers of the first answer of a session, and
@@ -74,6 +78,8 @@ func (h *HTTP) withDefaults() HTTP {
 		cookie := *c.Cookie
 		orDefault(&cookie.Name, "io")
 		orDefault(&cookie.Path, "/")
+		orDefault(&cookie.SameSite, http.SameSiteLaxMode)
+		cookie.HttpOnly = true
 		c.Cookie = &cookie
 	}
 	return c

@@ -6,7 +6,6 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"context"
-	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -27,7 +26,7 @@ func TestPollingRefusalsHaveTheOfficialBodiesAndContexts(t *testing.T) {
 	server, opened := serve(t, &transport.Options{
 		AllowRequest: func(r *http.Request) error {
 			if r.URL.Query().Get("who") == "eve" {
-				return errors.New(`no "eve"`)
+				return &transport.ForbiddenError{Message: `no "eve"`}
 			}
 			return nil
 		},
@@ -87,7 +86,7 @@ func TestCookieAndHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		first := 0
 		h := transport.HTTP{
-			Cookie:         &http.Cookie{HttpOnly: true, SameSite: http.SameSiteLaxMode},
+			Cookie:         &http.Cookie{},
 			InitialHeaders: func(h http.Header, _ *http.Request) { first++; h.Set("X-First", "1") },
 			Headers:        func(h http.Header, _ *http.Request) { h.Set("X-Every", "1") },
 		}

@@ -32,9 +32,24 @@ type Options struct {
 	// peer that exceeds it is dropped with ReasonTransportError. Default: 15 s.
 	WriteTimeout time.Duration
 
-	// AllowRequest may refuse a handshake by returning an error, whose text the
-	// client gets with code 4. There is no other check of the Origin header, as in
-	// the official server. Default: nil, all are allowed.
+	// Origins are the origins of the pages from which browsers may use the server:
+	// "https://app.example", with the port if it is not the default one;
+	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
+	// the request was sent to; "*" for all, which leaves it to AllowRequest or to the layers
+	// above to tell a user from a page that acts with the user's cookies; "null" for files
+	// and sandboxed frames. It holds for both transports: a WebSocket from another origin is
+	// refused, and answers to polls carry the headers (CORS) that let the pages of other
+	// hosts that are listed read them, those listed by name with credentials. Requests
+	// without an Origin header, which are not from a page of another site, always pass, and
+	// so do those whose origin a handler around the server has allowed with
+	// Access-Control-Allow-Origin.
+	// Default: SameHost. The official server lets any page open a WebSocket, with the
+	// user's cookies, though it keeps polling from other origins; this one keeps both.
+	Origins []string
+
+	// AllowRequest may refuse a handshake by returning an error: code 4. Of a
+	// *ForbiddenError the client gets the message; the text of any other error goes to the
+	// Logger, at most once a minute. Default: nil, all are allowed.
 	AllowRequest func(*http.Request) error
 
 	// HTTP says how clients reach the server.
@@ -92,5 +107,8 @@ func (o *Options) validate() error {
 		}
 	}
 
+	if err := checkOrigins(o.Origins); err != nil {
+		return err
+	}
 	return o.HTTP.validate()
 }

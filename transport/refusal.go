@@ -1,12 +1,17 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
+	"html"
+	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // protocolVersion is the revision of Engine.IO that is spoken.
@@ -28,6 +33,7 @@ type refusal struct {
 	message string
 	status  int
 	context map[string]string
+	header  http.Header // that the answer has besides
 }
 
 func refuse(code int, message, key, value string) *refusal {
@@ -37,16 +43,28 @@ func refuse(code int, message, key, value string) *refusal {
 func badRequest(name string) *refusal { return refuse(codeBadRequest, "Bad request", "name", name) }
 
 // check holds a request to the protocol's rules, in the official order. It returns
-// the session that the request is for, if it is for one, and its polling.
-func (s *Server) check(r *http.Request, query url.Values) (*Session, *polling, *refusal) {
-	transport := query.Get("transport")
+// the session that the request is for, if it is for one, and its polling. Allowed says
+// whether the page that sent the request may use the server.
+func (s *Server) check(r *http.Request, query url.Values, allowed bool) (*Session, *polling, *refusal) {
+	transport := last(query, "transport")
 	if !slices.Contains(s.opts.HTTP.Transports, transport) {
 		return nil, nil, refuse(codeUnknownTransport, "Transport unknown", "transport", transport)
 	}
 	if !cleanHeader(r.Header.Get("Origin")) {
 		return nil, nil, badRequest("INVALID_ORIGIN")
 	}
-	if sid := query.Get("sid"); sid != "" {
+
+	sid := last(query, "sid")
+	if !allowed {
+		if asksUpgrade(r) {
+			s.origins.notice(s.opts.Logger, r, "WebSocket refused")
+			return nil, nil, forbidden("Origin not allowed")
+		}
+		if sid == "" {
+			s.origins.notice(s.opts.Logger, r, "the browser keeps the answer from the page")
+		}
+	}
+	if sid != "" {
 		return s.checkSession(r, query, sid)
 	}
 	return nil, nil, s.checkHandshake(r, query)
@@ -60,19 +78,13 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 	}
 	upgrade := asksUpgrade(r)
 	p, ok := session.current().(*polling)
-	if !ok || upgrade != (query.Get("transport") == WebSocket) {
+	if !ok || upgrade != (last(query, "transport") == WebSocket) {
 		return nil, nil, badRequest("TRANSPORT_MISMATCH")
 	}
-	if query.Get("EIO") != protocolVersion {
+	if last(query, "EIO") != protocolVersion {
 		return nil, nil, badRequest("PROTOCOL_MISMATCH")
 	}
-	if !upgrade {
-		return session, p, nil
-	}
-	if r.ProtoMajor > 1 {
-		return nil, nil, needsHTTP1()
-	}
-	if r.Method != http.MethodGet || s.opts.HTTP.NoUpgrades || !p.claim() {
+	if upgrade && (r.Method != http.MethodGet || !p.claim()) {
 		return nil, nil, badRequest("TRANSPORT_HANDSHAKE_ERROR")
 	}
 	return session, p, nil
@@ -80,39 +92,54 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 
 // checkHandshake holds a request for a new session to the rules.
 func (s *Server) checkHandshake(r *http.Request, query url.Values) *refusal {
-	webSocket := query.Get("transport") == WebSocket
 	switch {
-	case webSocket && r.ProtoMajor > 1:
-		return needsHTTP1()
 	case r.Method != http.MethodGet:
 		return refuse(codeBadMethod, "Bad handshake method", "method", r.Method)
-	case webSocket != asksUpgrade(r):
+	case asksUpgrade(r) != (last(query, "transport") == WebSocket):
 		return badRequest("TRANSPORT_HANDSHAKE_ERROR")
 	}
 
 	if s.opts.AllowRequest != nil {
 		if err := s.opts.AllowRequest(r); err != nil {
-			message := err.Error()
-			if message == "" {
-				message = "Forbidden"
-			}
-			refused := refuse(codeForbidden, message, "message", message)
-			refused.status = http.StatusForbidden
-			return refused
+			return s.forbid(r, err)
 		}
 	}
 
-	if version := query.Get("EIO"); version != protocolVersion {
+	if version := last(query, "EIO"); version != protocolVersion {
 		return refuse(codeProtocolVersion, "Unsupported protocol version", "protocol", version)
 	}
 	return nil
 }
 
-// needsHTTP1 refuses a WebSocket over HTTP/2: RFC 8441 would need the stream, not
-// a hijacked connection.
-func needsHTTP1() *refusal {
-	refused := refuse(codeBadRequest, "WebSocket needs HTTP/1.1", "name", "TRANSPORT_HANDSHAKE_ERROR")
-	refused.status = http.StatusHTTPVersionNotSupported
+// A ForbiddenError is an error of Options.AllowRequest whose message the client gets.
+type ForbiddenError struct {
+	Message string // empty: "Forbidden"
+}
+
+// Error implements error.
+func (e *ForbiddenError) Error() string { return "forbidden: " + e.Message }
+
+// forbid refuses what AllowRequest has refused. The text of an error that is not meant
+// for the client goes to the log, at most once a minute.
+func (s *Server) forbid(r *http.Request, err error) *refusal {
+	if known, ok := errors.AsType[*ForbiddenError](err); ok {
+		return forbidden(known.Message)
+	}
+
+	level := slog.LevelDebug
+	if s.unexplained.take(time.Now()) {
+		level = slog.LevelWarn
+	}
+	s.opts.Logger.LogAttrs(r.Context(), level, "AllowRequest refused a client, which is not told why", slog.Any("error", err))
+	return forbidden("")
+}
+
+func forbidden(message string) *refusal {
+	if message == "" {
+		message = "Forbidden"
+	}
+	refused := refuse(codeForbidden, message, "message", message)
+	refused.status = http.StatusForbidden
 	return refused
 }
 
@@ -131,37 +158,23 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, refused *refusal
 	refused.write(w, r)
 }
 
-// write answers. A client that asked for a WebSocket gets the message as text and
-// status 400 whatever the reason, for that is what the official server writes.
+// write answers. A client that asked for a WebSocket gets the message as HTML, and status
+// 400 instead of 403, as the official server writes it, which does not escape it.
 func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	body, kind, status := fmt.Sprintf(`{"code":%d,"message":%s}`, r.code, quote(r.message)), "application/json", r.status
 	if asksUpgrade(req) {
-		body, kind = r.message, "text/html"
+		body, kind = html.EscapeString(r.message), "text/html"
 		w.Header().Set("Connection", "close")
 		if status == http.StatusForbidden {
 			status = http.StatusBadRequest
 		}
 	}
 
+	maps.Copy(w.Header(), r.header)
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body)) // a client that left needs no answer
-}
-
-func asksUpgrade(r *http.Request) bool {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return false
-	}
-
-	for _, line := range r.Header.Values("Connection") {
-		for token := range strings.SplitSeq(line, ",") {
-			if strings.EqualFold(strings.TrimSpace(token), "upgrade") {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // cleanHeader tells whether a header's value has no control characters. Net/http

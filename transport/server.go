@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/pgsocket/socketio/transport/frame"
@@ -26,6 +27,9 @@ type Server struct {
 	ping   *Message
 	pools  pools
 	crew   crew
+
+	origins     origins
+	unexplained sampler // refusals of AllowRequest that the client is not told the reason of
 
 	mu       sync.Mutex
 	sessions map[string]*Session
@@ -49,10 +53,16 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 		accept:   accept,
 		wheel:    newWheel(o.PingInterval, o.PingTimeout),
 		ping:     newPacket(frame.Ping, nil),
+		origins:  newOrigins(o.Origins),
 		sessions: make(map[string]*Session),
 		empty:    make(chan struct{}),
 	}, nil
 }
+
+// RefusedOrigins returns how many requests came from pages that Options.Origins does not
+// allow: WebSockets that were refused, and polling handshakes whose answer a browser
+// keeps from the page.
+func (s *Server) RefusedOrigins() uint64 { return s.origins.refused.Load() }
 
 // Len returns the number of sessions, closing ones included.
 func (s *Server) Len() int {
@@ -65,11 +75,28 @@ func (s *Server) Len() int {
 // as soon as the session is set going: net/http's goroutine and buffers are not
 // kept. For a poll it returns when there is something to say.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.isClosing() && r.URL.Query().Get("sid") == "" {
+	if strings.Contains(r.URL.RawQuery, ";") {
+		// Net/http logs a line for each of these unless it is told that they are read.
+		http.AllowQuerySemicolons(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { s.serve(w, r) })).ServeHTTP(w, r)
+		return
+	}
+	s.serve(w, r)
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	allowed := s.origins.allow(w.Header(), r)
+	if s.origins.share(w.Header(), r) {
+		s.opts.HTTP.head(w.Header(), r)
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+
+	r, query := readable(r)
+	if s.isClosing() && last(query, "sid") == "" {
 		s.shuttingDown(w, r)
 		return
 	}
-	session, p, refused := s.check(r, r.URL.Query())
+	session, p, refused := s.check(r, query, allowed)
 	switch {
 	case refused != nil:
 		s.refuse(w, r, refused)

@@ -2,7 +2,6 @@ package transport
 
 import (
 	"bufio"
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -154,41 +153,45 @@ type hijacked struct {
 	conn    net.Conn
 	early   []byte // what the HTTP server had read beyond the request
 	deflate bool   // permessage-deflate was negotiated
+	base64  bool   // binary messages go out as text, because the client asked for that
 }
 
-// hijack makes the request's connection a WebSocket.
+// hijack makes the request's connection a WebSocket. If it does not, the client has its
+// answer.
 func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok bool) {
+	offer, refused := readHandshake(r)
+	if refused != nil {
+		s.refuse(w, r, refused)
+		return h, false
+	}
 	s.opts.HTTP.head(w.Header(), r)
-	extension := negotiation()
-	u := ws.HTTPUpgrader{
-		Timeout:  s.opts.WriteTimeout,
-		Header:   w.Header(),
-		Protocol: func(string) bool { return true },
-	}
-	if s.opts.HTTP.PerMessageDeflate {
-		u.Negotiate = extension.Negotiate
-	}
-	conn, rw, _, err := u.Upgrade(r, w)
-	if err != nil {
-		// The client has its answer; only one of these is the fault of this side.
-		level := slog.LevelDebug
-		if errors.Is(err, ws.ErrNotHijacker) {
-			level = slog.LevelError
-		}
-		s.opts.Logger.LogAttrs(r.Context(), level, "websocket upgrade", slog.Any("error", err))
-		if conn != nil {
-			_ = conn.Close()
-		}
+
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil { // the fault of this side
+		s.opts.Logger.LogAttrs(r.Context(), slog.LevelError, "websocket upgrade", slog.Any("error", err))
+		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return h, false
 	}
 
-	early, err := buffered(rw.Reader)
+	h = hijacked{conn: conn, base64: last(r.URL.Query(), "b64") != ""}
+	extension := ""
+	if s.opts.HTTP.PerMessageDeflate {
+		extension = negotiate(offer.extensions)
+		h.deflate = extension != ""
+	}
+	_ = conn.SetDeadline(time.Time{})
+	_ = conn.SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
+	err = offer.write(rw.Writer, w.Header(), extension)
+	_ = conn.SetWriteDeadline(time.Time{})
+	if err == nil {
+		h.early, err = buffered(rw.Reader)
+	}
 	if err != nil {
+		s.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "websocket upgrade", slog.Any("error", err))
 		_ = conn.Close()
 		return h, false
 	}
-	_, accepted := extension.Accepted()
-	return hijacked{conn: conn, early: early, deflate: accepted}, true
+	return h, true
 }
 
 // buffered returns what net/http has read beyond the request.

@@ -254,7 +254,7 @@ func TestUpgradeWhileTheSessionEnds(t *testing.T) {
 
 func TestUpgradesMayBeRefused(t *testing.T) {
 	t.Parallel()
-	for _, h := range []transport.HTTP{{NoUpgrades: true}, {Transports: []string{transport.Polling}}} {
+	for _, h := range []transport.HTTP{{Transports: []string{transport.Polling}}} {
 		synctest.Test(t, func(t *testing.T) {
 			p, _ := poll(t, &transport.Options{HTTP: h})
 			if len(p.hs.Upgrades) != 0 {
@@ -266,6 +266,25 @@ func TestUpgradesMayBeRefused(t *testing.T) {
 			p.want(p.post("4a"), 200, "ok")
 		})
 	}
+}
+
+// TestUpgrade_NotOffered_IsServed: the official server tells clients of no upgrade, and makes one all the same.
+func TestUpgrade_NotOffered_IsServed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, r := poll(t, &transport.Options{HTTP: transport.HTTP{NoUpgrades: true}})
+		if len(p.hs.Upgrades) != 0 {
+			t.Errorf("upgrades %v", p.hs.Upgrades)
+		}
+		s, _ := p.websocket()
+		s.text("2probe")
+		s.want("3probe")
+		s.text("5")
+		s.text("4a")
+		if got := <-r.messages; got != "a" {
+			t.Error(got)
+		}
+	})
 }
 
 // TestNothingIsLostOrDoubledByAnUpgrade sends all the time, both ways, while the

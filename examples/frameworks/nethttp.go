@@ -23,8 +23,8 @@ func netHTTP(chat, admin *socketio.Server) http.Handler {
 	mux.Handle("/admin/socket.io/", admin)
 	mux.Handle("GET /hello", http.TimeoutHandler(hello, 5*time.Second, "late")) // around ordinary routes only
 
-	// Pages of these origins may connect. It keeps pages from reading polls, not
-	// from opening a WebSocket: for that there is Options.AllowRequest.
+	// Pages of these origins may connect, over both transports. Without other
+	// handlers to protect, Options.Origins does the same.
 	origins := cors.New(cors.Options{
 		AllowedOrigins:   []string{"https://app.example.com"},
 		AllowedMethods:   []string{http.MethodGet, http.MethodPost},

@@ -28,7 +28,7 @@ func TestHandshake(t *testing.T) {
 	}
 	type userKey struct{}
 	const show socketio.Request[socketio.None, shown] = "show"
-	io := plain(socketio.Options{})
+	io := plain(socketio.Options{Origins: []string{"http://elsewhere"}})
 	show.On(io, func(_ context.Context, s *socketio.Socket, _ socketio.None) (shown, error) {
 		h := s.Handshake()
 		v := shown{
@@ -70,7 +70,7 @@ func TestAllowRequest(t *testing.T) {
 	io := plain(socketio.Options{
 		AllowRequest: func(r *http.Request) error {
 			if r.URL.Query().Get("key") != "letmein" {
-				return errors.New("not without the key")
+				return &socketio.Error{Message: "not without the key"}
 			}
 			return nil
 		},
@@ -324,7 +324,7 @@ func TestTransports(t *testing.T) {
 		polling,websocket "is refused"
 	`)
 	for from, want := range map[int]string{0: `"gzip"`, -1: `null`} {
-		play(t, server(transport.HTTP{CompressFrom: from, Cookie: &http.Cookie{Name: "node", HttpOnly: true}}), `
+		play(t, server(transport.HTTP{CompressFrom: from, Cookie: &http.Cookie{Name: "node"}}), `
 			const polling = url + "/socket.io/?EIO=4&transport=polling";
 			const first = await fetch(polling), { sid } = JSON.parse((await first.text()).slice(1));
 			say("cookie", first.headers.get("set-cookie").replace(sid, "its id"));
@@ -335,7 +335,7 @@ func TestTransports(t *testing.T) {
 			const answer = await fetch(polling + "&sid=" + sid);
 			say("compressed", answer.headers.get("content-encoding"), (await answer.text()).length);
 		`, `
-			cookie "node=its id; Path=/; HttpOnly"
+			cookie "node=its id; Path=/; HttpOnly; SameSite=Lax"
 			compressed `+want+` 3007
 		`)
 	}

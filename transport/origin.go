@@ -1,0 +1,165 @@
+package transport
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// SameHost in Options.Origins allows pages of the host, and port, that their request is
+// sent to.
+const SameHost = "same-host"
+
+// anyOrigin in Options.Origins allows all pages.
+const anyOrigin = "*"
+
+// origins decides from which pages browsers may use the server. Browsers ask no server
+// before they open a WebSocket to another site, and send its cookies along, so the server
+// must look at the Origin header itself. Answers to polls they withhold from a page of
+// another origin unless headers allow it (CORS).
+//
+// The few headers that CORS needs are set here rather than by github.com/rs/cors: that
+// would be a dependency of every user of the module, and it does not decide on WebSockets,
+// for which the list is needed in any case.
+type origins struct {
+	patterns []string // lower case; SameHost and anyOrigin among them
+	refused  atomic.Uint64
+	notices  sampler
+}
+
+// checkOrigins tells the first of Options.Origins that no Origin header can match.
+func checkOrigins(list []string) error {
+	for _, o := range list {
+		if o == SameHost || o == anyOrigin || o == "null" {
+			continue
+		}
+		u, err := url.Parse(strings.Replace(o, "://*.", "://", 1))
+		if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Host, "*") {
+			return fmt.Errorf(`transport options: Origins has %q, must be scheme://host, scheme://host:port, scheme://*.domain, %q, %q or "null"`, o, SameHost, anyOrigin)
+		}
+	}
+	return nil
+}
+
+func newOrigins(list []string) origins {
+	patterns := []string{SameHost}
+	if list != nil {
+		patterns = make([]string, len(list))
+		for i, o := range list {
+			patterns[i] = strings.ToLower(o)
+		}
+	}
+	return origins{patterns: patterns}
+}
+
+// lists tells whether the page is allowed by name.
+func (o *origins) lists(origin string) bool {
+	origin = strings.ToLower(origin)
+	return slices.ContainsFunc(o.patterns, func(pattern string) bool {
+		if scheme, domain, ok := strings.Cut(pattern, "://*."); ok {
+			host, found := strings.CutPrefix(origin, scheme+"://")
+			return found && len(host) > len(domain)+1 && strings.HasSuffix(host, "."+domain)
+		}
+		return pattern == origin && pattern != SameHost && pattern != anyOrigin
+	})
+}
+
+func (o *origins) any() bool { return slices.Contains(o.patterns, anyOrigin) }
+
+// allow tells whether the page that sent the request may use the server. Without an
+// Origin header it is not a browser's page, or one of the server's own. A handler around
+// the server that has allowed the page's origin has decided already.
+func (o *origins) allow(header http.Header, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	return origin == "" || header.Get("Access-Control-Allow-Origin") == origin ||
+		o.any() || o.lists(origin) || slices.Contains(o.patterns, SameHost) && sameHost(origin, r)
+}
+
+// sameHost tells whether the page comes from the host that its request was sent to. A
+// proxy may have changed the Host header: X-Forwarded-Host and Sec-Fetch-Site cannot be
+// set by a page that opens a WebSocket, or only with the server's leave.
+func sameHost(origin string, r *http.Request) bool {
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	port := ":80"
+	if u.Scheme == "https" {
+		port = ":443"
+	}
+	for _, host := range []string{r.Host, r.Header.Get("X-Forwarded-Host")} {
+		if strings.EqualFold(u.Host, strings.TrimSuffix(host, port)) {
+			return true
+		}
+	}
+	return false
+}
+
+// share sets the headers with which a browser lets the page read the answer, and tells
+// whether the request only asks for these. Pages that are allowed by name may send
+// credentials. Of a handler around the server nothing is changed.
+func (o *origins) share(header http.Header, r *http.Request) (preflight bool) {
+	origin := r.Header.Get("Origin")
+	if origin == "" || header.Get("Access-Control-Allow-Origin") != "" {
+		return false
+	}
+
+	header.Add("Vary", "Origin")
+	switch {
+	case o.lists(origin):
+		header.Set("Access-Control-Allow-Origin", origin)
+		header.Set("Access-Control-Allow-Credentials", "true")
+	case o.any():
+		header.Set("Access-Control-Allow-Origin", anyOrigin)
+	default:
+		return false
+	}
+
+	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+		return false
+	}
+	header.Set("Access-Control-Allow-Methods", "GET, POST")
+	if asked := r.Header.Values("Access-Control-Request-Headers"); len(asked) > 0 {
+		header.Set("Access-Control-Allow-Headers", strings.Join(asked, ", "))
+		header.Add("Vary", "Access-Control-Request-Headers")
+	}
+	return true
+}
+
+// notice counts a page that may not use the server, and logs it: at most once a minute as
+// a warning, because the cause is most often an origin that was forgotten.
+func (o *origins) notice(logger *slog.Logger, r *http.Request, what string) {
+	o.refused.Add(1)
+	level := slog.LevelDebug
+	if o.notices.take(time.Now()) {
+		level = slog.LevelWarn
+	}
+	logger.LogAttrs(r.Context(), level, "origin not among Options.Origins",
+		slog.String("origin", r.Header.Get("Origin")), slog.String("host", r.Host), slog.String("consequence", what))
+}
+
+// sampler lets one of what would be logged pass per minute.
+type sampler struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+func (s *sampler) take(now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+
+	if now.Before(s.next) {
+		return false
+	}
+	s.next = now.Add(time.Minute)
+	return true
+}
