@@ -20,6 +20,8 @@ var (
 	errPingByPeer   = errors.New("ping from the client: invalid heartbeat direction")
 	errClosePacket  = errors.New("close packet from the peer")
 	errMessageLimit = errors.New("message exceeds the payload limit")
+	errLength       = errors.New("frame with a length in more bytes than it needs")
+	errCloseCode    = errors.New("close frame with a code that may not be sent")
 	errInvalidUTF8  = errors.New("text message is not valid UTF-8")
 	errCloseFrame   = errors.New("close frame with a payload of one byte")
 	errPeerLeft     = errors.New("close frame from the peer")

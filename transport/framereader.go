@@ -2,7 +2,7 @@ package transport
 
 import (
 	"bufio"
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -28,13 +28,13 @@ type frameReader struct {
 	deflate bool // permessage-deflate was negotiated
 	pools   *pools
 
-	scratch [ws.MaxHeaderSize - 2]byte
-	op      ws.OpCode // of the message that is being put together, 0 if none is
-	small   bool      // that message is compressed
-	text    *buffer   // a message that was compressed, and was handed on
-	part    *buffer   // what there is of it
-	whole   bool      // part was handed on
-	peeked  int       // so much of in was handed on
+	op     ws.OpCode // of the message that is being put together, 0 if none is
+	small  bool      // that message is compressed
+	text   *buffer   // a message that was compressed, and was handed on
+	part   *buffer   // what there is of it
+	valid  int       // so much of part is valid UTF-8
+	whole  bool      // part was handed on
+	peeked int       // so much of in was handed on
 }
 
 // next returns the next message (OpText or OpBinary) or control frame, which may
@@ -65,7 +65,7 @@ func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
 			}
 			data = r.text.bytes
 		}
-		if op == ws.OpText && !utf8.Valid(data) {
+		if op == ws.OpText && !utf8.Valid(data[r.valid:]) {
 			return 0, nil, violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
 		}
 		return op, data, nil
@@ -84,17 +84,14 @@ func (r *frameReader) release() {
 	}
 	if r.whole {
 		r.pools.putBuffer(r.part)
-		r.part, r.whole = nil, false
+		r.part, r.whole, r.valid = nil, false, 0
 	}
 }
 
 func (r *frameReader) header() (ws.Header, *ending) {
-	h, err := ws.ReadHeaderBuffer(r.in, r.scratch[:])
-	switch {
-	case errors.Is(err, ws.ErrHeaderLengthMSB), errors.Is(err, ws.ErrHeaderLengthUnexpected):
-		return h, violation(ws.StatusProtocolError, err)
-	case err != nil:
-		return h, lostRead(err)
+	h, err := r.readHeader()
+	if err != nil {
+		return h, err
 	}
 
 	state := ws.StateServerSide
@@ -116,6 +113,47 @@ func (r *frameReader) header() (ws.Header, *ending) {
 
 	if !h.OpCode.IsControl() && h.Length > r.limit-r.have() {
 		return h, violation(ws.StatusMessageTooBig, errMessageLimit)
+	}
+	return h, nil
+}
+
+// readHeader reads a header as it stands. A length in more bytes than it needs is a
+// violation (RFC 6455, 5.2).
+func (r *frameReader) readHeader() (h ws.Header, e *ending) {
+	head, err := r.in.Peek(ws.MinHeaderSize)
+	if err != nil {
+		return h, lostRead(err)
+	}
+	h = ws.Header{
+		Fin: head[0]&0x80 != 0, Rsv: head[0] & 0x70 >> 4, OpCode: ws.OpCode(head[0] & 0xf),
+		Masked: head[1]&0x80 != 0, Length: int64(head[1] & 0x7f),
+	}
+
+	size, least := ws.MinHeaderSize, int64(0)
+	switch h.Length {
+	case 126:
+		size, least = size+2, 126
+	case 127:
+		size, least = size+8, 1<<16
+	}
+	start := size
+	if h.Masked {
+		size += len(h.Mask)
+	}
+	if head, err = r.in.Peek(size); err != nil {
+		return h, lostRead(err)
+	}
+
+	switch h.Length {
+	case 126:
+		h.Length = int64(binary.BigEndian.Uint16(head[ws.MinHeaderSize:]))
+	case 127:
+		h.Length = int64(binary.BigEndian.Uint64(head[ws.MinHeaderSize:])) //nolint:gosec // the highest bit is looked at
+	}
+	copy(h.Mask[:], head[start:])
+	_, _ = r.in.Discard(size) // it was peeked, so it is there
+	if h.Length < least {     // or less than nothing, if the highest bit is set
+		return h, violation(ws.StatusProtocolError, errLength)
 	}
 	return h, nil
 }
@@ -177,9 +215,32 @@ func (r *frameReader) grow(h ws.Header) *ending {
 		}
 		ws.Cipher(chunk, h.Mask, offset)
 		offset += n
+		if r.op == ws.OpText && !r.small && !r.sound() {
+			return violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
+		}
 	}
 
 	return nil
+}
+
+// sound tells whether what there is of a text may become valid UTF-8: a text that cannot
+// is refused before the rest of it has come.
+func (r *frameReader) sound() bool {
+	rest := r.part.bytes[r.valid:]
+	end := len(rest)
+	for n := 1; n < utf8.UTFMax && n <= len(rest); n++ {
+		if tail := rest[len(rest)-n:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				end -= n
+			}
+			break
+		}
+	}
+	if !utf8.Valid(rest[:end]) {
+		return false
+	}
+	r.valid += end
+	return true
 }
 
 // violation is the ending of a peer that breaks RFC 6455 or the payload limit.

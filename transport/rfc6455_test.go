@@ -142,7 +142,7 @@ func TestRFC6455(t *testing.T) {
 			f(fin, bye, "\x03\xe8bye") + f(fin, text, "late"): {"closed 1000"},
 			f(fin, bye, "\x03\xe8"+sized(123)):                {"closed 1000"},
 			f(fin, bye, "\x03\xe8"+sized(124)):                {"fail 1002"},
-			f(fin, bye, "\x03\xe8\xce"):                       {"fail 1002"},
+			f(fin, bye, "\x03\xe8\xce"):                       {"fail 1007"},
 			f(fin, bye, "\x00\x00"):                           {"fail 1002"},
 			f(fin, bye, "\x03\xe7"):                           {"fail 1002"}, // 999
 			f(fin, bye, "\x03\xed"):                           {"fail 1002"}, // 1005

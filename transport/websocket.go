@@ -8,6 +8,7 @@ import (
 	"net"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gobwas/ws"
 
@@ -64,8 +65,18 @@ func (c *webSocket) wake(s *Session) {
 	go s.work() // owner: the session; ends when its queue is empty
 }
 
-// receive hands packets to the session until there are no more.
+// receive hands packets to the session until there are no more. What was queued before
+// the peer has ended the connection, or must be told that it ends, still goes out: it may
+// be the answer to what came first.
 func (c *webSocket) receive(s *Session) *ending {
+	e := c.read(s)
+	if e.manner == discard {
+		e.manner = flush
+	}
+	return e
+}
+
+func (c *webSocket) read(s *Session) *ending {
 	for {
 		op, data, end := c.frames.next()
 		if end != nil {
@@ -108,12 +119,27 @@ func closeByPeer(data []byte) *ending {
 	}
 
 	code, text := ws.ParseCloseFrameData(data)
-	if err := ws.CheckCloseFrameData(code, text); err != nil {
-		return violation(ws.StatusProtocolError, err)
+	if !mayBeSent(code) {
+		return violation(ws.StatusProtocolError, fmt.Errorf("%w: %d", errCloseCode, code))
+	}
+	if !utf8.ValidString(text) {
+		return violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
 	}
 	e.code = code
 	e.cause = fmt.Errorf("%w, code %d %q", errPeerLeft, code, text)
 	return e
+}
+
+// mayBeSent tells whether a close frame may have the code: those of RFC 6455, 7.4.1, the
+// ones that were registered with IANA since (1012 to 1014), and those of libraries and
+// applications.
+func mayBeSent(code ws.StatusCode) bool {
+	switch {
+	case 1000 <= code && code <= 1014:
+		return code < 1004 || code > 1006
+	default:
+		return 3000 <= code && code <= 4999
+	}
 }
 
 // write sends messages in one call, or a large one in several. Several messages

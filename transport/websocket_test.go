@@ -42,7 +42,7 @@ func TestEndingsByWhatTheClientSends(t *testing.T) {
 		"close frame 4001":        {masked(ws.OpClose, true, "\x0f\xa1"), transport.ReasonTransportClose, 4001},
 		"close frame of one byte": {masked(ws.OpClose, true, "\x03"), transport.ReasonTransportError, 1002},
 		"close frame code 1005":   {masked(ws.OpClose, true, "\x03\xed"), transport.ReasonTransportError, 1002},
-		"close frame, bad text":   {masked(ws.OpClose, true, "\x03\xe8\xff"), transport.ReasonTransportError, 1002},
+		"close frame, bad text":   {masked(ws.OpClose, true, "\x03\xe8\xff"), transport.ReasonTransportError, 1007},
 
 		"engine close": {masked(ws.OpText, true, "1"), transport.ReasonTransportClose, 1005},
 		"engine ping":  {masked(ws.OpText, true, "2"), transport.ReasonTransportError, 1005},
