@@ -175,7 +175,7 @@ func readUpTo(r io.Reader, b *buffer, limit int64) error {
 // payload hands the packets of a POST to the session.
 func (s *Session) payload(body []byte) *ending {
 	if !utf8.Valid(body) {
-		return &ending{reason: ReasonParseError, cause: errInvalidUTF8, manner: discard}
+		body = bytes.ToValidUTF8(body, []byte("\ufffd")) // as the official server does
 	}
 	for p, err := range frame.Payload(body, len(body)+1) {
 		if err != nil {

@@ -25,7 +25,7 @@
 //	   │                │                     │
 //	Closed           Closed                   │
 //	   │                │                     │
-//	flush queue      drop queue            drop queue
+//	flush queue      drop queue (*)        drop queue
 //	   │                │                     │
 //	close frame      close frame          drop connection
 //	   │                │                     │
@@ -33,6 +33,10 @@
 //	peer to leave    peer to leave            │
 //	   └────────────────┼─────────────────────┘
 //	                 forgotten
+//
+// (*) On a WebSocket what was queued goes out before the close frame here too, unless
+// the peer is silent: it may answer what the peer sent before it closed, or before it
+// broke the protocol.
 //
 // A session that polls has no connection to close: the open poll, or the next one
 // within two seconds, is answered with a CLOSE packet. What Close lets out leaves
@@ -85,8 +89,11 @@
 //     the official server waits for the ping timeout.
 //   - A WebSocket request with the sid of a session that has one, or is upgrading,
 //     is refused with code 3; the official server accepts and closes it.
-//   - A POST whose text is not valid UTF-8 ends the session with ReasonParseError.
 //   - A PONG that nobody asked for does not postpone the next PING.
 //   - RFC 6455 violations are named in the close frame: 1002, 1007, 1009. Other
 //     endings send a close frame without a code, as the official server does.
+//   - A WebSocket of a page of another origin is refused unless [Options].Origins
+//     allows it.
+//   - The text of an AllowRequest error is not for the client, except of a
+//     [ForbiddenError].
 package transport

@@ -39,6 +39,17 @@ func (m *Message) packet() frame.Packet {
 	return frame.Packet{Type: frame.Type(data[0]), Data: data[1:]}
 }
 
+// asText is the message as a client gets it that asks for base64: itself if it is text.
+// It is made anew for each client, for few ask.
+func (m *Message) asText() *Message {
+	if m.frame[0]&0xf != byte(ws.OpBinary) {
+		return m
+	}
+	text := frame.AppendBase64(nil, m.data())
+	f := appendHeader(make([]byte, 0, ws.MaxHeaderSize+len(text)), ws.OpText, len(text))
+	return &Message{frame: append(f, text...)}
+}
+
 // data are what follows the header.
 func (m *Message) data() []byte {
 	switch m.frame[1] {

@@ -27,12 +27,13 @@ type webSocket struct {
 	frames  frameReader
 	timeout time.Duration // of one write
 	deflate bool          // permessage-deflate was negotiated
+	base64  bool          // binary messages go out as text
 	pools   *pools
 }
 
 func newWebSocket(h hijacked, server *Server) *webSocket {
 	c := &webSocket{
-		conn: h.conn, raw: rawConn(h.conn), early: h.early, deflate: h.deflate,
+		conn: h.conn, raw: rawConn(h.conn), early: h.early, deflate: h.deflate, base64: h.base64,
 		timeout: server.opts.WriteTimeout, pools: &server.pools,
 	}
 	c.frames = frameReader{
@@ -177,6 +178,9 @@ func (c *webSocket) join(messages []*Message, b *buffer) []byte {
 }
 
 func (c *webSocket) frame(m *Message) []byte {
+	if c.base64 {
+		m = m.asText()
+	}
 	if c.deflate {
 		return m.deflated(c.pools)
 	}

@@ -18,14 +18,15 @@
 //	6              NOOP      server → client, ends a poll that has nothing to tell
 //
 // A binary packet is always a MESSAGE. On a WebSocket it is a binary frame that
-// holds the data and no type; there is nothing to encode, so Append and Parse
-// deal with text only.
+// holds the data and no type, and nothing is to be encoded; or, for clients that
+// ask for it, a text frame as it has a place in a payload.
 //
 // # A payload
 //
 // Long-polling sends several packets in one HTTP body. They are joined by the
 // record separator 0x1E; a binary message is the letter b and its data in
-// padded standard base64, in both directions.
+// base64, in both directions: padded and of the standard alphabet as it is
+// written, and as lenient as in Node when it is read.
 //
 //	4hello 0x1E bAQIDBA== 0x1E 2
 //

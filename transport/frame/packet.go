@@ -57,10 +57,14 @@ func Append(dst []byte, t Type, data []byte) []byte {
 	return append(append(dst, byte(t)), data...)
 }
 
-// Parse reads the text packet that fills text. The packet's data alias text.
+// Parse reads the packet that fills text: a text packet, whose data alias text, or a
+// binary one in base64.
 func Parse(text []byte) (Packet, error) {
 	if len(text) == 0 {
 		return Packet{}, ErrEmpty
+	}
+	if text[0] == binaryPrefix {
+		return Packet{Type: Message, Binary: true, Data: decodeBase64(text[1:])}, nil
 	}
 
 	t := Type(text[0])

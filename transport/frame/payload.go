@@ -2,16 +2,11 @@ package frame
 
 import (
 	"bytes"
-	"encoding/base64"
 	"errors"
-	"fmt"
 	"iter"
 )
 
-const (
-	separator    = 0x1e
-	binaryPrefix = 'b'
-)
+const separator = 0x1e
 
 // Errors of the payload codec.
 var (
@@ -28,8 +23,7 @@ func AppendPayload(dst []byte, packets ...Packet) ([]byte, error) {
 		}
 
 		if p.Binary {
-			dst = append(dst, binaryPrefix)
-			dst = base64.StdEncoding.AppendEncode(dst, p.Data)
+			dst = AppendBase64(dst, p.Data)
 			continue
 		}
 
@@ -54,24 +48,11 @@ func Payload(payload []byte, limit int) iter.Seq2[Packet, error] {
 			}
 
 			record, rest, more := bytes.Cut(payload, []byte{separator})
-			p, err := parseRecord(record)
+			p, err := Parse(record)
 			if !yield(p, err) || err != nil || !more {
 				return
 			}
 			payload = rest
 		}
 	}
-}
-
-func parseRecord(record []byte) (Packet, error) {
-	if len(record) == 0 || record[0] != binaryPrefix {
-		return Parse(record)
-	}
-
-	data, err := base64.StdEncoding.Strict().AppendDecode(nil, record[1:])
-	if err != nil {
-		return Packet{}, fmt.Errorf("engine.io binary packet: %w", err)
-	}
-
-	return Packet{Type: Message, Binary: true, Data: data}, nil
 }
