@@ -179,7 +179,7 @@ func (s *Session) payload(body []byte) *ending {
 	}
 	for p, err := range frame.Payload(body, len(body)+1) {
 		if err != nil {
-			return &ending{reason: ReasonParseError, cause: err, manner: discard}
+			return &ending{reason: ReasonParseError, cause: err, manner: settle}
 		}
 		if e := s.packet(p); e != nil {
 			return e

@@ -34,12 +34,13 @@
 //	   └────────────────┼─────────────────────┘
 //	                 forgotten
 //
-// (*) On a WebSocket what was queued goes out before the close frame here too, unless
-// the peer is silent: it may answer what the peer sent before it closed, or before it
-// broke the protocol.
+// (*) What was queued when the peer closed, or broke the protocol, may be the answer to
+// what it sent before, and still goes out: before the close frame of a WebSocket, or with
+// a poll that is open. The queue of a peer that is silent, or overlaps its requests, is
+// dropped.
 //
-// A session that polls has no connection to close: the open poll, or the next one
-// within two seconds, is answered with a CLOSE packet. What Close lets out leaves
+// A session that polls has no connection to close: the open poll is answered with a
+// CLOSE packet, or the next one within two seconds after Close or Shutdown. What Close lets out leaves
 // with polls, for WriteTimeout at most.
 //
 // The first of several endings wins and names the [Reason]; Closed is called

@@ -53,9 +53,13 @@ type manner uint8
 
 const (
 	flush   manner = iota // what is queued still goes out, then the close frame
+	settle                // as flush, but over polling only a poll that is open takes it
 	discard               // the queue is dropped, the close frame goes out
 	cut                   // the connection is dropped at once
 )
+
+// keeps tells whether what is queued still goes out.
+func (m manner) keeps() bool { return m == flush || m == settle }
 
 // ending is why and how a session ends. It is an error so that it can come up
 // through the read path like any other.

@@ -142,7 +142,7 @@ func (s *Session) take(w *writer) (limit time.Time, more bool) {
 	defer s.mu.Unlock()
 
 	s.settleLocked(w)
-	if s.broken || s.over.Load() && s.ending.manner != flush {
+	if s.broken || s.over.Load() && !s.ending.manner.keeps() {
 		s.layDownLocked(w)
 	} else {
 		s.fillLocked(w)

@@ -134,15 +134,18 @@ func (p *polling) is(state *bool) bool {
 	return *state
 }
 
-// get serves a poll: it waits until there is something to say, and says it.
+// get serves a poll: it waits until there is something to say, and says it. A poll that
+// comes while the peer upgrades is refused if the upgrade is done before there is
+// something to say, as it would have been a moment later.
 func (p *polling) get(s *Session, a *answer) {
+	late := p.is(&p.probed)
 	if !p.enter(&p.getting) {
 		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, manner: discard})
 		a.empty(http.StatusBadRequest)
 		return
 	}
 
-	for !p.reply(s, a) {
+	for !p.reply(s, a, late) {
 		if !p.await(s, a) {
 			return
 		}
@@ -180,11 +183,16 @@ func (p *polling) await(s *Session, a *answer) bool {
 
 // reply answers a poll if there is anything to say. Whatever is said leaves in
 // order, for one answer is written at a time.
-func (p *polling) reply(s *Session, a *answer) (done bool) {
+func (p *polling) reply(s *Session, a *answer, late bool) (done bool) {
 	<-p.out
 	defer p.giveBack()
 
 	if p.is(&p.retired) {
+		if late {
+			p.leave(&p.getting)
+			s.server.refuse(a.w, a.r, badRequest("TRANSPORT_MISMATCH"))
+			return true
+		}
 		p.say(s, a, frame.Noop)
 		return true
 	}

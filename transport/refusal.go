@@ -73,7 +73,7 @@ func (s *Server) check(r *http.Request, query url.Values, allowed bool) (*Sessio
 // checkSession holds a request for a session to the rules.
 func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*Session, *polling, *refusal) {
 	session := s.session(sid)
-	if session == nil {
+	if session == nil || !session.open() {
 		return nil, nil, refuse(codeUnknownSID, "Session ID unknown", "sid", sid)
 	}
 	upgrade := asksUpgrade(r)

@@ -269,7 +269,7 @@ func (s *Session) end(e *ending) {
 	if e.manner == cut {
 		s.broken = true
 	}
-	if s.broken || s.ending.manner != flush {
+	if s.broken || !s.ending.manner.keeps() {
 		s.dropLocked()
 	}
 	c, conclude := s.carrier, s.mayConcludeLocked()
@@ -331,6 +331,17 @@ func (s *Session) ended() *ending {
 	return s.ending
 }
 
+// open tells whether requests of the peer still reach the session: until it ends, or
+// until it has sent what was queued if this side closes it.
+func (s *Session) open() bool {
+	if !s.over.Load() {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ending.manner == flush && !s.broken
+}
+
 // unsent tells whether anything is queued, or being written.
 func (s *Session) unsent() bool {
 	s.mu.Lock()
@@ -370,9 +381,9 @@ func (s *Session) packet(p frame.Packet) *ending {
 	case frame.Pong:
 		s.pulse.pong(time.Now(), s.server.opts.PingInterval)
 	case frame.Ping:
-		return &ending{reason: ReasonTransportError, cause: errPingByPeer, manner: discard}
+		return &ending{reason: ReasonTransportError, cause: errPingByPeer, manner: settle}
 	case frame.Close:
-		return &ending{reason: ReasonTransportClose, cause: errClosePacket, manner: discard}
+		return &ending{reason: ReasonTransportClose, cause: errClosePacket, manner: settle}
 	case frame.Open, frame.Upgrade, frame.Noop: // ignored, as the official server does
 	}
 

@@ -115,10 +115,10 @@ func (p *polling) converse(c *webSocket) bool {
 			}
 		case op == ws.OpPong:
 		case op == ws.OpText && string(data) == string(frame.Ping)+"probe":
+			p.progress(&p.probed) // before the peer can know
 			if err := c.send(newPacket(frame.Pong, []byte("probe")).frame, time.Time{}); err != nil {
 				return false
 			}
-			p.progress(&p.probed)
 		default:
 			return op == ws.OpText && string(data) == string(frame.Upgrade)
 		}

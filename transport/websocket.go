@@ -66,18 +66,8 @@ func (c *webSocket) wake(s *Session) {
 	go s.work() // owner: the session; ends when its queue is empty
 }
 
-// receive hands packets to the session until there are no more. What was queued before
-// the peer has ended the connection, or must be told that it ends, still goes out: it may
-// be the answer to what came first.
+// receive hands packets to the session until there are no more.
 func (c *webSocket) receive(s *Session) *ending {
-	e := c.read(s)
-	if e.manner == discard {
-		e.manner = flush
-	}
-	return e
-}
-
-func (c *webSocket) read(s *Session) *ending {
 	for {
 		op, data, end := c.frames.next()
 		if end != nil {
@@ -99,7 +89,7 @@ func (c *webSocket) read(s *Session) *ending {
 		if op == ws.OpText {
 			var err error
 			if p, err = frame.Parse(data); err != nil {
-				return &ending{reason: ReasonParseError, cause: err, manner: discard}
+				return &ending{reason: ReasonParseError, cause: err, manner: settle}
 			}
 		}
 		if end := s.packet(p); end != nil {
@@ -111,7 +101,7 @@ func (c *webSocket) read(s *Session) *ending {
 // closeByPeer is the ending that a close frame asks for: the answer is its code,
 // or none if it has none.
 func closeByPeer(data []byte) *ending {
-	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, manner: discard}
+	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, manner: settle}
 	switch len(data) {
 	case 0:
 		return e

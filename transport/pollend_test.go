@@ -1,0 +1,107 @@
+package transport_test
+
+import (
+	"net/http"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pgsocket/socketio/transport"
+)
+
+const unknownSession = `{"code":1,"message":"Session ID unknown"}`
+
+// stubborn is a Receiver that takes its time to hear of the end.
+type stubborn struct{ let chan struct{} }
+
+func (stubborn) Message([]byte, bool) error       { return nil }
+func (s stubborn) Closed(transport.Reason, error) { <-s.let }
+
+// TestPoll_AfterTheClientBrokeTheProtocol_IsRefused at once, as by the official server, however long the layer above
+// takes to hear of it.
+func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
+	t.Parallel()
+	for _, body := range []string{"2", "9", "4a\x1e9", "1"} {
+		synctest.Test(t, func(t *testing.T) {
+			let := make(chan struct{})
+			server, err := transport.NewServer(&transport.Options{Logger: quiet()}, func(*transport.Session, *http.Request) transport.Receiver { return stubborn{let} })
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := newWeb(t, server).open()
+			p.want(p.post(body), 200, "ok")
+			p.want(p.get(), 400, unknownSession)
+			p.want(p.post("4a"), 400, unknownSession)
+			_, refused := p.websocket()
+			p.want(refused, 400, "Session ID unknown")
+			close(let)
+			if err := server.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestPoll_OpenWhenTheClientBreaksTheProtocol gets the answer to what came before, or else hears of the end.
+func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{"2": "1", "9": "1", "1": "6", "4a\x1e9": "4a", "4a\x1e2\x1e4b": "4a", "4a\x1e1": "4a"} {
+		synctest.Test(t, func(t *testing.T) {
+			p, r := poll(t, nil)
+			r.answer = func(data []byte, _ bool) error { return r.session.Send(transport.Text(data)) }
+			open := p.getting(t.Context())
+			synctest.Wait()
+			p.want(p.post(body), 200, "ok")
+			p.want(<-open, 200, want)
+			p.want(p.get(), 400, unknownSession)
+		})
+	}
+}
+
+// TestPoll_ThatOvertakesTheUpgradePacket: sent after the "5", it arrives before it.
+func TestPoll_ThatOvertakesTheUpgradePacket(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, r := poll(t, nil)
+		s, _ := p.websocket()
+		s.text("2probe")
+		s.want("3probe")
+		open := p.getting(t.Context())
+		synctest.Wait()
+		s.text("5")
+		p.want(<-open, 400, `{"code":3,"message":"Bad request"}`)
+		_ = r.session.Send(transport.Text([]byte("a")))
+		s.want("4a")
+	})
+}
+
+// TestPoll_OpenSinceBeforeTheProbe: a client that does not wait for the end of its poll is not told of an error.
+func TestPoll_OpenSinceBeforeTheProbe(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := poll(t, nil)
+		open := p.getting(t.Context())
+		synctest.Wait()
+		s, _ := p.websocket()
+		s.text("2probe")
+		s.want("3probe")
+		s.text("5")
+		p.want(<-open, 200, "6")
+	})
+}
+
+// TestAnswers_ToOldBrowsers say that they are no script attack.
+func TestAnswers_ToOldBrowsers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, r := poll(t, nil)
+		for agent, want := range map[string]string{
+			"Mozilla/5.0 (Windows NT 6.3; Trident/7.0; rv:11.0) like Gecko": "0", "Mozilla/4.0 (compatible;MSIE 8.0)": "0", "curl/8": "",
+		} {
+			_ = r.session.Send(transport.Text([]byte("a")))
+			get, post := p.get("User-Agent", agent), p.post("4a", "User-Agent", agent)
+			if get.header.Get("X-XSS-Protection") != want || post.header.Get("X-XSS-Protection") != want {
+				t.Errorf("%s: %v, %v", agent, get.header, post.header)
+			}
+		}
+	})
+}
