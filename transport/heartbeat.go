@@ -6,22 +6,24 @@ import (
 )
 
 const (
-	wheelSlots = 256
-	// The wheel is as fine as a twentieth of the shorter of interval and timeout,
-	// within these bounds. A session is looked at at most one tick late.
-	finestTick   = 5 * time.Millisecond
-	coarsestTick = time.Second
+	// tick is as exact as the heartbeat is: a session is looked at when its time has come,
+	// at most a tick later.
+	tick = time.Millisecond
+	// wheelSlots are what one turn of the wheel has. A session that is due in a later turn
+	// than this one hangs in the same list, and is passed over.
+	wheelSlots = 1 << 14
 )
 
-// wheel is the heartbeat of all sessions of a server: one goroutine and one
-// ticker, instead of two timers per connection.
+// wheel is the heartbeat of all sessions of a server: one goroutine and one timer, which
+// is set to the next time at which a session is due, instead of two timers for each.
 type wheel struct {
-	tick time.Duration
+	bell chan struct{} // a session is due earlier than the timer is set to
 
 	mu      sync.Mutex
 	origin  time.Time // zero until the first session
 	now     int64     // ticks since origin that are done
-	slots   [wheelSlots]*Session
+	wakeAt  int64     // the tick that the timer is set to; 0 while it is not set
+	slots   []*Session
 	once    sync.Once
 	stop    chan struct{} // closed by halt
 	stopped chan struct{} // closed by run
@@ -35,10 +37,9 @@ type seat struct {
 	left       bool // for good
 }
 
-func newWheel(interval, timeout time.Duration) *wheel {
-	tick := min(interval, timeout) / 20
+func newWheel() *wheel {
 	return &wheel{
-		tick:    min(max(tick, finestTick), coarsestTick),
+		bell:    make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
@@ -51,9 +52,16 @@ func (w *wheel) add(s *Session, at time.Time) {
 
 	if w.origin.IsZero() {
 		w.origin = time.Now()
+		w.slots = make([]*Session, wheelSlots)
 		go w.run() // owner: the server; ends in halt
 	}
 	w.putLocked(s, at)
+	if s.seat.taken && (w.wakeAt == 0 || s.seat.due < w.wakeAt) {
+		select {
+		case w.bell <- struct{}{}:
+		default: // it rings already
+		}
+	}
 }
 
 // remove takes s out for good, also if it is being looked at.
@@ -82,16 +90,22 @@ func (w *wheel) halt() {
 func (w *wheel) run() {
 	defer close(w.stopped)
 
-	ticker := time.NewTicker(w.tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 
 	var due []*Session
 	for {
 		select {
 		case <-w.stop:
 			return
-		case <-ticker.C:
-			due = w.turn(time.Now(), due)
+		case <-w.bell:
+		case <-timer.C:
+		}
+		due = w.turn(time.Now(), due)
+		if next, ok := w.next(); ok {
+			timer.Reset(time.Until(next))
+		} else {
+			timer.Stop()
 		}
 	}
 }
@@ -112,8 +126,9 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
-	from, to := w.now+1, int64(now.Sub(w.origin)/w.tick)
+	from, to := w.now+1, int64(now.Sub(w.origin)/tick)
 	w.now = max(w.now, to)
+	w.wakeAt = to // nothing that is added during the beats is earlier
 	for t := max(from, to-wheelSlots+1); t <= to; t++ { // ticks may have been missed
 		for s := w.slots[t%wheelSlots]; s != nil; {
 			next := s.seat.next
@@ -128,12 +143,38 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 	return due
 }
 
+// next returns when the next session is due, or no later than after a turn of the wheel.
+func (w *wheel) next() (at time.Time, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+
+	later := false
+	for t := w.now + 1; t <= w.now+wheelSlots; t++ {
+		for s := w.slots[t%wheelSlots]; s != nil; s = s.seat.next {
+			if s.seat.due <= t {
+				return w.wakeLocked(t), true
+			}
+			later = true
+		}
+	}
+	if !later {
+		w.wakeAt = 0
+		return at, false
+	}
+	return w.wakeLocked(w.now + wheelSlots), true
+}
+
+func (w *wheel) wakeLocked(t int64) time.Time {
+	w.wakeAt = t
+	return w.origin.Add(time.Duration(t) * tick)
+}
+
 func (w *wheel) putLocked(s *Session, at time.Time) {
 	if s.seat.left {
 		return
 	}
 
-	ticks := int64((at.Sub(w.origin) + w.tick - 1) / w.tick) // never too early
+	ticks := int64((at.Sub(w.origin) + tick - 1) / tick) // never too early
 	s.seat.due = max(ticks, w.now+1)
 	s.seat.taken = true
 

@@ -18,7 +18,7 @@ func TestHeartbeatKeepsALivingClient(t *testing.T) {
 		if c.Pings() != 0 {
 			t.Fatal("a ping before the interval was over")
 		}
-		time.Sleep(2 * time.Second) // one tick is a second
+		time.Sleep(time.Second + 2*time.Millisecond)
 		if c.Pings() != 1 {
 			t.Fatalf("%d pings after the interval", c.Pings())
 		}
@@ -46,9 +46,8 @@ func TestHeartbeatFindsTheDead(t *testing.T) {
 				c.SetPongs(false)
 				<-r.closed
 				late := time.Since(start) - due
-				tick := min(max(min(o.PingInterval, o.PingTimeout)/20, 5*time.Millisecond), time.Second)
-				if late < 0 || late > 2*tick {
-					t.Fatalf("closed %v late, a tick is %v", late, tick)
+				if late < 0 || late > 2*time.Millisecond { // one for the PING, one for the PONG
+					t.Fatalf("closed %v late", late)
 				}
 				r.wantClosed(t, transport.ReasonPingTimeout)
 				wantGone(t, c, 1005)

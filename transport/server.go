@@ -51,7 +51,7 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	return &Server{
 		opts:     o,
 		accept:   accept,
-		wheel:    newWheel(o.PingInterval, o.PingTimeout),
+		wheel:    newWheel(),
 		ping:     newPacket(frame.Ping, nil),
 		origins:  newOrigins(o.Origins),
 		sessions: make(map[string]*Session),

@@ -372,8 +372,8 @@ func TestNothingIsLostOrDoubledByAnUpgrade(t *testing.T) {
 	}
 }
 
-// TestUpgradeBesideAnOpenPoll: a client that does not pause is answered, and what
-// is queued still comes once.
+// TestUpgradeBesideAnOpenPoll: the poll of a client that does not pause is refused at
+// once, as one that came a moment later, and what is queued still comes once.
 func TestUpgradeBesideAnOpenPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -385,7 +385,7 @@ func TestUpgradeBesideAnOpenPoll(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		s.text("5")
-		p.want(<-open, 200, "6")
+		p.want(<-open, 400, `{"code":3,"message":"Bad request"}`)
 		if since := time.Since(start); since > 0 {
 			t.Errorf("the poll was freed after %v", since)
 		}
