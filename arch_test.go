@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	".":                        {"packet", "transport", "adapter", "recovery", "stats"},
 	"stats":                    {},
 	"packet":                   {},
-	"transport":                {"transport/frame"},
+	"transport":                {"transport/frame", "internal/accept"},
 	"transport/frame":          {},
 	"transport/transporttest":  {"transport/frame"},
 	"adapter":                  {},
@@ -34,7 +34,8 @@ var mayImport = map[string][]string{
 	"internal/pgserver":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},
 	"internal/pgserver/matrix": {"internal/pgserver"},
-	"clientbundle":             {},
+	"clientbundle":             {"internal/accept"},
+	"internal/accept":          {},
 	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet"},
 	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
 }

@@ -12,9 +12,10 @@ import (
 	"embed"
 	"net/http"
 	"path"
-	"strings"
 	"sync"
 	"time"
+
+	"github.com/pgsocket/socketio/internal/accept"
 )
 
 // Version is the version of the npm package socket.io-client whose bundles are
@@ -74,7 +75,7 @@ func (b *bundle) serve(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "public, max-age=0")
 	h.Add("Vary", "Accept-Encoding")
 	content, etag := b.plain, Version
-	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if accept.Encoding(r.Header, "gzip") {
 		content, etag = b.zipped(), Version+"-gzip"
 		h.Set("Content-Encoding", "gzip")
 	}

@@ -5,9 +5,8 @@ import (
 	"compress/gzip"
 	"compress/zlib"
 	"io"
-	"net/http"
-	"strconv"
-	"strings"
+
+	"github.com/pgsocket/socketio/internal/accept"
 )
 
 // encoding returns how the answer to a poll is compressed: "gzip", "deflate", or
@@ -18,28 +17,11 @@ func (a *answer) encoding(size int) string {
 		return ""
 	}
 	for _, name := range []string{"gzip", "deflate"} {
-		if accepts(a.r.Header, name) {
+		if accept.Encoding(a.r.Header, name) {
 			return name
 		}
 	}
 	return ""
-}
-
-// accepts tells whether Accept-Encoding names the encoding, and not with a weight
-// of zero.
-func accepts(h http.Header, encoding string) bool {
-	for _, line := range h.Values("Accept-Encoding") {
-		for item := range strings.SplitSeq(line, ",") {
-			name, params, _ := strings.Cut(item, ";")
-			if !strings.EqualFold(strings.TrimSpace(name), encoding) {
-				continue
-			}
-			weight, found := strings.CutPrefix(strings.TrimSpace(params), "q=")
-			q, err := strconv.ParseFloat(weight, 64)
-			return !found || err == nil && q > 0
-		}
-	}
-	return false
 }
 
 // compressor is a gzip.Writer or a zlib.Writer. Each takes hundreds of kilobytes,

@@ -128,7 +128,7 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 
 	from, to := w.now+1, int64(now.Sub(w.origin)/tick)
 	w.now = max(w.now, to)
-	w.wakeAt = to // nothing that is added during the beats is earlier
+	w.wakeAt = to                                       // nothing that is added during the beats is earlier
 	for t := max(from, to-wheelSlots+1); t <= to; t++ { // ticks may have been missed
 		for s := w.slots[t%wheelSlots]; s != nil; {
 			next := s.seat.next

@@ -118,9 +118,9 @@ func hasInvalid(values url.Values) bool {
 // FuzzHeaders: no header of a request makes the server panic or answer with an error of its own, and what it accepts
 // is what it was offered.
 func FuzzHeaders(f *testing.F) {
-	f.Add("Upgrade", "websocket", "13", "dGhlIHNhbXBsZSBub25jZQ==", "a, b", "permessage-deflate; client_max_window_bits", "https://a.example", "gzip;q=0, *")
-	f.Add("keep-alive, Upgrade", "h2c, websocket", "12", "", ",", `x; y="z"`, "null", "deflate;q=0.5")
-	f.Fuzz(func(t *testing.T, connection, upgrade, version, key, protocols, extensions, origin, encodings string) {
+	f.Add("Upgrade", "websocket", "13", "dGhlIHNhbXBsZSBub25jZQ==", "a, b", "permessage-deflate; client_max_window_bits", "https://a.example")
+	f.Add("keep-alive, Upgrade", "h2c, websocket", "12", "", ",", `x; y="z"`, "null")
+	f.Fuzz(func(t *testing.T, connection, upgrade, version, key, protocols, extensions, origin string) {
 		server, err := NewServer(&Options{Logger: slog.New(slog.DiscardHandler), Origins: []string{SameHost, "https://*.example"}, HTTP: HTTP{PerMessageDeflate: true}}, func(*Session, *http.Request) Receiver { return nil })
 		if err != nil {
 			t.Fatal(err)
@@ -128,11 +128,10 @@ func FuzzHeaders(f *testing.F) {
 		r := httptest.NewRequest(http.MethodGet, "/?EIO=4&transport=websocket", http.NoBody)
 		for name, value := range map[string]string{
 			"Connection": connection, "Upgrade": upgrade, "Sec-Websocket-Version": version, "Sec-Websocket-Key": key,
-			"Sec-Websocket-Protocol": protocols, "Sec-Websocket-Extensions": extensions, "Origin": origin, "Accept-Encoding": encodings,
+			"Sec-Websocket-Protocol": protocols, "Sec-Websocket-Extensions": extensions, "Origin": origin,
 		} {
 			r.Header.Set(name, value)
 		}
-		accepts(r.Header, "gzip")
 		if h, refused := readHandshake(r); refused == nil {
 			if h.protocol != "" && !strings.Contains(protocols, h.protocol) {
 				t.Fatalf("%q of %q", h.protocol, protocols)
