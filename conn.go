@@ -88,9 +88,17 @@ func (c *conn) Message(data []byte, binary bool) error {
 	case packet.Disconnect:
 		s.leave(&DisconnectError{Reason: ReasonClientDisconnect})
 	case packet.Event, packet.BinaryEvent:
+		if p.Data == nil {
+			return nil // an event without a name, which no handler can be for
+		}
 		return s.receive(p)
 	case packet.Ack, packet.BinaryAck:
-		s.acks.resolve(p)
+		if p.Data == nil {
+			p.Data = []byte("[]")
+		}
+		if p.HasID { // else it answers nothing
+			s.acks.resolve(p)
+		}
 	default:
 		return fmt.Errorf("%w: %s from a client", errProtocol, p.Type)
 	}

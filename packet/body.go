@@ -7,14 +7,11 @@ import (
 )
 
 // body checks what follows the header and returns it, without white space
-// behind it. White space before it is refused: JavaScript takes it for an id.
+// behind it. White space before it is part of the header: JavaScript takes it for an id.
 func (r *reader) body(h header) ([]byte, error) {
 	body := r.rest()
 	if detail := misfit(h, body); detail != "" {
 		return nil, r.fail(ErrBody, detail)
-	}
-	if h.kind.answers() && !h.hasID {
-		return nil, r.fail(ErrAckID, "an ACK needs one")
 	}
 	if len(body) == 0 {
 		return nil, nil
@@ -57,11 +54,11 @@ func misfit(h header, body []byte) string {
 			return "a DISCONNECT carries nothing"
 		}
 	case ConnectError:
-		if first != '{' && first != '"' {
+		if len(body) > 0 && first != '{' && first != '"' {
 			return "a CONNECT_ERROR carries an object or a string"
 		}
 	case Event, Ack, BinaryEvent, BinaryAck:
-		if first != '[' {
+		if len(body) > 0 && first != '[' {
 			return "events and acks carry an array"
 		}
 	}

@@ -54,10 +54,9 @@
 // refused too, and oracle_test.go holds the list to be complete:
 //
 //   - an ack id above 2^53-1, which JavaScript would round to another number;
-//   - white space, or the empty text, where a digit belongs: JavaScript's
-//     Number reads both as 0, so that "" is a CONNECT and "2 []" has id 0;
+//   - white space within an ack id, which is NaN in JavaScript, and the empty
+//     text, which does not get as far as the parser there;
 //   - a count of attachments in any form but decimal digits, such as 0x1;
-//   - an EVENT, ACK or CONNECT_ERROR without a body, and an ACK without an id;
 //   - a placeholder with further members, or a number that is not written as a
 //     plain integer, such as 0.5 (JavaScript then hands over undefined) or 1.0;
 //   - a second placeholder for one attachment, and an attachment without one,

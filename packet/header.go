@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"unicode/utf8"
 )
 
 // header is what stands before the body. Its namespace is a window on the text.
@@ -60,6 +61,10 @@ func (r *reader) kind() (Type, error) {
 	if len(r.text) == 0 {
 		return 0, r.fail(ErrType, "empty text")
 	}
+	if n := spacesAt(r.text, 0); n > 0 { // the number of a white space is 0
+		_, r.at = utf8.DecodeRune(r.text)
+		return Connect, nil
+	}
 	t := Type(r.text[0] - '0') // below '0' wraps around to a great number
 	if t > BinaryAck {
 		return 0, r.fail(ErrType, strconv.Quote(string(r.text[:1])))
@@ -69,6 +74,7 @@ func (r *reader) kind() (Type, error) {
 }
 
 func (r *reader) attachments() (int, error) {
+	r.at += spacesAt(r.text, r.at)
 	digits := r.digits()
 	if len(digits) == 0 {
 		return 0, r.fail(ErrAttachments, "no count")
@@ -82,6 +88,7 @@ func (r *reader) attachments() (int, error) {
 		return 0, r.fail(ErrAttachments, "a binary packet has at least one")
 	}
 	r.at += len(digits)
+	r.at += spacesAt(r.text, r.at)
 	if byteAt(r.text, r.at) != '-' {
 		return 0, r.fail(ErrAttachments, "no dash after the count")
 	}
@@ -104,11 +111,14 @@ func (r *reader) namespace() ([]byte, error) {
 	return namespace, nil
 }
 
-// ackID reads the longest run of digits there is, as the JavaScript parser does.
+// ackID reads the longest run of digits and white space that there is, as the JavaScript
+// parser does. Its number is that of the digits, and 0 without any.
 func (r *reader) ackID() (id uint64, found bool, err error) {
+	start := r.at
+	r.at += spacesAt(r.text, r.at)
 	digits := r.digits()
 	if len(digits) == 0 {
-		return 0, false, nil
+		return 0, r.at > start, nil
 	}
 	const maxSafeInteger = 1<<53 - 1
 	id, err = strconv.ParseUint(string(digits), 10, 64)
@@ -116,6 +126,10 @@ func (r *reader) ackID() (id uint64, found bool, err error) {
 		return 0, false, r.fail(ErrAckID, "above 2^53-1")
 	}
 	r.at += len(digits)
+	r.at += spacesAt(r.text, r.at)
+	if len(r.digits()) > 0 {
+		return 0, false, r.fail(ErrAckID, "white space within")
+	}
 	return id, true, nil
 }
 

@@ -1,6 +1,10 @@
 package packet
 
-import "strconv"
+import (
+	"strconv"
+	"unicode"
+	"unicode/utf8"
+)
 
 // stringEnd returns the place behind the string literal that begins at i, or
 // len(b) if it has no end.
@@ -65,6 +69,19 @@ func trimSpace(b []byte) []byte {
 
 // isSpace knows the white space of JSON, which is less than that of Unicode.
 func isSpace(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// spacesAt returns the length in bytes of the white space at i, as JavaScript knows it.
+func spacesAt(b []byte, i int) int {
+	n := 0
+	for i+n < len(b) {
+		r, size := utf8.DecodeRune(b[i+n:])
+		if r != '\ufeff' && (r == '\u0085' || !unicode.IsSpace(r)) {
+			break
+		}
+		n += size
+	}
+	return n
+}
 
 func countDigits(b []byte) int {
 	n := 0

@@ -59,9 +59,6 @@ func (t Type) binary() bool { return t == BinaryEvent || t == BinaryAck }
 // named reports whether the first item of the body is the name of an event.
 func (t Type) named() bool { return t == Event || t == BinaryEvent }
 
-// answers reports whether packets of the type are the answer to an ack id.
-func (t Type) answers() bool { return t == Ack || t == BinaryAck }
-
 // Packet is one Socket.IO packet, with its attachments.
 type Packet struct {
 	Type Type
@@ -71,14 +68,16 @@ type Packet struct {
 	// control characters included.
 	Namespace string
 
-	// ID is the ack id, at most 2^53-1. It means something only if HasID.
+	// ID is the ack id, at most 2^53-1. It means something only if HasID; an ack
+	// without one answers nothing.
 	ID    uint64
 	HasID bool
 
 	// Data is JSON: an array for events and acks, whose first item is the
 	// name in an event; an object or nothing for CONNECT; nothing for
 	// DISCONNECT; an object or a string for CONNECT_ERROR. A decoded one has
-	// no white space at either end, and is nil if there was none.
+	// no white space at either end, and is nil if there was none: of a packet
+	// that says nothing, which the official parser accepts.
 	Data []byte
 
 	// Attachments are what the placeholders in Data stand for, by number.
