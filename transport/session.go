@@ -23,6 +23,18 @@ type Receiver interface {
 	Closed(reason Reason, cause error)
 }
 
+// A Settler is a Receiver that answers what it was given some time later. When the peer
+// closes its WebSocket, or must be told that it broke the protocol, Settle is called
+// before the session ends: it returns when all that came before has been answered, so
+// that the answers go out before the close frame, or when ctx ends, a quarter of a second
+// later. It is not called for connections that are lost.
+type Settler interface {
+	Settle(ctx context.Context)
+}
+
+// settleWithin bounds Settle: until it returns, nobody hears that the peer has left.
+const settleWithin = 250 * time.Millisecond
+
 // A carrier brings a session's packets to the peer and back.
 type carrier interface {
 	// wake is called when something is queued and nobody sees to it.
@@ -294,9 +306,21 @@ func (s *Session) readLoop(c *webSocket) {
 	s.reading.Unlock()
 
 	if !s.over.Load() { // else it was interrupted, and what it says means nothing
+		s.letSettle(e)
 		s.end(e)
 	}
 	s.conclude()
+}
+
+// letSettle gives the receiver time for the answers that still go out.
+func (s *Session) letSettle(e *ending) {
+	r, ok := s.receiver.(Settler)
+	if !ok || !e.manner.keeps() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
+	defer cancel()
+	_ = s.server.guard("settle", func() { r.Settle(ctx) })
 }
 
 // receive runs what calls the receiver; the caller holds the lock.

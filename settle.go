@@ -1,0 +1,33 @@
+package socketio
+
+import (
+	"context"
+	"slices"
+)
+
+// Settle implements transport.Settler: it waits until the handlers have seen all that
+// the client has sent, so that their answers reach it before the close frame.
+func (c *conn) Settle(ctx context.Context) {
+	c.mu.Lock()
+	sockets := slices.Clone(c.sockets)
+	c.mu.Unlock()
+	for _, s := range sockets {
+		select {
+		case <-s.handled():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// handled returns a channel that is closed when all that is in the inbox now is done.
+func (s *Socket) handled() <-chan struct{} {
+	done := make(chan struct{})
+	s.inbox.mu.Lock()
+	idle := !s.inbox.working
+	s.inbox.mu.Unlock()
+	if idle || s.push(item{step: func() { close(done) }}) != nil {
+		close(done)
+	}
+	return done
+}
