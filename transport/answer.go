@@ -21,6 +21,9 @@ type answer struct {
 	r       *http.Request
 	control *http.ResponseController
 	server  *Server
+
+	late bool // the poll came when the peer had begun to upgrade
+	last bool // the poll came after the end
 }
 
 // answer returns the HTTP side of a request that may take longer to answer than the
@@ -188,13 +191,17 @@ func (s *Session) payload(body []byte) *ending {
 	return nil
 }
 
-// goodbye is what an open poll is told of the end: a peer that has asked for it
-// itself is told nothing.
-func goodbye(e *ending) frame.Type {
-	if errors.Is(e.cause, errClosePacket) {
-		return frame.Noop
+// goodbye is what a poll is told of the end: a peer that has asked for it itself is told
+// nothing. The first packet for a poll that comes after the end is the official server's.
+func goodbye(e *ending, last bool) []frame.Type {
+	switch {
+	case errors.Is(e.cause, errClosePacket):
+		return []frame.Type{frame.Noop}
+	case last:
+		return []frame.Type{frame.Noop, frame.Close}
+	default:
+		return []frame.Type{frame.Close}
 	}
-	return frame.Close
 }
 
 // lostAnswer is the ending after a poll that could not be answered.

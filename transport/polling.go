@@ -138,14 +138,14 @@ func (p *polling) is(state *bool) bool {
 // comes while the peer upgrades is refused if the upgrade is done before there is
 // something to say, as it would have been a moment later.
 func (p *polling) get(s *Session, a *answer) {
-	late := p.is(&p.probed)
+	a.late, a.last = p.is(&p.probed), s.over.Load()
 	if !p.enter(&p.getting) {
 		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, manner: discard})
 		a.empty(http.StatusBadRequest)
 		return
 	}
 
-	for !p.reply(s, a, late) {
+	for !p.reply(s, a) {
 		if !p.await(s, a) {
 			return
 		}
@@ -183,12 +183,12 @@ func (p *polling) await(s *Session, a *answer) bool {
 
 // reply answers a poll if there is anything to say. Whatever is said leaves in
 // order, for one answer is written at a time.
-func (p *polling) reply(s *Session, a *answer, late bool) (done bool) {
+func (p *polling) reply(s *Session, a *answer) (done bool) {
 	<-p.out
 	defer p.giveBack()
 
 	if p.is(&p.retired) {
-		if late {
+		if a.late {
 			p.leave(&p.getting)
 			s.server.refuse(a.w, a.r, badRequest("TRANSPORT_MISMATCH"))
 			return true
@@ -215,7 +215,7 @@ func (p *polling) reply(s *Session, a *answer, late bool) (done bool) {
 
 	e := s.ended()
 	if e != nil {
-		p.say(s, a, goodbye(e))
+		p.say(s, a, goodbye(e, a.last)...)
 		p.tell()
 	}
 	return e != nil
@@ -233,10 +233,15 @@ func (p *polling) take(s *Session) (limit time.Time, more bool) {
 	return s.take(p.writer)
 }
 
-// say answers a poll with a packet that says nothing but its type.
-func (p *polling) say(s *Session, a *answer, t frame.Type) {
+// say answers a poll with packets that say nothing but their type.
+func (p *polling) say(s *Session, a *answer, types ...frame.Type) {
 	p.leave(&p.getting)
-	if err := a.body([]byte{byte(t)}, time.Time{}); err != nil && !p.is(&p.retired) {
+	packets := make([]frame.Packet, len(types))
+	for i, t := range types {
+		packets[i].Type = t
+	}
+	payload, _ := frame.AppendPayload(nil, packets...) // fails for data only
+	if err := a.body(payload, time.Time{}); err != nil && !p.is(&p.retired) {
 		s.end(lostAnswer(err))
 	}
 }

@@ -257,7 +257,7 @@ func TestCloseFlushesOverPolls(t *testing.T) {
 				t.Fatalf("got %d, %d bytes", got.status, len(got.body))
 			}
 		}
-		p.want(p.get(), 200, "1")
+		p.want(p.get(), 200, "6\x1e1") // as from the official server
 		synctest.Wait()
 		p.want(p.get(), 400, `{"code":1,"message":"Session ID unknown"}`)
 	})
