@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// SameHost, among Options.Origins, allows the pages of the host that a request is sent to.
+// SameHost among Options.Origins allows the pages of the host that a request is sent to.
 const SameHost = transport.SameHost
 
 // Options configures a Server. The zero value, and nil, is a single node that

@@ -183,14 +183,15 @@ func send(w io.Writer, f ws.Frame) { _, _ = w.Write(ws.MustCompileFrame(ws.MaskF
 
 // normal is a text without what differs from session to session and with its JSON written anew.
 func normal(text string) string {
-	if at := strings.Index(text, `{"sid":`); at >= 0 {
-		return text[:at] + "connected"
+	if head, _, ok := strings.Cut(text, `{"sid":`); ok {
+		return head + "connected"
 	}
 	var got []string
 	var args any
 	if data, ok := strings.CutPrefix(text, "42"); ok && json.Unmarshal([]byte(data), &got) == nil && len(got) == 2 && json.Unmarshal([]byte(got[1]), &args) == nil {
-		again, _ := json.Marshal(args)
-		return `42["got",` + string(again) + "]"
+		if again, err := json.Marshal(args); err == nil {
+			return `42["got",` + string(again) + "]"
+		}
 	}
 	return text
 }

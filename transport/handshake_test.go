@@ -115,7 +115,7 @@ func TestUpgradeRequest_DeflateOffers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				server, _ := serve(t, &transport.Options{HTTP: transport.HTTP{PerMessageDeflate: true}})
 				resp := upgradeWith(t, newWeb(t, server), strings.TrimPrefix(upgradeRequest, "GET "+wsURL+" HTTP/1.1\r\nHost: test\r\n")+"Sec-WebSocket-Extensions: "+offer+"\r\n")
-				if got := resp.Header.Get("Sec-Websocket-Extensions"); resp.StatusCode != 101 || got != want {
+				if got := resp.Header.Get("Sec-Websocket-Extensions"); resp.StatusCode != http.StatusSwitchingProtocols || got != want {
 					t.Errorf("got %d %q", resp.StatusCode, got)
 				}
 			})

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -81,9 +82,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 	} {
 		server, _ := serve(t, &transport.Options{Origins: row.origins})
 		header := map[string]string{"Origin": row.origin}
-		for key, value := range row.header {
-			header[key] = value
-		}
+		maps.Copy(header, row.header)
 		w := ask(server, transport.WebSocket, http.MethodGet, header)
 		if allowed := w.Code == notRefused; allowed != row.allowed || !allowed && w.Body.String() != "Origin not allowed" {
 			t.Errorf("%+v: WebSocket %d %s", row, w.Code, w.Body)
@@ -97,9 +96,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 			t.Errorf("%+v: may be cached for another origin: %v", row, got)
 		}
 		preflight := map[string]string{"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization, x-a"}
-		for key, value := range header {
-			preflight[key] = value
-		}
+		maps.Copy(preflight, header)
 		w = ask(server, transport.Polling, http.MethodOptions, preflight)
 		if got := w.Header().Get("Access-Control-Allow-Headers"); (w.Code == http.StatusNoContent) != (row.share != "") || row.share != "" && got != "authorization, x-a" {
 			t.Errorf("%+v: preflight %d %v", row, w.Code, w.Header())

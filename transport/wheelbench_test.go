@@ -1,0 +1,37 @@
+package transport
+
+import (
+	"log/slog"
+	"net/http"
+	"testing"
+	"time"
+)
+
+// BenchmarkHeartbeat_OfManyIdleSessions is what 100,000 sessions cost the wheel for each look at one of them.
+func BenchmarkHeartbeat_OfManyIdleSessions(b *testing.B) {
+	server, err := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, func(*Session, *http.Request) Receiver { return nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	w := newWheel()
+	w.origin, w.slots = time.Now(), make([]*Session, wheelSlots)
+	const sessions = 100_000
+	for i := range sessions {
+		s := &Session{server: server, carrier: newPolling(), writing: true}
+		w.putLocked(s, w.origin.Add(s.pulse.start(w.origin, 25*time.Second*time.Duration(i)/sessions).Sub(w.origin)))
+	}
+	now, looks := w.origin, 0
+	var due []*Session
+	for b.Loop() {
+		for next, _ := w.next(); now.Before(next); {
+			now = next
+		}
+		due = w.collect(now, due[:0])
+		for _, s := range due {
+			s.pulse.pong(now, 25*time.Second)
+			w.add(s, s.beat(now))
+		}
+		looks += len(due)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(max(looks, 1)), "ns/look")
+}
