@@ -2,6 +2,7 @@ package accept_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/pgsocket/socketio/internal/accept"
@@ -21,4 +22,16 @@ func TestEncoding(t *testing.T) {
 	if !accept.Encoding(http.Header{"Accept-Encoding": {"br", "gzip"}}, "gzip") {
 		t.Error("the second line does not count")
 	}
+}
+
+// FuzzEncoding: no header makes it panic, and what it accepts was named.
+func FuzzEncoding(f *testing.F) {
+	f.Add("gzip;q=0, *")
+	f.Add("br, GZIP ; q = 0.5")
+	f.Fuzz(func(t *testing.T, header string) {
+		got := accept.Encoding(http.Header{"Accept-Encoding": {header}}, "gzip")
+		if got && !strings.Contains(header, "*") && !strings.Contains(strings.ToLower(header), "gzip") {
+			t.Errorf("%q", header)
+		}
+	})
 }
