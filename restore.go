@@ -42,7 +42,7 @@ const shortReplay = 256
 func newSocket(c *conn, n *Namespace, auth []byte) *Socket {
 	ctx, cancel := context.WithCancelCause(c.base)
 	return &Socket{
-		id: SocketID(newID()), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
+		id: newSocketID(), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
 		record: &recovery.Session{},
 	}
 }
@@ -230,8 +230,8 @@ func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mi
 }
 
 // carryOn performs the operations among records of the log. It returns the session
-// as it is then, and up to where it goes if one of them has ended it.
-func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view recovery.Session, end *adapter.Position) {
+// as it is then, and where it was ended.
+func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (*recovery.Session, adapter.Position) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -240,7 +240,7 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 			s.carryOnLocked(session, &batch[i])
 		}
 	}
-	return *session, s.expelled
+	return session.Snapshot(), s.expelled
 }
 
 // evict tells the other nodes, through the log, that the session is here now.
