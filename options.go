@@ -148,6 +148,11 @@ type Recovery struct {
 	// Default: 2 minutes, as in the official server.
 	Window time.Duration
 
+	// MaxParkedBytes bounds the memory of the sessions whose clients are away, if
+	// Store is left out, see recovery.Memory; pgadapter.Options.MaxParked bounds
+	// those of a cluster. Default: 256 MiB.
+	MaxParkedBytes int
+
 	// SkipGates lets a recovered socket in without running the gates of its
 	// namespace again. Unlike in the official server they run by default: a
 	// user who was banned meanwhile does not come back in unasked.
@@ -217,6 +222,7 @@ func (o *Options) Validate() error {
 		{"QueueBytes", int64(o.QueueBytes)},
 		{"WriteTimeout", int64(o.WriteTimeout)},
 		{"Recovery.Window", int64(o.Recovery.Window)},
+		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("socketio: Options.%s is negative", f.name)
@@ -261,7 +267,10 @@ func (o *Options) withDefaults() Options {
 		log := adapter.NewMemory(nil)
 		c.Adapter = log
 		if !c.Recovery.Disabled {
-			c.Recovery.Store = recovery.NewMemory(log)
+			store := recovery.NewMemory(log)
+			orDefault(&c.Recovery.MaxParkedBytes, store.MaxParkedBytes)
+			store.MaxParkedBytes = c.Recovery.MaxParkedBytes
+			c.Recovery.Store = store
 		}
 	}
 	if c.ErrorReply == nil {
