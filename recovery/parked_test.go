@@ -21,7 +21,9 @@ type listener struct {
 	expired []string
 }
 
-func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) { return 0, nil }
+func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) {
+	return 0, nil
+}
 
 func (l *listener) Expired(s *recovery.Session) {
 	l.mu.Lock()
