@@ -30,6 +30,7 @@ func (m *members) add(s *Socket) {
 
 // remove takes s out of all rooms and of the namespace.
 func (m *members) remove(s *Socket) {
+	s.seats.rooms = nil // nobody asks for one of them any more
 	for n := len(s.seats.list); n > 0; n-- {
 		m.unseat(s, n-1)
 	}

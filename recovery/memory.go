@@ -143,6 +143,7 @@ func (m *Memory) End(k Key, e Ending) *Outcome {
 	}
 	now := time.Now()
 	r.Trim(m.log.Low())
+	r.index = nil // until the client is back
 	r.parked, r.Applied = true, max(r.Applied, e.At)
 	r.learn(Fact{e.Last, e.At})
 	r.expires = now.Add(r.Window)

@@ -85,7 +85,7 @@ func (s *Session) meant(d *adapter.Delivery) bool {
 		return false
 	}
 	return d.Audience.IncludesFunc(func(room string) bool {
-		return room == s.ID || s.find(room, func(stay *Stay) bool { return stay.covers(d.Offset.Position) })
+		return room == s.ID || s.heldAt(room, d.Offset.Position)
 	})
 }
 
@@ -123,9 +123,9 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 		}
 		named[room] = true
 		switch {
-		case k == adapter.Join && !s.find(room, func(stay *Stay) bool { return stay.Joined == p || stay.covers(p) }):
+		case k == adapter.Join && !s.joinedAt(room, p) && !s.heldAt(room, p):
 			c.Join = append(c.Join, room)
-		case k == adapter.Leave && s.find(room, func(stay *Stay) bool { return stay.Joined < p && stay.open() }):
+		case k == adapter.Leave && s.In(room) && s.latest(room).Joined < p:
 			c.Leave = append(c.Leave, room)
 		}
 	}

@@ -1,8 +1,10 @@
 package recovery
 
 import (
+	"iter"
 	"maps"
 	"slices"
+	"sort"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -13,32 +15,33 @@ const fewStays = 32
 
 // A stayIndex finds the stays of a room among Session.Rooms.
 type stayIndex struct {
-	latest map[string]int // of each room, the last of its stays
-	before []int          // of each stay, the one of the same room before it; -1 for none
-	rooms  int            // that the session is in
-	bytes  int            // of their names
-	reach  adapter.Position
+	places   map[string][]int // in Rooms, of each room
+	stays    int              // how many of Rooms are in it
+	unsorted bool             // the stays of some room are not in the order in which they began
+	rooms    int              // that the session is in
+	bytes    int              // of their names
+	reach    adapter.Position
 }
 
 // add takes in stays that were appended to Rooms.
 func (x *stayIndex) add(stays []Stay) {
-	if x.latest == nil {
-		x.latest = make(map[string]int, len(stays))
+	if x.places == nil {
+		x.places = make(map[string][]int, len(stays))
 	}
-	for i := len(x.before); i < len(stays); i++ {
+	for i := x.stays; i < len(stays); i++ {
 		stay := &stays[i]
-		last, ok := x.latest[stay.Room]
-		if !ok {
-			last = -1
+		places := x.places[stay.Room]
+		if n := len(places); n > 0 && stays[places[n-1]].Joined > stay.Joined {
+			x.unsorted = true
 		}
-		x.before = append(x.before, last)
-		x.latest[stay.Room] = i
+		x.places[stay.Room] = append(places, i)
 		x.reach = max(x.reach, stay.Joined, stay.Left)
 		if stay.open() {
 			x.rooms++
 			x.bytes += len(stay.Room)
 		}
 	}
+	x.stays = len(stays)
 }
 
 // open reports whether the session is still in the room.
@@ -49,41 +52,75 @@ func (s *Session) indexed() *stayIndex {
 	switch {
 	case len(s.Rooms) <= fewStays && s.index == nil:
 		return nil
-	case s.index == nil || len(s.index.before) > len(s.Rooms):
+	case s.index == nil || s.index.stays > len(s.Rooms):
 		s.index = &stayIndex{}
 	}
 	s.index.add(s.Rooms)
 	return s.index
 }
 
-// stays yields the places in Rooms of the room's stays, the latest first.
-func (s *Session) stays(room string, yield func(i int) bool) {
-	if x := s.indexed(); x != nil {
-		i, ok := x.latest[room]
-		for ; ok && i >= 0 && yield(i); i = x.before[i] {
-		}
-		return
-	}
-	for i := len(s.Rooms) - 1; i >= 0; i-- {
-		if s.Rooms[i].Room == room && !yield(i) {
+// stays yields the room's stays, the latest first.
+func (s *Session) stays(room string) iter.Seq[*Stay] {
+	return func(yield func(*Stay) bool) {
+		if x := s.indexed(); x != nil {
+			for _, i := range slices.Backward(x.places[room]) {
+				if !yield(&s.Rooms[i]) {
+					return
+				}
+			}
 			return
+		}
+		for i := len(s.Rooms) - 1; i >= 0; i-- {
+			if s.Rooms[i].Room == room && !yield(&s.Rooms[i]) {
+				return
+			}
 		}
 	}
 }
 
-// find reports whether a stay of the room is as the function says.
-func (s *Session) find(room string, is func(*Stay) bool) bool {
-	found := false
-	s.stays(room, func(i int) bool {
-		found = is(&s.Rooms[i])
-		return !found
-	})
-	return found
+// latest returns the latest of the room's stays, or nil. If the session is in the
+// room, that is the one.
+func (s *Session) latest(room string) *Stay {
+	for stay := range s.stays(room) {
+		return stay
+	}
+	return nil
 }
 
 // In reports whether the session is in the room, which is not its own.
 func (s *Session) In(room string) bool {
-	return s.find(room, func(stay *Stay) bool { return stay.open() })
+	stay := s.latest(room)
+	return stay != nil && stay.open()
+}
+
+// heldAt reports whether the session was in the room at p.
+func (s *Session) heldAt(room string, p adapter.Position) bool {
+	if x := s.indexed(); x != nil && !x.unsorted {
+		places := x.places[room]
+		after := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
+		return after > 0 && s.Rooms[places[after-1]].covers(p)
+	}
+	for stay := range s.stays(room) {
+		if stay.covers(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// joinedAt reports whether a stay in the room began at p.
+func (s *Session) joinedAt(room string, p adapter.Position) bool {
+	if x := s.indexed(); x != nil && !x.unsorted {
+		places := x.places[room]
+		at := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
+		return at < len(places) && s.Rooms[places[at]].Joined == p
+	}
+	for stay := range s.stays(room) {
+		if stay.Joined == p {
+			return true
+		}
+	}
+	return false
 }
 
 // Count returns the number of rooms that the session is in, and the bytes of their
@@ -113,15 +150,27 @@ func (s *Session) staysReach() adapter.Position {
 	return p
 }
 
+// join begins a stay, or goes on with one that began at the same position, which
+// nothing can have missed since: a client that joins and leaves again and again adds
+// to the record only as the log grows.
 func (s *Session) join(room string, at adapter.Position) {
-	s.Rooms = append(s.Rooms, Stay{Room: room, Joined: at})
+	stay := s.latest(room)
+	if stay == nil || stay.Joined != at {
+		s.Rooms = append(s.Rooms, Stay{Room: room, Joined: at})
+		return
+	}
+	if x := s.index; x != nil && !stay.open() {
+		x.rooms++
+		x.bytes += len(room)
+	}
+	stay.Left = 0
 }
 
+// leave ends the stays in the room that last.
 func (s *Session) leave(room string, at adapter.Position) {
-	s.stays(room, func(i int) bool {
-		stay := &s.Rooms[i]
+	for stay := range s.stays(room) {
 		if !stay.open() {
-			return true
+			return
 		}
 		stay.Left = at
 		if x := s.index; x != nil {
@@ -129,16 +178,18 @@ func (s *Session) leave(room string, at adapter.Position) {
 			x.bytes -= len(room)
 			x.reach = max(x.reach, at)
 		}
-		return true
-	})
+	}
 }
 
 // Trim forgets the stays that ended at low or before: nothing that is still kept
 // was addressed to them.
 func (s *Session) Trim(low adapter.Position) {
+	over := func(stay Stay) bool { return !stay.open() && stay.Left <= low }
+	if !slices.ContainsFunc(s.Rooms, over) {
+		return
+	}
 	s.own()
-	s.Rooms = slices.DeleteFunc(s.Rooms, func(stay Stay) bool { return !stay.open() && stay.Left <= low })
-	s.index = nil
+	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, over), nil
 }
 
 // Snapshot returns a copy that does not change with s, and must not be changed
