@@ -109,7 +109,7 @@ func TestLimits_DynamicNamespaces(t *testing.T) {
 
 // What a client leaves behind that asks for one namespace after the other. Not
 // parallel, as it measures the heap.
-func TestLimits_DynamicNamespaces_BoundTheHeap(t *testing.T) {
+func TestLimits_DynamicNamespaces_BoundTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	bubble(t, &socketio.Options{MaxDynamicNamespaces: 100}, func(t *testing.T, io *socketio.Server) {
 		io.OfPattern(regexp.MustCompile(`.`))
 		ask := func(round int) int {

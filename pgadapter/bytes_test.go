@@ -11,7 +11,7 @@ import (
 )
 
 // Not parallel, as it measures the heap.
-func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) {
+func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	const limit = 4 << 20
 	names := func(i, n, length int) []string {
 		list := make([]string, n)

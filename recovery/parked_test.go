@@ -116,7 +116,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 }
 
 // Not parallel, as it measures the heap.
-func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) {
+func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	const limit = 4 << 20
 	for name, session := range map[string]func(i int) *recovery.Session{
 		"bare":           func(int) *recovery.Session { return &recovery.Session{} },
