@@ -171,8 +171,9 @@ type Recovery struct {
 	// Default: every client may come back.
 	OptOut func(namespace string, h *Handshake) bool
 
-	// OnExpired is told when a session ended because its client stayed away,
-	// on one node of the cluster. It may block for a moment: the same goroutine
+	// OnExpired is told when a session ended because its client stayed away, or
+	// too many did (MaxParkedBytes), on one node of the cluster. It may block for a
+	// moment: the same goroutine
 	// keeps house in the adapter. Default: nobody is told.
 	OnExpired func(*ExpiredSession)
 

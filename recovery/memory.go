@@ -75,6 +75,9 @@ func (m *Memory) Bind(n Node) error {
 func (m *Memory) Open(s *Session) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if old, ok := m.sessions[s.PID]; ok && old.parked {
+		m.parked.remove(old)
+	}
 	m.sessions[s.PID] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)

@@ -25,6 +25,9 @@ type stayIndex struct {
 
 // add takes in stays that were appended to Rooms.
 func (x *stayIndex) add(stays []Stay) {
+	if x.stays == len(stays) {
+		return // a snapshot is read by others, too
+	}
 	if x.places == nil {
 		x.places = make(map[string][]int, len(stays))
 	}
