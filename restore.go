@@ -230,8 +230,8 @@ func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mi
 }
 
 // carryOn performs the operations among records of the log. It returns the session
-// as it is then, and where it was ended.
-func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (*recovery.Session, adapter.Position) {
+// as it is then, and up to where it goes if one of them has ended it.
+func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -331,12 +331,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
 	session.From = session.Opened
-	// The session is in its rooms from its beginning on, and was never in those that
-	// the gates have left again.
-	session.Rooms = slices.DeleteFunc(session.Rooms, func(stay recovery.Stay) bool { return stay.Ended })
-	for i := range session.Rooms {
-		session.Rooms[i].Joined = session.Opened
-	}
+	session.Enter(session.Opened)
 	// From here on changes are written, behind the session itself.
 	opened := h.store.Open(session.Clone())
 	h.holdLocked(s, session)

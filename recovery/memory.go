@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type remembered struct {
 	place   int       // among those that are parked
 	size    int       // of memory
 	facts   []Fact    // at most two, the newest first
+	proven  []Fact    // at most one: what the last Resume has proven
 	trimAt  int       // how many stays there may be before those that are of no use are looked for
 
 	standing Standing // what the node last said of this tenure

@@ -28,7 +28,7 @@ type Stay struct {
 
 // covers reports whether the stay holds at p.
 func (s Stay) covers(p adapter.Position) bool {
-	return s.Joined < p && (s.open() || p <= s.Left)
+	return s.Joined < p && (!s.Ended || p <= s.Left)
 }
 
 // A Session is what a client can come back to.

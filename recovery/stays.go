@@ -39,16 +39,13 @@ func (x *stayIndex) add(stays []Stay) {
 		}
 		x.places[stay.Room] = append(places, i)
 		x.reach = max(x.reach, stay.Joined, stay.Left)
-		if stay.open() {
+		if !stay.Ended {
 			x.rooms++
 			x.bytes += len(stay.Room)
 		}
 	}
 	x.stays = len(stays)
 }
-
-// open reports whether the session is still in the room.
-func (s Stay) open() bool { return s.Left == 0 }
 
 // indexed returns the index, or nil while the stays are few.
 func (s *Session) indexed() *stayIndex {
@@ -93,7 +90,7 @@ func (s *Session) latest(room string) *Stay {
 // In reports whether the session is in the room, which is not its own.
 func (s *Session) In(room string) bool {
 	stay := s.latest(room)
-	return stay != nil && stay.open()
+	return stay != nil && !stay.Ended
 }
 
 // heldAt reports whether the session was in the room at p.
@@ -133,7 +130,7 @@ func (s *Session) Count() (rooms, bytes int) {
 		return x.rooms, x.bytes
 	}
 	for _, stay := range s.Rooms {
-		if stay.open() {
+		if !stay.Ended {
 			rooms++
 			bytes += len(stay.Room)
 		}
@@ -162,20 +159,20 @@ func (s *Session) join(room string, at adapter.Position) {
 		s.Rooms = append(s.Rooms, Stay{Room: room, Joined: at})
 		return
 	}
-	if x := s.index; x != nil && !stay.open() {
+	if x := s.index; x != nil && stay.Ended {
 		x.rooms++
 		x.bytes += len(room)
 	}
-	stay.Left = 0
+	stay.Ended, stay.Left = false, 0
 }
 
 // leave ends the stays in the room that last.
 func (s *Session) leave(room string, at adapter.Position) {
 	for stay := range s.stays(room) {
-		if !stay.open() {
+		if stay.Ended {
 			return
 		}
-		stay.Left = at
+		stay.Ended, stay.Left = true, at
 		if x := s.index; x != nil {
 			x.rooms--
 			x.bytes -= len(room)
@@ -184,10 +181,20 @@ func (s *Session) leave(room string, at adapter.Position) {
 	}
 }
 
+// Enter has a session that is new be in its rooms from p on. It was never in those
+// that it has left again.
+func (s *Session) Enter(p adapter.Position) {
+	s.own()
+	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, func(stay Stay) bool { return stay.Ended }), nil
+	for i := range s.Rooms {
+		s.Rooms[i].Joined = p
+	}
+}
+
 // Trim forgets the stays that ended at low or before: nothing that is still kept
 // was addressed to them.
 func (s *Session) Trim(low adapter.Position) {
-	over := func(stay Stay) bool { return !stay.open() && stay.Left <= low }
+	over := func(stay Stay) bool { return stay.Ended && stay.Left <= low }
 	if !slices.ContainsFunc(s.Rooms, over) {
 		return
 	}

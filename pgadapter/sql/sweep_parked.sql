@@ -15,7 +15,7 @@ with over as (
     returning s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held
 )
 select g.pid, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.held,
-       (select coalesce(json_agg(json_build_array(r.room, r.joined_at, coalesce(r.left_at, 0))), '[]')
+       (select coalesce(json_agg(json_build_array(r.room, r.joined_at, r.left_at)), '[]')
         from /*schema.*/session_rooms r where r.pid = g.pid)::text,
        (select coalesce(json_object_agg(d.key, d.value), '{}')
         from /*schema.*/session_data d where d.pid = g.pid)::text
