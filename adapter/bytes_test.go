@@ -11,7 +11,7 @@ import (
 
 // Not parallel, as it measures the heap.
 func TestMemory_MaxBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
-	const limit = 4 << 20
+	const limit = 1 << 20
 	names := func(i, n, length int) []string {
 		list := make([]string, n)
 		for k := range list {
@@ -23,10 +23,10 @@ func TestMemory_MaxBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // 
 		"bare":  func(int) *adapter.Envelope { return &adapter.Envelope{} },
 		"small": func(int) *adapter.Envelope { return &adapter.Envelope{Payload: []byte(`["e"]`)} },
 		"many short rooms": func(i int) *adapter.Envelope {
-			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 5000, 3)}}
+			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 1000, 3)}}
 		},
 		"rooms of a byte": func(i int) *adapter.Envelope {
-			return &adapter.Envelope{Audience: adapter.Audience{Except: names(i, 5000, 1)}}
+			return &adapter.Envelope{Audience: adapter.Audience{Except: names(i, 1000, 1)}}
 		},
 		"long rooms": func(i int) *adapter.Envelope {
 			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 100, 241)}}
@@ -44,7 +44,7 @@ func TestMemory_MaxBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // 
 		log := adapter.NewMemory(&adapter.MemoryOptions{MaxBytes: limit})
 		before := heap()
 		published := 0
-		for i := 0; published < 3*limit; i++ {
+		for i := 0; published < 2*limit; i++ {
 			e := envelope(i)
 			published += 200 + e.Size()
 			if _, err := log.Publish(t.Context(), e); err != nil {

@@ -12,7 +12,7 @@ import (
 
 // Not parallel, as it measures the heap.
 func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
-	const limit = 4 << 20
+	const limit = 1 << 20
 	names := func(i, n, length int) []string {
 		list := make([]string, n)
 		for k := range list {
@@ -24,10 +24,10 @@ func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest //
 		"bare":  func(int) *adapter.Envelope { return &adapter.Envelope{} },
 		"small": func(int) *adapter.Envelope { return &adapter.Envelope{Namespace: "/", Payload: []byte(`["e"]`)} },
 		"many short rooms": func(i int) *adapter.Envelope {
-			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 5000, 3)}}
+			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 1000, 3)}}
 		},
 		"empty names": func(int) *adapter.Envelope {
-			return &adapter.Envelope{Audience: adapter.Audience{Except: make([]string, 5000)}}
+			return &adapter.Envelope{Audience: adapter.Audience{Except: make([]string, 1000)}}
 		},
 		"one room": func(i int) *adapter.Envelope {
 			return &adapter.Envelope{Audience: adapter.Audience{Rooms: names(i, 1, 9)}}
@@ -42,7 +42,7 @@ func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest //
 			m := &memory{maxBytes: limit, maxAge: time.Hour}
 			before := heap()
 			added := 0
-			for i := 0; added < 3*limit; i++ {
+			for i := 0; added < 2*limit; i++ {
 				es := make([]*adapter.Envelope, packets)
 				for k := range es {
 					es[k] = packet(i*packets + k)

@@ -117,7 +117,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 
 // Not parallel, as it measures the heap.
 func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
-	const limit = 4 << 20
+	const limit = 1 << 20
 	for name, session := range map[string]func(i int) *recovery.Session{
 		"bare":           func(int) *recovery.Session { return &recovery.Session{} },
 		"short rooms":    func(i int) *recovery.Session { return &recovery.Session{Rooms: stays(i, 2000, 3)} },
@@ -139,7 +139,7 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 		}
 		before := heap()
 		rooms := 0
-		for i := 0; rooms < 4*limit/50; i++ {
+		for i := 0; rooms < 2*limit/50; i++ {
 			s := session(i)
 			s.PID, s.ID, s.Namespace, s.Window = fmt.Sprintf("%020d", i), fmt.Sprintf("%020d", i), "/", time.Hour
 			rooms += 10 + len(s.Rooms) + len(s.Data)
