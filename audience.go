@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -15,7 +16,7 @@ type Room string
 const maxRoomName = 255
 
 func (r Room) validate() error {
-	if r == "" || len(r) > maxRoomName || !utf8.ValidString(string(r)) || slices.Contains([]byte(r), 0) {
+	if r == "" || len(r) > maxRoomName || !utf8.ValidString(string(r)) || strings.IndexByte(string(r), 0) >= 0 {
 		return ErrRoomName
 	}
 	return nil
@@ -49,29 +50,45 @@ type route struct {
 
 	namespace string
 	audience  adapter.Audience
+	err       error       // why nothing can be emitted to it
 	here      func() bool // see adapter.Envelope
 	local     bool
 	volatile  bool
 }
 
+// nobody reports whether the route leads to no socket at all.
+func (r route) nobody() bool { return r.audience.IsNobody() }
+
 // An Audience selects sockets of a namespace, on all nodes of the cluster. It is
 // a value: every method returns a new one, so that an Audience may be kept,
 // shared and used by many goroutines.
+//
+// A room that cannot be joined makes an Audience with which everything fails, with
+// ErrRoomName; so does a list of more than 65,535 rooms, with ErrTooManyRooms.
 type Audience struct{ r route }
 
 func (a Audience) route() route { return a.r }
 
-// To widens the audience to the sockets in any of the rooms as well. A socket
-// that is in several of them gets an event once.
+// To narrows an audience of everybody to the sockets in any of the rooms, and
+// widens one that has rooms already. A socket that is in several of them gets an
+// event once. An empty list of rooms is nobody: what is emitted to it reaches no
+// socket, and everybody is meant only where To is not called.
 func (a Audience) To(rooms ...Room) Audience {
-	a.r.audience.Rooms = appendRooms(a.r.audience.Rooms, rooms)
+	names := a.r.audience.Rooms
+	if a.r.nobody() {
+		names = nil
+	}
+	a.r.audience.Rooms = a.r.appendRooms(names, rooms)
+	if len(a.r.audience.Rooms) == 0 {
+		a.r.audience.Rooms = adapter.Nobody().Rooms
+	}
 	a.r.here = nil // of them nothing is known
 	return a
 }
 
 // Except narrows the audience to the sockets in none of the rooms.
 func (a Audience) Except(rooms ...Room) Audience {
-	a.r.audience.Except = appendRooms(a.r.audience.Except, rooms)
+	a.r.audience.Except = a.r.appendRooms(a.r.audience.Except, rooms)
 	return a
 }
 
@@ -90,12 +107,47 @@ func (a Audience) Volatile() Audience {
 	return a
 }
 
-func appendRooms(names []string, rooms []Room) []string {
+// maxAudienceRooms bounds the rooms of an audience: so many fit into a record of
+// the log.
+const maxAudienceRooms = 1<<16 - 1
+
+// fewRooms is up to how many rooms a list is looked through.
+const fewRooms = 32
+
+// appendRooms returns names with the rooms that it lacks. Those that cannot be
+// joined are left out, and the route has an error.
+func (r *route) appendRooms(names []string, rooms []Room) []string {
 	names = slices.Clip(names) // the receiver's array may be shared with other audiences
+	var known map[string]bool
+	if len(names)+len(rooms) > fewRooms {
+		known = make(map[string]bool, len(names)+len(rooms))
+		for _, name := range names {
+			known[name] = true
+		}
+	}
 	for _, room := range rooms {
-		if !slices.Contains(names, string(room)) {
-			names = append(names, string(room))
+		name := string(room)
+		if err := room.validate(); err != nil {
+			r.fail(err)
+			continue
+		}
+		if known[name] || known == nil && slices.Contains(names, name) {
+			continue
+		}
+		if len(names) == maxAudienceRooms {
+			r.fail(ErrTooManyRooms)
+			break
+		}
+		names = append(names, name)
+		if known != nil {
+			known[name] = true
 		}
 	}
 	return names
+}
+
+func (r *route) fail(err error) {
+	if r.err == nil {
+		r.err = err
+	}
 }

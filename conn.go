@@ -57,6 +57,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,
+		MaxNamespace:   server.opts.MaxNamespaceBytes,
 		MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
 	}
 	if server.opts.Parser == nil {
@@ -134,12 +135,15 @@ func (c *conn) connect(p *packet.Packet) error {
 	if c.server.closing.Load() {
 		return ErrShutdown
 	}
-	if c.full() {
-		return c.refuse(p.Namespace, &Error{Message: "Too many namespaces"})
+	if len(p.Data) > c.server.opts.MaxAuthBytes {
+		return c.refuse(p.Namespace, &Error{Message: "Auth too large"})
 	}
-	n := c.server.enter(p.Namespace)
-	if n == nil {
-		return c.refuse(p.Namespace, errNoNamespace())
+	if c.full() {
+		return c.refuse(p.Namespace, errTooManyNamespaces())
+	}
+	n, refusal := c.server.enter(p.Namespace)
+	if refusal != nil {
+		return c.refuse(p.Namespace, refusal)
 	}
 	claim, back := claimOf(p.Data)
 	claim.Namespace = n.name
@@ -205,14 +209,12 @@ func (c *conn) socket(namespace string) *Socket {
 	return nil
 }
 
-// maxSockets bounds the namespaces on one connection: they are looked through
-// for every packet, and a client chooses their number.
-const maxSockets = 1024
-
+// full reports whether the connection is in as many namespaces as it may be. They are
+// looked through for every packet, and a client chooses their number.
 func (c *conn) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return len(c.sockets) >= maxSockets
+	return len(c.sockets) >= c.server.opts.MaxNamespaces
 }
 
 // add takes a socket in, unless there is one in its namespace whose client has not

@@ -14,6 +14,8 @@
 //		Join   socketio.Request[JoinReq, Seat] = "chat:join"
 //	)
 //
+//	var public = []socketio.Room{"lobby", "news"}
+//
 //	func main() {
 //		ctx := context.Background()
 //		db, err := pgadapter.Open(ctx, os.Getenv("DATABASE_URL"), nil)
@@ -25,12 +27,15 @@
 //			Recovery: socketio.Recovery{Store: db.Sessions()},
 //		})
 //		Join.On(io, func(ctx context.Context, s *socketio.Socket, q JoinReq) (Seat, error) {
-//			if err := s.Join(ctx, q.Room); err != nil {
-//				return Seat{}, err
+//			if !slices.Contains(public, q.Room) { // a client may name any room
+//				return Seat{}, &socketio.Error{Code: "no_such_room"}
 //			}
-//			return Seat{Number: 7}, nil // the acknowledgement
+//			return Seat{Number: 7}, s.Join(ctx, q.Room) // the acknowledgement
 //		})
 //		Posted.On(io, func(ctx context.Context, s *socketio.Socket, p Post) error {
+//			if !s.In(p.Room) {
+//				return &socketio.Error{Code: "not_in_room"}
+//			}
 //			return Posted.Emit(ctx, s.To(p.Room), p)
 //		})
 //		http.Handle("/socket.io/", io)
@@ -47,6 +52,7 @@
 //     and rooms of its own. The methods of a Server are those of "/".
 //   - A [Socket] is one client in one namespace.
 //   - An [Audience] selects sockets, on all nodes: io.To("lobby").Except("muted").
+//     Everybody is io, or as an Audience io.All(); an empty list of rooms is nobody.
 //   - An [Event] is a name bound to the type of its payload. It is handled with
 //     On and emitted with Emit; a [Request] is answered.
 //   - A [Data] is a typed value of a socket that survives recovery.

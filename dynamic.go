@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"iter"
@@ -33,12 +34,21 @@ type existence struct {
 	exists bool             // else a client has asked for it, and it is being decided on
 	kept   bool             // the application has asked for it by name
 	users  int              // sockets that hold it, gates of theirs running or not
+	idle   *list.Element    // of hub.children.idle, while it has no users
 	told   chan struct{}    // closed when the application was told of it; nil until that begins
+}
+
+// children are the namespaces that clients have brought into being, and Of was not
+// asked for. The hub's lock guards them.
+type children struct {
+	count int
+	idle  list.List // of the namespaces without users: the one that has been so for longest first
 }
 
 // OfPattern returns the parent of the namespaces whose names the pattern
 // matches, anywhere unless it is anchored. A client makes as many of them as the
-// pattern allows: see Options.CleanupEmptyChildNamespaces.
+// pattern and Options.MaxDynamicNamespaces allow, see also
+// Options.CleanupEmptyChildNamespaces.
 //
 // A client that asks for a namespace that does not exist brings the parents into
 // question in the order in which they were added. Of makes namespaces that a
@@ -118,28 +128,32 @@ func (s *Server) matching(name string) (parent *ParentNamespace, open bool) {
 }
 
 // enter returns the namespace that a client asks for, which then stays until
-// exit, or nil if there is none. It may not exist yet: decide finds out. No code
-// of the application is run.
-func (s *Server) enter(name string) *Namespace {
+// exit. It may not exist yet: decide finds out. No code of the application is run.
+// An *Error refuses the client.
+func (s *Server) enter(name string) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()
 	n, ok := h.namespaces[name]
 	if ok && n.life.exists {
-		n.life.users++
+		n.heldLocked()
 		h.mu.Unlock()
-		return n
+		return n, nil
 	}
 	h.mu.Unlock()
 
 	parent, open := s.matching(name)
 	if parent == nil && !open {
-		return nil
+		return nil, errNoNamespace()
 	}
-	return s.make(name, parent, func(n *Namespace) { n.life.users++ })
+	return s.make(name, parent, (*Namespace).heldLocked)
 }
 
-// make returns the namespace, which exists from now on if it has a parent.
-func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace)) *Namespace {
+// errTooManyNamespaces refuses a client.
+func errTooManyNamespaces() *Error { return &Error{Message: "Too many namespaces"} }
+
+// make returns the namespace, which exists from now on if it has a parent. It fails
+// when clients have made too many, unless then says that it is the application's.
+func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
 	var begin *registration
 	if parent != nil {
 		begin = parent.registration()
@@ -150,14 +164,74 @@ func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace
 	n, ok := h.namespaces[name]
 	if !ok {
 		n = newNamespace(s, name)
-		h.namespaces[name] = n
 	}
-	if parent != nil && !n.life.exists {
+	before := n.life
+	then(n)
+	born := parent != nil && !before.exists
+	if born && !n.life.kept && !s.roomForLocked() {
+		n.life = before
+		return nil, errTooManyNamespaces()
+	}
+	h.namespaces[name] = n
+	if born {
 		n.begin(begin)
 		n.life.parent, n.life.exists = parent, true
 	}
-	then(n)
-	return n
+	n.countLocked(before)
+	return n, nil
+}
+
+// roomForLocked reports whether clients may make one more namespace, for which one
+// without users goes if it has to.
+func (s *Server) roomForLocked() bool {
+	c := &s.hub.children
+	for c.count >= s.opts.MaxDynamicNamespaces {
+		oldest, ok := c.idle.Front(), c.idle.Len() > 0
+		if !ok {
+			return false
+		}
+		n, _ := oldest.Value.(*Namespace)
+		n.removeLocked()
+	}
+	return true
+}
+
+// child reports whether a client has brought the namespace into being, and the
+// application has not asked for it.
+func (e *existence) child() bool { return e.exists && !e.kept }
+
+// countLocked notes whether the namespace has become a child, or is one no more.
+func (n *Namespace) countLocked(before existence) {
+	c := &n.server.hub.children
+	switch was, is := before.child(), n.life.child(); {
+	case is && !was:
+		c.count++
+	case was && !is:
+		c.count--
+		n.heldOnLocked()
+	}
+}
+
+// heldLocked notes one more user.
+func (n *Namespace) heldLocked() {
+	n.life.users++
+	n.heldOnLocked()
+}
+
+// heldOnLocked takes the namespace from those that may go.
+func (n *Namespace) heldOnLocked() {
+	if n.life.idle != nil {
+		n.server.hub.children.idle.Remove(n.life.idle)
+		n.life.idle = nil
+	}
+}
+
+func (n *Namespace) removeLocked() {
+	n.heldOnLocked()
+	if n.life.child() {
+		n.server.hub.children.count--
+	}
+	delete(n.server.hub.namespaces, n.name)
 }
 
 // exit ends a client's hold on the namespace.
@@ -166,11 +240,12 @@ func (n *Namespace) exit() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	n.life.users--
-	if n.life.users > 0 || n.life.kept {
-		return
-	}
-	if !n.life.exists || n.server.opts.CleanupEmptyChildNamespaces {
-		delete(h.namespaces, n.name)
+	switch {
+	case n.life.users > 0 || n.life.kept:
+	case !n.life.exists || n.server.opts.CleanupEmptyChildNamespaces:
+		n.removeLocked()
+	default:
+		n.life.idle = h.children.idle.PushBack(n)
 	}
 }
 
@@ -186,7 +261,9 @@ func (s *Socket) decide(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n.server.make(n.name, parent, func(*Namespace) {}) // n itself: the socket holds it
+		if _, refusal := n.server.make(n.name, parent, func(*Namespace) {}); refusal != nil { // n itself: the socket holds it
+			return refusal
+		}
 	}
 	return n.announce(ctx)
 }

@@ -33,6 +33,14 @@ var (
 	// UTF-8, or that contains a NUL.
 	ErrRoomName = errors.New("invalid room name")
 
+	// ErrSocketRoom reports a Socket.Join of a room that is named by the id of
+	// another socket, and so is that socket's own.
+	ErrSocketRoom = errors.New("room of another socket")
+
+	// ErrTooManyRooms reports a Socket.Join beyond Options.MaxRooms or
+	// Options.MaxRoomBytes, or an audience of more than 65,535 rooms.
+	ErrTooManyRooms = errors.New("too many rooms")
+
 	// ErrNotConnected reports a call that needs the CONNECT packet to have been
 	// answered, made from a gate.
 	ErrNotConnected = errors.New("socket is not connected yet")

@@ -158,6 +158,9 @@ type None struct{}
 type Positional interface{ Args() []any }
 
 func envelope[T any](r route, event string, v T) (*adapter.Envelope, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
 	p, err := encodeEvent(event, v)
 	if err != nil {
 		return nil, err

@@ -94,10 +94,14 @@ func Example_acknowledgement() {
 	io, web := serve()
 	defer web.Close()
 	Join.On(io, func(ctx context.Context, s *socketio.Socket, room string) (Seat, error) {
-		if room == "full" {
+		switch room {
+		case "lobby":
+			return Seat{Number: 7}, s.Join(ctx, socketio.Room(room))
+		case "full":
 			return Seat{}, &socketio.Error{Code: "full", Message: "no seat left"}
+		default: // a client may name any room
+			return Seat{}, &socketio.Error{Code: "no_such_room"}
 		}
-		return Seat{Number: 7}, s.Join(ctx, socketio.Room(room))
 	})
 
 	client := browse(web)

@@ -32,6 +32,7 @@ type hub struct {
 	begun      bool // the cursor says where deliveries are
 	waiters    []waiter
 	namespaces map[string]*Namespace
+	children   children             // of these
 	sessions   map[string]*Socket   // by private id, attached or being restored
 	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
 	pass       uint64               // numbers the deliveries, to give each socket an event once

@@ -13,14 +13,9 @@ type members struct {
 
 // A group is the sockets in one room, in no order.
 type group struct {
-	name    Room
+	name    Room // "" of all members of a namespace
 	sockets []*Socket
-}
-
-// A seat is a socket's place in a group.
-type seat struct {
-	group *group
-	index int
+	places  []int // of the group's seat among those of each socket
 }
 
 func newMembers(changed func(RoomEvent)) *members {
@@ -35,8 +30,9 @@ func (m *members) add(s *Socket) {
 
 // remove takes s out of all rooms and of the namespace.
 func (m *members) remove(s *Socket) {
-	for len(s.seats) > 0 {
-		m.unseat(s, len(s.seats)-1)
+	s.seats.rooms = nil // nobody asks for one of them any more
+	for n := len(s.seats.list); n > 0; n-- {
+		m.unseat(s, n-1)
 	}
 	if m.byID[s.id] == s {
 		delete(m.byID, s.id)
@@ -45,7 +41,7 @@ func (m *members) remove(s *Socket) {
 
 // in reports whether s is in the room.
 func (m *members) in(s *Socket, room Room) bool {
-	return room == Room(s.id) || s.seatIn(room) >= 0
+	return room == Room(s.id) || s.seats.in(room) >= 0
 }
 
 func (m *members) join(s *Socket, room Room) {
@@ -60,23 +56,24 @@ func (m *members) join(s *Socket, room Room) {
 }
 
 func (m *members) leave(s *Socket, room Room) {
-	if i := s.seatIn(room); i >= 0 {
+	if i := s.seats.in(room); i >= 0 {
 		m.unseat(s, i)
 	}
 }
 
 // each yields the members that the audience includes, each once. The pass is a
 // number that was not used before.
+//
+// The rule is the audience's. The groups find those that are in one of its rooms,
+// which leaves the rule's other half to ask for each of them.
 func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
 	visit := func(s *Socket) {
 		if s.pass == pass {
 			return
 		}
 		s.pass = pass
-		for _, room := range a.Except {
-			if m.in(s, Room(room)) {
-				return
-			}
+		if len(a.Except) > 0 && a.ExcludesFunc(func(room string) bool { return m.in(s, Room(room)) }) {
+			return
 		}
 		yield(s)
 	}
@@ -99,47 +96,28 @@ func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
 }
 
 func (g *group) seat(s *Socket) {
-	s.seats = append(s.seats, seat{g, len(g.sockets)})
-	g.sockets = append(g.sockets, s)
+	i := s.seats.add(seat{g, len(g.sockets)})
+	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
 }
 
 // unseat takes s out of the group of its seat i. The group's last socket moves
 // into the gap.
 func (m *members) unseat(s *Socket, i int) {
-	at := s.seats[i]
+	at := s.seats.list[i]
 	g := at.group
 	end := len(g.sockets) - 1
-	if moved := g.sockets[end]; moved != s {
-		g.sockets[at.index] = moved
-		for k := range moved.seats {
-			if moved.seats[k].group == g {
-				moved.seats[k].index = at.index
-				break
-			}
-		}
-	}
+	moved, place := g.sockets[end], g.places[end]
+	g.sockets[at.index], g.places[at.index] = moved, place
+	moved.seats.list[place].index = at.index
 	g.sockets[end] = nil
-	g.sockets = g.sockets[:end]
-	if g != &m.all {
-		m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.id})
-		if end == 0 {
-			delete(m.rooms, g.name)
-			m.changed(RoomEvent{Change: RoomDeleted, Room: g.name})
-		}
+	g.sockets, g.places = g.sockets[:end], g.places[:end]
+	s.seats.remove(i)
+	if g == &m.all {
+		return
 	}
-	last := len(s.seats) - 1
-	s.seats[i] = s.seats[last]
-	s.seats[last] = seat{}
-	s.seats = s.seats[:last]
-}
-
-// seatIn returns the index of the socket's seat in the room, or -1. The first
-// seat is the one in the namespace.
-func (s *Socket) seatIn(room Room) int {
-	for i, at := range s.seats {
-		if at.group.name == room {
-			return i
-		}
+	m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.id})
+	if end == 0 {
+		delete(m.rooms, g.name)
+		m.changed(RoomEvent{Change: RoomDeleted, Room: g.name})
 	}
-	return -1
 }

@@ -34,19 +34,22 @@ func newNamespace(s *Server, name string) *Namespace {
 // Name returns the namespace's name, which begins with a slash.
 func (n *Namespace) Name() string { return n.name }
 
-// To returns the audience of the sockets that are in any of the rooms.
-func (n *Namespace) To(rooms ...Room) Audience { return n.everybody().To(rooms...) }
+// All returns the audience of all sockets. As a [Target] the namespace itself
+// means the same.
+func (n *Namespace) All() Audience { return Audience{n.route()} }
+
+// To returns the audience of the sockets that are in any of the rooms: nobody, if
+// there are none. Everybody is [Namespace.All].
+func (n *Namespace) To(rooms ...Room) Audience { return n.All().To(rooms...) }
 
 // Except returns the audience of the sockets that are in none of the rooms.
-func (n *Namespace) Except(rooms ...Room) Audience { return n.everybody().Except(rooms...) }
+func (n *Namespace) Except(rooms ...Room) Audience { return n.All().Except(rooms...) }
 
 // Local returns the audience of the sockets on this node.
-func (n *Namespace) Local() Audience { return n.everybody().Local() }
+func (n *Namespace) Local() Audience { return n.All().Local() }
 
 // Volatile returns the audience of all sockets, for events that may be dropped.
-func (n *Namespace) Volatile() Audience { return n.everybody().Volatile() }
-
-func (n *Namespace) everybody() Audience { return Audience{n.route()} }
+func (n *Namespace) Volatile() Audience { return n.All().Volatile() }
 
 func (n *Namespace) route() route { return route{sender: n.server.sender, namespace: n.name} }
 

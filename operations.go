@@ -51,6 +51,9 @@ func (a Audience) move(ctx context.Context, k adapter.Kind, rooms []Room) error 
 }
 
 func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
+	if a.r.err != nil || a.r.nobody() {
+		return a.r.err
+	}
 	if !a.r.local {
 		_, err := a.r.publish(ctx, e, true)
 		return err

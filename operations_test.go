@@ -27,7 +27,7 @@ func TestOperationsReachEveryNodeAtTheirPlace(t *testing.T) {
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
 		emit(t, a.To("r"), "before")
-		do(t, a.To().Join(t.Context(), "r", "s"))
+		do(t, a.All().Join(t.Context(), "r", "s"))
 		emit(t, b.To("r"), "both")
 		do(t, b.To(socketio.Room(p.id)).Leave(t.Context(), "r"))
 		emit(t, a.To("r"), "one")
@@ -89,7 +89,7 @@ func TestAnOperationThatWasNotWrittenDown(t *testing.T) {
 		a := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
 		b := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: &store.unbound}})
 		p := connected(t, a)
-		do(t, a.To().Join(t.Context(), "r"))
+		do(t, a.All().Join(t.Context(), "r"))
 		emit(t, a.To("r"), "1")
 		p.wantEvents("said 1")
 		q := p.comeBackUncut(b)
@@ -289,7 +289,7 @@ func (w *world) audience() (socketio.Audience, []*tracked) {
 	if w.rnd.IntN(3) == 0 {
 		out = append(out, w.room())
 	}
-	a := w.node().To()
+	a := w.node().All()
 	for _, r := range in {
 		a = a.To(socketio.Room(r))
 	}

@@ -57,6 +57,35 @@ type Options struct {
 	// Default: it stays, as in the official server.
 	CleanupEmptyChildNamespaces bool
 
+	// MaxNamespaces bounds the namespaces that one connection is in. A CONNECT for
+	// one more is refused with "Too many namespaces".
+	// Default: 64.
+	MaxNamespaces int
+
+	// MaxNamespaceBytes bounds the name of a namespace that a client asks for. A
+	// longer one is a violation of the protocol and ends the connection.
+	// Default: 1,000 bytes, as in SQL.
+	MaxNamespaceBytes int
+
+	// MaxDynamicNamespaces bounds the namespaces of this node that clients have
+	// brought into being, see Server.OfPattern. For one more the one goes that
+	// has been without a socket for longest, as with CleanupEmptyChildNamespaces;
+	// while all of them have sockets, a CONNECT that asks for a new one is refused
+	// with "Too many namespaces".
+	// Default: 10,000.
+	MaxDynamicNamespaces int
+
+	// MaxAuthBytes bounds the auth object of a CONNECT, which is kept as long as
+	// its socket. A larger one is refused with "Auth too large".
+	// Default: 65,536 bytes.
+	MaxAuthBytes int
+
+	// MaxRooms bounds the rooms that Socket.Join puts a socket into, MaxRoomBytes
+	// their names together; see ErrTooManyRooms. Audience.Join, and join_room in
+	// SQL, are the application's own and are not bounded.
+	// Default: 10,000 rooms and 1 MiB.
+	MaxRooms, MaxRoomBytes int
+
 	// AckTimeout bounds a Call whose ctx has no deadline.
 	// Default: 30 s.
 	AckTimeout time.Duration
@@ -136,6 +165,11 @@ type Recovery struct {
 	// Default: 2 minutes, as in the official server.
 	Window time.Duration
 
+	// MaxParkedBytes bounds the memory of the sessions whose clients are away, if
+	// Store is left out, see recovery.Memory; pgadapter.Options.MaxParked bounds
+	// those of a cluster. Default: 256 MiB.
+	MaxParkedBytes int
+
 	// SkipGates lets a recovered socket in without running the gates of its
 	// namespace again. Unlike in the official server they run by default: a
 	// user who was banned meanwhile does not come back in unasked.
@@ -154,8 +188,9 @@ type Recovery struct {
 	// Default: every client may come back.
 	OptOut func(namespace string, h *Handshake) bool
 
-	// OnExpired is told when a session ended because its client stayed away,
-	// on one node of the cluster. It may block for a moment: the same goroutine
+	// OnExpired is told when a session ended because its client stayed away, or
+	// too many did (MaxParkedBytes), on one node of the cluster. It may block for a
+	// moment: the same goroutine
 	// keeps house in the adapter. Default: nobody is told.
 	OnExpired func(*ExpiredSession)
 
@@ -189,6 +224,12 @@ func (o *Options) Validate() error {
 		{"PingTimeout", int64(o.PingTimeout)},
 		{"ConnectTimeout", int64(o.ConnectTimeout)},
 		{"ConnectsAtOnce", int64(o.ConnectsAtOnce)},
+		{"MaxNamespaces", int64(o.MaxNamespaces)},
+		{"MaxNamespaceBytes", int64(o.MaxNamespaceBytes)},
+		{"MaxDynamicNamespaces", int64(o.MaxDynamicNamespaces)},
+		{"MaxAuthBytes", int64(o.MaxAuthBytes)},
+		{"MaxRooms", int64(o.MaxRooms)},
+		{"MaxRoomBytes", int64(o.MaxRoomBytes)},
 		{"AckTimeout", int64(o.AckTimeout)},
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
@@ -199,6 +240,7 @@ func (o *Options) Validate() error {
 		{"QueueBytes", int64(o.QueueBytes)},
 		{"WriteTimeout", int64(o.WriteTimeout)},
 		{"Recovery.Window", int64(o.Recovery.Window)},
+		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("socketio: Options.%s is negative", f.name)
@@ -226,6 +268,12 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.PingTimeout, 20*time.Second)
 	orDefault(&c.ConnectTimeout, 45*time.Second)
 	orDefault(&c.ConnectsAtOnce, defaultConnects())
+	orDefault(&c.MaxNamespaces, 64)
+	orDefault(&c.MaxNamespaceBytes, 1000)
+	orDefault(&c.MaxDynamicNamespaces, 10_000)
+	orDefault(&c.MaxAuthBytes, 1<<16)
+	orDefault(&c.MaxRooms, 10_000)
+	orDefault(&c.MaxRoomBytes, 1<<20)
 	orDefault(&c.AckTimeout, 30*time.Second)
 	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)
@@ -237,7 +285,10 @@ func (o *Options) withDefaults() Options {
 		log := adapter.NewMemory(nil)
 		c.Adapter = log
 		if !c.Recovery.Disabled {
-			c.Recovery.Store = recovery.NewMemory(log)
+			store := recovery.NewMemory(log)
+			orDefault(&c.Recovery.MaxParkedBytes, store.MaxParkedBytes)
+			store.MaxParkedBytes = c.Recovery.MaxParkedBytes
+			c.Recovery.Store = store
 		}
 	}
 	if c.ErrorReply == nil {

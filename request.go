@@ -187,6 +187,9 @@ func (s *Server) survey(take func(*answer, error) bool) *survey {
 // run asks, and returns nil when all that were asked are done or gone, or when
 // take wanted no more.
 func (v *survey) run(ctx context.Context, r route, e errand, p payload) error {
+	if r.err != nil || r.nobody() {
+		return r.err
+	}
 	err := v.ask(ctx, r, e, p)
 	if errors.Is(err, errEnough) {
 		return nil

@@ -173,7 +173,7 @@ func TestWhoAskedMayStopListening(t *testing.T) {
 			break
 		}
 		both.Wait() // one of them answers though nobody listens
-		for _, err := range a.To().Fetch(t.Context()) {
+		for _, err := range a.All().Fetch(t.Context()) {
 			do(t, err)
 			break
 		}
@@ -191,7 +191,7 @@ func TestFetchFindsTheSocketsOfAllNodes(t *testing.T) {
 		synctest.Wait()
 		do(t, a.To(socketio.Room(q.id)).Join(t.Context(), "r", "s"))
 		found := make(map[string]*socketio.RemoteSocket)
-		for s, err := range b.To().Fetch(t.Context()) {
+		for s, err := range b.All().Fetch(t.Context()) {
 			do(t, err)
 			found[string(s.ID())] = s
 		}
@@ -242,7 +242,7 @@ func TestFetchInManyPieces(t *testing.T) {
 			connected(t, b)
 		}
 		n := 0
-		for s, err := range a.To().Fetch(t.Context()) {
+		for s, err := range a.All().Fetch(t.Context()) {
 			do(t, err)
 			n++
 			if v, _ := mood.Of(s); v != large {

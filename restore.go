@@ -42,7 +42,7 @@ const shortReplay = 256
 func newSocket(c *conn, n *Namespace, auth []byte) *Socket {
 	ctx, cancel := context.WithCancelCause(c.base)
 	return &Socket{
-		id: SocketID(newID()), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
+		id: newSocketID(), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
 		record: &recovery.Session{},
 	}
 }
@@ -231,7 +231,7 @@ func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mi
 
 // carryOn performs the operations among records of the log. It returns the session
 // as it is then, and up to where it goes if one of them has ended it.
-func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view recovery.Session, end *adapter.Position) {
+func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -240,7 +240,7 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 			s.carryOnLocked(session, &batch[i])
 		}
 	}
-	return *session, s.expelled
+	return session.Snapshot(), s.expelled
 }
 
 // evict tells the other nodes, through the log, that the session is here now.
@@ -331,12 +331,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		session.Opened, session.Seen = s.place.After, s.place.Seen
 	}
 	session.From = session.Opened
-	// The session is in its rooms from its beginning on, and was never in those that
-	// the gates have left again.
-	session.Rooms = slices.DeleteFunc(session.Rooms, func(stay recovery.Stay) bool { return stay.Ended })
-	for i := range session.Rooms {
-		session.Rooms[i].Joined = session.Opened
-	}
+	session.Enter(session.Opened)
 	// From here on changes are written, behind the session itself.
 	opened := h.store.Open(session.Clone())
 	h.holdLocked(s, session)

@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"fmt"
 	"log/slog"
 	"sync"
 )
@@ -82,4 +83,44 @@ func (n *Namespace) tellRooms() {
 				slog.String("namespace", n.name), slog.Int("missed", missed))
 		}
 	}
+}
+
+// inLocked reports whether the socket is in the room.
+func (s *Socket) inLocked(room string) bool {
+	if s.record != nil {
+		return room == string(s.id) || s.record.In(room)
+	}
+	return s.namespace.members.in(s, Room(room))
+}
+
+// countLocked returns the number of rooms that the socket is in beside its own, and
+// the bytes of their names.
+func (s *Socket) countLocked() (rooms, bytes int) {
+	if s.record != nil {
+		return s.record.Count()
+	}
+	return s.seats.len(), s.seats.bytes
+}
+
+// admitLocked returns an error if the socket would be in too many rooms if it joined
+// those.
+func (s *Socket) admitLocked(join []string) error {
+	rooms, bytes := s.countLocked()
+	named := make(map[string]bool, len(join))
+	for _, room := range join {
+		if !named[room] && !s.inLocked(room) {
+			named[room] = true
+			rooms++
+			bytes += len(room)
+		}
+	}
+	o := &s.namespace.server.opts
+	switch {
+	case len(named) == 0: // an operation of the application may have gone beyond
+	case rooms > o.MaxRooms:
+		return fmt.Errorf("%w: %d, at most %d (Options.MaxRooms)", ErrTooManyRooms, rooms, o.MaxRooms)
+	case bytes > o.MaxRoomBytes:
+		return fmt.Errorf("%w: names of %d bytes, at most %d (Options.MaxRoomBytes)", ErrTooManyRooms, bytes, o.MaxRoomBytes)
+	}
+	return nil
 }

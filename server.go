@@ -96,7 +96,7 @@ func (s *Server) Of(name string) *Namespace {
 	}
 	parent, _ := s.matching(name)
 	created := false
-	n := s.make(name, parent, func(n *Namespace) {
+	n, _ := s.make(name, parent, func(n *Namespace) { // it is the application's: no limit applies
 		created = n.life.told == nil
 		n.life.exists, n.life.kept = true, true
 	})

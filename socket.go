@@ -16,10 +16,6 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A SocketID names a socket. It is public, unlike the ids that a client needs to
-// come back. A recovered socket keeps it.
-type SocketID string
-
 // A Socket is one client's connection to one namespace, on this node. After a
 // recovery it is a new Socket with the id, the rooms and the data of the former.
 type Socket struct {
@@ -59,7 +55,7 @@ type Socket struct {
 	ended    *recovery.Outcome   // of letting go of the session
 	corked   bool                // a replay is on its way; live messages wait in held
 	held     []*transport.Message
-	seats    []seat
+	seats    seats
 	pass     uint64           // the last delivery that looked at the socket
 	last     adapter.Offset   // the last offset addressed to the client
 	served   adapter.Position // until attached: how far the replay has come
@@ -108,6 +104,15 @@ func (s *Socket) Rooms() iter.Seq[Room] {
 	return slices.Values(rooms)
 }
 
+// In reports whether the socket is in the room, as it is in the one that has its own
+// id as its name. It costs the same in many rooms as in few.
+func (s *Socket) In(room Room) bool {
+	h := s.namespace.server.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return s.inLocked(string(room))
+}
+
 func (s *Socket) roomsLocked() []Room {
 	rooms := []Room{Room(s.id)}
 	if s.record != nil {
@@ -118,10 +123,8 @@ func (s *Socket) roomsLocked() []Room {
 		}
 		return rooms
 	}
-	for _, at := range s.seats {
-		if at.group.name != "" {
-			rooms = append(rooms, at.group.name)
-		}
+	for i := 1; i < len(s.seats.list); i++ {
+		rooms = append(rooms, s.seats.list[i].group.name)
 	}
 	return rooms
 }
@@ -159,7 +162,19 @@ func (s *Socket) here() bool {
 // After an error the socket may be in the rooms, or may not find itself in them
 // when it comes back. In a gate Join does not wait: the rooms become durable
 // with the session.
+//
+// A room that is named by the id of another socket cannot be joined: the error is
+// ErrSocketRoom, so that a client that names a room cannot get what is meant for
+// one other client. Audience.Join does that on the application's own behalf. All
+// other rooms are the application's to guard. Beyond Options.MaxRooms, or
+// Options.MaxRoomBytes, it joins none of the rooms, and the error is
+// ErrTooManyRooms.
 func (s *Socket) Join(ctx context.Context, rooms ...Room) error {
+	for _, room := range rooms {
+		if room != Room(s.id) && isSocketID(string(room)) {
+			return ErrSocketRoom
+		}
+	}
 	return s.move(ctx, rooms, func(names []string, at adapter.Position) recovery.Change {
 		return recovery.Change{At: at, Join: names}
 	})
@@ -191,7 +206,12 @@ func (s *Socket) move(
 		s.performLocked() // what came before
 		at = max(at, s.record.Reach())
 	}
-	out := s.changeLocked(change(names, at))
+	c := change(names, at)
+	if err := s.admitLocked(c.Join); err != nil {
+		server.hub.mu.Unlock()
+		return err
+	}
+	out := s.changeLocked(c)
 	server.hub.mu.Unlock()
 	return s.settle(ctx, out)
 }
@@ -211,14 +231,9 @@ func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
 
 // applyLocked reduces c to what changes something, and makes the change here.
 func (s *Socket) applyLocked(c *recovery.Change) {
-	in := make(map[string]bool, len(c.Join)+len(c.Leave)) // only of rooms that c names: the socket may be in many others
+	in := make(map[string]bool, len(c.Join)+len(c.Leave))
 	for _, room := range slices.Concat(c.Join, c.Leave) {
-		in[room] = false
-	}
-	for _, room := range s.roomsLocked() {
-		if _, named := in[string(room)]; named {
-			in[string(room)] = true
-		}
+		in[room] = s.inLocked(room)
 	}
 	delete(in, string(s.id)) // neither joined nor left
 	c.Join, c.Leave = pick(c.Join, in, false), pick(c.Leave, in, true)

@@ -81,6 +81,39 @@ func (e *Envelope) Size() int {
 	return n
 }
 
+// What an envelope takes in memory besides its bytes, with its place in a list of
+// deliveries; and what a name and an attachment take.
+const (
+	envelopeMemory   = 256
+	nameMemory       = 32
+	attachmentMemory = 40
+)
+
+// memory returns about how many bytes of memory a kept record takes, headers and
+// rounding included: many times its Size, if it names many rooms.
+func (e *Envelope) memory() int {
+	n := envelopeMemory + len(e.Namespace) + allocated(cap(e.Payload)) + attachmentMemory*cap(e.Attachments)
+	for _, names := range [...][]string{e.Audience.Rooms, e.Audience.Except} {
+		n += nameMemory * len(names)
+		for _, name := range names {
+			n += len(name)
+		}
+	}
+	for _, a := range e.Attachments {
+		n += allocated(cap(a))
+	}
+	return n
+}
+
+// allocated returns about what an allocation of n bytes takes.
+func allocated(n int) int {
+	const page = 8 << 10
+	if n > 4*page {
+		return (n + page - 1) / page * page
+	}
+	return n + n/8
+}
+
 // A Delivery is an envelope with its place in the log.
 type Delivery struct {
 	*Envelope

@@ -17,8 +17,8 @@ type MemoryOptions struct {
 	// Default: 5 minutes.
 	Retention time.Duration
 
-	// MaxBytes bounds the memory of the kept records; beyond it the oldest go
-	// before their time, and who needed them starts a new session.
+	// MaxBytes bounds the memory of the kept records, headers and all; beyond
+	// it the oldest go before their time, and who needed them starts a new session.
 	// Default: 64 MiB.
 	MaxBytes int
 }
@@ -108,7 +108,7 @@ func (m *Memory) Publish(_ context.Context, e *Envelope) (*Receipt, error) {
 	now := time.Now()
 	d := Delivery{Envelope: e, Offset: m.offset(m.head)}
 	m.kept = append(m.kept, stamped{d, now})
-	m.bytes += e.Size()
+	m.bytes += e.memory()
 	m.trimLocked(now)
 	if m.local != nil {
 		m.local.Deliver([]Delivery{d})
@@ -195,7 +195,7 @@ func (m *Memory) offset(p Position) Offset {
 func (m *Memory) trimLocked(now time.Time) {
 	n := 0
 	for n < len(m.kept) && (m.bytes > m.opts.MaxBytes || now.Sub(m.kept[n].at) > m.opts.Retention) {
-		m.bytes -= m.kept[n].Size()
+		m.bytes -= m.kept[n].memory()
 		m.low.Store(int64(m.kept[n].Offset.Position))
 		n++
 	}

@@ -56,8 +56,8 @@ type EmitOptions struct {
 //	…
 //	emitted, err := pgadapter.EmitTx(ctx, tx, e, nil)
 //
-// It returns false if an event with the same Key was emitted before, and nothing
-// was done. Without a Key it waits for nothing but the answer of Postgres.
+// It returns false if an event with the same Key was emitted before, or if the
+// envelope is for nobody, and nothing was done. Without a Key it waits for nothing but the answer of Postgres.
 func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
 	var o EmitOptions
 	if opts != nil {
@@ -66,6 +66,9 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 	setDefault(&o.Schema, "socketio")
 	if e.Kind != adapter.Event && e.Kind != adapter.Volatile {
 		return false, fmt.Errorf("emit: %w", errKind)
+	}
+	if e.Audience.IsNobody() {
+		return false, nil
 	}
 	if !fits(e) {
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, errNames)

@@ -44,8 +44,45 @@ type batch struct {
 	read       time.Time
 }
 
-// deliveryBytes is about what a decoded packet takes besides its frame.
-const deliveryBytes = 200
+// What a decoded batch takes besides its frame, about: itself, a packet, a name of
+// an audience, and an attachment.
+const (
+	batchOverhead   = 256
+	deliveryBytes   = 200
+	nameBytes       = 32
+	attachmentBytes = 32
+)
+
+// batchMemory returns about how many bytes of memory a batch takes. Its packets share the
+// memory of its frame, and the names of the packet before if they are the same.
+func batchMemory(frame []byte, envelopes []*adapter.Envelope) int {
+	n := batchOverhead + len(frame) + len(frame)/8 + deliveryBytes*len(envelopes)
+	last := &adapter.Envelope{}
+	for _, e := range envelopes {
+		if e == nil {
+			continue
+		}
+		n += attachmentBytes * len(e.Attachments)
+		n += namesMemory(last.Audience.Rooms, e.Audience.Rooms) + namesMemory(last.Audience.Except, e.Audience.Except)
+		if e.Namespace != last.Namespace {
+			n += len(e.Namespace)
+		}
+		last = e
+	}
+	return n
+}
+
+// namesMemory returns about what names take beside those that they may share.
+func namesMemory(before, names []string) int {
+	if len(names) == 0 || len(before) > 0 && &before[0] == &names[0] {
+		return 0
+	}
+	n := nameBytes * len(names)
+	for _, name := range names {
+		n += len(name)
+	}
+	return n
+}
 
 // decodeBatch decodes a row of the log with the given number.
 func decodeBatch(log uint32, m mark, frame []byte) (*batch, error) {
@@ -53,7 +90,7 @@ func decodeBatch(log uint32, m mark, frame []byte) (*batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &batch{mark: m, bytes: len(frame) + deliveryBytes*len(envelopes), read: time.Now()}
+	b := &batch{mark: m, bytes: batchMemory(frame, envelopes), read: time.Now()}
 	b.deliveries = make([]adapter.Delivery, 0, len(envelopes))
 	check := checkValue(log, m.origin, m.seq)
 	for i, e := range envelopes {

@@ -71,6 +71,15 @@ type Options struct {
 	// sessions, a few at most for each. Default: 65,536.
 	QueueWrites int
 
+	// MaxParked bounds the sessions in the cluster whose clients are away, with
+	// their rooms and data: beyond, those that would expire first are over, of
+	// which OnExpired is told, and their clients start anew. It is looked after
+	// at every sweep, once in the Lease or in a quarter of the Retention, if that
+	// is less; until then more may be written. The least of all nodes counts.
+	// Default: 1,000,000, of which each takes about 400 bytes of disk and more if
+	// it has rooms.
+	MaxParked int
+
 	// Linger is for how long an event that nobody waits for (EmitAsync, until
 	// Receipt.Wait is called; volatile targets) may wait for others to share an
 	// append with: the appends of such events begin at least so far apart. One
@@ -117,6 +126,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.QueueEvents, 1<<16)
 	setDefault(&c.QueueBytes, 64<<20)
 	setDefault(&c.QueueWrites, 1<<16)
+	setDefault(&c.MaxParked, 1_000_000)
 	setDefault(&c.Linger, 30*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
@@ -154,6 +164,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("Options.QueueBytes: %d is below MaxEnvelope, %d", o.QueueBytes, o.MaxEnvelope)
 	case o.QueueWrites < 1:
 		return fmt.Errorf("Options.QueueWrites: %d is below 1", o.QueueWrites)
+	case o.MaxParked < 1:
+		return fmt.Errorf("Options.MaxParked: %d is below 1", o.MaxParked)
 	case o.MaxConns < 1:
 		return fmt.Errorf("Options.MaxConns: %d is below 1", o.MaxConns)
 	}

@@ -24,6 +24,7 @@ type queries struct {
 	resumeSessions, resumeRooms, resumeData  string
 	resumeLog, resumeClaim                   string
 	sweepExpired, sweepStays                 string
+	sweepTurn, sweepParked                   string
 	sweepEmpty, sweepSwitch, sweepOutbox     string
 }
 
@@ -65,6 +66,8 @@ func queriesFor(schema string) *queries {
 		resumeLog:          load("resume_log"),
 		resumeClaim:        load("resume_claim"),
 		sweepExpired:       load("sweep_expired"),
+		sweepTurn:          load("sweep_turn"),
+		sweepParked:        load("sweep_parked"),
 		sweepStays:         load("sweep_stays"),
 		sweepEmpty:         load("sweep_empty"),
 		sweepSwitch:        load("sweep_switch"),

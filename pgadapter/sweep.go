@@ -118,30 +118,55 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	return errors.Join(s.expire(ctx), s.rotate(ctx))
 }
 
-// expire ends the sessions whose clients stayed away for too long.
+// expire ends the sessions whose clients stayed away for too long, and then those of
+// clients that are away beyond Options.MaxParked.
 func (s *sweeper) expire(ctx context.Context) error {
+	if _, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery { return b.Queue(s.db.queries.sweepExpired) }); err != nil {
+		return fmt.Errorf("expire sessions: %w", err)
+	}
+	n, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery {
+		b.Queue(s.db.queries.sweepTurn)
+		return b.Queue(s.db.queries.sweepParked, s.db.opts.MaxParked)
+	})
+	if n > 0 {
+		s.db.opts.Logger.WarnContext(ctx, "more clients are away than Options.MaxParked; the sessions that would expire first are over",
+			slog.Int("ended", n), slog.Int("max_parked", s.db.opts.MaxParked))
+	}
+	if err != nil {
+		return fmt.Errorf("bound parked sessions: %w", err)
+	}
+	return nil
+}
+
+// endedAtOnce is how many sessions the statements of end end at most.
+const endedAtOnce = 1000
+
+// end runs a statement that ends sessions until there is nothing left for it to do, and
+// returns how many they were.
+func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQuery) (ended int, err error) {
 	for {
 		s.mu.Lock()
 		node := s.node
 		s.mu.Unlock()
 		if node == nil {
-			return nil // nobody to tell: another node will
+			return ended, nil // nobody to tell: another node will
 		}
 		var b pgx.Batch
 		var over []*recovery.Session
 		b.Queue(s.db.queries.byKey)
-		b.Queue(s.db.queries.sweepExpired).Query(func(rows pgx.Rows) (err error) {
+		queue(&b).Query(func(rows pgx.Rows) (err error) {
 			over, err = pgx.CollectRows(rows, scanExpired)
 			return err
 		})
 		if err := s.db.pool.SendBatch(ctx, &b).Close(); err != nil {
-			return fmt.Errorf("expire sessions: %w", err)
+			return ended, err
 		}
 		for _, session := range over {
 			node.Expired(session)
 		}
-		if len(over) < 1000 {
-			return nil
+		ended += len(over)
+		if len(over) < endedAtOnce {
+			return ended, nil
 		}
 	}
 }

@@ -5,7 +5,7 @@ import "errors"
 // The reasons for which a returning client becomes a new session. Resume
 // returns them wrapped or as they are; their texts are stable.
 var (
-	ErrUnknown   = errors.New("unknown session")             // no such session in the namespace: never was, was closed, or expired and was removed
+	ErrUnknown   = errors.New("unknown session")             // no such session in the namespace: never was, was closed, or expired and was removed, before its time if too many were parked
 	ErrExpired   = errors.New("session expired")             // the client was away for longer than the window
 	ErrTrimmed   = errors.New("events no longer kept")       // the log no longer reaches back far enough to prove that nothing is missing
 	ErrAhead     = errors.New("offset ahead of the log")     // the client knows records that the log never had, or lost

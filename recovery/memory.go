@@ -13,12 +13,22 @@ import (
 // Memory keeps the sessions of a single node in memory, beside an
 // adapter.Memory. Its promises last as long as the process.
 type Memory struct {
+	// MaxParkedBytes bounds the memory of the sessions whose clients are away.
+	// Beyond, the one that would expire first expires at once, so that clients
+	// that connect and go take nothing from the node but each other's sessions.
+	// It is not to be changed once the store is in use.
+	// Default: 256 MiB, of which a session with a few rooms takes about a kB.
+	MaxParkedBytes int
+
 	log *adapter.Memory
 
 	mu       sync.Mutex
 	node     Node
 	sessions map[string]*remembered
-	sweep    *time.Timer // armed while sessions are parked
+	parked   parked      // those of them whose clients are away
+	over     []*Session  // the node has not been told of their end
+	sweep    *time.Timer // armed while sessions are parked, or over
+	sweeps   time.Time   // when that fires
 	look     *time.Timer // armed while there are sessions: the next checkpoint
 	position adapter.Position
 }
@@ -27,9 +37,12 @@ type remembered struct {
 	Session
 
 	parked  bool
-	expires time.Time // valid if parked
+	expires time.Time // valid if parked, as are place and size
+	place   int       // among those that are parked
+	size    int       // of memory
 	facts   []Fact    // at most two, the newest first
 	proven  []Fact    // at most one: what the last Resume has proven
+	trimAt  int       // how many stays there may be before those that are of no use are looked for
 
 	standing Standing // what the node last said of this tenure
 }
@@ -46,7 +59,7 @@ func (r *remembered) learn(f Fact) {
 
 // NewMemory returns an empty store for sessions whose events are in log.
 func NewMemory(log *adapter.Memory) *Memory {
-	return &Memory{log: log, sessions: make(map[string]*remembered)}
+	return &Memory{MaxParkedBytes: 256 << 20, log: log, sessions: make(map[string]*remembered)}
 }
 
 // Bind implements Store.
@@ -64,6 +77,9 @@ func (m *Memory) Bind(n Node) error {
 func (m *Memory) Open(s *Session) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if old, ok := m.sessions[s.PID]; ok && old.parked {
+		m.parked.remove(old)
+	}
 	m.sessions[s.PID] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
@@ -93,7 +109,10 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	}
 	r.proven = []Fact{{last, from}}
 	r.Epoch++
-	r.parked = false
+	if r.parked {
+		r.parked = false
+		m.parked.remove(r)
+	}
 	s := r.Clone()
 	s.From, s.Last = from, last
 	return s, nil
@@ -108,8 +127,10 @@ func (m *Memory) Change(k Key, c Change) *Outcome {
 		return Settled(err)
 	}
 	r.Apply(c)
-	low := m.log.Low() // takes no lock: a server may call Change while records are delivered
-	r.Rooms = slices.DeleteFunc(r.Rooms, func(s Stay) bool { return s.Ended && s.Left <= low })
+	if len(r.Rooms) >= r.trimAt {
+		r.Trim(m.log.Low()) // takes no lock: a server may call Change while records are delivered
+		r.trimAt = 2 * max(fewStays, len(r.Rooms))
+	}
 	return Settled(nil)
 }
 
@@ -125,12 +146,17 @@ func (m *Memory) End(k Key, e Ending) *Outcome {
 		delete(m.sessions, k.PID)
 		return Settled(nil)
 	}
+	now := time.Now()
+	r.Trim(m.log.Low())
+	r.index = nil // until the client is back
 	r.parked, r.Applied = true, max(r.Applied, e.At)
 	r.learn(Fact{e.Last, e.At})
-	r.expires = time.Now().Add(r.Window)
-	if m.sweep == nil {
-		m.sweep = time.AfterFunc(r.Window, m.expire)
+	r.expires = now.Add(r.Window)
+	m.parked.add(r)
+	for m.parked.bytes > m.MaxParkedBytes {
+		m.endLocked(m.parked.next())
 	}
+	m.armLocked(now)
 	return Settled(nil)
 }
 
@@ -172,26 +198,50 @@ func (m *Memory) checkpoint() {
 func (m *Memory) expire() {
 	m.mu.Lock()
 	now := time.Now()
-	var over []*Session
-	var next time.Time
-	for pid, r := range m.sessions {
-		switch {
-		case !r.parked:
-		case !r.expires.After(now):
-			delete(m.sessions, pid)
-			over = append(over, &r.Session)
-		case next.IsZero() || r.expires.Before(next):
-			next = r.expires
+	for range sweptAtOnce {
+		r := m.parked.next()
+		if r == nil || r.expires.After(now) {
+			break
 		}
+		m.endLocked(r)
 	}
-	m.sweep = nil
-	if !next.IsZero() {
-		m.sweep = time.AfterFunc(next.Sub(now), m.expire)
-	}
+	over := m.over
+	m.over, m.sweep = nil, nil
+	m.armLocked(now)
 	m.mu.Unlock()
 	for _, s := range over {
 		m.node.Expired(s)
 	}
+}
+
+// sweptAtOnce bounds the sessions that are ended while the server waits for the lock.
+const sweptAtOnce = 256
+
+// endLocked ends a session that is parked.
+func (m *Memory) endLocked(r *remembered) {
+	m.parked.remove(r)
+	delete(m.sessions, r.PID)
+	m.over = append(m.over, &r.Session)
+}
+
+// armLocked has expire called when there is something for it to do.
+func (m *Memory) armLocked(now time.Time) {
+	var at time.Time
+	switch next := m.parked.next(); {
+	case len(m.over) > 0:
+		at = now
+	case next != nil:
+		at = next.expires
+	default:
+		return
+	}
+	if m.sweep != nil && !at.Before(m.sweeps) {
+		return // it is called no later
+	}
+	if m.sweep != nil {
+		m.sweep.Stop()
+	}
+	m.sweep, m.sweeps = time.AfterFunc(at.Sub(now), m.expire), at
 }
 
 func (m *Memory) heldLocked(k Key) (*remembered, error) {

@@ -57,11 +57,15 @@ type Session struct {
 	// Elsewhere, of a resumed session: another node may still hold a
 	// connection of it, and has to be told through the log.
 	Elsewhere bool
+
+	index  *stayIndex // of Rooms; nil while they are few
+	shared bool       // with a snapshot: what is to be changed is copied first
 }
 
 // Clone returns a copy whose rooms and data can be changed by themselves.
 func (s *Session) Clone() *Session {
 	c := *s
+	c.index, c.shared = nil, false
 	c.Rooms, c.Data = slices.Clone(s.Rooms), maps.Clone(s.Data)
 	return &c
 }
@@ -81,9 +85,7 @@ func (s *Session) meant(d *adapter.Delivery) bool {
 		return false
 	}
 	return d.Audience.IncludesFunc(func(room string) bool {
-		return room == s.ID || slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
-			return stay.Room == room && stay.covers(d.Offset.Position)
-		})
+		return room == s.ID || s.heldAt(room, d.Offset.Position)
 	})
 }
 
@@ -114,16 +116,16 @@ func (s *Session) Perform(d *adapter.Delivery) (c Change, over bool) {
 // operation returns what a Join or Leave at p changes in the record.
 func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) Change {
 	c := Change{At: p}
+	named := map[string]bool{s.ID: true} // its own is neither joined nor left
 	for _, room := range rooms {
+		if named[room] {
+			continue
+		}
+		named[room] = true
 		switch {
-		case room == s.ID || slices.Contains(c.Join, room) || slices.Contains(c.Leave, room):
-		case k == adapter.Join && !slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
-			return stay.Room == room && (stay.Joined == p || stay.covers(p))
-		}):
+		case k == adapter.Join && !s.joinedAt(room, p) && !s.heldAt(room, p):
 			c.Join = append(c.Join, room)
-		case k == adapter.Leave && slices.ContainsFunc(s.Rooms, func(stay Stay) bool {
-			return stay.Room == room && stay.Joined < p && !stay.Ended
-		}):
+		case k == adapter.Leave && s.In(room) && s.latest(room).Joined < p:
 			c.Leave = append(c.Leave, room)
 		}
 	}
@@ -137,10 +139,7 @@ func (c *Change) Empty() bool { return len(c.Join) == 0 && len(c.Leave) == 0 && 
 // that has not read the log up to there cannot serve the session yet: it would
 // deliver again what the record already counts, or to a room not yet joined.
 func (s *Session) Reach() adapter.Position {
-	p := max(s.Opened, s.From, s.Applied)
-	for _, stay := range s.Rooms {
-		p = max(p, stay.Joined, stay.Left)
-	}
+	p := max(s.Opened, s.From, s.Applied, s.staysReach())
 	for _, in := range s.Seen {
 		p = max(p, in.Last)
 	}
@@ -155,19 +154,15 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
-// Apply makes the change in the session's record. Copies of the record that were
-// made before do not change with it.
+// Apply makes the change in the session's record. What Clone and Snapshot have
+// returned before does not change with it.
 func (s *Session) Apply(c Change) {
-	s.Rooms = slices.Clone(s.Rooms)
+	s.own()
 	for _, room := range c.Leave {
-		for i := range s.Rooms {
-			if s.Rooms[i].Room == room && !s.Rooms[i].Ended {
-				s.Rooms[i].Ended, s.Rooms[i].Left = true, c.At
-			}
-		}
+		s.leave(room, c.At)
 	}
 	for _, room := range c.Join {
-		s.Rooms = append(s.Rooms, Stay{Room: room, Joined: c.At})
+		s.join(room, c.At)
 	}
 	for key, value := range c.Data {
 		if value == nil {

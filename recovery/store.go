@@ -41,8 +41,8 @@ type Node interface {
 	// true at the position; the Store keeps them until they are written.
 	Checkpoint(quiet adapter.Position) (adapter.Position, []Standing)
 
-	// Expired tells that a session ended because its client stayed away. In
-	// the whole cluster one node is told.
+	// Expired tells that a session ended because its client stayed away, or too
+	// many did. In the whole cluster one node is told.
 	Expired(*Session)
 }
 

@@ -83,7 +83,11 @@ func (e *emission) emit(ctx context.Context, db database) error {
 	server := socketio.NewServer(&socketio.Options{
 		Adapter: joined, Recovery: socketio.Recovery{Disabled: true},
 	})
-	to := server.Of(e.namespace).To(e.to...).Except(e.except...)
+	to := server.Of(e.namespace).All()
+	if len(e.to) > 0 { // else everybody, as the flag says
+		to = to.To(e.to...)
+	}
+	to = to.Except(e.except...)
 	if e.volatile {
 		to = to.Volatile()
 	}

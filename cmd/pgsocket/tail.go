@@ -112,7 +112,10 @@ func (p *printer) wants(d adapter.Delivery) bool {
 // audience returns to whom an event goes: to lobby except "my room", volatile.
 func audience(d adapter.Delivery) string {
 	text := "to everybody"
-	if len(d.Audience.Rooms) > 0 {
+	switch {
+	case d.Audience.IsNobody():
+		text = "to nobody"
+	case len(d.Audience.Rooms) > 0:
 		text = "to " + names(d.Audience.Rooms)
 	}
 	if len(d.Audience.Except) > 0 {

@@ -192,5 +192,5 @@ func exists(room socketio.Room) bool {
 }
 
 func in(s *socketio.Socket, room socketio.Room) bool {
-	return exists(room) && slices.Contains(slices.Collect(s.Rooms()), room)
+	return exists(room) && s.In(room)
 }

@@ -323,7 +323,7 @@ func TestNamespacesWithoutEnd(t *testing.T) {
 			answers[body]++
 		}
 		for body, want := range map[string]int{
-			`{"message":"Invalid namespace"}`: 1000, "in": 1024, `{"message":"Too many namespaces"}`: wanted - 1000 - 1024,
+			`{"message":"Invalid namespace"}`: 64, "in": 64, `{"message":"Too many namespaces"}`: wanted - 64 - 64,
 		} {
 			if got := answers[body]; body == "in" && got != want || got == 0 {
 				t.Errorf("%s: %d times, want %d", body, got, want)

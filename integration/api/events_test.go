@@ -326,7 +326,7 @@ func TestOperationsOnAudiences(t *testing.T) {
 				return nil, err
 			}
 			var found []string
-			for remote, err := range io.To().Fetch(ctx) {
+			for remote, err := range io.All().Fetch(ctx) {
 				if err != nil {
 					return nil, err
 				}

@@ -50,6 +50,15 @@ type target struct {
 	Except []socketio.Room `json:"except"`
 }
 
+// of returns the target's audience in the namespace: everybody, if it has no rooms.
+func (t target) of(n *socketio.Namespace) socketio.Audience {
+	a := n.All()
+	if len(t.Rooms) > 0 {
+		a = a.To(t.Rooms...)
+	}
+	return a.Except(t.Except...)
+}
+
 // A publication asks for Count events from one goroutine, numbered from First. The event with number s goes to
 // Targets[s % len(Targets)], to everybody without any.
 type publication struct {
@@ -156,10 +165,9 @@ func (n *node) emit(ctx context.Context, p *publication, queue chan<- pending) {
 }
 
 func (p *publication) audience(ns *socketio.Namespace, seq int) socketio.Target {
-	a := ns.To()
+	a := ns.All()
 	if len(p.Targets) > 0 {
-		t := p.Targets[seq%len(p.Targets)]
-		a = a.To(t.Rooms...).Except(t.Except...)
+		a = p.Targets[seq%len(p.Targets)].of(ns)
 	}
 	if p.Volatile {
 		a = a.Volatile()

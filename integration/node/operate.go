@@ -26,7 +26,7 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	if !order(w, r, &o) {
 		return
 	}
-	a := n.server.Of(o.Namespace).To(o.Target.Rooms...).Except(o.Target.Except...)
+	a := o.Target.of(n.server.Of(o.Namespace))
 	var err error
 	switch o.Do {
 	case "join":
@@ -103,7 +103,7 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := poll{Answers: []string{}}
 	begun := time.Now()
-	to := n.server.To(q.Target.Rooms...).Except(q.Target.Except...)
+	to := q.Target.of(n.server.Namespace)
 	if q.How == "binary" {
 		p.reflect(ctx, to, q.Pad)
 	} else {
@@ -148,7 +148,7 @@ func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := poll{Answers: []string{}}
 	begun := time.Now()
-	for s, err := range n.server.To(q.Target.Rooms...).Except(q.Target.Except...).Fetch(ctx) {
+	for s, err := range q.Target.of(n.server.Namespace).Fetch(ctx) {
 		if err != nil {
 			p.fail("", err)
 			continue

@@ -787,7 +787,9 @@ begin
         names := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
         at := at + 2;
         for name in 1..names loop
-            at := at + 2 + get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+            size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+            perform check_room(convert_from(substr(packet, at + 3, size), 'UTF8'));
+            at := at + 2 + size;
         end loop;
     end loop;
     size := ('x' || encode(substr(packet, at + 1, 4), 'hex'))::bit(32)::int;

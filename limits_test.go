@@ -1,0 +1,194 @@
+package socketio_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pgsocket/socketio"
+)
+
+const tooMany = `{"message":"Too many namespaces"}`
+
+func TestLimits_Auth(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{MaxAuthBytes: 1000}, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`.`))
+		p := dial(t, io)
+		auth := func(n int) string { return `{"a":"` + strings.Repeat("x", n-8) + `"}` }
+		if got := p.enter("/a", auth(1000)); got != "connected" {
+			t.Error(got)
+		}
+		if got := p.enter("/b", auth(1001)); got != `{"message":"Auth too large"}` {
+			t.Error(got)
+		}
+		if got := p.enter("/b", ""); got != "connected" {
+			t.Errorf("the connection after a refusal: %s", got)
+		}
+	})
+}
+
+func TestLimits_NamespaceName(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`.`))
+		p := dial(t, io)
+		if got := p.enter("/"+strings.Repeat("n", 999), ""); got != "connected" {
+			t.Error(got)
+		}
+		p.WriteText("0/" + strings.Repeat("n", 1000) + ",")
+		p.closed()
+	})
+}
+
+func TestLimits_DynamicNamespaces(t *testing.T) {
+	t.Parallel()
+	for name, ask := range map[string]bool{"pattern": false, "func": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, &socketio.Options{MaxDynamicNamespaces: 3}, func(t *testing.T, io *socketio.Server) {
+				var parent *socketio.ParentNamespace
+				if ask {
+					parent = io.OfFunc(func(context.Context, string, *socketio.Handshake) (bool, error) { return true, nil })
+				} else {
+					parent = io.OfPattern(regexp.MustCompile(`^/n`))
+				}
+				told := make(map[string]int)
+				io.OnNamespace(func(n *socketio.Namespace) { told[n.Name()]++ })
+				io.Of("/n-static")
+				p, q := dial(t, io), dial(t, io)
+				for i := range 3 {
+					if got := p.enter(fmt.Sprint("/n", i), ""); got != "connected" {
+						t.Fatal(got)
+					}
+				}
+				if got := q.enter("/n3", ""); got != tooMany {
+					t.Errorf("while all have sockets: %s", got)
+				}
+				if got := q.enter("/n2", ""); got != "connected" {
+					t.Errorf("one that exists: %s", got)
+				}
+				p.WriteText("1/n1,")
+				synctest.Wait()
+				p.WriteText("1/n0,")
+				synctest.Wait()
+				if got := strings.TrimPrefix(names(parent), "/n-static "); got != "/n0 /n1 /n2" {
+					t.Errorf("without need: %s", got)
+				}
+				if got := q.enter("/n3", ""); got != "connected" {
+					t.Error(got)
+				}
+				if got := strings.TrimPrefix(names(parent), "/n-static "); got != "/n0 /n2 /n3" {
+					t.Errorf("the one without sockets for longest is there: %s", got)
+				}
+				io.Of("/n0") // the application's from now on
+				for i := range 5 {
+					name := fmt.Sprint("/n9", i)
+					if got := q.enter(name, ""); got != "connected" {
+						t.Errorf("%s: %s", name, got)
+					}
+					q.WriteText("1" + name + ",")
+					synctest.Wait()
+				}
+				if got := strings.TrimPrefix(names(parent), "/n-static "); got != "/n0 /n2 /n3 /n94" {
+					t.Errorf("the application's are gone: %s", got)
+				}
+				if got := p.enter("/n1", ""); got != "connected" || told["/n1"] != 2 || told["/n0"] != 1 {
+					t.Errorf("again: %s, told %v", got, told)
+				}
+			})
+		})
+	}
+}
+
+// What a client leaves behind that asks for one namespace after the other. Not
+// parallel, as it measures the heap.
+func TestLimits_DynamicNamespaces_BoundTheHeap(t *testing.T) { //nolint:paralleltest // see above
+	bubble(t, &socketio.Options{MaxDynamicNamespaces: 100}, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`.`))
+		ask := func(round int) int {
+			p := dial(t, io)
+			for i := range 1000 {
+				name := fmt.Sprintf("/%d-%d-%s", round, i, strings.Repeat("n", 900))
+				if got := p.enter(name, ""); got != "connected" {
+					t.Fatal(got)
+				}
+				p.WriteText("1" + name + ",")
+			}
+			synctest.Wait()
+			p.Cut()
+			synctest.Wait()
+			runtime.GC()
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			return int(m.HeapAlloc)
+		}
+		first := ask(0)
+		if grown := ask(1) - first; grown > 1<<20 {
+			t.Errorf("a thousand namespaces more have left %d KiB", grown>>10)
+		}
+	})
+}
+
+func TestLimits_Rooms(t *testing.T) {
+	t.Parallel()
+	many := func(from, to int) []socketio.Room {
+		var rooms []socketio.Room
+		for i := from; i < to; i++ {
+			rooms = append(rooms, socketio.Room(fmt.Sprintf("room %04d", i)))
+		}
+		return rooms
+	}
+	// As it is in a gate, and connected.
+	check := func(t *testing.T, s *socketio.Socket) {
+		t.Helper()
+		ctx := t.Context()
+		do(t, s.Join(ctx, many(0, 99)...))
+		if err := s.Join(ctx, many(98, 101)...); !errors.Is(err, socketio.ErrTooManyRooms) {
+			t.Errorf("101 rooms: %v", err)
+		}
+		if n := len(slices.Collect(s.Rooms())); n != 100 {
+			t.Errorf("in %d rooms, its own among them, want 100", n)
+		}
+		do(t, s.Join(ctx, slices.Concat(many(50, 100), many(50, 100))...))
+		do(t, s.Join(ctx, many(0, 100)...))
+		do(t, s.Join(ctx, socketio.Room(s.ID())))
+		if err := s.Join(ctx, "one more"); !errors.Is(err, socketio.ErrTooManyRooms) {
+			t.Errorf("101 rooms: %v", err)
+		}
+		do(t, s.Leave(ctx, many(0, 60)...))
+		if err := s.Join(ctx, "a", socketio.Room(strings.Repeat("x", 200)), socketio.Room(strings.Repeat("y", 200)), socketio.Room(strings.Repeat("z", 200))); !errors.Is(err, socketio.ErrTooManyRooms) {
+			t.Errorf("1,000 bytes: %v", err)
+		}
+		if n := len(slices.Collect(s.Rooms())); n != 41 {
+			t.Errorf("in %d rooms, its own among them, want 41", n)
+		}
+		do(t, s.Leave(ctx, many(0, 100)...))
+		do(t, s.Join(ctx, many(0, 100)...))
+	}
+	bubble(t, &socketio.Options{MaxRooms: 100, MaxRoomBytes: 901}, func(t *testing.T, io *socketio.Server) {
+		emit(t, io, "that the log is not empty")
+		io.Use(func(_ context.Context, s *socketio.Socket) error {
+			check(t, s)
+			return nil
+		})
+		connected(t, io)
+		s := only(t, io)
+		if n := len(slices.Collect(s.Rooms())); n != 101 {
+			t.Errorf("in %d rooms, its own among them, want 101", n)
+		}
+		do(t, s.Leave(t.Context(), many(0, 100)...))
+		check(t, s)
+		do(t, io.All().Join(t.Context(), many(0, 200)...)) // on the application's own behalf
+		if n := len(slices.Collect(s.Rooms())); n != 201 {
+			t.Errorf("in %d rooms, its own among them, want 201", n)
+		}
+		do(t, s.Join(t.Context(), "room 0150"))
+	})
+}

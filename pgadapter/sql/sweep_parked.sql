@@ -1,0 +1,22 @@
+-- Ends sessions beyond the first $1 that are parked, those that would expire first. A
+-- session that is being resumed is skipped. They are counted only if the table is so
+-- large that there can be so many: a row takes more than 100 bytes.
+with over as (
+    select s.pid
+    from /*schema.*/sessions s
+    where s.expires_at is not null
+    order by s.expires_at
+    limit (select case when pg_relation_size('/*schema.*/sessions'::regclass) < $1::bigint * 100 then 0
+                       else least(greatest((select count(*) from /*schema.*/sessions p where p.expires_at is not null) - $1::bigint, 0), 1000)
+                  end)
+    for update skip locked
+), gone as (
+    delete from /*schema.*/sessions s using over where s.pid = over.pid
+    returning s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held
+)
+select g.pid, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.held,
+       (select coalesce(json_agg(json_build_array(r.room, r.joined_at, r.left_at)), '[]')
+        from /*schema.*/session_rooms r where r.pid = g.pid)::text,
+       (select coalesce(json_object_agg(d.key, d.value), '{}')
+        from /*schema.*/session_data d where d.pid = g.pid)::text
+from gone g

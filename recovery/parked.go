@@ -1,0 +1,81 @@
+package recovery
+
+import "container/heap"
+
+// parked are the sessions of a Memory whose clients are away, the one that expires
+// next first.
+type parked struct {
+	list  []*remembered
+	bytes int // of memory, about
+}
+
+func (p *parked) add(r *remembered) {
+	r.size = r.footprint()
+	p.bytes += r.size
+	heap.Push((*byExpiry)(p), r)
+}
+
+func (p *parked) remove(r *remembered) {
+	p.bytes -= r.size
+	heap.Remove((*byExpiry)(p), r.place)
+}
+
+// next returns the session that expires next, or nil.
+func (p *parked) next() *remembered {
+	if len(p.list) == 0 {
+		return nil
+	}
+	return p.list[0]
+}
+
+// byExpiry is parked as a heap.
+type byExpiry parked
+
+// Len implements heap.Interface.
+func (p *byExpiry) Len() int { return len(p.list) }
+
+// Less implements heap.Interface.
+func (p *byExpiry) Less(i, j int) bool { return p.list[i].expires.Before(p.list[j].expires) }
+
+// Swap implements heap.Interface.
+func (p *byExpiry) Swap(i, j int) {
+	p.list[i], p.list[j] = p.list[j], p.list[i]
+	p.list[i].place, p.list[j].place = i, j
+}
+
+// Push implements heap.Interface.
+func (p *byExpiry) Push(x any) {
+	r, _ := x.(*remembered)
+	r.place = len(p.list)
+	p.list = append(p.list, r)
+}
+
+// Pop implements heap.Interface.
+func (p *byExpiry) Pop() any {
+	last := len(p.list) - 1
+	r := p.list[last]
+	p.list[last] = nil
+	p.list = p.list[:last]
+	return r
+}
+
+// What a session takes in memory besides its texts, and a room and a value of its
+// data, as measured.
+const (
+	sessionBytes = 800
+	stayBytes    = 56
+	datumBytes   = 144
+)
+
+// footprint returns about how many bytes of memory a parked session takes.
+func (r *remembered) footprint() int {
+	n := sessionBytes + len(r.PID) + len(r.ID) + len(r.Namespace) + len(r.Held) + 16*cap(r.Seen)
+	for i := range r.Rooms {
+		n += len(r.Rooms[i].Room)
+	}
+	n += stayBytes * cap(r.Rooms)
+	for key, value := range r.Data {
+		n += datumBytes + len(key) + cap(value)
+	}
+	return n
+}
