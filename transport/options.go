@@ -21,8 +21,10 @@ type Options struct {
 	// of one POST, in bytes; clients are told. Default: 1,000,000.
 	MaxPayload int64
 
-	// QueueBytes bounds what one session may have waiting to be sent, in bytes on
-	// the wire. A message for an empty queue is always taken. Default: 4 MiB.
+	// QueueBytes bounds what one session may have waiting to be sent behind what is
+	// being written, in bytes on the wire. Messages of one Send count as a quarter of
+	// it at most, so that a peer that reads gets messages of any size; those for an
+	// empty queue are always taken. Default: 4 MiB.
 	QueueBytes int
 	// QueueMessages bounds the same in messages. Default: 4096.
 	QueueMessages int

@@ -51,7 +51,8 @@ type Session struct {
 	pulse pulse // has a lock of its own
 	seat  seat  // guarded by the server's wheel
 
-	over atomic.Bool // set under mu; read without it where a stale answer does no harm
+	over   atomic.Bool  // set under mu; read without it where a stale answer does no harm
+	paused atomic.Int32 // calls of Pause without their Resume
 
 	reading sync.Mutex // held by whoever calls the receiver
 
@@ -59,8 +60,9 @@ type Session struct {
 	carrier carrier // changes at most once, by an upgrade
 	closer  bool    // there is, or will be, a goroutine that concludes the session
 	queue   *batch  // nil while nothing waits
-	bytes   int     // waiting or being written, without urgent
-	count   int
+	bytes   int     // waiting, without urgent and what is being written; see weigh
+	count   int     // waiting, in messages
+	writes  int     // messages that are being written
 	urgent  [urgencies]*Message
 	writing bool          // a writer runs, or will when the session starts
 	low     chan struct{} // closed at the next low-water mark; nil if nobody waits
@@ -68,6 +70,7 @@ type Session struct {
 	broken  bool          // nothing more can be written
 	flushBy time.Time     // when an ending session stops writing
 	flushed chan struct{} // made by the ending, closed when no writer runs any more
+	resumed chan struct{} // closed when the reading goes on; nil if nobody waits for that
 }
 
 // newSession returns a session that holds messages back until start: whatever is
@@ -265,6 +268,7 @@ func (s *Session) end(e *ending) {
 			close(s.flushed)
 		}
 		s.wakeLocked()
+		s.resumeLocked()
 	}
 	if e.manner == cut {
 		s.broken = true
@@ -335,7 +339,7 @@ func (s *Session) ended() *ending {
 func (s *Session) unsent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count > 0
+	return s.count+s.writes > 0
 }
 
 // breakOff ends the writing.
