@@ -26,6 +26,7 @@ type conn struct {
 	session *transport.Session
 	decoder packet.Decoder        // the reader's
 	parser  packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
+	backlog backlog
 
 	header http.Header
 	url    *url.URL
@@ -53,7 +54,8 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	c := &conn{
 		server: server, session: session,
 		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
-		base: context.WithoutCancel(r.Context()),
+		base:    context.WithoutCancel(r.Context()),
+		backlog: backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes},
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,
@@ -109,16 +111,18 @@ func (s *Socket) receive(p *packet.Packet) error {
 	}
 	m := &Message{socket: s, event: name, args: args[1:], attachments: p.Attachments, ackID: p.ID}
 	m.wantsReply.Store(p.HasID)
-	size := len(p.Data)
+	size := eventOverhead + len(name) + cap(p.Data) + cap(args)*sliceHeader + cap(p.Attachments)*sliceHeader
 	for _, a := range p.Attachments {
-		size += len(a)
+		size += cap(a)
 	}
-	if err := s.push(item{message: m, size: size}); err != nil {
-		s.leave(&DisconnectError{Reason: ReasonInboxFull, Err: err})
-		return err
-	}
-	return nil
+	return s.push(item{message: m, size: size})
 }
+
+// What an event takes beside its text and its binary data, in bytes.
+const (
+	eventOverhead = 256
+	sliceHeader   = 24 // of each argument and attachment
+)
 
 // connect takes a CONNECT packet: it makes a socket whose timeline begins with
 // the rest of the procedure.

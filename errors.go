@@ -121,7 +121,6 @@ const (
 	ReasonServerDisconnect = Reason("server namespace disconnect")  // Disconnect was called
 
 	ReasonSlowConsumer = Reason(transport.ReasonSlowConsumer) // (r) the client did not read as fast as it was sent to
-	ReasonInboxFull    = Reason("inbox full")                 // (r) the client sent faster than its events were handled
 	ReasonTakenOver    = Reason("session taken over")         // the client came back on another connection
 	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or was thought dead by the others
 )

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -15,8 +16,6 @@ import (
 type inbox struct {
 	mu      sync.Mutex
 	queue   []item
-	events  int
-	bytes   int
 	notices int
 	working bool
 }
@@ -27,13 +26,14 @@ type item struct {
 	message *Message
 	step    func()
 	notice  *Emitted
-	size    int
+	size    int // of the message, in bytes
 }
 
 var errInboxFull = errors.New("more events than the handlers keep up with")
 
-// push appends an item, and sees to it that it is worked on. Events and notices
-// are bounded; steps are few, and always taken.
+// push appends an item, and sees to it that it is worked on. Notices are bounded;
+// steps are few, and always taken. So are events, of which the connection's backlog
+// keeps count, unless the server has disconnected the socket.
 func (s *Socket) push(it item) error {
 	o := &s.namespace.server.opts
 	b := &s.inbox
@@ -41,11 +41,10 @@ func (s *Socket) push(it item) error {
 	defer b.mu.Unlock()
 	switch {
 	case it.message != nil:
-		if b.events >= o.InboxEvents || b.bytes+it.size > o.InboxBytes {
-			return errInboxFull
+		if s.deaf.Load() {
+			return nil
 		}
-		b.events++
-		b.bytes += it.size
+		s.conn.backlog.received(it.size)
 	case it.notice != nil:
 		if b.notices >= o.InboxEvents {
 			return errInboxFull
@@ -74,11 +73,15 @@ func (s *Socket) dispatch() {
 		it := b.queue[0]
 		b.queue[0] = item{}
 		b.queue = b.queue[1:]
-		b.countOffLocked(it)
+		if it.notice != nil {
+			b.notices--
+		}
 		b.mu.Unlock()
 		switch {
 		case it.message != nil:
+			s.conn.backlog.begun()
 			s.handle(it.message)
+			s.conn.backlog.handled(it.size)
 		case it.notice != nil:
 			s.noticed(it.notice)
 		default:
@@ -87,14 +90,22 @@ func (s *Socket) dispatch() {
 	}
 }
 
-func (b *inbox) countOffLocked(it item) {
-	switch {
-	case it.message != nil:
-		b.events--
-		b.bytes -= it.size
-	case it.notice != nil:
-		b.notices--
-	}
+// deafen drops the events that wait, and those that still come.
+func (s *Socket) deafen() {
+	s.deaf.Store(true)
+	b := &s.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events, bytes := 0, 0
+	b.queue = slices.DeleteFunc(b.queue, func(it item) bool {
+		if it.message == nil {
+			return false
+		}
+		events++
+		bytes += it.size
+		return true
+	})
+	s.conn.backlog.dropped(events, bytes)
 }
 
 // handle runs the handler of an event and tells whoever waits what became of it.

@@ -69,8 +69,16 @@ type Options struct {
 	// Default: 10, as in the official parser.
 	MaxAttachments int
 
-	// InboxEvents and InboxBytes bound what waits for a socket's handlers. A
-	// client that overruns them is disconnected with ReasonInboxFull.
+	// InboxEvents and InboxBytes bound what a connection has received and its
+	// handlers have not seen to: the events that wait, and the bytes in memory of
+	// those that wait or are being handled, of all its sockets together. When one of
+	// them is reached the connection is not read until half of it is gone: the
+	// client's next packets, whatever their namespace, wait in TCP or in its POST,
+	// and none is dropped. One packet may exceed the bytes.
+	//
+	// Acknowledgements and the client's goodbye are among what is not read. So a
+	// handler that waits for its own client (Call) while so many events wait may not
+	// hear the answer: it goes on when its deadline or AckTimeout is over.
 	// Default: 4,096 events and 8 MiB.
 	InboxEvents, InboxBytes int
 

@@ -322,7 +322,7 @@ func (s *Socket) dismiss(ctx context.Context, err error) error {
 	if !first {
 		return out.Wait(ctx)
 	}
-	s.deaf.Store(true) // what the client sends meanwhile comes too late
+	s.deafen() // what the client sends meanwhile comes too late
 	outcome := out.Wait(ctx)
 	s.farewell(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
 	return outcome
@@ -398,11 +398,11 @@ func (s *Socket) dropLocked(why *DisconnectError) {
 // handlers, and last OnDisconnect.
 func (s *Socket) farewell(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
-		s.deaf.Store(true)
+		s.deafen()
 		_ = s.sayGoodbye(why.Err) // a client that is not there needs no telling
 	}
 	if why.Reason == ReasonServerShutdown {
-		s.deaf.Store(true)
+		s.deafen()
 	}
 	s.conn.forget(s)
 	s.cancel(why)
