@@ -83,9 +83,10 @@ type Options struct {
 	InboxEvents, InboxBytes int
 
 	// QueueMessages and QueueBytes bound what waits to be written to one
-	// connection. A client that lets them fill up is disconnected with
-	// ReasonSlowConsumer and recovers like any other.
-	// Default: 4,096 messages and 4 MiB.
+	// connection, behind what is being written. A client that lets them fill up is
+	// disconnected with ReasonSlowConsumer and recovers like any other. An event
+	// counts as a quarter of the bytes at most, so that a client that reads gets
+	// events of any size. Default: 4,096 messages and 4 MiB.
 	QueueMessages, QueueBytes int
 
 	// WriteTimeout bounds one write to a connection.
@@ -222,6 +223,8 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.MaxPayload, 1_000_000)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
+	orDefault(&c.QueueMessages, 4096)
+	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
 	if c.Adapter == nil {

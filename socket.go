@@ -58,16 +58,13 @@ type Socket struct {
 	reason   Reason              // why it is gone
 	ended    *recovery.Outcome   // of letting go of the session
 	corked   bool                // a replay is on its way; live messages wait in held
-	held     []*transport.Message
+	held     cork
 	seats    []seat
 	pass     uint64           // the last delivery that looked at the socket
 	last     adapter.Offset   // the last offset addressed to the client
 	served   adapter.Position // until attached: how far the replay has come
 	standing standing
 }
-
-// maxHeld bounds the live messages that wait behind the last part of a replay.
-const maxHeld = 4096
 
 // A RecoveryResult says what became of a client's wish to come back.
 type RecoveryResult struct {
@@ -361,7 +358,7 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		s.namespace.members.remove(s)
 		s.attached, s.record = false, recordOf(rooms) // for who asks for the rooms later
 	}
-	s.held, s.pending = nil, nil
+	s.held, s.pending = cork{}, nil
 	delete(h.restoring, s)
 	if s.key == (recovery.Key{}) {
 		return true
