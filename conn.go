@@ -27,6 +27,7 @@ type conn struct {
 	decoder packet.Decoder        // the reader's
 	parser  packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
 	backlog backlog
+	packets packetTimer
 
 	header http.Header
 	url    *url.URL
@@ -76,6 +77,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 // Message implements transport.Receiver. An error closes the connection.
 func (c *conn) Message(data []byte, binary bool) error {
 	p, err := c.decode(data, binary)
+	c.watch(p == nil && err == nil)
 	if err != nil || p == nil {
 		return err
 	}
@@ -270,6 +272,7 @@ func (s *Socket) CloseConnection(ctx context.Context) error {
 // Closed implements transport.Receiver.
 func (c *conn) Closed(reason transport.Reason, cause error) {
 	c.joined()
+	c.watch(false)
 	c.mu.Lock()
 	sockets := slices.Clone(c.sockets)
 	c.mu.Unlock()

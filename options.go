@@ -69,6 +69,13 @@ type Options struct {
 	// Default: 10, as in the official parser.
 	MaxAttachments int
 
+	// PacketTimeout is how long a client may take to send a packet with attachments,
+	// from its first message to its last. Then its connection is closed with
+	// ReasonForcedClose. (A single message that does not end is closed by the
+	// heartbeat, or after PingInterval and PingTimeout if it is a POST.)
+	// Default: 2 minutes.
+	PacketTimeout time.Duration
+
 	// InboxEvents and InboxBytes bound what a connection has received and its
 	// handlers have not seen to: the events that wait, and the bytes in memory of
 	// those that wait or are being handled, of all its sockets together. When one of
@@ -185,6 +192,7 @@ func (o *Options) Validate() error {
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
 		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"PacketTimeout", int64(o.PacketTimeout)},
 		{"InboxEvents", int64(o.InboxEvents)},
 		{"InboxBytes", int64(o.InboxBytes)},
 		{"QueueMessages", int64(o.QueueMessages)},
@@ -221,6 +229,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.AckTimeout, 30*time.Second)
 	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)
+	orDefault(&c.PacketTimeout, 2*time.Minute)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
 	orDefault(&c.QueueMessages, 4096)
