@@ -100,6 +100,28 @@ type Options struct {
 	// Default: 15 s.
 	WriteTimeout time.Duration
 
+	// MaxConnections bounds the connections of this node, sessions that poll included.
+	// Requests for more are refused with status 503. Negative: no bound.
+	// Default: 1,000,000.
+	MaxConnections int
+
+	// MaxConnectionsPerAddress bounds the connections of one client address to this
+	// node. Requests for more are refused with status 429. Default: no bound, because
+	// all clients of a node behind a proxy may have the proxy's address.
+	MaxConnectionsPerAddress int
+
+	// ClientAddress returns what MaxConnectionsPerAddress counts by. A node behind a
+	// proxy takes it from the header that the proxy sets; a header that a client can
+	// set is no address. A request for which it is "" is not counted.
+	// Default: the IP address of Request.RemoteAddr, of IPv6 the first 64 bits.
+	ClientAddress func(*http.Request) string
+
+	// MaxHeaderBytes bounds the header and the URL of a client's first request, in
+	// bytes of memory: they are kept for as long as the connection lives, see
+	// Handshake. Each header takes about 128 bytes beside its text. Larger ones are
+	// refused with status 431. Negative: no bound. Default: 32 KiB.
+	MaxHeaderBytes int
+
 	// DrainRate is how many clients a second Shutdown sends away; a negative rate
 	// means all at once. Default: 1,000.
 	DrainRate int
@@ -258,6 +280,8 @@ func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
 		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
+		MaxConnections: o.MaxConnections, MaxConnectionsPerAddress: o.MaxConnectionsPerAddress,
+		ClientAddress: o.ClientAddress, MaxHeaderBytes: o.MaxHeaderBytes,
 		AllowRequest: o.AllowRequest, HTTP: o.HTTP, Logger: o.Logger,
 	}
 }

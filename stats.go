@@ -25,6 +25,8 @@ type Stats struct {
 	Parked      uint64            // sessions whose clients may come back, let go by this node
 	Disconnects map[Reason]uint64 // sockets that were disconnected, by the reason
 	Expired     uint64            // sessions whose end this node was told of
+	TurnedAway  uint64            // requests for a connection beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
+	Oversize    uint64            // messages and POSTs above MaxPayload; a client that polls stays connected after one
 }
 
 // counters are the parts of Stats that only grow.
@@ -76,6 +78,8 @@ func (s *Server) Stats() Stats {
 		Opened:      c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
 		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
 	}
+	engine := s.engine.Stats()
+	st.TurnedAway, st.Oversize = engine.Refused, engine.Oversize
 	c.mu.Lock()
 	st.Refused, st.Disconnects = maps.Clone(c.refused), maps.Clone(c.disconnects)
 	c.mu.Unlock()

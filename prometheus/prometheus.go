@@ -53,6 +53,7 @@ type ServerCollector struct {
 	connections, sockets, restoring, namespaces family
 	opened, recovered, refused, parked, expired family
 	disconnects, replayed, restored             family
+	turnedAway, oversize                        family
 }
 
 // NewServerCollector returns a collector of what the server counts.
@@ -70,6 +71,8 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 		expired:     counter("sessions_expired_total", "Sessions whose clients stayed away, as far as this node was told."),
 		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
+		turnedAway:  counter("connections_turned_away_total", "Requests for a connection beyond a limit of the node."),
+		oversize:    counter("oversize_messages_total", "Messages of clients above MaxPayload."),
 		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
 	}
 }
@@ -78,7 +81,7 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
-		c.disconnects, c.replayed, c.restored,
+		c.disconnects, c.replayed, c.restored, c.turnedAway, c.oversize,
 	} {
 		ch <- f.desc
 	}
@@ -95,6 +98,8 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	c.recovered.send(ch, float64(s.Recovered))
 	c.parked.send(ch, float64(s.Parked))
 	c.expired.send(ch, float64(s.Expired))
+	c.turnedAway.send(ch, float64(s.TurnedAway))
+	c.oversize.send(ch, float64(s.Oversize))
 	for reason, n := range s.Refused {
 		c.refused.send(ch, float64(n), reason)
 	}

@@ -34,6 +34,28 @@ type Options struct {
 	// peer that exceeds it is dropped with ReasonTransportError. Default: 15 s.
 	WriteTimeout time.Duration
 
+	// MaxConnections bounds the sessions of the server, those included that poll and
+	// have no connection at the moment. Requests for more are refused with status 503
+	// and code 3. Negative: no bound. Default: 1,000,000.
+	MaxConnections int
+
+	// MaxConnectionsPerAddress bounds the sessions of one client address. Requests
+	// for more are refused with status 429 and code 3. Default: no bound, because all
+	// clients of a server behind a proxy may have the proxy's address.
+	MaxConnectionsPerAddress int
+
+	// ClientAddress returns what MaxConnectionsPerAddress counts by. A server behind a
+	// proxy takes it from the header that the proxy sets. A request for which it is ""
+	// is not counted. Default: the IP address of Request.RemoteAddr, of IPv6 the first
+	// 64 bits.
+	ClientAddress func(*http.Request) string
+
+	// MaxHeaderBytes bounds the header and the URL of a request for a session, in
+	// bytes of memory: the application may keep them for as long as the session
+	// lives. Each header takes about 128 bytes beside its text. Larger ones are refused
+	// with status 431 and code 3. Negative: no bound. Default: 32 KiB.
+	MaxHeaderBytes int
+
 	// AllowRequest may refuse a handshake by returning an error, whose text the
 	// client gets with code 4. There is no other check of the Origin header, as in
 	// the official server. Default: nil, all are allowed.
@@ -59,6 +81,11 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.QueueMessages, 4096)
 	orDefault(&c.WriteTimeout, 15*time.Second)
+	orDefault(&c.MaxConnections, 1_000_000)
+	orDefault(&c.MaxHeaderBytes, 32<<10)
+	if c.ClientAddress == nil {
+		c.ClientAddress = remoteAddress
+	}
 	c.HTTP = c.HTTP.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pgsocket/socketio/transport/frame"
 )
@@ -27,11 +29,15 @@ type Server struct {
 	pools  pools
 	crew   crew
 
-	mu       sync.Mutex
-	sessions map[string]*Session
-	probes   int
-	closing  bool
-	empty    chan struct{} // closed when the server is closing and has no session or probe left
+	refused, oversize atomic.Uint64 // see Stats
+
+	mu        sync.Mutex
+	sessions  map[string]*Session
+	places    int            // taken by sessions, and by requests for one
+	addresses map[string]int // places by the client's address, if that is bounded
+	probes    int
+	closing   bool
+	empty     chan struct{} // closed when the server is closing and has no session or probe left
 }
 
 // NewServer returns a server that calls accept for each new session, before the
@@ -45,12 +51,13 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	}
 
 	return &Server{
-		opts:     o,
-		accept:   accept,
-		wheel:    newWheel(o.PingInterval, o.PingTimeout),
-		ping:     newPacket(frame.Ping, nil),
-		sessions: make(map[string]*Session),
-		empty:    make(chan struct{}),
+		opts:      o,
+		accept:    accept,
+		wheel:     newWheel(o.PingInterval, o.PingTimeout),
+		ping:      newPacket(frame.Ping, nil),
+		sessions:  make(map[string]*Session),
+		addresses: make(map[string]int),
+		empty:     make(chan struct{}),
 	}, nil
 }
 
@@ -65,18 +72,15 @@ func (s *Server) Len() int {
 // as soon as the session is set going: net/http's goroutine and buffers are not
 // kept. For a poll it returns when there is something to say.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if s.isClosing() && r.URL.Query().Get("sid") == "" {
-		s.shuttingDown(w, r)
+	query := r.URL.Query()
+	if query.Get("sid") == "" {
+		s.open(w, r, query)
 		return
 	}
-	session, p, refused := s.check(r, r.URL.Query())
+	session, p, refused := s.check(r, query)
 	switch {
 	case refused != nil:
 		s.refuse(w, r, refused)
-	case session == nil && asksUpgrade(r):
-		s.openWebSocket(w, r)
-	case session == nil:
-		s.openPolling(w, r)
 	case asksUpgrade(r):
 		s.probe(w, r, session, p)
 	case r.Method == http.MethodGet:
@@ -130,9 +134,33 @@ func (s *Server) beginClosing() (sessions []*Session) {
 	return sessions
 }
 
+// open answers a request for a new session.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, query url.Values) {
+	if s.isClosing() {
+		s.shuttingDown(w, r)
+		return
+	}
+	p, refused := s.admit(r)
+	if refused != nil {
+		s.refuse(w, r, refused)
+		return
+	}
+	defer s.vacate(p) // whatever the application's code does
+
+	_, _, refused = s.check(r, query)
+	switch {
+	case refused != nil:
+		s.refuse(w, r, refused)
+	case asksUpgrade(r):
+		s.openWebSocket(w, r, p)
+	default:
+		s.openPolling(w, r, p)
+	}
+}
+
 // openWebSocket makes the request's connection a WebSocket and sets a session
 // going.
-func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, at *place) {
 	s.opts.HTTP.first(w.Header(), r)
 	h, ok := s.hijack(w, r)
 	if !ok {
@@ -142,7 +170,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
 	c := newWebSocket(h, s)
 	session := newSession(s, c, r.RemoteAddr, nil)
 	session.closer = true // the reader
-	if !s.register(session) {
+	if !s.register(session, at) {
 		c.close()
 		return
 	}
@@ -154,10 +182,10 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // openPolling sets a session going and answers with the handshake packet, as the
 // first poll.
-func (s *Server) openPolling(w http.ResponseWriter, r *http.Request) {
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, at *place) {
 	p := newPolling()
 	session := newSession(s, p, r.RemoteAddr, s.opts.HTTP.upgrades())
-	if !s.register(session) {
+	if !s.register(session, at) {
 		s.shuttingDown(w, r)
 		return
 	}
@@ -195,7 +223,7 @@ func (s *Server) session(sid string) *Session {
 	return s.sessions[sid]
 }
 
-func (s *Server) register(session *Session) bool {
+func (s *Server) register(session *Session, at *place) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -203,6 +231,7 @@ func (s *Server) register(session *Session) bool {
 		return false
 	}
 	s.sessions[session.id] = session
+	session.address, at.taken = at.address, true
 	return true
 }
 
@@ -215,6 +244,7 @@ func (s *Server) forget(session *Session) {
 		return
 	}
 	delete(s.sessions, session.id)
+	s.vacateLocked(session.address)
 	s.countLocked()
 }
 

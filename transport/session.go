@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,7 @@ type carrier interface {
 type Session struct {
 	id       string
 	remote   string
+	address  string // that counts for Options.MaxConnectionsPerAddress; set once
 	server   *Server
 	receiver Receiver // set once, under mu
 	work     func()   // s.writeLoop, bound once: starting a writer allocates nothing
@@ -297,6 +299,9 @@ func (s *Session) readLoop(c *webSocket) {
 	e := s.receive(func() *ending { return c.receive(s) })
 	s.reading.Unlock()
 
+	if errors.Is(e, errMessageLimit) {
+		s.oversized()
+	}
 	if !s.over.Load() { // else it was interrupted, and what it says means nothing
 		s.end(e)
 	}
