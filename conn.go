@@ -22,12 +22,13 @@ import (
 // namespaces. It is the receiver of the transport's session: what it does in
 // Message it does on the reader's goroutine, which runs no user code.
 type conn struct {
-	server  *Server
-	session *transport.Session
-	decoder packet.Decoder        // the reader's
-	parser  packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
-	backlog backlog
-	packets packetTimer
+	server   *Server
+	session  *transport.Session
+	decoder  packet.Decoder        // the reader's
+	parser   packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
+	backlog  backlog
+	packets  packetTimer
+	throttle throttle // the reader's
 
 	header http.Header
 	url    *url.URL
@@ -55,8 +56,9 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	c := &conn{
 		server: server, session: session,
 		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
-		base:    context.WithoutCancel(r.Context()),
-		backlog: backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes},
+		base:     context.WithoutCancel(r.Context()),
+		throttle: newThrottle(&server.opts),
+		backlog:  backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes},
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,
@@ -78,6 +80,9 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 func (c *conn) Message(data []byte, binary bool) error {
 	p, err := c.decode(data, binary)
 	c.watch(p == nil && err == nil)
+	if err == nil {
+		err = c.slowDown(len(data), p)
+	}
 	if err != nil || p == nil {
 		return err
 	}
@@ -203,6 +208,13 @@ func (c *conn) socket(namespace string) *Socket {
 	return nil
 }
 
+// all returns the sockets of the connection.
+func (c *conn) all() []*Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.sockets)
+}
+
 // maxSockets bounds the namespaces on one connection: they are looked through
 // for every packet, and a client chooses their number.
 const maxSockets = 1024
@@ -258,11 +270,8 @@ func (c *conn) joined() {
 // sockets of its client, and then closes their connection.
 func (s *Socket) CloseConnection(ctx context.Context) error {
 	c := s.conn
-	c.mu.Lock()
-	sockets := slices.Clone(c.sockets)
-	c.mu.Unlock()
 	var errs []error
-	for _, one := range sockets {
+	for _, one := range c.all() {
 		errs = append(errs, one.Disconnect(ctx))
 	}
 	c.session.Close(transport.ReasonForcedClose)
@@ -273,10 +282,7 @@ func (s *Socket) CloseConnection(ctx context.Context) error {
 func (c *conn) Closed(reason transport.Reason, cause error) {
 	c.joined()
 	c.watch(false)
-	c.mu.Lock()
-	sockets := slices.Clone(c.sockets)
-	c.mu.Unlock()
-	for _, s := range sockets {
+	for _, s := range c.all() {
 		s.leave(&DisconnectError{Reason: Reason(reason), Err: cause})
 	}
 }

@@ -100,6 +100,22 @@ type Options struct {
 	// Default: 15 s.
 	WriteTimeout time.Duration
 
+	// EventsPerSecond and BytesPerSecond bound what one connection may send, all its
+	// namespaces together: packets of any kind, and bytes of messages. A client may
+	// send as much as that at once. One that sends more is slowed down: its connection
+	// is not read for as long as it is ahead, and nothing is dropped. Negative: no
+	// bound. Default: 50,000 packets and 64 MiB.
+	EventsPerSecond, BytesPerSecond int
+
+	// ConnectsPerSecond bounds the CONNECT packets of one connection in the same way;
+	// ten times as many may come at once. Negative: no bound. Default: 20.
+	ConnectsPerSecond int
+
+	// ThrottleTimeout is how long a client may be slowed down because of these rates
+	// without a break. Then it is disconnected with ReasonRateLimit. Negative: never.
+	// Default: 1 minute.
+	ThrottleTimeout time.Duration
+
 	// MaxConnections bounds the connections of this node, sessions that poll included.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
@@ -252,6 +268,10 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)
 	orDefault(&c.PacketTimeout, 2*time.Minute)
+	orDefault(&c.EventsPerSecond, 50_000)
+	orDefault(&c.BytesPerSecond, 64<<20)
+	orDefault(&c.ConnectsPerSecond, 20)
+	orDefault(&c.ThrottleTimeout, time.Minute)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
 	orDefault(&c.QueueMessages, 4096)
