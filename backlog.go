@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/pgsocket/socketio/transport"
 )
@@ -13,6 +14,7 @@ import (
 type backlog struct {
 	session             *transport.Session
 	maxEvents, maxBytes int
+	all                 *atomic.Int64 // events that wait, of all connections
 
 	mu      sync.Mutex
 	waiting int // events
@@ -25,6 +27,7 @@ type backlog struct {
 func (b *backlog) received(bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.all.Add(1)
 	b.waiting++
 	b.kept++
 	b.bytes += bytes
@@ -38,6 +41,7 @@ func (b *backlog) received(bytes int) {
 func (b *backlog) begun() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.all.Add(-1)
 	b.waiting--
 	b.resumeLocked()
 }
@@ -55,6 +59,7 @@ func (b *backlog) handled(bytes int) {
 func (b *backlog) dropped(events, bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.all.Add(-int64(events))
 	b.waiting -= events
 	b.kept -= events
 	b.bytes -= bytes

@@ -58,7 +58,7 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
 		base:     context.WithoutCancel(r.Context()),
 		throttle: newThrottle(&server.opts),
-		backlog:  backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes},
+		backlog:  backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes, all: &server.unhandled},
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,

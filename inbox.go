@@ -60,6 +60,21 @@ func (s *Socket) push(it item) error {
 	return nil
 }
 
+// afterEvents calls f when the events are handled that the socket has received: at once
+// if none waits, though one may be being handled.
+func (s *Socket) afterEvents(f func()) {
+	b := &s.inbox
+	b.mu.Lock()
+	wait := slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
+	if wait {
+		b.queue = append(b.queue, item{step: f}) // somebody works on the queue
+	}
+	b.mu.Unlock()
+	if !wait {
+		f()
+	}
+}
+
 func (s *Socket) dispatch() {
 	defer s.namespace.server.work.done()
 	for {
@@ -79,6 +94,9 @@ func (s *Socket) dispatch() {
 		b.mu.Unlock()
 		switch {
 		case it.message != nil:
+			if s.namespace.server.halted.Load() {
+				continue // and it remains counted
+			}
 			s.conn.backlog.begun()
 			s.handle(it.message)
 			s.conn.backlog.handled(it.size)

@@ -398,9 +398,6 @@ func (s *Socket) farewell(why *DisconnectError) {
 		s.deafen()
 		_ = s.sayGoodbye(why.Err) // a client that is not there needs no telling
 	}
-	if why.Reason == ReasonServerShutdown {
-		s.deafen()
-	}
 	s.conn.forget(s)
 	s.cancel(why)
 	s.acks.abandon()
