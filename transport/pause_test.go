@@ -141,7 +141,7 @@ func TestPause_End(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					server, opened := serve(t, nil)
-					send := func() {}
+					var send func()
 					if carrier == transport.WebSocket {
 						c := transporttest.Dial(t, server, wsURL)
 						send = func() { c.WriteText("a"); go c.WriteRaw(masked(ws.OpText, true, "4b")) }
