@@ -17,10 +17,11 @@ import (
 // connections after what is queued was written, and waits for handlers. The clients
 // come back to other nodes, and recover.
 //
-// The events that a client has sent before it is sent away are handled first, while it
-// is connected: until half of the time is over that ctx leaves, or for AckTimeout if it
-// has no deadline. What waits then is handled all the same, with a context that has
-// ended. If ctx ends before, the rest is dropped, and the error says how many events.
+// The events that a client has sent before its turn are handled first, while it is
+// connected. When all have had their turn Shutdown waits for that, for half of the time
+// that is left, or for AckTimeout if ctx has no deadline. What is not handled then is
+// handled with a context that has ended. When ctx ends the rest is dropped, and the
+// error says how many events.
 //
 // It sends away Options.DrainRate clients a second, in random order, lest all come
 // to the other nodes at once; the others are served meanwhile. If ctx has a deadline

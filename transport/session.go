@@ -14,7 +14,8 @@ import (
 
 // A Receiver takes what a session's peer sends. Its methods are called one at a
 // time, by the session's reader goroutine or by that of an HTTP request, and must
-// not block: while they run, nothing is read. A panic closes the session and is logged.
+// not block: while they run, nothing is read. One that is told more than it can
+// take calls Session.Pause. A panic closes the session and is logged.
 type Receiver interface {
 	// Message takes one message. The data are valid only during the call. An
 	// error closes the session with ReasonForcedClose.
