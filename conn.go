@@ -118,18 +118,21 @@ func (s *Socket) receive(p *packet.Packet) error {
 	}
 	m := &Message{socket: s, event: name, args: args[1:], attachments: p.Attachments, ackID: p.ID}
 	m.wantsReply.Store(p.HasID)
-	size := eventOverhead + len(name) + cap(p.Data) + cap(args)*sliceHeader + cap(p.Attachments)*sliceHeader
-	for _, a := range p.Attachments {
-		size += cap(a)
-	}
-	return s.push(item{message: m, size: size})
+	return s.push(item{message: m, size: eventSize(p.Data, name, args, p.Attachments)})
 }
 
-// What an event takes beside its text and its binary data, in bytes.
-const (
-	eventOverhead = 256
-	sliceHeader   = 24 // of each argument and attachment
-)
+// eventSize returns the bytes that an event takes in memory.
+func eventSize(text []byte, name string, args []json.RawMessage, attachments [][]byte) int {
+	const (
+		overhead    = 256
+		sliceHeader = 24 // of each argument and attachment
+	)
+	size := overhead + len(name) + cap(text) + (cap(args)+cap(attachments))*sliceHeader
+	for _, a := range attachments {
+		size += cap(a)
+	}
+	return size
+}
 
 // connect takes a CONNECT packet: it makes a socket whose timeline begins with
 // the rest of the procedure.

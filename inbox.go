@@ -14,10 +14,11 @@ import (
 // which it happened, one at a time. A goroutine works on it only while there is
 // something in it.
 type inbox struct {
-	mu      sync.Mutex
-	queue   []item
-	notices int
-	working bool
+	mu          sync.Mutex
+	queue       []item
+	notices     int
+	noticeBytes int // bytes of them; other sockets may have the same
+	working     bool
 }
 
 // An item is an event of the client, a step in the life of the socket, or a
@@ -46,10 +47,11 @@ func (s *Socket) push(it item) error {
 		}
 		s.conn.backlog.received(it.size)
 	case it.notice != nil:
-		if b.notices >= o.InboxEvents {
+		if b.notices >= o.InboxEvents || b.notices > 0 && b.noticeBytes+it.notice.size > o.InboxBytes {
 			return errInboxFull
 		}
 		b.notices++
+		b.noticeBytes += it.notice.size
 	}
 	b.queue = append(b.queue, it)
 	if !b.working {
@@ -90,6 +92,7 @@ func (s *Socket) dispatch() {
 		b.queue = b.queue[1:]
 		if it.notice != nil {
 			b.notices--
+			b.noticeBytes -= it.notice.size
 		}
 		b.mu.Unlock()
 		switch {

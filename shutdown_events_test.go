@@ -114,6 +114,7 @@ func TestShutdown_EventsNotHandled_Error(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if handled != 2 { // the second was being handled when the time was over
 			t.Errorf("%d events were handled", handled)
 		}
@@ -144,6 +145,7 @@ func TestShutdown_FullInbox(t *testing.T) {
 			t.Error(err)
 		}
 		<-done
+		synctest.Wait()
 		if handled < 3 {
 			t.Errorf("%d events were handled", handled)
 		}

@@ -195,3 +195,24 @@ func ended(r *recorder) bool {
 		return false
 	}
 }
+
+// TestPause_Post_LongerThanTheHeartbeat: the connection of a POST that is answered late
+// is as good as before.
+func TestPause_Post_LongerThanTheHeartbeat(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p, r := poll(t, nil)
+		r.answer = func(data []byte, _ bool) error {
+			if string(data) == "pause" {
+				r.session.Pause()
+				time.AfterFunc(5*time.Minute, r.session.Resume)
+			}
+			return nil
+		}
+		p.want(p.post("4pause"), 200, "ok")
+		p.want(p.get(), 200, "2")
+		p.want(p.post("3"), 200, "ok")
+		time.AfterFunc(time.Second, func() { _ = r.session.Send(transport.Text([]byte("a"))) })
+		p.want(p.get(), 200, "4a")
+	})
+}

@@ -257,6 +257,7 @@ func (p *polling) post(s *Session, a *answer) {
 	if status == http.StatusRequestEntityTooLarge {
 		s.oversized()
 	}
+	_ = a.control.SetReadDeadline(time.Time{}) // nothing is read while the reading is paused
 	if e == nil && status == http.StatusOK {
 		// Only a WebSocket that has taken over, or the end, can have the lock.
 		if !s.reading.TryLock() {
