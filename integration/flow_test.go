@@ -20,7 +20,7 @@ func TestFlow_OfficialClient(t *testing.T) {
 		t.Run(transports, func(t *testing.T) {
 			t.Parallel()
 			server := socketio.NewServer(&socketio.Options{
-				InboxEvents: 500, PingInterval: 300 * time.Millisecond, PingTimeout: 1500 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+				InboxEvents: 500, PingInterval: 300 * time.Millisecond, PingTimeout: 3 * time.Second, Logger: slog.New(slog.DiscardHandler),
 			})
 			handled := 0
 			socketio.Event[int]("number").On(server, func(_ context.Context, _ *socketio.Socket, i int) error {

@@ -216,3 +216,22 @@ func TestPause_Post_LongerThanTheHeartbeat(t *testing.T) {
 		p.want(p.get(), 200, "4a")
 	})
 }
+
+// TestPause_PeerReset: so it is over TCP, of which the server does not read.
+func TestPause_PeerReset(t *testing.T) {
+	t.Parallel()
+	server, opened := serve(t, &transport.Options{PingInterval: 20 * time.Millisecond, PingTimeout: time.Hour})
+	ts := httptest.NewServer(server)
+	defer ts.Close()
+	c := dialTCP(t, ts.Listener.Addr().String(), "")
+	c.readText(t)
+	r := <-opened
+	paused := make(chan struct{})
+	r.answer = func([]byte, bool) error { r.session.Pause(); close(paused); return nil }
+	if _, err := c.Write(append(masked(ws.OpText, true, "4a"), masked(ws.OpText, true, "4b")...)); err != nil {
+		t.Fatal(err)
+	}
+	<-paused
+	_ = c.Close() // with PINGs that it has not read: a reset
+	r.wantClosed(t, transport.ReasonTransportClose)
+}
