@@ -9,7 +9,8 @@ import "time"
 // The heartbeat goes on: PINGs are sent, which the peer expects, and the time
 // without reading does not count towards Options.PingTimeout, because the PONG may
 // be among what is not read. Meanwhile only a failed write, or a poll that its
-// client has left, shows that the peer is gone.
+// client has left, shows that the peer is gone; what it sent and was not read is lost
+// then, as with any connection that breaks.
 func (s *Session) Pause() { s.paused.Add(1) }
 
 // Resume takes back one call of Pause.
