@@ -22,10 +22,13 @@ import (
 // namespaces. It is the receiver of the transport's session: what it does in
 // Message it does on the reader's goroutine, which runs no user code.
 type conn struct {
-	server  *Server
-	session *transport.Session
-	decoder packet.Decoder        // the reader's
-	parser  packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
+	server   *Server
+	session  *transport.Session
+	decoder  packet.Decoder        // the reader's
+	parser   packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
+	backlog  backlog
+	packets  packetTimer
+	throttle throttle // the reader's
 
 	header http.Header
 	url    *url.URL
@@ -53,7 +56,9 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	c := &conn{
 		server: server, session: session,
 		header: r.Header, url: r.URL, secure: r.TLS != nil, opened: time.Now(),
-		base: context.WithoutCancel(r.Context()),
+		base:     context.WithoutCancel(r.Context()),
+		throttle: newThrottle(&server.opts),
+		backlog:  backlog{session: session, maxEvents: server.opts.InboxEvents, maxBytes: server.opts.InboxBytes, all: &server.unhandled},
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,
@@ -75,6 +80,10 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 // Message implements transport.Receiver. An error closes the connection.
 func (c *conn) Message(data []byte, binary bool) error {
 	p, err := c.decode(data, binary)
+	c.watch(p == nil && err == nil)
+	if err == nil {
+		err = c.slowDown(len(data), p)
+	}
 	if err != nil || p == nil {
 		return err
 	}
@@ -118,15 +127,20 @@ func (s *Socket) receive(p *packet.Packet) error {
 	}
 	m := &Message{socket: s, event: name, args: args[1:], attachments: p.Attachments, ackID: p.ID}
 	m.wantsReply.Store(p.HasID)
-	size := len(p.Data)
-	for _, a := range p.Attachments {
-		size += len(a)
+	return s.push(item{message: m, size: eventSize(p.Data, name, args, p.Attachments)})
+}
+
+// eventSize returns the bytes that an event takes in memory.
+func eventSize(text []byte, name string, args []json.RawMessage, attachments [][]byte) int {
+	const (
+		overhead    = 256
+		sliceHeader = 24 // of each argument and attachment
+	)
+	size := overhead + len(name) + cap(text) + (cap(args)+cap(attachments))*sliceHeader
+	for _, a := range attachments {
+		size += cap(a)
 	}
-	if err := s.push(item{message: m, size: size}); err != nil {
-		s.leave(&DisconnectError{Reason: ReasonInboxFull, Err: err})
-		return err
-	}
-	return nil
+	return size
 }
 
 // connect takes a CONNECT packet: it makes a socket whose timeline begins with
@@ -209,6 +223,13 @@ func (c *conn) socket(namespace string) *Socket {
 	return nil
 }
 
+// all returns the sockets of the connection.
+func (c *conn) all() []*Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.sockets)
+}
+
 // full reports whether the connection is in as many namespaces as it may be. They are
 // looked through for every packet, and a client chooses their number.
 func (c *conn) full() bool {
@@ -262,11 +283,8 @@ func (c *conn) joined() {
 // sockets of its client, and then closes their connection.
 func (s *Socket) CloseConnection(ctx context.Context) error {
 	c := s.conn
-	c.mu.Lock()
-	sockets := slices.Clone(c.sockets)
-	c.mu.Unlock()
 	var errs []error
-	for _, one := range sockets {
+	for _, one := range c.all() {
 		errs = append(errs, one.Disconnect(ctx))
 	}
 	c.session.Close(transport.ReasonForcedClose)
@@ -276,10 +294,8 @@ func (s *Socket) CloseConnection(ctx context.Context) error {
 // Closed implements transport.Receiver.
 func (c *conn) Closed(reason transport.Reason, cause error) {
 	c.joined()
-	c.mu.Lock()
-	sockets := slices.Clone(c.sockets)
-	c.mu.Unlock()
-	for _, s := range sockets {
+	c.watch(false)
+	for _, s := range c.all() {
 		s.leave(&DisconnectError{Reason: Reason(reason), Err: cause})
 	}
 }

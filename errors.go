@@ -114,7 +114,7 @@ func disclose(err error) (known *Error, itself bool) {
 }
 
 // A Reason says why a socket was disconnected. The constants carry the official
-// server's strings, but for the last three.
+// server's strings, but for the last four.
 type Reason string
 
 // The reasons. Those marked (r) are Recoverable.
@@ -129,7 +129,7 @@ const (
 	ReasonServerDisconnect = Reason("server namespace disconnect")  // Disconnect was called
 
 	ReasonSlowConsumer = Reason(transport.ReasonSlowConsumer) // (r) the client did not read as fast as it was sent to
-	ReasonInboxFull    = Reason("inbox full")                 // (r) the client sent faster than its events were handled
+	ReasonRateLimit    = Reason("rate limit exceeded")        // (r) the client did not keep to Options.EventsPerSecond or the like
 	ReasonTakenOver    = Reason("session taken over")         // the client came back on another connection
 	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or was thought dead by the others
 )

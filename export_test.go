@@ -12,3 +12,9 @@ func (s *Server) Known() int {
 func AckID(session SocketID, epoch int64, call uint64) uint64 {
 	return newAckIDs(session, epoch).id(call)
 }
+
+// PauseReading has the socket's connection not be read until ResumeReading.
+func (s *Socket) PauseReading() { s.conn.session.Pause() }
+
+// ResumeReading takes back PauseReading.
+func (s *Socket) ResumeReading() { s.conn.session.Resume() }

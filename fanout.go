@@ -156,10 +156,8 @@ func (s *Socket) queueLocked(messages []*transport.Message) {
 	case !s.corked:
 		// A failure ends the connection, and its reader tells the socket.
 		_ = s.conn.session.Send(messages...)
-	case len(s.held) >= maxHeld:
+	case !s.held.add(messages, &s.namespace.server.opts):
 		s.conn.session.Abort(transport.ReasonSlowConsumer)
-	default:
-		s.held = append(s.held, messages...)
 	}
 }
 

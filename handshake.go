@@ -8,7 +8,8 @@ import (
 )
 
 // A Handshake is what is known of a client from its first request and its
-// CONNECT packet.
+// CONNECT packet. All of the request's header and its URL are kept for as long as the
+// connection lives, so Options.MaxHeaderBytes bounds them.
 type Handshake struct {
 	Header  http.Header // of the first HTTP request; not to be changed
 	URL     *url.URL    // of the first HTTP request; not to be changed; see Query

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"sync"
 )
 
@@ -13,12 +14,11 @@ import (
 // which it happened, one at a time. A goroutine works on it only while there is
 // something in it.
 type inbox struct {
-	mu      sync.Mutex
-	queue   []item
-	events  int
-	bytes   int
-	notices int
-	working bool
+	mu          sync.Mutex
+	queue       []item
+	notices     int
+	noticeBytes int // bytes of them; other sockets may have the same
+	working     bool
 }
 
 // An item is an event of the client, a step in the life of the socket, or a
@@ -27,13 +27,14 @@ type item struct {
 	message *Message
 	step    func()
 	notice  *Emitted
-	size    int
+	size    int // of the message, in bytes
 }
 
 var errInboxFull = errors.New("more events than the handlers keep up with")
 
-// push appends an item, and sees to it that it is worked on. Events and notices
-// are bounded; steps are few, and always taken.
+// push appends an item, and sees to it that it is worked on. Notices are bounded;
+// steps are few, and always taken. So are events, of which the connection's backlog
+// keeps count, unless the server has disconnected the socket.
 func (s *Socket) push(it item) error {
 	o := &s.namespace.server.opts
 	b := &s.inbox
@@ -41,16 +42,16 @@ func (s *Socket) push(it item) error {
 	defer b.mu.Unlock()
 	switch {
 	case it.message != nil:
-		if b.events >= o.InboxEvents || b.bytes+it.size > o.InboxBytes {
-			return errInboxFull
+		if s.deaf.Load() {
+			return nil
 		}
-		b.events++
-		b.bytes += it.size
+		s.conn.backlog.received(it.size)
 	case it.notice != nil:
-		if b.notices >= o.InboxEvents {
+		if b.notices >= o.InboxEvents || b.notices > 0 && b.noticeBytes+it.notice.size > o.InboxBytes {
 			return errInboxFull
 		}
 		b.notices++
+		b.noticeBytes += it.notice.size
 	}
 	b.queue = append(b.queue, it)
 	if !b.working {
@@ -59,6 +60,21 @@ func (s *Socket) push(it item) error {
 		go s.dispatch() // owner: the socket; ends when the inbox is empty
 	}
 	return nil
+}
+
+// afterEvents calls f when the events are handled that the socket has received: at once
+// if none waits, though one may be being handled.
+func (s *Socket) afterEvents(f func()) {
+	b := &s.inbox
+	b.mu.Lock()
+	wait := slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
+	if wait {
+		b.queue = append(b.queue, item{step: f}) // somebody works on the queue
+	}
+	b.mu.Unlock()
+	if !wait {
+		f()
+	}
 }
 
 func (s *Socket) dispatch() {
@@ -74,11 +90,19 @@ func (s *Socket) dispatch() {
 		it := b.queue[0]
 		b.queue[0] = item{}
 		b.queue = b.queue[1:]
-		b.countOffLocked(it)
+		if it.notice != nil {
+			b.notices--
+			b.noticeBytes -= it.notice.size
+		}
 		b.mu.Unlock()
 		switch {
 		case it.message != nil:
+			if s.namespace.server.halted.Load() {
+				continue // and it remains counted
+			}
+			s.conn.backlog.begun()
 			s.handle(it.message)
+			s.conn.backlog.handled(it.size)
 		case it.notice != nil:
 			s.noticed(it.notice)
 		default:
@@ -87,14 +111,22 @@ func (s *Socket) dispatch() {
 	}
 }
 
-func (b *inbox) countOffLocked(it item) {
-	switch {
-	case it.message != nil:
-		b.events--
-		b.bytes -= it.size
-	case it.notice != nil:
-		b.notices--
-	}
+// deafen drops the events that wait, and those that still come.
+func (s *Socket) deafen() {
+	s.deaf.Store(true)
+	b := &s.inbox
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	events, bytes := 0, 0
+	b.queue = slices.DeleteFunc(b.queue, func(it item) bool {
+		if it.message == nil {
+			return false
+		}
+		events++
+		bytes += it.size
+		return true
+	})
+	s.conn.backlog.dropped(events, bytes)
 }
 
 // handle runs the handler of an event and tells whoever waits what became of it.

@@ -102,20 +102,74 @@ type Options struct {
 	// Default: 10, as in the official parser.
 	MaxAttachments int
 
-	// InboxEvents and InboxBytes bound what waits for a socket's handlers. A
-	// client that overruns them is disconnected with ReasonInboxFull.
+	// PacketTimeout is how long a client may take to send a packet with attachments,
+	// from its first message to its last. Then its connection is closed with
+	// ReasonForcedClose. (A single message that does not end is closed by the
+	// heartbeat, or after PingInterval and PingTimeout if it is a POST.)
+	// Default: 2 minutes.
+	PacketTimeout time.Duration
+
+	// InboxEvents and InboxBytes bound what a connection has received and its
+	// handlers have not seen to: the events that wait, and the bytes in memory of
+	// those that wait or are being handled, of all its sockets together. When one of
+	// them is reached the connection is not read until half of it is gone: the
+	// client's next packets, whatever their namespace, wait in TCP or in its POST,
+	// and none is dropped. One packet may exceed the bytes.
+	//
+	// Acknowledgements and the client's goodbye are among what is not read. So a
+	// handler that waits for its own client (Call) while so many events wait may not
+	// hear the answer: it goes on when its deadline or AckTimeout is over.
 	// Default: 4,096 events and 8 MiB.
 	InboxEvents, InboxBytes int
 
 	// QueueMessages and QueueBytes bound what waits to be written to one
-	// connection. A client that lets them fill up is disconnected with
-	// ReasonSlowConsumer and recovers like any other.
-	// Default: 4,096 messages and 4 MiB.
+	// connection, behind what is being written. A client that lets them fill up is
+	// disconnected with ReasonSlowConsumer and recovers like any other. An event
+	// counts as a quarter of the bytes at most, so that a client that reads gets
+	// events of any size. Default: 4,096 messages and 4 MiB.
 	QueueMessages, QueueBytes int
 
 	// WriteTimeout bounds one write to a connection.
 	// Default: 15 s.
 	WriteTimeout time.Duration
+
+	// EventsPerSecond and BytesPerSecond bound what one connection may send, all its
+	// namespaces together: packets of any kind, and bytes of messages. A client may
+	// send as much as that at once. One that sends more is slowed down: its connection
+	// is not read for as long as it is ahead, and nothing is dropped. Negative: no
+	// bound. Default: 50,000 packets and 64 MiB.
+	EventsPerSecond, BytesPerSecond int
+
+	// ConnectsPerSecond bounds the CONNECT packets of one connection in the same way;
+	// ten times as many may come at once. Negative: no bound. Default: 20.
+	ConnectsPerSecond int
+
+	// ThrottleTimeout is how long a client may be slowed down because of these rates
+	// without a break. Then it is disconnected with ReasonRateLimit. Negative: never.
+	// Default: 1 minute.
+	ThrottleTimeout time.Duration
+
+	// MaxConnections bounds the connections of this node, sessions that poll included.
+	// Requests for more are refused with status 503. Negative: no bound.
+	// Default: 1,000,000.
+	MaxConnections int
+
+	// MaxConnectionsPerAddress bounds the connections of one client address to this
+	// node. Requests for more are refused with status 429. Default: no bound, because
+	// all clients of a node behind a proxy may have the proxy's address.
+	MaxConnectionsPerAddress int
+
+	// ClientAddress returns what MaxConnectionsPerAddress counts by. A node behind a
+	// proxy takes it from the header that the proxy sets; a header that a client can
+	// set is no address. A request for which it is "" is not counted.
+	// Default: the IP address of Request.RemoteAddr, of IPv6 the first 64 bits.
+	ClientAddress func(*http.Request) string
+
+	// MaxHeaderBytes bounds the header and the URL of a client's first request, in
+	// bytes of memory: they are kept for as long as the connection lives, see
+	// Handshake. Each header takes about 128 bytes beside its text. Larger ones are
+	// refused with status 431. Negative: no bound. Default: 32 KiB.
+	MaxHeaderBytes int
 
 	// DrainRate is how many clients a second Shutdown sends away; a negative rate
 	// means all at once. Default: 1,000.
@@ -234,6 +288,7 @@ func (o *Options) Validate() error {
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
 		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"PacketTimeout", int64(o.PacketTimeout)},
 		{"InboxEvents", int64(o.InboxEvents)},
 		{"InboxBytes", int64(o.InboxBytes)},
 		{"QueueMessages", int64(o.QueueMessages)},
@@ -277,8 +332,15 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.AckTimeout, 30*time.Second)
 	orDefault(&c.EmitTimeout, defaultEmitTimeout)
 	orDefault(&c.MaxPayload, 1_000_000)
+	orDefault(&c.PacketTimeout, 2*time.Minute)
+	orDefault(&c.EventsPerSecond, 50_000)
+	orDefault(&c.BytesPerSecond, 64<<20)
+	orDefault(&c.ConnectsPerSecond, 20)
+	orDefault(&c.ThrottleTimeout, time.Minute)
 	orDefault(&c.InboxEvents, 4096)
 	orDefault(&c.InboxBytes, 8<<20)
+	orDefault(&c.QueueMessages, 4096)
+	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
 	if c.Adapter == nil {
@@ -306,6 +368,8 @@ func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
 		QueueMessages: o.QueueMessages, QueueBytes: o.QueueBytes, WriteTimeout: o.WriteTimeout,
+		MaxConnections: o.MaxConnections, MaxConnectionsPerAddress: o.MaxConnectionsPerAddress,
+		ClientAddress: o.ClientAddress, MaxHeaderBytes: o.MaxHeaderBytes,
 		Origins: o.Origins, AllowRequest: o.allowRequest(), HTTP: o.HTTP, Logger: o.Logger,
 	}
 }

@@ -129,8 +129,8 @@ func (g *registry) OnAny(h func(context.Context, *Message)) {
 // OnAnyOutgoing adds a function that is told, for every socket of this node, of
 // each event that was queued for it, requests included, acknowledgements and
 // replays not. It is called among the socket's own events, one at a time. Of a
-// socket with more than Options.InboxEvents such events waiting it is not told
-// the rest, which is logged.
+// socket with more than Options.InboxEvents such events waiting, or InboxBytes of
+// them, it is not told the rest, which is logged.
 func (g *registry) OnAnyOutgoing(h func(*Socket, *Emitted)) {
 	g.update(func(t *table) { t.onOutgoing = append(slices.Clip(t.onOutgoing), h) })
 }
@@ -179,6 +179,7 @@ type Emitted struct {
 	event       string
 	args        []json.RawMessage
 	attachments [][]byte
+	size        int // in memory, in bytes
 }
 
 // Event returns the event's name.
@@ -201,5 +202,5 @@ func newEmitted(body []byte, attachments [][]byte) *Emitted {
 	if err != nil {
 		return nil
 	}
-	return &Emitted{event: name, args: args[1:], attachments: attachments}
+	return &Emitted{event: name, args: args[1:], attachments: attachments, size: eventSize(body, name, args, attachments)}
 }

@@ -410,7 +410,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	if !attached {
 		return errExpelled
 	}
-	return s.uncork()
+	return s.uncork(ctx)
 }
 
 // replay sends what was addressed to the session in (from, to], at the pace of
@@ -521,27 +521,6 @@ func (s *Socket) attachLocked() {
 	}
 	delete(s.namespace.server.hub.restoring, s)
 	s.record, s.pending, s.attached = nil, nil, true
-}
-
-// uncork lets the live messages follow the replay.
-func (s *Socket) uncork() error {
-	h := s.namespace.server.hub
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s.gone {
-		return s.departure()
-	}
-	held := s.held
-	s.corked, s.held = false, nil
-	if len(held) > 0 {
-		if err := s.conn.session.Send(held...); err != nil {
-			return err
-		}
-	}
-	if s.expelled != nil {
-		return errExpelled
-	}
-	return nil
 }
 
 // welcome runs the application's OnConnect.

@@ -23,6 +23,8 @@ type Server struct {
 	entering  turns // and after them
 	closing   atomic.Bool
 	requests  atomic.Uint64 // the latest
+	halted    atomic.Bool   // Shutdown was given up: events that wait are dropped
+	unhandled atomic.Int64  // events of clients that wait
 	presences presences
 	parents   parents
 	counters  *counters

@@ -417,29 +417,6 @@ func TestConnectionWithoutNamespaceIsClosed(t *testing.T) {
 	})
 }
 
-func TestFullInboxDisconnects(t *testing.T) {
-	t.Parallel()
-	bubble(t, &socketio.Options{InboxEvents: 10}, func(t *testing.T, io *socketio.Server) {
-		var handled int
-		var reason socketio.Reason
-		said.On(io, func(ctx context.Context, _ *socketio.Socket, _ string) error {
-			handled++
-			<-ctx.Done()
-			return nil
-		})
-		io.OnDisconnect(func(_ *socketio.Socket, r socketio.Reason) { reason = r })
-		p := connected(t, io)
-		for range 12 {
-			p.WriteText(`2["said","x"]`)
-		}
-		p.closed()
-		synctest.Wait()
-		if reason != socketio.ReasonInboxFull || handled != 11 {
-			t.Errorf("reason %q after %d events", reason, handled)
-		}
-	})
-}
-
 func TestDisconnectComesAfterEarlierEmits(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

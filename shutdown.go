@@ -3,8 +3,10 @@ package socketio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"github.com/pgsocket/socketio/transport"
@@ -14,6 +16,12 @@ import (
 // new connections, parks every session where its client stands, closes the
 // connections after what is queued was written, and waits for handlers. The clients
 // come back to other nodes, and recover.
+//
+// The events that a client has sent before its turn are handled first, while it is
+// connected. When all have had their turn Shutdown waits for that, for half of the time
+// that is left, or for AckTimeout if ctx has no deadline. What is not handled then is
+// handled with a context that has ended. When ctx ends the rest is dropped, and the
+// error says how many events.
 //
 // It sends away Options.DrainRate clients a second, in random order, lest all come
 // to the other nodes at once; the others are served meanwhile. If ctx has a deadline
@@ -29,6 +37,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	s.drain(ctx)
 	s.end(ErrShutdown)
 	err := errors.Join(s.engine.Shutdown(ctx), s.work.wait(ctx))
+	s.halted.Store(true)
+	if n := s.unhandled.Load(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%d events of clients were not handled", n))
+	}
 	err = errors.Join(err, s.hub.ended(ctx)) // also of clients that were about to be connected
 	s.opts.Logger.InfoContext(ctx, "server shut down", slog.Int("parked", int(s.counters.parked.Load()-before)),
 		slog.Duration("took", time.Since(began).Round(time.Millisecond)), slog.Any("error", err))
@@ -56,20 +68,46 @@ func (s *Server) drain(ctx context.Context) {
 	if deadline, ok := ctx.Deadline(); ok && len(conns) > 0 {
 		pause = max(0, min(pause, time.Until(deadline)/2/time.Duration(len(conns))))
 	}
+	var pending tasks // clients whose events are being handled
 	for i, c := range conns {
 		wait(ctx, time.Until(began.Add(time.Duration(i)*pause)))
-		for _, socket := range byConn[c] {
-			socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
-		}
-		c.session.Close(transport.ReasonServerShutdown)
+		c.dismiss(byConn[c], &pending)
 	}
-	// Those that have joined another namespace meanwhile.
+	pending.waitSome(ctx, s.opts.AckTimeout)
+	// Those that have joined another namespace meanwhile, or whose events take too long.
 	s.hub.mu.Lock()
 	rest := s.hub.everyLocked()
 	s.hub.mu.Unlock()
 	for _, socket := range rest {
 		socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
 	}
+}
+
+// dismiss sends the client away when the events of its sockets are handled.
+func (c *conn) dismiss(sockets []*Socket, pending *tasks) {
+	var left atomic.Int64
+	left.Store(int64(len(sockets)))
+	pending.start()
+	for _, s := range sockets {
+		s.afterEvents(func() {
+			s.leave(&DisconnectError{Reason: ReasonServerShutdown})
+			if left.Add(-1) == 0 {
+				c.session.Close(transport.ReasonServerShutdown)
+				pending.done()
+			}
+		})
+	}
+}
+
+// waitSome waits for half of the time that ctx leaves, or for a limit if it has no
+// deadline.
+func (t *tasks) waitSome(ctx context.Context, limit time.Duration) {
+	if deadline, ok := ctx.Deadline(); ok {
+		limit = time.Until(deadline) / 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	_ = t.wait(ctx) // the rest is not waited for
 }
 
 // wait waits, unless it is for too short a time to be worth a timer.

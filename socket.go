@@ -54,16 +54,13 @@ type Socket struct {
 	reason   Reason              // why it is gone
 	ended    *recovery.Outcome   // of letting go of the session
 	corked   bool                // a replay is on its way; live messages wait in held
-	held     []*transport.Message
+	held     cork
 	seats    seats
 	pass     uint64           // the last delivery that looked at the socket
 	last     adapter.Offset   // the last offset addressed to the client
 	served   adapter.Position // until attached: how far the replay has come
 	standing standing
 }
-
-// maxHeld bounds the live messages that wait behind the last part of a replay.
-const maxHeld = 4096
 
 // A RecoveryResult says what became of a client's wish to come back.
 type RecoveryResult struct {
@@ -337,7 +334,7 @@ func (s *Socket) dismiss(ctx context.Context, err error) error {
 	if !first {
 		return out.Wait(ctx)
 	}
-	s.deaf.Store(true) // what the client sends meanwhile comes too late
+	s.deafen() // what the client sends meanwhile comes too late
 	outcome := out.Wait(ctx)
 	s.farewell(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
 	return outcome
@@ -376,7 +373,7 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		s.namespace.members.remove(s)
 		s.attached, s.record = false, recordOf(rooms) // for who asks for the rooms later
 	}
-	s.held, s.pending = nil, nil
+	s.held, s.pending = cork{}, nil
 	delete(h.restoring, s)
 	if s.key == (recovery.Key{}) {
 		return true
@@ -413,11 +410,8 @@ func (s *Socket) dropLocked(why *DisconnectError) {
 // handlers, and last OnDisconnect.
 func (s *Socket) farewell(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
-		s.deaf.Store(true)
+		s.deafen()
 		_ = s.sayGoodbye(why.Err) // a client that is not there needs no telling
-	}
-	if why.Reason == ReasonServerShutdown {
-		s.deaf.Store(true)
 	}
 	s.conn.forget(s)
 	s.cancel(why)

@@ -26,6 +26,8 @@ type Stats struct {
 	Disconnects    map[Reason]uint64 // sockets that were disconnected, by the reason
 	Expired        uint64            // sessions whose end this node was told of
 	OriginsRefused uint64            // requests of pages that Options.Origins does not allow
+	TurnedAway     uint64            // requests for a connection beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
+	Oversize       uint64            // messages and POSTs above MaxPayload; a client that polls stays connected after one
 }
 
 // counters are the parts of Stats that only grow.
@@ -77,6 +79,8 @@ func (s *Server) Stats() Stats {
 		Opened: c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
 		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
 	}
+	engine := s.engine.Stats()
+	st.TurnedAway, st.Oversize = engine.Refused, engine.Oversize
 	c.mu.Lock()
 	st.Refused, st.Disconnects = maps.Clone(c.refused), maps.Clone(c.disconnects)
 	c.mu.Unlock()

@@ -53,6 +53,7 @@ type ServerCollector struct {
 	connections, sockets, restoring, namespaces family
 	opened, recovered, refused, parked, expired family
 	disconnects, replayed, restored, origins    family
+	turnedAway, oversize                        family
 }
 
 // NewServerCollector returns a collector of what the server counts.
@@ -71,6 +72,8 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 		origins:     counter("origins_refused_total", "Requests of pages that Options.Origins does not allow."),
 		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
+		turnedAway:  counter("connections_turned_away_total", "Requests for a connection beyond a limit of the node."),
+		oversize:    counter("oversize_messages_total", "Messages of clients above MaxPayload."),
 		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
 	}
 }
@@ -79,7 +82,7 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
-		c.disconnects, c.replayed, c.restored, c.origins,
+		c.disconnects, c.replayed, c.restored, c.origins, c.turnedAway, c.oversize,
 	} {
 		ch <- f.desc
 	}
@@ -97,6 +100,8 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	c.parked.send(ch, float64(s.Parked))
 	c.expired.send(ch, float64(s.Expired))
 	c.origins.send(ch, float64(s.OriginsRefused))
+	c.turnedAway.send(ch, float64(s.TurnedAway))
+	c.oversize.send(ch, float64(s.Oversize))
 	for reason, n := range s.Refused {
 		c.refused.send(ch, float64(n), reason)
 	}

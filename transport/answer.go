@@ -187,6 +187,7 @@ func (s *Session) payload(body []byte) *ending {
 		if e := s.packet(p); e != nil {
 			return e
 		}
+		s.waitResumed()
 	}
 	return nil
 }

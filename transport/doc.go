@@ -64,13 +64,20 @@
 // waits: it queues, and all that waits is written in one call. A few goroutines
 // write for all WebSockets without waiting for any; a connection that does not take
 // what it is given, or is no plain socket (TLS), gets a goroutine of its own until
-// its queue is empty. The queue is bounded in messages and
-// bytes; a peer that lets it fill up loses its session ([ReasonSlowConsumer]).
+// its queue is empty. What waits behind what is being written is bounded in messages
+// and bytes; a peer that lets it fill up loses its session ([ReasonSlowConsumer]).
+// Messages of any size reach a peer that reads: see [Options].QueueBytes.
 // Messages of one Send stay together and leave in order. Heartbeats and pongs
 // overtake the queue, so that a peer with a backlog is not taken for dead. Over
 // polling there is no writer: a poll takes up to 64 KiB of the queue, or one larger
 // message. Text with a record separator (0x1E) cannot be sent in a payload; it ends
 // the session.
+//
+// # Receiving
+//
+// A receiver that cannot keep up pauses the reading ([Session.Pause]): TCP slows the
+// peer down, or its POST is answered late, and nothing is dropped. The heartbeat goes
+// on, and does not count the time in which nothing is read.
 //
 // # What runs concurrently
 //

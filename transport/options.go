@@ -21,8 +21,10 @@ type Options struct {
 	// of one POST, in bytes; clients are told. Default: 1,000,000.
 	MaxPayload int64
 
-	// QueueBytes bounds what one session may have waiting to be sent, in bytes on
-	// the wire. A message for an empty queue is always taken. Default: 4 MiB.
+	// QueueBytes bounds what one session may have waiting to be sent behind what is
+	// being written, in bytes on the wire. Messages of one Send count as a quarter of
+	// it at most, so that a peer that reads gets messages of any size; those for an
+	// empty queue are always taken. Default: 4 MiB.
 	QueueBytes int
 	// QueueMessages bounds the same in messages. Default: 4096.
 	QueueMessages int
@@ -31,6 +33,28 @@ type Options struct {
 	// take, and how long a closing session may take to send what is queued. A
 	// peer that exceeds it is dropped with ReasonTransportError. Default: 15 s.
 	WriteTimeout time.Duration
+
+	// MaxConnections bounds the sessions of the server, those included that poll and
+	// have no connection at the moment. Requests for more are refused with status 503
+	// and code 3. Negative: no bound. Default: 1,000,000.
+	MaxConnections int
+
+	// MaxConnectionsPerAddress bounds the sessions of one client address. Requests
+	// for more are refused with status 429 and code 3. Default: no bound, because all
+	// clients of a server behind a proxy may have the proxy's address.
+	MaxConnectionsPerAddress int
+
+	// ClientAddress returns what MaxConnectionsPerAddress counts by. A server behind a
+	// proxy takes it from the header that the proxy sets. A request for which it is ""
+	// is not counted. Default: the IP address of Request.RemoteAddr, of IPv6 the first
+	// 64 bits.
+	ClientAddress func(*http.Request) string
+
+	// MaxHeaderBytes bounds the header and the URL of a request for a session, in
+	// bytes of memory: the application may keep them for as long as the session
+	// lives. Each header takes about 128 bytes beside its text. Larger ones are refused
+	// with status 431 and code 3. Negative: no bound. Default: 32 KiB.
+	MaxHeaderBytes int
 
 	// Origins are the origins of the pages from which browsers may use the server:
 	// "https://app.example", with the port if it is not the default one;
@@ -72,6 +96,11 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.QueueMessages, 4096)
 	orDefault(&c.WriteTimeout, 15*time.Second)
+	orDefault(&c.MaxConnections, 1_000_000)
+	orDefault(&c.MaxHeaderBytes, 32<<10)
+	if c.ClientAddress == nil {
+		c.ClientAddress = remoteAddress
+	}
 	c.HTTP = c.HTTP.withDefaults()
 	if c.Logger == nil {
 		c.Logger = slog.Default()

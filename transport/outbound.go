@@ -31,8 +31,6 @@ type writer struct {
 	hand  *batch // taken from the queue; nil if none
 	next  int    // the first message in hand that is not in a chunk yet
 	chunk []*Message
-	bytes int // of the chunk, and how many messages of it, that the queue counts
-	count int
 }
 
 // pushLocked queues messages and returns the carrier if it must be woken for them.
@@ -43,13 +41,27 @@ func (s *Session) pushLocked(messages ...*Message) (idle carrier) {
 	if s.queue == nil {
 		s.queue = s.server.pools.batch()
 	}
-	s.queue.messages = append(s.queue.messages, messages...)
+	weight := s.weigh(messages)
 	s.count += len(messages)
+	s.bytes += weight
 	for _, m := range messages {
-		s.bytes += m.Len()
+		part := min(m.Len(), weight)
+		s.queue.messages = append(s.queue.messages, queued{m, part})
+		weight -= part
 	}
 
 	return s.idleLocked()
+}
+
+// weigh returns the bytes that messages of one Send take of Options.QueueBytes. It is
+// a quarter at most: a peer that reads gets messages of any size, whatever else is sent
+// before and after.
+func (s *Session) weigh(messages []*Message) int {
+	size := 0
+	for _, m := range messages {
+		size += m.Len()
+	}
+	return min(size, max(1, s.server.opts.QueueBytes/4))
 }
 
 // idleLocked notes that somebody must write; it returns the carrier if that is
@@ -73,12 +85,7 @@ func (s *Session) roomLocked(messages []*Message) bool {
 	if s.count == 0 {
 		return true
 	}
-
-	size := 0
-	for _, m := range messages {
-		size += m.Len()
-	}
-	return s.count+len(messages) <= s.server.opts.QueueMessages && s.bytes+size <= s.server.opts.QueueBytes
+	return s.count+len(messages) <= s.server.opts.QueueMessages && s.bytes+s.weigh(messages) <= s.server.opts.QueueBytes
 }
 
 func (s *Session) lowLocked() bool {
@@ -166,20 +173,21 @@ func (s *Session) settle(w *writer) {
 }
 
 func (s *Session) settleLocked(w *writer) {
-	s.bytes -= w.bytes
-	s.count -= w.count
-	w.bytes, w.count = 0, 0
+	s.writes = 0
 	clear(w.chunk)
 	w.chunk = w.chunk[:0]
+}
 
+// fillLocked makes a chunk of what is urgent and of up to maxWrite bytes of the
+// queue, at least one message, which does not wait any more then.
+func (s *Session) fillLocked(w *writer) {
+	s.gatherLocked(w)
 	if s.low != nil && s.lowLocked() {
 		s.wakeLocked()
 	}
 }
 
-// fillLocked makes a chunk of what is urgent and of up to maxWrite bytes of the
-// queue, at least one message.
-func (s *Session) fillLocked(w *writer) {
+func (s *Session) gatherLocked(w *writer) {
 	for u, m := range s.urgent {
 		if m != nil {
 			w.chunk = append(w.chunk, m)
@@ -187,6 +195,7 @@ func (s *Session) fillLocked(w *writer) {
 		}
 	}
 
+	size := 0
 	for {
 		if w.hand == nil {
 			if s.queue == nil {
@@ -197,12 +206,14 @@ func (s *Session) fillLocked(w *writer) {
 
 		for ; w.next < len(w.hand.messages); w.next++ {
 			m := w.hand.messages[w.next]
-			if len(w.chunk) > 0 && w.bytes+m.Len() > maxWrite {
+			if len(w.chunk) > 0 && size+m.Len() > maxWrite {
 				return
 			}
-			w.chunk = append(w.chunk, m)
-			w.bytes += m.Len()
-			w.count++
+			w.chunk = append(w.chunk, m.Message)
+			size += m.Len()
+			s.bytes -= m.weight
+			s.count--
+			s.writes++
 		}
 		s.layDownLocked(w)
 	}

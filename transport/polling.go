@@ -267,6 +267,10 @@ func (p *polling) post(s *Session, a *answer) {
 	defer s.server.pools.putBuffer(b)
 
 	status, e := a.read(b)
+	if status == http.StatusRequestEntityTooLarge {
+		s.oversized()
+	}
+	_ = a.control.SetReadDeadline(time.Time{}) // nothing is read while the reading is paused
 	if e == nil && status == http.StatusOK {
 		// Only a WebSocket that has taken over, or the end, can have the lock.
 		if !s.reading.TryLock() {
@@ -281,6 +285,7 @@ func (p *polling) post(s *Session, a *answer) {
 	}
 
 	p.leave(&p.posting)
+	_ = a.control.SetWriteDeadline(time.Now().Add(s.server.opts.WriteTimeout)) // the answer may be a late one
 	if status != http.StatusOK {
 		a.empty(status)
 		return

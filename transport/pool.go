@@ -26,7 +26,14 @@ type pools struct {
 type buffer struct{ bytes []byte }
 
 // batch is a list of queued messages.
-type batch struct{ messages []*Message }
+type batch struct{ messages []queued }
+
+// queued is a message and the bytes that it takes of Options.QueueBytes.
+type queued struct {
+	*Message
+
+	weight int
+}
 
 func (p *pools) buffer() *buffer {
 	if b, ok := p.buffers.Get().(*buffer); ok {

@@ -11,6 +11,8 @@ import (
 //
 //	resting ──interval over: PING──▶ awaiting ──PONG──▶ resting
 //	                                    └──timeout over──▶ give up
+//
+// While nothing is read (suspend, proceed) it does not give up, and PINGs go on.
 type pulse struct {
 	awaiting atomic.Bool // a PONG; set under mu, read without it for every packet
 
@@ -18,6 +20,10 @@ type pulse struct {
 	next     time.Time // PING, while resting
 	deadline time.Time // of the PONG, while awaiting
 	extended bool      // the deadline was, in this cycle
+
+	suspended bool      // nothing is read at the moment
+	since     time.Time // then: from when on that extends the deadline
+	repeats   bool      // the PONG may wait to be read: PINGs go on without it
 }
 
 // todo is what a beat asks for.
@@ -44,23 +50,50 @@ func (p *pulse) beat(now time.Time, interval, timeout time.Duration) (do todo, a
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if !p.awaiting.Load() {
+	switch {
+	case !p.awaiting.Load():
 		if now.Before(p.next) {
 			return wait, p.next
 		}
 		do = sendPing
 		p.awaiting.Store(true)
-		p.extended = false
-		p.deadline = now.Add(timeout)
-	} else if !now.Before(p.deadline) {
+		p.extended, p.repeats = false, p.suspended
+		p.deadline, p.since = now.Add(timeout), now
+	case !p.suspended && !now.Before(p.deadline):
 		return giveUp, p.deadline
+	case p.repeats && !now.Before(p.next):
+		do = sendPing
+	}
+	if do == sendPing {
+		p.next = now.Add(interval)
 	}
 
 	again = now.Add(interval)
-	if p.deadline.Before(again) {
+	if p.repeats && p.next.Before(again) {
+		again = p.next
+	}
+	if !p.suspended && p.deadline.Before(again) {
 		again = p.deadline
 	}
 	return do, again
+}
+
+// suspend notes that nothing is read from now on. The peer may have answered, so
+// the time until proceed does not count.
+func (p *pulse) suspend(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspended, p.since, p.repeats = true, now, true
+}
+
+// proceed notes that reading goes on.
+func (p *pulse) proceed(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspended = false
+	if p.awaiting.Load() {
+		p.deadline = p.deadline.Add(now.Sub(p.since))
+	}
 }
 
 // pong notes a PONG. One that was not awaited changes nothing.

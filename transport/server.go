@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pgsocket/socketio/transport/frame"
 )
@@ -31,11 +33,15 @@ type Server struct {
 	origins     origins
 	unexplained sampler // refusals of AllowRequest that the client is not told the reason of
 
-	mu       sync.Mutex
-	sessions map[string]*Session
-	probes   int
-	closing  bool
-	empty    chan struct{} // closed when the server is closing and has no session or probe left
+	refused, oversize atomic.Uint64 // see Stats
+
+	mu        sync.Mutex
+	sessions  map[string]*Session
+	places    int            // taken by sessions, and by requests for one
+	addresses map[string]int // places by the client's address, if that is bounded
+	probes    int
+	closing   bool
+	empty     chan struct{} // closed when the server is closing and has no session or probe left
 }
 
 // NewServer returns a server that calls accept for each new session, before the
@@ -49,13 +55,14 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	}
 
 	return &Server{
-		opts:     o,
-		accept:   accept,
-		wheel:    newWheel(),
-		ping:     newPacket(frame.Ping, nil),
-		origins:  newOrigins(o.Origins),
-		sessions: make(map[string]*Session),
-		empty:    make(chan struct{}),
+		opts:      o,
+		accept:    accept,
+		wheel:     newWheel(),
+		ping:      newPacket(frame.Ping, nil),
+		origins:   newOrigins(o.Origins),
+		sessions:  make(map[string]*Session),
+		addresses: make(map[string]int),
+		empty:     make(chan struct{}),
 	}, nil
 }
 
@@ -92,18 +99,14 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 
 	r, query := readable(r)
-	if s.isClosing() && last(query, "sid") == "" {
-		s.shuttingDown(w, r)
+	if last(query, "sid") == "" {
+		s.open(w, r, query, allowed)
 		return
 	}
 	session, p, refused := s.check(r, query, allowed)
 	switch {
 	case refused != nil:
 		s.refuse(w, r, refused)
-	case session == nil && asksUpgrade(r):
-		s.openWebSocket(w, r)
-	case session == nil:
-		s.openPolling(w, r)
 	case asksUpgrade(r):
 		s.probe(w, r, session, p)
 	case r.Method == http.MethodGet:
@@ -157,9 +160,33 @@ func (s *Server) beginClosing() (sessions []*Session) {
 	return sessions
 }
 
+// open answers a request for a new session.
+func (s *Server) open(w http.ResponseWriter, r *http.Request, query url.Values, allowed bool) {
+	if s.isClosing() {
+		s.shuttingDown(w, r)
+		return
+	}
+	p, refused := s.admit(r)
+	if refused != nil {
+		s.refuse(w, r, refused)
+		return
+	}
+	defer s.vacate(p) // whatever the application's code does
+
+	_, _, refused = s.check(r, query, allowed)
+	switch {
+	case refused != nil:
+		s.refuse(w, r, refused)
+	case asksUpgrade(r):
+		s.openWebSocket(w, r, p)
+	default:
+		s.openPolling(w, r, p)
+	}
+}
+
 // openWebSocket makes the request's connection a WebSocket and sets a session
 // going.
-func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
+func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, at *place) {
 	s.opts.HTTP.first(w.Header(), r)
 	h, ok := s.hijack(w, r)
 	if !ok {
@@ -169,7 +196,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
 	c := newWebSocket(h, s)
 	session := newSession(s, c, r.RemoteAddr, nil)
 	session.closer = true // the reader
-	if !s.register(session) {
+	if !s.register(session, at) {
 		c.close()
 		return
 	}
@@ -181,10 +208,10 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // openPolling sets a session going and answers with the handshake packet, as the
 // first poll.
-func (s *Server) openPolling(w http.ResponseWriter, r *http.Request) {
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, at *place) {
 	p := newPolling()
 	session := newSession(s, p, r.RemoteAddr, s.opts.HTTP.upgrades())
-	if !s.register(session) {
+	if !s.register(session, at) {
 		s.shuttingDown(w, r)
 		return
 	}
@@ -222,7 +249,7 @@ func (s *Server) session(sid string) *Session {
 	return s.sessions[sid]
 }
 
-func (s *Server) register(session *Session) bool {
+func (s *Server) register(session *Session, at *place) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -230,6 +257,7 @@ func (s *Server) register(session *Session) bool {
 		return false
 	}
 	s.sessions[session.id] = session
+	session.address, at.taken = at.address, true
 	return true
 }
 
@@ -242,6 +270,7 @@ func (s *Server) forget(session *Session) {
 		return
 	}
 	delete(s.sessions, session.id)
+	s.vacateLocked(session.address)
 	s.countLocked()
 }
 

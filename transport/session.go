@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,8 @@ import (
 
 // A Receiver takes what a session's peer sends. Its methods are called one at a
 // time, by the session's reader goroutine or by that of an HTTP request, and must
-// not block: while they run, nothing is read. A panic closes the session and is logged.
+// not block: while they run, nothing is read. One that is told more than it can
+// take calls Session.Pause. A panic closes the session and is logged.
 type Receiver interface {
 	// Message takes one message. The data are valid only during the call. An
 	// error closes the session with ReasonForcedClose.
@@ -56,6 +58,7 @@ type carrier interface {
 type Session struct {
 	id       string
 	remote   string
+	address  string // that counts for Options.MaxConnectionsPerAddress; set once
 	server   *Server
 	receiver Receiver // set once, under mu
 	work     func()   // s.writeLoop, bound once: starting a writer allocates nothing
@@ -63,7 +66,8 @@ type Session struct {
 	pulse pulse // has a lock of its own
 	seat  seat  // guarded by the server's wheel
 
-	over atomic.Bool // set under mu; read without it where a stale answer does no harm
+	over   atomic.Bool  // set under mu; read without it where a stale answer does no harm
+	paused atomic.Int32 // calls of Pause without their Resume
 
 	reading sync.Mutex // held by whoever calls the receiver
 
@@ -71,8 +75,9 @@ type Session struct {
 	carrier carrier // changes at most once, by an upgrade
 	closer  bool    // there is, or will be, a goroutine that concludes the session
 	queue   *batch  // nil while nothing waits
-	bytes   int     // waiting or being written, without urgent
-	count   int
+	bytes   int     // waiting, without urgent and what is being written; see weigh
+	count   int     // waiting, in messages
+	writes  int     // messages that are being written
 	urgent  [urgencies]*Message
 	writing bool          // a writer runs, or will when the session starts
 	low     chan struct{} // closed at the next low-water mark; nil if nobody waits
@@ -80,6 +85,7 @@ type Session struct {
 	broken  bool          // nothing more can be written
 	flushBy time.Time     // when an ending session stops writing
 	flushed chan struct{} // made by the ending, closed when no writer runs any more
+	resumed chan struct{} // closed when the reading goes on; nil if nobody waits for that
 }
 
 // newSession returns a session that holds messages back until start: whatever is
@@ -277,6 +283,7 @@ func (s *Session) end(e *ending) {
 			close(s.flushed)
 		}
 		s.wakeLocked()
+		s.resumeLocked()
 	}
 	if e.manner == cut {
 		s.broken = true
@@ -305,6 +312,9 @@ func (s *Session) readLoop(c *webSocket) {
 	e := s.receive(func() *ending { return c.receive(s) })
 	s.reading.Unlock()
 
+	if errors.Is(e, errMessageLimit) {
+		s.oversized()
+	}
 	if !s.over.Load() { // else it was interrupted, and what it says means nothing
 		s.letSettle(e)
 		s.end(e)
@@ -370,7 +380,7 @@ func (s *Session) open() bool {
 func (s *Session) unsent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count > 0
+	return s.count+s.writes > 0
 }
 
 // breakOff ends the writing.

@@ -204,6 +204,8 @@ func TestDrainedPacesTheSender(t *testing.T) {
 		}
 
 		stick(c, r)
+		_ = r.session.Send(transport.Text([]byte("being written")))
+		synctest.Wait()
 		for range 20 {
 			_ = r.session.Send(transport.Text([]byte("x")))
 		}

@@ -69,6 +69,10 @@ func (c *webSocket) wake(s *Session) {
 // receive hands packets to the session until there are no more.
 func (c *webSocket) receive(s *Session) *ending {
 	for {
+		if s.Paused() {
+			c.frames.release()
+			s.waitResumed()
+		}
 		op, data, end := c.frames.next()
 		if end != nil {
 			return end

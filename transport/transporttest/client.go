@@ -32,7 +32,7 @@ type Client struct {
 	conn net.Conn
 	in   *bufio.Reader
 
-	writing sync.Mutex // one frame at a time
+	writing chan struct{} // one frame at a time; not a mutex, on which virtual time does not wait
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -49,7 +49,7 @@ type message struct {
 }
 
 func newClient(t testing.TB, conn net.Conn, in *bufio.Reader) *Client {
-	c := &Client{t: t, conn: conn, in: in}
+	c := &Client{t: t, conn: conn, in: in, writing: make(chan struct{}, 1)}
 	c.changed = sync.NewCond(&c.mu)
 	return c
 }
@@ -144,8 +144,8 @@ func (c *Client) WriteBinary(data []byte) {
 // WriteRaw sends bytes as they are. A server that drops the connection meanwhile
 // is no error.
 func (c *Client) WriteRaw(wire []byte) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	_, _ = c.conn.Write(wire)
 }
 
@@ -206,8 +206,8 @@ func (c *Client) writeFrame(f ws.Frame) error {
 		return err
 	}
 
-	c.writing.Lock()
-	defer c.writing.Unlock()
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
 	if err := c.conn.SetWriteDeadline(time.Now().Add(time.Minute)); err != nil {
 		return err
 	}

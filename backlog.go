@@ -1,0 +1,77 @@
+package socketio
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/pgsocket/socketio/transport"
+)
+
+// A backlog counts the events of one connection that wait for their handlers, or
+// are being handled, for all its sockets. While they are too many or too large
+// (Options.InboxEvents, InboxBytes) the connection is not read: the client is
+// slowed down, and no event is dropped.
+type backlog struct {
+	session             *transport.Session
+	maxEvents, maxBytes int
+	all                 *atomic.Int64 // events that wait, of all connections
+
+	mu      sync.Mutex
+	waiting int // events
+	kept    int // events: those that wait, and those that are being handled
+	bytes   int // of the latter
+	full    bool
+}
+
+// received counts an event in that waits from now on.
+func (b *backlog) received(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all.Add(1)
+	b.waiting++
+	b.kept++
+	b.bytes += bytes
+	if !b.full && (b.waiting >= b.maxEvents || b.bytes >= b.maxBytes && b.kept > 1) {
+		b.full = true
+		b.session.Pause()
+	}
+}
+
+// begun notes that an event does not wait any more.
+func (b *backlog) begun() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all.Add(-1)
+	b.waiting--
+	b.resumeLocked()
+}
+
+// handled counts an event out that has begun.
+func (b *backlog) handled(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept--
+	b.bytes -= bytes
+	b.resumeLocked()
+}
+
+// dropped counts events out that have waited.
+func (b *backlog) dropped(events, bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.all.Add(-int64(events))
+	b.waiting -= events
+	b.kept -= events
+	b.bytes -= bytes
+	b.resumeLocked()
+}
+
+// resumeLocked has the connection read again when half of the backlog is gone, not
+// after each event. A single event never stops the reading: its handler may wait for
+// an answer of the client.
+func (b *backlog) resumeLocked() {
+	if b.full && b.waiting <= b.maxEvents/2 && (b.bytes <= b.maxBytes/2 || b.kept <= 1) {
+		b.full = false
+		b.session.Resume()
+	}
+}

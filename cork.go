@@ -1,0 +1,104 @@
+package socketio
+
+import (
+	"context"
+
+	"github.com/pgsocket/socketio/transport"
+)
+
+// A cork holds live messages back, behind the last part of a replay. It is bounded as
+// the queue of a connection is (Options.QueueMessages, QueueBytes): one event counts
+// as a quarter of the bytes at most.
+type cork struct {
+	events   []heldEvent
+	messages int
+	bytes    int
+}
+
+// A heldEvent is the messages of one event, and what they count as.
+type heldEvent struct {
+	messages []*transport.Message
+	bytes    int
+}
+
+// add holds an event back, unless too much is.
+func (c *cork) add(messages []*transport.Message, o *Options) bool {
+	size := 0
+	for _, m := range messages {
+		size += m.Len()
+	}
+	e := heldEvent{messages, min(size, o.QueueBytes/4)}
+	if len(c.events) > 0 && (c.messages+len(messages) > o.QueueMessages || c.bytes+e.bytes > o.QueueBytes) {
+		return false
+	}
+	c.events = append(c.events, e)
+	c.messages += len(messages)
+	c.bytes += e.bytes
+	return true
+}
+
+// take returns the oldest events, of a quarter of the bounds or one at least.
+func (c *cork) take(o *Options) (part []heldEvent) {
+	messages, bytes, n := 0, 0, 0
+	for ; n < len(c.events); n++ {
+		e := c.events[n]
+		if n > 0 && (messages+len(e.messages) > o.QueueMessages/4 || bytes+e.bytes > o.QueueBytes/4) {
+			break
+		}
+		messages += len(e.messages)
+		bytes += e.bytes
+	}
+	part, c.events = c.events[:n], c.events[n:]
+	c.messages -= messages
+	c.bytes -= bytes
+	return part
+}
+
+// uncork lets the live messages follow the replay, at the pace of the connection:
+// live ones are held back until the last part of those that wait is sent.
+func (s *Socket) uncork(ctx context.Context) error {
+	for {
+		if err := s.drained(ctx); err != nil {
+			return err
+		}
+		part, last, err := s.uncorkPart()
+		if last || err != nil {
+			return err
+		}
+		if err := s.sendHeld(part); err != nil {
+			return err
+		}
+	}
+}
+
+// uncorkPart returns what is to be sent next. The last part it sends itself: nothing
+// may come in between before the socket takes live messages.
+func (s *Socket) uncorkPart() (part []heldEvent, last bool, err error) {
+	server := s.namespace.server
+	server.hub.mu.Lock()
+	defer server.hub.mu.Unlock()
+	if s.gone {
+		return nil, false, s.departure()
+	}
+	part = s.held.take(&server.opts)
+	if len(s.held.events) > 0 {
+		return part, false, nil
+	}
+	s.corked, s.held = false, cork{}
+	if err := s.sendHeld(part); err != nil {
+		return nil, true, err
+	}
+	if s.expelled != nil {
+		return nil, true, errExpelled
+	}
+	return nil, true, nil
+}
+
+func (s *Socket) sendHeld(part []heldEvent) error {
+	for _, e := range part {
+		if err := s.conn.session.Send(e.messages...); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+package socketio
+
+import (
+	"errors"
+	"time"
+
+	"github.com/pgsocket/socketio/packet"
+)
+
+var errRateLimit = errors.New("more than the rates in the server's options, for longer than ThrottleTimeout")
+
+const (
+	// eventBurst and connectBurst are how much of what a client may send in a second
+	// it may send at once.
+	eventBurst   = time.Second
+	connectBurst = 10 * time.Second
+	// leastPause is how far a client may be ahead before its connection is paused. It
+	// keeps the number of timers down.
+	leastPause = 10 * time.Millisecond
+)
+
+// A throttle slows a client down to the rates in Options (EventsPerSecond,
+// BytesPerSecond, ConnectsPerSecond): its connection is paused for as long as the
+// client is ahead of them. It is the reader's.
+type throttle struct {
+	events, bytes, connects bucket
+	since                   time.Duration // when a client was slowed down that has not kept to the rates since
+	slowed                  bool
+}
+
+func newThrottle(o *Options) throttle {
+	return throttle{
+		events:   newBucket(o.EventsPerSecond, eventBurst),
+		bytes:    newBucket(o.BytesPerSecond, eventBurst),
+		connects: newBucket(o.ConnectsPerSecond, connectBurst),
+	}
+}
+
+// take counts a message of so many bytes, and the packet that it completes, if it
+// does. It returns how long the client is to be paused.
+func (t *throttle) take(now time.Duration, size int, p *packet.Packet) time.Duration {
+	ahead := t.bytes.take(now, size)
+	if p != nil {
+		ahead = max(ahead, t.events.take(now, 1))
+		if p.Type == packet.Connect {
+			ahead = max(ahead, t.connects.take(now, 1))
+		}
+	}
+	if t.slowed && t.events.half(now) && t.bytes.half(now) && t.connects.half(now) {
+		t.slowed = false
+	}
+	if ahead < leastPause {
+		return 0
+	}
+	if !t.slowed {
+		t.slowed, t.since = true, now
+	}
+	return ahead
+}
+
+// exceeded reports whether a client that is to be paused for that long does not keep
+// to the rates for more than the limit.
+func (t *throttle) exceeded(now, pause, limit time.Duration) bool {
+	return now+pause-t.since > limit
+}
+
+// A bucket is a token bucket, as the moment at which it will be full again.
+type bucket struct {
+	perSecond int           // tokens that come back; 0 for no limit
+	burst     time.Duration // for all of them to come back
+	full      time.Duration // when, on the connection's clock
+}
+
+func newBucket(perSecond int, burst time.Duration) bucket {
+	if perSecond <= 0 {
+		return bucket{}
+	}
+	return bucket{perSecond: perSecond, burst: burst}
+}
+
+// take takes n tokens, also if there are not as many, and returns the time until
+// there are none too few.
+func (b *bucket) take(now time.Duration, n int) time.Duration {
+	if b.perSecond == 0 {
+		return 0
+	}
+	b.full = max(b.full, now) + time.Duration(n)*time.Second/time.Duration(b.perSecond)
+	return b.full - b.burst - now
+}
+
+// half reports whether half of the tokens are there.
+func (b *bucket) half(now time.Duration) bool { return b.full-now <= b.burst/2 }
+
+// slowDown counts what the client has sent. It closes the connection of one that does
+// not keep to the rates for too long.
+func (c *conn) slowDown(size int, p *packet.Packet) error {
+	o := &c.server.opts
+	now := time.Since(c.opened)
+	pause := c.throttle.take(now, size, p)
+	if pause == 0 {
+		return nil
+	}
+	if o.ThrottleTimeout > 0 && c.throttle.exceeded(now, pause, o.ThrottleTimeout) {
+		for _, s := range c.all() {
+			s.leave(&DisconnectError{Reason: ReasonRateLimit, Err: errRateLimit})
+		}
+		return errRateLimit
+	}
+	c.session.Pause()
+	time.AfterFunc(pause, c.session.Resume)
+	return nil
+}
