@@ -36,7 +36,6 @@ func TestLimits_OfficialClient_IsTold(t *testing.T) {
 		say("dynamic", (await next(another, "connect_error"))[0].message);
 		child.disconnect();
 		const late = manager.socket("/room-2");
-		late.connect();
 		while (!late.connected) await Promise.race([next(late, "connect"), next(late, "connect_error").then(() => late.connect())]);
 		say("after one left", late.connected);
 
