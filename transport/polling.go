@@ -285,7 +285,6 @@ func (p *polling) post(s *Session, a *answer) {
 	}
 
 	p.leave(&p.posting)
-	_ = a.control.SetWriteDeadline(time.Now().Add(s.server.opts.WriteTimeout)) // the answer may be a late one
 	if status != http.StatusOK {
 		a.empty(status)
 		return

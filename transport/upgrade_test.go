@@ -242,7 +242,8 @@ func TestUpgradeWhileTheSessionEnds(t *testing.T) {
 			s.want("3probe")
 			done := make(chan error)
 			go func() { done <- server.Shutdown(t.Context()) }()
-			p.want(p.get(), 200, "1")
+			synctest.Wait()
+			p.want(p.get(), 200, "6\x1e1")
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
