@@ -122,11 +122,14 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if !s.recovers || !back {
 		return nil, nil
 	}
+	h.beginClaim(claim.PID)
+	defer h.endClaim(claim.PID)
 	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
 		// The client is back before its old connection was noticed as dead. The
 		// old socket knows best how far the client was served.
-		_ = old.leave(&DisconnectError{Reason: ReasonTransportClose}).Wait(ctx)
+		ended := old.leave(&DisconnectError{Reason: ReasonTransportClose})
 		old.conn.session.Abort(transport.ReasonTransportClose)
+		_ = ended.Wait(ctx)
 	}
 	session, err := h.store.Resume(ctx, claim)
 	if reason := recovery.Refusal(err); reason != nil {
@@ -136,18 +139,14 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if err != nil {
 		return nil, err
 	}
+	if session.Elsewhere {
+		err = s.evict(ctx, session.Key)
+	}
 	if !h.hold(s, session) {
-		// The socket is gone, or the client has come once more and was faster: it
-		// may have come here last all the same, so it is not told of a new session.
-		h.mu.Lock()
-		h.endLocked(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
-		h.mu.Unlock()
 		return nil, recovery.ErrLost
 	}
-	if session.Elsewhere {
-		if err := s.evict(ctx); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
 	}
 	switch err := s.catchUp(ctx, session); {
 	case errors.Is(err, errExpelled):
@@ -243,13 +242,18 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 	return session.Snapshot(), s.expelled
 }
 
-// evict tells the other nodes, through the log, that the session is here now.
-func (s *Socket) evict(ctx context.Context) error {
-	payload, err := json.Marshal(eviction{PID: s.key.PID, Epoch: s.key.Epoch})
+// evict tells the other nodes, through the log, that the session has gone on: also
+// if the socket is gone meanwhile, for the former holder would not hear of it by
+// anything else.
+func (s *Socket) evict(ctx context.Context, k recovery.Key) error {
+	payload, err := json.Marshal(eviction{PID: k.PID, Epoch: k.Epoch})
 	if err != nil {
 		return err
 	}
-	_, err = s.namespace.server.opts.Adapter.Publish(ctx, &adapter.Envelope{
+	server := s.namespace.server
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), server.opts.EmitTimeout, errEmitTimeout)
+	defer cancel()
+	_, err = server.opts.Adapter.Publish(ctx, &adapter.Envelope{
 		Kind: adapter.Evict, Namespace: s.namespace.name, Payload: payload,
 	})
 	return err
