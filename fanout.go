@@ -38,7 +38,8 @@ type hub struct {
 	claims     map[string]*claimed  // by private id, of the sessions of which claims are under way
 	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
 	pass       uint64               // numbers the deliveries, to give each socket an event once
-	inquiries  map[uint64]*inquiry  // of this node, that wait for answers
+	repeats    allRepeats
+	inquiries  map[uint64]*inquiry // of this node, that wait for answers
 	notices    notices
 	endings    endings
 }
@@ -187,6 +188,7 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 	if at.Position < h.cursor.Position {
 		h.cursor = at
 	}
+	clear(h.repeats.of)
 	for _, s := range h.sessions {
 		s.served = min(s.served, at.Position)
 	}
@@ -290,6 +292,7 @@ func (h *hub) letGo(s *Socket) bool {
 		return false
 	}
 	h.endLocked(s.key, recovery.Ending{})
+	delete(h.repeats.of, s.key.PID)
 	if h.sessions[s.key.PID] == s {
 		delete(h.sessions, s.key.PID)
 	}

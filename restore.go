@@ -148,13 +148,12 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if err != nil {
 		return nil, err
 	}
+	if h.tooMany(session.PID, session.From) {
+		return nil, s.startAnew(recovery.ErrRepeated)
+	}
 	switch err := s.catchUp(ctx, session); {
 	case errors.Is(err, errExpelled):
-		if !h.letGo(s) {
-			return nil, s.departure()
-		}
-		s.notRecovered(recovery.ErrOver)
-		return nil, nil
+		return nil, s.startAnew(recovery.ErrOver)
 	case err != nil:
 		return nil, err
 	}
@@ -178,6 +177,15 @@ func (s *Socket) decideRecovery() error {
 		s.recovers = !optOut(s.namespace.name, s.Handshake())
 		return nil
 	})
+}
+
+// startAnew ends the session that was claimed; the client gets a new one.
+func (s *Socket) startAnew(reason error) error {
+	if !s.namespace.server.hub.letGo(s) {
+		return s.departure()
+	}
+	s.notRecovered(reason)
+	return nil
 }
 
 // notRecovered notes why a client cannot come back to its session.
@@ -434,9 +442,10 @@ func (s *Socket) replay(
 			if err := pace(ctx); err != nil {
 				return read, err
 			}
-			s.passed(d.Offset)
 			o := outgoing{Envelope: d.Envelope, offset: d.Offset}
-			if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
+			messages := o.encodeFor(s)
+			s.passed(d.Offset, messages)
+			if err := s.conn.session.Send(messages...); err != nil {
 				return read, err
 			}
 			if s.result.Recovered {
@@ -454,10 +463,15 @@ func (s *Socket) replay(
 }
 
 // passed notes how far a replay has come, before the client is sent the event.
-func (s *Socket) passed(o adapter.Offset) {
+func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
+	size := 0
+	for _, m := range messages {
+		size += m.Len()
+	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.replayedLocked(s.key.PID, o.Position, size)
 	s.served = o.Position
 	if s.last.Position < o.Position {
 		s.last = o
