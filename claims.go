@@ -53,22 +53,23 @@ func (h *hub) voidClaimsLocked() {
 }
 
 // hold registers s as the holder of its session, in place of a holder of an
-// earlier epoch. It returns false if s is gone already, or has been overtaken; the
-// session is let go of then, unless it is another's.
+// earlier epoch, which is dropped in any case. It returns false if s is gone
+// already, or has been overtaken; the session is let go of then, unless it is
+// another's.
 func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	c := h.claims[session.PID]
-	if s.gone || c.epoch > session.Epoch {
+	overtaken := h.claims[session.PID].epoch > session.Epoch
+	h.learnLocked(session.Key)
+	if old, ok := h.sessions[session.PID]; ok && old.key.Epoch < session.Epoch {
+		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	}
+	if s.gone || overtaken {
 		// The socket is gone, or the client has come once more and was faster: it
 		// may have come here last all the same, so it is not told of a new session.
 		at := min(session.From, session.Applied, h.cursor.Position)
 		h.endLocked(session.Key, recovery.Ending{Park: true, At: at, Last: session.Last})
 		return false
-	}
-	c.epoch = session.Epoch
-	if old, ok := h.sessions[session.PID]; ok {
-		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 	h.holdLocked(s, session)
 	return true

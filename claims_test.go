@@ -15,7 +15,8 @@ import (
 type lateClaims struct {
 	*recovery.Memory
 
-	late chan chan struct{} // of each claim that is made and not answered
+	late    chan chan struct{} // of each claim that is made and not answered
+	oneNode bool               // there is nobody to evict
 }
 
 func (l *lateClaims) Bind(recovery.Node) error { return nil }
@@ -23,7 +24,7 @@ func (l *lateClaims) Bind(recovery.Node) error { return nil }
 func (l *lateClaims) Resume(ctx context.Context, c recovery.Claim) (*recovery.Session, error) {
 	s, err := l.Memory.Resume(ctx, c)
 	if s != nil {
-		s.Elsewhere = true
+		s.Elsewhere = !l.oneNode
 	}
 	answer := make(chan struct{})
 	l.late <- answer
@@ -103,6 +104,7 @@ func TestClaim_EvictedBeforeItIsHeld_IsCut(t *testing.T) {
 func TestClaim_OvertakenByAConnectionThatIsGoneAgain_IsCut(t *testing.T) {
 	t.Parallel()
 	withLateClaims(t, func(t *testing.T, _ *second, store *lateClaims, a, _ *socketio.Server) {
+		store.oneNode = true
 		p := connected(t, a)
 		p.Cut()
 		synctest.Wait()
@@ -130,6 +132,35 @@ func TestClaim_OfAClientThatLeavesMeanwhile_EndsTheFormerConnection(t *testing.T
 		answer()
 		p.ended("the former connection")
 	})
+}
+
+// The first of two claims of a node is held before the second, whose client is gone by then.
+func TestClaim_OvertakenByOneOfAClientThatHasLeft_IsCut(t *testing.T) {
+	t.Parallel()
+	for name, firstHolds := range map[string]bool{"held before": true, "held after": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			withLateClaims(t, func(t *testing.T, _ *second, store *lateClaims, a, _ *socketio.Server) {
+				store.oneNode = true
+				p := connected(t, a)
+				p.Cut()
+				synctest.Wait()
+				first, answerFirst := p.claims(a, store)
+				second, answerSecond := p.claims(a, store)
+				if firstHolds {
+					answerFirst()
+					first.connects()
+				}
+				second.Cut()
+				synctest.Wait()
+				answerSecond()
+				if !firstHolds {
+					answerFirst()
+				}
+				first.ended("the first claim")
+			})
+		})
+	}
 }
 
 func TestClaim_OvertakenByAnotherOfItsNode_EndsTheFormerConnection(t *testing.T) {
