@@ -23,8 +23,8 @@ type claim struct {
 	answer    chan resumed   // gets one answer, unless abandoned
 	state     atomic.Int32
 	unwanted  atomic.Bool // nobody waits beyond the attempt that is under way
-	taken     bool // an attempt was made to take it whose outcome is not known
-	elsewhere bool // that attempt found another node
+	taken     bool        // an attempt was made to take it whose outcome is not known
+	elsewhere bool        // that attempt found another node
 }
 
 // An attempt that is under way is waited for, also when its client is gone: the one
