@@ -3,6 +3,7 @@ package socketio
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -34,9 +35,11 @@ type hub struct {
 	namespaces map[string]*Namespace
 	children   children             // of these
 	sessions   map[string]*Socket   // by private id, attached or being restored
+	claims     map[string]*claimed  // by private id, of the sessions of which claims are under way
 	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
 	pass       uint64               // numbers the deliveries, to give each socket an event once
-	inquiries  map[uint64]*inquiry  // of this node, that wait for answers
+	repeats    allRepeats
+	inquiries  map[uint64]*inquiry // of this node, that wait for answers
 	notices    notices
 	endings    endings
 }
@@ -166,7 +169,17 @@ func (h *hub) Rewind(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rewindLocked(at)
+	h.voidClaimsLocked()
+	for _, s := range h.sessions {
+		if !s.attached || s.corked {
+			// Where its replay begins and ends was found on a log that is no more.
+			s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
+		}
+	}
 }
+
+// errRewound is why sockets are dropped that were being restored meanwhile.
+var errRewound = errors.New("the log has lost its end")
 
 // rewindLocked has nothing speak of positions behind the end of the log: what is
 // recorded of a session there would count for other records, once it has grown, and
@@ -175,6 +188,7 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 	if at.Position < h.cursor.Position {
 		h.cursor = at
 	}
+	clear(h.repeats.of)
 	for _, s := range h.sessions {
 		s.served = min(s.served, at.Position)
 	}
@@ -190,6 +204,7 @@ func (h *hub) Reset(at adapter.Offset, cause error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.rewindLocked(at)
+	h.voidClaimsLocked()
 	all := h.everyLocked()
 	for _, s := range all {
 		s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
@@ -256,27 +271,10 @@ func (h *hub) evictLocked(payload []byte) {
 	if json.Unmarshal(payload, &e) != nil {
 		return // of a later version of ours; epochs protect the session anyhow
 	}
+	h.learnLocked(recovery.Key{PID: e.PID, Epoch: e.Epoch})
 	if s, ok := h.sessions[e.PID]; ok && s.key.Epoch < e.Epoch {
 		s.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
-}
-
-// hold registers s as the holder of its session, in place of a holder of an
-// earlier epoch. It returns false if s is gone already, or has been overtaken.
-func (h *hub) hold(s *Socket, session *recovery.Session) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s.gone {
-		return false
-	}
-	if old, ok := h.sessions[session.PID]; ok {
-		if old.key.Epoch > session.Epoch {
-			return false
-		}
-		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
-	}
-	h.holdLocked(s, session)
-	return true
 }
 
 func (h *hub) holdLocked(s *Socket, session *recovery.Session) {
@@ -294,6 +292,7 @@ func (h *hub) letGo(s *Socket) bool {
 		return false
 	}
 	h.endLocked(s.key, recovery.Ending{})
+	delete(h.repeats.of, s.key.PID)
 	if h.sessions[s.key.PID] == s {
 		delete(h.sessions, s.key.PID)
 	}

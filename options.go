@@ -224,6 +224,16 @@ type Recovery struct {
 	// those of a cluster. Default: 256 MiB.
 	MaxParkedBytes int
 
+	// MaxRepeatedBytes bounds what a client is sent again in replays, because it
+	// comes back again and again with an offset before what it was sent already:
+	// with the next claim it gets a new session, with recovery.ErrRepeated as the
+	// reason. What a replay sends for the first time makes up for eight times as
+	// much that was sent again, and a client that has all that was replayed to it
+	// starts from zero: a line that breaks in mid-replay costs no more than what was
+	// on its way. Each node counts by itself what it has sent.
+	// Default: 64 MiB.
+	MaxRepeatedBytes int
+
 	// SkipGates lets a recovered socket in without running the gates of its
 	// namespace again. Unlike in the official server they run by default: a
 	// user who was banned meanwhile does not come back in unasked.
@@ -296,6 +306,7 @@ func (o *Options) Validate() error {
 		{"WriteTimeout", int64(o.WriteTimeout)},
 		{"Recovery.Window", int64(o.Recovery.Window)},
 		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
+		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
 	} {
 		if f.value < 0 {
 			return fmt.Errorf("socketio: Options.%s is negative", f.name)
@@ -343,6 +354,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
+	orDefault(&c.Recovery.MaxRepeatedBytes, 64<<20)
 	if c.Adapter == nil {
 		log := adapter.NewMemory(nil)
 		c.Adapter = log

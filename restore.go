@@ -122,11 +122,14 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if !s.recovers || !back {
 		return nil, nil
 	}
+	h.beginClaim(claim.PID)
+	defer h.endClaim(claim.PID)
 	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
 		// The client is back before its old connection was noticed as dead. The
 		// old socket knows best how far the client was served.
-		_ = old.leave(&DisconnectError{Reason: ReasonTransportClose}).Wait(ctx)
+		ended := old.leave(&DisconnectError{Reason: ReasonTransportClose})
 		old.conn.session.Abort(transport.ReasonTransportClose)
+		_ = ended.Wait(ctx)
 	}
 	session, err := h.store.Resume(ctx, claim)
 	if reason := recovery.Refusal(err); reason != nil {
@@ -136,26 +139,21 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if err != nil {
 		return nil, err
 	}
+	if session.Elsewhere {
+		err = s.evict(ctx, session.Key)
+	}
 	if !h.hold(s, session) {
-		// The socket is gone, or the client has come once more and was faster: it
-		// may have come here last all the same, so it is not told of a new session.
-		h.mu.Lock()
-		h.endLocked(session.Key, recovery.Ending{Park: true, At: min(session.From, session.Applied), Last: session.Last})
-		h.mu.Unlock()
 		return nil, recovery.ErrLost
 	}
-	if session.Elsewhere {
-		if err := s.evict(ctx); err != nil {
-			return nil, err
-		}
+	if err != nil {
+		return nil, err
+	}
+	if h.tooMany(session.PID, session.From) {
+		return nil, s.startAnew(recovery.ErrRepeated)
 	}
 	switch err := s.catchUp(ctx, session); {
 	case errors.Is(err, errExpelled):
-		if !h.letGo(s) {
-			return nil, s.departure()
-		}
-		s.notRecovered(recovery.ErrOver)
-		return nil, nil
+		return nil, s.startAnew(recovery.ErrOver)
 	case err != nil:
 		return nil, err
 	}
@@ -179,6 +177,15 @@ func (s *Socket) decideRecovery() error {
 		s.recovers = !optOut(s.namespace.name, s.Handshake())
 		return nil
 	})
+}
+
+// startAnew ends the session that was claimed; the client gets a new one.
+func (s *Socket) startAnew(reason error) error {
+	if !s.namespace.server.hub.letGo(s) {
+		return s.departure()
+	}
+	s.notRecovered(reason)
+	return nil
 }
 
 // notRecovered notes why a client cannot come back to its session.
@@ -243,13 +250,18 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 	return session.Snapshot(), s.expelled
 }
 
-// evict tells the other nodes, through the log, that the session is here now.
-func (s *Socket) evict(ctx context.Context) error {
-	payload, err := json.Marshal(eviction{PID: s.key.PID, Epoch: s.key.Epoch})
+// evict tells the other nodes, through the log, that the session has gone on: also
+// if the socket is gone meanwhile, for the former holder would not hear of it by
+// anything else.
+func (s *Socket) evict(ctx context.Context, k recovery.Key) error {
+	payload, err := json.Marshal(eviction{PID: k.PID, Epoch: k.Epoch})
 	if err != nil {
 		return err
 	}
-	_, err = s.namespace.server.opts.Adapter.Publish(ctx, &adapter.Envelope{
+	server := s.namespace.server
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), server.opts.EmitTimeout, errEmitTimeout)
+	defer cancel()
+	_, err = server.opts.Adapter.Publish(ctx, &adapter.Envelope{
 		Kind: adapter.Evict, Namespace: s.namespace.name, Payload: payload,
 	})
 	return err
@@ -430,9 +442,10 @@ func (s *Socket) replay(
 			if err := pace(ctx); err != nil {
 				return read, err
 			}
-			s.passed(d.Offset)
 			o := outgoing{Envelope: d.Envelope, offset: d.Offset}
-			if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
+			messages := o.encodeFor(s)
+			s.passed(d.Offset, messages)
+			if err := s.conn.session.Send(messages...); err != nil {
 				return read, err
 			}
 			if s.result.Recovered {
@@ -450,10 +463,15 @@ func (s *Socket) replay(
 }
 
 // passed notes how far a replay has come, before the client is sent the event.
-func (s *Socket) passed(o adapter.Offset) {
+func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
+	size := 0
+	for _, m := range messages {
+		size += m.Len()
+	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.replayedLocked(s.key.PID, o.Position, size)
 	s.served = o.Position
 	if s.last.Position < o.Position {
 		s.last = o

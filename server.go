@@ -52,7 +52,8 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub = &hub{
 		id:    newID(),
 		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
-		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket),
+		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket), claims: make(map[string]*claimed),
+		repeats:   allRepeats{of: make(map[string]*repeats)},
 		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
 	s.hub.server = s

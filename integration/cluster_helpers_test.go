@@ -445,6 +445,8 @@ type stats struct {
 	Connected, Recovered, Replayed int
 	Refused, Gone                  map[string]int
 	Expired                        []string
+	Quizzed                        int
+	Wrong                          []string
 }
 
 func (n *node) stats() (s stats) {

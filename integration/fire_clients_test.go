@@ -50,6 +50,7 @@ type bird struct {
 	rest   atomic.Int64  // how long it stays away before it comes back
 	slow   atomic.Bool   // it reads slowly when it is back
 	fresh  atomic.Bool   // the session is new and lacks the rooms
+	left   atomic.Bool   // it has disconnected of its own accord, so that the session may be over
 
 	mu    sync.Mutex
 	line  *line
@@ -71,7 +72,7 @@ func (f *flock) newBird(ctx context.Context, number int, roll *rand.Rand, rooms 
 	for _, room := range rooms {
 		b.rooms[room] = true
 	}
-	b.Client = wire.New(wire.Options{Event: b.event, Connected: b.connected, Closed: b.closed, Dial: b.dial})
+	b.Client = wire.New(wire.Options{Event: b.event, Connected: b.connected, Closed: b.closed, Dial: b.dial, Asked: b.asked})
 	f.birds = append(f.birds, b)
 	f.lives.Go(func() { b.live(ctx) })
 	return b
@@ -218,12 +219,13 @@ func (b *bird) connected(id string, recovered bool) {
 	f.mu.Lock()
 	f.ids = append(f.ids, id)
 	f.mu.Unlock()
+	left := b.left.Swap(false)
 	if recovered {
 		f.recovered.Add(1)
 		return
 	}
 	b.fresh.Store(true)
-	if !b.known.Swap(true) {
+	if !b.known.Swap(true) || left {
 		return
 	}
 	f.unrecovered.Add(1)

@@ -18,7 +18,7 @@ import (
 // deeds are the faults and how often each is drawn.
 func deeds() map[string]int {
 	return map[string]int{
-		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "operate": 12, "terminate": 6, "clock": 8, "absence": 3,
+		"cut": 30, "again": 8, "stall": 8, "trickle": 4, "wish": 20, "leave": 5, "twin": 8, "operate": 12, "terminate": 6, "clock": 8, "absence": 3,
 		"nap": 3, "freeze": 3, "kill": 3, "outage": 3, "mute": 3, "restart": 1, "shutdown": 1,
 	}
 }
@@ -52,7 +52,7 @@ func (f *fire) misfortunes(ctx context.Context) {
 func (f *fire) deed(ctx context.Context, name string) {
 	roll := dice(f.roll.Uint64())
 	switch name {
-	case "cut", "again", "stall", "trickle", "absence", "wish":
+	case "cut", "again", "stall", "trickle", "absence", "wish", "leave", "twin":
 		f.harass(name, roll)
 	case "operate":
 		f.operate(roll)
@@ -101,6 +101,10 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 			b.rest.Store(int64(3 * time.Second))
 			b.slow.Store(true)
 			b.cut("reset")
+		case "leave":
+			b.leave()
+		case "twin":
+			b.twin(f.t.Context(), dice(roll.Uint64()))
 		case "wish":
 			w := wish{[]history.Do{history.Join, history.Leave}[roll.IntN(2)], fmt.Sprintf("flip-%d", roll.IntN(3))}
 			select {

@@ -35,6 +35,7 @@ type fireReport struct {
 	cuts      int64
 	recovered int64
 	refused   map[string]int
+	quizzed   int            // questions to clients that were answered with the right answer
 	gone      map[string]int // reasons of disconnections, as the nodes have it that are left
 	violation *history.ViolationError
 	file      string // the history
@@ -46,8 +47,8 @@ func (r *fireReport) String() string {
 	if r.violation != nil {
 		verdict = "VIOLATION: " + string(r.violation.Kind)
 	}
-	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, gone %v, recovered %d, refused %v, %s",
-		r.seed, r.counts[history.Published], r.counts[history.Got], r.cuts, r.done["kill"], r.done, r.gone, r.recovered, r.refused, verdict)
+	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, gone %v, recovered %d, refused %v, %d answers, %s",
+		r.seed, r.counts[history.Published], r.counts[history.Got], r.cuts, r.done["kill"], r.done, r.gone, r.recovered, r.refused, r.quizzed, verdict)
 }
 
 // A fire is one run: a cluster, its clients, and what happens to them.
@@ -104,7 +105,7 @@ func lay(t testing.TB, c fireConfig) *fire {
 func (f *fire) start() {
 	f.t.Helper()
 	dsn, schema := pgtest.Schema(f.t, pgtest.On(f.pg.DSN()))
-	flags := []string{"-lease", "2s", "-ping-interval", "1s", "-ping-timeout", "2s", "-queue-bytes", "262144"}
+	flags := []string{"-lease", "2s", "-ping-interval", "1s", "-ping-timeout", "2s", "-queue-bytes", "262144", "-quiz", "-gate-fails", "2"}
 	if f.brief {
 		flags = append(flags, "-retention", "4s")
 	}
@@ -176,6 +177,9 @@ func (f *fire) run(happens func(ctx context.Context)) *fireReport {
 	}
 	if r.violation == nil {
 		r.violation = f.unjust()
+	}
+	if r.violation == nil {
+		r.quizzed, r.violation = f.misanswered()
 	}
 	r.keep(f)
 	end()

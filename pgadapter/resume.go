@@ -22,12 +22,16 @@ type claim struct {
 	offset    adapter.Offset // what Claim.Offset says, if it says anything
 	answer    chan resumed   // gets one answer, unless abandoned
 	state     atomic.Int32
-	taken     bool // an attempt was made to take it whose outcome is not known
-	elsewhere bool // that attempt found another node
+	unwanted  atomic.Bool // nobody waits beyond the attempt that is under way
+	taken     bool        // an attempt was made to take it whose outcome is not known
+	elsewhere bool        // that attempt found another node
 }
 
+// An attempt that is under way is waited for, also when its client is gone: the one
+// who asked has to tell the former holder of a session that was claimed.
 const (
 	claimWaits int32 = iota
+	claimTried
 	claimAnswered
 	claimAbandoned
 )
@@ -57,17 +61,37 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Ses
 	case r := <-c.answer:
 		return r.session, r.err
 	case <-ctx.Done():
+		c.unwanted.Store(true)
 		if c.state.CompareAndSwap(claimWaits, claimAbandoned) {
 			return nil, context.Cause(ctx)
 		}
 		r := <-c.answer
+		if r.err == errUnwanted { //nolint:errorlint // it is for this place alone
+			r.err = context.Cause(ctx)
+		}
 		return r.session, r.err
+	}
+}
+
+// errUnwanted answers a claim that nobody wants any more and that was not decided.
+var errUnwanted = errors.New("claim not decided in time")
+
+// begin says that an attempt to settle the claim begins. It returns false if nobody
+// waits for it and nothing is left of an attempt before.
+func (c *claim) begin() bool {
+	return c.state.CompareAndSwap(claimWaits, claimTried) || c.taken
+}
+
+// failed says that the attempt is over, and that its outcome is not known.
+func (c *claim) failed() {
+	if c.state.CompareAndSwap(claimTried, claimWaits) && c.unwanted.Load() && c.state.CompareAndSwap(claimWaits, claimAbandoned) {
+		c.answer <- resumed{err: errUnwanted}
 	}
 }
 
 // settleClaim answers a claim. A session that nobody waits for any more is released.
 func (s *Sessions) settleClaim(c *claim, r resumed) {
-	if c.state.CompareAndSwap(claimWaits, claimAnswered) {
+	if c.state.CompareAndSwap(claimTried, claimAnswered) {
 		c.answer <- r
 		return
 	}
@@ -94,7 +118,7 @@ func (s *Sessions) runClaims(ctx context.Context) {
 func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for attempt := 1; ; attempt++ {
-		claims = slices.DeleteFunc(claims, func(c *claim) bool { return c.state.Load() == claimAbandoned && !c.taken })
+		claims = slices.DeleteFunc(claims, func(c *claim) bool { return !c.begin() })
 		if len(claims) == 0 {
 			return
 		}
@@ -110,6 +134,9 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		} else if errors.Is(err, errNodeGone) || passing(err) {
 			if attempt == 1 {
 				s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+			}
+			for _, c := range claims {
+				c.failed()
 			}
 			pause.wait(ctx)
 			continue

@@ -247,10 +247,21 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	db.Sessions().End(opened.Key, recovery.Ending{})
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
 	defer cancel()
-	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
+	var got *recovery.Session
+	var err error
+	var resuming sync.WaitGroup
+	resuming.Go(func() { got, err = db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}) })
+	<-ctx.Done()
+	b.exec(t, "commit")
+	resuming.Wait()
+	switch {
+	case err == nil: // it was on its way, and is the caller's to let go
+		db.Sessions().End(got.Key, recovery.Ending{Park: true})
+	case errors.Is(err, context.DeadlineExceeded):
+		db.Sessions().End(session("claimed").Key, recovery.Ending{Park: true})
+	default:
 		t.Errorf("Resume: %v", err)
 	}
-	b.exec(t, "commit")
 	eventually(t, "the sessions were let go", func() bool {
 		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
 			b.int(t, "select count(*) from sessions where pid = 'opened'") == 0

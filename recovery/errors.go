@@ -14,6 +14,7 @@ var (
 	ErrEarly     = errors.New("offset before the session")   // a record from before the session was opened
 	ErrRejected  = errors.New("rejected by the application") // a gate refused the returning client
 	ErrOver      = errors.New("disconnected meanwhile")      // the audience that the session was in was disconnected
+	ErrRepeated  = errors.New("replayed too often")          // the client came back again and again without getting on
 )
 
 // ErrLost reports a write to a session that another node has taken over, that
@@ -23,7 +24,7 @@ var ErrLost = errors.New("session is no longer held by this node")
 // Refusal returns the reason in err's chain for which a client was not
 // recovered, and nil if err is none of them: then the store could not answer.
 func Refusal(err error) error {
-	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver} {
+	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver, ErrRepeated} {
 		if errors.Is(err, r) {
 			return r
 		}

@@ -20,7 +20,9 @@ type Store interface {
 
 	// Resume claims the session that the client names, or returns why not, see
 	// the package comment; Refusal tells the reasons from failures. What it
-	// refuses it does not touch.
+	// refuses it does not touch. When ctx ends it may go on until what is under way
+	// is decided, and then returns the session that it has claimed all the same: the
+	// caller lets go of it, and tells the former holder.
 	Resume(ctx context.Context, c Claim) (*Session, error)
 
 	// Change makes a change of a session durable. It does not block: the

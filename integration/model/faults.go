@@ -29,6 +29,9 @@ const (
 	OpenedBehindOffset
 	EvictionsIgnored
 	NoSync
+	HoldsUnasked
+	EvictsWhenHeld
+	GoneDropsNobody
 )
 
 func (m *model) has(f Faults) bool { return m.Faults&f != 0 }

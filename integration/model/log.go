@@ -141,7 +141,7 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 		sent = true
 		k.last = cursor
 		if k.line {
-			to.clients[k.client].offset = cursor
+			k.mind.offset = cursor
 		}
 	}
 	if sent {
@@ -190,8 +190,12 @@ func (m *model) fanOut(s *State, i, p uint8) string {
 		switch {
 		case k.node != i:
 		case r.kind == evict:
-			if r.pid != 0 && k.pid == r.pid && k.holds() && k.epoch < r.epoch && !m.has(EvictionsIgnored) {
+			switch {
+			case r.pid == 0 || k.pid != r.pid || k.epoch >= r.epoch || m.has(EvictionsIgnored):
+			case k.holds():
 				s.overtaken(k)
+			case k.phase == claimed:
+				k.late = !m.has(HoldsUnasked)
 			}
 		case !k.attached() || r.room && !k.inRoom:
 		case m.has(LocalEcho) && k.last >= p: // it had the echo

@@ -24,6 +24,8 @@ func configs() map[string]Config {
 		"kill, trim":  {Budget: Budget{Emits: 2, Checkpoints: 2, Trims: 1, Kills: 1}},
 		"no answer":   {AllEmit: true, Budget: Budget{Emits: 2, Cuts: 1, Unanswered: 1, Trims: 1}},
 		"goodbye":     {Budget: Budget{Emits: 1, Cuts: 1, Goodbyes: 1}},
+		"twins":       {Budget: Budget{Emits: 1, Twins: 1, Cuts: 1}},
+		"twins here":  {Nodes: 1, Budget: Budget{Emits: 1, Twins: 2, Cuts: 1}},
 	}
 	for name, config := range c {
 		config.Clients, config.Connected = 1, true
@@ -77,7 +79,10 @@ func planted() map[string]struct {
 		"EndClaimsTheCursor":     {EndClaimsTheCursor, "one node", "P4"},
 		"EndsWithoutEpoch":       {EndsWithoutEpoch, "cuts", "P5"},
 		"EvictionsIgnored":       {EvictionsIgnored, "late claim", "P4"},
+		"EvictsWhenHeld":         {EvictsWhenHeld, "twins", "P5"},
 		"FellBehindInSilence":    {FellBehindInSilence, "checkpoints", "P2"},
+		"GoneDropsNobody":        {GoneDropsNobody, "twins here", "P5"},
+		"HoldsUnasked":           {HoldsUnasked, "twins", "P5"},
 		"JoinBeforeDurable":      {JoinBeforeDurable, "kill", "P4"},
 		"LateAfterTrim":          {LateAfterTrim, "no answer", "P1"},
 		"LiveNotCorked":          {LiveNotCorked, "traffic", "P4"},

@@ -11,6 +11,7 @@ type Budget struct {
 	Leaves      uint8
 	Goodbyes    uint8 // Socket.Disconnect: the session is over, and its client comes back by itself
 	Cuts        uint8
+	Twins       uint8 // a client connects though it is connected
 	Kills       uint8
 	Freezes     uint8
 	Trims       uint8
@@ -42,8 +43,8 @@ func (m *model) start() State {
 	}
 	if m.Connected {
 		s.rows[1] = row{there: true, epoch: 1, node: 1, known: true}
-		s.clients[0] = client{online: true, pid: 1}
-		s.sockets[0] = socket{phase: live, node: 0, line: true, pid: 1, epoch: 1}
+		s.clients[0].online = true
+		s.sockets[0] = socket{phase: live, node: 0, line: true, pid: 1, epoch: 1, mind: mind{pid: 1}}
 	}
 	return s
 }
@@ -85,6 +86,8 @@ const (
 	opNotice
 	opSupersede
 	opClaim
+	opHold
+	opOvertaken
 	opRefuse
 	opOpen
 	opWelcome
@@ -126,6 +129,8 @@ func (v Move) String() string {
 		opNotice:     "node %[2]d notices that the line of client %[1]d is broken; the end is queued",
 		opSupersede:  "client %[1]d is back at node %[2]d, whose old socket lets go",
 		opClaim:      "node %[2]d claims the session of client %[1]d: replay from %[3]d",
+		opHold:       "node %[2]d holds the session of client %[1]d",
+		opOvertaken:  "node %[2]d finds that the claim of client %[1]d has been overtaken",
 		opRefuse:     "node %[2]d refuses to recover client %[1]d",
 		opOpen:       "node %[2]d opens a session for client %[1]d at %[3]d",
 		opWelcome:    "node %[2]d answers CONNECT to client %[1]d, served up to %[3]d",

@@ -82,10 +82,14 @@ func (r *row) carried(n *node) uint8 {
 	return r.covered
 }
 
-// drop is hub.Reset: all sockets of the node that hold a session are cut.
+// drop is hub.Reset: all sockets of the node that hold a session are cut, and claims under way fail.
 func (s *State) drop(i uint8) {
 	for j := range s.sockets {
-		if k := &s.sockets[j]; k.node == i && k.holds() {
+		k := &s.sockets[j]
+		if k.node == i && k.phase == claimed {
+			k.late = true
+		}
+		if k.node == i && k.holds() {
 			s.hangUp(k)
 			s.detach(k, true)
 		}

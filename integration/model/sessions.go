@@ -27,7 +27,7 @@ func (m *model) openMove(s *State, k *socket, try try) {
 		}
 		to.memos[pid] = memo{since: n.cursor, opened: opened}
 		*k = socket{
-			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor,
+			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, mind: k.mind,
 		}
 		return ""
 	})
@@ -44,12 +44,12 @@ func (s *State) freePID() uint8 {
 
 func (s *State) speaksOf(pid uint8) bool {
 	for i := range s.clients {
-		if s.clients[i].pid == pid {
+		if s.clients[i].mind.pid == pid {
 			return true
 		}
 	}
 	for j := range s.sockets {
-		if s.sockets[j].pid == pid {
+		if s.sockets[j].pid == pid || s.sockets[j].mind.pid == pid {
 			return true
 		}
 	}
@@ -57,8 +57,8 @@ func (s *State) speaksOf(pid uint8) bool {
 }
 
 // claimMoves are those of Socket.resume. Whoever holds the session at this node lets go first, and the claim waits
-// until that is written. The claim is one transaction with the session's row locked; the hub's hold follows it, and only
-// an eviction could come in between.
+// until that is written. The claim is one transaction with the session's row locked; the eviction is queued whatever
+// becomes of the socket.
 func (m *model) claimMoves(s *State, j int, do yield) {
 	k := &s.sockets[j]
 	n := &s.nodes[k.node]
@@ -91,11 +91,12 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r, taker := &to.rows[k.pid], &to.sockets[j]
 	from, last, err := m.prove(s, k)
 	if err != nil {
-		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset}
+		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset, mind: k.mind}
 		do(k.move(opRefuse, 0), &to, "")
 		return
 	}
-	if r.node != 0 && r.node != k.node+1 {
+	moved := r.node != 0 && r.node != k.node+1
+	if moved && !m.has(EvictsWhenHeld) {
 		to.nodes[k.node].evict.pid, to.nodes[k.node].evict.epoch = k.pid, r.epoch+1
 	}
 	if r.node != 0 {
@@ -104,14 +105,54 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r.proven, r.lastProven, r.coveredProven = true, last, from
 	r.epoch++
 	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
-	if holder >= 0 {
-		to.overtaken(&to.sockets[holder]) // hub.hold
-	}
 	*taker = socket{
-		phase: held, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
-		served: from, last: last, joined: r.joined, left: r.left,
+		phase: claimed, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
+		served: from, last: last, joined: r.joined, left: r.left, mind: k.mind, moved: moved && m.has(EvictsWhenHeld),
+	}
+	if m.Budget.Twins == 0 { // else what comes in between is a part of the model
+		m.hold(&to, taker)
 	}
 	do(k.move(opClaim, from), &to, "")
+}
+
+func (m *model) holdMove(s *State, j int, do yield) {
+	if s.sockets[j].moved && s.nodes[s.sockets[j].node].evict.pid != 0 {
+		return
+	}
+	to := *s
+	what := m.hold(&to, &to.sockets[j])
+	do(s.sockets[j].move(what, 0), &to, "")
+}
+
+// hold is hub.hold, under the hub's lock.
+func (m *model) hold(s *State, k *socket) op {
+	m.succeed(s, k)
+	if k.late {
+		s.hangUp(k)
+		s.detach(k, true)
+		return opOvertaken
+	}
+	if k.moved {
+		s.nodes[k.node].evict.pid, s.nodes[k.node].evict.epoch = k.pid, k.epoch
+	}
+	k.phase, k.moved = held, false
+	return opHold
+}
+
+// succeed drops a holder of an earlier epoch at the node of k, and has earlier claims fail.
+func (m *model) succeed(s *State, k *socket) {
+	for o := range s.sockets {
+		old := &s.sockets[o]
+		switch {
+		case old.node != k.node || old.pid != k.pid || old.epoch == k.epoch:
+		case old.epoch > k.epoch:
+			k.late = k.late || old.holds()
+		case old.holds():
+			s.overtaken(old)
+		case old.phase == claimed:
+			old.late = !m.has(HoldsUnasked)
+		}
+	}
 }
 
 // prove asks the rule of continuity itself, package recovery's, and not a model of it.

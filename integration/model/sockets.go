@@ -6,19 +6,17 @@ import "fmt"
 func (m *model) clientMoves(s *State, i uint8, do yield) {
 	c := &s.clients[i]
 	if c.online {
-		if s.left.Cuts == 0 {
-			return
-		}
-		to := *s
-		to.left.Cuts--
-		to.clients[i].online = false
-		for j := range to.sockets {
-			if k := &to.sockets[j]; k.line && k.client == i {
-				k.line = false
+		for j := range s.sockets {
+			if k := &s.sockets[j]; k.line && k.client == i && s.left.Cuts > 0 {
+				to := *s
+				to.left.Cuts--
+				to.hangUp(&to.sockets[j])
+				do(k.move(opCut, 0), &to, "")
 			}
 		}
-		do(Move{opCut, i + 1, 0, 0}, &to, "")
-		return
+		if s.left.Twins == 0 {
+			return
+		}
 	}
 	for n := range m.Nodes {
 		to := *s
@@ -26,13 +24,28 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 		if k == nil || s.nodes[n].health != up {
 			continue
 		}
-		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: c.offset}
-		if c.pid != 0 {
-			k.phase, k.pid = claiming, c.pid
+		know := c.mind
+		if c.online {
+			know = s.line(i).mind
+			to.left.Twins--
 		}
-		to.clients[i].online = true
-		do(k.move(opConnect, c.offset), &to, "")
+		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, mind: know}
+		if know.pid != 0 {
+			k.phase, k.pid = claiming, know.pid
+		}
+		to.clients[i].online, to.clients[i].mind = true, mind{}
+		do(k.move(opConnect, know.offset), &to, "")
 	}
+}
+
+// line returns the connection that a client has.
+func (s *State) line(client uint8) *socket {
+	for j := range s.sockets {
+		if k := &s.sockets[j]; k.line && k.client == client {
+			return k
+		}
+	}
+	return nil
 }
 
 // room returns a place for a socket, if there is one.
@@ -47,15 +60,19 @@ func (s *State) room() *socket {
 
 // hangUp closes a connection. The client hears of it if it is still there.
 func (s *State) hangUp(k *socket) {
-	if k.line {
-		k.line = false
-		s.clients[k.client].online = false
+	if !k.line {
+		return
+	}
+	c, know := &s.clients[k.client], k.mind
+	k.line, k.mind = false, mind{}
+	if s.line(k.client) == nil { // else it goes on with the other one
+		c.online, c.mind = false, know
 	}
 }
 
 // detach is Socket.detachLocked, under the hub's lock.
 func (s *State) detach(k *socket, park bool) {
-	if !k.holds() {
+	if !k.holds() && k.phase != claimed {
 		*k = socket{}
 		return
 	}
@@ -99,6 +116,8 @@ func (m *model) socketMoves(s *State, j int, do yield) {
 	switch k.phase {
 	case claiming:
 		m.claimMoves(s, j, do)
+	case claimed:
+		m.holdMove(s, j, do)
 	case opening:
 		m.openMove(s, k, try)
 	case held:
@@ -121,6 +140,9 @@ type try func(what op, c uint8, change func(*State, *socket) string)
 func (m *model) notice(s *State, k *socket) {
 	if m.has(EndClaimsTheCursor) {
 		k.served = s.nodes[k.node].cursor
+	}
+	if k.phase == claimed && !m.has(GoneDropsNobody) { // it will not hold the session, see hub.hold
+		m.succeed(s, k)
 	}
 	s.detach(k, true)
 }
@@ -151,8 +173,8 @@ func (m *model) connect(s *State, k *socket) string {
 		return ""
 	}
 	c := &s.clients[k.client]
-	if c.pid != k.pid {
-		c.pid, c.got, c.latest = k.pid, 0, 0
+	if know := &k.mind; know.pid != k.pid {
+		know.pid, know.got, know.latest = k.pid, 0, 0
 	}
 	if c.again {
 		return fmt.Sprintf("P3: client %d gets an event twice from its buffer", k.client+1)

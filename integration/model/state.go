@@ -121,6 +121,7 @@ const (
 	absent   phase = iota
 	claiming       // has presented pid and offset
 	opening        // needs a new session
+	claimed        // the claim is committed, and the node does not hold the session yet
 	held           // holds a session, CONNECT is not answered
 	replaying
 	corked // attached: live events wait behind the rest of the replay
@@ -138,7 +139,10 @@ type socket struct {
 	epoch  uint8
 	offset uint8 // as the client presented it
 
+	mind   mind  // what the client knows by this connection, while it has a line
 	asked  bool  // claiming: the socket that held the session here lets go
+	late   bool  // claimed: the node has learned of a later epoch
+	moved  bool  // claimed: from another node, which is told when the session is held; only without EvictsWhenHeld
 	served uint8 // how far the replay has come
 	goal   uint8 // how far it goes: the cursor when it began, then that at the attachment
 	last   uint8
@@ -183,15 +187,34 @@ func (k *socket) queued() uint8 {
 func (k *socket) attached() bool { return k.phase == corked || k.phase == live }
 func (k *socket) holds() bool    { return k.phase >= held && k.phase <= live }
 
-// A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions.
+// A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions. It
+// may have two connections for a time, if there is a budget for it; each then goes on from what the client knew.
 type client struct {
-	online bool // has a connection that it believes in
+	online bool   // has a connection that it believes in
+	mind   mind   // while it has none
+	buffer uint16 // received before CONNECT, by event; kept when the line breaks
+	again  bool   // something was put into the buffer twice
+}
+
+// A mind is what a client knows of its session.
+type mind struct {
 	pid    uint8
 	offset uint8
 	got    uint16 // of this session, by event; the judge's
 	latest uint8  // of this session, the position; the judge's
-	buffer uint16 // received before CONNECT, by event; kept when the line breaks
-	again  bool   // something was put into the buffer twice
+}
+
+// knows reports whether a client can come back to a session.
+func (s *State) knows(client, pid uint8) bool {
+	if s.clients[client].mind.pid == pid {
+		return true
+	}
+	for j := range s.sockets {
+		if k := &s.sockets[j]; k.line && k.client == client && k.mind.pid == pid {
+			return true
+		}
+	}
+	return false
 }
 
 // A memo is what the application was told of a session. Where it was not told, both answers are right.
@@ -234,16 +257,16 @@ func (s *State) visible(p uint8) uint8 {
 func (s *State) tidy() {
 	for i := range s.sockets {
 		// A client learns of its session by CONNECT: without that, and without a line, nobody ever comes back to it.
-		if k := &s.sockets[i]; !k.line && k.pid != s.clients[k.client].pid || !k.line && k.phase == opening {
+		if k := &s.sockets[i]; k.phase != absent && !k.line && (k.phase == opening || !s.knows(k.client, k.pid)) {
 			*k = socket{}
 		}
 	}
 	var used [maxPIDs + 1]bool
 	for i := range s.clients {
-		used[s.clients[i].pid] = true
+		used[s.clients[i].mind.pid] = true
 	}
 	for i := range s.sockets {
-		used[s.sockets[i].pid] = true
+		used[s.sockets[i].pid], used[s.sockets[i].mind.pid] = true, true
 	}
 	for pid := 1; pid <= maxPIDs; pid++ {
 		if !used[pid] {

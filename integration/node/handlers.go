@@ -33,6 +33,8 @@ type Stats struct {
 	Gone      map[string]int `json:"gone"`     // reasons of disconnections
 	Expired   []string       `json:"expired"`  // ids of sockets whose clients stayed away
 	Told      []string       `json:"told"`     // server-side events
+	Quizzed   int            `json:"quizzed"`  // questions that were answered
+	Wrong     []string       `json:"wrong"`    // answers to other questions
 }
 
 // A tick is the event that the tests count. Its pad makes it as large as a test wants.

@@ -32,7 +32,8 @@ type config struct {
 	pingInterval, pingTimeout            time.Duration
 	tailBytes, queueEvents, queueBytes   int
 	connectsAtOnce                       int
-	skipGates, debug                     bool
+	skipGates, debug, quiz               bool
+	gateFails                            int
 }
 
 func parseFlags() *config {
@@ -52,6 +53,8 @@ func parseFlags() *config {
 	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "what may wait to be written to one connection")
 	flag.IntVar(&c.connectsAtOnce, "connects-at-once", 0, "how many sockets may be connected at a time")
 	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
+	flag.BoolVar(&c.quiz, "quiz", false, "ask every socket questions, and compare the answers")
+	flag.IntVar(&c.gateFails, "gate-fails", 0, "how many of a hundred connections fail in the gate, for no reason of the client's")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
 	return c
@@ -136,5 +139,11 @@ func open(ctx context.Context, c *config) (*node, error) {
 	}
 	n.server = socketio.NewServer(opts)
 	n.register()
+	if c.gateFails > 0 {
+		n.failGates(c.gateFails)
+	}
+	if c.quiz {
+		n.server.OnConnect(n.quiz)
+	}
 	return n, nil
 }

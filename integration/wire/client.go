@@ -36,6 +36,9 @@ type Options struct {
 	// arguments; nil for none. Default: no event is acknowledged.
 	Request func(data json.RawMessage) json.RawMessage
 
+	// Asked is called in place of Request, and says under which id Acknowledge answers later. Default: Request is asked.
+	Asked func(id string, data json.RawMessage)
+
 	// Closed is called once for every connection that ended. Default: nobody hears.
 	Closed func(error)
 
@@ -292,7 +295,21 @@ func (c *Client) take(text string, answered chan<- error) error {
 	return nil
 }
 
+// Acknowledge answers a request on whatever connection the client has now, as the official client does. The args are a
+// JSON array.
+func (c *Client) Acknowledge(id string, args json.RawMessage) error {
+	prefix := "43"
+	if c.opts.Namespace != "/" {
+		prefix += c.opts.Namespace + ","
+	}
+	return c.current().Send(prefix + id + string(args))
+}
+
 func (c *Client) acknowledge(m *message) error {
+	if c.opts.Asked != nil {
+		c.opts.Asked(m.id, m.data)
+		return nil
+	}
 	if c.opts.Request == nil {
 		return nil
 	}
