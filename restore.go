@@ -19,6 +19,7 @@ import (
 // This file is the road from a CONNECT packet to a socket that receives, the
 // same for new and for returning clients:
 //
+//	identity ask the application whose the client is
 //	turn     wait until few others are on this road
 //	claim    the session that the client names, or none
 //	catch up what operations did to it while nobody held it
@@ -72,6 +73,10 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 		s.abandon("recovery not decided on", err)
 		return
 	}
+	if err := s.identify(ctx, &claim); err != nil {
+		s.deny(ctx, "client not identified", err)
+		return
+	}
 	defer s.giveTurn()
 	if err := s.takeTurn(ctx, server.claiming); err != nil {
 		s.abandon("socket not connected", err)
@@ -122,7 +127,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if !s.recovers || !back {
 		return nil, nil
 	}
-	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
+	if old := h.holder(claim); old != nil && old.namespace == s.namespace {
 		// The client is back before its old connection was noticed as dead. The
 		// old socket knows best how far the client was served.
 		_ = old.leave(&DisconnectError{Reason: ReasonTransportClose}).Wait(ctx)
@@ -245,7 +250,7 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 
 // evict tells the other nodes, through the log, that the session is here now.
 func (s *Socket) evict(ctx context.Context) error {
-	payload, err := json.Marshal(eviction{PID: s.key.PID, Epoch: s.key.Epoch})
+	payload, err := json.Marshal(eviction{PIDHash: s.key.PIDHash, Epoch: s.key.Epoch})
 	if err != nil {
 		return err
 	}
@@ -322,7 +327,9 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		return nil, s.departure()
 	}
 	session := s.record
-	session.Key = recovery.Key{PID: newID(), Epoch: 1}
+	s.pid = newID()
+	session.Key = recovery.Key{PIDHash: recovery.HashPID(s.pid), Epoch: 1}
+	session.Identity = recovery.HashIdentity(s.pid, s.identity)
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
@@ -469,7 +476,7 @@ func (s *Socket) sendConnectLocked() error {
 	body := struct {
 		SID SocketID `json:"sid"`
 		PID string   `json:"pid,omitempty"`
-	}{s.id, s.key.PID}
+	}{s.id, s.pid}
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err

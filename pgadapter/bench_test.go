@@ -224,7 +224,7 @@ func BenchmarkResume(b *testing.B) {
 	opened := b.Elapsed()
 	b.ResetTimer()
 	each(b, func(i int) error {
-		_, err := other.Sessions().Resume(b.Context(), recovery.Claim{PID: fmt.Sprint(i), Namespace: "/"})
+		_, err := other.Sessions().Resume(b.Context(), recovery.Claim{PIDHash: fmt.Sprint(i), Namespace: "/"})
 		return err
 	})
 	b.ReportMetric(float64(b.N)/opened.Seconds(), "opens/s")

@@ -50,7 +50,7 @@
 //  9. What a checkpoint says counts for a session only if that session was part
 //     of a checkpoint of the same tenure. A session that was claimed and is not
 //     attached yet is covered no further than before the claim.
-//  10. Row locks are taken in one order: the node, its sessions by pid, the rest.
+//  10. Row locks are taken in one order: the node, its sessions by pid_hash, the rest.
 //
 // # When Postgres goes away
 //

@@ -13,6 +13,7 @@ import (
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
@@ -338,7 +339,7 @@ func TestAGoodbyeComesBeforeTheNextClaim(t *testing.T) {
 	other.connect(t, here)
 	g.connect(t, here)
 	lock := b.connect(t)
-	execOn(t, lock, "begin", "select from sessions where pid = '"+other.pid+"' for update")
+	execOn(t, lock, "begin", "select from sessions where pid_hash = '"+recovery.HashPID(other.pid)+"' for update")
 	other.Cut() // the end of its tenure occupies the writer
 	eventually(t, "the writer waits", func() bool {
 		return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0

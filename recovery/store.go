@@ -20,7 +20,8 @@ type Store interface {
 
 	// Resume claims the session that the client names, or returns why not, see
 	// the package comment; Refusal tells the reasons from failures. What it
-	// refuses it does not touch.
+	// refuses it does not touch. A session without an identity is bound to that of
+	// the claim.
 	Resume(ctx context.Context, c Claim) (*Session, error)
 
 	// Change makes a change of a session durable. It does not block: the

@@ -1284,7 +1284,7 @@ from nodes n;
 
 create view view_rooms as
 select s.namespace, r.room, count(*) as sessions, count(s.node) as connected
-from session_rooms r join sessions s using (pid)
+from session_rooms r join sessions s using (pid_hash)
 where r.left_at is null
 group by s.namespace, r.room;
 

@@ -13,7 +13,7 @@ comment on column nodes.bound is 'the server is delivered what comes after this 
 -- tells the others through the log that its server is gone. The epochs rise, so
 -- whatever that node still writes is refused. Reports whether there was such a node.
 --
--- Locks: the row of the node, the rows of its sessions by pid, and last the append
+-- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
 -- lock, whose holders never wait for the others. The batch is named by the life, so
 -- there is one at most.
 create function end_node(node bigint, ring boolean) returns boolean
@@ -29,7 +29,7 @@ begin
         return false;
     end if;
     with held as materialized (
-        select s.pid from sessions s where s.node = end_node.node order by s.pid for update
+        select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash for update
     )
     update sessions s
     set covered    = case when s.settled then greatest(s.covered, ended.checkpoint) else s.covered end,
@@ -38,7 +38,7 @@ begin
         epoch      = s.epoch + 1,
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
     from held
-    where s.pid = held.pid;
+    where s.pid_hash = held.pid_hash;
     delete from nodes n where n.id = end_node.node;
     if ended.server is not null then
         -- A frame as 0001_log has it, with one packet of kind 8.
@@ -137,8 +137,8 @@ select s.sid, s.namespace, n.name as node, n.server,
        s.window_ms * interval '1 millisecond' as recovery_window,
        s.opened, s.covered,
        coalesce((select array_agg(r.room order by r.joined_at, r.room) from session_rooms r
-                 where r.pid = s.pid and r.left_at is null), '{}') as rooms,
-       coalesce((select array_agg(d.key order by d.key) from session_data d where d.pid = s.pid), '{}') as data_keys
+                 where r.pid_hash = s.pid_hash and r.left_at is null), '{}') as rooms,
+       coalesce((select array_agg(d.key order by d.key) from session_data d where d.pid_hash = s.pid_hash), '{}') as data_keys
 from sessions s
 left join nodes n on n.id = s.node;
 
