@@ -218,7 +218,7 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add add
 			began := time.Now()
 			tag, err := tx.Exec(ctx, strings.ReplaceAll(string(statement), "/*schema.*/", ""), args...)
 			if err == nil && tag.RowsAffected() != int64(len(hashes)) {
-				err = fmt.Errorf("%s: %d rows rather than %d", file, tag.RowsAffected(), len(pids))
+				err = fmt.Errorf("%s: %d rows rather than %d", file, tag.RowsAffected(), len(hashes))
 			}
 			return micros(time.Since(began)) / 1e3, err
 		})
