@@ -25,6 +25,9 @@ const slowAdoption = time.Second
 // lull is which part of the time since SQL emitted last goes by between two looks.
 const lull = 20
 
+// inVain is how many looks that found nothing may follow each other without a pause.
+const inVain = 16
+
 // adoptTimeout bounds one adoption. It moves at most 32 MiB.
 const adoptTimeout = time.Minute
 
@@ -61,13 +64,16 @@ func (a *adopter) run(ctx context.Context) {
 	interval := a.db.opts.AdoptInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	looking, busy, failed := true, 0, false
+	looking, busy, vain, failed := true, 0, 0, false
 	for {
 		select {
 		case <-timer.C:
 		case <-a.bell:
 			if !a.db.node.first.Load() && !pause(ctx, interval/2+rand.N(interval)) {
 				return // the first of the nodes has heard it too, and is faster
+			}
+			if vain > inVain && !pause(ctx, interval/5) {
+				return // anybody can ring, for nothing too
 			}
 		case <-a.awake:
 			if !looking && a.db.node.first.Load() {
@@ -91,6 +97,10 @@ func (a *adopter) run(ctx context.Context) {
 		busy++
 		if n != adoptBusy {
 			busy = 0
+		}
+		vain++
+		if n > 0 {
+			vain = 0
 		}
 		timer.Stop()
 		var wait time.Duration

@@ -53,6 +53,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	}
 	tune(config)
 	e := &Emitter{}
+	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)
 	l := &line{config: config}
 	h, err := firstHead(ctx, l, q, o.Schema)
@@ -61,7 +62,8 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
 	}
 	e.number.Store(h.log)
-	e.publisher = newPublisher(&o, q, &e.number, l, nobody{})
+	seal.set(h.key)
+	e.publisher = newPublisher(&o, q, seal, l, nobody{})
 	e.publisher.start()
 	return e, nil
 }

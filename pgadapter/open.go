@@ -32,6 +32,7 @@ type DB struct {
 	queries *queries
 	pool    *pgxpool.Pool
 	number  atomic.Uint32 // the log's
+	sealer  *sealer
 
 	node      *node
 	publisher *publisher
@@ -92,10 +93,12 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 		return err
 	}
 	db.number.Store(h.log)
+	db.sealer = &sealer{number: &db.number}
+	db.sealer.set(h.key)
 
 	db.node = newNode(db)
 	db.tail = newTail(db, &line{config: listen})
-	db.publisher = newPublisher(&db.opts, db.queries, &db.number, &line{config: config.ConnConfig}, db.tail)
+	db.publisher = newPublisher(&db.opts, db.queries, db.sealer, &line{config: config.ConnConfig}, db.tail)
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)

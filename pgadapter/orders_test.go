@@ -204,12 +204,12 @@ func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), "select pg_advisory_xact_lock(1886613099, lock_key())"); err != nil {
+	if _, err := tx.Exec(t.Context(), "lock table append_lock in share update exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
 	receipt := adaptertest.Publish(t, far, adaptertest.Event("once"))
 	eventually(t, "the append waits for its lock", func() bool {
-		return plain.int(t, "select count(*) from pg_locks where locktype = 'advisory' and not granted and classid = 1886613099 and objid = (select lock_key()::bigint)") == 1
+		return plain.int(t, "select count(*) from pg_locks where relation = 'append_lock'::regclass and not granted") == 1
 	})
 	w.sever(true)
 	if err := tx.Rollback(t.Context()); err != nil {

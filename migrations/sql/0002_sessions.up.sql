@@ -1,9 +1,12 @@
 -- The nodes of the cluster, and the sessions that clients can come back to.
 --
--- Run with search_path = "<schema>, pg_temp".
+-- Run with search_path = "<schema>".
 --
 -- Locks are taken in this order: the row of a node, the rows of sessions by pid_hash,
 -- the rest.
+
+-- See 0001_log.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 create table nodes (
     id           bigint      not null,

@@ -1,6 +1,9 @@
 -- What nodes know of each other, and views of it all for people.
 --
--- Run with search_path = "<schema>, pg_temp".
+-- Run with search_path = "<schema>".
+
+-- See 0001_log.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 alter table nodes
     add column server text collate "C",
@@ -130,7 +133,7 @@ comment on view view_nodes is 'the nodes that live or have not been found dead y
 comment on column view_nodes.batches_behind is 'what was appended since the node was seen counts as well';
 comment on column view_nodes.server is 'as Server.Nodes has it; null for a node without a server';
 
--- Without the private id: who knows that takes the session over.
+-- Without pid_hash and identity: they are of no use to people.
 create view view_sessions as
 select s.sid, s.namespace, n.name as node, n.server,
        s.node is null as parked, s.expires_at,
@@ -149,11 +152,12 @@ create view view_packets as
 select l.id * 4096 + p.index as position, l.at,
        coalesce((array['event', 'volatile', 'evict', 'join', 'leave', 'disconnect', 'request', 'answer', 'gone'])[p.kind + 1], p.kind::text) as kind,
        p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
-       name_text(p.payload) as payload
+       case when p.kind <> 2 then name_text(p.payload) end as payload
 from log l
 cross join lateral frame_packets(l.frame) p;
 
 comment on view view_packets is 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
+comment on column view_packets.payload is 'null for an eviction, which names a session';
 comment on column view_packets.rooms is 'to whom: any of these rooms, everybody if empty';
 
 create or replace function allow_read(role regrole) returns void
