@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // EmitterOptions configures an Emitter. The zero value is right for most.
@@ -49,7 +50,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	}
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("pgadapter: %w", err)
+		return nil, fmt.Errorf("pgadapter: %w", pgaddress.Error(err))
 	}
 	tune(config)
 	e := &Emitter{}

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 	"github.com/pgsocket/socketio/recovery"
 )
 
@@ -68,12 +69,12 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 func (db *DB) open(ctx context.Context, dsn string) error {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return err
+		return pgaddress.Error(err)
 	}
 	listen := config.ConnConfig.Copy()
 	if db.opts.ListenDSN != "" {
 		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", err)
+			return fmt.Errorf("Options.ListenDSN: %w", pgaddress.Error(err))
 		}
 	}
 	tune(config.ConnConfig)
