@@ -281,7 +281,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 // is read next, however many they are.
 func (t *tail) drain(conn *pgx.Conn) {
 	over, cancel := context.WithCancel(context.Background())
-	cancel() // it is not waited for others
+	cancel() // only what is here already
 	for {
 		n, err := conn.WaitForNotification(over)
 		if n == nil || err != nil {

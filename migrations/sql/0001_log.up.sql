@@ -81,9 +81,9 @@ create table log_2 partition of log (
     constraint log_2_batch unique (origin, seq)
 ) for values in (2) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
 
--- Lock 1 of the schema, the append lock: whoever appends locks this table in share
--- update exclusive mode. Unlike an advisory lock, no role can take it without a right
--- to the table. pg_locks shows who has it.
+-- Lock 1 of the schema, the append lock: an append locks this table in share update
+-- exclusive mode. Unlike an advisory lock, no role can take it without a right to the
+-- table. pg_locks shows its holder.
 create table append_lock () with (autovacuum_enabled = off);
 
 -- What the bell of a batch says: its name and, if it comes along, the sealed frame.
