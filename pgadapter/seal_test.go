@@ -161,7 +161,10 @@ func TestNotification_FloodOfForged(t *testing.T) {
 		t.Fatal(err)
 	}
 	execOn(t, ears, "select") // brings the others along
-	dbs[0].tail.drain(ears)
+	other := newTail(dbs[0], nil)
+	if err := other.drain(t.Context(), ears); err != nil {
+		t.Fatal(err)
+	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	if n, _ := ears.WaitForNotification(over); n != nil {

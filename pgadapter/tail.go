@@ -240,16 +240,11 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 	if err := t.db.node.keep(ctx, conn, t); err != nil {
 		return err
 	}
-	t.drain(conn)
-	if err := t.refresh(ctx, conn); err != nil {
+	if err := t.drain(ctx, conn); err != nil {
 		return err
 	}
 	for {
-		s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
-		if s == withOutbox {
-			t.looked = time.Now()
-		}
-		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, s)
+		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, t.scope())
 		if err != nil {
 			return err
 		}
@@ -277,26 +272,32 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
+// scope returns what the next look at the log asks for.
+func (t *tail) scope() scope {
+	s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
+	if s == withOutbox {
+		t.looked = time.Now()
+	}
+	return s
+}
+
 // drain takes the bells that have come already: what they ring for is in the log that
-// is read next, however many they are.
-func (t *tail) drain(conn *pgx.Conn) {
-	over, cancel := context.WithCancel(context.Background())
+// is read next, however many they are. Then it asks for the key of the bell, if there is
+// reason to think that it has changed: once a second at most, because anybody may give
+// that reason.
+func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
+	over, cancel := context.WithCancel(ctx)
 	cancel() // only what is here already
 	for {
 		n, err := conn.WaitForNotification(over)
 		if n == nil || err != nil {
-			return
+			break
 		}
 		t.note(func() { t.heard = time.Now() })
 		if n.Payload == adoptBell {
 			t.db.adopter.nudge()
 		}
 	}
-}
-
-// refresh asks for the key of the bell, if there is reason to think that it has
-// changed: once a second at most, because anybody may give that reason.
-func (t *tail) refresh(ctx context.Context, conn *pgx.Conn) error {
 	if !t.doubt || time.Since(t.asked) < time.Second {
 		return nil
 	}
