@@ -28,15 +28,16 @@ var mayImport = map[string][]string{
 	"adapter/adaptertest":      {"adapter"},
 	"recovery":                 {"adapter"},
 	"recovery/recoverytest":    {"recovery", "adapter"},
-	"migrations":               {},
-	"pgadapter":                {"adapter", "recovery", "stats"},
+	"migrations":               {"internal/pgaddress"},
+	"pgadapter":                {"adapter", "recovery", "stats", "internal/pgaddress"},
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
+	"internal/pgaddress":       {},
 	"internal/pgserver/withpg": {"internal/pgserver"},
 	"internal/pgserver/matrix": {"internal/pgserver"},
 	"clientbundle":             {"internal/accept"},
 	"internal/accept":          {},
-	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet"},
+	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet", "internal/pgaddress"},
 	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
 }
 
@@ -47,6 +48,7 @@ var mayLink = map[string][]string{
 	"transport/transporttest": {"github.com/gobwas/ws"},
 	"migrations":              {"github.com/golang-migrate/migrate/v4", "github.com/jackc/pgx/v5"},
 	"pgadapter":               {"github.com/jackc/pgx/v5"},
+	"internal/pgaddress":      {"github.com/jackc/pgx/v5"},
 	"pgtest":                  {"github.com/jackc/pgx/v5"},
 	"cmd/pgsocket":            {"github.com/jackc/pgx/v5"},
 }

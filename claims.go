@@ -39,7 +39,7 @@ func (h *hub) endClaim(pid string) {
 
 // learnLocked notes that the session has gone on to an epoch.
 func (h *hub) learnLocked(k recovery.Key) {
-	if c, ok := h.claims[k.PID]; ok {
+	if c, ok := h.claims[k.PIDHash]; ok {
 		c.epoch = max(c.epoch, k.Epoch)
 	}
 }
@@ -59,9 +59,9 @@ func (h *hub) voidClaimsLocked() {
 func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	overtaken := h.claims[session.PID].epoch > session.Epoch
+	overtaken := h.claims[session.PIDHash].epoch > session.Epoch
 	h.learnLocked(session.Key)
-	if old, ok := h.sessions[session.PID]; ok && old.key.Epoch < session.Epoch {
+	if old, ok := h.sessions[session.PIDHash]; ok && old.key.Epoch < session.Epoch {
 		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 	if s.gone || overtaken {

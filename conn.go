@@ -159,9 +159,10 @@ func (c *conn) connect(p *packet.Packet) error {
 	if refusal != nil {
 		return c.refuse(p.Namespace, refusal)
 	}
-	claim, back := claimOf(p.Data)
-	claim.Namespace = n.name
+	pid, offset, back := claimOf(p.Data)
 	s := newSocket(c, n, bytes.Clone(p.Data))
+	s.pid = pid
+	claim := recovery.Claim{Namespace: n.name, Offset: offset}
 	if !c.add(s) {
 		n.exit()
 		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, n.name)
@@ -175,18 +176,17 @@ func errNoNamespace() *Error { return &Error{Message: "Invalid namespace"} }
 // claimOf returns the pid and offset in the body of a CONNECT, and whether there is
 // a pid. Anything but strings is as good as none; keys are compared as JavaScript
 // does, by case.
-func claimOf(body []byte) (c recovery.Claim, back bool) {
+func claimOf(body []byte) (pid, offset string, back bool) {
 	var fields map[string]json.RawMessage
 	if len(body) == 0 || json.Unmarshal(body, &fields) != nil {
-		return c, false
+		return "", "", false
 	}
-	var pid *string
-	_ = json.Unmarshal(fields["offset"], &c.Offset)
-	if json.Unmarshal(fields["pid"], &pid) != nil || pid == nil {
-		return c, false
+	var given *string
+	_ = json.Unmarshal(fields["offset"], &offset)
+	if json.Unmarshal(fields["pid"], &given) != nil || given == nil {
+		return "", offset, false
 	}
-	c.PID = *pid
-	return c, true
+	return *given, offset, true
 }
 
 // refuse answers a CONNECT with a CONNECT_ERROR. The connection stays.

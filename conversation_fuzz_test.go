@@ -112,13 +112,6 @@ func newConversation(f *testing.F) *conversation {
 	return c
 }
 
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
 func allocated() uint64 {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -149,9 +142,9 @@ func (c *conversation) run(t *testing.T, script []byte) {
 	c.runs++
 	switch { // the fuzzer itself has a buffer of 100 MiB, at times
 	case c.runs == 100:
-		c.before = heap()
+		c.before = uint64(heap())
 	case c.runs%1000 == 0:
-		if now := heap(); now > c.before+128<<20 {
+		if now := uint64(heap()); now > c.before+128<<20 {
 			t.Errorf("%d bytes are on the heap after %d conversations, %d after the first", now, c.runs, c.before)
 		}
 	}

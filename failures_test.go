@@ -36,3 +36,43 @@ func TestEveryFailureHasItsTest(t *testing.T) {
 		t.Errorf("only %d rows were understood", rows)
 	}
 }
+
+// TestEveryLineOfTheThreatModelHasItsTest checks that the tests which docs/threat-model.md and docs/sql.md name exist,
+// and that each protection and each limit names one.
+func TestEveryLineOfTheThreatModelHasItsTest(t *testing.T) {
+	t.Parallel()
+	tests := testNames(t)
+	name := regexp.MustCompile("`(Test[^`]+)`")
+	rows := 0
+	for _, file := range []string{"docs/threat-model.md", "docs/sql.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needed := false // in a table whose last column is the test
+		for line := range strings.Lines(string(text)) {
+			switch {
+			case !strings.HasPrefix(line, "|"):
+				needed = false
+			case strings.Contains(line, "| test |"):
+				needed = true
+				continue
+			}
+			named := name.FindAllStringSubmatch(line, -1)
+			if needed && !strings.HasPrefix(line, "|--") {
+				rows++
+				if len(named) == 0 {
+					t.Errorf("%s: no test: %s", file, line)
+				}
+			}
+			for _, m := range named {
+				if !tests[m[1]] {
+					t.Errorf("%s: there is no test %s", file, m[1])
+				}
+			}
+		}
+	}
+	if rows < 30 {
+		t.Errorf("only %d rows were understood", rows)
+	}
+}

@@ -34,8 +34,8 @@ type hub struct {
 	waiters    []waiter
 	namespaces map[string]*Namespace
 	children   children             // of these
-	sessions   map[string]*Socket   // by private id, attached or being restored
-	claims     map[string]*claimed  // by private id, of the sessions of which claims are under way
+	sessions   map[string]*Socket   // by the hash of the private id, attached or being restored
+	claims     map[string]*claimed  // by hash, of the sessions of which claims are under way
 	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
 	pass       uint64               // numbers the deliveries, to give each socket an event once
 	repeats    allRepeats
@@ -262,8 +262,8 @@ type standing struct {
 
 // An eviction is the payload of adapter.Evict.
 type eviction struct {
-	PID   string `json:"pid"`
-	Epoch int64  `json:"epoch"`
+	PIDHash string `json:"pid_hash"`
+	Epoch   int64  `json:"epoch"`
 }
 
 func (h *hub) evictLocked(payload []byte) {
@@ -271,16 +271,16 @@ func (h *hub) evictLocked(payload []byte) {
 	if json.Unmarshal(payload, &e) != nil {
 		return // of a later version of ours; epochs protect the session anyhow
 	}
-	h.learnLocked(recovery.Key{PID: e.PID, Epoch: e.Epoch})
-	if s, ok := h.sessions[e.PID]; ok && s.key.Epoch < e.Epoch {
+	h.learnLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
+	if s, ok := h.sessions[e.PIDHash]; ok && s.key.Epoch < e.Epoch {
 		s.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 }
 
 func (h *hub) holdLocked(s *Socket, session *recovery.Session) {
-	s.key, s.record = session.Key, session
+	s.key, s.bound, s.record = session.Key, session.Identity, session
 	s.last, s.served = session.Last, min(session.From, session.Applied)
-	h.sessions[session.PID] = s
+	h.sessions[session.PIDHash] = s
 	s.keepUpLocked()
 }
 
@@ -292,21 +292,25 @@ func (h *hub) letGo(s *Socket) bool {
 		return false
 	}
 	h.endLocked(s.key, recovery.Ending{})
-	delete(h.repeats.of, s.key.PID)
-	if h.sessions[s.key.PID] == s {
-		delete(h.sessions, s.key.PID)
+	delete(h.repeats.of, s.key.PIDHash)
+	if h.sessions[s.key.PIDHash] == s {
+		delete(h.sessions, s.key.PIDHash)
 	}
 	delete(h.restoring, s)
 	s.pending, s.expelled = nil, nil
-	s.key, s.record, s.last, s.served = recovery.Key{}, &recovery.Session{}, adapter.Offset{}, 0
+	s.key, s.bound, s.record, s.last, s.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }
 
-// holder returns the socket of this node that holds the session, if any.
-func (h *hub) holder(pid string) *Socket {
+// holder returns the socket of this node that holds the session that is claimed, if
+// any, and if the claim may have it.
+func (h *hub) holder(c recovery.Claim) *Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.sessions[pid]
+	if s, ok := h.sessions[c.PIDHash]; ok && c.Fits(s.bound) {
+		return s
+	}
+	return nil
 }
 
 // position returns the cursor's position.

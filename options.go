@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -251,6 +252,23 @@ type Recovery struct {
 	// It may block for a moment. When it panics the connection is cut.
 	// Default: every client may come back.
 	OptOut func(namespace string, h *Handshake) bool
+
+	// Identity returns whose the client is, for example the id of the user that
+	// its token names, or "" if that cannot be told. It is asked before the client
+	// gets a session back, on every connection, also with SkipGates. A session that
+	// was opened under an identity is given back under the same one only: a client
+	// that has got hold of another's private id gets a new session, with the reason
+	// recovery.ErrIdentity, and the session stays where it is. A session that was
+	// opened without one is bound to the first identity that it is given back under.
+	//
+	// The ctx ends with Options.ConnectTimeout and carries the values of the HTTP
+	// request's context, where middleware may have put the user. An *Error
+	// refuses the client, and any other error cuts its connection, as from a gate.
+	// The identity is what Socket.Identity returns; it is stored only as a hash
+	// that cannot be looked up. It may block, and is called from many goroutines.
+	// Default: sessions have no identity, and the private id alone brings a client
+	// back.
+	Identity func(ctx context.Context, h *Handshake) (string, error)
 
 	// OnExpired is told when a session ended because its client stayed away, or
 	// too many did (MaxParkedBytes), on one node of the cluster. It may block for a

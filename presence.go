@@ -55,7 +55,7 @@ func (p *presences) begin(s *Socket, limit time.Duration) error {
 func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	former := p.of[s.key.PID]
+	former := p.of[s.key.PIDHash]
 	if former != nil && !force {
 		if former.over == nil {
 			former.over = make(chan struct{})
@@ -66,7 +66,7 @@ func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 	if p.of == nil {
 		p.of = make(map[string]*presence)
 	}
-	p.of[s.key.PID] = &presence{socket: s}
+	p.of[s.key.PIDHash] = &presence{socket: s}
 	return nil
 }
 
@@ -74,8 +74,8 @@ func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 func (p *presences) end(s *Socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.of[s.key.PID]; now != nil && now.socket == s {
-		delete(p.of, s.key.PID)
+	if now := p.of[s.key.PIDHash]; now != nil && now.socket == s {
+		delete(p.of, s.key.PIDHash)
 		now.end()
 	}
 }

@@ -19,6 +19,7 @@ import (
 // This file is the road from a CONNECT packet to a socket that receives, the
 // same for new and for returning clients:
 //
+//	identity ask the application whose the client is
 //	turn     wait until few others are on this road
 //	claim    the session that the client names, or none
 //	catch up what operations did to it while nobody held it
@@ -72,6 +73,10 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 		s.abandon("recovery not decided on", err)
 		return
 	}
+	if err := s.identify(ctx, &claim); err != nil {
+		s.deny(ctx, "client not identified", err)
+		return
+	}
 	defer s.giveTurn()
 	if err := s.takeTurn(ctx, server.claiming); err != nil {
 		s.abandon("socket not connected", err)
@@ -122,9 +127,9 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if !s.recovers || !back {
 		return nil, nil
 	}
-	h.beginClaim(claim.PID)
-	defer h.endClaim(claim.PID)
-	if old := h.holder(claim.PID); old != nil && old.namespace == s.namespace {
+	h.beginClaim(claim.PIDHash)
+	defer h.endClaim(claim.PIDHash)
+	if old := h.holder(claim); old != nil && old.namespace == s.namespace {
 		// The client is back before its old connection was noticed as dead. The
 		// old socket knows best how far the client was served.
 		ended := old.leave(&DisconnectError{Reason: ReasonTransportClose})
@@ -148,7 +153,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	if err != nil {
 		return nil, err
 	}
-	if h.tooMany(session.PID, session.From) {
+	if h.tooMany(session.PIDHash, session.From) {
 		return nil, s.startAnew(recovery.ErrRepeated)
 	}
 	switch err := s.catchUp(ctx, session); {
@@ -254,7 +259,7 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 // if the socket is gone meanwhile, for the former holder would not hear of it by
 // anything else.
 func (s *Socket) evict(ctx context.Context, k recovery.Key) error {
-	payload, err := json.Marshal(eviction{PID: k.PID, Epoch: k.Epoch})
+	payload, err := json.Marshal(eviction{PIDHash: k.PIDHash, Epoch: k.Epoch})
 	if err != nil {
 		return err
 	}
@@ -334,7 +339,9 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		return nil, s.departure()
 	}
 	session := s.record
-	session.Key = recovery.Key{PID: newID(), Epoch: 1}
+	s.pid = newID()
+	session.Key = recovery.Key{PIDHash: recovery.HashPID(s.pid), Epoch: 1}
+	session.Identity = recovery.HashIdentity(s.pid, s.identity)
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
@@ -471,7 +478,7 @@ func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.replayedLocked(s.key.PID, o.Position, size)
+	h.replayedLocked(s.key.PIDHash, o.Position, size)
 	s.served = o.Position
 	if s.last.Position < o.Position {
 		s.last = o
@@ -487,7 +494,7 @@ func (s *Socket) sendConnectLocked() error {
 	body := struct {
 		SID SocketID `json:"sid"`
 		PID string   `json:"pid,omitempty"`
-	}{s.id, s.key.PID}
+	}{s.id, s.pid}
 	data, err := json.Marshal(body)
 	if err != nil {
 		return err

@@ -25,6 +25,8 @@ type Socket struct {
 	auth      json.RawMessage
 	brought   string         // the offset that the client came with
 	recovers  bool           // its client can come back; set first of all by the timeline
+	identity  string         // see Identity; set before the session is claimed
+	pid       string         // the private id, which the client knows; the timeline's
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64
@@ -46,6 +48,7 @@ type Socket struct {
 
 	// The rest is guarded by the hub's lock.
 	key      recovery.Key
+	bound    string              // the identity that the session is bound to, hashed
 	record   *recovery.Session   // what gates and operations change; nil once attached
 	pending  []*adapter.Delivery // operations that record lacks so far
 	expelled *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
@@ -361,7 +364,7 @@ func (s *Socket) detachLocked(reason Reason) bool {
 	}
 	s.gone, s.reason = true, reason
 	known := s.connected.Load() || s.key.Epoch > 1 // else the client has never heard of its session, and cannot come back
-	parks := s.key.PID != "" && known && reason.Recoverable()
+	parks := s.key.PIDHash != "" && known && reason.Recoverable()
 	s.namespace.server.counters.departure(reason, parks, s.connected.Load())
 	s.ended = recovery.Settled(nil)
 	h := s.namespace.server.hub
@@ -378,8 +381,8 @@ func (s *Socket) detachLocked(reason Reason) bool {
 	if s.key == (recovery.Key{}) {
 		return true
 	}
-	if h.sessions[s.key.PID] == s {
-		delete(h.sessions, s.key.PID)
+	if h.sessions[s.key.PIDHash] == s {
+		delete(h.sessions, s.key.PIDHash)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
 		s.ended = h.endLocked(s.key, recovery.Ending{Park: parks, At: s.served, Last: s.last})

@@ -44,6 +44,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // Latest is the version that Up leads to.
@@ -95,7 +97,7 @@ func Version(ctx context.Context, dsn string, opts *Options) (version uint, dirt
 	}
 	conn, err := pgx.Connect(ctx, dsn)
 	if err != nil {
-		return 0, false, fmt.Errorf("migrations: %w", err)
+		return 0, false, fmt.Errorf("migrations: %w", pgaddress.Error(err))
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) // a goodbye, also after ctx ended
 	row := conn.QueryRow(ctx, "select version, dirty from "+pgx.Identifier{schema, migratepgx.DefaultMigrationsTable}.Sanitize())
@@ -137,7 +139,7 @@ func run(ctx context.Context, dsn string, opts *Options, direction func(*migrate
 func open(ctx context.Context, dsn, schema string) (*migrate.Migrate, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, err
+		return nil, pgaddress.Error(err)
 	}
 	if err := createSchema(ctx, config, schema); err != nil {
 		return nil, err

@@ -25,6 +25,9 @@ const slowAdoption = time.Second
 // lull is which part of the time since SQL emitted last goes by between two looks.
 const lull = 20
 
+// inVain is how many looks that found nothing may follow each other at once.
+const inVain = 16
+
 // adoptTimeout bounds one adoption. It moves at most 32 MiB.
 const adoptTimeout = time.Minute
 
@@ -39,6 +42,10 @@ type adopter struct {
 	awake chan struct{} // rung when there has been something
 
 	last atomic.Pointer[time.Time] // when that was; nil: never
+
+	// Of the goroutine.
+	looked time.Time // when it looked last
+	vain   int       // how many looks in a row found nothing
 }
 
 func newAdopter(db *DB) *adopter {
@@ -66,8 +73,8 @@ func (a *adopter) run(ctx context.Context) {
 		select {
 		case <-timer.C:
 		case <-a.bell:
-			if !a.db.node.first.Load() && !pause(ctx, interval/2+rand.N(interval)) {
-				return // the first of the nodes has heard it too, and is faster
+			if !a.rung(ctx) {
+				return
 			}
 		case <-a.awake:
 			if !looking && a.db.node.first.Load() {
@@ -100,6 +107,22 @@ func (a *adopter) run(ctx context.Context) {
 	}
 }
 
+// rung waits until a bell is to be followed. It returns false if ctx ended meanwhile.
+func (a *adopter) rung(ctx context.Context) bool {
+	interval := a.db.opts.AdoptInterval
+	if time.Since(a.looked) > interval {
+		a.vain = 0
+	}
+	switch {
+	case !a.db.node.first.Load():
+		return pause(ctx, interval/2+rand.N(interval)) // the first of the nodes has heard it too, and is faster
+	case a.vain > inVain:
+		return pause(ctx, interval/5) // anybody can ring, for nothing too
+	default:
+		return true
+	}
+}
+
 // next returns when to look again after a look that found n, and whether to do so
 // before somebody rings.
 func (a *adopter) next(n int, err error) (time.Duration, bool) {
@@ -128,8 +151,11 @@ func (a *adopter) adopt(ctx context.Context, wait bool) (n int, err error) {
 	if err := a.db.pool.QueryRow(ctx, a.db.queries.adopt, wait, true).Scan(&n); err != nil {
 		return 0, explain(a.db.opts.Schema, err)
 	}
+	a.looked = time.Now()
+	a.vain++
 	if n > 0 {
-		a.note(time.Now())
+		a.vain = 0
+		a.note(a.looked)
 		a.db.tail.nudge()
 	}
 	return n, nil

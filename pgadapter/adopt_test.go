@@ -1,6 +1,7 @@
 package pgadapter
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -85,4 +86,23 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 		r.Expect(t, 2)
 	}
 	t.Logf("the first emit after that arrived after %v", time.Since(emitted))
+}
+
+// Any role can ring for the adoption. A flood of that leaves the append lock to others, and a bell after a silence is
+// followed at once.
+func TestAdopter_FloodOfBells(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, &Options{AdoptInterval: time.Hour, PollInterval: time.Hour, Retention: 24 * time.Hour, Lease: time.Hour})
+	a := newAdopter(db)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // a pause is given up at once, and says so
+	a.looked, a.vain = time.Now(), inVain+1
+	if a.rung(ctx) {
+		t.Error("one more look in vain follows without a pause")
+	}
+	a.looked = time.Now().Add(-2 * time.Hour)
+	if !a.rung(ctx) {
+		t.Error("a bell after a silence is not followed at once")
+	}
 }

@@ -89,6 +89,13 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
 	near := !o.far && !p.hush.over(len(frame))
 	ring := p.quiet.over()
+	var sealed []byte
+	if ring && !near {
+		var err error
+		if sealed, err = p.sealer.seal(p.origin, seq, frame); err != nil {
+			return adapter.Offset{}, err
+		}
+	}
 	var unanswered time.Time // the first time that it may have got into the log
 	first := time.Now()
 	for attempt := 1; ; attempt++ {
@@ -96,7 +103,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
-		h := &handed{row: row{mark{origin: p.origin, seq: seq, packets: packets}, frame}, here: o.here}
+		h := &handed{row: row{mark{origin: p.origin, seq: seq, packets: packets}, frame}, here: o.here, sealed: sealed}
 		sent, err := p.send(ctx, h, ring, near)
 		switch {
 		case err == nil:
@@ -107,7 +114,8 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			p.counters.batches.Add(float64(o.live))
 			p.acked.Store(int64(h.position()))
 			p.announce(h, ring, near)
-			return adapter.Offset{Position: position(h.id, 0), Log: p.number.Load(), Check: checkValue(p.number.Load(), p.origin, seq)}, nil
+			log := p.sealer.number.Load()
+			return adapter.Offset{Position: position(h.id, 0), Log: log, Check: checkValue(log, p.origin, seq)}, nil
 		case ctx.Err() != nil:
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
@@ -144,7 +152,10 @@ func (p *publisher) announce(h *handed, ring, near bool) {
 // send sends a batch once and notes where it is. It reports whether an error leaves
 // open if the batch is in the log.
 func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent bool, err error) {
-	conn, _, err := p.line.open(ctx)
+	conn, fresh, err := p.line.open(ctx)
+	if err == nil && fresh {
+		err = p.sealer.refresh(ctx, conn, p.queries)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -153,7 +164,7 @@ func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent 
 	var ids, origins, seqs []int64
 	var counts []int
 	var frames [][]byte
-	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near, p.reader.has()).
+	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near, p.reader.has(), h.sealed).
 		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames)
 	for i, id := range ids {
 		h.before = append(h.before, row{mark{id, origins[i], seqs[i], counts[i]}, frames[i]})

@@ -44,7 +44,7 @@ func TestChangesOfSessionsWaitWhileTooManyAreToBeWritten(t *testing.T) {
 		"Disconnect": func() error { return s.Disconnect(ctx) },
 		"Local":      func() error { return server.Local().Join(ctx, "r") },
 		"Resume": func() error {
-			_, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "away", Namespace: "/"})
+			_, err := db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "away", Namespace: "/"})
 			return err
 		},
 	} {

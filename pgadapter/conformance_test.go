@@ -51,7 +51,7 @@ func newLog(t *testing.T, opts Options) adaptertest.Log {
 func (b *bench) stall(t *testing.T) func() {
 	t.Helper()
 	b.exec(t, "begin")
-	b.exec(t, "select pg_advisory_xact_lock(1886613099, lock_key())")
+	b.exec(t, "lock table append_lock in share update exclusive mode")
 	return func() { b.exec(t, "commit") }
 }
 

@@ -156,7 +156,7 @@ func (m *model) open(n *modelNode) {
 	m.check(n.db.Sessions().Open(s).Wait(m.t.Context()))
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.sessions[s.PID] = &modelSession{Session: s}
+	n.sessions[s.PIDHash] = &modelSession{Session: s}
 }
 
 func (m *model) park(n *modelNode) {
@@ -165,7 +165,7 @@ func (m *model) park(n *modelNode) {
 		return
 	}
 	n.mu.Lock()
-	delete(n.sessions, s.PID)
+	delete(n.sessions, s.PIDHash)
 	e := recovery.Ending{Park: true, At: n.at, Last: s.last}
 	n.mu.Unlock()
 	m.check(n.db.Sessions().End(s.Key, e).Wait(m.t.Context()))
@@ -183,7 +183,7 @@ func (m *model) claim(n *modelNode) {
 			offset = e.offset.String()
 		}
 	}
-	s, err := n.db.Sessions().Resume(m.t.Context(), recovery.Claim{PID: pid, Namespace: "/", Offset: offset})
+	s, err := n.db.Sessions().Resume(m.t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/", Offset: offset})
 	if recovery.Refusal(err) != nil {
 		return
 	}
@@ -210,11 +210,11 @@ func (m *model) die(i int) {
 // verify checks what the database claims of every session against what was sent.
 func (m *model) verify(step int) {
 	m.t.Helper()
-	rows, err := m.b.conn.Query(m.t.Context(), `select s.pid, s.opened, s.last,
+	rows, err := m.b.conn.Query(m.t.Context(), `select s.pid_hash, s.opened, s.last,
 		case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end
 		from sessions s left join nodes n on n.id = s.node where s.known
 		union all
-		select s.pid, s.opened, s.last_before, s.covered_before from sessions s where s.last_before is not null`)
+		select s.pid_hash, s.opened, s.last_before, s.covered_before from sessions s where s.last_before is not null`)
 	m.check(err)
 	var pid, text string
 	var opened, covered adapter.Position

@@ -50,7 +50,11 @@
 //  9. What a checkpoint says counts for a session only if that session was part
 //     of a checkpoint of the same tenure. A session that was claimed and is not
 //     attached yet is covered no further than before the claim.
-//  10. Row locks are taken in one order: the node, its sessions by pid, the rest.
+//  10. Row locks are taken in one order: the node, its sessions by pid_hash, the rest.
+//  11. Any role of the database can LISTEN, NOTIFY and take advisory locks. So what comes
+//     along with a bell is sealed and bound to its place, a bell without that is no more
+//     than a reason to read the log, and the locks are those of tables. Neither a private
+//     id nor an identity reaches Postgres, see recovery.HashPID and HashIdentity.
 //
 // # When Postgres goes away
 //

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // EmitterOptions configures an Emitter. The zero value is right for most.
@@ -49,10 +50,11 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	}
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("pgadapter: %w", err)
+		return nil, fmt.Errorf("pgadapter: %w", pgaddress.Error(err))
 	}
 	tune(config)
 	e := &Emitter{}
+	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)
 	l := &line{config: config}
 	h, err := firstHead(ctx, l, q, o.Schema)
@@ -61,7 +63,8 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
 	}
 	e.number.Store(h.log)
-	e.publisher = newPublisher(&o, q, &e.number, l, nobody{})
+	seal.set(h.key)
+	e.publisher = newPublisher(&o, q, seal, l, nobody{})
 	e.publisher.start()
 	return e, nil
 }

@@ -232,54 +232,6 @@ func TestABellOfAnotherSortDoesNoHarm(t *testing.T) {
 	checkSame(t, recorders, storm(t, dbs, 2, 50, 0))
 }
 
-func TestSmallBatchesComeWithTheirBell(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	db := b.open(t, nil)
-	ears := b.connect(t)
-	execOn(t, ears, "listen "+quoted(b.schema))
-	for sql, want := range map[string]string{"": "from a node", "select emit_all('x', ring => true)": `["x"]`} {
-		if sql == "" {
-			adaptertest.Publish(t, db, adaptertest.Event("from a node"))
-		} else {
-			execOn(t, b.conn, sql)
-		}
-		for {
-			n, err := ears.WaitForNotification(t.Context())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n.Payload == adoptBell {
-				continue
-			}
-			if got, carried := db.tail.parseBell(n.Payload); !carried || string(got.deliveries[0].Payload) != want {
-				t.Errorf("%q carries nothing that is believed", n.Payload)
-			}
-			break
-		}
-	}
-}
-
-// Whoever may connect to a database may NOTIFY on any channel of it.
-func TestABellThatSomebodyMadeUpIsNotBelieved(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
-	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: time.Hour})
-	adaptertest.Publish(t, dbs[0], adaptertest.Event("real"))
-	recorders[0].Expect(t, 1)
-	forged := appendPacket([]byte{frameVersion}, adaptertest.Event("made up"))
-	for _, seal := range []string{"", "AAAAAAAAAAAAAAAA", string((&tail{}).seal("2 1 1 ", forged))} {
-		b.exec(t, "select pg_notify($1, '2 1 1 ' || $2 || ' ' || encode($3, 'base64'))", b.schema, seal, forged)
-	}
-	for range 3 { // and the real ones are: nothing is read from the table within an hour, but for what a bell asks for
-		adaptertest.Publish(t, dbs[0], adaptertest.Event("real"))
-	}
-	if err := dbs[0].Sync(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	wantRows(t, adaptertest.Payloads(recorders[0].Deliveries()), "real", "real", "real", "real")
-}
-
 // A wire stands between a node and Postgres and can be cut.
 type wire struct {
 	target string

@@ -29,15 +29,15 @@ type keyRows struct {
 }
 
 func (r *keyRows) add(k recovery.Key) {
-	r.pids = append(r.pids, k.PID)
+	r.pids = append(r.pids, k.PIDHash)
 	r.epochs = append(r.epochs, k.Epoch)
 }
 
 type openRows struct {
 	keyRows
 
-	sids, namespaces, helds, seen []string
-	windows, opened, covered      []int64
+	sids, namespaces, helds, seen, identities []string
+	windows, opened, covered                  []int64
 }
 
 type roomRows struct {
@@ -80,7 +80,7 @@ func (f *flush) add(w *write) {
 		f.addOpen(w, w.open)
 		return
 	}
-	f.pids = append(f.pids, w.key.PID)
+	f.pids = append(f.pids, w.key.PIDHash)
 	switch {
 	case w.change != nil:
 		f.addChanges(w)
@@ -104,6 +104,7 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	o.namespaces = append(o.namespaces, toText(s.Namespace))
 	o.helds = append(o.helds, heldText(s.Held))
 	o.seen = append(o.seen, f.spans(w, s.Seen))
+	o.identities = append(o.identities, s.Identity)
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
 	o.covered = append(o.covered, f.place(w, s.Applied))
@@ -221,7 +222,7 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	}
 	verdicts := make([]error, len(writes))
 	for i, w := range writes {
-		t, there := held[w.key.PID]
+		t, there := held[w.key.PIDHash]
 		verdicts[i] = w.verdict(t, there, node)
 	}
 	return verdicts, nil
@@ -255,7 +256,7 @@ func (f *flush) batch(q *queries, held map[string]tenure) *pgx.Batch {
 		return err
 	}
 	if o := &f.opens; len(o.pids) > 0 {
-		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.helds, o.seen).Query(note)
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.helds, o.seen, o.identities).Query(note)
 	}
 	if len(f.pids) > 0 {
 		b.Queue(q.sessionState, f.pids).Query(note)

@@ -101,7 +101,7 @@ func TestAFrozenNodeSendsNothingToWhatItLost(t *testing.T) {
 	eventually(t, "the session was parked", func() bool {
 		return b.int(t, "select count(*) from sessions where node is null") == 1
 	})
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "frozen", Namespace: "/"}); err != nil {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "frozen", Namespace: "/"}); err != nil {
 		t.Fatal(err)
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("meanwhile"))

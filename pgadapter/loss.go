@@ -34,6 +34,13 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 		return t.restart(ctx, conn, errors.New("the log lost everything that this node remembers of it"))
 	}
 
+	if _, err := conn.Exec(ctx, t.db.queries.secretRotate, *t.db.sealer.secret.Load()); err != nil {
+		return err
+	}
+	if err := t.db.sealer.refresh(ctx, conn, t.db.queries); err != nil {
+		return err
+	}
+
 	last := batches[slices.Index(ids, common)].mark // memory may have forgotten it meanwhile
 	at := last.position()
 	t.mu.Lock()
@@ -74,7 +81,7 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 		return err
 	}
 	t.db.number.Store(h.log)
-	t.key = h.key
+	t.db.sealer.set(h.key)
 	t.db.publisher.forget(h.mark.position())
 	t.reset(h.mark, cause)
 	return nil

@@ -25,6 +25,7 @@ func (h hush) over(bytes int) bool { return h.batches >= chunk-1 || h.bytes+byte
 type handed struct {
 	row
 
+	sealed []byte        // the frame as it comes along with the bell; nil if it does not
 	before []row         // in the log right before it, as far as is known; the first has no frame
 	here   []func() bool // of its packets, those that are near; see adapter.Envelope
 }

@@ -259,7 +259,7 @@ func TestAClaimReadsTheLogToItsHead(t *testing.T) {
 	if err := dbs[0].Sessions().End(s.Key, recovery.Ending{Park: true, At: at.Position, Last: at}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/", Offset: at.String()}); err != nil {
+	if _, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/", Offset: at.String()}); err != nil {
 		t.Fatal(err)
 	}
 	sameOrder(t, recorders, []string{"first", "silent"})

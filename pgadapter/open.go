@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 	"github.com/pgsocket/socketio/recovery"
 )
 
@@ -32,6 +33,7 @@ type DB struct {
 	queries *queries
 	pool    *pgxpool.Pool
 	number  atomic.Uint32 // the log's
+	sealer  *sealer
 
 	node      *node
 	publisher *publisher
@@ -67,12 +69,12 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 func (db *DB) open(ctx context.Context, dsn string) error {
 	config, err := pgxpool.ParseConfig(dsn)
 	if err != nil {
-		return err
+		return pgaddress.Error(err)
 	}
 	listen := config.ConnConfig.Copy()
 	if db.opts.ListenDSN != "" {
 		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", err)
+			return fmt.Errorf("Options.ListenDSN: %w", pgaddress.Error(err))
 		}
 	}
 	tune(config.ConnConfig)
@@ -92,10 +94,12 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 		return err
 	}
 	db.number.Store(h.log)
+	db.sealer = &sealer{number: &db.number}
+	db.sealer.set(h.key)
 
 	db.node = newNode(db)
 	db.tail = newTail(db, &line{config: listen})
-	db.publisher = newPublisher(&db.opts, db.queries, &db.number, &line{config: config.ConnConfig}, db.tail)
+	db.publisher = newPublisher(&db.opts, db.queries, db.sealer, &line{config: config.ConnConfig}, db.tail)
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)

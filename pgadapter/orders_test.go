@@ -13,6 +13,7 @@ import (
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
@@ -203,12 +204,12 @@ func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tx.Exec(t.Context(), "select pg_advisory_xact_lock(1886613099, lock_key())"); err != nil {
+	if _, err := tx.Exec(t.Context(), "lock table append_lock in share update exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
 	receipt := adaptertest.Publish(t, far, adaptertest.Event("once"))
 	eventually(t, "the append waits for its lock", func() bool {
-		return plain.int(t, "select count(*) from pg_locks where locktype = 'advisory' and not granted and classid = 1886613099 and objid = (select lock_key()::bigint)") == 1
+		return plain.int(t, "select count(*) from pg_locks where relation = 'append_lock'::regclass and not granted") == 1
 	})
 	w.sever(true)
 	if err := tx.Rollback(t.Context()); err != nil {
@@ -338,7 +339,7 @@ func TestAGoodbyeComesBeforeTheNextClaim(t *testing.T) {
 	other.connect(t, here)
 	g.connect(t, here)
 	lock := b.connect(t)
-	execOn(t, lock, "begin", "select from sessions where pid = '"+other.pid+"' for update")
+	execOn(t, lock, "begin", "select from sessions where pid_hash = '"+recovery.HashPID(other.pid)+"' for update")
 	other.Cut() // the end of its tenure occupies the writer
 	eventually(t, "the writer waits", func() bool {
 		return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0

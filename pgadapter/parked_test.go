@@ -22,7 +22,7 @@ func (m *mourner) Checkpoint(adapter.Position) (adapter.Position, []recovery.Sta
 func (m *mourner) Expired(s *recovery.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pids = append(m.pids, s.PID)
+	m.pids = append(m.pids, s.PIDHash)
 }
 
 func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
@@ -82,7 +82,7 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 	if len(all) != 2*limit || all[0] != "p0000" || all[2*limit-1] != "p0009" {
 		t.Errorf("told of %q", all)
 	}
-	if _, err := store.Resume(t.Context(), recovery.Claim{PID: "p0000", Namespace: "/"}); recovery.Refusal(err) == nil {
+	if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: "p0000", Namespace: "/"}); recovery.Refusal(err) == nil {
 		t.Errorf("the session that is over: %v", err)
 	}
 }

@@ -20,7 +20,7 @@ func TestChangesDoNotSearchTheNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
-	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid, sid, namespace, held, last)
+	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid_hash, sid, namespace, held, last)
 		select 1, 1, 1, now() + interval '1 hour', 1000, true, true, i::text, i::text, '/', '', '' from generate_series(1, 20000) i`)
 	b.exec(t, "analyze sessions") // with nothing that a node has
 	b.exec(t, "set plan_cache_mode = force_generic_plan")
@@ -87,14 +87,14 @@ func TestSmallTablesAreSearchedByKeys(t *testing.T) {
 		s.Data = map[string]json.RawMessage{"a": json.RawMessage("1")}
 		s.Window = time.Millisecond
 		must(store.Open(s).Wait(t.Context()))
-		node.pids = []string{s.PID}
+		node.pids = []string{s.PIDHash}
 		must(db.sweeper.checkpoint(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 2, Join: []string{"second"}, Data: map[string]json.RawMessage{"b": json.RawMessage("2")}}).Wait(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 3, Leave: []string{"first"}, Data: map[string]json.RawMessage{"a": nil}}).Wait(t.Context()))
 		must(store.End(s.Key, recovery.Ending{Park: i%4 != 0}).Wait(t.Context()))
 		if i%4 > 1 {
-			b.exec(t, "update sessions set expires_at = now() + interval '1 minute' where pid = $1", s.PID)
-			again, err := store.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+			b.exec(t, "update sessions set expires_at = now() + interval '1 minute' where pid_hash = $1", s.PIDHash)
+			again, err := store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 			must(err)
 			must(store.End(again.Key, recovery.Ending{Park: i%4 == 2}).Wait(t.Context()))
 		}

@@ -27,7 +27,7 @@ var errWithdrawn = errors.New("withdrawn before it was sent")
 type publisher struct {
 	opts    *Options
 	queries *queries
-	number  *atomic.Uint32 // the log's
+	sealer  *sealer
 	origin  int64
 	reader  reader // of this node
 
@@ -68,9 +68,9 @@ type outgoing struct {
 	taken bool
 }
 
-func newPublisher(o *Options, q *queries, number *atomic.Uint32, l *line, r reader) *publisher {
+func newPublisher(o *Options, q *queries, s *sealer, l *line, r reader) *publisher {
 	return &publisher{
-		opts: o, queries: q, number: number, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
+		opts: o, queries: q, sealer: s, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}

@@ -14,6 +14,7 @@ var sqlFiles embed.FS
 type queries struct {
 	settings, head, survey, byKey            string
 	append, read, common, ring               string
+	secret, secretRotate                     string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
 	nodeBind, nodeList, nodeEnd              string
@@ -38,6 +39,8 @@ func queriesFor(schema string) *queries {
 		byKey:              load("by_key"),
 		append:             load("append"),
 		ring:               load("ring"),
+		secret:             load("secret"),
+		secretRotate:       load("secret_rotate"),
 		read:               load("read"),
 		common:             load("common"),
 		adopt:              load("adopt"),

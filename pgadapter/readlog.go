@@ -2,9 +2,6 @@ package pgadapter
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"iter"
 	"strconv"
 	"strings"
@@ -68,9 +65,10 @@ func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) 
 	return r, rows.Err()
 }
 
-// parseBell returns the batch that a notification carries: only its id if the
-// batch was too large to come along, or its seal is not that of the log: whoever may
-// connect to the database may notify. It returns nothing for a bell of another sort.
+// parseBell returns the batch that a notification carries: only its id if the batch
+// does not come along, or is not sealed with the key that this node knows. It returns
+// nothing for a bell of another sort. What it returns without a batch is a hint that
+// anybody may have made up.
 func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 	fields := strings.SplitN(payload, " ", 5)
 	m := mark{}
@@ -87,9 +85,10 @@ func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 	if len(fields) < 5 {
 		return &batch{mark: m}, false
 	}
-	frame, err := base64.StdEncoding.DecodeString(fields[4]) // skips the line breaks of Postgres
 	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
-	if err != nil || subtle.ConstantTimeCompare([]byte(fields[3]), t.seal(name, frame)) != 1 {
+	frame, err := t.db.sealer.open(m, name, fields[3], fields[4])
+	if err != nil {
+		t.doubt = true
 		return &batch{mark: m}, false
 	}
 	m.packets = countPackets(frame)
@@ -98,15 +97,6 @@ func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 		return &batch{mark: m}, false
 	}
 	return b, true
-}
-
-// seal returns what the function bell of the schema puts in front of a frame.
-func (t *tail) seal(name string, frame []byte) []byte {
-	h := sha256.New()
-	h.Write(t.key)
-	h.Write([]byte(name))
-	h.Write(frame)
-	return base64.StdEncoding.AppendEncode(nil, h.Sum(nil)[:12])
 }
 
 // read yields the deliveries in (from, to]: what memory has from there, the rest

@@ -43,18 +43,18 @@ type resumed struct {
 
 // Resume implements recovery.Store. It waits beyond Options.QueueWrites.
 func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Session, error) {
-	if !isPID(rc.PID) {
+	if !isPIDHash(rc.PIDHash) {
 		return nil, recovery.ErrUnknown
 	}
 	if err := s.writes.room(ctx, s.db.opts.QueueWrites); err != nil {
 		return nil, err
 	}
-	if w, waits := s.writes.last(rc.PID); waits {
+	if w, waits := s.writes.last(rc.PIDHash); waits {
 		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
 	}
 	c := &claim{Claim: rc, answer: make(chan resumed, 1)}
 	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.Proof judges what is malformed
-	if !s.claims.add(rc.PID, c) {
+	if !s.claims.add(rc.PIDHash, c) {
 		return nil, adapter.ErrClosed
 	}
 	select {
@@ -170,19 +170,20 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 		return nil, err
 	}
 	answers := make([]resumed, len(claims))
-	var pids, last []string
+	var pids, last, identities []string
 	var covered, from []int64
 	for i, c := range claims {
 		answers[i] = e.judge(c, node)
 		if s := answers[i].session; s != nil {
-			pids, last = append(pids, c.PID), append(last, s.Last.String())
+			pids, last = append(pids, c.PIDHash), append(last, s.Last.String())
+			identities = append(identities, s.Identity)
 			covered, from = append(covered, int64(s.Applied)), append(from, int64(s.From))
 			c.taken, c.elsewhere = true, s.Elsewhere
 		}
 	}
 	var b pgx.Batch
 	if len(pids) > 0 {
-		b.Queue(s.db.queries.resumeClaim, node, pids, covered, last, from)
+		b.Queue(s.db.queries.resumeClaim, node, pids, covered, last, from, identities)
 	}
 	b.Queue("commit")
 	if len(pids) > 0 {
@@ -216,7 +217,7 @@ type recorded struct {
 func (e *evidence) questions(q *queries, h hold, claims []*claim) *pgx.Batch {
 	pids, ids := make([]string, len(claims)), make([]int64, len(claims))
 	for i, c := range claims {
-		pids[i], ids[i] = c.PID, batchID(c.offset.Position)
+		pids[i], ids[i] = c.PIDHash, batchID(c.offset.Position)
 	}
 	b := &pgx.Batch{}
 	b.Queue("begin isolation level read committed")
@@ -237,7 +238,7 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		var before, proven *string
 		var known bool
 		var coveredBefore, coveredProven adapter.Position
-		err := rows.Scan(&r.PID, &r.Epoch, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
+		err := rows.Scan(&r.PIDHash, &r.Epoch, &r.Identity, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
 			&last, &known, &r.Applied, &before, &coveredBefore, &proven, &coveredProven, &r.node, &r.expired)
 		if err != nil {
 			return err
@@ -254,7 +255,7 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		if proven != nil {
 			r.learn(*proven, coveredProven)
 		}
-		e.sessions[r.PID] = &r
+		e.sessions[r.PIDHash] = &r
 	}
 	return rows.Err()
 }
@@ -332,7 +333,7 @@ func (e *evidence) at(p adapter.Position) adapter.Offset {
 
 // judge answers a claim, as if it were granted for node.
 func (e *evidence) judge(c *claim, node int64) resumed {
-	r, ok := e.sessions[c.PID]
+	r, ok := e.sessions[c.PIDHash]
 	switch {
 	case !ok || r.Namespace != c.Namespace:
 		return resumed{err: recovery.ErrUnknown}
@@ -340,7 +341,7 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 		return resumed{err: recovery.ErrExpired}
 	}
 	proof := recovery.Proof{
-		Claim: c.Claim, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Log: e.log, Low: e.low, Head: e.head,
+		Claim: c.Claim, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Bound: r.Identity, Log: e.log, Low: e.low, Head: e.head,
 		Facts: r.facts,
 	}
 	if heldText(c.Offset) == r.held {
@@ -352,6 +353,7 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 	}
 	s := r.Session
 	s.Epoch++
+	s.Identity = c.Identity
 	s.From, s.Last = from, last
 	s.Elsewhere = r.node != 0 && r.node != node || c.elsewhere
 	return resumed{session: &s}

@@ -56,7 +56,7 @@ func TestNobodyWaitsForANodeThatStopsInATransaction(t *testing.T) {
 	dbs, _ := b.nodes(t, 2, nil)
 	mustOpen(t, dbs[0], session("p1"))
 	mustOpen(t, dbs[0], session("p2"))
-	claim1 := &claim{Claim: recovery.Claim{PID: "p1", Namespace: "/"}}
+	claim1 := &claim{Claim: recovery.Claim{PIDHash: "p1", Namespace: "/"}}
 	e := evidence{sessions: make(map[string]*recorded), batches: make(map[int64]mark)}
 	frozen := b.connect(t)
 	if err := frozen.SendBatch(t.Context(), e.questions(dbs[1].queries, dbs[1].node.hold(), []*claim{claim1})).Close(); err != nil {
@@ -66,7 +66,7 @@ func TestNobodyWaitsForANodeThatStopsInATransaction(t *testing.T) {
 		t.Fatalf("not in a transaction with the session: %c", tx)
 	}
 	for _, pid := range []string{"p1", "p2"} {
-		if _, err := dbs[0].Sessions().Resume(t.Context(), recovery.Claim{PID: pid, Namespace: "/"}); err != nil {
+		if _, err := dbs[0].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/"}); err != nil {
 			t.Errorf("%s: %v", pid, err)
 		}
 	}

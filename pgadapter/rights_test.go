@@ -52,7 +52,7 @@ func TestDocumentedPrivilegesAreEnough(t *testing.T) {
 	if _, err := r.Wait(t.Context()); err != nil {
 		t.Errorf("append: %v", err)
 	}
-	s := &recovery.Session{Key: recovery.Key{PID: "p", Epoch: 1}, ID: "s", Namespace: "/", Window: time.Minute}
+	s := &recovery.Session{Key: recovery.Key{PIDHash: "p", Epoch: 1}, ID: "s", Namespace: "/", Window: time.Minute}
 	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Errorf("open a session: %v", err)
 	}

@@ -3,7 +3,6 @@ package pgadapter
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -71,11 +70,11 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	return nil
 }
 
-// Open implements recovery.Store. A private id that is none of socketio's is
+// Open implements recovery.Store. What cannot be the hash of a private id is
 // refused.
 func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {
-	if !isPID(session.PID) {
-		return recovery.Settled(fmt.Errorf("open session: %q cannot be a private id", session.PID))
+	if !isPIDHash(session.PIDHash) {
+		return recovery.Settled(errors.New("open session: not the hash of a private id"))
 	}
 	return s.write(&write{key: session.Key, open: session})
 }
@@ -94,9 +93,9 @@ func (s *Sessions) write(w *write) *recovery.Outcome {
 	w.outcome = recovery.NewOutcome()
 	w.branch = s.db.node.hold().branch.number
 	switch {
-	case !isPID(w.key.PID):
+	case !isPIDHash(w.key.PIDHash):
 		w.outcome.Settle(recovery.ErrLost)
-	case !s.writes.add(w.key.PID, w):
+	case !s.writes.add(w.key.PIDHash, w):
 		w.outcome.Settle(adapter.ErrClosed)
 	}
 	return w.outcome

@@ -27,7 +27,7 @@ func (db *DB) crash() {
 }
 
 func session(pid string) *recovery.Session {
-	return &recovery.Session{Key: recovery.Key{PID: pid, Epoch: 1}, ID: "sid of " + pid, Namespace: "/", Window: time.Minute}
+	return &recovery.Session{Key: recovery.Key{PIDHash: pid, Epoch: 1}, ID: "sid of " + pid, Namespace: "/", Window: time.Minute}
 }
 
 func mustOpen(t *testing.T, db *DB, s *recovery.Session) {
@@ -48,7 +48,7 @@ func TestSessionsOfADeadNodeAreParked(t *testing.T) {
 	eventually(t, "the session was parked", func() bool {
 		return b.int(t, "select count(*) from sessions where node is null and expires_at > now() and epoch = 2") == 1
 	})
-	got, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/"})
+	got, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/"})
 	if err != nil || got.Elsewhere || len(got.Rooms) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -80,7 +80,7 @@ func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
 	if err := dbs[0].Sessions().Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(t.Context()); !errors.Is(err, recovery.ErrLost) {
 		t.Errorf("a change of a session of the former life: %v", err)
 	}
-	if n := b.int(t, "select count(*) from sessions where pid = 'q' and node = $1", dbs[0].node.id.Load()); n != 1 {
+	if n := b.int(t, "select count(*) from sessions where pid_hash = 'q' and node = $1", dbs[0].node.id.Load()); n != 1 {
 		t.Error("the new life does not hold what it opened")
 	}
 	for _, r := range recorders {
@@ -104,7 +104,7 @@ func TestCloseParksWhatIsLeft(t *testing.T) {
 	if err := change.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if n := b.int(t, "select count(*) from sessions join session_rooms using (pid) where node is null"); n != 1 {
+	if n := b.int(t, "select count(*) from sessions join session_rooms using (pid_hash) where node is null"); n != 1 {
 		t.Error("the session was not parked with its rooms")
 	}
 	if n := b.int(t, "select count(*) from nodes"); n != 0 {
@@ -119,7 +119,7 @@ func TestCloseParksWhatIsLeft(t *testing.T) {
 	if err := db.Sessions().Open(session("q")).Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Open: %v", err)
 	}
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Resume: %v", err)
 	}
 }
@@ -182,7 +182,7 @@ func TestWritesWaitOutAnOutage(t *testing.T) {
 	if err := change.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("during the outage: %v", err)
 	}
-	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PID: "p", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "p", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("during the outage: %v", err)
 	}
 	w.sever(false)
@@ -203,7 +203,7 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 	for i := range 20 {
 		wg.Go(func() {
 			key := session(fmt.Sprint(i)).Key
-			mustOpen(t, dbs[0], session(key.PID))
+			mustOpen(t, dbs[0], session(key.PIDHash))
 			for round := range 10 {
 				from, to := dbs[round%2], dbs[(round+1)%2]
 				room := fmt.Sprint(round)
@@ -218,7 +218,7 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 						return
 					}
 				}
-				got, err := to.Sessions().Resume(t.Context(), recovery.Claim{PID: key.PID, Namespace: "/"})
+				got, err := to.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: key.PIDHash, Namespace: "/"})
 				if err != nil || len(got.Rooms) != round+1 || got.Elsewhere != (round%3 != 0) {
 					t.Errorf("Resume in round %d: %+v, %v", round, got, err)
 					return
@@ -250,7 +250,7 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	var got *recovery.Session
 	var err error
 	var resuming sync.WaitGroup
-	resuming.Go(func() { got, err = db.Sessions().Resume(ctx, recovery.Claim{PID: "claimed", Namespace: "/"}) })
+	resuming.Go(func() { got, err = db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "claimed", Namespace: "/"}) })
 	<-ctx.Done()
 	b.exec(t, "commit")
 	resuming.Wait()
@@ -264,9 +264,9 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	}
 	eventually(t, "the sessions were let go", func() bool {
 		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
-			b.int(t, "select count(*) from sessions where pid = 'opened'") == 0
+			b.int(t, "select count(*) from sessions where pid_hash = 'opened'") == 0
 	})
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: "claimed", Namespace: "/"}); err != nil {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "claimed", Namespace: "/"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -342,20 +342,20 @@ func exerciseSessions(t *testing.T, dbs []*DB) {
 	if err := a.Change(s.Key, change).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+	got, err := b.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 	if err != nil || len(got.Rooms) != 4 || len(got.Data) != 2 || !got.Elsewhere {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	if err := b.End(got.Key, recovery.Ending{Park: true, At: 3}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = a.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"}); err != nil {
+	if got, err = a.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.End(got.Key, recovery.Ending{}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = a.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
+	if _, err = a.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("after its end: %v", err)
 	}
 }
@@ -375,7 +375,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := slow.Exec(t.Context(), "select from sessions where pid = $1 for update", s.PID); err != nil {
+		if _, err := slow.Exec(t.Context(), "select from sessions where pid_hash = $1 for update", s.PIDHash); err != nil {
 			t.Fatal(err)
 		}
 		var outcomes []*recovery.Outcome
@@ -394,7 +394,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := db.Sessions().Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+		got, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ func TestSurveyCountsTheCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.exec(t, "update sessions set expires_at = now() where pid = 'over'")
+	b.exec(t, "update sessions set expires_at = now() where pid_hash = 'over'")
 	at, err := adaptertest.Publish(t, dbs[1], adaptertest.Event("x")).Wait(t.Context())
 	if err != nil {
 		t.Fatal(err)

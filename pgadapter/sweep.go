@@ -64,7 +64,7 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	at, standings := node.Checkpoint(s.position)
 	s.position = at
 	for _, standing := range standings {
-		s.unwritten[standing.PID] = standing
+		s.unwritten[standing.PIDHash] = standing
 	}
 	// What the sessions became up to that position, or that they ended, may not be
 	// written yet; whoever reads the checkpoint takes it for complete.
@@ -175,7 +175,7 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	var s recovery.Session
 	var window int64
 	var rooms, data []byte
-	err := r.Scan(&s.PID, &s.Epoch, &s.ID, &s.Namespace, &window, &s.Opened, &s.Held, &rooms, &data)
+	err := r.Scan(&s.PIDHash, &s.Epoch, &s.ID, &s.Namespace, &window, &s.Opened, &s.Held, &rooms, &data)
 	if err != nil {
 		return nil, err
 	}

@@ -30,7 +30,8 @@ type tail struct {
 	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
 	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
 	unsure  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
-	key     []byte                  // of the goroutine: what seals the bell
+	doubt   bool                    // of the goroutine: a bell was not sealed with the key that is known
+	asked   time.Time               // of the goroutine: when it asked last for that key
 	rows    chan struct{}           // a place for each query that Read may run at once
 	shelf   shelf
 	done    chan struct{} // closed when the goroutine has returned
@@ -87,7 +88,7 @@ func (t *tail) start(ctx context.Context) error {
 		return err
 	}
 	t.looked = time.Now()
-	t.key = h.key
+	t.db.sealer.set(h.key)
 	t.cursor = h.mark
 	t.delivered = h.mark.position()
 	t.memory.low = t.delivered
@@ -239,12 +240,11 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 	if err := t.db.node.keep(ctx, conn, t); err != nil {
 		return err
 	}
+	if err := t.drain(ctx, conn); err != nil {
+		return err
+	}
 	for {
-		s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
-		if s == withOutbox {
-			t.looked = time.Now()
-		}
-		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, s)
+		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, t.scope())
 		if err != nil {
 			return err
 		}
@@ -270,6 +270,39 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
+}
+
+// scope returns what the next look at the log asks for.
+func (t *tail) scope() scope {
+	s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
+	if s == withOutbox {
+		t.looked = time.Now()
+	}
+	return s
+}
+
+// drain takes the bells that have come already: what they ring for is in the log that
+// is read next, however many they are. Then it asks for the key of the bell, if there is
+// reason to think that it has changed: once a second at most, because anybody may give
+// that reason.
+func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
+	over, cancel := context.WithCancel(ctx)
+	cancel() // only what is here already
+	for {
+		n, err := conn.WaitForNotification(over)
+		if n == nil || err != nil {
+			break
+		}
+		t.note(func() { t.heard = time.Now() })
+		if n.Payload == adoptBell {
+			t.db.adopter.nudge()
+		}
+	}
+	if !t.doubt || time.Since(t.asked) < time.Second {
+		return nil
+	}
+	t.doubt, t.asked = false, time.Now()
+	return t.db.sealer.refresh(ctx, conn, t.db.queries)
 }
 
 func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error {

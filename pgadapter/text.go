@@ -45,6 +45,6 @@ func heldText(s string) string {
 
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
-// isPID reports whether a session can have the private id s. Longer ones would
+// isPIDHash reports whether s can be the hash of a private id. Longer ones would
 // not fit into an index.
-func isPID(s string) bool { return s != "" && len(s) <= 1024 && isText(s) }
+func isPIDHash(s string) bool { return s != "" && len(s) <= 1024 && isText(s) }

@@ -14,9 +14,17 @@
 // audience matches the rooms held at p ([Session.Addressed]). That makes a
 // replay exact in both directions, without asking what the node did.
 //
+// # Secrets
+//
+// The private id is all that a client needs to come back, so a [Store] is given
+// its hash only ([HashPID]): nothing that can be read in a database, in a log or in
+// a notification brings anybody into a session. A session that is bound to an
+// identity ([Session.Identity]) is given to no client of another one, whatever
+// private id it has.
+//
 // # Coming back
 //
-// A client returns with its private id and the offset of the last event that it
+// A client returns with its private id, its identity and the offset of the last event that it
 // processed. [Store.Resume] claims the session for the asking node, in one
 // step, whoever holds it: it raises the session's epoch, so that whatever the
 // former holder still writes is refused. It claims nothing unless continuity is

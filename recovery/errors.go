@@ -6,6 +6,7 @@ import "errors"
 // returns them wrapped or as they are; their texts are stable.
 var (
 	ErrUnknown   = errors.New("unknown session")             // no such session in the namespace: never was, was closed, or expired and was removed, before its time if too many were parked
+	ErrIdentity  = errors.New("session of another identity") // the session is bound to an identity, and the client has another one or none
 	ErrExpired   = errors.New("session expired")             // the client was away for longer than the window
 	ErrTrimmed   = errors.New("events no longer kept")       // the log no longer reaches back far enough to prove that nothing is missing
 	ErrAhead     = errors.New("offset ahead of the log")     // the client knows records that the log never had, or lost
@@ -24,7 +25,7 @@ var ErrLost = errors.New("session is no longer held by this node")
 // Refusal returns the reason in err's chain for which a client was not
 // recovered, and nil if err is none of them: then the store could not answer.
 func Refusal(err error) error {
-	for _, r := range []error{ErrUnknown, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver, ErrRepeated} {
+	for _, r := range []error{ErrUnknown, ErrIdentity, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver, ErrRepeated} {
 		if errors.Is(err, r) {
 			return r
 		}

@@ -77,10 +77,10 @@ func (m *Memory) Bind(n Node) error {
 func (m *Memory) Open(s *Session) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if old, ok := m.sessions[s.PID]; ok && old.parked {
+	if old, ok := m.sessions[s.PIDHash]; ok && old.parked {
 		m.parked.remove(old)
 	}
-	m.sessions[s.PID] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
+	m.sessions[s.PIDHash] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
@@ -92,7 +92,7 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	low, head := m.log.Extent()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, ok := m.sessions[c.PID]
+	r, ok := m.sessions[c.PIDHash]
 	if !ok || r.Namespace != c.Namespace {
 		return nil, ErrUnknown
 	}
@@ -100,7 +100,7 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 		return nil, ErrExpired
 	}
 	p := Proof{
-		Claim: c, Opened: r.Opened, Applied: r.Applied, Held: r.Held,
+		Claim: c, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Bound: r.Identity,
 		Log: m.log.Number(), Low: low, Head: head, Facts: slices.Concat(r.facts, r.proven),
 	}
 	from, last, err := p.Check(m.log.Offset)
@@ -109,6 +109,7 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	}
 	r.proven = []Fact{{last, from}}
 	r.Epoch++
+	r.Identity = c.Identity
 	if r.parked {
 		r.parked = false
 		m.parked.remove(r)
@@ -143,7 +144,7 @@ func (m *Memory) End(k Key, e Ending) *Outcome {
 		return Settled(err)
 	}
 	if !e.Park {
-		delete(m.sessions, k.PID)
+		delete(m.sessions, k.PIDHash)
 		return Settled(nil)
 	}
 	now := time.Now()
@@ -220,7 +221,7 @@ const sweptAtOnce = 256
 // endLocked ends a session that is parked.
 func (m *Memory) endLocked(r *remembered) {
 	m.parked.remove(r)
-	delete(m.sessions, r.PID)
+	delete(m.sessions, r.PIDHash)
 	m.over = append(m.over, &r.Session)
 }
 
@@ -245,7 +246,7 @@ func (m *Memory) armLocked(now time.Time) {
 }
 
 func (m *Memory) heldLocked(k Key) (*remembered, error) {
-	r, ok := m.sessions[k.PID]
+	r, ok := m.sessions[k.PIDHash]
 	if !ok || r.parked || r.Epoch != k.Epoch {
 		return nil, ErrLost
 	}

@@ -69,7 +69,7 @@ const (
 
 // footprint returns about how many bytes of memory a parked session takes.
 func (r *remembered) footprint() int {
-	n := sessionBytes + len(r.PID) + len(r.ID) + len(r.Namespace) + len(r.Held) + 16*cap(r.Seen)
+	n := sessionBytes + len(r.PIDHash) + len(r.Identity) + len(r.ID) + len(r.Namespace) + len(r.Held) + 16*cap(r.Seen)
 	for i := range r.Rooms {
 		n += len(r.Rooms[i].Room)
 	}

@@ -28,7 +28,7 @@ func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.St
 func (l *listener) Expired(s *recovery.Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.expired = append(l.expired, s.PID)
+	l.expired = append(l.expired, s.PIDHash)
 }
 
 func (l *listener) heard() []string {
@@ -56,11 +56,11 @@ func TestMemory_Expiry_TellsOfEachSessionOnceInOrder(t *testing.T) {
 		var want []string
 		for i := range n {
 			pid := fmt.Sprint("pid ", i)
-			away(store, &recovery.Session{Key: recovery.Key{PID: pid}, Namespace: "/", Window: time.Minute + time.Duration(i*7919%n)*time.Millisecond})
+			away(store, &recovery.Session{Key: recovery.Key{PIDHash: pid}, Namespace: "/", Window: time.Minute + time.Duration(i*7919%n)*time.Millisecond})
 			if i%5 != 0 {
 				continue
 			}
-			if _, err := store.Resume(t.Context(), recovery.Claim{PID: pid, Namespace: "/"}); err != nil {
+			if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -92,7 +92,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 		}
 		const n = 3000
 		for i := range n {
-			away(store, &recovery.Session{Key: recovery.Key{PID: fmt.Sprint("pid ", i)}, Namespace: "/", Window: time.Minute})
+			away(store, &recovery.Session{Key: recovery.Key{PIDHash: fmt.Sprint("pid ", i)}, Namespace: "/", Window: time.Minute})
 			time.Sleep(time.Millisecond)
 		}
 		got := node.heard()
@@ -108,7 +108,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 			i    int
 			want error
 		}{{0, recovery.ErrUnknown}, {len(got) - 1, recovery.ErrUnknown}, {len(got), nil}, {n - 1, nil}} {
-			if _, err := store.Resume(t.Context(), recovery.Claim{PID: fmt.Sprint("pid ", row.i), Namespace: "/"}); recovery.Refusal(err) != row.want { //nolint:errorlint // it is the reason itself
+			if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: fmt.Sprint("pid ", row.i), Namespace: "/"}); recovery.Refusal(err) != row.want { //nolint:errorlint // it is the reason itself
 				t.Errorf("session %d: %v, want %v", row.i, err, row.want)
 			}
 		}
@@ -141,7 +141,7 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 		rooms := 0
 		for i := 0; rooms < 2*limit/50; i++ {
 			s := session(i)
-			s.PID, s.ID, s.Namespace, s.Window = fmt.Sprintf("%020d", i), fmt.Sprintf("%020d", i), "/", time.Hour
+			s.PIDHash, s.ID, s.Namespace, s.Window = fmt.Sprintf("%020d", i), fmt.Sprintf("%020d", i), "/", time.Hour
 			rooms += 10 + len(s.Rooms) + len(s.Data)
 			for _, stay := range s.Rooms {
 				rooms += len(stay.Room) / 50
@@ -183,10 +183,10 @@ func BenchmarkMemoryExpiry(b *testing.B) {
 				b.Fatal(err)
 			}
 			for i := range n {
-				away(store, &recovery.Session{Key: recovery.Key{PID: fmt.Sprint(i)}, Window: time.Hour})
+				away(store, &recovery.Session{Key: recovery.Key{PIDHash: fmt.Sprint(i)}, Window: time.Hour})
 			}
 			for i := 0; b.Loop(); i++ {
-				away(store, &recovery.Session{Key: recovery.Key{PID: fmt.Sprint("x", i)}, Window: time.Nanosecond})
+				away(store, &recovery.Session{Key: recovery.Key{PIDHash: fmt.Sprint("x", i)}, Window: time.Nanosecond})
 			}
 		})
 	}

@@ -11,6 +11,7 @@ type Proof struct {
 	Opened  adapter.Position
 	Applied adapter.Position // up to here the session's rooms are complete
 	Held    string
+	Bound   string           // the identity that the session is bound to
 	Log     uint32           // the log's number
 	Low     adapter.Position // the newest position that is no longer kept
 	Head    adapter.Position // the newest position of all
@@ -36,6 +37,9 @@ type Fact struct {
 // the offset of the record that the log has at a position after Low; the zero
 // Offset if it has none.
 func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
+	if !p.Fits(p.Bound) {
+		return 0, adapter.Offset{}, ErrIdentity
+	}
 	from, last, err := p.check(at)
 	if err == nil && p.Applied < p.Low {
 		return 0, last, ErrTrimmed // and so may be operations that the session's rooms lack

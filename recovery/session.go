@@ -13,8 +13,8 @@ import (
 // node holds it. A write with a stale epoch is refused with ErrLost. Epochs begin
 // at 1: the zero Key names no tenure.
 type Key struct {
-	PID   string
-	Epoch int64
+	PIDHash string // see HashPID
+	Epoch   int64
 }
 
 // A Stay is the time that a session spent in a room, from just after Joined up
@@ -35,6 +35,7 @@ func (s Stay) covers(p adapter.Position) bool {
 type Session struct {
 	Key
 
+	Identity  string // that it is bound to, see HashIdentity; "" for none
 	ID        string // the socket's public id, also the name of its own room
 	Namespace string
 	Window    time.Duration    // how long the client may be away
@@ -185,7 +186,8 @@ type Ending struct {
 
 // A Claim is what a returning client presents.
 type Claim struct {
-	PID       string
+	PIDHash   string // see HashPID
+	Identity  string // of the client now, see HashIdentity; "" for none
 	Namespace string
 	Offset    string // as the client sent it: any text, any length
 }

@@ -22,7 +22,8 @@ type Store interface {
 	// the package comment; Refusal tells the reasons from failures. What it
 	// refuses it does not touch. When ctx ends it may go on until what is under way
 	// is decided, and then returns the session that it has claimed all the same: the
-	// caller lets go of it, and tells the former holder.
+	// caller lets go of it, and tells the former holder. A
+	// session without an identity is bound to that of the claim.
 	Resume(ctx context.Context, c Claim) (*Session, error)
 
 	// Change makes a change of a session durable. It does not block: the

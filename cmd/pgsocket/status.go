@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 //go:embed status.sql
@@ -55,7 +57,7 @@ func status(ctx context.Context, db database, args []string) error {
 	}
 	config, err := pgx.ParseConfig(db.dsn)
 	if err != nil {
-		return err
+		return pgaddress.Error(err)
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{db.schema}.Sanitize() + ", pg_temp"
 	conn, err := pgx.ConnectConfig(ctx, config)

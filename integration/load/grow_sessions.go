@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // growSessions is what more and more clients that are away cost those who are here.
@@ -60,8 +61,8 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 	})
 }
 
-// onePatternAway connects a client, lets it lose its connection, and returns the private id of its session when that
-// is parked.
+// onePatternAway connects a client, lets it lose its connection, and returns the hash of the private id of its session
+// when that is parked.
 func onePatternAway(ctx context.Context, n *node, l *lobby, conn *pgx.Conn) (string, error) {
 	one, err := l.admit(ctx, 1, 1, func(int) []byte { return script("40") })
 	if err != nil {
@@ -71,7 +72,7 @@ func onePatternAway(ctx context.Context, n *node, l *lobby, conn *pgx.Conn) (str
 		return "", err
 	}
 	leave(one)
-	return one[0].pid, allParked(ctx, conn)
+	return recovery.HashPID(one[0].pid), allParked(ctx, conn)
 }
 
 // allParked waits until no node holds a session.
@@ -87,7 +88,7 @@ func allParked(ctx context.Context, conn *pgx.Conn) error {
 
 // park makes copies of a session that is parked, with its rooms and its data, until there are so many.
 func park(ctx context.Context, conn *pgx.Conn, pattern string, had, size int) error {
-	if _, err := conn.Exec(ctx, "create temp table fresh (pid text collate \"C\", sid text)"); err != nil {
+	if _, err := conn.Exec(ctx, "create temp table fresh (pid_hash text collate \"C\", sid text)"); err != nil {
 		return err
 	}
 	_, err := conn.Exec(ctx, `insert into fresh select text, reverse(text) from (
@@ -98,14 +99,14 @@ func park(ctx context.Context, conn *pgx.Conn, pattern string, had, size int) er
 	}
 	for _, table := range []string{"sessions", "session_rooms", "session_data"} {
 		var columns, values string
-		err := conn.QueryRow(ctx, `select string_agg(c, ', ' order by i), string_agg(case c when 'pid' then 'f.pid' when 'sid' then 'f.sid'
+		err := conn.QueryRow(ctx, `select string_agg(c, ', ' order by i), string_agg(case c when 'pid_hash' then 'f.pid_hash' when 'sid' then 'f.sid'
 			when 'expires_at' then 'now() + interval ''1 hour''' else 't.' || c end, ', ' order by i)
 			from (select quote_ident(column_name), ordinal_position from information_schema.columns
 			where table_schema = current_schema and table_name = $1) columns (c, i)`, table).Scan(&columns, &values)
 		if err != nil {
 			return err
 		}
-		copies := fmt.Sprintf("insert into %s (%s) select %s from %[1]s t, fresh f where t.pid = $1", table, columns, values)
+		copies := fmt.Sprintf("insert into %s (%s) select %s from %[1]s t, fresh f where t.pid_hash = $1", table, columns, values)
 		if _, err := conn.Exec(ctx, copies, pattern); err != nil {
 			return err
 		}
@@ -150,17 +151,18 @@ func besideParked(ctx context.Context, n *node, l *lobby, conn *pgx.Conn, add ad
 		return err
 	}
 	add("clients", "come back", micros(time.Since(began))/clients)
-	pids := make([]string, clients)
+	hashes := make([]string, clients)
 	for i := range back {
-		if pids[i] = back[i].pid; pids[i] != came[i].pid {
+		if back[i].pid != came[i].pid {
 			return errors.New("a client was not recovered")
 		}
+		hashes[i] = recovery.HashPID(back[i].pid)
 	}
 	leave(back)
 	if err := allParked(ctx, conn); err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, "delete from sessions where pid = any($1)", pids)
+	_, err = conn.Exec(ctx, "delete from sessions where pid_hash = any($1)", hashes)
 	return err
 }
 
@@ -195,9 +197,9 @@ func oneEvent(ctx context.Context, n *node, l *lobby, add adder) error {
 // housekeeping times the statements with which a node removes sessions that are over, and writes down how far those
 // of its own have come, and takes back what they did.
 func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add adder) error {
-	pids := make([]string, len(clients))
+	hashes := make([]string, len(clients))
 	for i := range clients {
-		pids[i] = clients[i].pid
+		hashes[i] = recovery.HashPID(clients[i].pid)
 	}
 	timed := func(line, file, before string, args ...any) error {
 		statement, err := os.ReadFile("../pgadapter/sql/" + file + ".sql") // from the module that this command is run in
@@ -210,13 +212,13 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add add
 				return 0, err
 			}
 			defer func() { _ = tx.Rollback(ctx) }() // a broken connection is found out by the next statement
-			if _, err := tx.Exec(ctx, before, pids); err != nil {
+			if _, err := tx.Exec(ctx, before, hashes); err != nil {
 				return 0, err
 			}
 			began := time.Now()
 			tag, err := tx.Exec(ctx, strings.ReplaceAll(string(statement), "/*schema.*/", ""), args...)
-			if err == nil && tag.RowsAffected() != int64(len(pids)) {
-				err = fmt.Errorf("%s: %d rows rather than %d", file, tag.RowsAffected(), len(pids))
+			if err == nil && tag.RowsAffected() != int64(len(hashes)) {
+				err = fmt.Errorf("%s: %d rows rather than %d", file, tag.RowsAffected(), len(hashes))
 			}
 			return micros(time.Since(began)) / 1e3, err
 		})
@@ -227,8 +229,8 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add add
 	var held, last []string // in an order of their own
 	var epochs []int64
 	var known []bool
-	err := conn.QueryRow(ctx, `select node, array_agg(pid), array_agg(epoch), array_agg(true), array_agg(last)
-		from sessions where pid = any($1) group by node`, pids).Scan(&node, &held, &epochs, &known, &last)
+	err := conn.QueryRow(ctx, `select node, array_agg(pid_hash), array_agg(epoch), array_agg(true), array_agg(last)
+		from sessions where pid_hash = any($1) group by node`, hashes).Scan(&node, &held, &epochs, &known, &last)
 	if err != nil {
 		return err
 	}
@@ -236,5 +238,5 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add add
 		return err
 	}
 	return timed("end those that are over", "sweep_expired",
-		"update sessions set node = null, expires_at = now() - interval '1 minute' where pid = any($1)")
+		"update sessions set node = null, expires_at = now() - interval '1 minute' where pid_hash = any($1)")
 }

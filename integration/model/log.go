@@ -1,7 +1,7 @@
 package model
 
 // publisherMoves are those of publish.go and append.go. An emit, its append and the answer are one move unless the
-// answer is lost: the function append holds an advisory lock from before it takes a position until it has committed,
+// answer is lost: the function append holds a lock from before it takes a position until it has committed,
 // so no other append, and no reader, sees anything in between.
 func (m *model) publisherMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]

@@ -1,8 +1,8 @@
 drop function switch_slot(interval);
 drop function empty_slot(interval);
-drop function append(bigint, bigint, int, bytea, boolean, boolean, bigint);
+drop function append(bigint, bigint, int, bytea, boolean, boolean, bigint, bytea);
 drop function bell(bytea, bigint, bigint, bigint, bytea);
-drop function lock_key();
 drop table log;
 drop sequence log_id_seq;
+drop table append_lock;
 drop table meta;

@@ -1,7 +1,11 @@
 -- The log: every envelope that the nodes publish, in one order.
 --
--- Run with search_path = "<schema>, pg_temp": the names below are unqualified,
--- and the functions keep the search_path under which they were created.
+-- Run with search_path = "<schema>": the names below are unqualified.
+
+-- What runs with its owner's rights must not find the temporary tables of its callers
+-- first. The functions below keep the search_path that is set here, whatever that of
+-- the connection was.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 -- What is known of the log as a whole: one row.
 create table meta (
@@ -19,7 +23,7 @@ create table meta (
 
 comment on column meta.low is 'the newest position that is no longer kept';
 comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
-comment on column meta.bell_key is 'a secret of those who append: whoever may connect may NOTIFY';
+comment on column meta.bell_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
 comment on column meta.slot is 'the partition of log that is appended to';
 
 insert into meta (schema_version) values (1);
@@ -77,28 +81,30 @@ create table log_2 partition of log (
     constraint log_2_batch unique (origin, seq)
 ) for values in (2) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
 
--- The schema's own half of an advisory lock's key; the other half says which lock.
--- Bound to the table when it is created, it needs no search_path, and is inlined.
-create function lock_key() returns int
-language sql immutable
-return 'meta'::regclass::oid::int;
+-- Lock 1 of the schema, the append lock: an append locks this table in share update
+-- exclusive mode. Unlike an advisory lock, no role can take it without a right to the
+-- table. pg_locks shows its holder.
+create table append_lock () with (autovacuum_enabled = off);
 
--- What the bell of a batch says: its name and, if it is small, the frame behind a
--- seal made with meta's bell_key, without which nobody believes it. A payload has to
--- stay below 8,000 bytes. One expression, so that it is inlined.
-create function bell(key bytea, batch bigint, origin bigint, seq bigint, frame bytea) returns text
+-- What the bell of a batch says: its name and, if it comes along, the sealed frame.
+-- The node that appends has encrypted that with a key made of meta's bell_key, because
+-- any role may LISTEN; what is in front of it binds it to its place in the log, because
+-- any role may NOTIFY. A payload has to stay below 8,000 bytes. One expression, so that
+-- it is inlined.
+create function bell(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) returns text
 language sql stable
 return case
-    when octet_length(frame) > 5600 then concat_ws(' ', batch, origin, seq)
+    when sealed is null then concat_ws(' ', batch, origin, seq)
     else concat_ws(' ', batch, origin, seq,
-        encode(substr(sha256(key || convert_to(concat_ws(' ', batch, origin, seq, ''), 'UTF8') || frame), 1, 12), 'base64'),
-        encode(frame, 'base64'))
+        encode(substr(sha256(key || convert_to(concat_ws(' ', batch, origin, seq, ''), 'UTF8') || sealed), 1, 12), 'base64'),
+        encode(sealed, 'base64'))
 end;
 
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned.
 --
--- Without ring nobody is notified of anything. A batch that is near concerns nobody
+-- Sealed is the frame as it comes along with the bell, null if it does not. Without
+-- ring nobody is notified of anything. A batch that is near concerns nobody
 -- but the caller for now, and rings no bell of its own. The caller then learns what
 -- is in the log between the batch that it has, named by after, and the new one, if
 -- that is little: it need not read the log. The first is after itself, by name only.
@@ -106,6 +112,7 @@ end;
 -- Must be a transaction of its own: the append lock is held to its end.
 create function append(
     origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
@@ -117,7 +124,7 @@ declare
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
-    perform pg_advisory_xact_lock(1886613099, lock_key());
+    lock table append_lock in share update exclusive mode;
 
     -- Its publisher gave this statement up long ago and may have sent the batch
     -- again; the log may even have trimmed that one.
@@ -136,7 +143,7 @@ begin
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -159,8 +166,10 @@ declare
     next   text;
     newest bigint;
 begin
-    -- Lock 2 of the schema, the sweep: before any lock on a partition.
-    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+    -- Lock 2 of the schema, the sweep, is the row of meta: before any lock on a
+    -- partition.
+    perform from meta for update skip locked;
+    if not found then
         return false;
     end if;
     select 'log_' || (m.slot + 1) % 3 into next from meta m
@@ -202,7 +211,8 @@ declare
     empty boolean;
 begin
     -- Lock 2, then lock 1.
-    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+    perform from meta for update skip locked;
+    if not found then
         return false;
     end if;
     select (m.slot + 1) % 3 into next from meta m
@@ -214,7 +224,7 @@ begin
     if not empty then
         return false;
     end if;
-    perform pg_advisory_xact_lock(1886613099, lock_key());
+    lock table append_lock in share update exclusive mode;
     update meta set slot = next, slot_started = clock_timestamp();
     return true;
 end

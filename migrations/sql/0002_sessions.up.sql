@@ -1,9 +1,12 @@
 -- The nodes of the cluster, and the sessions that clients can come back to.
 --
--- Run with search_path = "<schema>, pg_temp".
+-- Run with search_path = "<schema>".
 --
--- Locks are taken in this order: the row of a node, the rows of sessions by pid,
+-- Locks are taken in this order: the row of a node, the rows of sessions by pid_hash,
 -- the rest.
+
+-- See 0001_log.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 create table nodes (
     id           bigint      not null,
@@ -57,22 +60,25 @@ create table sessions (
     window_ms      bigint      not null,
     known          boolean     not null,
     settled        boolean     not null,
-    pid            text        collate "C" not null,
+    pid_hash       text        collate "C" not null,
+    identity       text        not null default '',
     sid            text        not null,
     namespace      text        not null,
     held           text        not null,
     last           text        not null,
     last_before    text,
     last_proven    text,
-    constraint sessions_pkey primary key (pid),
+    constraint sessions_pkey primary key (pid_hash),
     constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
 ) with (fillfactor = 70);
 
-create index sessions_node on sessions (node, pid) where node is not null;
+create index sessions_node on sessions (node, pid_hash) where node is not null;
 create index sessions_expiry on sessions (expires_at) where expires_at is not null;
 
 comment on column sessions.node is 'who holds the session; null while it is parked';
 comment on column sessions.epoch is 'the tenure: a write that names another one is refused';
+comment on column sessions.pid_hash is 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
+comment on column sessions.identity is 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
 comment on column sessions.held is 'the offset with which the client came when the session was opened';
 comment on column sessions.last is 'the last offset sent to the client; empty for none';
 comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
@@ -86,21 +92,21 @@ comment on column sessions.settled is 'what covered says holds as far as the che
 create table session_rooms (
     joined_at bigint not null,
     left_at   bigint,
-    pid       text   collate "C" not null,
+    pid_hash  text   collate "C" not null,
     room      text   collate "C" not null,
-    constraint session_rooms_pkey primary key (pid, room, joined_at),
-    constraint session_rooms_session foreign key (pid) references sessions on delete cascade
+    constraint session_rooms_pkey primary key (pid_hash, room, joined_at),
+    constraint session_rooms_session foreign key (pid_hash) references sessions on delete cascade
 );
 
 create index session_rooms_left on session_rooms (left_at) where left_at is not null;
 
 -- Type json rather than jsonb, which refuses the character U+0000.
 create table session_data (
-    pid   text collate "C" not null,
-    key   text collate "C" not null,
-    value json not null,
-    constraint session_data_pkey primary key (pid, key),
-    constraint session_data_session foreign key (pid) references sessions on delete cascade
+    pid_hash text collate "C" not null,
+    key      text collate "C" not null,
+    value    json not null,
+    constraint session_data_pkey primary key (pid_hash, key),
+    constraint session_data_session foreign key (pid_hash) references sessions on delete cascade
 );
 
 update meta set schema_version = 2;

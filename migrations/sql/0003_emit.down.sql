@@ -1,3 +1,5 @@
+-- See 0001_log.up.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 update meta set schema_version = 2;
 drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
@@ -8,6 +10,7 @@ drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_tri
 
 create or replace function append(
     origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
@@ -19,7 +22,7 @@ declare
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
-    perform pg_advisory_xact_lock(1886613099, lock_key());
+    lock table append_lock in share update exclusive mode;
 
     -- Its publisher gave this statement up long ago and may have sent the batch
     -- again; the log may even have trimmed that one.
@@ -38,7 +41,7 @@ begin
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -58,8 +61,10 @@ declare
     next   text;
     newest bigint;
 begin
-    -- Lock 2 of the schema, the sweep: before any lock on a partition.
-    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+    -- Lock 2 of the schema, the sweep, is the row of meta: before any lock on a
+    -- partition.
+    perform from meta for update skip locked;
+    if not found then
         return false;
     end if;
     select 'log_' || (m.slot + 1) % 3 into next from meta m

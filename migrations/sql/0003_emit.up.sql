@@ -1,6 +1,6 @@
 -- Emits from SQL, inside of the transaction that changes the rows.
 --
--- Run with search_path = "<schema>, pg_temp".
+-- Run with search_path = "<schema>".
 --
 -- An emit writes a row into the outbox and takes no lock that outlives the
 -- statement. Whoever holds the append lock next copies what has been committed
@@ -9,6 +9,9 @@
 -- adopted last: a transaction is adopted if the snapshot sees it. A transaction
 -- that stays open is named in the snapshot, and costs each adoption one look
 -- into the index; it keeps nobody waiting.
+
+-- See 0001_log.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 alter table sessions add column seen bigint[];
 
@@ -163,9 +166,7 @@ declare
     cut      xid8;
     top      xid8;
     waiting  xid8[];
-    small    boolean;
     r        record;
-    key      bytea;
 begin
     select * into s from adopted();
     restored := pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot());
@@ -222,8 +223,7 @@ begin
     end if;
 
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
-    select m.bell_key into key from meta m;
-    for r in
+    with added as (
         insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
                b.packets, m.slot, b.frame, seen, s.last, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
@@ -241,15 +241,11 @@ begin
             group by p.by_packets, p.by_bytes
             order by p.by_packets, p.by_bytes
         ) b
-        returning id, origin, seq, frame
-    loop
-        small := octet_length(r.frame) <= 5600;
-        if ring and small then
-            perform pg_notify(current_schema(), bell(key, r.id, r.origin, r.seq, r.frame));
-        end if;
-    end loop;
-    if ring and not small then -- one is enough
-        perform pg_notify(current_schema(), bell(key, r.id, r.origin, r.seq, r.frame));
+        returning id, origin, seq
+    )
+    select a.id, a.origin, a.seq into r from added a order by a.id desc limit 1;
+    if ring then -- one is enough, and has no frame with it: nothing here can seal one
+        perform pg_notify(current_schema(), bell(null, r.id, r.origin, r.seq, null));
     end if;
     return cardinality(ids);
 end
@@ -268,9 +264,13 @@ as $$
 begin
     -- Lock 1 of the schema.
     if wait then
-        perform pg_advisory_xact_lock(1886613099, lock_key());
-    elsif not pg_try_advisory_xact_lock(1886613099, lock_key()) then
-        return -1;
+        lock table append_lock in share update exclusive mode;
+    else
+        begin
+            lock table append_lock in share update exclusive mode nowait;
+        exception when lock_not_available then
+            return -1;
+        end;
     end if;
     return adopt_pending(131072, 33554432, false, ring);
 end
@@ -280,7 +280,8 @@ $$;
 -- the log already is left alone, and its id returned. What was committed in the
 -- outbox before goes first, and rings for itself.
 --
--- Without ring nobody is notified of anything. A batch that is near concerns nobody
+-- Sealed is the frame as it comes along with the bell, null if it does not. Without
+-- ring nobody is notified of anything. A batch that is near concerns nobody
 -- but the caller for now, and rings no bell of its own. The caller then learns what
 -- is in the log between the batch that it has, named by after, and the new one, if
 -- that is little: it need not read the log. The first is after itself, by name only.
@@ -288,6 +289,7 @@ $$;
 -- Must be a transaction of its own: the append lock is held to its end.
 create or replace function append(
     origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
 set search_path from current
@@ -299,7 +301,7 @@ declare
 begin
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
-    perform pg_advisory_xact_lock(1886613099, lock_key());
+    lock table append_lock in share update exclusive mode;
 
     -- Its publisher gave this statement up long ago and may have sent the batch
     -- again; the log may even have trimmed that one.
@@ -326,7 +328,7 @@ begin
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
     if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.frame));
+        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -349,8 +351,10 @@ declare
     next   text;
     newest bigint;
 begin
-    -- Lock 2 of the schema, the sweep: before any lock on a partition.
-    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+    -- Lock 2 of the schema, the sweep, is the row of meta: before any lock on a
+    -- partition.
+    perform from meta for update skip locked;
+    if not found then
         return false;
     end if;
     select 'log_' || (m.slot + 1) % 3 into next from meta m
@@ -396,7 +400,8 @@ declare
     next int;
 begin
     -- Lock 2 of the schema, then the partition, for which nothing waits.
-    if not pg_try_advisory_xact_lock(1886613100, lock_key()) then
+    perform from meta for update skip locked;
+    if not found then
         return false;
     end if;
     delete from emit_keys where at < clock_timestamp() - retention;
@@ -875,7 +880,7 @@ as $$
 begin
     if pg_sequence_last_value('outbox_id_seq') is not null and seen_pending(state) then
         -- Lock 1 of the schema.
-        perform pg_advisory_xact_lock(1886613099, lock_key());
+        lock table append_lock in share update exclusive mode;
         while seen_pending(state) loop
             perform adopt_pending(131072, 33554432, false, ring);
         end loop;
@@ -1284,7 +1289,7 @@ from nodes n;
 
 create view view_rooms as
 select s.namespace, r.room, count(*) as sessions, count(s.node) as connected
-from session_rooms r join sessions s using (pid)
+from session_rooms r join sessions s using (pid_hash)
 where r.left_at is null
 group by s.namespace, r.room;
 

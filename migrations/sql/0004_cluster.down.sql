@@ -1,3 +1,5 @@
+-- See 0001_log.up.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 update meta set schema_version = 3;
 drop view view_packets, view_sessions;
 drop view view_nodes;

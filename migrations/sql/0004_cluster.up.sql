@@ -1,6 +1,9 @@
 -- What nodes know of each other, and views of it all for people.
 --
--- Run with search_path = "<schema>, pg_temp".
+-- Run with search_path = "<schema>".
+
+-- See 0001_log.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
 alter table nodes
     add column server text collate "C",
@@ -13,7 +16,7 @@ comment on column nodes.bound is 'the server is delivered what comes after this 
 -- tells the others through the log that its server is gone. The epochs rise, so
 -- whatever that node still writes is refused. Reports whether there was such a node.
 --
--- Locks: the row of the node, the rows of its sessions by pid, and last the append
+-- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
 -- lock, whose holders never wait for the others. The batch is named by the life, so
 -- there is one at most.
 create function end_node(node bigint, ring boolean) returns boolean
@@ -29,7 +32,7 @@ begin
         return false;
     end if;
     with held as materialized (
-        select s.pid from sessions s where s.node = end_node.node order by s.pid for update
+        select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash for update
     )
     update sessions s
     set covered    = case when s.settled then greatest(s.covered, ended.checkpoint) else s.covered end,
@@ -38,7 +41,7 @@ begin
         epoch      = s.epoch + 1,
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
     from held
-    where s.pid = held.pid;
+    where s.pid_hash = held.pid_hash;
     delete from nodes n where n.id = end_node.node;
     if ended.server is not null then
         -- A frame as 0001_log has it, with one packet of kind 8.
@@ -130,15 +133,15 @@ comment on view view_nodes is 'the nodes that live or have not been found dead y
 comment on column view_nodes.batches_behind is 'what was appended since the node was seen counts as well';
 comment on column view_nodes.server is 'as Server.Nodes has it; null for a node without a server';
 
--- Without the private id: who knows that takes the session over.
+-- Without pid_hash and identity: they are of no use to people.
 create view view_sessions as
 select s.sid, s.namespace, n.name as node, n.server,
        s.node is null as parked, s.expires_at,
        s.window_ms * interval '1 millisecond' as recovery_window,
        s.opened, s.covered,
        coalesce((select array_agg(r.room order by r.joined_at, r.room) from session_rooms r
-                 where r.pid = s.pid and r.left_at is null), '{}') as rooms,
-       coalesce((select array_agg(d.key order by d.key) from session_data d where d.pid = s.pid), '{}') as data_keys
+                 where r.pid_hash = s.pid_hash and r.left_at is null), '{}') as rooms,
+       coalesce((select array_agg(d.key order by d.key) from session_data d where d.pid_hash = s.pid_hash), '{}') as data_keys
 from sessions s
 left join nodes n on n.id = s.node;
 
@@ -149,11 +152,12 @@ create view view_packets as
 select l.id * 4096 + p.index as position, l.at,
        coalesce((array['event', 'volatile', 'evict', 'join', 'leave', 'disconnect', 'request', 'answer', 'gone'])[p.kind + 1], p.kind::text) as kind,
        p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
-       name_text(p.payload) as payload
+       case when p.kind <> 2 then name_text(p.payload) end as payload
 from log l
 cross join lateral frame_packets(l.frame) p;
 
 comment on view view_packets is 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
+comment on column view_packets.payload is 'null for an eviction, which names a session';
 comment on column view_packets.rooms is 'to whom: any of these rooms, everybody if empty';
 
 create or replace function allow_read(role regrole) returns void

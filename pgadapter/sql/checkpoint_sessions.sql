@@ -1,14 +1,14 @@
 -- How far the sessions of node $1 had come at its position $2. What was known so
 -- far, and is so no longer, is kept once: up to the checkpoint before it was true.
--- Not node = $1: the rows are to be found by pid, never among all that the node has.
+-- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
 with standing as materialized (
-    select s.pid, u.known, u.last,
+    select s.pid_hash, u.known, u.last,
            s.known and not (u.known and u.last = s.last) as over,
            case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end as covered
-    from unnest($3::text[], $4::bigint[], $5::boolean[], $6::text[]) u (pid, epoch, known, last)
-    join /*schema.*/sessions s on s.pid = u.pid and s.epoch = u.epoch and s.node is not distinct from $1
+    from unnest($3::text[], $4::bigint[], $5::boolean[], $6::text[]) u (pid_hash, epoch, known, last)
+    join /*schema.*/sessions s on s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1
     join /*schema.*/nodes n on n.id = $1
-    order by s.pid
+    order by s.pid_hash
     for update of s
 )
 update /*schema.*/sessions s
@@ -16,4 +16,4 @@ set last_before    = case when u.over then s.last else s.last_before end,
     covered_before = case when u.over then u.covered else s.covered_before end,
     known = u.known, last = u.last, covered = $2, settled = true
 from standing u
-where s.pid = u.pid
+where s.pid_hash = u.pid_hash

@@ -1,7 +1,7 @@
 -- Data of sessions of node $1.
--- Not node = $1: the rows are to be found by pid, never among all that the node has.
-insert into /*schema.*/session_data (pid, key, value)
-select u.pid, u.key, u.value::json
-from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) u (pid, epoch, key, value)
-join /*schema.*/sessions s on s.pid = u.pid and s.epoch = u.epoch and s.node is not distinct from $1
-on conflict (pid, key) do update set value = excluded.value
+-- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+insert into /*schema.*/session_data (pid_hash, key, value)
+select u.pid_hash, u.key, u.value::json
+from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) u (pid_hash, epoch, key, value)
+join /*schema.*/sessions s on s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1
+on conflict (pid_hash, key) do update set value = excluded.value

@@ -1,8 +1,8 @@
--- Sessions that go to node $1. They are not settled: a checkpoint of the node
+-- Sessions that go to node $1, for clients of these identities. They are not settled: a checkpoint of the node
 -- says nothing of them before it has attached them. What the claim has proven is kept
 -- until the next one: the client may be cut off before it has processed anything.
 update /*schema.*/sessions s
 set epoch = s.epoch + 1, node = $1, expires_at = null, covered = u.covered, settled = false,
-    last_proven = u.last, covered_proven = u.start
-from unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[]) u (pid, covered, last, start)
-where s.pid = u.pid
+    identity = u.identity, last_proven = u.last, covered_proven = u.start
+from unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[], $6::text[]) u (pid_hash, covered, last, start, identity)
+where s.pid_hash = u.pid_hash

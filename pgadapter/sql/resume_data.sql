@@ -1,2 +1,2 @@
 -- The data of sessions that are locked.
-select pid, key, value::text from /*schema.*/session_data where pid = any($1::text[])
+select pid_hash, key, value::text from /*schema.*/session_data where pid_hash = any($1::text[])

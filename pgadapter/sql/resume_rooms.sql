@@ -1,5 +1,5 @@
 -- The rooms of sessions that are locked.
-select pid, room, joined_at, left_at
+select pid_hash, room, joined_at, left_at
 from /*schema.*/session_rooms
-where pid = any($1::text[])
+where pid_hash = any($1::text[])
 order by joined_at, room

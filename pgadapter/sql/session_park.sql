@@ -1,7 +1,7 @@
 -- Sessions of node $1 whose connection is gone. Those that are merely released
 -- keep what is recorded of how far their client came. What was known so far, and
 -- is so no longer, is kept once: up to the last checkpoint it was true.
--- Not node = $1: the rows are to be found by pid, never among all that the node has.
+-- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
 update /*schema.*/sessions s
 set last_before    = case when not u.released and s.known and s.last <> u.last then s.last else s.last_before end,
     covered_before = case when not u.released and s.known and s.last <> u.last
@@ -13,6 +13,6 @@ set last_before    = case when not u.released and s.known and s.last <> u.last t
     settled    = false,
     node       = null,
     expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
-from unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[]) u (pid, epoch, covered, last, released),
+from unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[]) u (pid_hash, epoch, covered, last, released),
      /*schema.*/nodes n
-where s.pid = u.pid and s.epoch = u.epoch and s.node is not distinct from $1 and n.id = $1
+where s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1 and n.id = $1

@@ -2,7 +2,7 @@
 -- session that is being resumed is skipped. They are counted only if the table is so
 -- large that there can be so many: a row takes more than 100 bytes.
 with over as (
-    select s.pid
+    select s.pid_hash
     from /*schema.*/sessions s
     where s.expires_at is not null
     order by s.expires_at
@@ -11,12 +11,12 @@ with over as (
                   end)
     for update skip locked
 ), gone as (
-    delete from /*schema.*/sessions s using over where s.pid = over.pid
-    returning s.pid, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held
+    delete from /*schema.*/sessions s using over where s.pid_hash = over.pid_hash
+    returning s.pid_hash, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held
 )
-select g.pid, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.held,
+select g.pid_hash, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.held,
        (select coalesce(json_agg(json_build_array(r.room, r.joined_at, r.left_at)), '[]')
-        from /*schema.*/session_rooms r where r.pid = g.pid)::text,
+        from /*schema.*/session_rooms r where r.pid_hash = g.pid_hash)::text,
        (select coalesce(json_object_agg(d.key, d.value), '{}')
-        from /*schema.*/session_data d where d.pid = g.pid)::text
+        from /*schema.*/session_data d where d.pid_hash = g.pid_hash)::text
 from gone g

@@ -59,7 +59,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 			t.Fatal(err)
 		}
 	}
-	got := n.resume(t, s.PID, "")
+	got := n.resume(t, s.PIDHash, "")
 	sameRooms(t, real(got.Rooms), real(rooms))
 	sameData(t, got.Data, data)
 }
@@ -82,7 +82,7 @@ func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
 		Envelope: &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"r"}}},
 		Offset:   n.emit(t),
 	}
-	if got := n.resume(t, s.PID, ""); !got.Addressed(&d) {
+	if got := n.resume(t, s.PIDHash, ""); !got.Addressed(&d) {
 		t.Errorf("not in the room: %+v", got.Rooms)
 	}
 }
@@ -98,7 +98,7 @@ func changesDoNotBlock(t *testing.T, c Cluster) {
 	if err := errors.Join(last.Wait(within(t)), end.Wait(within(t))); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.resume(t, s.PID, ""); string(got.Data["k"]) != "499" {
+	if got := n.resume(t, s.PIDHash, ""); string(got.Data["k"]) != "499" {
 		t.Errorf("data %s", got.Data["k"])
 	}
 }
@@ -113,7 +113,7 @@ func parkedComesBackAgainAndAgain(t *testing.T, c Cluster) {
 			t.Fatalf("a change of a parked session: %v", err)
 		}
 		missed := n.emit(t)
-		got := n.resume(t, s.PID, last.String())
+		got := n.resume(t, s.PIDHash, last.String())
 		if got.From >= missed.Position || got.From < last.Position || got.Last != last || got.Elsewhere {
 			t.Fatalf("round %d: from %d, last %v, elsewhere %v", round, got.From, got.Last, got.Elsewhere)
 		}
@@ -131,11 +131,11 @@ func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
 	n.park(t, s.Key, last)
 	other := last
 	other.Position--
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: other.String()}, recovery.ErrTrimmed)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrTrimmed)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: other.String()}, recovery.ErrTrimmed)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
 	at := n.position()
 	n.emit(t)
-	if got := n.resume(t, s.PID, last.String()); got.From != at || got.Last != last {
+	if got := n.resume(t, s.PIDHash, last.String()); got.From != at || got.Last != last {
 		t.Errorf("from %d, last %v; served up to %d", got.From, got.Last, at)
 	}
 }
@@ -150,7 +150,7 @@ func aSilentClientOutlivesTheLog(t *testing.T, c Cluster) {
 	at := n.position()
 	n.emit(t)
 	for _, offset := range []string{"", s.Held} {
-		got := n.resume(t, s.PID, offset)
+		got := n.resume(t, s.PIDHash, offset)
 		if got.From != at || got.Last != (adapter.Offset{}) {
 			t.Errorf("from %d, last %v; served up to %d", got.From, got.Last, at)
 		}
@@ -184,7 +184,7 @@ func theWindowEnds(t *testing.T, c Cluster) {
 	held := n.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
 	n.park(t, s.Key, adapter.Offset{})
 	time.Sleep(60 * time.Millisecond) // the window, by the clock of whoever keeps it
-	_, err := n.store.Resume(within(t), recovery.Claim{PID: s.PID, Namespace: "/"})
+	_, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 	if !errors.Is(err, recovery.ErrExpired) && !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("Resume: %v", err)
 	}
@@ -192,12 +192,12 @@ func theWindowEnds(t *testing.T, c Cluster) {
 		time.Sleep(time.Millisecond)
 	}
 	ended := n.ended()
-	if len(ended) != 1 || ended[0].PID != s.PID || ended[0].ID != s.ID {
+	if len(ended) != 1 || ended[0].PIDHash != s.PIDHash || ended[0].ID != s.ID {
 		t.Fatalf("told of %v", ended)
 	}
 	sameRooms(t, ended[0].Rooms, s.Rooms)
 	sameData(t, ended[0].Data, s.Data)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrUnknown)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
 	n.change(t, held.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // was never away
 }
 
@@ -210,7 +210,7 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			got, err := n.store.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+			got, err := n.store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 			if err != nil {
 				t.Errorf("Resume: %v", err)
 				return
@@ -226,7 +226,7 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 	}
 	wg.Wait()
 	for epoch := range epochs {
-		err := n.store.Change(recovery.Key{PID: s.PID, Epoch: epoch}, recovery.Change{Join: []string{"r"}}).Wait(within(t))
+		err := n.store.Change(recovery.Key{PIDHash: s.PIDHash, Epoch: epoch}, recovery.Change{Join: []string{"r"}}).Wait(within(t))
 		if (err == nil) != (epoch == newest) {
 			t.Errorf("epoch %d of %d: %v", epoch, newest, err)
 		}
@@ -238,14 +238,14 @@ func appliedSaysHowFarTheRoomsAre(t *testing.T, c Cluster) {
 	n.emit(t)
 	s := n.open(t, nil)
 	n.emit(t)
-	got := n.resume(t, s.PID, "")
+	got := n.resume(t, s.PIDHash, "")
 	if got.Applied != s.Opened {
 		t.Errorf("of a new session %d, opened at %d", got.Applied, s.Opened)
 	}
 	// An operation of the log: the change bears its position.
 	at := n.emit(t)
 	n.change(t, got.Key, recovery.Change{At: at.Position, Join: []string{"r"}})
-	if got = n.resume(t, s.PID, ""); got.Applied >= at.Position {
+	if got = n.resume(t, s.PIDHash, ""); got.Applied >= at.Position {
 		t.Errorf("%d, though nothing said that all is written up to %d", got.Applied, at.Position)
 	}
 	if len(got.Rooms) != 1 || got.Rooms[0].Joined != at.Position {
@@ -253,7 +253,7 @@ func appliedSaysHowFarTheRoomsAre(t *testing.T, c Cluster) {
 	}
 	last := n.emit(t)
 	n.park(t, got.Key, last)
-	if got = n.resume(t, s.PID, last.String()); got.Applied != last.Position {
+	if got = n.resume(t, s.PIDHash, last.String()); got.Applied != last.Position {
 		t.Errorf("of a parked session %d, want %d", got.Applied, last.Position)
 	}
 }

@@ -15,7 +15,7 @@ func anyNodeTakesOver(t *testing.T, c Cluster) {
 	a, b := c.start(t), c.start(t)
 	s := a.open(t, nil)
 	o := a.emit(t)
-	got := b.resume(t, s.PID, o.String())
+	got := b.resume(t, s.PIDHash, o.String())
 	if !got.Elsewhere || got.From != o.Position {
 		t.Errorf("elsewhere %v, from %d", got.Elsewhere, got.From)
 	}
@@ -29,7 +29,7 @@ func anyNodeTakesOver(t *testing.T, c Cluster) {
 		t.Fatal(err)
 	}
 	b.park(t, got.Key, o)
-	if back := a.resume(t, s.PID, o.String()); back.Elsewhere {
+	if back := a.resume(t, s.PIDHash, o.String()); back.Elsewhere {
 		t.Error("a parked session is elsewhere")
 	}
 }
@@ -47,10 +47,10 @@ func oneNodeIsToldOfTheEnd(t *testing.T, c Cluster) {
 	}
 	seen := make(map[string]bool)
 	for _, s := range append(a.ended(), b.ended()...) {
-		if seen[s.PID] {
-			t.Errorf("%s was told twice", s.PID)
+		if seen[s.PIDHash] {
+			t.Errorf("%s was told twice", s.PIDHash)
 		}
-		seen[s.PID] = true
+		seen[s.PIDHash] = true
 	}
 	if len(seen) != n {
 		t.Errorf("told of %d sessions, want %d", len(seen), n)
@@ -64,13 +64,13 @@ func aStormIsServed(t *testing.T, c Cluster) {
 	for i := range n {
 		wg.Go(func() {
 			s := a.session()
-			s.PID = fmt.Sprintf("storm-%d-%s", i, s.PID)
+			s.PIDHash = fmt.Sprintf("storm-%d-%s", i, s.PIDHash)
 			s.Rooms = []recovery.Stay{{Room: "r", Joined: s.Opened}}
 			if err := a.store.Open(s).Wait(t.Context()); err != nil {
 				t.Errorf("Open: %v", err)
 				return
 			}
-			got, err := b.store.Resume(t.Context(), recovery.Claim{PID: s.PID, Namespace: "/"})
+			got, err := b.store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
 			if err != nil {
 				t.Errorf("Resume: %v", err)
 				return

@@ -27,7 +27,7 @@ func roomLeftBeforeTheFirstRecord(t *testing.T, c Cluster) {
 		t.Fatal(err)
 	}
 	var in []string
-	for _, stay := range n.resume(t, s.PID, "").Rooms {
+	for _, stay := range n.resume(t, s.PIDHash, "").Rooms {
 		if !stay.Ended {
 			in = append(in, stay.Room)
 		}
@@ -53,7 +53,7 @@ func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
 		at := n.position()
 		for round := range 5 {
 			sent := n.emit(t)
-			got := n.resume(t, s.PID, last.String())
+			got := n.resume(t, s.PIDHash, last.String())
 			if got.From != at || got.Last != last {
 				t.Fatalf("%s, round %d: from %d, last %v; served up to %d", name, round, got.From, got.Last, at)
 			}
@@ -62,9 +62,9 @@ func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
 		// A client that has processed some of it goes on from there.
 		processed := n.emit(t)
 		n.emit(t)
-		got := n.resume(t, s.PID, processed.String())
+		got := n.resume(t, s.PIDHash, processed.String())
 		n.park(t, got.Key, n.emit(t))
-		if got = n.resume(t, s.PID, processed.String()); got.From != processed.Position {
+		if got = n.resume(t, s.PIDHash, processed.String()); got.From != processed.Position {
 			t.Errorf("%s: from %d, processed up to %d", name, got.From, processed.Position)
 		}
 	}

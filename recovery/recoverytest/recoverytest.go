@@ -77,6 +77,8 @@ func promises() []promise {
 		{name: "EveryRefusalHasItsReason", check: everyRefusalHasItsReason},
 		{name: "GarbageIsUnknown", check: garbageIsUnknown},
 		{name: "WhatIsRefusedIsNotTouched", check: whatIsRefusedIsNotTouched},
+		{name: "AnIdentityIsCompared", check: anIdentityIsCompared},
+		{name: "ASessionWithoutIdentityIsBoundToTheFirst", check: aSessionWithoutIdentityIsBoundToTheFirst},
 		{name: "AStaleEpochIsLost", check: aStaleEpochIsLost},
 		{name: "AnEndedSessionIsUnknown", check: anEndedSessionIsUnknown},
 		{name: "ChangesTakeEffectInOrder", check: changesTakeEffectInOrder},
@@ -194,7 +196,7 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 func (n *node) session() *recovery.Session {
 	id, at := rand.Text(), n.position()
 	return &recovery.Session{
-		Key: recovery.Key{PID: "pid-" + id, Epoch: 1},
+		Key: recovery.Key{PIDHash: "pid-" + id, Epoch: 1},
 		ID:  "sid-" + id, Namespace: "/", Window: time.Minute, Opened: at, Applied: at,
 	}
 }
@@ -215,7 +217,7 @@ func (n *node) open(t *testing.T, change func(*recovery.Session)) *recovery.Sess
 // resume claims a session, which has to succeed.
 func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 	t.Helper()
-	s, err := n.store.Resume(within(t), recovery.Claim{PID: pid, Namespace: "/", Offset: offset})
+	s, err := n.store.Resume(within(t), recovery.Claim{PIDHash: pid, Namespace: "/", Offset: offset})
 	if err != nil {
 		t.Fatalf("Resume: %v", err)
 	}

@@ -29,8 +29,8 @@ func whatWasOpenedComesBack(t *testing.T, c Cluster) {
 		s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}, {Room: "b", Joined: s.Opened}}
 		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`{"x":"\u0000"}`), "": json.RawMessage(`null`)}
 	})
-	got := n.resume(t, want.PID, "")
-	if got.PID != want.PID || got.ID != want.ID || got.Namespace != want.Namespace || got.Window != want.Window || got.Opened != want.Opened || got.Held != want.Held {
+	got := n.resume(t, want.PIDHash, "")
+	if got.PIDHash != want.PIDHash || got.ID != want.ID || got.Namespace != want.Namespace || got.Window != want.Window || got.Opened != want.Opened || got.Held != want.Held {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got.Epoch <= want.Epoch {
@@ -59,7 +59,7 @@ func anyStringComesBack(t *testing.T, c Cluster) {
 			s.Data[w] = value
 		}
 	})
-	got := n.resume(t, s.PID, s.Held)
+	got := n.resume(t, s.PIDHash, s.Held)
 	if got.ID != s.ID {
 		t.Errorf("id %q, want %q", got.ID, s.ID)
 	}
@@ -98,7 +98,7 @@ func replayStartsAtTheOffset(t *testing.T, c Cluster) {
 		offsets = append(offsets, n.emit(t))
 	}
 	for _, o := range offsets {
-		if got := n.resume(t, s.PID, o.String()); got.From != o.Position || got.Last != o {
+		if got := n.resume(t, s.PIDHash, o.String()); got.From != o.Position || got.Last != o {
 			t.Errorf("at %v: from %d, last %v", o, got.From, got.Last)
 		}
 	}
@@ -111,7 +111,7 @@ func replayStartsAtTheOpening(t *testing.T, c Cluster) {
 		s := n.open(t, func(s *recovery.Session) { s.Held = held })
 		n.emit(t)
 		for _, offset := range []string{"", held} {
-			got := n.resume(t, s.PID, offset)
+			got := n.resume(t, s.PIDHash, offset)
 			if got.From != s.Opened || got.Last != (adapter.Offset{}) {
 				t.Errorf("held %q, presented %q: from %d, last %v", held, offset, got.From, got.Last)
 			}
@@ -134,31 +134,31 @@ func everyRefusalHasItsReason(t *testing.T, c Cluster) {
 		claim  recovery.Claim
 		reason error
 	}{
-		{recovery.Claim{PID: "nobody", Namespace: "/"}, recovery.ErrUnknown},
-		{recovery.Claim{PID: s.PID, Namespace: "/other"}, recovery.ErrUnknown},
-		{recovery.Claim{PID: s.PID, Namespace: ""}, recovery.ErrUnknown},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
-		{recovery.Claim{PID: s.PID, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
+		{recovery.Claim{PIDHash: "nobody", Namespace: "/"}, recovery.ErrUnknown},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/other"}, recovery.ErrUnknown},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: ""}, recovery.ErrUnknown},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
+		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
 	} {
 		n.refused(t, row.claim, row.reason)
 	}
 	c.Trim(t)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrTrimmed)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
 }
 
 func garbageIsUnknown(t *testing.T, c Cluster) {
 	n := c.start(t)
 	for _, pid := range []string{"", "\x00", "a\x00", "\xff\xfe", "'", `\`, "{}", "{\"a\",NULL}", "NULL", strings.Repeat("p", 1<<20), strings.Repeat("\xff", 1<<16)} {
-		n.refused(t, recovery.Claim{PID: pid, Namespace: "/"}, recovery.ErrUnknown)
-		n.refused(t, recovery.Claim{PID: pid, Namespace: pid, Offset: pid}, recovery.ErrUnknown)
-		k := recovery.Key{PID: pid, Epoch: 1}
+		n.refused(t, recovery.Claim{PIDHash: pid, Namespace: "/"}, recovery.ErrUnknown)
+		n.refused(t, recovery.Claim{PIDHash: pid, Namespace: pid, Offset: pid}, recovery.ErrUnknown)
+		k := recovery.Key{PIDHash: pid, Epoch: 1}
 		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 			t.Errorf("Change of %.20q: %v", pid, err)
 		}
@@ -171,16 +171,16 @@ func garbageIsUnknown(t *testing.T, c Cluster) {
 func whatIsRefusedIsNotTouched(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/x"}, recovery.ErrUnknown)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/x"}, recovery.ErrUnknown)
 	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
 }
 
 func aStaleEpochIsLost(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
-	again := n.resume(t, s.PID, "")
-	for _, k := range []recovery.Key{s.Key, {PID: s.PID, Epoch: again.Epoch + 1}, {PID: s.PID}} {
+	again := n.resume(t, s.PIDHash, "")
+	for _, k := range []recovery.Key{s.Key, {PIDHash: s.PIDHash, Epoch: again.Epoch + 1}, {PIDHash: s.PIDHash}} {
 		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 			t.Errorf("Change with epoch %d: %v", k.Epoch, err)
 		}
@@ -191,7 +191,7 @@ func aStaleEpochIsLost(t *testing.T, c Cluster) {
 		}
 	}
 	n.change(t, again.Key, recovery.Change{At: n.position(), Join: []string{"mine"}})
-	sameRooms(t, n.resume(t, s.PID, "").Rooms, []recovery.Stay{{Room: "mine", Joined: n.position()}})
+	sameRooms(t, n.resume(t, s.PIDHash, "").Rooms, []recovery.Stay{{Room: "mine", Joined: n.position()}})
 }
 
 func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
@@ -203,7 +203,7 @@ func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
 	if err := n.store.End(s.Key, recovery.Ending{}).Wait(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	n.refused(t, recovery.Claim{PID: s.PID, Namespace: "/"}, recovery.ErrUnknown)
+	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
 	if err := n.store.Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 		t.Errorf("Change: %v", err)
 	}

@@ -1,0 +1,44 @@
+package api_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/pgsocket/socketio"
+)
+
+// An official client that has got hold of another's private id, with a token of its own, gets a session of its own; the
+// other one stays connected, and comes back by itself.
+func TestIdentity_StolenPID_OfficialClients(t *testing.T) {
+	t.Parallel()
+	io := server(socketio.Options{Recovery: socketio.Recovery{
+		SkipGates: true,
+		Identity: func(_ context.Context, h *socketio.Handshake) (string, error) {
+			var auth struct{ Token string }
+			err := h.DecodeAuth(&auth)
+			return auth.Token, err
+		},
+	}})
+	const said socketio.Event[string] = "said"
+	io.OnConnect(func(ctx context.Context, s *socketio.Socket) error {
+		return said.Emit(ctx, io.To(socketio.Room(s.ID())), "for "+s.Identity())
+	})
+	play(t, serve(t, io), `
+		const victim = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1, auth: { token: "alice" } });
+		const all = heard(victim);
+		await all.reach(1);
+		const id = victim.id;
+		const thief = open("/", { auth: { token: "mallory", pid: victim._pid } });
+		const loot = heard(thief);
+		await loot.reach(1);
+		say("thief", thief.recovered, thief.id === id, loot[0][1]);
+		say("victim", victim.connected);
+		victim.io.engine.close();
+		await next(victim, "connect");
+		say("victim", victim.recovered, victim.id === id);
+	`, `
+		thief false false "for mallory"
+		victim true
+		victim true true
+	`)
+}

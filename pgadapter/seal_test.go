@@ -1,0 +1,240 @@
+package pgadapter
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/adapter/adaptertest"
+)
+
+// stranger returns a connection of a role that may connect to the database, and has no right to anything in it. It
+// hears the bell.
+func (b *bench) stranger(t *testing.T) *pgx.Conn {
+	t.Helper()
+	role := quoted(b.schema + "_stranger")
+	b.exec(t, "create role "+role)
+	conn := b.connect(t)
+	t.Cleanup(func() {
+		execOn(t, conn, "reset role")
+		b.exec(t, "drop role "+role)
+	})
+	execOn(t, conn, "set role "+role, "listen "+quoted(b.schema))
+	return conn
+}
+
+// overhears returns the next notification, without those that wake the adopter.
+func overhears(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	for {
+		n, err := conn.WaitForNotification(soon(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n.Payload != adoptBell {
+			return n.Payload
+		}
+	}
+}
+
+// rings notifies the nodes.
+func (b *bench) rings(t *testing.T, conn *pgx.Conn, payload string) {
+	t.Helper()
+	if _, err := conn.Exec(t.Context(), "select pg_notify($1, $2)", b.schema, payload); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNotification_ContentIsSealed(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	spy := b.stranger(t)
+	const secret = "for the room of the management"
+	delivered(t, dbs[0], adaptertest.Event("first"))
+	sameOrder(t, recorders, []string{"first"})
+	before := b.statement(t, dbs[1])
+	delivered(t, dbs[0], adaptertest.Event(secret))
+	sameOrder(t, recorders, []string{"first", secret})
+	if b.statement(t, dbs[1]) != before {
+		t.Error("a small batch was read from the log: it did not come with its bell")
+	}
+	overhears(t, spy)
+	fields := strings.SplitN(overhears(t, spy), " ", 5)
+	if len(fields) < 5 {
+		t.Fatalf("nothing came along: %q", fields)
+	}
+	box, err := base64.StdEncoding.DecodeString(fields[4])
+	if err != nil || len(box) < len(secret) {
+		t.Fatalf("%q: %v", fields[4], err)
+	}
+	for _, word := range []string{secret, "management", "room"} {
+		if strings.Contains(string(box), word) {
+			t.Errorf("%q can be read in %q", word, box)
+		}
+	}
+}
+
+// What SQL emits is not sealed, so it does not come along.
+func TestNotification_FromSQLHasNoContent(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.nodes(t, 1, deaf())
+	spy := b.stranger(t)
+	execOn(t, b.conn, "select emit_all('x', '\"secret\"', ring => true)")
+	if got := strings.Fields(overhears(t, spy)); len(got) != 3 {
+		t.Errorf("the bell of what SQL emits says %q", got)
+	}
+}
+
+func TestNotification_Forged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	forger := b.stranger(t)
+	delivered(t, dbs[0], adaptertest.Event("real 0"))
+	want := []string{"real 0"}
+	sameOrder(t, recorders, want)
+	fields := strings.SplitN(overhears(t, forger), " ", 5)
+	id := batchID(dbs[0].tail.position())
+	frame := appendPacket([]byte{frameVersion}, adaptertest.Event("made up"))
+	guess := &sealer{number: &dbs[0].number}
+	guess.set(nil)
+	sealed, err := guess.seal(7, 1, frame)
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded := base64.StdEncoding.EncodeToString
+	name := fmt.Sprintf("%d 7 1 ", id+1)
+	for _, payload := range []string{
+		"", "x", "1", "1 2", "read", "adopt", "-1 -1 -1", "9223372036854775807 1 1", "99999999999999999999 1 1",
+		fmt.Sprint(id+1, " 7 1"), fmt.Sprint(int64(math.MaxInt64), " 7 1 AAAA AAAA"), strings.Repeat("/", 7999),
+		fmt.Sprintf("%s%s %s", name, strings.Repeat("A", 16), encoded(frame)),
+		fmt.Sprintf("%s%s %s", name, guess.tag(name, frame), encoded(frame)),
+		fmt.Sprintf("%s%s %s", name, guess.tag(name, sealed), encoded(sealed)),
+		strings.Join(fields, " "),                                                    // once more
+		fmt.Sprintf("%d %s", id+1, strings.Join(fields[1:], " ")),                    // at the next place of the log
+		fmt.Sprintf("%d %s 2 %s %s", id+1, fields[1], fields[3], fields[4]),          // as the next batch
+		strings.Join(append(fields[:3:3], fields[3], encoded([]byte("short"))), " "), // with other content
+	} {
+		before := dbs[1].tail.position()
+		b.rings(t, forger, payload)
+		heard := dbs[1].Stats().Bell
+		b.rings(t, forger, "read") // when that has been heard, so has the forgery
+		eventually(t, "the bell was heard", func() bool { return dbs[1].Stats().Bell.After(heard) })
+		if got := dbs[1].tail.position(); got != before {
+			t.Errorf("%.60q moved the cursor from %d to %d", payload, before, got)
+		}
+		text := fmt.Sprint("real ", len(want))
+		want = append(want, text)
+		delivered(t, dbs[0], adaptertest.Event("%s", text))
+		sameOrder(t, recorders, want)
+	}
+	for i, r := range recorders {
+		if resets := r.Resets(); len(resets) > 0 {
+			t.Errorf("node %d was reset: %v", i, resets)
+		}
+	}
+}
+
+// A flood of made-up bells costs one read of the log for all that have come meanwhile.
+func TestNotification_FloodOfForged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, deaf())
+	forger := b.stranger(t)
+	ears := b.ears(t)
+	if _, err := forger.Exec(t.Context(), "select pg_notify($1, format('9999999999 %s 1', i)) from generate_series(1, 20000) i", b.schema); err != nil {
+		t.Fatal(err)
+	}
+	delivered(t, dbs[0], adaptertest.Event("real"))
+	sameOrder(t, recorders, []string{"real"})
+
+	if _, err := ears.WaitForNotification(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	execOn(t, ears, "select") // brings the others along
+	other := newTail(dbs[0], nil)
+	if err := other.drain(t.Context(), ears); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, _ := ears.WaitForNotification(over); n != nil {
+		t.Errorf("after the look at the log %q is still to be heard", n.Payload)
+	}
+}
+
+func TestNotification_KeyChanged(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 2, deaf())
+	b.exec(t, "update meta set bell_key = sha256(bell_key)")
+	var want []string
+	next := func() {
+		want = append(want, fmt.Sprint(len(want)))
+		delivered(t, dbs[0], adaptertest.Event("%s", want[len(want)-1]))
+		sameOrder(t, recorders, want)
+	}
+	next() // is read, because it cannot be opened; the key is asked for
+	eventually(t, "the nodes have the new key", func() bool {
+		next()
+		return string(*dbs[0].sealer.secret.Load()) == string(*dbs[1].sealer.secret.Load()) &&
+			b.int(t, "select (bell_key = $1)::int from meta", *dbs[0].sealer.secret.Load()) == 1
+	})
+	before := b.statement(t, dbs[1])
+	next()
+	if b.statement(t, dbs[1]) != before {
+		t.Error("small batches do not come with their bell any more")
+	}
+}
+
+// A stranger has heard the bell of a batch that was lost with the end of the log, and rings it when its place is free.
+func TestNotification_OfALostBatch(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 20 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)})
+	delivered(t, dbs[0], adaptertest.Event("kept"))
+	forger := b.stranger(t)
+	lost := delivered(t, dbs[0], adaptertest.Event("lost"))
+	sameOrder(t, recorders, []string{"kept", "lost"})
+	bell := overhears(t, forger)
+	b.exec(t, "begin")
+	b.exec(t, "delete from log where id >= $1", batchID(lost.Position))
+	b.exec(t, "select setval('log_id_seq', $1, false)", batchID(lost.Position))
+	b.exec(t, "commit")
+	eventually(t, "the node has noticed the loss", func() bool { return dbs[0].tail.position() < lost.Position })
+	b.rings(t, forger, bell)
+	delivered(t, dbs[0], adaptertest.Event("next"))
+	wantRows(t, adaptertest.Payloads(recorders[0].Deliveries()), "kept", "lost", "next")
+	if n := dbs[0].node.hold().branch.number; n != 1 {
+		t.Errorf("the node went back %d times", n)
+	}
+}
+
+// An Emitter seals as nodes do, and goes on with the key that it finds after a change.
+func TestNotification_OfAnEmitter(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, recorders := b.nodes(t, 1, deaf())
+	e, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: b.schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = e.Close(context.Background()) })
+	before := b.statement(t, dbs[0])
+	if _, err := adaptertest.Publish(t, e, adaptertest.Event("1")).Wait(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	sameOrder(t, recorders, []string{"1"})
+	if b.statement(t, dbs[0]) != before {
+		t.Error("what an Emitter appends does not come with its bell")
+	}
+}

@@ -1,0 +1,2 @@
+-- The key of the bell.
+select bell_key from /*schema.*/meta

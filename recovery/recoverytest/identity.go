@@ -1,0 +1,49 @@
+package recoverytest
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/pgsocket/socketio/recovery"
+)
+
+func anIdentityIsCompared(t *testing.T, c Cluster) {
+	n := c.start(t)
+	alice, mallory := recovery.HashIdentity("secret", "alice"), recovery.HashIdentity("secret", "mallory")
+	s := n.open(t, func(s *recovery.Session) { s.Identity = alice })
+	claim := func(identity string) recovery.Claim {
+		return recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Identity: identity}
+	}
+	refused := func() {
+		t.Helper()
+		for _, other := range []string{mallory, "", alice + "x", alice[:1]} {
+			n.refused(t, claim(other), recovery.ErrIdentity)
+		}
+	}
+	refused()
+	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
+	n.park(t, s.Key, n.emit(t))
+	refused()
+	for range 2 {
+		got, err := n.store.Resume(within(t), claim(alice))
+		if err != nil || got.Identity != alice {
+			t.Fatalf("Resume: %+v, %v", got, err)
+		}
+		sameRooms(t, got.Rooms, []recovery.Stay{{Room: "r", Joined: s.Opened}})
+		refused()
+	}
+}
+
+func aSessionWithoutIdentityIsBoundToTheFirst(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	n.resume(t, s.PIDHash, "")
+	alice := recovery.HashIdentity("secret", "alice")
+	got, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Identity: alice})
+	if err != nil || got.Identity != alice {
+		t.Fatalf("Resume: %+v, %v", got, err)
+	}
+	if _, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrIdentity) {
+		t.Errorf("Resume without identity: %v", err)
+	}
+}
