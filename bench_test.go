@@ -109,7 +109,7 @@ func (doorway) Addr() net.Addr { return &net.TCPAddr{} }
 // seat connects n clients; onConnect runs for each, with its number.
 func seat(b *testing.B, n int, onConnect func(i int, s *socketio.Socket)) *audience {
 	b.Helper()
-	a := &audience{io: socketio.NewServer(&socketio.Options{Logger: slog.New(slog.DiscardHandler), PingInterval: time.Hour, DrainRate: -1})}
+	a := &audience{io: socketio.NewServer(&socketio.Options{Logger: slog.New(slog.DiscardHandler), PingInterval: time.Hour, DrainRate: -1, EventsPerSecond: -1})}
 	connected := make(chan struct{}, n)
 	var number atomic.Int64
 	a.io.OnConnect(func(_ context.Context, s *socketio.Socket) error {
