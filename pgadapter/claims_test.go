@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"testing"
 
+	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
@@ -28,7 +29,7 @@ func TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection(t *te
 	underWay := func() *claim {
 		claims.mu.Lock()
 		defer claims.mu.Unlock()
-		for _, c := range claims.waiting[g.pid] {
+		for _, c := range claims.waiting[recovery.HashPID(g.pid)] {
 			return c
 		}
 		return nil
