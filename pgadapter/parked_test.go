@@ -69,7 +69,7 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 		park(i)
 	}
 	sweep()
-	if n := b.int(t, "select count(*) from sessions where node is null and pid >= 'p0010'"); n != limit {
+	if n := b.int(t, "select count(*) from sessions where node is null and pid_hash >= 'p0010'"); n != limit {
 		t.Errorf("%d of the latest sessions are parked, want %d", n, limit)
 	}
 	if n := b.int(t, "select count(*) from session_rooms"); n != limit {
@@ -95,12 +95,12 @@ func TestSweep_AThousandSessionsTooMany_AreEndedInOneSweep(t *testing.T) {
 	if err := db.Sessions().Bind(&mourner{}); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid, sid, namespace, held, last)
+	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid_hash, sid, namespace, held, last)
 		select 1, 0, 0, now() + interval '1 hour' + i * interval '1 ms', 1000, true, true, 'p' || i, 's' || i, '/', '', '' from generate_series(1, 2500) i`)
 	if err := db.sweeper.expire(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := b.int(t, "select count(*) from sessions where substr(pid, 2)::int > 2400"); n != 100 {
+	if n := b.int(t, "select count(*) from sessions where substr(pid_hash, 2)::int > 2400"); n != 100 {
 		t.Errorf("%d of the latest sessions are left, want 100", n)
 	}
 	if n := b.int(t, "select count(*) from sessions"); n != 100 {
