@@ -53,7 +53,7 @@ type conversation struct {
 	io       *socketio.Server
 	panicked atomic.Pointer[string]
 	runs     int
-	before   uint64 // bytes on the heap after the first conversations
+	before   int64 // bytes on the heap after the first conversations
 }
 
 const conversationURL = "/socket.io/?EIO=4&transport=websocket"
@@ -110,13 +110,6 @@ func newConversation(f *testing.F) *conversation {
 		_ = c.io.Shutdown(ctx) // nobody is left
 	})
 	return c
-}
-
-func heap() uint64 {
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
 }
 
 func allocated() uint64 {
