@@ -53,7 +53,7 @@ type conversation struct {
 	io       *socketio.Server
 	panicked atomic.Pointer[string]
 	runs     int
-	before   uint64 // bytes on the heap after the first conversations
+	before   int64 // bytes on the heap after the first conversations
 }
 
 const conversationURL = "/socket.io/?EIO=4&transport=websocket"
