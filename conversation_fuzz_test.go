@@ -142,9 +142,9 @@ func (c *conversation) run(t *testing.T, script []byte) {
 	c.runs++
 	switch { // the fuzzer itself has a buffer of 100 MiB, at times
 	case c.runs == 100:
-		c.before = uint64(heap())
+		c.before = heap()
 	case c.runs%1000 == 0:
-		if now := uint64(heap()); now > c.before+128<<20 {
+		if now := heap(); now > c.before+128<<20 {
 			t.Errorf("%d bytes are on the heap after %d conversations, %d after the first", now, c.runs, c.before)
 		}
 	}
