@@ -553,3 +553,73 @@ func TestParser_OrderOfEvents(t *testing.T) {
 	c.Cut()
 	do(t, io.Shutdown(ctx))
 }
+
+// TestConnecting_GoroutineEnds: a client is told at once, whatever ends its CONNECT.
+func TestConnecting_GoroutineEnds_ClientIsTold(t *testing.T) {
+	t.Parallel()
+	end := func() { runtime.Goexit() }
+	for name, register := range map[string]func(io *socketio.Server){
+		"gate": func(io *socketio.Server) {
+			io.Of("/n").Use(func(context.Context, *socketio.Socket) error { end(); return nil })
+		},
+		"connect": func(io *socketio.Server) {
+			io.Of("/n").OnConnect(func(context.Context, *socketio.Socket) error { end(); return nil })
+		},
+		"function": func(io *socketio.Server) {
+			io.OfFunc(func(context.Context, string, *socketio.Handshake) (bool, error) { end(); return true, nil })
+		},
+		"namespace": func(io *socketio.Server) {
+			io.OfPattern(regexp.MustCompile("^/n$"))
+			io.OnNamespace(func(*socketio.Namespace) { end() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+				register(io)
+				p := dial(t, io)
+				begun := time.Now()
+				p.WriteText("0/n,")
+				for {
+					_, data, err := p.ReadMessage()
+					if err != nil || strings.HasPrefix(string(data), "4/n,") {
+						break
+					}
+				}
+				if took := time.Since(begun); took > time.Second {
+					t.Errorf("told after %v", took)
+				}
+			})
+		})
+	}
+}
+
+// TestLogger_CallsTheServer: the server logs where it holds locks, and a handler may
+// emit what it gets.
+func TestLogger_CallsTheServer(t *testing.T) {
+	t.Parallel()
+	var io *socketio.Server
+	lines := 0
+	log := trickyHandler{enabled: idle, handle: func() {
+		lines++
+		if io != nil {
+			_ = io.Stats()
+			_ = said.Emit(context.Background(), io.To("administrators"), "a line")
+		}
+	}}
+	bubble(t, &socketio.Options{Logger: slog.New(log), InboxEvents: 1}, func(t *testing.T, server *socketio.Server) {
+		io = server
+		released := make(chan struct{})
+		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) { <-released })
+		connected(t, io)
+		lines = 0
+		for i := range 5 {
+			emit(t, io, fmt.Sprint(i))
+		}
+		close(released)
+		synctest.Wait()
+		if lines == 0 {
+			t.Error("nothing was logged")
+		}
+	})
+}
