@@ -240,30 +240,35 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 		rooms[i] = s.roomsLocked()
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
-		var body []byte
-		for i, s := range sockets {
-			one, err := marshalJSON(s.listing(rooms[i]))
-			if err != nil {
-				return err
-			}
-			one = append(one, '\n')
-			if len(body) > 0 && len(body)+len(one) > chunkBytes {
-				if err := say(ctx, answer{body: body}); err != nil {
-					return err
-				}
-				body = nil
-			}
-			if len(one) <= chunkBytes {
-				body = append(body, one...)
-				continue
-			}
-			// By itself: if the log does not take it, only this socket is missing.
-			if err := say(ctx, answer{From: s.id, body: one}); err != nil {
-				return err
-			}
-		}
-		return say(ctx, answer{body: body, Done: true})
+		return list(ctx, sockets, rooms, say)
 	}
+}
+
+// list says what the sockets are, in answers of at most chunkBytes. One that is larger
+// is said by itself: if the log does not take it, only that socket is missing.
+func list(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
+	var body []byte
+	for i, s := range sockets {
+		one, err := marshalJSON(s.listing(rooms[i]))
+		if err != nil {
+			return err
+		}
+		one = append(one, '\n')
+		if len(body) > 0 && len(body)+len(one) > chunkBytes {
+			if err := say(ctx, answer{body: body}); err != nil {
+				return err
+			}
+			body = nil
+		}
+		if len(one) <= chunkBytes {
+			body = append(body, one...)
+			continue
+		}
+		if err := say(ctx, answer{From: s.id, body: one}); err != nil {
+			return err
+		}
+	}
+	return say(ctx, answer{body: body, Done: true})
 }
 
 func (s *Socket) listing(rooms []Room) listing {

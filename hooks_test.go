@@ -224,7 +224,8 @@ func hooks() []hook {
 				_ = said.Emit(r.t.Context(), r.io.Local(), "x")
 				ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
 				defer cancel()
-				for range age.CallAll(ctx, r.io, "x") {
+				for _, err := range age.CallAll(ctx, r.io, "x") {
+					_ = err
 				}
 				_ = r.io.Except("x").Disconnect(r.t.Context())
 			},
@@ -400,7 +401,8 @@ func hooks() []hook {
 			drive: func(r *rig) {
 				ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
 				defer cancel()
-				for range secret.Call(ctx, r.node.Namespace, socketio.None{}) {
+				for _, err := range secret.Call(ctx, r.node.Namespace, socketio.None{}) {
+					_ = err
 				}
 			},
 		},
@@ -499,7 +501,7 @@ func ends(t *testing.T) func(io *socketio.Server) {
 // TestHooks checks for every hook that a panic, runtime.Goexit, and calls of the
 // server from it harm nobody.
 func TestHooks(t *testing.T) { //nolint:paralleltest // the hooks of values are global
-	for mode, run := range map[string]func(*socketio.Server){
+	for mode, run := range map[string]func(*socketio.Server){ //nolint:paralleltest // see above
 		"panic":  func(*socketio.Server) { panic("hook") },
 		"goexit": func(*socketio.Server) { runtime.Goexit() },
 		"calls": func(io *socketio.Server) {
@@ -529,7 +531,7 @@ func TestHooks(t *testing.T) { //nolint:paralleltest // the hooks of values are 
 // TestHooks_Blocked checks for every hook that one that never returns holds up
 // neither other sockets nor Shutdown beyond its context.
 func TestHooks_Blocked(t *testing.T) { //nolint:paralleltest // the hooks of values are global
-	for i, h := range hooks() {
+	for i, h := range hooks() { //nolint:paralleltest // see above
 		if h.waits {
 			continue
 		}

@@ -123,8 +123,7 @@ func TestErrors_NilPointer(t *testing.T) {
 func TestReply_ParserFails_ClientGetsAnError(t *testing.T) {
 	t.Parallel()
 	failed := false
-	var p *trickyParser
-	p = &trickyParser{open: idle, decode: idle, encode: func() {
+	p := &trickyParser{open: idle, decode: idle, encode: func() {
 		if failed {
 			failed = false
 			panic("Encode")

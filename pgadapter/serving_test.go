@@ -15,8 +15,10 @@ type retiring struct {
 }
 
 func (*retiring) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) { return 0, nil }
-func (r *retiring) Serving() bool                                                     { return r.serving.Load() }
-func (r *retiring) Expired(*recovery.Session)                                         { r.expired.Add(1) }
+
+func (r *retiring) Serving() bool { return r.serving.Load() }
+
+func (r *retiring) Expired(*recovery.Session) { r.expired.Add(1) }
 
 // TestSweep_ServerShutDown: what a node cannot tell its application of is left to another.
 func TestSweep_ServerShutDown_SessionIsLeftToOthers(t *testing.T) {

@@ -26,8 +26,8 @@ func (e *PanicError) Error() string { return fmt.Sprintf("panic: %s\n%s", e.Valu
 // Failed reports whether err says that user code panicked or ended its goroutine,
 // and is not an error that it returned.
 func Failed(err error) bool {
-	_, panicked := err.(*PanicError) //nolint:errorlint // of the methods of another error nothing may be called
-	return panicked || err == ErrGoexit
+	_, panicked := err.(*PanicError)    //nolint:errorlint // of the methods of another error nothing may be called
+	return panicked || err == ErrGoexit //nolint:errorlint // as above
 }
 
 // Run runs f, which calls user code, and returns when f has ended. The error is
