@@ -133,7 +133,7 @@ func (s *Server) encodable(e *Error) *Error {
 	}
 	var data json.RawMessage
 	err := protect(func() (err error) {
-		data, err = json.Marshal(e.Data)
+		data, err = marshalJSON(e.Data)
 		return err
 	})
 	if err != nil {

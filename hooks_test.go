@@ -251,6 +251,12 @@ func hooks() []hook {
 				time.Sleep(time.Hour)
 			},
 		}, {
+			name: "socketio.Recovery.OptOut",
+			options: func(o *socketio.Options, run func()) {
+				o.Recovery.OptOut = func(string, *socketio.Handshake) bool { run(); return false }
+			},
+			drive: func(r *rig) { r.dial("") },
+		}, {
 			name: "socketio.registry.Handle",
 			register: func(io *socketio.Server, run func()) {
 				io.Handle("hooked", func(context.Context, *socketio.Message) error { run(); return nil })
