@@ -240,13 +240,13 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 		rooms[i] = s.roomsLocked()
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
-		return list(ctx, sockets, rooms, say)
+		return sayListings(ctx, sockets, rooms, say)
 	}
 }
 
-// list says what the sockets are, in answers of at most chunkBytes. One that is larger
+// sayListings says what the sockets are, in answers of at most chunkBytes. One that is larger
 // is said by itself: if the log does not take it, only that socket is missing.
-func list(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
+func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
 	var body []byte
 	for i, s := range sockets {
 		one, err := marshalJSON(s.listing(rooms[i]))

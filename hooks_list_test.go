@@ -16,6 +16,9 @@ import (
 // notHooks are the exported places for functions and values that are no hooks, with
 // the reason.
 var notHooks = map[string]string{
+	"adapter.Audience.ExcludesFunc":   "for adapters; called by the caller",
+	"transport.Settler":               "implemented by the server; see package transport",
+	"transport.Options.ClientAddress": "is socketio.Options.ClientAddress",
 	"socketio.Registrar":              "implemented here",
 	"socketio.Target":                 "implemented here",
 	"socketio.ServerTarget":           "implemented here",
@@ -42,7 +45,6 @@ var notHooks = map[string]string{
 	"pgadapter.Options.Logger":        "is kept behind a boundary.Log, see its tests",
 	"pgadapter.EmitterOptions.Logger": "is kept behind a boundary.Log, see its tests",
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
-	"pgadapter.sqlTx.QueryRow":        "called by the caller, in its goroutine",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 }
 
@@ -104,7 +106,8 @@ func listDecl(pkg string, d ast.Decl, found map[string]bool) {
 		if d.Recv != nil {
 			name += receiverName(d.Recv.List[0].Type) + "."
 		}
-		if d.Name.IsExported() && slices.ContainsFunc(d.Type.Params.List, func(p *ast.Field) bool { return takesCode(p.Type) }) {
+		receiver := d.Recv == nil || ast.IsExported(receiverName(d.Recv.List[0].Type)) || receiverName(d.Recv.List[0].Type) == "registry"
+		if receiver && d.Name.IsExported() && slices.ContainsFunc(d.Type.Params.List, func(p *ast.Field) bool { return takesCode(p.Type) }) {
 			found[name+d.Name.Name] = true
 		}
 	case *ast.GenDecl:

@@ -171,6 +171,13 @@ func hooks() []hook {
 			},
 			drive: polling,
 		}, {
+			name: "socketio.Options.ClientAddress",
+			options: func(o *socketio.Options, run func()) {
+				o.MaxConnectionsPerAddress = 100
+				o.ClientAddress = func(*http.Request) string { run(); return "address" }
+			},
+			drive: polling,
+		}, {
 			name: "transport.HTTP.Headers",
 			options: func(o *socketio.Options, run func()) {
 				o.HTTP.Headers = func(http.Header, *http.Request) { run() }

@@ -40,6 +40,14 @@ func (s *Server) allow(r *http.Request) *refusal {
 	return refused
 }
 
+// clientAddress returns what connections are counted by: the address of the peer, if
+// Options.ClientAddress fails.
+func (s *Server) clientAddress(r *http.Request) string {
+	address := remoteAddress(r)
+	_ = s.guard("ClientAddress", func() { address = s.opts.ClientAddress(r) })
+	return address
+}
+
 // head sets what the options ask for on every answer.
 func (s *Server) head(header http.Header, r *http.Request) {
 	if s.opts.HTTP.Headers != nil {

@@ -28,6 +28,7 @@ type Server struct {
 	ping   *Message
 	pools  pools
 	crew   crew
+	log    *boundary.Log
 
 	origins     origins
 	unexplained sampler // refusals of AllowRequest that the client is not told the reason of
@@ -55,10 +56,12 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	o.Logger = boundary.NewLog(o.Logger, logRate).Logger
+	log := boundary.NewLog(o.Logger, logRate)
+	o.Logger = log.Logger
 
 	return &Server{
 		opts:      o,
+		log:       log,
 		accept:    accept,
 		wheel:     newWheel(),
 		ping:      newPacket(frame.Ping, nil),
@@ -152,6 +155,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 
 	s.wheel.halt()
+	s.log.Flush(ctx)
 	return err
 }
 
