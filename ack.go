@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/transport"
 )
 
 // acks are the calls of a socket whose answers have not come.
@@ -18,15 +19,27 @@ type acks struct {
 // register has the answer handed to a function that does not wait: nil, when the
 // socket is disconnected first.
 func (a *acks) register(answer func(*packet.Packet)) (id uint64) {
+	id = a.reserve()
+	a.expect(id, answer)
+	return id
+}
+
+// reserve returns the id for a call that is registered with expect later.
+func (a *acks) reserve() (id uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id = a.ids.id(a.calls)
+	a.calls++
+	return id
+}
+
+func (a *acks) expect(id uint64, answer func(*packet.Packet)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.pending == nil {
 		a.pending = make(map[uint64]func(*packet.Packet))
 	}
-	id = a.ids.id(a.calls)
-	a.calls++
 	a.pending[id] = answer
-	return id
 }
 
 // resolve hands an answer to the call that waits for it. An answer that nobody
@@ -92,17 +105,22 @@ func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
 	}
 }
 
-func (s *Socket) sendAck(id uint64, p payload) error {
-	return s.send(&packet.Packet{Type: packet.Ack, ID: id, HasID: true}, p)
-}
-
-// send queues a packet that is not part of the log.
+// send queues a packet that is not part of the log. The caller holds no lock.
 func (s *Socket) send(head *packet.Packet, p payload) error {
-	head.Namespace, head.Data, head.Attachments = s.namespace.name, p.json, p.attachments
-	messages, err := s.namespace.server.messages(head)
+	messages, err := s.messages(head, p)
 	if err != nil {
 		return err
 	}
+	return s.sendMessages(messages)
+}
+
+// messages returns a packet of the socket as it travels. It may run user code.
+func (s *Socket) messages(head *packet.Packet, p payload) ([]*transport.Message, error) {
+	head.Namespace, head.Data, head.Attachments = s.namespace.name, p.json, p.attachments
+	return s.namespace.server.messages(head)
+}
+
+func (s *Socket) sendMessages(messages []*transport.Message) error {
 	if err := s.conn.session.Send(messages...); err != nil {
 		if cause := context.Cause(s.ctx); cause != nil {
 			return cause

@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/packet"
+	"github.com/pgsocket/socketio/transport"
 )
 
 // This file is the side of a request that answers, see request.go.
@@ -63,8 +65,19 @@ func (h *hub) taskLocked(e errand, d *adapter.Delivery, body []byte) task {
 	}
 }
 
-// answer publishes an answer.
+// answer publishes an answer. In place of one that the log does not take, because it
+// is too large for example, it publishes one that says so.
 func (s *Server) answer(ctx context.Context, to request, a answer) error {
+	err := s.publishAnswer(ctx, to, a)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	a.body, a.attachments = nil, nil
+	a.Error = &Error{Code: CodeInternal, Message: "answer not published: " + err.Error()}
+	return s.publishAnswer(ctx, to, a)
+}
+
+func (s *Server) publishAnswer(ctx context.Context, to request, a answer) error {
 	a.Node, a.ID = s.hub.id, to.ID
 	body, err := joinHead(a, a.body)
 	if err != nil {
@@ -76,36 +89,77 @@ func (s *Server) answer(ctx context.Context, to request, a answer) error {
 	return err
 }
 
+// A question is an event for one of the sockets that are asked.
+type question struct {
+	id       uint64 // of the acknowledgement
+	messages []*transport.Message
+	err      error // the parser failed
+}
+
 // A reply is what a socket that was asked did.
 type reply struct {
 	socket *Socket
-	packet *packet.Packet // nil: it was disconnected
+	packet *packet.Packet // nil: it was disconnected, unless
+	err    error          // it could not be asked
+}
+
+// questionsLocked returns the sockets of the audience with the event for each. Like
+// fanOutLocked it releases the lock while a parser encodes.
+func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
+	asked = make(map[*Socket]*question)
+	for {
+		sockets = nil
+		if n, ok := h.namespaces[d.Namespace]; ok {
+			sockets = h.membersLocked(n, d.Audience)
+		}
+		var fresh []*Socket
+		for _, s := range sockets {
+			if asked[s] == nil {
+				asked[s] = &question{id: s.acks.reserve()}
+				fresh = append(fresh, s)
+			}
+		}
+		if len(fresh) == 0 {
+			return sockets, asked
+		}
+		unlocked := h.server.opts.Parser != nil
+		if unlocked {
+			h.mu.Unlock()
+		}
+		for _, s := range fresh {
+			q := asked[s]
+			q.messages, q.err = h.server.messages(&packet.Packet{
+				Type: packet.Event, Namespace: d.Namespace, ID: q.id, HasID: true, Data: args, Attachments: d.Attachments,
+			})
+		}
+		if !unlocked {
+			return sockets, asked
+		}
+		h.mu.Lock()
+	}
 }
 
 // pollLocked sends an event to the sockets of the audience and returns what is to
 // be done with their acknowledgements.
 func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
-	var sockets []*Socket
-	if n, ok := h.namespaces[d.Namespace]; ok {
-		sockets = h.membersLocked(n, d.Audience)
-	}
+	sockets, asked := h.questionsLocked(d, args)
 	replies := make(chan reply, len(sockets)) // nobody waits to put one in
-	ids := make([]uint64, len(sockets))
-	for i, s := range sockets {
-		ids[i] = s.acks.register(func(p *packet.Packet) { replies <- reply{s, p} })
-		head := packet.Packet{
-			Type: packet.Event, Namespace: d.Namespace, ID: ids[i], HasID: true, Data: args, Attachments: d.Attachments,
+	notice := sync.OnceValue(func() *Emitted { return newEmitted(args, d.Attachments) })
+	for _, s := range sockets {
+		q := asked[s]
+		if q.err != nil {
+			s.log(slog.LevelError, "request not encoded", slog.Any("error", q.err))
+			replies <- reply{socket: s, err: q.err}
+			continue
 		}
-		if messages, err := h.server.messages(&head); err != nil {
-			s.log(slog.LevelError, "request not encoded", slog.Any("error", err))
-		} else {
-			s.queueLocked(messages)
-		}
+		s.acks.expect(q.id, func(p *packet.Packet) { replies <- reply{socket: s, packet: p} })
+		s.queueLocked(q.messages)
+		s.tellOutgoing(notice)
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
 		defer func() {
-			for i, s := range sockets {
-				s.acks.forget(ids[i])
+			for _, s := range sockets {
+				s.acks.forget(asked[s].id)
 			}
 		}()
 		if err := tellAsked(ctx, sockets, say); err != nil {
@@ -128,7 +182,10 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 }
 
 func (r reply) answer() answer {
-	if r.packet == nil {
+	switch {
+	case r.err != nil:
+		return answer{From: r.socket.id, Error: &Error{Code: CodeInternal, Message: "request not encoded"}}
+	case r.packet == nil:
 		return answer{From: r.socket.id, Lost: r.socket.goneFor()}
 	}
 	return answer{From: r.socket.id, body: r.packet.Data, attachments: r.packet.Attachments}
@@ -183,23 +240,35 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 		rooms[i] = s.roomsLocked()
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
-		var body []byte
-		for i, s := range sockets {
-			one, err := marshalJSON(s.listing(rooms[i]))
-			if err != nil {
-				return err
-			}
-			body = append(append(body, one...), '\n')
-			if len(body) < chunkBytes {
-				continue
-			}
+		return sayListings(ctx, sockets, rooms, say)
+	}
+}
+
+// sayListings says what the sockets are, in answers of at most chunkBytes. One that is larger
+// is said by itself: if the log does not take it, only that socket is missing.
+func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
+	var body []byte
+	for i, s := range sockets {
+		one, err := marshalJSON(s.listing(rooms[i]))
+		if err != nil {
+			return err
+		}
+		one = append(one, '\n')
+		if len(body) > 0 && len(body)+len(one) > chunkBytes {
 			if err := say(ctx, answer{body: body}); err != nil {
 				return err
 			}
 			body = nil
 		}
-		return say(ctx, answer{body: body, Done: true})
+		if len(one) <= chunkBytes {
+			body = append(body, one...)
+			continue
+		}
+		if err := say(ctx, answer{From: s.id, body: one}); err != nil {
+			return err
+		}
 	}
+	return say(ctx, answer{body: body, Done: true})
 }
 
 func (s *Socket) listing(rooms []Room) listing {
@@ -212,7 +281,9 @@ func (s *Socket) listing(rooms []Room) listing {
 	defer s.dataMu.Unlock()
 	l.Data = make(map[string]json.RawMessage, len(s.data))
 	for key, d := range s.data {
-		l.Data[key] = d.raw
+		if d.raw != nil {
+			l.Data[key] = d.raw
+		}
 	}
 	return l
 }

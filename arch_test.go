@@ -18,10 +18,11 @@ const module = "github.com/pgsocket/socketio"
 // mayImport is the plan of the house: for every package the packages of this
 // module that it may import. The nested modules (integration, tools) are outside.
 var mayImport = map[string][]string{
-	".":                        {"packet", "transport", "adapter", "recovery", "stats"},
+	".":                        {"packet", "transport", "adapter", "recovery", "stats", "internal/boundary"},
+	"internal/boundary":        {},
 	"stats":                    {},
 	"packet":                   {},
-	"transport":                {"transport/frame", "internal/accept"},
+	"transport":                {"transport/frame", "internal/accept", "internal/boundary"},
 	"transport/frame":          {},
 	"transport/transporttest":  {"transport/frame"},
 	"adapter":                  {},
@@ -29,7 +30,7 @@ var mayImport = map[string][]string{
 	"recovery":                 {"adapter"},
 	"recovery/recoverytest":    {"recovery", "adapter"},
 	"migrations":               {"internal/pgaddress"},
-	"pgadapter":                {"adapter", "recovery", "stats", "internal/pgaddress"},
+	"pgadapter":                {"adapter", "recovery", "stats", "internal/boundary", "internal/pgaddress"},
 	"pgtest":                   {"migrations", "internal/pgserver"},
 	"internal/pgserver":        {},
 	"internal/pgaddress":       {},

@@ -52,12 +52,17 @@ type route struct {
 	audience  adapter.Audience
 	err       error       // why nothing can be emitted to it
 	here      func() bool // see adapter.Envelope
+	socket    *Socket     // of this node, that is meant; may be nil
 	local     bool
 	volatile  bool
 }
 
 // nobody reports whether the route leads to no socket at all.
 func (r route) nobody() bool { return r.audience.IsNobody() }
+
+// connected reports whether the socket that is meant, if it is one of this node, has
+// been connected: it gets nothing before.
+func (r route) connected() bool { return r.socket == nil || r.socket.connected.Load() }
 
 // An Audience selects sockets of a namespace, on all nodes of the cluster. It is
 // a value: every method returns a new one, so that an Audience may be kept,

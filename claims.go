@@ -58,7 +58,7 @@ func (h *hub) voidClaimsLocked() {
 // another's.
 func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	overtaken := h.claims[session.PIDHash].epoch > session.Epoch
 	h.learnLocked(session.Key)
 	if old, ok := h.sessions[session.PIDHash]; ok && old.key.Epoch < session.Epoch {

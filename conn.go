@@ -52,6 +52,7 @@ var (
 	errConnectTimeout = errors.New("no namespace was joined in time")
 )
 
+// newConn returns nil when Options.Parser has no decoder for the connection.
 func newConn(server *Server, session *transport.Session, r *http.Request) *conn {
 	c := &conn{
 		server: server, session: session,
@@ -67,8 +68,8 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	}
 	if server.opts.Parser == nil {
 		c.decoder = packet.NewDecoder(limits)
-	} else {
-		c.parser = server.opts.Parser.NewDecoder(limits)
+	} else if c.parser = server.newDecoder(limits); c.parser == nil {
+		return nil
 	}
 	c.timeout = time.AfterFunc(server.opts.ConnectTimeout, func() {
 		server.opts.Logger.DebugContext(c.base, "connection closed", slog.Any("error", errConnectTimeout))
@@ -191,6 +192,7 @@ func claimOf(body []byte) (pid, offset string, back bool) {
 
 // refuse answers a CONNECT with a CONNECT_ERROR. The connection stays.
 func (c *conn) refuse(namespace string, e *Error) error {
+	e = c.server.encodable(e)
 	body := struct {
 		Message string `json:"message"`
 		Data    any    `json:"data,omitempty"`

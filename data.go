@@ -13,40 +13,44 @@ import (
 //	const CurrentUser socketio.Data[User] = "user"
 type Data[T any] string
 
-// A datum is one value of a socket: as it is stored, and as it was last used.
+// A datum is one value of a socket: as it is stored, and as it was last used. The
+// socket's dataMu guards what changes.
 type datum struct {
-	raw   json.RawMessage
-	value any // nil after a recovery, until it is read
+	raw    json.RawMessage // nil: the value was deleted
+	value  any             // nil after a recovery, until it is read
+	former *datum          // the value before, until the store has taken this one
 }
 
 // Set sets the value. It returns nil when the value is durable: a client that
 // comes back, to whatever node, finds it. The value is seen by Get at once. In a
 // gate Set does not wait: the value becomes durable with the session.
+//
+// After an error Get returns the former value. When ctx has ended before the outcome
+// is known, the value may still become durable, and Get returns it.
 func (d Data[T]) Set(ctx context.Context, s *Socket, v T) error {
 	raw, err := marshalJSON(v)
 	if err != nil {
 		return fmt.Errorf("data %s: %w", string(d), err)
 	}
-	return s.setData(ctx, string(d), datum{raw, v})
+	return s.setData(ctx, string(d), &datum{raw: raw, value: v})
 }
 
 // Get returns the value, and whether there is one that fits the type. The value
 // is shared by all that get it.
 func (d Data[T]) Get(s *Socket) (T, bool) {
-	found, ok := s.datum(string(d))
-	if !ok {
-		var zero T
-		return zero, false
-	}
-	if v, ok := found.value.(T); ok {
-		return v, true
-	}
+	now, at := s.datum(string(d))
 	var v T
-	if err := json.Unmarshal(found.raw, &v); err != nil {
+	if at == nil {
+		return v, false
+	}
+	if used, ok := now.value.(T); ok {
+		return used, true
+	}
+	if err := json.Unmarshal(now.raw, &v); err != nil {
 		var zero T
 		return zero, false
 	}
-	s.keepDatum(string(d), found.raw, v)
+	s.decoded(at, v)
 	return v, true
 }
 
@@ -68,7 +72,8 @@ func (d Data[T]) Of(was Snapshot) (T, bool) {
 	return v, true
 }
 
-// Delete removes the value, durable when it returns nil.
+// Delete removes the value, durable when it returns nil. After an error the value is
+// there as after one of Set.
 func (d Data[T]) Delete(ctx context.Context, s *Socket) error {
-	return s.setData(ctx, string(d), datum{})
+	return s.setData(ctx, string(d), &datum{})
 }

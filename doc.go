@@ -86,9 +86,13 @@
 //     Emits of one goroutine keep their order, in Emit and EmitAsync alike.
 //  4. Every exported method may be called from any goroutine, unless its comment
 //     says otherwise.
-//  5. After [Server.Shutdown] has returned nil, no handler is running.
-//  6. A panic in a handler, a gate or a callback is recovered, logged, and ends
-//     there.
+//  5. After [Server.Shutdown] has returned nil, no code of the application that the
+//     server calls is running.
+//  6. A panic in a handler, a gate, a callback, an encoder or the handler of a
+//     logger is recovered, logged, and ends there. So does runtime.Goexit. What a
+//     peer waits for it gets all the same, as an error.
+//  7. No code of the application runs under a lock of the server, so it may call
+//     the server.
 //
 // A Call that does not hold up the events behind it:
 //

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+
+	"github.com/pgsocket/socketio/internal/boundary"
 )
 
 // A ParentNamespace stands for namespaces that come into being when a client
@@ -36,6 +38,7 @@ type existence struct {
 	users  int              // sockets that hold it, gates of theirs running or not
 	idle   *list.Element    // of hub.children.idle, while it has no users
 	told   chan struct{}    // closed when the application was told of it; nil until that begins
+	failed bool             // an OnNamespace failed, so no client may enter; valid once told is closed
 }
 
 // children are the namespaces that clients have brought into being, and Of was not
@@ -68,6 +71,11 @@ func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake)
 
 // OnNamespace adds a function that is told of each namespace that is created
 // from then on, by a client or by Of, before its first socket is connected.
+//
+// When such a function panics, the namespace may lack gates, so no client enters it:
+// those that wait are cut off, to come back. A namespace that a client has brought
+// into being is discarded, and the next client's attempt begins with a new one. One
+// that Of was asked for stays closed.
 func (s *Server) OnNamespace(h func(*Namespace)) {
 	s.parents.mu.Lock()
 	defer s.parents.mu.Unlock()
@@ -154,10 +162,6 @@ func errTooManyNamespaces() *Error { return &Error{Message: "Too many namespaces
 // make returns the namespace, which exists from now on if it has a parent. It fails
 // when clients have made too many, unless then says that it is the application's.
 func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
-	var begin *registration
-	if parent != nil {
-		begin = parent.registration()
-	}
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -174,7 +178,7 @@ func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace
 	}
 	h.namespaces[name] = n
 	if born {
-		n.begin(begin)
+		n.table.Store(parent.table.Load())
 		n.life.parent, n.life.exists = parent, true
 	}
 	n.countLocked(before)
@@ -241,7 +245,7 @@ func (n *Namespace) exit() {
 	defer h.mu.Unlock()
 	n.life.users--
 	switch {
-	case n.life.users > 0 || n.life.kept:
+	case n.life.users > 0 || n.life.kept || h.namespaces[n.name] != n:
 	case !n.life.exists || n.server.opts.CleanupEmptyChildNamespaces:
 		n.removeLocked()
 	default:
@@ -250,7 +254,7 @@ func (n *Namespace) exit() {
 }
 
 // decide asks the application, if need be, whether the socket's namespace comes
-// into being. An *Error is a refusal.
+// into being. An *Error is a refusal; errNotBegun is not.
 func (s *Socket) decide(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
@@ -293,8 +297,11 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	return nil, errNoNamespace()
 }
 
-// announce tells the application of the namespace, once. Who comes second waits
-// until it was told.
+// errNotBegun says why a client cannot enter a namespace now.
+var errNotBegun = errors.New("a function of OnNamespace failed for this namespace")
+
+// announce tells the application of the namespace, once. A second caller waits until
+// that is done. The error is errNotBegun, or the cause of ctx.
 func (n *Namespace) announce(ctx context.Context) error {
 	h := n.server.hub
 	h.mu.Lock()
@@ -303,23 +310,42 @@ func (n *Namespace) announce(ctx context.Context) error {
 		n.life.told = make(chan struct{})
 	}
 	h.mu.Unlock()
-	if told != nil {
-		select {
-		case <-told:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
+	if told == nil {
+		n.begin(ctx)
+		told = n.life.told
 	}
+	select {
+	case <-told:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if n.life.failed {
+		return errNotBegun
+	}
+	return nil
+}
+
+// begin calls the functions of OnNamespace. After one that fails the namespace is
+// closed, because its gates may be missing.
+func (n *Namespace) begin(ctx context.Context) {
 	defer close(n.life.told)
 	n.server.parents.mu.Lock()
 	created := n.server.parents.created
 	n.server.parents.mu.Unlock()
 	for _, tell := range created {
-		if err := protect(func() error { tell(n); return nil }); err != nil {
-			n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed",
-				slog.String("namespace", n.name), slog.Any("error", err))
+		err := boundary.Do(func() { tell(n) })
+		if err == nil {
+			continue
 		}
+		n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed: no client enters the namespace",
+			slog.String("namespace", n.name), slog.Any("error", err))
+		h := n.server.hub
+		h.mu.Lock()
+		n.life.failed = true
+		if !n.life.kept && h.namespaces[n.name] == n {
+			n.removeLocked()
+		}
+		h.mu.Unlock()
+		return
 	}
-	return nil
 }

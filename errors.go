@@ -1,10 +1,13 @@
 package socketio
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/transport"
 )
@@ -41,8 +44,8 @@ var (
 	// Options.MaxRoomBytes, or an audience of more than 65,535 rooms.
 	ErrTooManyRooms = errors.New("too many rooms")
 
-	// ErrNotConnected reports a call that needs the CONNECT packet to have been
-	// answered, made from a gate.
+	// ErrNotConnected reports a call or an emit to a socket whose CONNECT packet
+	// has not been answered yet, made from a gate.
 	ErrNotConnected = errors.New("socket is not connected yet")
 
 	// ErrReplied reports a second reply to one request, or a reply to an event
@@ -90,7 +93,8 @@ const (
 // An Error is what a peer may know of a failure. Returned by the handler of a
 // [Request] it becomes the acknowledgement; returned by a gate it becomes the
 // CONNECT_ERROR. Every other error is logged: the peer of a request gets
-// CodeInternal without detail, and a client at a gate is cut off, see Use.
+// CodeInternal without detail, and a client at a gate is cut off, see Use. Data
+// that cannot be encoded is left out, which is logged.
 type Error struct {
 	Code    Code
 	Message string
@@ -107,10 +111,37 @@ func (e *Error) Error() string {
 
 // disclose returns what a peer may know of err, and whether that is err itself.
 func disclose(err error) (known *Error, itself bool) {
-	if known, ok := errors.AsType[*Error](err); ok {
+	if known, ok := asType[*Error](err); ok && known != nil {
 		return known, true
 	}
 	return &Error{Code: CodeInternal}, false
+}
+
+// asType is errors.AsType for an error of user code, whose methods are user code too.
+func asType[E error](err error) (found E, ok bool) {
+	if failed := boundary.Do(func() { found, ok = errors.AsType[E](err) }); failed != nil {
+		ok = false
+	}
+	return found, ok
+}
+
+// encodable returns the error with its data encoded, or without data that cannot be.
+func (s *Server) encodable(e *Error) *Error {
+	bare := &Error{Code: e.Code, Message: e.Message}
+	if e.Data == nil {
+		return bare
+	}
+	var data json.RawMessage
+	err := protect(func() (err error) {
+		data, err = marshalJSON(e.Data)
+		return err
+	})
+	if err != nil {
+		s.opts.Logger.Error("data of an error not encoded", slog.String("code", string(e.Code)), slog.Any("error", err))
+		return bare
+	}
+	bare.Data = data
+	return bare
 }
 
 // A Reason says why a socket was disconnected. The constants carry the official

@@ -44,7 +44,8 @@ func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) er
 //
 // When ctx ends before, Emit returns its cause: the event was then emitted at
 // most once, and not at all if it had not been sent to the log yet. The emits of
-// one goroutine keep their order.
+// one goroutine keep their order. To a socket whose gates are running the error is
+// ErrNotConnected.
 func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
 	r := to.route()
 	envelope, err := envelope(r, string(e), v)
@@ -158,8 +159,11 @@ type None struct{}
 type Positional interface{ Args() []any }
 
 func envelope[T any](r route, event string, v T) (*adapter.Envelope, error) {
-	if r.err != nil {
+	switch {
+	case r.err != nil:
 		return nil, r.err
+	case !r.connected():
+		return nil, ErrNotConnected
 	}
 	p, err := encodeEvent(event, v)
 	if err != nil {

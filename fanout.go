@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
 )
@@ -18,15 +19,16 @@ import (
 // guards all of it, because a socket that is attached at the cursor must get
 // exactly what comes after.
 //
-// Nothing blocks and no user code runs under the lock. It is taken inside of an
-// adapter's own locks, so no method of the adapter is called under it; the
-// store's Change and End are, which makes their order that of the hub.
+// Nothing blocks and no user code runs under the lock: what may do either waits in
+// after. It is taken inside of an adapter's own locks, so no method of the adapter
+// is called under it; the store's Change and End are, which makes their order that
+// of the hub.
 type hub struct {
-	server    *Server
-	id        string         // of this node, see adapter.Local
-	store     recovery.Store // nil without recovery
-	onExpired func(*ExpiredSession)
-	logger    *slog.Logger
+	server  *Server
+	id      string         // of this node, see adapter.Local
+	store   recovery.Store // nil without recovery
+	expired *feed[*ExpiredSession]
+	logger  *slog.Logger
 
 	mu         sync.Mutex
 	cursor     adapter.Offset
@@ -42,6 +44,24 @@ type hub struct {
 	inquiries  map[uint64]*inquiry // of this node, that wait for answers
 	notices    notices
 	endings    endings
+	after      []func() // called when the lock is released
+}
+
+// afterLocked has f called when the lock is released. Shutdown waits for it.
+func (h *hub) afterLocked(f func()) {
+	h.server.work.start()
+	h.after = append(h.after, f)
+}
+
+// unlock releases the lock where afterLocked may have been called.
+func (h *hub) unlock() {
+	after := h.after
+	h.after = nil
+	h.mu.Unlock()
+	for _, f := range after {
+		f()
+		h.server.work.done()
+	}
 }
 
 type waiter struct {
@@ -97,7 +117,7 @@ func (h *hub) ID() string { return h.id }
 // Deliver implements adapter.Local.
 func (h *hub) Deliver(batch []adapter.Delivery) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	for i := range batch {
 		d := &batch[i]
 		switch d.Kind {
@@ -128,10 +148,25 @@ func (h *hub) deliverLocal(e *adapter.Envelope) {
 	h.fanOutLocked(&outgoing{Envelope: e, offset: h.cursor})
 }
 
+// fanOutLocked sends o to its audience. It releases the lock while a parser, which is
+// user code, encodes o. Records keep their order, because the cursor stays meanwhile.
 func (h *hub) fanOutLocked(o *outgoing) {
 	n, ok := h.namespaces[o.Namespace]
 	if !ok {
 		return
+	}
+	for h.server.opts.Parser != nil {
+		members := h.membersLocked(n, o.Audience)
+		i := slices.IndexFunc(members, func(s *Socket) bool { return !o.encodedFor(s) })
+		if i < 0 {
+			break
+		}
+		h.mu.Unlock()
+		o.encodeFor(members[i])
+		h.mu.Lock()
+		if n, ok = h.namespaces[o.Namespace]; !ok {
+			return
+		}
 	}
 	h.pass++
 	n.members.each(o.Audience, h.pass, func(s *Socket) { s.takeLocked(o) })
@@ -167,7 +202,7 @@ func (s *Socket) queueLocked(messages []*transport.Message) {
 // Rewind implements adapter.Local.
 func (h *hub) Rewind(at adapter.Offset) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	h.rewindLocked(at)
 	h.voidClaimsLocked()
 	for _, s := range h.sessions {
@@ -202,7 +237,7 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 // Reset implements adapter.Local.
 func (h *hub) Reset(at adapter.Offset, cause error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	h.rewindLocked(at)
 	h.voidClaimsLocked()
 	all := h.everyLocked()
@@ -236,10 +271,13 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 	return h.cursor.Position, changed
 }
 
+// Serving implements recovery.Node.
+func (h *hub) Serving() bool { return h.server.life.Err() == nil }
+
 // Expired implements recovery.Node.
 func (h *hub) Expired(session *recovery.Session) {
 	h.server.counters.expired.Add(1)
-	if h.onExpired == nil {
+	if h.server.opts.Recovery.OnExpired == nil {
 		return
 	}
 	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace, data: session.Data}
@@ -248,9 +286,23 @@ func (h *hub) Expired(session *recovery.Session) {
 			e.Rooms = append(e.Rooms, Room(stay.Room))
 		}
 	}
-	if err := protect(func() error { h.onExpired(e); return nil }); err != nil {
-		h.logger.Error("OnExpired failed", slog.Any("error", err))
+	if !h.server.work.startWithin(h.server.life) {
+		h.logger.Warn("expired session not told of: the server has shut down", slog.String("socket", session.ID))
+		return
 	}
+	defer h.server.work.done()
+	h.expired.push(e)
+}
+
+// tellExpired calls the application's OnExpired.
+func (s *Server) tellExpired(e *ExpiredSession) {
+	if err := boundary.Do(func() { s.opts.Recovery.OnExpired(e) }); err != nil {
+		s.opts.Logger.Error("OnExpired failed", slog.Any("error", err))
+	}
+}
+
+func (s *Server) expiredMissed(n int) {
+	s.opts.Logger.Error("OnExpired too slow: it was not told of all sessions", slog.Int("missed", n))
 }
 
 // A standing is what the store was last told of how far a client has come.

@@ -3,11 +3,11 @@ package socketio
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"slices"
 	"sync"
+
+	"github.com/pgsocket/socketio/internal/boundary"
 )
 
 // An inbox is a socket's timeline: what happens to the socket in the order in
@@ -78,13 +78,21 @@ func (s *Socket) afterEvents(f func()) {
 }
 
 func (s *Socket) dispatch() {
-	defer s.namespace.server.work.done()
+	over := false
+	defer func() {
+		if !over { // a handler has ended the goroutine
+			go s.dispatch() // owner: the socket; ends when the inbox is empty
+			return
+		}
+		s.namespace.server.work.done()
+	}()
 	for {
 		b := &s.inbox
 		b.mu.Lock()
 		if len(b.queue) == 0 {
 			b.queue, b.working = nil, false
 			b.mu.Unlock()
+			over = true
 			return
 		}
 		it := b.queue[0]
@@ -100,15 +108,20 @@ func (s *Socket) dispatch() {
 			if s.namespace.server.halted.Load() {
 				continue // and it remains counted
 			}
-			s.conn.backlog.begun()
-			s.handle(it.message)
-			s.conn.backlog.handled(it.size)
+			s.work(it)
 		case it.notice != nil:
-			s.noticed(it.notice)
+			s.noticed(it.notice, s.namespace.table.Load().onOutgoing)
 		default:
 			it.step()
 		}
 	}
+}
+
+// work handles an event, and counts it off even if a handler ends the goroutine.
+func (s *Socket) work(it item) {
+	s.conn.backlog.begun()
+	defer s.conn.backlog.handled(it.size)
+	s.handle(it.message)
 }
 
 // deafen drops the events that wait, and those that still come.
@@ -129,35 +142,73 @@ func (s *Socket) deafen() {
 	s.conn.backlog.dropped(events, bytes)
 }
 
-// handle runs the handler of an event and tells whoever waits what became of it.
+// handle runs the handlers of an event, in the goroutine of dispatch.
 func (s *Socket) handle(m *Message) {
 	if s.deaf.Load() {
 		return // the server disconnected the socket; what came before is void
 	}
 	t := s.namespace.table.Load()
-	for _, tell := range t.onAny {
-		if err := protect(func() error { tell(s.ctx, m); return nil }); err != nil {
-			s.log(slog.LevelError, "catch-all failed", slog.String("event", m.event), slog.Any("error", err))
-		}
+	s.handleFrom(m, t, t.onAny)
+}
+
+// handleFrom calls the catch-alls that are left, and then the handler.
+func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Context, *Message)) {
+	for i, tell := range catchAlls {
+		boundary.Then(func() error { tell(s.ctx, m); return nil }, func(err error, ended bool) {
+			if err != nil {
+				s.log(slog.LevelError, "catch-all failed", slog.String("event", m.event), slog.Any("error", err))
+			}
+			if ended {
+				s.handleFrom(m, t, catchAlls[i+1:])
+			}
+		})
 	}
 	h := t.handler(m.event)
-	err := protect(func() error { return h(s.ctx, m) })
+	boundary.Then(func() error { return h(s.ctx, m) }, func(err error, _ bool) { s.concluded(m, err) })
+}
+
+// concluded logs the error of a handler, and answers a peer that waits.
+func (s *Socket) concluded(m *Message, err error) {
 	if err == nil {
 		return
 	}
 	known, ok := disclose(err)
-	if !ok || !m.WantsReply() {
+	switch wants := m.WantsReply(); {
+	case ok && known.Code == CodeBadPayload: // the client's mistake, as often as it likes
+		s.namespace.server.counters.badPayloads.Add(1)
+		s.log(slog.LevelDebug, "arguments of an event do not fit", slog.String("event", m.event), slog.Any("error", err))
+	case !ok || !wants:
 		level := slog.LevelError
-		if _, left := errors.AsType[*DisconnectError](err); left {
+		if _, left := asType[*DisconnectError](err); left {
 			level = slog.LevelDebug // the client went away meanwhile, which is no failure
 		}
 		s.log(level, "event handler failed", slog.String("event", m.event), slog.Any("error", err))
 	}
-	if !m.WantsReply() {
-		return
+	if m.WantsReply() {
+		s.replyError(m, known)
 	}
-	if err := m.Reply(s.namespace.server.opts.ErrorReply(known)); err != nil {
-		s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))
+}
+
+// replyError answers with an error. What cannot be encoded of it is left out.
+func (s *Socket) replyError(m *Message, e *Error) {
+	reply := s.namespace.server.opts.ErrorReply
+	bare := &Error{Code: e.Code, Message: e.Message}
+	for i, body := range []func() any{
+		func() any { return reply(e) },
+		func() any { return reply(bare) },
+		func() any { return errorReply(bare) },
+	} {
+		err := protect(func() error { return m.Reply(body()) })
+		if err == nil {
+			return
+		}
+		if !m.WantsReply() { // it was encoded
+			s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))
+			return
+		}
+		if i == 0 {
+			s.log(slog.LevelError, "error reply not encoded", slog.String("event", m.event), slog.Any("error", err))
+		}
 	}
 }
 
@@ -177,23 +228,23 @@ func (s *Socket) tellOutgoing(e func() *Emitted) {
 	}
 }
 
-func (s *Socket) noticed(e *Emitted) {
-	for _, tell := range s.namespace.table.Load().onOutgoing {
-		if err := protect(func() error { tell(s, e); return nil }); err != nil {
-			s.log(slog.LevelError, "outgoing catch-all failed", slog.String("event", e.event), slog.Any("error", err))
-		}
+// noticed calls the functions that are told of an outgoing event.
+func (s *Socket) noticed(e *Emitted, tells []func(*Socket, *Emitted)) {
+	for i, tell := range tells {
+		boundary.Then(func() error { tell(s, e); return nil }, func(err error, ended bool) {
+			if err != nil {
+				s.log(slog.LevelError, "outgoing catch-all failed", slog.String("event", e.event), slog.Any("error", err))
+			}
+			if ended {
+				s.noticed(e, tells[i+1:])
+			}
+		})
 	}
 }
 
-// protect runs user code. It is the one boundary at which a panic of it ends.
-func protect(f func() error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return f()
-}
+// protect runs user code. It is the boundary at which a panic of it ends, and with
+// boundary.Then the only one.
+func protect(f func() error) error { return boundary.Run(f) }
 
 // tasks counts goroutines that run user code, so that Shutdown can wait for them.
 type tasks struct {
@@ -206,6 +257,17 @@ func (t *tasks) start() {
 	t.mu.Lock()
 	t.n++
 	t.mu.Unlock()
+}
+
+// startWithin is start, unless ctx has ended: then wait may have returned.
+func (t *tasks) startWithin(ctx context.Context) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	t.n++
+	return true
 }
 
 func (t *tasks) done() {

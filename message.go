@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"sync/atomic"
+
+	"github.com/pgsocket/socketio/packet"
 )
 
 // A Handler handles one event of one socket. It is the untyped tier behind
@@ -55,14 +57,19 @@ func (m *Message) Decode(dst ...any) error {
 func (m *Message) WantsReply() bool { return m.wantsReply.Load() }
 
 // Reply sends the acknowledgement that the peer waits for, once; ErrReplied
-// otherwise. It queues the packet and does not wait for the client.
+// otherwise. It queues the packet and does not wait for the client. After an error
+// of encoding the peer still waits.
 func (m *Message) Reply(args ...any) error {
 	p, err := encodeArgs("", args)
+	if err != nil {
+		return err
+	}
+	messages, err := m.socket.messages(&packet.Packet{Type: packet.Ack, ID: m.ackID, HasID: true}, p)
 	if err != nil {
 		return err
 	}
 	if !m.wantsReply.CompareAndSwap(true, false) {
 		return ErrReplied
 	}
-	return m.socket.sendAck(m.ackID, p)
+	return m.socket.sendMessages(messages)
 }

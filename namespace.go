@@ -21,12 +21,13 @@ type Namespace struct {
 	members *members  // guarded by server.hub.mu
 	life    existence // guarded by server.hub.mu
 
-	rooms roomNews
+	rooms feed[RoomEvent]
 }
 
 func newNamespace(s *Server, name string) *Namespace {
 	n := &Namespace{name: name, server: s}
 	n.members = newMembers(n.roomChanged)
+	n.rooms.work, n.rooms.tell, n.rooms.missed = &s.work, n.tellRoom, n.roomsMissed
 	n.init()
 	return n
 }

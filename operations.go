@@ -76,7 +76,7 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 // operateLocally performs an operation that is not in the log, at the cursor.
 func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	defer h.unlock()
 	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, h.cursor.Position)
 }
 
@@ -132,7 +132,7 @@ func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms 
 	if d.Kind == adapter.Disconnect {
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		s.detachLocked(why.Reason)
-		s.farewell(why)
+		s.namespace.server.hub.afterLocked(func() { s.farewell(why) })
 		return s.ended
 	}
 	c := recovery.Change{At: d.Offset.Position}

@@ -199,13 +199,23 @@ type Options struct {
 	HTTP transport.HTTP
 
 	// ErrorReply turns the error of a request's handler into the
-	// acknowledgement that the client gets.
+	// acknowledgement that the client gets. When that cannot be encoded, or
+	// ErrorReply panics, the client gets the answer to the error without its Data,
+	// or else the default of that.
 	// Default: {"error":{"code":…,"message":…,"data":…}}.
 	ErrorReply func(*Error) any
 
 	// Logger receives what nobody else hears: errors of event handlers,
-	// panics, refused recoveries. Default: slog.Default().
+	// panics, refused recoveries. Its handler runs in a goroutine of its own, for
+	// one line at a time, and may call the server. Of a handler that blocks the
+	// server keeps 1,024 lines. Default: slog.Default().
 	Logger *slog.Logger
+
+	// LogsPerSecond bounds the lines of one kind, which is one message text, that
+	// Logger gets in a second; Debug lines are not bounded. The next line of the
+	// kind says how many were suppressed, and Stats counts all. Negative: no bound.
+	// Default: 10.
+	LogsPerSecond int
 }
 
 // Recovery configures connection state recovery: a client that comes back
@@ -271,9 +281,9 @@ type Recovery struct {
 	Identity func(ctx context.Context, h *Handshake) (string, error)
 
 	// OnExpired is told when a session ended because its client stayed away, or
-	// too many did (MaxParkedBytes), on one node of the cluster. It may block for a
-	// moment: the same goroutine
-	// keeps house in the adapter. Default: nobody is told.
+	// too many did (MaxParkedBytes), on one node of the cluster, for one session at
+	// a time. It may block: up to 65,536 sessions wait meanwhile; of more it is not
+	// told, which is logged. Shutdown waits for it. Default: nobody is told.
 	OnExpired func(*ExpiredSession)
 
 	// Disabled turns recovery off: events carry no offset, sessions are not
@@ -371,6 +381,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueMessages, 4096)
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
+	orDefault(&c.LogsPerSecond, 10)
 	orDefault(&c.Recovery.Window, 2*time.Minute)
 	orDefault(&c.Recovery.MaxRepeatedBytes, 64<<20)
 	if c.Adapter == nil {

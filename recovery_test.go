@@ -359,10 +359,7 @@ func TestJoinWhileTheSessionIsBeingOpened(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
 		store := &doorman{Memory: recovery.NewMemory(log), open: make(chan struct{})}
-		var expired atomic.Int64
-		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{
-			Store: store, OnExpired: func(*socketio.ExpiredSession) { expired.Add(1) },
-		}})
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
 		asked := make(chan *socketio.Socket, 2)
 		io.Use(func(_ context.Context, s *socketio.Socket) error {
 			asked <- s
@@ -388,7 +385,7 @@ func TestJoinWhileTheSessionIsBeingOpened(t *testing.T) {
 			t.Error(err)
 		}
 		time.Sleep(time.Hour)
-		if n := expired.Load(); n != 1 {
+		if n := io.Stats().Expired; n != 1 {
 			t.Errorf("%d sessions have expired; who never heard that it was connected has none", n)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/pgsocket/socketio/packet"
@@ -15,16 +14,16 @@ import (
 // A registry is what is registered on a [Namespace], or on a [ParentNamespace]
 // for the namespaces to come.
 type registry struct {
-	mu       sync.Mutex // held while the table is replaced
-	handlers map[string]Handler
-	around   []Middleware
-	table    atomic.Pointer[table]
+	table atomic.Pointer[table]
 }
 
-// A table is what events and connections of a namespace meet, replaced as a
-// whole when something is registered.
+// A table is what events and connections of a namespace meet. It is immutable, and
+// replaced as a whole when something is registered.
 type table struct {
-	handlers     map[string]Handler // with the middleware around them
+	registered map[string]Handler
+	around     []Middleware
+
+	handlers     map[string]Handler // those that are registered, with the middleware around them
 	unhandled    Handler            // of events without one, with the middleware around it
 	gates        []func(context.Context, *Socket) error
 	onConnect    []func(context.Context, *Socket) error
@@ -34,31 +33,7 @@ type table struct {
 	onRoom       []func(RoomEvent)
 }
 
-func (g *registry) init() {
-	g.handlers = make(map[string]Handler)
-	g.table.Store(&table{unhandled: ignore})
-}
-
-// A registration is all that is registered at one moment.
-type registration struct {
-	handlers map[string]Handler
-	around   []Middleware
-	table    table
-}
-
-func (g *registry) registration() *registration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return &registration{maps.Clone(g.handlers), slices.Clone(g.around), *g.table.Load()}
-}
-
-// begin makes the registration the registry's first.
-func (g *registry) begin(r *registration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.handlers, g.around = r.handlers, r.around
-	g.table.Store(&r.table)
-}
+func (g *registry) init() { g.table.Store(&table{unhandled: ignore}) }
 
 // Handle registers the handler of an event by name; see [Event.On] and
 // [Request.On] for the typed form. An event whose name is a number has the
@@ -68,18 +43,23 @@ func (g *registry) Handle(event string, h Handler) {
 	if packet.Reserved(event) {
 		panic("socketio: " + event + ": " + ErrReserved.Error()) //nolint:forbidigo // a programmer's mistake at registration
 	}
-	g.update(func(*table) {
-		if _, taken := g.handlers[event]; taken {
+	g.update(func(t *table) {
+		if _, taken := t.registered[event]; taken {
 			panic("socketio: second handler for event " + event) //nolint:forbidigo // a programmer's mistake at registration
 		}
-		g.handlers[event] = h
+		t.registered = maps.Clone(t.registered)
+		if t.registered == nil {
+			t.registered = make(map[string]Handler)
+		}
+		t.registered[event] = h
 	})
 }
 
 // Intercept puts middleware around every event of a client, with a handler or
-// without. The first that is listed runs first.
+// without. The first that is listed runs first. A Middleware is called in the
+// goroutine that registers, more than once for one handler.
 func (g *registry) Intercept(mw ...Middleware) {
-	g.update(func(*table) { g.around = append(g.around, mw...) })
+	g.update(func(t *table) { t.around = append(slices.Clip(t.around), mw...) })
 }
 
 // Use adds a gate: a question asked of every socket before its CONNECT is
@@ -144,19 +124,24 @@ func (g *registry) OnRoom(h func(RoomEvent)) {
 	g.update(func(t *table) { t.onRoom = append(slices.Clip(t.onRoom), h) })
 }
 
+// update replaces the table by a changed one. Middleware is user code, so no lock is
+// held meanwhile: if something else was registered in between, it begins again.
 func (g *registry) update(change func(*table)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	t := *g.table.Load()
-	change(&t)
-	t.handlers, t.unhandled = maps.Clone(g.handlers), ignore
-	for _, mw := range slices.Backward(g.around) {
-		for event, h := range t.handlers {
-			t.handlers[event] = mw(h)
+	for {
+		was := g.table.Load()
+		t := *was
+		change(&t)
+		t.handlers, t.unhandled = maps.Clone(t.registered), ignore
+		for _, mw := range slices.Backward(t.around) {
+			for event, h := range t.handlers {
+				t.handlers[event] = mw(h)
+			}
+			t.unhandled = mw(t.unhandled)
 		}
-		t.unhandled = mw(t.unhandled)
+		if g.table.CompareAndSwap(was, &t) {
+			return
+		}
 	}
-	g.table.Store(&t)
 }
 
 // handler returns what an event meets behind the catch-alls.
@@ -169,6 +154,7 @@ func (t *table) handler(event string) Handler {
 
 // ignore is the handler of events without one.
 func ignore(_ context.Context, m *Message) error {
+	m.socket.namespace.server.counters.unhandled.Add(1)
 	m.socket.log(slog.LevelDebug, "event without a handler", slog.String("event", m.event))
 	return nil
 }

@@ -22,7 +22,8 @@ type Reply[R any] struct {
 //
 // An error beside a From is that socket's: a *[DisconnectError] when it was
 // disconnected before it answered, the cause of ctx when it had not answered by
-// then, or that its answer does not fit R. A *[NodeError] is a node's: its sockets
+// then, an *[Error] when its answer is too large for the log, or that its answer
+// does not fit R. A *[NodeError] is a node's: its sockets
 // may or may not have got the request. Any other error means that the request was
 // not sent, or its answers could not be read, and is the last.
 //
@@ -46,8 +47,12 @@ func (q Request[Q, R]) CallAll(ctx context.Context, to Target, v Q) iter.Seq2[Re
 
 // callAll is CallAll without types.
 func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byte, [][]byte, error) bool) {
-	if r.server == nil {
+	switch {
+	case r.server == nil:
 		yield("", nil, nil, errNoServer)
+		return
+	case !r.connected():
+		yield("", nil, nil, ErrNotConnected)
 		return
 	}
 	ctx, cancel := r.server.deadlined(ctx)
@@ -64,8 +69,11 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 			return true
 		}
 		delete(waiting, a.From)
-		if a.Lost != "" {
+		switch {
+		case a.Lost != "":
 			return yield(a.From, nil, nil, &DisconnectError{Reason: a.Lost})
+		case a.Error != nil:
+			return yield(a.From, nil, nil, a.Error)
 		}
 		return yield(a.From, a.body, a.attachments, nil)
 	})
@@ -132,9 +140,10 @@ func (r *RemoteSocket) snapshot() map[string]json.RawMessage { return r.found.Da
 
 // Fetch yields the sockets of the audience, in the whole cluster, as they are at
 // one place in the log. What they are is sent as each node finds it: their
-// handshakes, with all headers, pass through the log. A *[NodeError] stands for
-// the sockets of one node; any other error is the last. It ends with ctx, or after
-// Options.AckTimeout if ctx has no deadline.
+// handshakes, with all headers, pass through the log. An error beside a socket is
+// that socket's, whose description is too large for the log: only its id is known. A
+// *[NodeError] stands for the sockets of one node; any other error is the last. It
+// ends with ctx, or after Options.AckTimeout if ctx has no deadline.
 func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
 	return func(yield func(*RemoteSocket, error) bool) {
 		if a.r.server == nil {
@@ -144,8 +153,13 @@ func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
 		ctx, cancel := a.r.server.deadlined(ctx)
 		defer cancel()
 		v := a.r.server.survey(func(answer *answer, err error) bool {
-			if err != nil {
+			switch {
+			case err != nil:
 				return yield(nil, err)
+			case answer.Error != nil && answer.From != "":
+				return yield(a.remote(listing{ID: answer.From}), answer.Error)
+			case answer.Error != nil:
+				return yield(nil, fmt.Errorf("sockets of node %s: %w", answer.Node, answer.Error))
 			}
 			return a.found(answer.body, yield)
 		})
@@ -158,14 +172,18 @@ func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
 // found yields the sockets of one answer.
 func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool {
 	for line := range bytes.Lines(body) {
-		s := &RemoteSocket{}
-		if err := json.Unmarshal(line, &s.found); err != nil {
+		var l listing
+		if err := json.Unmarshal(line, &l); err != nil {
 			return yield(nil, fmt.Errorf("socket of another node: %w", err))
 		}
-		s.audience = Audience{route{sender: a.r.sender, namespace: a.r.namespace}}.To(Room(s.found.ID))
-		if !yield(s, nil) {
+		if !yield(a.remote(l), nil) {
 			return false
 		}
 	}
 	return true
+}
+
+func (a Audience) remote(l listing) *RemoteSocket {
+	everybody := Audience{route{sender: a.r.sender, namespace: a.r.namespace}}
+	return &RemoteSocket{audience: everybody.To(Room(l.ID)), found: l}
 }

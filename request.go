@@ -65,9 +65,9 @@ type answer struct {
 	Done  bool       `json:"done,omitempty"`
 	Asked []SocketID `json:"asked,omitempty"` // call: sockets that were asked; comes first
 	All   bool       `json:"all,omitempty"`   // call: these are the last ones
-	From  SocketID   `json:"from,omitempty"`  // call: whose answer the body is
+	From  SocketID   `json:"from,omitempty"`  // call: whose answer the body is; fetch: of the one socket in it, if it is large
 	Lost  Reason     `json:"lost,omitempty"`  // call: it was disconnected before it answered
-	Error *Error     `json:"error,omitempty"` // server: in place of a body
+	Error *Error     `json:"error,omitempty"` // in place of a body
 
 	body        []byte
 	attachments [][]byte

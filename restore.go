@@ -165,7 +165,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	s.id = SocketID(session.ID)
 	s.result = RecoveryResult{Recovered: true}
 	for name, raw := range session.Data {
-		s.keepDatum(name, raw, nil)
+		s.putDatum(name, &datum{raw: raw})
 	}
 	return session, nil
 }
@@ -294,7 +294,7 @@ func (s *Socket) deny(ctx context.Context, what string, err error) {
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 		return
 	}
-	if _, decided := errors.AsType[*Error](err); !decided {
+	if _, decided := disclose(err); !decided {
 		s.abandon(what, err)
 		return
 	}
@@ -400,8 +400,12 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 			return err
 		}
 	}
+	answer, err := s.connectAnswer()
+	if err != nil {
+		return err
+	}
 	h.mu.Lock()
-	err := s.sendConnectLocked()
+	err = s.sendConnectLocked(answer)
 	h.mu.Unlock()
 	if err != nil {
 		return err
@@ -485,31 +489,40 @@ func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
 	}
 }
 
-// sendConnectLocked tells the client that it is connected, unless the socket is
-// gone. From here on the client knows of its session.
-func (s *Socket) sendConnectLocked() error {
-	if s.gone {
-		return s.departure()
-	}
+// connectAnswer returns the answer to CONNECT.
+func (s *Socket) connectAnswer() ([]*transport.Message, error) {
 	body := struct {
 		SID SocketID `json:"sid"`
 		PID string   `json:"pid,omitempty"`
 	}{s.id, s.pid}
 	data, err := json.Marshal(body)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	return s.messages(&packet.Packet{Type: packet.Connect}, payload{json: data})
+}
+
+// sendConnectLocked tells the client that it is connected, unless the socket is
+// gone. From here on the client knows of its session.
+func (s *Socket) sendConnectLocked(answer []*transport.Message) error {
+	if s.gone {
+		return s.departure()
 	}
 	s.acks.ids = newAckIDs(s.id, s.key.Epoch)
 	s.connected.Store(true)
-	return s.send(&packet.Packet{Type: packet.Connect}, payload{json: data})
+	return s.sendMessages(answer)
 }
 
 // attach makes a socket that does not recover a member of its namespace.
 func (s *Socket) attach() error {
+	answer, err := s.connectAnswer()
+	if err != nil {
+		return err
+	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := s.sendConnectLocked(); err != nil {
+	if err := s.sendConnectLocked(answer); err != nil {
 		return err
 	}
 	s.attachLocked()
@@ -569,7 +582,7 @@ func (s *Socket) welcome() {
 // unwelcome ends a socket whose OnConnect failed. An *Error is the application's
 // decision, and final; after anything else the client may try again.
 func (s *Socket) unwelcome(err error) {
-	if _, ok := errors.AsType[*Error](err); ok {
+	if _, ok := disclose(err); ok {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)
 		defer cancel()
 		if err := s.dismiss(ctx, err); err != nil {

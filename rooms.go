@@ -3,7 +3,8 @@ package socketio
 import (
 	"fmt"
 	"log/slog"
-	"sync"
+
+	"github.com/pgsocket/socketio/internal/boundary"
 )
 
 // A RoomChange says what happened to a room.
@@ -26,63 +27,23 @@ type RoomEvent struct {
 	Socket SocketID // that joined or left; "" if the room was created or deleted
 }
 
-// maxRoomNews bounds what is kept for an OnRoom that blocks.
-const maxRoomNews = 1 << 16
-
-// roomNews are the changes that the application has not been told of.
-type roomNews struct {
-	mu      sync.Mutex
-	queue   []RoomEvent
-	missed  int // how many there was no room for
-	working bool
-}
-
 // roomChanged notes a change, if anybody wants to know. It is called under the
 // hub's lock, where no user code may run.
 func (n *Namespace) roomChanged(e RoomEvent) {
-	if len(n.table.Load().onRoom) == 0 {
-		return
-	}
-	w := &n.rooms
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.queue) == maxRoomNews {
-		w.missed++
-		return
-	}
-	w.queue = append(w.queue, e)
-	if !w.working {
-		w.working = true
-		n.server.work.start()
-		go n.tellRooms() // owner: the namespace; ends when all is told
+	if len(n.table.Load().onRoom) > 0 {
+		n.rooms.push(e)
 	}
 }
 
-func (n *Namespace) tellRooms() {
-	defer n.server.work.done()
-	w := &n.rooms
-	for {
-		w.mu.Lock()
-		batch, missed := w.queue, w.missed
-		w.queue, w.missed = nil, 0
-		w.working = len(batch) > 0
-		w.mu.Unlock()
-		if len(batch) == 0 {
-			return
-		}
-		for _, e := range batch {
-			for _, tell := range n.table.Load().onRoom {
-				if err := protect(func() error { tell(e); return nil }); err != nil {
-					n.server.opts.Logger.Error("room handler failed",
-						slog.String("namespace", n.name), slog.Any("error", err))
-				}
-			}
-		}
-		if missed > 0 {
-			n.server.opts.Logger.Error("room handler too slow: it was not told of all changes",
-				slog.String("namespace", n.name), slog.Int("missed", missed))
-		}
-	}
+func (n *Namespace) tellRoom(e RoomEvent) {
+	boundary.All(n.table.Load().onRoom, func(tell func(RoomEvent)) { tell(e) }, func(_ func(RoomEvent), err error) {
+		n.server.opts.Logger.Error("room handler failed", slog.String("namespace", n.name), slog.Any("error", err))
+	})
+}
+
+func (n *Namespace) roomsMissed(missed int) {
+	n.server.opts.Logger.Error("room handler too slow: it was not told of all changes",
+		slog.String("namespace", n.name), slog.Int("missed", missed))
 }
 
 // inLocked reports whether the socket is in the room.

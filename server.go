@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/transport"
 )
 
@@ -28,6 +29,7 @@ type Server struct {
 	presences presences
 	parents   parents
 	counters  *counters
+	log       *boundary.Log
 
 	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
 	end  context.CancelCauseFunc
@@ -49,14 +51,17 @@ func newServer(opts *Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: opts.withDefaults(), counters: newCounters()}
+	s.log = boundary.NewLog(s.opts.Logger, s.opts.LogsPerSecond)
+	s.opts.Logger = s.log.Logger
 	s.hub = &hub{
 		id:    newID(),
-		store: s.opts.Recovery.Store, onExpired: s.opts.Recovery.OnExpired, logger: s.opts.Logger,
+		store: s.opts.Recovery.Store, logger: s.opts.Logger,
 		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket), claims: make(map[string]*claimed),
 		repeats:   allRepeats{of: make(map[string]*repeats)},
 		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
 	s.hub.server = s
+	s.hub.expired = &feed[*ExpiredSession]{work: &s.work, tell: s.tellExpired, missed: s.expiredMissed}
 	s.claiming, s.entering = make(turns, s.opts.ConnectsAtOnce), make(turns, s.opts.ConnectsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
 	s.life, s.end = context.WithCancelCause(context.Background())
@@ -87,7 +92,10 @@ func newServer(opts *Options) (*Server, error) {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {
-	return newConn(s, session, r)
+	if c := newConn(s, session, r); c != nil {
+		return c
+	}
+	return nil
 }
 
 // Of returns the namespace with the name, which it creates at the first call. A

@@ -272,5 +272,5 @@ func (s *Server) wireError(ctx context.Context, err error) *Error {
 	if !ok {
 		s.opts.Logger.ErrorContext(ctx, "handler of a server-side request failed", slog.Any("error", err))
 	}
-	return known
+	return s.encodable(known)
 }

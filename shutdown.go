@@ -27,7 +27,7 @@ import (
 // to the other nodes at once; the others are served meanwhile. If ctx has a deadline
 // it is done with that after half of the time that is left.
 //
-// After Shutdown has returned nil no handler runs and every session is durable; how
+// After Shutdown has returned nil no handler and no other function of the application runs, and every session is durable; how
 // many were parked is logged, and in Stats. When ctx ends before, the error is its
 // cause. The adapter stays open, so that handlers can finish what they do.
 func (s *Server) Shutdown(ctx context.Context) error {
@@ -44,6 +44,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	err = errors.Join(err, s.hub.ended(ctx)) // also of clients that were about to be connected
 	s.opts.Logger.InfoContext(ctx, "server shut down", slog.Int("parked", int(s.counters.parked.Load()-before)),
 		slog.Duration("took", time.Since(began).Round(time.Millisecond)), slog.Any("error", err))
+	s.log.Flush(ctx)
 	return err
 }
 

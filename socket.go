@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/recovery"
 	"github.com/pgsocket/socketio/transport"
@@ -44,7 +45,7 @@ type Socket struct {
 	told bool // that it is over, or about to be; guarded by the connection's lock
 
 	dataMu sync.Mutex
-	data   map[string]datum
+	data   map[string]*datum
 
 	// The rest is guarded by the hub's lock.
 	key      recovery.Key
@@ -142,6 +143,7 @@ func (s *Socket) route() route {
 	r := s.namespace.route()
 	r.audience.Rooms = []string{string(s.id)}
 	r.here = s.here
+	r.socket = s
 	return r
 }
 
@@ -270,44 +272,85 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 		h := s.namespace.server.hub
 		h.mu.Lock()
 		s.dropLocked(why)
-		h.mu.Unlock()
+		h.unlock()
 		return why
 	}
 	return err
 }
 
-func (s *Socket) setData(ctx context.Context, name string, d datum) error {
+// setData makes d the value, or removes the value if d has no text. If the store
+// refuses that, the former value is back.
+func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
 	// The value has no place in the log; Sync waits if too much is to be written.
 	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
 		return err
 	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	s.keepDatum(name, d.raw, d.value)
-	change := recovery.Change{Data: map[string]json.RawMessage{name: d.raw}}
-	out := s.changeLocked(change)
+	if s.gone {
+		h.mu.Unlock()
+		return s.departure()
+	}
+	s.putDatum(name, d)
+	out := s.changeLocked(recovery.Change{Data: map[string]json.RawMessage{name: d.raw}})
 	h.mu.Unlock()
-	return s.settle(ctx, out)
+	err := s.settle(ctx, out)
+	s.settleDatum(name, d, err != nil && ctx.Err() == nil)
+	return err
 }
 
-func (s *Socket) datum(name string) (datum, bool) {
+// datum returns the value with the name as it is now, and where it is kept: nil if
+// there is none.
+func (s *Socket) datum(name string) (now datum, at *datum) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
-	d, ok := s.data[name]
-	return d, ok
-}
-
-func (s *Socket) keepDatum(name string, raw json.RawMessage, value any) {
-	s.dataMu.Lock()
-	defer s.dataMu.Unlock()
-	if raw == nil {
-		delete(s.data, name)
-		return
+	if d := s.data[name]; d != nil && d.raw != nil {
+		return *d, d
 	}
+	return datum{}, nil
+}
+
+// putDatum makes d the value. The former one stays behind it until settleDatum.
+func (s *Socket) putDatum(name string, d *datum) {
+	s.dataMu.Lock()
+	defer s.dataMu.Unlock()
 	if s.data == nil {
-		s.data = make(map[string]datum)
+		s.data = make(map[string]*datum)
 	}
-	s.data[name] = datum{raw, value}
+	d.former = s.data[name]
+	s.data[name] = d
+}
+
+// settleDatum ends the wait for the store: it takes d away if d was refused, else
+// what is behind it.
+func (s *Socket) settleDatum(name string, d *datum, refused bool) {
+	s.dataMu.Lock()
+	defer s.dataMu.Unlock()
+	former := d.former
+	d.former = nil
+	at := s.data[name]
+	switch {
+	case !refused:
+	case at == d:
+		s.data[name] = former
+	default:
+		for at != nil && at.former != d {
+			at = at.former
+		}
+		if at != nil {
+			at.former = former
+		}
+	}
+	if at := s.data[name]; at == nil || at.raw == nil && at.former == nil {
+		delete(s.data, name)
+	}
+}
+
+// decoded remembers what the text of a value was decoded to.
+func (s *Socket) decoded(d *datum, value any) {
+	s.dataMu.Lock()
+	defer s.dataMu.Unlock()
+	d.value = value
 }
 
 // Disconnect takes the socket out of its namespace and ends its session, after
@@ -404,17 +447,23 @@ func recordOf(rooms []Room) *recovery.Session {
 // dropLocked detaches the socket and cuts its connection.
 func (s *Socket) dropLocked(why *DisconnectError) {
 	if s.detachLocked(why.Reason) {
-		s.conn.session.Abort(transport.ReasonTransportClose)
-		s.farewell(why)
+		s.namespace.server.hub.afterLocked(func() {
+			s.conn.session.Abort(transport.ReasonTransportClose)
+			s.farewell(why)
+		})
 	}
 }
 
 // farewell tells everybody else that the socket is gone: its client, its
-// handlers, and last OnDisconnect.
+// handlers, and last OnDisconnect. The caller holds no lock.
 func (s *Socket) farewell(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
 		s.deafen()
-		_ = s.sayGoodbye(why.Err) // a client that is not there needs no telling
+		if err := s.sayGoodbye(why.Err); err != nil {
+			// The client is not there, or the parser failed: then the end of its
+			// connection tells it.
+			s.conn.session.Abort(transport.ReasonForcedClose)
+		}
 	}
 	s.conn.forget(s)
 	s.cancel(why)
@@ -443,11 +492,10 @@ func (s *Socket) disconnected(reason Reason) {
 		return // OnConnect never ran
 	}
 	defer s.namespace.server.presences.end(s)
-	for _, h := range s.namespace.table.Load().onDisconnect {
-		if err := protect(func() error { h(s, reason); return nil }); err != nil {
+	boundary.All(s.namespace.table.Load().onDisconnect, func(h func(*Socket, Reason)) { h(s, reason) },
+		func(_ func(*Socket, Reason), err error) {
 			s.log(slog.LevelError, "disconnect handler failed", slog.Any("error", err))
-		}
-	}
+		})
 }
 
 func (s *Socket) log(level slog.Level, text string, attrs ...slog.Attr) {

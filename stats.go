@@ -28,11 +28,16 @@ type Stats struct {
 	OriginsRefused uint64            // requests of pages that Options.Origins does not allow
 	TurnedAway     uint64            // requests for a connection beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
 	Oversize       uint64            // messages and POSTs above MaxPayload; a client that polls stays connected after one
+
+	BadPayloads uint64 // events and requests of clients whose arguments did not fit, or that a handler refused with CodeBadPayload
+	Unhandled   uint64 // events of clients that have no handler
+	LogDropped  uint64 // lines that Options.Logger did not get, see Options.LogsPerSecond, or failed to handle
 }
 
 // counters are the parts of Stats that only grow.
 type counters struct {
 	opened, recovered, parked, expired atomic.Uint64
+	badPayloads, unhandled             atomic.Uint64
 	replayed, restored                 *stats.Distribution
 
 	mu          sync.Mutex
@@ -78,6 +83,7 @@ func (s *Server) Stats() Stats {
 		Connections: s.Connections(), OriginsRefused: s.engine.RefusedOrigins(),
 		Opened: c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
 		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
+		BadPayloads: c.badPayloads.Load(), Unhandled: c.unhandled.Load(), LogDropped: s.log.Dropped(),
 	}
 	engine := s.engine.Stats()
 	st.TurnedAway, st.Oversize = engine.Refused, engine.Oversize

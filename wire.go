@@ -3,6 +3,7 @@ package socketio
 import (
 	"log/slog"
 
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/packet"
 	"github.com/pgsocket/socketio/transport"
 )
@@ -10,12 +11,17 @@ import (
 // This file is where packets become messages of the transport, and messages
 // packets: in the protocol's own form, or in that of Options.Parser.
 
-// messages returns the packet as it travels.
+// messages returns the packet as it travels. The caller holds no lock, because
+// Options.Parser is user code.
 func (s *Server) messages(p *packet.Packet) ([]*transport.Message, error) {
 	if s.opts.Parser == nil {
 		return prepare(p.AppendText(nil), p.Attachments), nil
 	}
-	encoded, err := s.opts.Parser.Encode(p)
+	var encoded []packet.Message
+	err := protect(func() (err error) {
+		encoded, err = s.opts.Parser.Encode(p)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -39,8 +45,9 @@ func prepare(text []byte, attachments [][]byte) []*transport.Message {
 	return messages
 }
 
-// encodeFor returns a record as it travels to the socket. It is nothing if the
-// parser cannot express it.
+// encodeFor returns a record as it travels to the socket, encoded once for all sockets
+// of its kind. It is nothing if the parser cannot express it. With Options.Parser,
+// which is user code, the caller holds no lock, unless encodedFor says that it may.
 func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
 	if !s.recovers {
 		if o.plain == nil {
@@ -52,6 +59,14 @@ func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
 		o.messages = o.encode(s.namespace.server, o.offset.String())
 	}
 	return o.messages
+}
+
+// encodedFor reports whether encodeFor has nothing left to do for the socket.
+func (o *outgoing) encodedFor(s *Socket) bool {
+	if s.recovers {
+		return o.messages != nil
+	}
+	return o.plain != nil
 }
 
 // encode returns a record with a mark as one more argument, unless that is "".
@@ -72,12 +87,32 @@ func (o *outgoing) encode(s *Server, mark string) []*transport.Message {
 	return messages
 }
 
+// newDecoder returns the parser's decoder for a connection, or nil.
+func (s *Server) newDecoder(l packet.Limits) (d packet.MessageDecoder) {
+	if err := boundary.Do(func() { d = s.opts.Parser.NewDecoder(l) }); err != nil {
+		s.opts.Logger.Error("parser failed", slog.Any("error", err))
+		return nil
+	}
+	return d
+}
+
 // decode takes one message of the client and returns the packet that it
 // completes, or nil.
-func (c *conn) decode(data []byte, binary bool) (*packet.Packet, error) {
+func (c *conn) decode(data []byte, binary bool) (p *packet.Packet, err error) {
 	switch {
 	case c.parser != nil:
-		return c.parser.Decode(data, binary)
+		// In the reader's goroutine, as it is done for each message. One that the
+		// parser ends closes the connection, see transport.Receiver.
+		boundary.Then(func() error {
+			p, err = c.parser.Decode(data, binary)
+			return err
+		}, func(failed error, _ bool) {
+			if boundary.Failed(failed) {
+				c.server.opts.Logger.Error("parser failed", slog.Any("error", failed))
+				p, err = nil, failed
+			}
+		})
+		return p, err
 	case binary:
 		return c.decoder.Binary(data)
 	default:

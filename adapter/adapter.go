@@ -79,9 +79,9 @@ type Local interface {
 	// ID returns a name that no other node ever has, and that does not change.
 	ID() string
 
-	// Deliver hands over records in log order, from one goroutine at a time.
-	// It does not block on clients and runs no user code. The deliveries are
-	// immutable and may be kept by both sides.
+	// Deliver hands over records in log order, from one goroutine at a time,
+	// which holds no lock: a server with a Parser runs it. Deliver does not block
+	// on clients. The deliveries are immutable and may be kept by both sides.
 	Deliver([]Delivery)
 
 	// Rewind tells the node that the log has lost its end: it goes on after the given

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"iter"
 	"sync"
 	"sync/atomic"
@@ -52,6 +53,11 @@ type Memory struct {
 	bytes int
 	head  Position
 
+	waiting    []Delivery    // in the log, and not handed to local yet
+	delivering bool          // a goroutine hands them over
+	delivered  Position      // up to here they were
+	moved      chan struct{} // closed when delivered moves; nil if nobody waits
+
 	low atomic.Int64 // the newest position that is no longer kept; written under mu
 }
 
@@ -79,7 +85,7 @@ func (m *Memory) Bind(l Local) (Offset, error) {
 	if m.local != nil {
 		return Offset{}, errors.New("adapter is bound to a server already")
 	}
-	m.local, m.since, m.at = l, time.Now(), m.head
+	m.local, m.since, m.at, m.delivered = l, time.Now(), m.head, m.head
 	return m.offset(m.head), nil
 }
 
@@ -95,31 +101,106 @@ func (m *Memory) Nodes(context.Context) ([]Node, error) {
 	}}, nil
 }
 
-// Publish implements Adapter. The envelope is delivered before Publish returns.
-func (m *Memory) Publish(_ context.Context, e *Envelope) (*Receipt, error) {
+// maxWaiting bounds what is in the log and waits for its delivery.
+const maxWaiting = 4096
+
+// Publish implements Adapter. The envelope is delivered before Publish returns,
+// unless another goroutine delivers at the moment, which then delivers it too: so
+// what runs during a delivery may publish.
+func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 	if e.Here != nil { // there is no other node; and who is meant may be gone long before the record is
 		record := *e
 		record.Here = nil
 		e = &record
 	}
 	m.mu.Lock()
-	defer m.mu.Unlock()
+	for len(m.waiting) >= maxWaiting {
+		if err := m.awaitMoveLocked(ctx); err != nil {
+			m.mu.Unlock()
+			return nil, fmt.Errorf("%w: %w", ErrQueueFull, err)
+		}
+	}
 	m.head++
 	now := time.Now()
 	d := Delivery{Envelope: e, Offset: m.offset(m.head)}
 	m.kept = append(m.kept, stamped{d, now})
 	m.bytes += e.memory()
 	m.trimLocked(now)
-	if m.local != nil {
-		m.local.Deliver([]Delivery{d})
+	if m.local == nil {
+		m.delivered = m.head
+	} else {
+		m.waiting = append(m.waiting, d)
+		m.deliverLocked()
 	}
+	m.mu.Unlock()
 	g := NewGroup(nil, nil)
 	g.Settle(d.Offset, nil)
 	return g.Receipt(0), nil
 }
 
-// Sync implements Adapter. Publish delivers, so there is nothing to wait for.
-func (m *Memory) Sync(context.Context) error { return nil }
+// deliverLocked hands over what waits, unless another goroutine does. It releases the
+// lock meanwhile. What others publish in that time it leaves to a goroutine: this one
+// has a caller that waits.
+func (m *Memory) deliverLocked() {
+	if m.delivering {
+		return
+	}
+	m.delivering = true
+	m.deliverOnceLocked()
+	if m.delivering = len(m.waiting) > 0; m.delivering {
+		go m.deliverRest() // owner: the log; ends when nothing waits
+	}
+}
+
+func (m *Memory) deliverRest() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for len(m.waiting) > 0 {
+		m.deliverOnceLocked()
+	}
+	m.delivering = false
+}
+
+func (m *Memory) deliverOnceLocked() {
+	batch := m.waiting
+	m.waiting = nil
+	m.mu.Unlock()
+	m.local.Deliver(batch)
+	m.mu.Lock()
+	m.delivered = batch[len(batch)-1].Offset.Position
+	if m.moved != nil {
+		close(m.moved)
+		m.moved = nil
+	}
+}
+
+// awaitMoveLocked waits for the end of a delivery, without the lock.
+func (m *Memory) awaitMoveLocked(ctx context.Context) error {
+	if m.moved == nil {
+		m.moved = make(chan struct{})
+	}
+	moved := m.moved
+	m.mu.Unlock()
+	defer m.mu.Lock()
+	select {
+	case <-moved:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Sync implements Adapter.
+func (m *Memory) Sync(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for head := m.head; m.delivered < head; {
+		if err := m.awaitMoveLocked(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Read implements Adapter.
 func (m *Memory) Read(_ context.Context, from, to Position) iter.Seq2[[]Delivery, error] {

@@ -131,7 +131,7 @@ func (l *loss) lose(batches int) {
 	var lost []history.ID
 	err := pgx.BeginFunc(l.t.Context(), conn, func(tx pgx.Tx) error {
 		// Nobody appends meanwhile: it is the append lock.
-		if _, err := tx.Exec(l.t.Context(), "select pg_advisory_xact_lock(1886613099, "+schema+".lock_key())"); err != nil {
+		if _, err := tx.Exec(l.t.Context(), "lock table "+schema+".append_lock in share update exclusive mode"); err != nil {
 			return err
 		}
 		rows, err := tx.Query(l.t.Context(), `

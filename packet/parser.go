@@ -10,7 +10,9 @@ import "bytes"
 // attachments that they stand for.
 type Parser interface {
 	// Encode returns the messages of a packet, in the order in which they are
-	// sent. The packet is only read, and may be of any goroutine's making.
+	// sent. The packet is only read, and may be of any goroutine's making. The
+	// deliveries of the node wait for Encode: it may call the server, but what
+	// waits for deliveries, such as Socket.Join, waits until its ctx ends.
 	Encode(p *Packet) ([]Message, error)
 
 	// NewDecoder returns the decoder of one connection.

@@ -52,6 +52,8 @@ func (n *modelNode) Rewind(at adapter.Offset)            { n.t.Errorf("rewound t
 func (n *modelNode) Reset(_ adapter.Offset, cause error) { n.t.Errorf("reset: %v", cause) }
 func (n *modelNode) Expired(*recovery.Session)           {}
 
+func (n *modelNode) Serving() bool { return true }
+
 func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Standing) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -103,5 +103,7 @@ func (e *Emitter) Publish(ctx context.Context, env *adapter.Envelope) (*adapter.
 // Close appends what was published and closes the connection. When ctx ends first,
 // the receipts of what Postgres has not answered are settled with adapter.ErrClosed.
 func (e *Emitter) Close(ctx context.Context) error {
-	return e.publisher.close(ctx)
+	err := e.publisher.close(ctx)
+	e.publisher.opts.flushLog(ctx)
+	return err
 }

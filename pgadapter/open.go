@@ -244,6 +244,7 @@ func (db *DB) close(ctx context.Context) error {
 	db.running.Wait()
 	err := db.node.leave(ctx)
 	db.pool.Close()
+	db.opts.flushLog(ctx)
 	if err != nil {
 		return fmt.Errorf("pgadapter: close: %w", err)
 	}

@@ -1,10 +1,13 @@
 package pgadapter
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
 	"time"
+
+	"github.com/pgsocket/socketio/internal/boundary"
 )
 
 // Options configures a DB. The zero value is right for most.
@@ -95,9 +98,17 @@ type Options struct {
 	// which have a connection each. Default: 6.
 	MaxConns int
 
-	// Logger hears what no caller is told. Default: slog.Default().
+	// Logger hears what no caller is told. Its handler runs in a goroutine of its
+	// own, and gets at most 10 lines of one text in a second; the next one says how
+	// many were suppressed. Default: slog.Default().
 	Logger *slog.Logger
 }
+
+// logsPerSecond bounds the log lines of one text.
+const logsPerSecond = 10
+
+// flushLog waits for the lines that were logged, or until ctx ends.
+func (o *Options) flushLog(ctx context.Context) { boundary.NewLog(o.Logger, logsPerSecond).Flush(ctx) }
 
 func (o *Options) withDefaults() Options {
 	var c Options
@@ -110,6 +121,7 @@ func (o *Options) withDefaults() Options {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
+	c.Logger = boundary.NewLog(c.Logger, logsPerSecond).Logger
 	poll := time.Second
 	if c.PollOnly {
 		poll = 20 * time.Millisecond

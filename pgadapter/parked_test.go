@@ -19,6 +19,8 @@ type mourner struct {
 
 func (m *mourner) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) { return 0, nil }
 
+func (*mourner) Serving() bool { return true }
+
 func (m *mourner) Expired(s *recovery.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -62,6 +62,8 @@ func (a *audience) Checkpoint(adapter.Position) (adapter.Position, []recovery.St
 
 func (a *audience) Expired(*recovery.Session) {}
 
+func (a *audience) Serving() bool { return true }
+
 // TestSmallTablesAreSearchedByKeys: a table is never read from end to end for the sake of some sessions, not even
 // while it is small: Postgres would go on with that plan when it is large. So it is with the checks of foreign keys.
 func TestSmallTablesAreSearchedByKeys(t *testing.T) {

@@ -148,7 +148,7 @@ func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQue
 		s.mu.Lock()
 		node := s.node
 		s.mu.Unlock()
-		if node == nil {
+		if node == nil || !node.Serving() {
 			return ended, nil // nobody to tell: another node will
 		}
 		var b pgx.Batch

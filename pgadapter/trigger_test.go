@@ -145,7 +145,6 @@ func TestARowThatNamesNoRoomIsWritten(t *testing.T) {
 	if rooms := b.rooms(t); !slices.Equal(rooms, []string{"a"}) {
 		t.Errorf("to %q", rooms)
 	}
-
 }
 
 func TestAttachRefusesMistakes(t *testing.T) {

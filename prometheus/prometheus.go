@@ -54,6 +54,7 @@ type ServerCollector struct {
 	opened, recovered, refused, parked, expired family
 	disconnects, replayed, restored, origins    family
 	turnedAway, oversize                        family
+	badPayloads, unhandled, logDropped          family
 }
 
 // NewServerCollector returns a collector of what the server counts.
@@ -71,6 +72,9 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 		expired:     counter("sessions_expired_total", "Sessions whose clients stayed away, as far as this node was told."),
 		origins:     counter("origins_refused_total", "Requests of pages that Options.Origins does not allow."),
 		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
+		badPayloads: counter("bad_payloads_total", "Events of clients whose arguments did not fit."),
+		unhandled:   counter("unhandled_events_total", "Events of clients that have no handler."),
+		logDropped:  counter("log_lines_dropped_total", "Lines that the logger did not get, or failed on."),
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
 		turnedAway:  counter("connections_turned_away_total", "Requests for a connection beyond a limit of the node."),
 		oversize:    counter("oversize_messages_total", "Messages of clients above MaxPayload."),
@@ -82,7 +86,7 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
-		c.disconnects, c.replayed, c.restored, c.origins, c.turnedAway, c.oversize,
+		c.disconnects, c.replayed, c.restored, c.origins, c.turnedAway, c.oversize, c.badPayloads, c.unhandled, c.logDropped,
 	} {
 		ch <- f.desc
 	}
@@ -108,6 +112,9 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.Disconnects {
 		c.disconnects.send(ch, float64(n), string(reason))
 	}
+	c.badPayloads.send(ch, float64(s.BadPayloads))
+	c.unhandled.send(ch, float64(s.Unhandled))
+	c.logDropped.send(ch, float64(s.LogDropped))
 	c.replayed.histogram(ch, s.Replayed)
 	c.restored.histogram(ch, s.Restored)
 }

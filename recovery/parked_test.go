@@ -25,6 +25,8 @@ func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.St
 	return 0, nil
 }
 
+func (*listener) Serving() bool { return true }
+
 func (l *listener) Expired(s *recovery.Session) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

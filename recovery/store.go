@@ -45,8 +45,12 @@ type Node interface {
 	Checkpoint(quiet adapter.Position) (adapter.Position, []Standing)
 
 	// Expired tells that a session ended because its client stayed away, or too
-	// many did. In the whole cluster one node is told.
+	// many did. In the whole cluster one node is told. It does not block.
 	Expired(*Session)
+
+	// Serving reports whether the node can be told of expired sessions. A node
+	// that cannot, because it has been shut down, leaves them to others.
+	Serving() bool
 }
 
 // A Standing is how far the client of a session had come at a checkpoint.

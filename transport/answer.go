@@ -30,7 +30,11 @@ type answer struct {
 // WriteTimeout of the http.Server: a poll waits for a message, and a POST for its body.
 // That deadline is lifted; over HTTP/2 it would end the stream while a poll waits. Each
 // write has a deadline of its own, see send. Not every ResponseWriter has deadlines.
+//
+// What Options.HTTP asks for is set at once: it is user code, for which nobody waits
+// who holds the session.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
+	s.head(w.Header(), r)
 	a := &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
 	_ = a.control.SetWriteDeadline(time.Time{})
 	return a
@@ -48,7 +52,6 @@ func (a *answer) bound(limit time.Time) {
 
 // empty answers with nothing but a status.
 func (a *answer) empty(status int) {
-	a.server.opts.HTTP.head(a.w.Header(), a.r)
 	a.bound(time.Time{})
 	a.w.WriteHeader(status)
 }
@@ -56,7 +59,6 @@ func (a *answer) empty(status int) {
 // ok answers a POST.
 func (a *answer) ok() {
 	h := a.w.Header()
-	a.server.opts.HTTP.head(h, a.r)
 	h.Set("Content-Type", "text/html")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", "2")
@@ -94,7 +96,6 @@ func (a *answer) messages(messages []*Message, limit time.Time) error {
 // done when body returns.
 func (a *answer) body(payload []byte, limit time.Time) error {
 	h := a.w.Header()
-	a.server.opts.HTTP.head(h, a.r)
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Cache-Control", "no-store")
 	a.quietOldBrowsers()

@@ -49,11 +49,12 @@ type HTTP struct {
 
 	// InitialHeaders may change the headers of the first answer of a session, and
 	// Headers those of every answer, the one to a WebSocket request included. They
-	// are called in the goroutine of the request. Default: nil.
+	// are called while the request waits, before there is an answer. When they
+	// panic, the answer goes without what they would have set. Default: nil.
 	InitialHeaders, Headers func(http.Header, *http.Request)
 
 	// OnConnectionError is told of every request that is refused with one of the
-	// protocol's codes, in the goroutine of the request. Default: nobody is told.
+	// protocol's codes, while the request waits. Default: nobody is told.
 	OnConnectionError func(*ConnectionError)
 }
 
@@ -106,21 +107,6 @@ func (h *HTTP) upgrades() []string {
 		return nil
 	}
 	return []string{WebSocket}
-}
-
-// first sets what the options ask for on the first answer of a session, in
-// addition to head.
-func (h *HTTP) first(header http.Header, r *http.Request) {
-	if h.InitialHeaders != nil {
-		h.InitialHeaders(header, r)
-	}
-}
-
-// head sets what the options ask for on every answer.
-func (h *HTTP) head(header http.Header, r *http.Request) {
-	if h.Headers != nil {
-		h.Headers(header, r)
-	}
 }
 
 // bake sets the cookie of a session.

@@ -22,7 +22,7 @@ func (s *Server) admit(r *http.Request) (*place, *refusal) {
 	}
 	p := &place{}
 	if s.opts.MaxConnectionsPerAddress > 0 {
-		p.address = s.opts.ClientAddress(r)
+		p.address = s.clientAddress(r)
 	}
 
 	s.mu.Lock()

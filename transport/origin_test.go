@@ -152,6 +152,7 @@ func TestOrigins_RefusedPageIsCountedAndExplained(t *testing.T) {
 	if n := server.RefusedOrigins(); n != 10 {
 		t.Errorf("%d refused", n)
 	}
+	_ = server.Shutdown(t.Context()) // and the lines are written
 	if warned := strings.Count(out.String(), "level=WARN"); warned != 1 || !strings.Contains(out.String(), "Options.Origins") || !strings.Contains(out.String(), "origin=http://localhost:5173") {
 		t.Errorf("%d warnings: %s", warned, out)
 	}
@@ -170,6 +171,7 @@ func TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere(t *testing.T) {
 			}
 		}
 	}
+	_ = server.Shutdown(t.Context()) // and the lines are written
 	if warned := strings.Count(out.String(), "level=WARN"); warned != 1 || !strings.Contains(out.String(), "password authentication failed") {
 		t.Errorf("%d warnings: %s", warned, out)
 	}

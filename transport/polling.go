@@ -276,8 +276,7 @@ func (p *polling) post(s *Session, a *answer) {
 		if !s.reading.TryLock() {
 			status = http.StatusBadRequest
 		} else {
-			e = s.receive(func() *ending { return s.payload(b.bytes) })
-			s.reading.Unlock()
+			s.receive(func() *ending { return s.payload(b.bytes) }, s.end)
 		}
 	}
 	if e != nil {

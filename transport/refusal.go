@@ -99,10 +99,8 @@ func (s *Server) checkHandshake(r *http.Request, query url.Values) *refusal {
 		return badRequest("TRANSPORT_HANDSHAKE_ERROR")
 	}
 
-	if s.opts.AllowRequest != nil {
-		if err := s.opts.AllowRequest(r); err != nil {
-			return s.forbid(r, err)
-		}
+	if refused := s.allow(r); refused != nil {
+		return refused
 	}
 
 	if version := last(query, "EIO"); version != protocolVersion {
@@ -151,10 +149,8 @@ func (s *Server) shuttingDown(w http.ResponseWriter, r *http.Request) {
 
 // refuse answers, and tells whom the options name.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
-	if tell := s.opts.HTTP.OnConnectionError; tell != nil {
-		tell(&ConnectionError{Request: r, Code: refused.code, Message: refused.message, Context: refused.context})
-	}
-	s.opts.HTTP.head(w.Header(), r)
+	s.tell(&ConnectionError{Request: r, Code: refused.code, Message: refused.message, Context: refused.context})
+	s.head(w.Header(), r)
 	refused.write(w, r)
 }
 

@@ -3,15 +3,14 @@ package transport
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
@@ -29,6 +28,7 @@ type Server struct {
 	ping   *Message
 	pools  pools
 	crew   crew
+	log    *boundary.Log
 
 	origins     origins
 	unexplained sampler // refusals of AllowRequest that the client is not told the reason of
@@ -44,6 +44,9 @@ type Server struct {
 	empty     chan struct{} // closed when the server is closing and has no session or probe left
 }
 
+// logRate bounds the log lines of one kind per second, unless Options.Logger does.
+const logRate = 10
+
 // NewServer returns a server that calls accept for each new session, before the
 // client is sent the handshake packet: no message can come before the receiver
 // is there. Accept must not block; what it sends follows the handshake. A nil
@@ -53,9 +56,12 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
+	log := boundary.NewLog(o.Logger, logRate)
+	o.Logger = log.Logger
 
 	return &Server{
 		opts:      o,
+		log:       log,
 		accept:    accept,
 		wheel:     newWheel(),
 		ping:      newPacket(frame.Ping, nil),
@@ -93,7 +99,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	allowed := s.origins.allow(w.Header(), r)
 	if s.origins.share(w.Header(), r) {
-		s.opts.HTTP.head(w.Header(), r)
+		s.head(w.Header(), r)
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -118,6 +124,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// afterAbort is how long Shutdown waits, when its context has ended, for what remains
+// to notice.
+const afterAbort = time.Second
+
 // Shutdown refuses new requests, closes every session with ReasonServerShutdown
 // and waits until all are gone. What is queued is sent first; when ctx ends, what
 // remains is dropped and the context's cause returned. It may be called again.
@@ -135,10 +145,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		for _, session := range sessions {
 			session.Abort(ReasonServerShutdown)
 		}
-		<-s.empty // soon: nothing that is left waits for a peer
+		// Nothing that is left waits for a peer, but it may for user code.
+		timer := time.NewTimer(afterAbort)
+		defer timer.Stop()
+		select {
+		case <-s.empty:
+		case <-timer.C:
+		}
 	}
 
 	s.wheel.halt()
+	s.log.Flush(ctx)
 	return err
 }
 
@@ -187,7 +204,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, query url.Values, 
 // openWebSocket makes the request's connection a WebSocket and sets a session
 // going.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, at *place) {
-	s.opts.HTTP.first(w.Header(), r)
+	s.first(w.Header(), r)
 	h, ok := s.hijack(w, r)
 	if !ok {
 		return
@@ -221,7 +238,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, at *place) 
 	}
 
 	s.opts.HTTP.bake(w, session)
-	s.opts.HTTP.first(w.Header(), r)
+	s.first(w.Header(), r)
 	p.get(session, s.answer(w, r))
 }
 
@@ -297,20 +314,6 @@ func (s *Server) countLocked() {
 	if s.closing && s.probes == 0 && len(s.sessions) == 0 {
 		close(s.empty)
 	}
-}
-
-// guard is the boundary at which a panic of user code ends, and is logged.
-func (s *Server) guard(what string, f func()) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%s: panic: %v", what, p)
-			s.opts.Logger.Error("receiver panicked",
-				slog.String("in", what), slog.Any("panic", p), slog.String("stack", string(debug.Stack())))
-		}
-	}()
-
-	f()
-	return nil
 }
 
 func quote(text string) string {

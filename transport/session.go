@@ -9,13 +9,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pgsocket/socketio/internal/boundary"
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
 // A Receiver takes what a session's peer sends. Its methods are called one at a
 // time, by the session's reader goroutine or by that of an HTTP request, and must
 // not block: while they run, nothing is read. One that is told more than it can
-// take calls Session.Pause. A panic closes the session and is logged.
+// take calls Session.Pause. A panic, or an end of the goroutine, closes the session
+// and is logged.
 type Receiver interface {
 	// Message takes one message. The data are valid only during the call. An
 	// error closes the session with ReasonForcedClose.
@@ -308,18 +310,17 @@ func (s *Session) end(e *ending) {
 
 // readLoop is the reader goroutine of a WebSocket, which concludes the session.
 func (s *Session) readLoop(c *webSocket) {
+	defer s.conclude() // also if the receiver ends the goroutine
 	s.reading.Lock()
-	e := s.receive(func() *ending { return c.receive(s) })
-	s.reading.Unlock()
-
-	if errors.Is(e, errMessageLimit) {
-		s.oversized()
-	}
-	if !s.over.Load() { // else it was interrupted, and what it says means nothing
-		s.letSettle(e)
-		s.end(e)
-	}
-	s.conclude()
+	s.receive(func() *ending { return c.receive(s) }, func(e *ending) {
+		if errors.Is(e, errMessageLimit) {
+			s.oversized()
+		}
+		if !s.over.Load() { // else it was interrupted, and what it says means nothing
+			s.letSettle(e)
+			s.end(e)
+		}
+	})
 }
 
 // letSettle gives the receiver time for the answers that still go out.
@@ -330,22 +331,34 @@ func (s *Session) letSettle(e *ending) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
 	defer cancel()
-	_ = s.server.guard("settle", func() { r.Settle(ctx) })
+	_ = s.server.guard("Receiver.Settle", func() { r.Settle(ctx) })
 }
 
-// receive runs what calls the receiver; the caller holds the lock.
-func (s *Session) receive(read func() *ending) (e *ending) {
-	if err := s.server.guard("message", func() { e = read() }); err != nil {
-		return &ending{reason: ReasonForcedClose, cause: err, manner: discard}
-	}
-	return e
+// receive runs what calls the receiver, and then what is to be done with the ending
+// that it returns, if any. The caller holds the lock for reading, which receive
+// releases; nothing follows the call, see boundary.Then.
+func (s *Session) receive(read func() *ending, then func(*ending)) {
+	var e *ending
+	boundary.Then(func() error {
+		e = read()
+		return nil
+	}, func(err error, _ bool) {
+		s.reading.Unlock()
+		if err != nil {
+			s.server.failed("Receiver.Message", err)
+			e = &ending{reason: ReasonForcedClose, cause: err, manner: discard}
+		}
+		if e != nil {
+			then(e)
+		}
+	})
 }
 
 // conclude is the last that is done for a session, by a goroutine of its own.
 func (s *Session) conclude() {
 	e := s.ended()
 	s.reading.Lock()
-	_ = s.server.guard("closed", func() { s.receiver.Closed(e.reason, e.cause) })
+	_ = s.server.guard("Receiver.Closed", func() { s.receiver.Closed(e.reason, e.cause) })
 	s.reading.Unlock()
 
 	c := s.current()

@@ -62,15 +62,21 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session,
 		s.shuttingDown(w, r)
 		return
 	}
+	going := false
+	defer func() { // also if a ResponseWriter of the application panics
+		if !going {
+			p.release()
+			s.leaveProbe()
+		}
+	}()
 	h, ok := s.hijack(w, r)
 	if !ok {
-		p.release()
-		s.leaveProbe()
 		return
 	}
 
 	c := newWebSocket(h, s)
 	p.attach(c)
+	going = true
 	go p.upgrade(session, c) // owner: the session; ends when it is the reader or the probe has failed
 }
 
@@ -164,7 +170,7 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok 
 		s.refuse(w, r, refused)
 		return h, false
 	}
-	s.opts.HTTP.head(w.Header(), r)
+	s.head(w.Header(), r)
 
 	conn, rw, err := http.NewResponseController(w).Hijack()
 	if err != nil { // the fault of this side

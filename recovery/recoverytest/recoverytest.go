@@ -134,6 +134,9 @@ func (n *node) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standi
 	return n.position(), nil
 }
 
+// Serving implements recovery.Node.
+func (*node) Serving() bool { return true }
+
 // Expired implements recovery.Node.
 func (n *node) Expired(s *recovery.Session) {
 	n.mu.Lock()
