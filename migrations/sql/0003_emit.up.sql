@@ -223,6 +223,7 @@ begin
     end if;
 
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
+    perform advance_log_sequence();
     with added as (
         insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
@@ -262,6 +263,10 @@ set search_path from current
 set lock_timeout = 0
 as $$
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
     -- Lock 1 of the schema.
     if wait then
         lock table append_lock in share update exclusive mode;
@@ -299,6 +304,13 @@ declare
     slot_now smallint;
     key      bytea;
 begin
+    -- With one snapshot for the whole transaction what others append while this one waits
+    -- for the lock could not be seen.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
     lock table append_lock in share update exclusive mode;
@@ -323,6 +335,10 @@ begin
     end if;
 
     select m.slot, m.bell_key into slot_now, key from meta m;
+    if not found then
+        perform meta_lost();
+    end if;
+    perform advance_log_sequence();
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
@@ -438,18 +454,37 @@ return substr(int2send(kind::int2), 2) || int4send(size);
 
 -- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
 create function outbox_slot_now() returns smallint
-language plpgsql stable
+language plpgsql volatile
 set search_path from current
 as $$
 declare
     slot_now smallint;
 begin
+    if pg_sequence_last_value('outbox_id_seq') is null then -- never used: new, or a copy of the tables
+        perform advance_outbox_sequence();
+    end if;
     select m.outbox_slot into slot_now from meta m;
     if not found then
-        raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
-            using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+        perform meta_lost();
     end if;
     return slot_now;
+end
+$$;
+
+-- Has the ids of the outbox begin after all that any other copy of the sequence has
+-- given: far more than the log can have adopted since meta was last told. It reads no
+-- table whose partitions are emptied, because the caller's transaction may be long, and
+-- its own lock lasts for a moment.
+create function advance_outbox_sequence() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
+    if pg_sequence_last_value('outbox_id_seq') is null then
+        perform set_sequence('outbox_id_seq', (select m.adopted_last / 4294967296 * 4294967296 + 4294967296 from meta m));
+    end if;
+    perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
 end
 $$;
 
@@ -553,9 +588,10 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    packet bytea;
-    name   text;
-    part   bytea;
+    packet    bytea;
+    name      text;
+    part      bytea;
+    into_slot smallint;
 begin
     packet := wire_name(namespace) || int2send(coalesce(cardinality(rooms), 0)::int2);
     foreach name in array coalesce(rooms, '{}') loop
@@ -572,7 +608,8 @@ begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
     end if;
-    insert into outbox (slot, frame) values (outbox_slot_now(), packet_head(kind, octet_length(packet)) || packet);
+    into_slot := outbox_slot_now();
+    insert into outbox (slot, frame) values (into_slot, packet_head(kind, octet_length(packet)) || packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -772,10 +809,11 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    at    int := 5;
-    size  int;
-    names int;
-    args  json;
+    at        int := 5;
+    size      int;
+    names     int;
+    args      json;
+    into_slot smallint;
 begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
@@ -827,7 +865,8 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    insert into outbox (slot, frame) values (outbox_slot_now(), packet);
+    into_slot := outbox_slot_now();
+    insert into outbox (slot, frame) values (into_slot, packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -879,6 +918,10 @@ set lock_timeout = 0
 as $$
 begin
     if pg_sequence_last_value('outbox_id_seq') is not null and seen_pending(state) then
+        if current_setting('transaction_isolation') <> 'read committed' then
+            raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+                using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+        end if;
         -- Lock 1 of the schema.
         lock table append_lock in share update exclusive mode;
         while seen_pending(state) loop
