@@ -154,8 +154,8 @@ func (c *conn) connect(p *packet.Packet) error {
 		return ErrShutdown
 	}
 	if old := c.member(p.Namespace); old != nil {
-		if old.mayConnectAgain() {
-			return nil
+		if !old.connected.Load() {
+			return nil // the answer that is to come is for both: clients send one for each call of connect()
 		}
 		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, p.Namespace)
 	}
@@ -257,13 +257,6 @@ func (c *conn) member(namespace string) *Socket {
 		}
 	}
 	return nil
-}
-
-// mayConnectAgain reports whether another CONNECT may cross with the answer to the first,
-// which is the answer to both: an official client sends one for each call of connect()
-// until it knows that it is connected.
-func (s *Socket) mayConnectAgain() bool {
-	return !s.connected.Load() || time.Since(s.answered) <= s.conn.grace()
 }
 
 // add takes a socket in, in place of one in its namespace that is over. The reader, which

@@ -509,7 +509,6 @@ func (s *Socket) sendConnectLocked(answer []*transport.Message) error {
 		return s.departure()
 	}
 	s.acks.ids = newAckIDs(s.id, s.key.Epoch)
-	s.answered = time.Now()
 	s.connected.Store(true)
 	return s.sendMessages(answer)
 }

@@ -363,6 +363,7 @@ func TestProtocolViolationsCloseTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"event before CONNECT":       `2["said","x"]`,
+		"CONNECT twice":              `0`,
 		"foreign namespace":          `2/other,["said","x"]`,
 		"CONNECT_ERROR from client":  `4{"message":"x"}`,
 		"unknown type":               `9`,

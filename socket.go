@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/internal/boundary"
@@ -37,7 +36,6 @@ type Socket struct {
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
 
-	answered  time.Time   // when; set before connected
 	connected atomic.Bool // CONNECT was answered, or is about to be
 	deaf      atomic.Bool // events that still wait are not handled any more
 	welcomed  bool        // OnConnect has run, so OnDisconnect will; the timeline's
