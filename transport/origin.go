@@ -16,6 +16,9 @@ import (
 // sent to.
 const SameHost = "same-host"
 
+// fileOrigin is what WebViews and Electron send for a page from a file; browsers send "null".
+const fileOrigin = "file://"
+
 // anyOrigin in Options.Origins allows all pages.
 const anyOrigin = "*"
 
@@ -36,12 +39,12 @@ type origins struct {
 // checkOrigins tells the first of Options.Origins that no Origin header can match.
 func checkOrigins(list []string) error {
 	for _, o := range list {
-		if o == SameHost || o == anyOrigin || o == "null" {
+		if o == SameHost || o == anyOrigin || o == "null" || o == fileOrigin {
 			continue
 		}
 		u, err := url.Parse(strings.Replace(o, "://*.", "://", 1))
 		if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Host, "*") {
-			return fmt.Errorf(`transport options: Origins has %q, must be scheme://host, scheme://host:port, scheme://*.domain, %q, %q or "null"`, o, SameHost, anyOrigin)
+			return fmt.Errorf(`transport options: Origins has %q, must be scheme://host, scheme://host:port, scheme://*.domain, %q, %q, %q or "null"`, o, SameHost, anyOrigin, fileOrigin)
 		}
 	}
 	return nil
@@ -96,12 +99,10 @@ func sameHost(origin string, r *http.Request) bool {
 	if u.Scheme == "https" {
 		port = ":443"
 	}
-	for _, host := range []string{r.Host, r.Header.Get("X-Forwarded-Host")} {
-		if strings.EqualFold(u.Host, strings.TrimSuffix(host, port)) {
-			return true
-		}
-	}
-	return false
+	forwarded := strings.Split(r.Header.Get("X-Forwarded-Host"), ",") // each proxy may have added a host
+	return slices.ContainsFunc(append(forwarded, r.Host), func(host string) bool {
+		return strings.EqualFold(u.Host, strings.TrimSuffix(trimSpace(host), port))
+	})
 }
 
 // share sets the headers with which a browser lets the page read the answer, and tells
