@@ -104,7 +104,7 @@ type reply struct {
 }
 
 // questionsLocked returns the sockets of the audience with the event for each. Like
-// fanOutLocked it releases the lock while a parser encodes.
+// encodeLocked it releases the lock while a parser encodes.
 func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
 	asked = make(map[*Socket]*question)
 	for {
