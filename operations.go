@@ -65,6 +65,9 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	if err := a.r.server.opts.Adapter.Sync(ctx); err != nil {
 		return err
 	}
+	if e.Kind == adapter.Disconnect {
+		return a.r.server.hub.disconnectLocally(ctx, e)
+	}
 	for _, out := range a.r.server.hub.operateLocally(e) {
 		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
 			return err
@@ -78,6 +81,33 @@ func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
 	defer h.unlock()
 	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, h.cursor.Position)
+}
+
+// disconnectLocally is operateLocally for Disconnect. Nothing in the log keeps a client
+// that comes back from its session, so like by Socket.Disconnect it is told when the end
+// of that is durable, or ctx has ended.
+func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
+	h.mu.Lock()
+	var over []*Socket
+	if n, ok := h.namespaces[e.Namespace]; ok {
+		for _, s := range h.membersLocked(n, e.Audience) {
+			if !s.expelLocked(h.cursor.Position) && s.detachLocked(ReasonServerDisconnect) {
+				over = append(over, s)
+			}
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range over {
+		s.deafen()
+	}
+	var first error
+	for _, s := range over {
+		if err := s.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
+			first = err
+		}
+		s.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
+	}
+	return first
 }
 
 // operateLocked performs an operation of the log on the sockets of this node. The
@@ -124,12 +154,10 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
 // obeyLocked does what an operation demands of an attached socket. The outcome is
 // nil if nothing changes.
 func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms []string) *recovery.Outcome {
-	if d.Kind == adapter.Disconnect && s.corked {
-		s.expelled = &before // when the replay is over
-		s.namespace.members.remove(s)
-		return nil
-	}
 	if d.Kind == adapter.Disconnect {
+		if s.expelLocked(before) {
+			return nil
+		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		s.detachLocked(why.Reason)
 		s.namespace.server.hub.afterLocked(func() { s.farewell(why) })
@@ -146,6 +174,16 @@ func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms 
 		return h.store.Change(s.key, c)
 	}
 	return nil
+}
+
+// expelLocked has a socket to which a replay is on its way disconnected when that is
+// over; to others it does nothing, and returns false.
+func (s *Socket) expelLocked(before adapter.Position) bool {
+	if s.corked {
+		s.expelled = &before
+		s.namespace.members.remove(s)
+	}
+	return s.corked
 }
 
 // keepUpLocked has the socket's record follow the operations of the log, from the

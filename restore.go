@@ -106,7 +106,9 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 	}
 	switch {
 	case errors.Is(err, errExpelled):
-		s.leave(&DisconnectError{Reason: ReasonServerDisconnect})
+		if err := s.dismiss(ctx, nil); err != nil {
+			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+		}
 		return
 	case err != nil:
 		s.abandon("socket not connected", err)
