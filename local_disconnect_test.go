@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // TestLocalDisconnect_ClientIsToldWhenDurable: a client that comes back at once, to whatever
@@ -26,6 +28,42 @@ func TestLocalDisconnect_ClientIsToldWhenDurable(t *testing.T) {
 		}
 		if got := p.ReadText(); got != "1" {
 			t.Errorf("told %q", got)
+		}
+	})
+}
+
+// TestLocalDisconnect_InTheReplay: a client that is disconnected while the last part of a replay is on its way
+// to it does not find its session, though something else cuts its connection before it is told.
+func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
+	t.Parallel()
+	memory := adapter.NewMemory(nil)
+	log := &rewound{slowLog: slowLog{Memory: memory, gate: make(chan struct{})}}
+	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
+		log.gate = make(chan struct{})
+		p := connected(t, io)
+		p.Cut()
+		synctest.Wait()
+		emit(t, io, "1")
+		back := dial(t, io)
+		back.WriteText("0" + p.ticket())
+		for _, text := range []string{"2", "3"} { // for the next part
+			log.gate <- struct{}{}
+			synctest.Wait()
+			emit(t, io, text)
+		}
+		synctest.Wait()
+		if err := io.Except().Local().Disconnect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, head := log.Extent()
+		log.local.Rewind(log.Offset(head))
+		close(log.gate)
+		back.closed()
+		synctest.Wait()
+		again := dial(t, io)
+		again.connect(p.ticket())
+		if only(t, io).Recovered() {
+			t.Error("the client is back in its session")
 		}
 	})
 }
