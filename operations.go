@@ -76,11 +76,16 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	return nil
 }
 
-// operateLocally performs an operation that is not in the log, at the cursor.
+// operateLocally performs a Join or Leave that is not in the log, at the cursor. It waits
+// for all sockets: where nothing changes, an earlier call may not be durable yet.
 func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
-	defer h.unlock()
-	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, h.cursor.Position)
+	defer h.mu.Unlock()
+	var outcomes []*recovery.Outcome
+	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(s *Socket, c recovery.Change) {
+		outcomes = append(outcomes, h.store.Change(s.key, c))
+	})
+	return outcomes
 }
 
 // disconnectLocally is operateLocally for Disconnect. Nothing in the log keeps a client
@@ -116,31 +121,33 @@ func (h *hub) operateLocked(d *adapter.Delivery) {
 	for s := range h.restoring {
 		s.pending = append(s.pending, d)
 	}
-	h.carryOutLocked(d, d.Offset.Position-1)
+	h.carryOutLocked(d, func(s *Socket, c recovery.Change) {
+		if !c.Empty() {
+			h.store.Change(s.key, c) // nobody waits: it is in the log
+		}
+	})
 }
 
-// carryOutLocked performs an operation on the sockets of this node. What has a
-// position up to the given one comes before it.
-func (h *hub) carryOutLocked(d *adapter.Delivery, before adapter.Position) []*recovery.Outcome {
+// carryOutLocked performs an operation on the sockets of this node, and hands the changes
+// of sessions to change, also those that change nothing.
+func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*Socket, recovery.Change)) {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
-		return nil
+		return
 	}
 	var rooms []string
 	if d.Kind != adapter.Disconnect {
 		var err error
 		if rooms, err = d.RoomList(); err != nil {
 			h.logger.Error("operation not understood", slog.Any("error", err))
-			return nil
+			return
 		}
 	}
-	var outcomes []*recovery.Outcome
 	for _, s := range h.membersLocked(n, d.Audience) {
-		if out := s.obeyLocked(d, before, rooms); out != nil {
-			outcomes = append(outcomes, out)
+		if c, moved := s.obeyLocked(d, rooms); moved && s.recovers {
+			change(s, c)
 		}
 	}
-	return outcomes
 }
 
 // membersLocked returns the sockets of the audience.
@@ -151,29 +158,26 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
 	return sockets
 }
 
-// obeyLocked does what an operation demands of an attached socket. The outcome is
-// nil if nothing changes.
-func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms []string) *recovery.Outcome {
+// obeyLocked does what an operation demands of an attached socket. It returns the change
+// of its session, unless that is over.
+func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
 	if d.Kind == adapter.Disconnect {
-		if s.expelLocked(before) {
-			return nil
+		if s.expelLocked(d.Offset.Position - 1) {
+			return c, false
 		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		s.detachLocked(why.Reason)
 		s.namespace.server.hub.afterLocked(func() { s.farewell(why) })
-		return s.ended
+		return c, false
 	}
-	c := recovery.Change{At: d.Offset.Position}
+	c.At = d.Offset.Position
 	if d.Kind == adapter.Join {
 		c.Join = rooms
 	} else {
 		c.Leave = rooms
 	}
 	s.applyLocked(&c)
-	if h := s.namespace.server.hub; s.recovers && !c.Empty() {
-		return h.store.Change(s.key, c)
-	}
-	return nil
+	return c, true
 }
 
 // expelLocked has a socket to which a replay is on its way disconnected when that is
