@@ -398,7 +398,10 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.namespace.server.hub
 	if s.place != nil {
 		// The state that the session goes on from may show more than this node has read.
-		if err := h.wait(ctx, session.Reach()); err != nil {
+		h.mu.Lock()
+		reach := session.Reach() // the application may change the rooms meanwhile
+		h.mu.Unlock()
+		if err := h.wait(ctx, reach); err != nil {
 			return err
 		}
 	}
