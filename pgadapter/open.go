@@ -41,6 +41,7 @@ type DB struct {
 	sessions  *Sessions
 	sweeper   *sweeper
 	adopter   *adopter
+	locating  chan struct{} // a place for each bookmark that is looked up at once
 
 	stop    context.CancelFunc // ends all goroutines but for what Close waits for
 	running sync.WaitGroup
@@ -103,6 +104,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)
+	db.locating = make(chan struct{}, max(1, db.opts.MaxConns/2))
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}

@@ -95,7 +95,8 @@ type Options struct {
 	MaxEnvelope int
 
 	// MaxConns bounds the pool for everything but listening and appending,
-	// which have a connection each. Default: 6.
+	// which have a connection each. Clients that follow from a bookmark take half of
+	// it at most, and wait beyond. Default: 6.
 	MaxConns int
 
 	// Logger hears what no caller is told. Its handler runs in a goroutine of its
