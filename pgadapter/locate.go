@@ -68,7 +68,7 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
 	if err != nil {
 		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
 	}
-	switch at := adapter.Position(low); {
+	switch at := max(adapter.Position(low), db.tail.unreadable.after(uint32(number))); {
 	case uint32(number) != b.log:
 		return adapter.Place{}, adapter.ErrBookmark
 	case b.position < at:

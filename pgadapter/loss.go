@@ -58,6 +58,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.branch = branch{t.branch.number + 1, at}
 	t.mu.Unlock()
 	t.shelf.clear()
+	t.unreadable.rewind(at)
 	now := time.Now()
 	// What its publisher has not sent again by now was answered, and is lost.
 	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })

@@ -169,6 +169,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	if err != nil {
 		return nil, err
 	}
+	e.low = max(e.low, s.db.tail.unreadable.after(e.log))
 	answers := make([]resumed, len(claims))
 	var pids, last, identities []string
 	var covered, from []int64

@@ -59,7 +59,9 @@ func (db *DB) Stats() Stats {
 }
 
 // Health returns nil while the node is in the cluster and reads the log: what a
-// readiness probe asks. After a failure of Postgres it returns an error within two
+// readiness probe asks. It returns an error for the Retention after the node met a batch
+// of the log that it cannot decode, as a later version of this package may write during
+// a rolling upgrade: clients that need it start anew here. After a failure of Postgres it returns an error within two
 // heartbeats (see Options.Heartbeat), and nil again when all is well. Clients stay
 // connected meanwhile. It asks nothing of Postgres.
 func (db *DB) Health() error {
@@ -71,6 +73,9 @@ func (db *DB) Health() error {
 	}
 	if !s.Listening {
 		errs = append(errs, fmt.Errorf("the log is not read since %v", s.CaughtUp.Round(time.Millisecond)))
+	}
+	if err := db.tail.unreadable.health(now, db.opts.Retention); err != nil {
+		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
