@@ -131,7 +131,8 @@ func (db *DB) run() {
 
 func checkSettings(ctx context.Context, queries *queries, q querier) error {
 	var isolation, encoding, readOnly string
-	if err := q.QueryRow(ctx, queries.settings).Scan(&isolation, &encoding, &readOnly); err != nil {
+	var standby bool
+	if err := q.QueryRow(ctx, queries.settings).Scan(&isolation, &encoding, &readOnly, &standby); err != nil {
 		return err
 	}
 	switch {
@@ -139,8 +140,10 @@ func checkSettings(ctx context.Context, queries *queries, q querier) error {
 		return fmt.Errorf("default_transaction_isolation is %q; a reader of the log needs %q, set it for the role or in the address", isolation, "read committed")
 	case encoding != "UTF8" && encoding != "SQL_ASCII":
 		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
+	case standby:
+		return errors.New("the server is a standby, which takes no writes: give the address of the primary")
 	case readOnly == "on":
-		return errors.New("connections are read-only: a standby, or default_transaction_read_only is set")
+		return errors.New("connections are read-only: default_transaction_read_only is set for the role, the database or the server")
 	}
 	return nil
 }

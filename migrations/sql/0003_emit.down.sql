@@ -110,6 +110,8 @@ alter table log
 alter table meta
     drop column outbox_started,
     drop column outbox_slot,
+    drop column keys_at,
+    drop column keys_seen,
     drop column adopted,
     drop column adopted_id,
     drop column adopted_last,

@@ -53,12 +53,15 @@ with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
 create index outbox_transaction on outbox (xid, id);
 
--- The keys of emits that happen once. Who comes second waits at the primary key for
--- the end of the transaction that came first.
+-- The keys of emits that happen once, of each role by itself: no role can use up the
+-- keys of another. Who comes second waits at the primary key for the end of the
+-- transaction that came first.
 create table emit_keys (
-    key text        collate "C" not null,
-    at  timestamptz not null default clock_timestamp(),
-    constraint emit_keys_pkey primary key (key)
+    at   timestamptz not null default clock_timestamp(),
+    xid  xid8        not null default pg_current_xact_id(),
+    role text        collate "C" not null,
+    key  text        collate "C" not null,
+    constraint emit_keys_pkey primary key (role, key)
 );
 
 create index emit_keys_at on emit_keys (at);
@@ -66,6 +69,8 @@ create index emit_keys_at on emit_keys (at);
 alter table meta
     add column outbox_started timestamptz not null default clock_timestamp(),
     add column outbox_slot    smallint    not null default 0,
+    add column keys_at        timestamptz not null default clock_timestamp(),
+    add column keys_seen      pg_snapshot not null default pg_current_snapshot(),
     add column adopted        pg_snapshot not null default pg_current_snapshot(),
     add column adopted_id     bigint      not null default 0,
     add column adopted_last   bigint      not null default 0,
@@ -75,6 +80,7 @@ alter table meta
     add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
+comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
 comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
 comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
 comment on column meta.adopted_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
@@ -464,7 +470,8 @@ $$;
 -- Goes on to the next partition of the outbox, emptied, when the current one has
 -- been used for half the retention. Reports whether it did: not while a
 -- transaction is open that has emitted into the next one, nor before all of that
--- is adopted, nor while a backlog waits, which is not read entirely. Forgets keys that were used before the retention.
+-- is adopted, nor while a backlog waits, which is not read entirely. Forgets keys that were
+-- committed before the retention, after twice as long at most.
 create function rotate_outbox(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -472,6 +479,7 @@ as $$
 declare
     backlog constant int := 10000;
     next        int;
+    committed   pg_snapshot;
     waits       bigint;
     waits_there bigint;
 begin
@@ -480,7 +488,15 @@ begin
     if not found then
         return false;
     end if;
-    delete from emit_keys where at < clock_timestamp() - retention;
+    -- A key counts from its commit, which the snapshot tells, not from its use.
+    select m.keys_seen into committed from meta m where clock_timestamp() - m.keys_at >= retention;
+    if found then
+        -- After a restore the numbers of transactions begin anew.
+        delete from emit_keys k
+        where k.at < clock_timestamp() - retention
+          and (pg_visible_in_snapshot(k.xid, committed) or k.xid >= pg_snapshot_xmax(pg_current_snapshot()));
+        update meta set keys_seen = pg_current_snapshot(), keys_at = clock_timestamp();
+    end if;
     select (m.outbox_slot + 1) % 3 into next from meta m
     where clock_timestamp() - m.outbox_started >= retention / 2;
     if not found then
@@ -542,14 +558,15 @@ begin
 end
 $$;
 
--- Uses an idempotency key in the caller's transaction, or returns false if that is
+-- Uses an idempotency key of the caller's role in the caller's transaction, or returns false if that is
 -- used already. Waits while a transaction that has used it is open.
 create function use_key(key text) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    insert into emit_keys (key) values (use_key.key) on conflict do nothing;
+    -- The role of the caller, also where the function that calls this one runs with the rights of its owner.
+    insert into emit_keys (role, key) values (coalesce(nullif(current_setting('role'), 'none'), session_user), use_key.key) on conflict do nothing;
     return found;
 end
 $$;
