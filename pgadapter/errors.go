@@ -79,6 +79,13 @@ func refusal(err error) bool {
 	return true
 }
 
+// tooMuch reports whether a transaction may have failed because it asked for too much:
+// it took too long, or more than a resource has.
+func tooMuch(err error) bool {
+	state := sqlState(err)
+	return state == "57014" || strings.HasPrefix(state, "53") || errors.Is(err, context.DeadlineExceeded)
+}
+
 // queueFull reports whether an append may have failed because of its NOTIFY.
 func queueFull(err error) bool { return sqlState(err) == "54000" }
 

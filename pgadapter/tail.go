@@ -61,8 +61,18 @@ type tail struct {
 // A branch of the log begins where its end was lost and it went on differently.
 type branch struct {
 	number int
-	from   adapter.Position // the last position that it shares with the one before
+	joints []joint // oldest first, the last one is its own; each lies after the one before
 }
+
+// A joint is where a branch parts from the one before: after the last position that
+// both have.
+type joint struct {
+	number int // of the branch
+	at     adapter.Position
+}
+
+// maxJoints bounds the joints that are kept. Beyond, the oldest two count as one.
+const maxJoints = 64
 
 type batchName struct{ origin, seq int64 }
 
