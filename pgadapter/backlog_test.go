@@ -12,6 +12,15 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
+// calm gives connections of a test the settings that it is about, whatever those of the
+// server are.
+func calm(t *testing.T, conns ...*pgx.Conn) {
+	t.Helper()
+	for _, c := range conns {
+		execOn(t, c, "set default_transaction_isolation = 'read committed'", "set idle_session_timeout = 0", "set statement_timeout = 0")
+	}
+}
+
 // big emits n events of 1 MB in one transaction.
 func big(t *testing.T, c *pgx.Conn, n int) {
 	t.Helper()
@@ -33,6 +42,7 @@ func TestAdoption_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other, third := b.connect(t), b.connect(t)
+	calm(t, b.conn, other, third)
 	execOn(t, other, "begin", "select emit('r', 'other')")
 	execOn(t, third, "begin", "select emit('r', 'third')")
 	big(t, b.conn, 40)
@@ -60,6 +70,8 @@ func TestAdoption_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
 func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
+	open := b.connect(t)
+	calm(t, b.conn, open)
 	execOn(t, b.conn, "select emit_all('adopted')", "select emit_all('adopted 2')")
 	b.adopt(t)
 	execOn(t, b.conn, "select emit_all('waited')")
@@ -68,7 +80,6 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 		t.Fatal(err)
 	}
 	// What was there has numbers that are yet to come, on this server and for those that run already.
-	open := b.connect(t)
 	execOn(t, open, "begin", "select emit_all('running')")
 	var running int64
 	if err := open.QueryRow(t.Context(), "select pg_current_xact_id()::text::bigint").Scan(&running); err != nil {
@@ -97,12 +108,13 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	const n = 20000
+	const n = 10000
 	fill := func(c *pgx.Conn, rows int) {
 		t.Helper()
 		execOn(t, c, fmt.Sprintf("select count(*) from (select emit_all('x', '1') from generate_series(1, %d)) q", rows))
 	}
 	open := b.connect(t)
+	calm(t, b.conn, open)
 	execOn(t, open, "begin")
 	fill(open, n) // is not committed before the end
 	for range 20 {
@@ -146,6 +158,7 @@ func TestAdoption_BacklogOfOverlappingTransactions_KeepsTheOrder(t *testing.T) {
 		execOn(t, c, "select emit_all('"+event+"')")
 	}
 	long := b.connect(t)
+	calm(t, b.conn, long)
 	for i := range 12 {
 		execOn(t, long, "begin")
 		emit(long, fmt.Sprint("long ", i))

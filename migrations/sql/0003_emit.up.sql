@@ -69,6 +69,7 @@ create index emit_keys_at on emit_keys (at);
 alter table meta
     add column outbox_started timestamptz not null default clock_timestamp(),
     add column outbox_slot    smallint    not null default 0,
+    add column outbox_limit   bigint      not null default 4294967296,
     add column keys_at        timestamptz not null default clock_timestamp(),
     add column keys_seen      pg_snapshot not null default pg_current_snapshot(),
     add column adopted        pg_snapshot not null default pg_current_snapshot(),
@@ -80,6 +81,7 @@ alter table meta
     add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
+comment on column meta.outbox_limit is 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
 comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
 comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
 comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
@@ -528,6 +530,11 @@ create function packet_head(kind int, size int) returns bytea
 language sql immutable
 return substr(int2send(kind::int2), 2) || int4send(size);
 
+-- The role of the caller, also where the function that calls this one runs with the rights of its owner.
+create function outbox_caller() returns text
+language sql stable
+return coalesce(nullif(current_setting('role'), 'none'), session_user::text);
+
 -- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
 create function outbox_slot_now() returns smallint
 language plpgsql stable
@@ -535,11 +542,22 @@ set search_path from current
 as $$
 declare
     slot_now smallint;
+    most     bigint;
+    caller   text := outbox_caller();
+    owner    name;
 begin
-    select m.outbox_slot into slot_now from meta m;
+    select m.outbox_slot, m.outbox_limit into slot_now, most from meta m;
     if not found then
         raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
             using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+    end if;
+    -- What a role can fill the disk with has a limit. Not for the nodes' own role, whose events it must not hold up.
+    if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
+        select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
+        if not pg_has_role(caller, owner, 'member') then
+            raise exception 'the outbox of schema % has more than % bytes: nothing can be emitted before the nodes have copied it', current_schema(), most
+                using errcode = 'configuration_limit_exceeded', hint = 'The limit is outbox_limit in table meta. The role of the owner has none.';
+        end if;
     end if;
     return slot_now;
 end
@@ -565,8 +583,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    -- The role of the caller, also where the function that calls this one runs with the rights of its owner.
-    insert into emit_keys (role, key) values (coalesce(nullif(current_setting('role'), 'none'), session_user), use_key.key) on conflict do nothing;
+    insert into emit_keys (role, key) values (outbox_caller(), use_key.key) on conflict do nothing;
     return found;
 end
 $$;
