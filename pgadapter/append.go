@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -81,9 +82,14 @@ func (p *publisher) linger(d time.Duration) {
 // the log, or not. It happens when an outage lasts half of Options.Retention.
 var ErrUnanswered = errors.New("append not answered in time; the event may have been emitted")
 
+// refusedAtMost is for how long a batch is sent again that Postgres refuses each time
+// for a reason that may pass, such as a full disk or a server that became a standby.
+const refusedAtMost = 30 * time.Second
+
 // append sends a batch until Postgres has answered. The number of the batch makes
 // it one batch, however often it is sent, for as long as the log has it: after half
-// the retention append gives up on a batch that may be in the log.
+// the retention append gives up on a batch that may be in the log. A batch that is
+// certainly not in the log is given up after refusedAtMost of refusals without a pause.
 func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter.Offset, error) {
 	frame, packets := o.body(), len(o.ends)
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
@@ -97,6 +103,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		}
 	}
 	var unanswered time.Time // the first time that it may have got into the log
+	var refused time.Time    // since when each attempt was refused
 	first := time.Now()
 	for attempt := 1; ; attempt++ {
 		if !unanswered.IsZero() && elapsed(unanswered, time.Now()) > p.opts.Retention/2 {
@@ -125,8 +132,16 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		case !passing(err):
 			return adapter.Offset{}, explain(p.opts.Schema, err)
 		}
-		if sent && unanswered.IsZero() {
-			unanswered = began
+		switch {
+		case !refusal(err):
+			refused = time.Time{}
+			if sent && unanswered.IsZero() {
+				unanswered = began
+			}
+		case refused.IsZero():
+			refused = began
+		case unanswered.IsZero() && elapsed(refused, time.Now()) > min(refusedAtMost, p.opts.Retention/2):
+			return adapter.Offset{}, fmt.Errorf("append refused, the event is not emitted: %w", err)
 		}
 		p.notAppended(ctx, attempt, err)
 		p.retries.Add(1)

@@ -35,8 +35,9 @@ type EmitOptions struct {
 	// Schema is where package migrations put the tables. Default: socketio.
 	Schema string
 
-	// Key makes the event happen once: of the emits with one key, within the
-	// retention, only one that is committed is told true. An emit waits for
+	// Key makes the event happen once: of the emits of one database role with one
+	// key, for the retention from the commit on, only one that is committed is told
+	// true. Roles do not share keys. An emit waits for
 	// the end of an open transaction that has used its key.
 	// Default: every emit is an event of its own.
 	Key string

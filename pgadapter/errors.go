@@ -68,6 +68,30 @@ func passing(err error) bool {
 	return false
 }
 
+// refusal reports whether Postgres has answered that a statement had no effect. What
+// ends a session says nothing of that, nor does a batch that is there already.
+func refusal(err error) bool {
+	state := sqlState(err)
+	switch {
+	case state == "57014": // cancelled
+		return true
+	case state == "":
+		return false
+	}
+	switch state[:2] {
+	case "08", "23", "57", "58", "XX":
+		return false
+	}
+	return true
+}
+
+// tooMuch reports whether a transaction may have failed because it asked for too much:
+// it took too long, or more than a resource has.
+func tooMuch(err error) bool {
+	state := sqlState(err)
+	return state == "57014" || strings.HasPrefix(state, "53") || errors.Is(err, context.DeadlineExceeded)
+}
+
 // queueFull reports whether an append may have failed because of its NOTIFY.
 func queueFull(err error) bool { return sqlState(err) == "54000" }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -57,11 +58,17 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
 	}
 	var number, low, origin, seq int64
 	var packets int
+	select {
+	case db.locating <- struct{}{}:
+		defer func() { <-db.locating }()
+	case <-ctx.Done():
+		return adapter.Place{}, context.Cause(ctx)
+	}
 	err = db.pool.QueryRow(ctx, db.queries.locate, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
 	if err != nil {
 		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
 	}
-	switch at := adapter.Position(low); {
+	switch at := max(adapter.Position(low), db.tail.unreadable.after(uint32(number))); {
 	case uint32(number) != b.log:
 		return adapter.Place{}, adapter.ErrBookmark
 	case b.position < at:
@@ -69,16 +76,9 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
 	case b.position > at && (origin != b.origin || seq != b.seq || position(batchID(b.position), packets-1) != b.position):
 		return adapter.Place{}, adapter.ErrBookmark // of a branch of the log that was lost
 	}
-	rows, err := db.pool.Query(ctx, db.queries.seen, batchID(b.position), b.snapshot, true)
+	seen, err := db.seenAfter(ctx, batchID(b.position), b.snapshot)
 	if err != nil {
-		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
-	}
-	seen, err := pgx.CollectRows(rows, pgx.RowToStructByPos[adapter.Span])
-	switch {
-	case sqlState(err) == "22P02":
-		return adapter.Place{}, adapter.ErrBookmark // numbers that make no snapshot
-	case err != nil:
-		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
+		return adapter.Place{}, err
 	}
 	reach := b.position
 	for _, in := range seen {
@@ -86,4 +86,31 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
 	}
 	db.tail.seek(reach)
 	return adapter.Place{After: b.position, Seen: seen}, nil
+}
+
+// seenAfter returns where in the log, after a batch, the transactions are that a
+// snapshot sees. What of them is not in the log yet is copied first, one part in a
+// transaction, so that the append lock is held for one part at a time.
+func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Span, error) {
+	for {
+		rows, err := db.pool.Query(ctx, db.queries.seen, batch, snapshot, true)
+		if err != nil {
+			return nil, fmt.Errorf("locate bookmark: %w", err)
+		}
+		partly := false
+		seen, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (in adapter.Span, err error) {
+			var first, last pgtype.Int8
+			err = r.Scan(&first, &last)
+			partly = partly || !first.Valid
+			return adapter.Span{First: adapter.Position(first.Int64), Last: adapter.Position(last.Int64)}, err
+		})
+		switch state := sqlState(err); {
+		case state == "22P02" || state == "22023":
+			return nil, adapter.ErrBookmark // numbers that make no snapshot, or none that there has been
+		case err != nil:
+			return nil, fmt.Errorf("locate bookmark: %w", err)
+		case !partly:
+			return seen, nil
+		}
+	}
 }

@@ -55,9 +55,10 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	lost := t.memory.cut(common)
 	t.memory.low = min(t.memory.low, at)
 	t.cursor = last
-	t.branch = branch{t.branch.number + 1, at}
+	t.branch = t.branch.next(at)
 	t.mu.Unlock()
 	t.shelf.clear()
+	t.unreadable.rewind(at)
 	now := time.Now()
 	// What its publisher has not sent again by now was answered, and is lost.
 	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })
@@ -92,7 +93,7 @@ func (t *tail) reset(m mark, cause error) {
 	t.mu.Lock()
 	t.cursor = m
 	t.resets++
-	t.branch = branch{t.branch.number + 1, m.position()}
+	t.branch = t.branch.next(m.position())
 	t.memory.reset(m.position())
 	local := t.local
 	at := m.offset(t.db.number.Load())
@@ -120,12 +121,29 @@ func (t *tail) reborn(cause error) {
 }
 
 // place returns where a position lies that was taken on an earlier branch of the
-// log: not after the point at which the branches part.
+// log: not after any point at which the branches since then part.
 func (b branch) place(p adapter.Position, taken int) int64 {
-	if taken != b.number {
-		p = min(p, b.from)
+	for _, j := range b.joints {
+		if j.number > taken {
+			p = min(p, j.at) // the first of them is the least
+			break
+		}
 	}
 	return int64(p)
+}
+
+// next returns the branch that parts from b after the position at.
+func (b branch) next(at adapter.Position) branch {
+	n := len(b.joints)
+	for n > 0 && b.joints[n-1].at >= at {
+		n--
+	}
+	joints := append(slices.Clone(b.joints[:n]), joint{b.number + 1, at})
+	if len(joints) > maxJoints {
+		joints[1].at = joints[0].at
+		joints = joints[1:]
+	}
+	return branch{b.number + 1, joints}
 }
 
 // forget lowers what is known to be in the log to p.

@@ -41,6 +41,7 @@ type DB struct {
 	sessions  *Sessions
 	sweeper   *sweeper
 	adopter   *adopter
+	locating  chan struct{} // a place for each bookmark that is looked up at once
 
 	stop    context.CancelFunc // ends all goroutines but for what Close waits for
 	running sync.WaitGroup
@@ -116,6 +117,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
 	db.adopter = newAdopter(db)
+	db.locating = make(chan struct{}, max(1, db.opts.MaxConns/2))
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}
@@ -141,7 +143,8 @@ func (db *DB) run() {
 
 func checkSettings(ctx context.Context, queries *queries, q querier) error {
 	var isolation, encoding, readOnly string
-	if err := q.QueryRow(ctx, queries.settings).Scan(&isolation, &encoding, &readOnly); err != nil {
+	var standby bool
+	if err := q.QueryRow(ctx, queries.settings).Scan(&isolation, &encoding, &readOnly, &standby); err != nil {
 		return err
 	}
 	switch {
@@ -149,8 +152,10 @@ func checkSettings(ctx context.Context, queries *queries, q querier) error {
 		return fmt.Errorf("default_transaction_isolation is %q, and the pooler does not let this program choose; set it to %q for the role", isolation, "read committed")
 	case encoding != "UTF8" && encoding != "SQL_ASCII":
 		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
+	case standby:
+		return errors.New("the server is a standby, which takes no writes: give the address of the primary")
 	case readOnly == "on":
-		return errors.New("connections are read-only: a standby, or default_transaction_read_only is set")
+		return errors.New("connections are read-only: default_transaction_read_only is set for the role, the database or the server")
 	}
 	return nil
 }

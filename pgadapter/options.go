@@ -102,8 +102,8 @@ type Options struct {
 	ConnectTimeout time.Duration
 
 	// MaxConns bounds the pool for everything but listening and appending,
-	// which have a connection each; pool_max_conns in the address does not count.
-	// Default: 6.
+	// which have a connection each; pool_max_conns in the address does not count. Clients
+	// that follow from a bookmark take half of it at most, and wait beyond. Default: 6.
 	MaxConns int
 
 	// Logger hears what no caller is told. Its handler runs in a goroutine of its

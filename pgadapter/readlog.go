@@ -2,9 +2,11 @@ package pgadapter
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 
@@ -18,6 +20,7 @@ type reading struct {
 	adoptable   bool  // emits from SQL wait to be adopted, if that was asked
 	origin, seq int64 // of the batch that the reading starts after; zero if the log has it not
 	rows        []row
+	more        bool // there may be more batches in the range
 }
 
 type row struct {
@@ -34,16 +37,44 @@ const (
 	withOutbox scope = true // whether there is something to adopt, too
 )
 
+// A pace is how much a reader asks for at once, and for how long it waits for that.
+type pace struct {
+	bytes   int // beyond these no further batch is read
+	timeout time.Duration
+}
+
+// A reader begins with full. On a line that is too slow for that it asks for less, and
+// waits for longer, up to slowest.
+const (
+	fullBytes   = 4 << 20
+	slowestRead = 8 * answerTimeout
+)
+
+func fullPace() pace { return pace{fullBytes, answerTimeout} }
+
+// next returns the pace of the next read after one with this result.
+func (p pace) next(err error) pace {
+	switch {
+	case err == nil:
+		return pace{min(2*p.bytes, fullBytes), max(p.timeout/2, answerTimeout)}
+	case errors.Is(err, context.DeadlineExceeded):
+		return pace{max(p.bytes/8, 1), min(2*p.timeout, slowestRead)}
+	default:
+		return p
+	}
+}
+
 // readLog reads a chunk of the batches with ids in (after, to].
 //
 // What it finds is complete after the low mark it returns: the statement locks
 // the partitions before it takes its snapshot, and a partition's low mark is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) (reading, error) {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope, p pace) (reading, error) {
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r reading
-	rows, err := q.Query(ctx, db.queries.read, after, to, chunk, bool(s))
+	size := 0
+	rows, err := q.Query(ctx, db.queries.read, after, to, chunk, bool(s), p.bytes)
 	if err != nil {
 		return r, err
 	}
@@ -60,11 +91,13 @@ func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) 
 		if id.Valid {
 			m := mark{id: id.Int64, origin: origin.Int64, seq: seq.Int64, packets: int(packets.Int32)}
 			r.rows = append(r.rows, row{m, frame})
+			size += len(frame)
 		}
 	}
 	if rows.Err() == nil && r.log == 0 {
 		return r, errMetaLost(db.opts.Schema)
 	}
+	r.more = len(r.rows) == chunk || size >= p.bytes
 	return r, rows.Err()
 }
 
@@ -148,44 +181,49 @@ func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*batc
 // readShared reads what comes after from, below low, with all others who want it.
 func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*batch, adapter.Position, error) {
 	of := stretchAfter(from, low)
-	e, err := t.shelf.get(ctx, of, func() (excerpt, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
-		defer cancel()
-		return t.readExcerpt(ctx, of.after, of.to)
-	})
-	switch {
-	case err != nil:
-		return nil, 0, err
-	case from < e.low || e.log != t.db.number.Load():
-		return nil, 0, adapter.ErrTrimmed
-	default:
-		return e.batches, min(low, position(of.to, maxPackets-1)), nil
+	for {
+		e, err := t.shelf.get(ctx, of, func() (excerpt, error) {
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowestRead)
+			defer cancel()
+			return t.readExcerpt(ctx, of.after, of.to)
+		})
+		switch end := position(e.upTo, maxPackets-1); {
+		case err != nil:
+			return nil, 0, err
+		case from < e.low || e.log != t.db.number.Load():
+			return nil, 0, adapter.ErrTrimmed
+		case from < end || e.upTo == of.to:
+			return e.batches, min(low, end), nil
+		}
+		of.after = e.upTo // the stretch has more than is read at once
 	}
 }
 
 func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
 	// The batch that from lies in may have packets after from.
-	e, err := t.readExcerpt(ctx, batchID(from)-1, batchID(to))
+	e, err := t.readExcerpt(ctx, batchID(from+1)-1, batchID(to))
 	switch {
 	case err != nil:
 		return nil, 0, err
 	case from < e.low || e.log != t.db.number.Load():
 		return nil, 0, adapter.ErrTrimmed
-	case len(e.batches) < chunk:
+	case e.upTo == batchID(to):
 		return e.batches, to, nil
 	default:
-		return e.batches, e.batches[len(e.batches)-1].position(), nil
+		return e.batches, position(e.upTo, maxPackets-1), nil
 	}
 }
 
-// An excerpt is batches of the log, with what it said of itself then.
+// An excerpt is batches of the log, with what it said of itself then. It is complete up
+// to the batch upTo.
 type excerpt struct {
 	batches []*batch
+	upTo    int64
 	low     adapter.Position
 	log     uint32
 }
 
-// readExcerpt reads a chunk of the batches with ids in (after, to].
+// readExcerpt reads batches with ids in (after, to]: the first ones, if they are many.
 func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err error) {
 	select {
 	case t.rows <- struct{}{}:
@@ -197,13 +235,18 @@ func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err
 	if err != nil {
 		return e, err
 	}
-	e = excerpt{make([]*batch, 0, len(r.rows)), r.low, r.log}
+	e = excerpt{make([]*batch, 0, len(r.rows)), to, r.low, r.log}
 	for _, row := range r.rows {
 		b, err := decodeBatch(r.log, row.mark, row.frame)
 		if err != nil {
-			return e, err
+			_ = t.unreadable.note(r.log, row.mark, err) // for a reader that comes from before it, it is as if trimmed
+			continue
 		}
 		e.batches = append(e.batches, b)
+	}
+	e.low = max(e.low, t.unreadable.after(r.log))
+	if r.more {
+		e.upTo = r.rows[len(r.rows)-1].id
 	}
 	return e, nil
 }
@@ -211,8 +254,10 @@ func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err
 // readPatiently reads through the pool, whose connections may have died unseen.
 func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, error) {
 	var r reading
+	p := fullPace()
 	err := patiently(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, after, to, theLog)
+		r, err = t.db.readLog(ctx, t.db.pool, after, to, theLog, p)
+		p = p.next(err)
 		return err
 	})
 	return r, err

@@ -23,7 +23,7 @@ type claim struct {
 	answer    chan resumed   // gets one answer, unless abandoned
 	state     atomic.Int32
 	unwanted  atomic.Bool // nobody waits beyond the attempt that is under way
-	taken     bool        // an attempt was made to take it whose outcome is not known
+	epochs    []int64     // of attempts that were made to take it whose outcome is not known
 	elsewhere bool        // that attempt found another node
 }
 
@@ -79,7 +79,7 @@ var errUnwanted = errors.New("claim not decided in time")
 // begin says that an attempt to settle the claim begins. It returns false if nobody
 // waits for it and nothing is left of an attempt before.
 func (c *claim) begin() bool {
-	return c.state.CompareAndSwap(claimWaits, claimTried) || c.taken
+	return c.state.CompareAndSwap(claimWaits, claimTried) || len(c.epochs) > 0
 }
 
 // failed says that the attempt is over, and that its outcome is not known.
@@ -89,8 +89,14 @@ func (c *claim) failed() {
 	}
 }
 
-// settleClaim answers a claim. A session that nobody waits for any more is released.
+// settleClaim answers a claim. A session that nobody waits for any more is released, and
+// so is one that is refused now, though an attempt before may have taken it.
 func (s *Sessions) settleClaim(c *claim, r resumed) {
+	if r.session == nil {
+		for _, epoch := range c.epochs {
+			s.write(&write{key: recovery.Key{PIDHash: c.PIDHash, Epoch: epoch}, ending: &recovery.Ending{}, released: true})
+		}
+	}
 	if c.state.CompareAndSwap(claimTried, claimAnswered) {
 		c.answer <- r
 		return
@@ -138,6 +144,11 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 			for _, c := range claims {
 				c.failed()
 			}
+			if half := len(claims) / 2; half > 0 && attempt >= inVainAtMost && tooMuch(err) {
+				s.resume(ctx, claims[:half])
+				s.resume(ctx, claims[half:])
+				return
+			}
 			pause.wait(ctx)
 			continue
 		}
@@ -169,6 +180,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	if err != nil {
 		return nil, err
 	}
+	e.low = max(e.low, s.db.tail.unreadable.after(e.log))
 	answers := make([]resumed, len(claims))
 	var pids, last, identities []string
 	var covered, from []int64
@@ -178,7 +190,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 			pids, last = append(pids, c.PIDHash), append(last, s.Last.String())
 			identities = append(identities, s.Identity)
 			covered, from = append(covered, int64(s.Applied)), append(from, int64(s.From))
-			c.taken, c.elsewhere = true, s.Elsewhere
+			c.epochs, c.elsewhere = append(c.epochs, s.Epoch), s.Elsewhere
 		}
 	}
 	var b pgx.Batch

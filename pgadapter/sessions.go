@@ -181,6 +181,12 @@ func (s *Sessions) settled(ctx context.Context) error {
 	return nil
 }
 
+// inVainAtMost is how often writes or claims are tried in one transaction that may be too
+// large for Postgres, before they are halved.
+const inVainAtMost = 3
+
+// flushUntilAnswered makes writes durable, and tries again as long as the failure may
+// pass. Of several writes that may be too many at once it returns the error.
 func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]error, error) {
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for attempt := 1; ; attempt++ {
@@ -198,6 +204,9 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 		}
 		for _, w := range writes {
 			w.repeated = true
+		}
+		if len(writes) > 1 && attempt >= inVainAtMost && tooMuch(err) {
+			return nil, err // half of it may do
 		}
 		pause.wait(ctx)
 	}

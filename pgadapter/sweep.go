@@ -72,7 +72,7 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 		return fmt.Errorf("checkpoint: sessions not written: %w", err)
 	}
 	h := s.db.node.hold() // its cursor is not before at
-	if h.node != before.node || h.branch != before.branch {
+	if h.node != before.node || h.branch.number != before.branch.number {
 		return errors.New("checkpoint: the log or the node changed meanwhile")
 	}
 	if err := s.writeCheckpoint(ctx, h, at); err != nil {
@@ -247,6 +247,18 @@ func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
 // endNode ends a life, if the node was last seen then, or in any case, and reports
 // whether it did. While Postgres has no room for notifications it does so without a bell.
 func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, err error) {
+	for !ended && err == nil {
+		ended, err = db.endPortion(ctx, id, seen)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return ended, err
+}
+
+// endPortion parks some of the sessions of a life that ends, and reports whether these
+// were the last.
+func (db *DB) endPortion(ctx context.Context, id int64, seen *string) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	for _, ring := range [...]bool{true, false} {
@@ -254,9 +266,6 @@ func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, 
 		if !queueFull(err) {
 			break
 		}
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
 	}
 	return ended, err
 }

@@ -33,9 +33,12 @@ type tail struct {
 	doubt   bool                    // of the goroutine: a bell was not sealed with the key that is known
 	asked   time.Time               // of the goroutine: when it asked last for that key
 	echo    echo                    // of the goroutine: of the connection
+	pace    pace                    // of the goroutine: how much of the log it asks for at once
 	rows    chan struct{}           // a place for each query that Read may run at once
 	shelf   shelf
 	done    chan struct{} // closed when the goroutine has returned
+
+	unreadable unreadable
 
 	mu        sync.Mutex
 	local     adapter.Local
@@ -60,8 +63,18 @@ type tail struct {
 // A branch of the log begins where its end was lost and it went on differently.
 type branch struct {
 	number int
-	from   adapter.Position // the last position that it shares with the one before
+	joints []joint // oldest first, the last one is its own; each lies after the one before
 }
+
+// A joint is where a branch parts from the one before: after the last position that
+// both have.
+type joint struct {
+	number int // of the branch
+	at     adapter.Position
+}
+
+// maxJoints bounds the joints that are kept. Beyond, the oldest two count as one.
+const maxJoints = 64
 
 type batchName struct{ origin, seq int64 }
 
@@ -71,6 +84,7 @@ func newTail(db *DB, l *line) *tail {
 		dropped: make(map[batchName]time.Time),
 		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
 		done:    make(chan struct{}),
+		pace:    fullPace(),
 		memory:  memory{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
 		shelf:   shelf{maxBytes: db.opts.TailBytes / 4, parts: make(map[stretch]*part)},
 	}
@@ -257,7 +271,8 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for {
-		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, t.scope())
+		r, err := t.db.readLog(ctx, conn, t.cursor.id, maxID, t.scope(), t.pace)
+		t.pace = t.pace.next(err)
 		if err != nil {
 			return err
 		}
@@ -275,7 +290,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 			if err := t.deliverAll(ctx, conn, r.rows); err != nil {
 				return err
 			}
-			if len(r.rows) < chunk {
+			if !r.more {
 				return t.settle(ctx, conn)
 			}
 		}
@@ -318,10 +333,14 @@ func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error {
-	for _, r := range rows {
-		b, err := decodeBatch(t.db.number.Load(), r.mark, r.frame)
+	for i, r := range rows {
+		log := t.db.number.Load()
+		b, err := decodeBatch(log, r.mark, r.frame)
 		if err != nil {
-			t.reset(r.mark, fmt.Errorf("batch %d of the log: %w", r.id, err))
+			err = t.unreadable.note(log, r.mark, err)
+			if i+1 == len(rows) || readable(rows[i+1].frame) {
+				t.reset(r.mark, err) // once for all that follow each other
+			}
 			continue
 		}
 		if err := t.deliver(ctx, conn, b); err != nil {

@@ -6,7 +6,7 @@ drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
-    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, advance_outbox_sequence, packet_head, seen_after, seen_pending, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
+    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, advance_outbox_sequence, outbox_caller, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(
@@ -114,6 +114,7 @@ drop index log_adopted;
 alter table log
     drop column snapshot,
     drop column adopted_last,
+    drop column adopted_old,
     drop column cut_xid,
     drop column cut_id,
     drop column xids,
@@ -121,8 +122,12 @@ alter table log
 alter table meta
     drop column outbox_started,
     drop column outbox_slot,
+    drop column outbox_limit,
+    drop column keys_at,
+    drop column keys_seen,
     drop column adopted,
     drop column adopted_id,
     drop column adopted_last,
+    drop column adopted_old,
     drop column cut_xid,
     drop column cut_id;

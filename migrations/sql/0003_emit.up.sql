@@ -24,6 +24,7 @@ create table outbox (
     xid     xid8        not null default pg_current_xact_id(),
     at      timestamptz not null default clock_timestamp(),
     packets int         not null default 1,
+    horizon xid8        not null default pg_snapshot_xmax(pg_current_snapshot()),
     slot    smallint    not null,
     frame   bytea       not null,
     -- Half of what a batch of the log may have, so that rows can be packed by
@@ -33,6 +34,7 @@ create table outbox (
 
 comment on table outbox is 'what was emitted from SQL: copied to the log after the commit';
 comment on column outbox.xid is 'the transaction, also for an emit behind a savepoint';
+comment on column outbox.horizon is 'no transaction from this one on was seen by the emit';
 comment on column outbox.frame is 'packets as in log.frame, without the version';
 
 alter table outbox alter column frame set storage external;
@@ -51,12 +53,15 @@ with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
 create index outbox_transaction on outbox (xid, id);
 
--- The keys of emits that happen once. Who comes second waits at the primary key for
--- the end of the transaction that came first.
+-- The keys of emits that happen once, of each role by itself: no role can use up the
+-- keys of another. Who comes second waits at the primary key for the end of the
+-- transaction that came first.
 create table emit_keys (
-    key text        collate "C" not null,
-    at  timestamptz not null default clock_timestamp(),
-    constraint emit_keys_pkey primary key (key)
+    at   timestamptz not null default clock_timestamp(),
+    xid  xid8        not null default pg_current_xact_id(),
+    role text        collate "C" not null,
+    key  text        collate "C" not null,
+    constraint emit_keys_pkey primary key (role, key)
 );
 
 create index emit_keys_at on emit_keys (at);
@@ -64,21 +69,29 @@ create index emit_keys_at on emit_keys (at);
 alter table meta
     add column outbox_started timestamptz not null default clock_timestamp(),
     add column outbox_slot    smallint    not null default 0,
+    add column outbox_limit   bigint      not null default 4294967296,
+    add column keys_at        timestamptz not null default clock_timestamp(),
+    add column keys_seen      pg_snapshot not null default pg_current_snapshot(),
     add column adopted        pg_snapshot not null default pg_current_snapshot(),
     add column adopted_id     bigint      not null default 0,
     add column adopted_last   bigint      not null default 0,
+    add column adopted_old    bigint      not null default 0,
     add column cut_xid        xid8,
     add column cut_id         bigint,
     add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
+comment on column meta.outbox_limit is 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
+comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
 comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
 comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
+comment on column meta.adopted_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
 comment on column meta.cut_xid is 'of this transaction, which was too large for one adoption, the rows up to cut_id';
 
 alter table log
     add column snapshot     pg_snapshot,
     add column adopted_last bigint,
+    add column adopted_old  bigint,
     add column cut_xid      xid8,
     add column cut_id       bigint,
     add column xids         xid8[],
@@ -90,41 +103,87 @@ comment on column log.sizes is 'how many packets come from each of xids';
 
 create index log_adopted on log (id) where snapshot is not null;
 
--- What has been adopted. A set of one row, because Postgres inlines sets.
-create function adopted() returns table (snapshot pg_snapshot, last bigint, cut_xid xid8, cut_id bigint)
+-- What has been adopted. A set of one row, because Postgres inlines sets. In a database
+-- that was restored from a dump the numbers of transactions begin anew: restored is true
+-- until the first adoption there.
+create function adopted() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
 language sql stable
 begin atomic
-    select s.snapshot, s.adopted_last, s.cut_xid, s.cut_id
+    select s.snapshot, s.adopted_last, s.adopted_old, s.cut_xid, s.cut_id,
+           pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())
     from (
-        (select l.id, l.snapshot, l.adopted_last, l.cut_xid, l.cut_id
+        (select l.id, l.snapshot, l.adopted_last, l.adopted_old, l.cut_xid, l.cut_id
          from log l where l.snapshot is not null order by l.id desc limit 1)
         union all
-        select m.adopted_id, m.adopted, m.adopted_last, m.cut_xid, m.cut_id from meta m
+        select m.adopted_id, m.adopted, m.adopted_last, m.adopted_old, m.cut_xid, m.cut_id from meta m
     ) s
     order by s.id desc
     limit 1;
 end;
 
--- The rows of the outbox that are committed and not adopted. Found by the index:
--- what began after the snapshot was taken, and what was running then.
+-- The rows of the outbox that are committed and not adopted, without their frames: of
+-- the transactions that were running when the snapshot was taken, and, marked as late, of
+-- those that began after it. Rows of transactions that are still running are not read.
 --
--- In a database that was restored from a dump the numbers of transactions begin
--- anew. Then what was emitted after the last adoption is known by its id.
-create function pending(state pg_snapshot, last bigint, cut_xid xid8, cut_id bigint, restored boolean) returns setof outbox
-language sql stable
-begin atomic
-    select o.* from outbox o
-    where o.xid >= pg_snapshot_xmax(state)
-      and (restored or o.xid < pg_snapshot_xmax(pg_current_snapshot()))
-    union all
-    select o.* from outbox o
-    where o.xid = any (array(select pg_snapshot_xip(state)))
-      and (o.xid = cut_xid and o.id <= cut_id) is not true
-    union all
-    select o.* from outbox o
-    where restored and o.id > last and o.xid < pg_snapshot_xmax(state)
-      and not o.xid = any (array(select pg_snapshot_xip(state)));
-end;
+-- With most, no more than one row beyond it is read of each of the former, and of all the
+-- latter together, in the order of their numbers. With below, only transactions with a
+-- smaller number are read. After a restore all is read: what was emitted after the last
+-- adoption is known by its id then.
+create function pending(
+    state pg_snapshot, last_id bigint, old_id bigint, cut xid8, cut_to bigint, restored boolean, most int, below xid8 default null
+) returns table (xid xid8, id bigint, size int, horizon xid8, packets int, at timestamptz, slot smallint, late boolean)
+language plpgsql stable
+set search_path from current
+set plan_cache_mode = force_generic_plan
+set enable_seqscan = off -- without statistics it would look tempting
+set enable_bitmapscan = off -- it reads more than is asked for
+as $$
+#variable_conflict use_column
+declare
+    seen   pg_snapshot := pg_current_snapshot();
+    ends   xid8 := pg_snapshot_xmax(seen);
+    begins xid8 := pg_snapshot_xmax(state);
+    room   int := most + 1;
+    n      int;
+    stop   xid8;
+begin
+    if restored then
+        return query
+        select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, false
+        from outbox o
+        where o.id > old_id
+          and (not pg_visible_in_snapshot(o.xid, state) and (o.xid = cut and o.id <= cut_to) is not true
+               or o.id > last_id);
+        return;
+    end if;
+    if below < ends then
+        ends := below;
+    end if;
+    return query
+    select r.*
+    from pg_snapshot_xip(state) x
+    cross join lateral (
+        select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, false
+        from outbox o
+        where o.xid = x and o.id > case when x = cut then greatest(cut_to, old_id) else old_id end
+        order by o.id
+        limit room
+    ) r
+    where x < ends and pg_visible_in_snapshot(x, seen);
+    for stop in select x from pg_snapshot_xip(seen) x where x >= begins and x < ends union all select ends order by 1 loop
+        return query
+        select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, true
+        from outbox o
+        where o.xid >= begins and o.xid < stop and o.id > old_id
+        order by o.xid, o.id
+        limit room;
+        get diagnostics n = row_count;
+        room := room - n;
+        exit when room <= 0;
+        begins := (stop::text::bigint + 1)::text::xid8;
+    end loop;
+end
+$$;
 
 -- Whether there is something to adopt. Not inlined: a statement that only may ask
 -- would lock all that this one reads.
@@ -136,16 +195,20 @@ begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
         return false;
     end if;
-    return exists (
-        select from adopted() s,
-            pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())));
+    return exists (select from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
 end
 $$;
 
 -- Copies committed rows of the outbox into the log and returns how many; the
 -- append lock must be held. Transactions come in the order of their last emits: who
 -- had seen another's commit before it emitted last comes behind it. The rows of a
--- transaction stay together, unless it alone has more than a call may take.
+-- transaction stay together, unless it alone has more than a call may take: then
+-- nothing comes before its rest but what came before it.
+--
+-- A call reads no more than it may take, however much waits. Of a backlog it reads the
+-- transactions with the smallest numbers, and leaves those of them which may have seen
+-- one that it does not read. When it reads no others, because each of the few that it
+-- reads is nearly as large as a call, it takes these all the same.
 --
 -- With entirely, -1 is returned and nothing is done when there is more than that.
 create function adopt_pending(most int, bytes bigint, entirely boolean, ring boolean) returns int
@@ -157,11 +220,12 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
     s        record;
-    restored boolean;
     seen     pg_snapshot;
     found    bigint;
     xids     xid8[];
     ids      bigint[];
+    read     xid8[];
+    before   bigint;
     beyond   xid8;
     cut      xid8;
     top      xid8;
@@ -169,32 +233,50 @@ declare
     r        record;
 begin
     select * into s from adopted();
-    restored := pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot());
 
-    select pg_current_snapshot(), count(*),
+    with read as materialized (
+        select p.xid, p.id, p.size, p.horizon, p.late
+        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p
+    ), limits as (
+        -- The first transaction that may not have been read entirely.
+        select case when count(*) > most then max(p.xid::text::bigint) end as unread from read p where p.late
+    ), transactions as (
+        select p.xid, max(p.id) as last, count(*) > most as large,
+               case when p.xid = s.cut_xid then 0
+                    when b.unread is null then 1
+                    when p.xid::text::bigint >= b.unread then 3
+                    when max(p.horizon::text::bigint) > b.unread then 2
+                    else 1 end as class
+        from read p cross join limits b
+        group by p.xid, b.unread
+    ), chosen as (
+        select t.xid, t.class = 0 as first,
+               case when t.large then (select max(o.id) from outbox o where o.xid = t.xid) else t.last end as last
+        from transactions t
+        where t.class <= greatest((select min(u.class) from transactions u), 1)
+    ), ordered as (
+        select p.xid, p.id, row_number() over w as n,
+               row_number() over w = 1 or row_number() over w <= most and sum(p.size) over w <= bytes as fits
+        from read p join chosen c on c.xid = p.xid
+        window w as (order by c.first desc, c.last, p.id)
+    )
+    select pg_current_snapshot(), (select count(*) from read), (select array_agg(t.xid) from transactions t),
+           -- A row that the snapshot should not see was there before a restore.
+           case when s.restored then (select max(u.id) from outbox u where not pg_visible_in_snapshot(u.xid, pg_current_snapshot())) end,
            array_agg(o.xid order by o.n) filter (where o.fits),
            array_agg(o.id order by o.n) filter (where o.fits),
            (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
-    into seen, found, xids, ids, beyond
-    from (
-        select t.xid, t.id, row_number() over w as n,
-               row_number() over w = 1 or row_number() over w <= most and sum(t.size) over w <= bytes as fits
-        from (
-            select p.xid, p.id, octet_length(p.frame)::bigint as size,
-                   max(p.id) over (partition by p.xid) as last
-            from (
-                select * from pending(s.snapshot, s.last, s.cut_xid, s.cut_id, restored)
-                limit case when entirely then most + 1 end
-            ) p
-        ) t
-        window w as (order by t.last, t.id)
-    ) o;
+    into seen, found, read, before, xids, ids, beyond
+    from ordered o;
     if found = 0 then
         return 0;
     end if;
 
-    if beyond is null then
-        top := null; -- all of it: the snapshot says what has been adopted
+    if found = cardinality(ids) then
+        -- All of it: the snapshot says what has been adopted.
+        if s.restored then
+            s.old := greatest(s.last, before);
+        end if;
     elsif entirely then
         return -1;
     else
@@ -212,8 +294,7 @@ begin
         select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
         into top from unnest(xids) x order by x desc limit 1;
         waiting := array(
-            select p.xid from pending(s.snapshot, s.last, s.cut_xid, s.cut_id, restored) p
-            where p.xid < top and not exists (select from unnest(xids) x where x = p.xid)
+            (select x from unnest(read) x where x < top except select x from unnest(xids) x)
             union
             select x from pg_snapshot_xip(seen) x where x < top
             union
@@ -225,9 +306,9 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, cut_xid, cut_id, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
         from meta m, (
             select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
                    array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
@@ -400,7 +481,7 @@ begin
     update meta set low = greatest(low, newest);
     -- What has been adopted is known from there on without the batches.
     execute format(
-        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, cut_xid = l.cut_xid, cut_id = l.cut_id
+        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, adopted_old = l.adopted_old, cut_xid = l.cut_xid, cut_id = l.cut_id
          from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.adopted_id', next);
     execute format('truncate only %I', next);
     return true;
@@ -410,20 +491,33 @@ $$;
 -- Goes on to the next partition of the outbox, emptied, when the current one has
 -- been used for half the retention. Reports whether it did: not while a
 -- transaction is open that has emitted into the next one, nor before all of that
--- is adopted. Forgets keys that were used before the retention.
+-- is adopted, nor while a backlog waits, which is not read entirely. Forgets keys that were
+-- committed before the retention, after twice as long at most.
 create function rotate_outbox(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
 declare
-    next int;
+    backlog constant int := 10000;
+    next        int;
+    committed   pg_snapshot;
+    waits       bigint;
+    waits_there bigint;
 begin
     -- Lock 2 of the schema, then the partition, for which nothing waits.
     perform from meta for update skip locked;
     if not found then
         return false;
     end if;
-    delete from emit_keys where at < clock_timestamp() - retention;
+    -- A key counts from its commit, which the snapshot tells, not from its use.
+    select m.keys_seen into committed from meta m where clock_timestamp() - m.keys_at >= retention;
+    if found then
+        -- After a restore the numbers of transactions begin anew.
+        delete from emit_keys k
+        where k.at < clock_timestamp() - retention
+          and (pg_visible_in_snapshot(k.xid, committed) or k.xid >= pg_snapshot_xmax(pg_current_snapshot()));
+        update meta set keys_seen = pg_current_snapshot(), keys_at = clock_timestamp();
+    end if;
     select (m.outbox_slot + 1) % 3 into next from meta m
     where clock_timestamp() - m.outbox_started >= retention / 2;
     if not found then
@@ -434,9 +528,9 @@ begin
     exception when lock_not_available then
         return false;
     end;
-    if exists (select from adopted() s,
-                   pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
-               where p.slot = next) then
+    select count(*), count(*) filter (where p.slot = next) into waits, waits_there
+    from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
+    if waits_there > 0 or waits > backlog then
         return false;
     end if;
     execute format('truncate only %I', 'outbox_' || next);
@@ -455,6 +549,11 @@ create function packet_head(kind int, size int) returns bytea
 language sql immutable
 return substr(int2send(kind::int2), 2) || int4send(size);
 
+-- The role of the caller, also where the function that calls this one runs with the rights of its owner.
+create function outbox_caller() returns text
+language sql stable
+return coalesce(nullif(current_setting('role'), 'none'), session_user::text);
+
 -- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
 create function outbox_slot_now() returns smallint
 language plpgsql volatile
@@ -462,13 +561,24 @@ set search_path from current
 as $$
 declare
     slot_now smallint;
+    most     bigint;
+    caller   text := outbox_caller();
+    owner    name;
 begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- never used: new, or a copy of the tables
         perform advance_outbox_sequence();
     end if;
-    select m.outbox_slot into slot_now from meta m;
+    select m.outbox_slot, m.outbox_limit into slot_now, most from meta m;
     if not found then
         perform meta_lost();
+    end if;
+    -- What a role can fill the disk with has a limit. Not for the nodes' own role, whose events it must not hold up.
+    if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
+        select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
+        if not pg_has_role(caller, owner, 'member') then
+            raise exception 'the outbox of schema % has more than % bytes: nothing can be emitted before the nodes have copied it', current_schema(), most
+                using errcode = 'configuration_limit_exceeded', hint = 'The limit is outbox_limit in table meta. The role of the owner has none.';
+        end if;
     end if;
     return slot_now;
 end
@@ -504,14 +614,14 @@ begin
 end
 $$;
 
--- Uses an idempotency key in the caller's transaction, or returns false if that is
+-- Uses an idempotency key of the caller's role in the caller's transaction, or returns false if that is
 -- used already. Waits while a transaction that has used it is open.
 create function use_key(key text) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    insert into emit_keys (key) values (use_key.key) on conflict do nothing;
+    insert into emit_keys (role, key) values (outbox_caller(), use_key.key) on conflict do nothing;
     return found;
 end
 $$;
@@ -900,36 +1010,41 @@ begin
 end
 $$;
 
--- Whether something is committed and not adopted that a snapshot sees.
-create function seen_pending(state pg_snapshot) returns boolean
-language sql stable
-begin atomic
-    select exists (
-        select from adopted() s,
-            pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p
-        where pg_visible_in_snapshot(p.xid, state)
-    );
-end;
-
 -- Where in the log the transactions are that a snapshot sees, after a batch: the
 -- first and the last position of what comes in a row. What was committed when the
--- function is called, and the snapshot sees, has been adopted by then.
+-- function is called, and the snapshot sees, has been adopted by then: unless one row
+-- of nulls is returned, after a part of it was adopted, and the caller has to ask again.
+--
+-- A snapshot that sees transactions which have not begun is refused.
+--
+-- Must be a transaction of its own: the append lock may be held to its end.
 create function seen_after(batch bigint, state pg_snapshot, ring boolean) returns table (first bigint, last bigint)
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
 as $$
+declare
+    most constant int := 131072;
+    waits boolean;
 begin
-    if pg_sequence_last_value('outbox_id_seq') is not null and seen_pending(state) then
-        if current_setting('transaction_isolation') <> 'read committed' then
-            raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-                using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    if pg_snapshot_xmax(state) > pg_snapshot_xmax(pg_current_snapshot()) then
+        raise exception 'a snapshot from the future' using errcode = 'invalid_parameter_value';
+    end if;
+    if pg_sequence_last_value('outbox_id_seq') is not null then
+        select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
+        from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
+        if waits then
+            if current_setting('transaction_isolation') <> 'read committed' then
+                raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+                    using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+            end if;
+            -- Lock 1 of the schema.
+            lock table append_lock in share update exclusive mode;
+            if adopt_pending(most, 33554432, false, ring) > 0 then
+                return query select null::bigint, null::bigint;
+                return;
+            end if;
         end if;
-        -- Lock 1 of the schema.
-        lock table append_lock in share update exclusive mode;
-        while seen_pending(state) loop
-            perform adopt_pending(131072, 33554432, false, ring);
-        end loop;
     end if;
     return query
     select min(g.first), max(g.last)
@@ -1345,9 +1460,8 @@ set search_path from current
 as $$
 begin
     return query
-    select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(octet_length(p.frame)), 0)::bigint
-    from adopted() s,
-        pending(s.snapshot, s.last, s.cut_xid, s.cut_id, pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())) p;
+    select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(p.size), 0)::bigint
+    from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
 end
 $$;
 

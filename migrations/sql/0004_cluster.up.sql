@@ -7,32 +7,57 @@ select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', f
 
 alter table nodes
     add column server text collate "C",
-    add column bound  bigint;
+    add column bound  bigint,
+    add column ended  boolean not null default false;
 
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
 comment on column nodes.bound is 'the server is delivered what comes after this position';
 
+comment on column nodes.ended is 'the life is over: the node finds its row missing, and its sessions are being parked';
+
+-- See 0002_sessions.
+create or replace function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform from nodes n where n.id = hold_node.node and not n.ended for key share;
+    if not found then
+        raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
+    end if;
+    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
+    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+        raise exception 'the log has lost batch %', batch using errcode = 'PS001';
+    end if;
+end
+$$;
+
 -- Ends the life of a node: parks what it held, with what its checkpoints prove, and
 -- tells the others through the log that its server is gone. The epochs rise, so
--- whatever that node still writes is refused. Reports whether there was such a node.
+-- whatever that node still writes is refused.
+--
+-- A call parks most sessions at most, so that none takes long. It returns false when
+-- some are left: the life is over then all the same, and any node may call again. It
+-- returns true after the last of them, and null if there is no such node.
 --
 -- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
 -- lock, whose holders never wait for the others. The batch is named by the life, so
 -- there is one at most.
-create function end_node(node bigint, ring boolean) returns boolean
+create function end_node(node bigint, ring boolean, most int default 10000) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
 declare
     ended nodes;
     body  bytea;
+    held  bigint;
 begin
     select * into ended from nodes n where n.id = end_node.node for update;
     if not found then
-        return false;
+        return null;
     end if;
     with held as materialized (
-        select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash for update
+        select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash limit most for update
     )
     update sessions s
     set covered    = case when s.settled then greatest(s.covered, ended.checkpoint) else s.covered end,
@@ -42,6 +67,11 @@ begin
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
     from held
     where s.pid_hash = held.pid_hash;
+    get diagnostics held = row_count;
+    if held = most then
+        update nodes n set ended = true where n.id = end_node.node and not n.ended;
+        return false;
+    end if;
     delete from nodes n where n.id = end_node.node;
     if ended.server is not null then
         -- A frame as 0001_log has it, with one packet of kind 8.

@@ -1,6 +1,6 @@
 -- The node is alive; and when the others were.
 with beat as (
-    update /*schema.*/nodes set seen = clock_timestamp(), position = $2 where id = $1 returning id
+    update /*schema.*/nodes set seen = clock_timestamp(), position = $2 where id = $1 and not ended returning id
 )
 select exists (select from beat), n.id, n.name, n.seen::text, n.lease_ms
 from (values (true)) one (row)

@@ -1,4 +1,5 @@
--- Batches after id $1 up to id $2, at most $3 of them, with what the log says at
+-- Batches after id $1 up to id $2, at most $3 of them and no more once they have $5
+-- bytes, with what the log says at
 -- that moment of its number, its low mark and the batch $1 itself; and, if $4 asks
 -- for it, whether emits from SQL wait to be adopted. One row with a null batch says
 -- that there is none.
@@ -10,9 +11,14 @@ left join lateral (
 ) c on true
 left join lateral (
     select b.id, b.origin, b.seq, b.packets, b.frame
-    from /*schema.*/log b
-    where b.id > $1 and b.id <= $2
-    order by b.id
-    limit $3
+    from (
+        select b.id, b.origin, b.seq, b.packets, b.frame,
+               sum(octet_length(b.frame)) over (order by b.id) - octet_length(b.frame) as before
+        from /*schema.*/log b
+        where b.id > $1 and b.id <= $2
+        order by b.id
+        limit $3
+    ) b
+    where b.before < $5
 ) l on true
 order by l.id

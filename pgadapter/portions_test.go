@@ -1,0 +1,115 @@
+package pgadapter
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// crowd puts n sessions of a node into the table.
+func (b *bench) crowd(t *testing.T, node int64, n int) {
+	t.Helper()
+	b.exec(t, `insert into sessions (epoch, opened, covered, node, window_ms, known, settled, pid_hash, sid, namespace, held, last)
+		select 1, 0, 0, $1::bigint, 60000, false, false, 'p' || i, 's', '/', '', '' from generate_series(1, $2::int) i`, node, n)
+}
+
+func TestEndNode_ManySessions_AreParkedInPortions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dead, by := b.open(t, &waits), b.open(t, &waits)
+	id := dead.node.id.Load()
+	b.crowd(t, id, 5)
+	if done := b.int(t, "select end_node($1, false, 2)::int", id); done != 0 {
+		t.Error("all was parked in a portion of 2")
+	}
+	if n := b.int(t, "select count(*) from sessions where node is null and epoch = 2"); n != 2 {
+		t.Errorf("%d sessions are parked", n)
+	}
+	// The life is over already: neither does it go on nor does it take new sessions.
+	if _, err := dead.node.beat(t.Context(), dead.pool); !errors.Is(err, errNodeGone) {
+		t.Errorf("a heartbeat: %v", err)
+	}
+	if _, err := b.conn.Exec(t.Context(), "select hold_node($1, 0, 0, 0)", id); sqlState(err) != stateNodeGone {
+		t.Errorf("hold_node: %v", err)
+	}
+	if nodes, err := by.Nodes(t.Context()); err != nil || len(nodes) != 0 {
+		t.Errorf("%d nodes, %v", len(nodes), err)
+	}
+	// Another one goes on, with as many portions as it takes.
+	b.exec(t, "delete from sessions")
+	b.crowd(t, id, 25000)
+	b.bury(t, by, id)
+	if n := b.int(t, "select count(*) from sessions where node is null and epoch = 2"); n != 25000 {
+		t.Errorf("%d sessions are parked", n)
+	}
+}
+
+// Writes that are too many for one transaction are halved, until Postgres takes them.
+func TestSessions_TransactionTooLarge_IsHalved(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	b.exec(t, `create function few() returns trigger language plpgsql as $$ begin
+		if (select count(*) from added) > 3 then raise exception 'too long' using errcode = '57014'; end if;
+		return null;
+	end $$`)
+	b.exec(t, "create trigger few after insert on sessions referencing new table as added for each statement execute function few()")
+	b.exec(t, "begin")
+	b.exec(t, "lock table sessions in exclusive mode")
+	var opened []*recovery.Outcome
+	for i := range 20 {
+		opened = append(opened, db.Sessions().Open(session(fmt.Sprint("p", i))))
+	}
+	b.exec(t, "commit")
+	for _, o := range opened {
+		if err := o.Wait(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A claim may have been committed though its answer was lost. If it is refused then, nobody holds the session.
+func TestClaim_RefusedAfterItWasTaken_IsReleased(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	mustOpen(t, db, session("p"))
+	b.exec(t, "update sessions set epoch = 3") // by the attempt whose answer was lost
+	c := &claim{Claim: recovery.Claim{PIDHash: "p", Namespace: "/"}, answer: make(chan resumed, 1), epochs: []int64{2, 3}}
+	if !c.begin() {
+		t.Fatal("it cannot begin")
+	}
+	db.Sessions().settleClaim(c, resumed{err: recovery.ErrTrimmed})
+	if r := <-c.answer; !errors.Is(r.err, recovery.ErrTrimmed) {
+		t.Errorf("answered %+v", r)
+	}
+	eventually(t, "the session is parked", func() bool {
+		return b.int(t, "select count(*) from sessions where node is null and expires_at is not null") == 1
+	})
+}
+
+func TestBranch_PositionFromBeforeTwoLosses_LiesBeforeBoth(t *testing.T) {
+	t.Parallel()
+	b := branch{}.next(100).next(500) // the log grew beyond 500 in between
+	for _, c := range []struct {
+		p     adapter.Position
+		taken int
+		want  int64
+	}{{300, 0, 100}, {50, 0, 50}, {300, 1, 300}, {700, 1, 500}, {700, 2, 700}} {
+		if got := b.place(c.p, c.taken); got != c.want {
+			t.Errorf("%d of branch %d: %d, want %d", c.p, c.taken, got, c.want)
+		}
+	}
+	if got := b.next(200).place(300, 1); got != 200 {
+		t.Errorf("after a third: %d", got)
+	}
+	for i := range 10 * maxJoints {
+		b = b.next(adapter.Position(1000 + i))
+	}
+	if len(b.joints) > maxJoints || b.place(300, 0) != 100 {
+		t.Errorf("%d joints; %d", len(b.joints), b.place(300, 0))
+	}
+}
