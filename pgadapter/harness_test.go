@@ -56,6 +56,7 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 		t.Fatal(err)
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
+	config.RuntimeParams["idle_session_timeout"] = "0" // a test may wait for longer than a server allows
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if b.heard != nil {
 			b.heard.WriteString(n.Message + "\n")
