@@ -129,14 +129,13 @@ end;
 -- latter together, in the order of their numbers. With below, only transactions with a
 -- smaller number are read. After a restore all is read: what was emitted after the last
 -- adoption is known by its id then.
+--
+-- It has the settings of its callers: each of its own would cost an append as much as
+-- what it does.
 create function pending(
     state pg_snapshot, last_id bigint, old_id bigint, cut xid8, cut_to bigint, restored boolean, most int, below xid8 default null
 ) returns table (xid xid8, id bigint, size int, horizon xid8, packets int, at timestamptz, slot smallint, late boolean)
 language plpgsql stable
-set search_path from current
-set plan_cache_mode = force_generic_plan
-set enable_seqscan = off -- without statistics it would look tempting
-set enable_bitmapscan = off -- it reads more than is asked for
 as $$
 #variable_conflict use_column
 declare
@@ -146,6 +145,7 @@ declare
     room   int := most + 1;
     n      int;
     stop   xid8;
+    running xid8[] := '{}';
 begin
     if restored then
         return query
@@ -159,18 +159,23 @@ begin
     if below < ends then
         ends := below;
     end if;
-    return query
-    select r.*
-    from pg_snapshot_xip(state) x
-    cross join lateral (
-        select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, false
-        from outbox o
-        where o.xid = x and o.id > case when x = cut then greatest(cut_to, old_id) else old_id end
-        order by o.id
-        limit room
-    ) r
-    where x < ends and pg_visible_in_snapshot(x, seen);
-    for stop in select x from pg_snapshot_xip(seen) x where x >= begins and x < ends union all select ends order by 1 loop
+    if pg_snapshot_xmin(state) < begins then
+        return query
+        select r.*
+        from pg_snapshot_xip(state) x
+        cross join lateral (
+            select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, false
+            from outbox o
+            where o.xid = x and o.id > case when x = cut then greatest(cut_to, old_id) else old_id end
+            order by o.id
+            limit room
+        ) r
+        where x < ends and pg_visible_in_snapshot(x, seen);
+    end if;
+    if pg_snapshot_xmin(seen) < ends then
+        running := array(select x from pg_snapshot_xip(seen) x where x >= begins and x < ends order by 1);
+    end if;
+    foreach stop in array running || ends loop
         return query
         select o.xid, o.id, octet_length(o.frame), o.horizon, o.packets, o.at, o.slot, true
         from outbox o
@@ -190,6 +195,9 @@ $$;
 create function adoptable() returns boolean
 language plpgsql stable
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
@@ -215,13 +223,18 @@ create function adopt_pending(most int, bytes bigint, entirely boolean, ring boo
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off -- without statistics it would look tempting
+set enable_bitmapscan = off -- it reads more than is asked for
 set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
     s        record;
     seen     pg_snapshot;
-    found    bigint;
+    all_xids xid8[];
+    all_ids  bigint[];
+    sizes    int[];
+    horizons xid8[];
+    late     boolean[];
     xids     xid8[];
     ids      bigint[];
     read     xid8[];
@@ -234,9 +247,17 @@ declare
 begin
     select * into s from adopted();
 
+    -- A row that the snapshot should not see was there before a restore.
+    select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
+           case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
+    into seen, all_xids, all_ids, sizes, horizons, late, before
+    from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
+    if all_ids is null then
+        return 0;
+    end if;
+
     with read as materialized (
-        select p.xid, p.id, p.size, p.horizon, p.late
-        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p
+        select * from unnest(all_xids, all_ids, sizes, horizons, late) p (xid, id, size, horizon, late)
     ), limits as (
         -- The first transaction that may not have been read entirely.
         select case when count(*) > most then max(p.xid::text::bigint) end as unread from read p where p.late
@@ -260,19 +281,14 @@ begin
         from read p join chosen c on c.xid = p.xid
         window w as (order by c.first desc, c.last, p.id)
     )
-    select pg_current_snapshot(), (select count(*) from read), (select array_agg(t.xid) from transactions t),
-           -- A row that the snapshot should not see was there before a restore.
-           case when s.restored then (select max(u.id) from outbox u where not pg_visible_in_snapshot(u.xid, pg_current_snapshot())) end,
+    select (select array_agg(t.xid) from transactions t),
            array_agg(o.xid order by o.n) filter (where o.fits),
            array_agg(o.id order by o.n) filter (where o.fits),
            (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
-    into seen, found, read, before, xids, ids, beyond
+    into read, xids, ids, beyond
     from ordered o;
-    if found = 0 then
-        return 0;
-    end if;
 
-    if found = cardinality(ids) then
+    if cardinality(all_ids) = cardinality(ids) then
         -- All of it: the snapshot says what has been adopted.
         if s.restored then
             s.old := greatest(s.last, before);
@@ -496,6 +512,9 @@ $$;
 create function rotate_outbox(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     backlog constant int := 10000;
@@ -1022,6 +1041,9 @@ create function seen_after(batch bigint, state pg_snapshot, ring boolean) return
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 declare
     most constant int := 131072;
@@ -1457,6 +1479,9 @@ group by s.namespace, r.room;
 create function outbox_waiting() returns table (waiting bigint, oldest timestamptz, bytes bigint)
 language plpgsql stable security definer
 set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set plan_cache_mode = force_generic_plan
 as $$
 begin
     return query
