@@ -281,7 +281,7 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 		allowed := p.pattern != nil && p.pattern.MatchString(name)
 		if p.pattern == nil {
 			if err := protect(func() (err error) { allowed, err = p.ask(ctx, name, s.Handshake()); return err }); err != nil {
-				if _, decided := errors.AsType[*Error](err); !decided {
+				if _, decided := asType[*Error](err); !decided {
 					failed = err
 				}
 				continue

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -313,7 +312,7 @@ func (s *Session) readLoop(c *webSocket) {
 	defer s.conclude() // also if the receiver ends the goroutine
 	s.reading.Lock()
 	s.receive(func() *ending { return c.receive(s) }, func(e *ending) {
-		if errors.Is(e, errMessageLimit) {
+		if e.cause == errMessageLimit { //nolint:errorlint // of the methods of a Receiver's error nothing may be called
 			s.oversized()
 		}
 		if !s.over.Load() { // else it was interrupted, and what it says means nothing
