@@ -160,7 +160,10 @@ func (r *reader) field(f *fields) error {
 		if r.undefined() {
 			return nil
 		}
-		f.data, err = r.value(make([]byte, 0, len(r.rest)), 0)
+		if f.data == nil {
+			f.data = make([]byte, 0, len(r.rest))
+		}
+		f.data, err = r.value(f.data[:0], 0) // the last one counts
 		return err
 	default: // such as options, which are the client's own
 		held := len(r.attachments)
