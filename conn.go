@@ -148,6 +148,9 @@ func eventSize(text []byte, name string, args []json.RawMessage, attachments [][
 // the rest of the procedure.
 func (c *conn) connect(p *packet.Packet) error {
 	if c.server.closing.Load() {
+		if len(c.all()) > 0 {
+			return nil // the end of the connection answers it, once what the others have sent is handled
+		}
 		return ErrShutdown
 	}
 	if old := c.member(p.Namespace); old != nil {
