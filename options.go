@@ -151,13 +151,14 @@ type Options struct {
 	// Default: 1 minute.
 	ThrottleTimeout time.Duration
 
-	// MaxConnections bounds the connections of this node, sessions that poll included.
+	// MaxConnections bounds the connections of this node, sessions that poll included,
+	// and those that have ended while events of theirs are still being handled.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
 	MaxConnections int
 
 	// MaxConnectionsPerAddress bounds the connections of one client address to this
-	// node. Requests for more are refused with status 429. Default: no bound, because
+	// node, counted in the same way. Requests for more are refused with status 429. Default: no bound, because
 	// all clients of a node behind a proxy may have the proxy's address.
 	MaxConnectionsPerAddress int
 

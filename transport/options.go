@@ -35,7 +35,7 @@ type Options struct {
 	WriteTimeout time.Duration
 
 	// MaxConnections bounds the sessions of the server, those included that poll and
-	// have no connection at the moment. Requests for more are refused with status 503
+	// have no connection at the moment, or have ended but linger, see Lingerer. Requests for more are refused with status 503
 	// and code 3. Negative: no bound. Default: 1,000,000.
 	MaxConnections int
 

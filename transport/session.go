@@ -35,6 +35,14 @@ type Settler interface {
 	Settle(ctx context.Context)
 }
 
+// A Lingerer is a Receiver that goes on working at what it was given when the session has
+// ended. Linger is called last, after Closed, when the connection is gone: until it
+// returns, the session keeps its place of Options.MaxConnections and
+// MaxConnectionsPerAddress. Shutdown does not wait for it.
+type Lingerer interface {
+	Linger()
+}
+
 // settleWithin bounds Settle: until it returns, nobody hears that the peer has left.
 const settleWithin = 250 * time.Millisecond
 
@@ -368,6 +376,10 @@ func (s *Session) conclude() {
 	}
 	c.close()
 	s.server.forget(s)
+	if r, ok := s.receiver.(Lingerer); ok {
+		_ = s.server.guard("Receiver.Linger", r.Linger)
+	}
+	s.server.release(s)
 }
 
 // ended returns the first, and final, ending, or nil if there is none yet.
