@@ -182,7 +182,8 @@ type Options struct {
 	// WebSocket and over polling (for which it sets the headers of CORS):
 	// "https://app.example", with the port if it is not the default one;
 	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
-	// the request is sent to, on any port; "*" for all; "null" for files and sandboxed frames.
+	// the request is sent to, on any port; "*" for all; "null" for files and sandboxed frames;
+	// "file://" for files in WebViews and Electron.
 	// A list replaces the default: name SameHost too if it is to stay. Clients that are not
 	// browsers send no Origin header, or may send any: for them it is no protection. See
 	// [transport.Options] for the details.
