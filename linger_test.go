@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 
@@ -16,10 +17,10 @@ func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{MaxConnections: 2}, func(t *testing.T, io *socketio.Server) {
 		released := make(chan struct{})
-		handled := 0
+		var handled atomic.Int64
 		nothing.On(io, func(context.Context, *socketio.Socket, socketio.None) error {
 			<-released
-			handled++
+			handled.Add(1)
 			return nil
 		})
 		for range 2 {
@@ -46,8 +47,8 @@ func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
 		}
 		close(released)
 		synctest.Wait()
-		if code := ask(); code != http.StatusOK || handled != 6 {
-			t.Errorf("status %d after %d events", code, handled)
+		if code := ask(); code != http.StatusOK || handled.Load() != 6 {
+			t.Errorf("status %d after %d events", code, handled.Load())
 		}
 	})
 }

@@ -178,6 +178,7 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"CONNECT with an array":       {message(0, "/", event()), packet.ErrBody},
 		"CONNECT with bytes":          {message(0, "/", []byte("\x81\xa1x\xc4\x00")), msgpack.ErrPacket},
 		"DISCONNECT with data":        {message(1, "/", event()), packet.ErrBody},
+		"DISCONNECT with a number":    {message(1, "/", []byte{7}), packet.ErrBody},
 		"CONNECT_ERROR with a number": {message(4, "/", []byte{7}), packet.ErrBody},
 		"a text that is not UTF-8":    {message(2, "/", event(name, "\xa1\xff")), packet.ErrUTF8},
 		"a key that is no text":       {message(2, "/", event(name, "\x81\x01\x01")), msgpack.ErrPacket},

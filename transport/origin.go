@@ -98,7 +98,7 @@ func sameHost(origin string, r *http.Request) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Hostname() == "" {
 		return false
 	}
 	forwarded := strings.Split(r.Header.Get("X-Forwarded-Host"), ",") // each proxy may have added a host
