@@ -54,8 +54,8 @@ func (s *Socket) Transport() string { return s.conn.session.Transport() }
 // withoutPID returns the auth object of a CONNECT without the private id, if it has one.
 func withoutPID(auth json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
-	if len(auth) == 0 || json.Unmarshal(auth, &fields) != nil {
-		return auth, nil // it has no fields
+	if len(auth) > 0 {
+		_ = json.Unmarshal(auth, &fields) // what is no object has no fields
 	}
 	if _, ok := fields["pid"]; !ok {
 		return auth, nil
