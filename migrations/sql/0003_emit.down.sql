@@ -1,5 +1,6 @@
 -- See 0001_log.up.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
+alter table meta alter column schema_version set default 2;
 update meta set schema_version = 2;
 drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
