@@ -128,7 +128,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		if sent && unanswered.IsZero() {
 			unanswered = began
 		}
-		if attempt == 1 {
+		if attempt == 1 && sqlState(err) != stateIdle {
 			p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 		}
 		p.retries.Add(1)

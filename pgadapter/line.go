@@ -16,6 +16,10 @@ import (
 // thought dead.
 const answerTimeout = 10 * time.Second
 
+// pingAfter is the time after which an idle connection may be closed: by idle_session_timeout,
+// or by what lies between.
+const pingAfter = 500 * time.Millisecond
+
 // A querier is a connection or a pool of them.
 type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -37,6 +41,9 @@ func (l *line) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error)
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	l.conn, err = pgx.ConnectConfig(ctx, l.config)
+	if err == nil {
+		registerTypes(l.conn.TypeMap())
+	}
 	return l.conn, err == nil, err
 }
 

@@ -67,9 +67,9 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 }
 
 func (db *DB) open(ctx context.Context, dsn string) error {
-	config, err := pgxpool.ParseConfig(dsn)
+	config, err := pgaddress.ParsePool(dsn)
 	if err != nil {
-		return pgaddress.Error(err)
+		return err
 	}
 	tune(config.ConnConfig)
 	if err := pin(ctx, config.ConnConfig); err != nil {
@@ -77,8 +77,8 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	}
 	listen := config.ConnConfig.Copy()
 	if db.opts.ListenDSN != "" {
-		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", pgaddress.Error(err))
+		if listen, err = pgaddress.Parse(db.opts.ListenDSN); err != nil {
+			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 		tune(listen)
 		if err := pin(ctx, listen); err != nil {
@@ -86,13 +86,20 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 		}
 	}
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
-	// Whatever fails is tried again anyhow, so an idle node need not ask first.
-	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > pingAfter }
+	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		registerTypes(conn.TypeMap())
+		return nil
+	}
 	db.queries = queriesFor(db.opts.Schema)
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	if err := checkSettings(ctx, db.queries, db.pool); err != nil {
+	wait := func(try func(context.Context) error) error {
+		return pgaddress.Wait(ctx, db.opts.ConnectTimeout, db.opts.Logger, try)
+	}
+	err = wait(func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
+	if err != nil {
 		return err
 	}
 	h, err := db.head(ctx, db.pool)
@@ -112,8 +119,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}
-	if err := db.tail.start(ctx); err != nil {
-		db.tail.line.drop()
+	if err := wait(db.tail.start); err != nil {
 		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // else the others find it dead
 		return err
 	}
@@ -168,17 +174,19 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	var number int64
 	m := &h.mark
 	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
-	if err != nil {
-		return h, err
-	}
 	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return h, errMetaLost(schema)
+	case err != nil:
+		return h, dirty(ctx, schema, q, err)
 	case version < schemaVersion:
-		return h, fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
+		err := fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
+		return h, dirty(ctx, schema, q, err)
 	case version > schemaVersion:
 		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, schema, version, schemaVersion)
 	}
 	h.log = uint32(number)
-	if m.id == 0 {
+	if m.id == 0 || m.position() < h.low {
 		*m = markAt(h.low)
 	}
 	return h, nil

@@ -21,7 +21,8 @@ type Options struct {
 
 	// ListenDSN is the address for the one connection that listens. Give the
 	// address of Postgres itself here when the other one leads through a
-	// transaction-mode pooler. Default: the address that Open is given.
+	// transaction-mode pooler. Where notifications do not arrive the log is polled as
+	// with PollOnly, and Health says so. Default: the address that Open is given.
 	ListenDSN string
 
 	// PollOnly reads the log at every PollInterval instead of listening, for
@@ -94,8 +95,15 @@ type Options struct {
 	// with adapter.ErrTooLarge. Default: 8 MiB.
 	MaxEnvelope int
 
+	// ConnectTimeout is how long Open waits for a Postgres that does not accept
+	// connections: one that is not up yet or is starting, that has no connection
+	// left, or that refuses the user or the password, which may be new. The log tells of it. Negative: not at
+	// all. Default: 30 s.
+	ConnectTimeout time.Duration
+
 	// MaxConns bounds the pool for everything but listening and appending,
-	// which have a connection each. Default: 6.
+	// which have a connection each; pool_max_conns in the address does not count.
+	// Default: 6.
 	MaxConns int
 
 	// Logger hears what no caller is told. Its handler runs in a goroutine of its
@@ -124,7 +132,7 @@ func (o *Options) withDefaults() Options {
 	c.Logger = boundary.NewLog(c.Logger, logsPerSecond).Logger
 	poll := time.Second
 	if c.PollOnly {
-		poll = 20 * time.Millisecond
+		poll = pollOnlyInterval
 	}
 	setDefault(&c.Schema, "socketio")
 	setDefault(&c.PollInterval, poll)

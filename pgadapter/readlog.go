@@ -62,6 +62,9 @@ func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope) 
 			r.rows = append(r.rows, row{m, frame})
 		}
 	}
+	if rows.Err() == nil && r.log == 0 {
+		return r, errMetaLost(db.opts.Schema)
+	}
 	return r, rows.Err()
 }
 

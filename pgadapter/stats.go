@@ -60,7 +60,8 @@ func (db *DB) Stats() Stats {
 
 // Health returns nil while the node is in the cluster and reads the log: what a
 // readiness probe asks. After a failure of Postgres it returns an error within two
-// heartbeats (see Options.Heartbeat), and nil again when all is well. Clients stay
+// heartbeats (see Options.Heartbeat), and nil again when all is well. It also returns an
+// error while notifications do not arrive, see Options.ListenDSN. Clients stay
 // connected meanwhile. It asks nothing of Postgres.
 func (db *DB) Health() error {
 	s := db.Stats()
@@ -69,10 +70,7 @@ func (db *DB) Health() error {
 	if age := elapsed(s.Confirmed, now); age > db.opts.Heartbeat+db.opts.Heartbeat*3/4 {
 		errs = append(errs, fmt.Errorf("no heartbeat was confirmed by Postgres for %v", age.Round(time.Millisecond)))
 	}
-	if !s.Listening {
-		errs = append(errs, fmt.Errorf("the log is not read since %v", s.CaughtUp.Round(time.Millisecond)))
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, db.tail.health())...)
 }
 
 // A Survey is what the database says of the cluster.

@@ -81,7 +81,7 @@ func unavailable(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		connect, ok := errors.AsType[*pgconn.ConnectError](err)
-		return ok && connect != nil || pgconn.Timeout(err) || pgconn.SafeToRetry(err)
+		return ok && connect != nil || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded)
 	}
 	switch pg.Code[:2] {
 	case "08", "28", "53", "57", "58":
