@@ -256,6 +256,9 @@ func TestForce(t *testing.T) {
 	if err := migrations.Up(t.Context(), dsn, opts); err == nil {
 		t.Error("Up over what is there")
 	}
+	if err := migrations.Force(t.Context(), dsn, 1, &migrations.Options{Schema: schema + "_missing"}); err == nil {
+		t.Error("forced without tables")
+	}
 	for _, impossible := range []uint{0, migrations.Latest + 1} {
 		if err := migrations.Force(t.Context(), dsn, impossible, opts); err == nil {
 			t.Errorf("forced to %d", impossible)
@@ -275,7 +278,7 @@ func TestForce(t *testing.T) {
 func TestUp_ManyNodesWithShortTimeouts(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
-	dsn = with(t, dsn, "statement_timeout=50&standard_conforming_strings=off&default_transaction_isolation=serializable&pool_max_conns=3&check_function_bodies=off")
+	dsn = with(t, dsn, "lock_timeout=1&standard_conforming_strings=off&default_transaction_isolation=serializable&pool_max_conns=3&check_function_bodies=off")
 	opts := &migrations.Options{Schema: schema}
 	var wg sync.WaitGroup
 	for range 24 {
@@ -346,8 +349,17 @@ func TestUp_SchemaOfAnother(t *testing.T) {
 	if got := objects(t, dsn, schema); got != "" {
 		t.Errorf("it left %s", got)
 	}
-	if err := migrations.Up(t.Context(), as("_owner"), opts); err != nil {
-		t.Errorf("Up by the owner: %v", err)
+	var said strings.Builder
+	told := &migrations.Options{Schema: schema, Logger: slog.New(slog.NewTextHandler(&said, nil))}
+	if err := migrations.Up(t.Context(), as("_owner"), told); err != nil || said.Len() > 0 {
+		t.Errorf("Up by the owner: %v, %s", err, said.String())
+	}
+	conn.exec(t, fmt.Sprintf("revoke create on schema %[1]s from %[1]s_other; grant select on %[1]s.meta to %[1]s_other", schema))
+	if err := migrations.Up(t.Context(), as("_other"), opts); err != nil {
+		t.Errorf("Up by a role that may use the schema, with nothing to do: %v", err)
+	}
+	if err := migrations.Up(t.Context(), dsn, told); err != nil || !strings.Contains(said.String(), "owner="+schema+"_owner") {
+		t.Errorf("Up by a superuser: %v, %s", err, said.String())
 	}
 }
 

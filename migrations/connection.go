@@ -99,21 +99,18 @@ func once(ctx context.Context, conn *pgx.Conn, o *Options, ensure bool, do func(
 	if err != nil && !conn.IsClosed() {
 		_ = tx.run(context.WithoutCancel(ctx), "rollback") // the error says more
 	}
-	if errors.Is(err, errNothing) {
-		return nil
-	}
 	return err
 }
 
-// errNothing ends a transaction that has nothing to do.
-var errNothing = errors.New("nothing to do")
+// errNothing reports that there are no tables of ours.
+var errNothing = errors.New("it has no tables of ours")
 
 // enter makes the schema the one that names without a schema mean, and looks whose it is. Before it returns, nothing is
 // written but the schema and our own bookkeeping.
 func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bool) error {
 	var owner string
-	var trusted, open bool
-	err := tx.conn.QueryRow(ctx, trustSQL, tx.schema).Scan(&owner, &trusted, &open)
+	var trusted, tell, open bool
+	err := tx.conn.QueryRow(ctx, trustSQL, tx.schema).Scan(&owner, &trusted, &tell, &open)
 	missing := errors.Is(err, pgx.ErrNoRows)
 	switch {
 	case missing && !ensure:
@@ -128,6 +125,10 @@ func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bo
 	if err != nil {
 		return err
 	}
+	if tell {
+		logger.WarnContext(ctx, "the schema belongs to a role that is no superuser, and that can change all that is in it",
+			slog.String("schema", tx.schema), slog.String("owner", owner))
+	}
 	// Not in what the connection begins with: poolers ignore that, and tables would end up elsewhere.
 	var current *string
 	if err := tx.run(ctx, "set local search_path = "+quoted(tx.schema)+", pg_temp"); err != nil {
@@ -138,6 +139,14 @@ func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bo
 	}
 	if current == nil || *current != tx.schema {
 		return errors.New("the role may not use the schema; grant it usage and create")
+	}
+	if !ensure {
+		if tx.version, _, err = structure(ctx, tx.conn, tx.schema); err != nil {
+			return err
+		}
+		if tx.version == 0 {
+			return errNothing
+		}
 	}
 	if err := tx.lock(ctx); err != nil {
 		return err
@@ -182,6 +191,24 @@ func structure(ctx context.Context, conn *pgx.Conn, schema string) (version int,
 	}
 	err = conn.QueryRow(ctx, "select coalesce(bool_or(dirty), false) from "+pgx.Identifier{schema, bookkeeping}.Sanitize()).Scan(&dirty)
 	return version, dirty, err
+}
+
+// complete reports whether there is nothing that Up would do. A role without rights to change the schema
+// need not ask for more.
+func complete(ctx context.Context, dsn string, o *Options) (bool, error) {
+	conn, err := connect(ctx, dsn, o)
+	if err != nil {
+		return false, err
+	}
+	defer hangUp(ctx, conn)
+	version, dirty, err := structure(ctx, conn, o.Schema)
+	if err != nil || version != Latest || dirty {
+		return false, err
+	}
+	var row bool
+	sql := "select exists (select from " + pgx.Identifier{o.Schema, "meta"}.Sanitize() + ") and not pg_catalog.has_schema_privilege($1, 'create')"
+	err = conn.QueryRow(ctx, sql, o.Schema).Scan(&row)
+	return err == nil && row, nil
 }
 
 // record writes the version down for tools that keep a table.

@@ -6,8 +6,9 @@
 // Run it from a deploy step or at the start of every node: concurrent calls wait
 // for each other. Each call is one transaction, so a call that fails or is killed
 // has changed nothing, and the address may be that of a pooler. The role must be one
-// that may create the schema, or has the rights of its owner; a schema of a role that
-// is not trusted, or in which any role may create objects, is refused.
+// that may create the schema, or has the rights of its owner; for any other it does no more
+// than look whether all is there. A schema of a role that is not trusted, or in which any
+// role may create objects, is refused.
 //
 // The version is that of the tables themselves: the default of meta.schema_version.
 //
@@ -83,13 +84,25 @@ type Options struct {
 
 // Up creates what is missing: the schema, its tables and functions. It does
 // nothing when all is there. It is one transaction: when it fails, when ctx ends or
-// the process is killed, nothing has changed.
+// the process is killed, nothing has changed. It waits for locks of others for a minute
+// at most.
 //
 // A table meta without its row, as a dump of the structure alone leaves it, gets
 // one again. The log is then another one: events emitted before are not replayed, and clients
 // start anew.
 func Up(ctx context.Context, dsn string, opts *Options) error {
-	return run(ctx, dsn, opts, true, up)
+	o, err := opts.withDefaults()
+	if err != nil {
+		return err
+	}
+	done, err := complete(ctx, dsn, o)
+	if err != nil {
+		return fmt.Errorf("migrations: schema %q: %w", o.Schema, err)
+	}
+	if done {
+		return nil
+	}
+	return run(ctx, dsn, o, true, up)
 }
 
 // Down removes every table and function, with all that is in them, and our triggers on
@@ -97,27 +110,33 @@ func Up(ctx context.Context, dsn string, opts *Options) error {
 // bookkeeping. It is one transaction: when something else depends on the tables, such as
 // a view, it fails, names it, and changes nothing.
 func Down(ctx context.Context, dsn string, opts *Options) error {
-	return run(ctx, dsn, opts, false, down)
+	err := run(ctx, dsn, opts, false, down)
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
 }
 
 // Force states that the schema has a version, and runs nothing. It is for a schema whose tables
 // were put right by hand after another tool broke off. A version of 0 is for a schema without our tables.
 func Force(ctx context.Context, dsn string, version uint, opts *Options) error {
-	return run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) error {
+	err := run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) error {
 		switch {
 		case version > Latest:
 			return fmt.Errorf("no version %d; the latest is %d", version, Latest)
 		case version == 0 && tx.version != 0:
 			return errors.New("it has tables of ours and cannot be of version 0; migrate down removes them")
-		case version != 0 && tx.version == 0:
-			return fmt.Errorf("it has no tables of ours and cannot be of version %d; migrate up creates them", version)
-		case version != 0:
+		default:
 			if err := tx.run(ctx, fmt.Sprintf("alter table meta alter column schema_version set default %[1]d; update meta set schema_version = %[1]d", version)); err != nil {
 				return err
 			}
 		}
 		return tx.record(ctx, int(version))
 	})
+	if errors.Is(err, errNothing) && version == 0 {
+		return nil
+	}
+	return err
 }
 
 // Version returns the version that the schema has, zero for none, and whether another

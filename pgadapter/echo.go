@@ -49,19 +49,29 @@ func (t *tail) testEcho(ctx context.Context) {
 	}
 }
 
-// hearEcho reports whether a notification is an echo, of this node or another.
-func (t *tail) hearEcho(ctx context.Context, conn *pgx.Conn, payload string) (bool, error) {
-	if !strings.HasPrefix(payload, echoPrefix) {
+// heed does what a notification asks for, and reports whether that was all: it tells of no batch.
+func (t *tail) heed(ctx context.Context, conn *pgx.Conn, payload string) (done bool, err error) {
+	if strings.HasPrefix(payload, echoPrefix) {
+		return true, t.hearEcho(ctx, conn, payload)
+	}
+	t.note(func() { t.heard = time.Now() })
+	if payload != adoptBell {
 		return false, nil
 	}
+	t.db.adopter.nudge()
+	return true, nil
+}
+
+// hearEcho notes that the connection gets notifications, if the echo is its own.
+func (t *tail) hearEcho(ctx context.Context, conn *pgx.Conn, payload string) error {
 	if t.echo.heard || payload != t.echo.text {
-		return true, nil
+		return nil
 	}
 	t.echo.heard = true
 	t.note(func() { t.unnotified = false })
 	// The session is this connection's own, and listens for as long as nothing happens.
 	_, err := conn.Exec(ctx, "set idle_session_timeout = 0")
-	return true, err
+	return err
 }
 
 // poll returns how often the log is read without a reason.

@@ -210,14 +210,9 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 			}
 			continue
 		}
-		if is, err := t.hearEcho(ctx, conn, n.Payload); err != nil {
+		if done, err := t.heed(ctx, conn, n.Payload); err != nil {
 			return err
-		} else if is {
-			continue
-		}
-		t.note(func() { t.heard = time.Now() })
-		if n.Payload == adoptBell {
-			t.db.adopter.nudge()
+		} else if done {
 			continue
 		}
 		b, carried := t.parseBell(n.Payload)
@@ -311,14 +306,8 @@ func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
 		if n == nil || err != nil {
 			break
 		}
-		if is, err := t.hearEcho(ctx, conn, n.Payload); err != nil {
+		if _, err := t.heed(ctx, conn, n.Payload); err != nil {
 			return err
-		} else if is {
-			continue
-		}
-		t.note(func() { t.heard = time.Now() })
-		if n.Payload == adoptBell {
-			t.db.adopter.nudge()
 		}
 	}
 	if !t.doubt || time.Since(t.asked) < time.Second {

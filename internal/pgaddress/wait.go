@@ -64,9 +64,9 @@ func gaveUp(timeout time.Duration, err error) error {
 		timeout = 0
 	}
 	if refused(err) {
-		return fmt.Errorf("Postgres refuses the user or the password of the address (tried for %v, see ConnectTimeout): %w", timeout, err)
+		return fmt.Errorf("the user or the password of the address is refused by Postgres (tried for %v, see ConnectTimeout): %w", timeout, err)
 	}
-	return fmt.Errorf("Postgres cannot be reached (tried for %v, see ConnectTimeout): %w", timeout, err)
+	return fmt.Errorf("no connection to Postgres (tried for %v, see ConnectTimeout): %w", timeout, err)
 }
 
 // refused reports whether the credentials were not accepted.

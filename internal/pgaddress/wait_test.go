@@ -34,10 +34,10 @@ func TestWait(t *testing.T) {
 		took    time.Duration
 		says    string
 	}{
-		"starting":         {"57P03", 3 * time.Second, 3 * time.Second, "cannot be reached"},
-		"default":          {"53300", 0, pgaddress.DefaultWait, "cannot be reached"},
-		"wrong password":   {"28P01", time.Second, time.Second, "refuses the user or the password"},
-		"not at all":       {"57P03", -1, 0, "cannot be reached"},
+		"starting":         {"57P03", 3 * time.Second, 3 * time.Second, "no connection to Postgres"},
+		"default":          {"53300", 0, pgaddress.DefaultWait, "no connection to Postgres"},
+		"wrong password":   {"28P01", time.Second, time.Second, "password of the address is refused"},
+		"not at all":       {"57P03", -1, 0, "no connection to Postgres"},
 		"no such database": {"3D000", 0, 0, "3D000"},
 	} {
 		t.Run(name, func(t *testing.T) {
