@@ -56,6 +56,9 @@ set local statement_timeout = 0;
 set local idle_in_transaction_session_timeout = 0;
 set local lock_timeout = '1min';
 set local row_security = off;
+set local plpgsql.extra_errors = 'none';
+set local plpgsql.extra_warnings = 'none';
+set local plpgsql.variable_conflict = 'error';
 set local client_min_messages = warning;
 select set_config(s.name, '0', true) from pg_catalog.pg_settings s where s.name = 'transaction_timeout'`
 
@@ -152,7 +155,6 @@ func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bo
 		return err
 	}
 	tx.version, _, err = structure(ctx, tx.conn, tx.schema)
-	logger.DebugContext(ctx, "schema locked for migrations", slog.String("schema", tx.schema), slog.Int("version", tx.version))
 	return err
 }
 

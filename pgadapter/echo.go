@@ -68,7 +68,10 @@ func (t *tail) hearEcho(ctx context.Context, conn *pgx.Conn, payload string) err
 		return nil
 	}
 	t.echo.heard = true
-	t.note(func() { t.unnotified = false })
+	if t.unnotified {
+		t.note(func() { t.unnotified = false })
+		t.db.opts.Logger.InfoContext(ctx, "notifications arrive")
+	}
 	// The session is this connection's own, and listens for as long as nothing happens.
 	_, err := conn.Exec(ctx, "set idle_session_timeout = 0")
 	return err
