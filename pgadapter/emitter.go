@@ -54,7 +54,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	tune(config)
-	if err := pin(ctx, config); err != nil {
+	if err := pin(ctx, config, &o); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	e := &Emitter{}
@@ -62,7 +62,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	q := queriesFor(o.Schema)
 	l := &line{config: config}
 	var h head
-	err = pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, func(ctx context.Context) (err error) {
+	err = o.wait(ctx, func(ctx context.Context) (err error) {
 		h, err = firstHead(ctx, l, q, o.Schema)
 		return err
 	})

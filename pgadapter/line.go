@@ -76,11 +76,15 @@ func sessionSettings() map[string]string {
 // pin has the connections of config begin with the settings that this package needs. A
 // pooler may refuse to pass them on: then the connections have what their role has.
 // They are not set by statements, because a pooler would give them to its other clients.
-func pin(ctx context.Context, config *pgx.ConnConfig) error {
+//
+// It is the first contact, and waits for Postgres as Options.ConnectTimeout says.
+func pin(ctx context.Context, config *pgx.ConnConfig, o *Options) error {
 	pinned := config.Copy()
 	maps.Copy(pinned.RuntimeParams, sessionSettings())
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
+	return o.wait(ctx, func(ctx context.Context) error { return pinTo(ctx, config, pinned) })
+}
+
+func pinTo(ctx context.Context, config, pinned *pgx.ConnConfig) error {
 	conn, err := pgx.ConnectConfig(ctx, pinned)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
 		for name := range sessionSettings() {

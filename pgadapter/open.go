@@ -71,20 +71,23 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	tune(config.ConnConfig)
-	if err := pin(ctx, config.ConnConfig); err != nil {
-		return err
-	}
-	listen := config.ConnConfig.Copy()
+	listen := config.ConnConfig
 	if db.opts.ListenDSN != "" {
 		if listen, err = pgaddress.Parse(db.opts.ListenDSN); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
+	}
+	tune(config.ConnConfig)
+	if err := pin(ctx, config.ConnConfig, &db.opts); err != nil {
+		return err
+	}
+	if db.opts.ListenDSN != "" {
 		tune(listen)
-		if err := pin(ctx, listen); err != nil {
+		if err := pin(ctx, listen, &db.opts); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 	}
+	listen = listen.Copy()
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
 	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > pingAfter }
 	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
@@ -95,10 +98,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	wait := func(try func(context.Context) error) error {
-		return pgaddress.Wait(ctx, db.opts.ConnectTimeout, db.opts.Logger, try)
-	}
-	err = wait(func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
+	err = db.opts.wait(ctx, func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}
-	if err := wait(db.tail.start); err != nil {
+	if err := db.opts.wait(ctx, db.tail.start); err != nil {
 		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // else the others find it dead
 		return err
 	}

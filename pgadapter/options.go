@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio/internal/boundary"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // Options configures a DB. The zero value is right for most.
@@ -110,6 +111,11 @@ type Options struct {
 	// own, and gets at most 10 lines of one text in a second; the next one says how
 	// many were suppressed. Default: slog.Default().
 	Logger *slog.Logger
+}
+
+// wait tries until Postgres accepts a connection, or ConnectTimeout is over.
+func (o *Options) wait(ctx context.Context, try func(context.Context) error) error {
+	return pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, try)
 }
 
 // logsPerSecond bounds the log lines of one text.
