@@ -67,6 +67,7 @@ func sessionSettings() map[string]string {
 		"default_transaction_isolation":  "read committed",
 		"default_transaction_deferrable": "off",
 		"standard_conforming_strings":    "on",
+		"array_nulls":                    "on",
 		"bytea_output":                   "hex",
 		"datestyle":                      "ISO, MDY",
 		"intervalstyle":                  "postgres",
