@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
@@ -38,8 +39,13 @@ func withParams(t *testing.T, dsn string, params map[string]string) string {
 // pooler starts a PgBouncer with these options before the bench's database.
 func (b *bench) pooler(t *testing.T, o pgserver.PoolerOptions) string {
 	t.Helper()
+	conn, err := pgx.Connect(t.Context(), b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(context.Background()) }() // nothing was written
 	var isolation string
-	if err := b.conn.QueryRow(t.Context(), "show default_transaction_isolation").Scan(&isolation); err != nil {
+	if err := conn.QueryRow(t.Context(), "show default_transaction_isolation").Scan(&isolation); err != nil {
 		t.Fatal(err)
 	}
 	if isolation != "read committed" {
