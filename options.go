@@ -16,7 +16,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// SameHost among Options.Origins allows the pages of the host that a request is sent to.
+// SameHost among Options.Origins allows the pages of the host that a request is sent to, on
+// any port.
 const SameHost = transport.SameHost
 
 // Options configures a Server. The zero value, and nil, is a single node that
@@ -179,8 +180,8 @@ type Options struct {
 	// Origins are the origins of the pages from which browsers may use the server, over
 	// WebSocket and over polling (for which it sets the headers of CORS):
 	// "https://app.example", with the port if it is not the default one;
-	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host, and
-	// port, that the request is sent to; "*" for all; "null" for files and sandboxed frames.
+	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
+	// the request is sent to, on any port; "*" for all; "null" for files and sandboxed frames.
 	// A list replaces the default: name SameHost too if it is to stay. Clients that are not
 	// browsers send no Origin header, or may send any: for them it is no protection. See
 	// [transport.Options] for the details.

@@ -63,6 +63,7 @@ func TestErrorData_DoesNotEncode_ClientIsAnswered(t *testing.T) {
 				if got, want := p.ask(`["join","x"]`), `[{"error":{"code":"full","message":"no seat"}}]`; got != want {
 					t.Errorf("acknowledgement %s, want %s", got, want)
 				}
+				synctest.Wait()
 				if n := log.count("error reply not encoded"); n != 1 {
 					t.Errorf("%d lines of the acknowledgement", n)
 				}

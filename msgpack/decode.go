@@ -104,6 +104,17 @@ func (r *reader) packet() ([]byte, error) {
 
 func (r *reader) text(f *fields) ([]byte, error) {
 	kind := packet.Type(f.kind)
+	// The text form has packets whose data are left out, or stand for an id; this one has not.
+	var first byte
+	if len(f.data) > 0 {
+		first = f.data[0]
+	}
+	switch {
+	case (kind == packet.Event || kind == packet.Ack) && first != '[':
+		return nil, fmt.Errorf("%w: events and acks carry an array", packet.ErrBody)
+	case kind == packet.ConnectError && first != '{' && first != '"':
+		return nil, fmt.Errorf("%w: a CONNECT_ERROR carries an object or a string", packet.ErrBody)
+	}
 	text := make([]byte, 0, len(f.data)+len(f.nsp)+24)
 	if len(r.attachments) > 0 {
 		switch kind {

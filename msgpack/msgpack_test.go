@@ -165,7 +165,6 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		"an event named by bytes":     {message(2, "/", event("\xc4\x01x")), packet.ErrBody},
 		"an event without data":       {message(2, "/", nil), packet.ErrBody},
 		"a reserved name":             {message(2, "/", event(string(msgp.AppendString(nil, "disconnect")))), packet.ErrReservedName},
-		"an ack without an id":        {message(3, "/", event()), packet.ErrAckID},
 		"a negative id":               {message(2, "/", event(name), id(0xff)...), msgpack.ErrPacket},
 		"a fraction for an id":        {message(2, "/", event(name), id(msgp.AppendFloat64(nil, 1.5)...)...), msgpack.ErrPacket},
 		"an id of 2^53":               {message(2, "/", event(name), id(msgp.AppendUint64(nil, 1<<53)...)...), packet.ErrAckID},

@@ -53,6 +53,9 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", pgaddress.Error(err))
 	}
 	tune(config)
+	if err := pin(ctx, config); err != nil {
+		return nil, fmt.Errorf("pgadapter: %w", err)
+	}
 	e := &Emitter{}
 	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)

@@ -102,6 +102,10 @@ func explain(schema string, err error) error {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703", "42883":
 		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
+	case "PS002":
+		return fmt.Errorf("default_transaction_isolation was changed, and the pooler does not let this program choose; set it to \"read committed\" for the role: %w", err)
+	case "PS003":
+		return fmt.Errorf("%w: schema %q has lost the row of its table meta; migrations.Up puts it back: %w", ErrSchema, schema, err)
 	case "42501":
 		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations: %w", ErrSchema, schema, err)
 	}

@@ -56,6 +56,9 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 		t.Fatal(err)
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
+	// What the texts of the tests, and their direct calls of append and adopt, rely on; the database may have anything.
+	config.RuntimeParams["standard_conforming_strings"] = "on"
+	config.RuntimeParams["default_transaction_isolation"] = "read committed"
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if b.heard != nil {
 			b.heard.WriteString(n.Message + "\n")

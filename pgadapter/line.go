@@ -2,7 +2,10 @@ package pgadapter
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +50,42 @@ func (l *line) drop() {
 	defer cancel()
 	_ = l.conn.Close(ctx) // nobody needs it any more
 	l.conn = nil
+}
+
+// sessionSettings are what the statements of this package need, whatever the role, the
+// database or the server has. Appends at another isolation level would not see what
+// others append meanwhile; the others change the form of values.
+func sessionSettings() map[string]string {
+	return map[string]string{
+		"default_transaction_isolation":  "read committed",
+		"default_transaction_deferrable": "off",
+		"standard_conforming_strings":    "on",
+		"bytea_output":                   "hex",
+		"datestyle":                      "ISO, MDY",
+		"intervalstyle":                  "postgres",
+	}
+}
+
+// pin has the connections of config begin with the settings that this package needs. A
+// pooler may refuse to pass them on: then the connections have what their role has.
+// They are not set by statements, because a pooler would give them to its other clients.
+func pin(ctx context.Context, config *pgx.ConnConfig) error {
+	pinned := config.Copy()
+	maps.Copy(pinned.RuntimeParams, sessionSettings())
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	conn, err := pgx.ConnectConfig(ctx, pinned)
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
+		for name := range sessionSettings() {
+			delete(config.RuntimeParams, name)
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	config.RuntimeParams = pinned.RuntimeParams
+	return conn.Close(ctx)
 }
 
 // tune sets what every connection of ours has.

@@ -72,14 +72,20 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err != nil {
 		return pgaddress.Error(err)
 	}
+	tune(config.ConnConfig)
+	if err := pin(ctx, config.ConnConfig); err != nil {
+		return err
+	}
 	listen := config.ConnConfig.Copy()
 	if db.opts.ListenDSN != "" {
 		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", pgaddress.Error(err))
 		}
+		tune(listen)
+		if err := pin(ctx, listen); err != nil {
+			return fmt.Errorf("Options.ListenDSN: %w", err)
+		}
 	}
-	tune(config.ConnConfig)
-	tune(listen)
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
 	// Whatever fails is tried again anyhow, so an idle node need not ask first.
 	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
@@ -137,7 +143,7 @@ func checkSettings(ctx context.Context, queries *queries, q querier) error {
 	}
 	switch {
 	case isolation != "read committed":
-		return fmt.Errorf("default_transaction_isolation is %q; a reader of the log needs %q, set it for the role or in the address", isolation, "read committed")
+		return fmt.Errorf("default_transaction_isolation is %q, and the pooler does not let this program choose; set it to %q for the role", isolation, "read committed")
 	case encoding != "UTF8" && encoding != "SQL_ASCII":
 		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
 	case standby:

@@ -42,7 +42,6 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		"schema too old":  {sql: "update meta set schema_version = 1", schema: true, says: "migrations.Up"},
 		"schema too new":  {sql: "update meta set schema_version = 99", schema: true, says: "upgrade the program"},
 		"no privileges":   {dsn: stranger.String(), schema: true, says: "privileges"},
-		"isolation":       {dsn: with("default_transaction_isolation", "serializable"), says: "read committed"},
 		"read-only":       {dsn: with("default_transaction_read_only", "on"), says: "read-only"},
 		"malformed dsn":   {dsn: "postgres://%zz", says: "parse"},
 		"malformed other": {opts: Options{ListenDSN: "postgres://%zz"}, says: "ListenDSN"},

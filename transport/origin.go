@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// SameHost in Options.Origins allows pages of the host, and port, that their request is
-// sent to.
+// SameHost in Options.Origins allows the pages of the host that their request is sent to,
+// on any port: browsers keep cookies for a host, whatever the port, so another port is no
+// other site.
 const SameHost = "same-host"
 
 // anyOrigin in Options.Origins allows all pages.
@@ -78,7 +79,12 @@ func (o *origins) any() bool { return slices.Contains(o.patterns, anyOrigin) }
 func (o *origins) allow(header http.Header, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	return origin == "" || header.Get("Access-Control-Allow-Origin") == origin ||
-		o.any() || o.lists(origin) || slices.Contains(o.patterns, SameHost) && sameHost(origin, r)
+		o.any() || o.names(origin, r)
+}
+
+// names tells whether the page's origin is listed, or is of the same host if that is.
+func (o *origins) names(origin string, r *http.Request) bool {
+	return o.lists(origin) || slices.Contains(o.patterns, SameHost) && sameHost(origin, r)
 }
 
 // sameHost tells whether the page comes from the host that its request was sent to. A
@@ -92,12 +98,8 @@ func sameHost(origin string, r *http.Request) bool {
 	if err != nil || u.Host == "" {
 		return false
 	}
-	port := ":80"
-	if u.Scheme == "https" {
-		port = ":443"
-	}
 	for _, host := range []string{r.Host, r.Header.Get("X-Forwarded-Host")} {
-		if strings.EqualFold(u.Host, strings.TrimSuffix(host, port)) {
+		if at, err := url.Parse("//" + host); err == nil && strings.EqualFold(u.Hostname(), at.Hostname()) {
 			return true
 		}
 	}
@@ -115,7 +117,7 @@ func (o *origins) share(header http.Header, r *http.Request) (preflight bool) {
 
 	header.Add("Vary", "Origin")
 	switch {
-	case o.lists(origin):
+	case o.names(origin, r):
 		header.Set("Access-Control-Allow-Origin", origin)
 		header.Set("Access-Control-Allow-Credentials", "true")
 	case o.any():

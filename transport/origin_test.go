@@ -49,13 +49,16 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		credentials bool
 	}{
 		{nil, "", nil, true, "", false},
-		{nil, "https://app.example", nil, true, "", false},
-		{nil, "https://app.example", map[string]string{"Host": "app.example:443"}, true, "", false},
-		{nil, "https://app.example:8443", map[string]string{"Host": "app.example:8443"}, true, "", false},
-		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "X-Forwarded-Host": "app.example"}, true, "", false},
-		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "Sec-Fetch-Site": "same-origin"}, true, "", false},
+		{nil, "https://app.example", nil, true, "https://app.example", true},
+		{nil, "https://app.example", map[string]string{"Host": "app.example:443"}, true, "https://app.example", true},
+		{nil, "https://app.example:8443", map[string]string{"Host": "app.example:8443"}, true, "https://app.example:8443", true},
+		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "X-Forwarded-Host": "app.example"}, true, "https://app.example", true},
+		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "Sec-Fetch-Site": "same-origin"}, true, "https://app.example", true},
 		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000"}, false, "", false},
-		{nil, "http://app.example:5173", nil, false, "", false}, // a page of another port
+		{nil, "http://app.example:5173", nil, true, "http://app.example:5173", true}, // a page of another port
+		{nil, "http://localhost:5173", map[string]string{"Host": "localhost:3000"}, true, "http://localhost:5173", true},
+		{nil, "http://[::1]:5173", map[string]string{"Host": "[::1]:3000"}, true, "http://[::1]:5173", true},
+		{nil, "http://127.0.0.1:5173", map[string]string{"Host": "localhost:3000"}, false, "", false},
 		{nil, "https://evil.example", nil, false, "", false},
 		{nil, "https://evil.example", map[string]string{"Sec-Fetch-Site": "cross-site"}, false, "", false},
 		{nil, "https://app.example.evil.example", nil, false, "", false},
@@ -71,7 +74,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		{listed, "https://evilfront.example:8443", nil, false, "", false},
 		{listed, "http://localhost:5173", nil, true, "http://localhost:5173", true},
 		{listed, "same-host", nil, false, "", false},
-		{listed, "http://app.example", nil, true, "", false},
+		{listed, "http://app.example", nil, true, "http://app.example", true},
 		{[]string{"https://front.example"}, "http://app.example", nil, false, "", false},
 		{[]string{"*", "https://front.example"}, "https://any.example", nil, true, "*", false},
 		{[]string{"*", "https://front.example"}, "https://front.example", nil, true, "https://front.example", true},

@@ -287,7 +287,7 @@ func await(t *testing.T, event <-chan struct{}) {
 // nothing behind.
 func TestNamespacesWithoutEnd(t *testing.T) {
 	t.Parallel()
-	io := plain(socketio.Options{CleanupEmptyChildNamespaces: true})
+	io := plain(socketio.Options{CleanupEmptyChildNamespaces: true, ConnectsPerSecond: -1})
 	echo(io, "echo")
 	parent := io.OfPattern(regexp.MustCompile(`^/any-`))
 	url := serve(t, io)

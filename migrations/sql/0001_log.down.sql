@@ -4,5 +4,6 @@ drop function append(bigint, bigint, int, bytea, boolean, boolean, bigint, bytea
 drop function bell(bytea, bigint, bigint, bigint, bytea);
 drop table log;
 drop sequence log_id_seq;
+drop function advance_log_sequence, set_sequence, meta_lost;
 drop table append_lock;
 drop table meta;

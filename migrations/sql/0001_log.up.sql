@@ -100,6 +100,47 @@ return case
         encode(sealed, 'base64'))
 end;
 
+-- Says what is wrong with a schema whose meta has lost its row.
+create function meta_lost() returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
+        using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+end
+$$;
+
+-- Sees to it that the next id comes after all that the log has, and had: a copy of the
+-- tables, such as that of logical replication, does not bring the value of the sequence
+-- along. The append lock must be held.
+create function advance_log_sequence() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    newest bigint;
+begin
+    select greatest(m.low / 4096, (select l.id from log l order by l.id desc limit 1)) into newest from meta m;
+    if newest > coalesce(pg_sequence_last_value('log_id_seq'), 0) then
+        raise warning 'the sequence of the log was behind its table and goes on after %', newest;
+        perform set_sequence('log_id_seq', newest);
+    end if;
+end
+$$;
+
+-- Sets a sequence of the schema with its owner's rights: a node has only those to use it.
+create function set_sequence(sequence regclass, value bigint) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    perform setval(sequence, value);
+end
+$$;
+
+revoke execute on function set_sequence from public;
+
 -- Appends a batch and rings the bell; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned.
 --
@@ -122,6 +163,13 @@ declare
     slot_now smallint;
     key      bytea;
 begin
+    -- With one snapshot for the whole transaction what others append while this one waits
+    -- for the lock could not be seen.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
     lock table append_lock in share update exclusive mode;
@@ -138,6 +186,10 @@ begin
     end if;
 
     select m.slot, m.bell_key into slot_now, key from meta m;
+    if not found then
+        perform meta_lost();
+    end if;
+    perform advance_log_sequence();
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);

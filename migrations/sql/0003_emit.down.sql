@@ -5,7 +5,7 @@ drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
-    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, outbox_caller, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
+    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, outbox_caller, advance_outbox_sequence, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(
@@ -20,6 +20,13 @@ declare
     slot_now smallint;
     key      bytea;
 begin
+    -- With one snapshot for the whole transaction what others append while this one waits
+    -- for the lock could not be seen.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
     lock table append_lock in share update exclusive mode;
@@ -36,6 +43,10 @@ begin
     end if;
 
     select m.slot, m.bell_key into slot_now, key from meta m;
+    if not found then
+        perform meta_lost();
+    end if;
+    perform advance_log_sequence();
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);

@@ -320,6 +320,7 @@ begin
     end if;
 
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
+    perform advance_log_sequence();
     with added as (
         insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
@@ -359,6 +360,10 @@ set search_path from current
 set lock_timeout = 0
 as $$
 begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
     -- Lock 1 of the schema.
     if wait then
         lock table append_lock in share update exclusive mode;
@@ -396,6 +401,13 @@ declare
     slot_now smallint;
     key      bytea;
 begin
+    -- With one snapshot for the whole transaction what others append while this one waits
+    -- for the lock could not be seen.
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
     lock table append_lock in share update exclusive mode;
@@ -420,6 +432,10 @@ begin
     end if;
 
     select m.slot, m.bell_key into slot_now, key from meta m;
+    if not found then
+        perform meta_lost();
+    end if;
+    perform advance_log_sequence();
     batch := nextval('log_id_seq');
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
@@ -556,7 +572,7 @@ return coalesce(nullif(current_setting('role'), 'none'), session_user::text);
 
 -- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
 create function outbox_slot_now() returns smallint
-language plpgsql stable
+language plpgsql volatile
 set search_path from current
 as $$
 declare
@@ -565,10 +581,12 @@ declare
     caller   text := outbox_caller();
     owner    name;
 begin
+    if pg_sequence_last_value('outbox_id_seq') is null then -- never used: new, or a copy of the tables
+        perform advance_outbox_sequence();
+    end if;
     select m.outbox_slot, m.outbox_limit into slot_now, most from meta m;
     if not found then
-        raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
-            using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+        perform meta_lost();
     end if;
     -- What a role can fill the disk with has a limit. Not for the nodes' own role, whose events it must not hold up.
     if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
@@ -579,6 +597,23 @@ begin
         end if;
     end if;
     return slot_now;
+end
+$$;
+
+-- Has the ids of the outbox begin after all that any other copy of the sequence has
+-- given: far more than the log can have adopted since meta was last told. It reads no
+-- table whose partitions are emptied, because the caller's transaction may be long, and
+-- its own lock lasts for a moment.
+create function advance_outbox_sequence() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
+    if pg_sequence_last_value('outbox_id_seq') is null then
+        perform set_sequence('outbox_id_seq', (select m.adopted_last / 4294967296 * 4294967296 + 4294967296 from meta m));
+    end if;
+    perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
 end
 $$;
 
@@ -682,9 +717,10 @@ language plpgsql volatile
 set search_path from current
 as $$
 declare
-    packet bytea;
-    name   text;
-    part   bytea;
+    packet    bytea;
+    name      text;
+    part      bytea;
+    into_slot smallint;
 begin
     packet := wire_name(namespace) || int2send(coalesce(cardinality(rooms), 0)::int2);
     foreach name in array coalesce(rooms, '{}') loop
@@ -701,7 +737,8 @@ begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
     end if;
-    insert into outbox (slot, frame) values (outbox_slot_now(), packet_head(kind, octet_length(packet)) || packet);
+    into_slot := outbox_slot_now();
+    insert into outbox (slot, frame) values (into_slot, packet_head(kind, octet_length(packet)) || packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -901,10 +938,11 @@ language plpgsql volatile security definer
 set search_path from current
 as $$
 declare
-    at    int := 5;
-    size  int;
-    names int;
-    args  json;
+    at        int := 5;
+    size      int;
+    names     int;
+    args      json;
+    into_slot smallint;
 begin
     if octet_length(packet) > 1048576 then
         raise exception 'an event of % bytes; at most 1048576', octet_length(packet) using errcode = 'program_limit_exceeded';
@@ -956,7 +994,8 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    insert into outbox (slot, frame) values (outbox_slot_now(), packet);
+    into_slot := outbox_slot_now();
+    insert into outbox (slot, frame) values (into_slot, packet);
     if ring then
         perform pg_notify(current_schema(), 'adopt');
     end if;
@@ -1014,6 +1053,10 @@ begin
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
         from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
+            if current_setting('transaction_isolation') <> 'read committed' then
+                raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+                    using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+            end if;
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
             if adopt_pending(most, 33554432, false, ring) > 0 then
