@@ -1,12 +1,11 @@
 -- See 0001_log.up.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
-alter table meta alter column schema_version set default 2;
 update meta set schema_version = 2;
 drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
-    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, advance_outbox_sequence, outbox_caller, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
+    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, outbox_caller, advance_outbox_sequence, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
     join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
 
 create or replace function append(
