@@ -3,7 +3,6 @@ package socketio
 import (
 	"container/list"
 	"context"
-	"errors"
 	"iter"
 	"log/slog"
 	"regexp"
@@ -254,7 +253,7 @@ func (n *Namespace) exit() {
 }
 
 // decide asks the application, if need be, whether the socket's namespace comes
-// into being. An *Error is a refusal; errNotBegun is not.
+// into being. An *Error is a refusal.
 func (s *Socket) decide(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
@@ -297,11 +296,12 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	return nil, errNoNamespace()
 }
 
-// errNotBegun says why a client cannot enter a namespace now.
-var errNotBegun = errors.New("a function of OnNamespace failed for this namespace")
+// errNotBegun refuses a client: a function of OnNamespace has failed for the namespace. Its
+// connection, which may have other namespaces, stays.
+func errNotBegun() *Error { return &Error{Code: CodeInternal, Message: "Namespace not available"} }
 
 // announce tells the application of the namespace, once. A second caller waits until
-// that is done. The error is errNotBegun, or the cause of ctx.
+// that is done. The error is that of errNotBegun, or the cause of ctx.
 func (n *Namespace) announce(ctx context.Context) error {
 	h := n.server.hub
 	h.mu.Lock()
@@ -320,7 +320,7 @@ func (n *Namespace) announce(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if n.life.failed {
-		return errNotBegun
+		return errNotBegun()
 	}
 	return nil
 }
