@@ -72,9 +72,9 @@ func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake)
 // from then on, by a client or by Of, before its first socket is connected.
 //
 // When such a function panics, the namespace may lack gates, so no client enters it:
-// those that wait are cut off, to come back. A namespace that a client has brought
-// into being is discarded, and the next client's attempt begins with a new one. One
-// that Of was asked for stays closed.
+// those that ask for it get a CONNECT_ERROR with CodeInternal. A namespace that a client
+// has brought into being is discarded, and the next client's attempt begins with a new
+// one. One that Of was asked for stays closed.
 func (s *Server) OnNamespace(h func(*Namespace)) {
 	s.parents.mu.Lock()
 	defer s.parents.mu.Unlock()
