@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"strings"
@@ -32,12 +33,10 @@ func connectTo(t *testing.T, dsn string) session {
 		t.Fatal(err)
 	}
 	if config.DefaultQueryExecMode != pgx.QueryExecModeExec { // else it goes through a pooler
-		for name, value := range map[string]string{
+		maps.Copy(config.RuntimeParams, map[string]string{
 			"idle_session_timeout": "0", "search_path": `"$user", public`,
 			"default_transaction_isolation": "read committed", "standard_conforming_strings": "on",
-		} {
-			config.RuntimeParams[name] = value
-		}
+		})
 	}
 	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {

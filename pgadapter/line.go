@@ -100,6 +100,25 @@ func pinTo(ctx context.Context, config, pinned *pgx.ConnConfig) error {
 	return conn.Close(ctx)
 }
 
+const idleKey = "idle_session_timeout"
+
+// prepareConn makes a new connection of the pool ready, and notes whether Postgres closes it when it is idle.
+func prepareConn(ctx context.Context, conn *pgx.Conn) error {
+	registerTypes(conn.TypeMap())
+	results, err := conn.PgConn().Exec(ctx, "show idle_session_timeout").ReadAll()
+	if err == nil && len(results) == 1 && len(results[0].Rows) == 1 {
+		conn.PgConn().CustomData()[idleKey] = string(results[0].Rows[0][0])
+	}
+	return err
+}
+
+// closesIdle reports whether Postgres closes a connection of the pool when it is idle. Others need not be asked
+// whether they are open, for whatever fails is tried again.
+func closesIdle(conn *pgx.Conn) bool {
+	timeout, _ := conn.PgConn().CustomData()[idleKey].(string)
+	return timeout != "0"
+}
+
 // tune sets what every connection of ours has.
 func tune(config *pgx.ConnConfig) {
 	if config.RuntimeParams["application_name"] == "" {

@@ -90,11 +90,10 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	}
 	listen = listen.Copy()
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
-	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool { return p.IdleDuration > pingAfter }
-	config.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
-		registerTypes(conn.TypeMap())
-		return nil
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
+		return p.IdleDuration > pingAfter && closesIdle(p.Conn)
 	}
+	config.AfterConnect = prepareConn
 	db.queries = queriesFor(db.opts.Schema)
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
