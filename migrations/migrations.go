@@ -44,6 +44,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/golang-migrate/migrate/v4"
 )
 
 // Latest is the version that Up leads to.
@@ -174,10 +176,8 @@ func up(ctx context.Context, o *Options, tx *transaction) error {
 	if tx.version > Latest {
 		return fmt.Errorf("it has version %d and this program knows %d; upgrade the program", tx.version, Latest)
 	}
-	for v := tx.version + 1; v <= Latest; v++ {
-		if err := tx.migrate(ctx, v, "up"); err != nil {
-			return err
-		}
+	if err := tx.migrate(ctx, (*migrate.Migrate).Up); err != nil {
+		return err
 	}
 	tag, err := tx.conn.Exec(ctx, restoreMetaSQL)
 	if err != nil {
@@ -193,32 +193,14 @@ func down(ctx context.Context, _ *Options, tx *transaction) error {
 	if tx.version > Latest {
 		return fmt.Errorf("it has version %d and this program knows %d; use the newer program", tx.version, Latest)
 	}
-	for v := tx.version; v > 0; v-- {
-		err := tx.migrate(ctx, v, "down")
-		if code(err) == "2BP01" {
-			return fmt.Errorf("something of yours depends on it, drop that first; nothing was changed: %w%s", err, detail(err))
-		}
-		if err != nil {
-			return err
-		}
+	err := tx.migrate(ctx, (*migrate.Migrate).Down)
+	if code(err) == "2BP01" {
+		return fmt.Errorf("something of yours depends on it, drop that first; nothing was changed: %w%s", err, detail(err))
 	}
-	return tx.record(ctx, 0)
-}
-
-// migrate runs the file of a version.
-func (tx *transaction) migrate(ctx context.Context, version int, direction string) error {
-	names, err := fs.Glob(embedded, fmt.Sprintf("sql/%04d_*.%s.sql", version, direction))
-	if err != nil || len(names) != 1 {
-		return fmt.Errorf("%d files of version %d, %w", len(names), version, err)
-	}
-	text, err := fs.ReadFile(embedded, names[0])
 	if err != nil {
 		return err
 	}
-	if err := tx.run(ctx, string(text)); err != nil {
-		return fmt.Errorf("%s: %w", strings.TrimPrefix(names[0], "sql/"), err)
-	}
-	return nil
+	return tx.record(ctx, 0)
 }
 
 func (o *Options) withDefaults() (*Options, error) {
