@@ -86,6 +86,31 @@ var ErrUnanswered = errors.New("append not answered in time; the event may have 
 // for a reason that may pass, such as a full disk or a server that became a standby.
 const refusedAtMost = 30 * time.Second
 
+// A doubt is whether a batch is in the log, after attempts that failed.
+type doubt struct {
+	unanswered time.Time // the first time that it may have got there
+	refused    time.Time // since when each attempt was refused
+}
+
+// failed notes an attempt that failed. It returns for how long each was refused, zero
+// if the batch may be in the log.
+func (d *doubt) failed(err error, sent bool, began time.Time) time.Duration {
+	switch {
+	case !refusal(err):
+		d.refused = time.Time{}
+		if sent && d.unanswered.IsZero() {
+			d.unanswered = began
+		}
+		return 0
+	case d.refused.IsZero():
+		d.refused = began
+	}
+	if !d.unanswered.IsZero() {
+		return 0
+	}
+	return elapsed(d.refused, time.Now())
+}
+
 // append sends a batch until Postgres has answered. The number of the batch makes
 // it one batch, however often it is sent, for as long as the log has it: after half
 // the retention append gives up on a batch that may be in the log. A batch that is
@@ -102,11 +127,10 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, err
 		}
 	}
-	var unanswered time.Time // the first time that it may have got into the log
-	var refused time.Time    // since when each attempt was refused
+	var d doubt
 	first := time.Now()
 	for attempt := 1; ; attempt++ {
-		if !unanswered.IsZero() && elapsed(unanswered, time.Now()) > p.opts.Retention/2 {
+		if !d.unanswered.IsZero() && elapsed(d.unanswered, time.Now()) > p.opts.Retention/2 {
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
@@ -132,15 +156,7 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		case !passing(err):
 			return adapter.Offset{}, explain(p.opts.Schema, err)
 		}
-		switch {
-		case !refusal(err):
-			refused = time.Time{}
-			if sent && unanswered.IsZero() {
-				unanswered = began
-			}
-		case refused.IsZero():
-			refused = began
-		case unanswered.IsZero() && elapsed(refused, time.Now()) > min(refusedAtMost, p.opts.Retention/2):
+		if d.failed(err, sent, began) > min(refusedAtMost, p.opts.Retention/2) {
 			return adapter.Offset{}, fmt.Errorf("append refused, the event is not emitted: %w", err)
 		}
 		p.notAppended(ctx, attempt, err)

@@ -72,11 +72,8 @@ func passing(err error) bool {
 // ends a session says nothing of that, nor does a batch that is there already.
 func refusal(err error) bool {
 	state := sqlState(err)
-	switch {
-	case state == "57014": // cancelled
-		return true
-	case state == "":
-		return false
+	if state == "" || state == "57014" { // cancelled
+		return state != ""
 	}
 	switch state[:2] {
 	case "08", "23", "57", "58", "XX":

@@ -64,17 +64,20 @@ func (p pace) next(err error) pace {
 	}
 }
 
-// readLog reads a chunk of the batches with ids in (after, to].
+// An extent is the batches with ids in (after, to].
+type extent struct{ after, to int64 }
+
+// readLog reads a chunk of the batches of an extent.
 //
 // What it finds is complete after the low mark it returns: the statement locks
 // the partitions before it takes its snapshot, and a partition's low mark is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, after, to int64, s scope, p pace) (reading, error) {
+func (db *DB) readLog(ctx context.Context, q querier, of extent, s scope, p pace) (reading, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r reading
 	size := 0
-	rows, err := q.Query(ctx, db.queries.read, after, to, chunk, bool(s), p.bytes)
+	rows, err := q.Query(ctx, db.queries.read, of.after, of.to, chunk, bool(s), p.bytes)
 	if err != nil {
 		return r, err
 	}
@@ -256,7 +259,7 @@ func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, err
 	var r reading
 	p := fullPace()
 	err := patiently(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, after, to, theLog, p)
+		r, err = t.db.readLog(ctx, t.db.pool, extent{after, to}, theLog, p)
 		p = p.next(err)
 		return err
 	})

@@ -144,18 +144,27 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 			for _, c := range claims {
 				c.failed()
 			}
-			if half := len(claims) / 2; half > 0 && attempt >= inVainAtMost && tooMuch(err) {
-				s.resume(ctx, claims[:half])
-				s.resume(ctx, claims[half:])
+			if attempt >= inVainAtMost && tooMuch(err) && len(claims) > 1 {
+				s.resumeHalves(ctx, claims)
 				return
 			}
 			pause.wait(ctx)
 			continue
 		}
-		for _, c := range claims {
-			s.settleClaim(c, resumed{err: explain(s.db.opts.Schema, err)})
-		}
+		s.refuseClaims(claims, explain(s.db.opts.Schema, err))
 		return
+	}
+}
+
+func (s *Sessions) resumeHalves(ctx context.Context, claims []*claim) {
+	half := len(claims) / 2
+	s.resume(ctx, claims[:half:half])
+	s.resume(ctx, claims[half:])
+}
+
+func (s *Sessions) refuseClaims(claims []*claim, err error) {
+	for _, c := range claims {
+		s.settleClaim(c, resumed{err: err})
 	}
 }
 
