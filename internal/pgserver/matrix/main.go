@@ -86,12 +86,12 @@ func run(ctx context.Context) error {
 	flag.Parse()
 
 	failed := 0
-	for _, major := range strings.SplitSeq(*majors, ",") {
+	for major := range strings.SplitSeq(*majors, ",") {
 		bin, ok := servers[major]
 		if !ok {
 			return fmt.Errorf("no server of major %s found; there are %s", major, strings.Join(names(servers), ", "))
 		}
-		for _, set := range strings.SplitSeq(*settings, ",") {
+		for set := range strings.SplitSeq(*settings, ",") {
 			bad, err := onServer(ctx, bin, cell{major: major, settings: set}, strings.Split(*wanted, ","), *only)
 			if err != nil {
 				return err
