@@ -136,7 +136,9 @@ func (r *reader) take(text string) {
 		}
 		r.pid = body.PID
 	case strings.HasPrefix(text, "2[") && json.Unmarshal([]byte(text[1:]), &args) == nil:
-		r.offset = args[2]
+		if len(args) > 2 { // else it is a local event that was overtaken again and again
+			r.offset = args[2]
+		}
 		if args[1] == "besides" {
 			return
 		}

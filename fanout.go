@@ -75,6 +75,7 @@ type outgoing struct {
 	*adapter.Envelope
 
 	offset   adapter.Offset
+	unmarked bool                 // without its offset for all clients
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
 	emitted  *Emitted             // for who wants to be told, nil until somebody does
@@ -142,14 +143,18 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 // deliverLocal delivers an event that is not in the log. It repeats the offset
 // of the cursor: what came before it was queued before it, and a client takes
 // the last string of any event for its offset. If the cursor moves while a parser
-// encodes the event, it is encoded anew.
+// encodes the event, it is encoded anew, and after some attempts without an offset:
+// clients keep the one that they have, and a parser that publishes each time cannot go
+// on for ever. A client that takes the last string of such an event for its offset
+// starts anew when it comes back.
 func (h *hub) deliverLocal(e *adapter.Envelope) {
+	const attempts = 100
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for {
-		o := &outgoing{Envelope: e, offset: h.cursor}
+	for i := range attempts {
+		o := &outgoing{Envelope: e, offset: h.cursor, unmarked: i == attempts-1}
 		n := h.encodeLocked(o)
-		if o.offset == h.cursor {
+		if o.unmarked || o.offset == h.cursor {
 			h.sendLocked(n, o)
 			return
 		}
@@ -198,7 +203,9 @@ func (s *Socket) takeLocked(o *outgoing) {
 	}
 	// Also after a failure: the record says what was addressed to the session,
 	// and a client that has not got it will not present this offset.
-	s.last = o.offset
+	if !o.unmarked {
+		s.last = o.offset
+	}
 	s.tellOutgoing(o.notice)
 }
 

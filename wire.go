@@ -49,7 +49,7 @@ func prepare(text []byte, attachments [][]byte) []*transport.Message {
 // of its kind. It is nothing if the parser cannot express it. With Options.Parser,
 // which is user code, the caller holds no lock, unless encodedFor says that it may.
 func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
-	if !s.recovers {
+	if o.unmarked || !s.recovers {
 		if o.plain == nil {
 			o.plain = o.encode(s.namespace.server, "")
 		}
@@ -63,10 +63,10 @@ func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
 
 // encodedFor reports whether encodeFor has nothing left to do for the socket.
 func (o *outgoing) encodedFor(s *Socket) bool {
-	if s.recovers {
-		return o.messages != nil
+	if o.unmarked || !s.recovers {
+		return o.plain != nil
 	}
-	return o.plain != nil
+	return o.messages != nil
 }
 
 // encode returns a record with a mark as one more argument, unless that is "".
