@@ -104,7 +104,7 @@ type reply struct {
 }
 
 // questionsLocked returns the sockets of the audience with the event for each. Like
-// fanOutLocked it releases the lock while a parser encodes.
+// encodeLocked it releases the lock while a parser encodes.
 func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
 	asked = make(map[*Socket]*question)
 	for {
@@ -249,7 +249,11 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
 	var body []byte
 	for i, s := range sockets {
-		one, err := marshalJSON(s.listing(rooms[i]))
+		l, err := s.listing(rooms[i])
+		if err != nil {
+			return err
+		}
+		one, err := marshalJSON(l)
 		if err != nil {
 			return err
 		}
@@ -271,11 +275,17 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 	return say(ctx, answer{body: body, Done: true})
 }
 
-func (s *Socket) listing(rooms []Room) listing {
+// listing returns what others may see of the socket: what the client sent, but for
+// the private id, which the log is not to have.
+func (s *Socket) listing(rooms []Room) (listing, error) {
 	h := s.Handshake()
+	auth, err := withoutPID(h.Auth)
+	if err != nil {
+		return listing{}, err
+	}
 	l := listing{
 		ID: s.id, Rooms: rooms, Header: h.Header, URL: h.URL.String(),
-		Address: h.Address, Secure: h.Secure, Time: h.Time, Auth: h.Auth,
+		Address: h.Address, Secure: h.Secure, Time: h.Time, Auth: auth,
 	}
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
@@ -285,5 +295,5 @@ func (s *Socket) listing(rooms []Room) listing {
 			l.Data[key] = d.raw
 		}
 	}
-	return l
+	return l, nil
 }

@@ -31,7 +31,7 @@ var mayImport = map[string][]string{
 	"recovery/recoverytest":    {"recovery", "adapter"},
 	"migrations":               {"internal/pgaddress"},
 	"pgadapter":                {"adapter", "recovery", "stats", "internal/boundary", "internal/pgaddress"},
-	"pgtest":                   {"migrations", "internal/pgserver"},
+	"pgtest":                   {"migrations", "internal/pgserver", "internal/pgaddress"},
 	"internal/pgserver":        {},
 	"internal/pgaddress":       {},
 	"internal/pgserver/withpg": {"internal/pgserver"},

@@ -148,7 +148,16 @@ func eventSize(text []byte, name string, args []json.RawMessage, attachments [][
 // the rest of the procedure.
 func (c *conn) connect(p *packet.Packet) error {
 	if c.server.closing.Load() {
+		if len(c.all()) > 0 {
+			return nil // the end of the connection answers it, once what the others have sent is handled
+		}
 		return ErrShutdown
+	}
+	if old := c.member(p.Namespace); old != nil {
+		if !old.connected.Load() {
+			return nil // the answer that is to come is for both: clients send one for each call of connect()
+		}
+		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, p.Namespace)
 	}
 	if len(p.Data) > c.server.opts.MaxAuthBytes {
 		return c.refuse(p.Namespace, &Error{Message: "Auth too large"})
@@ -164,10 +173,7 @@ func (c *conn) connect(p *packet.Packet) error {
 	s := newSocket(c, n, bytes.Clone(p.Data))
 	s.pid = pid
 	claim := recovery.Claim{Namespace: n.name, Offset: offset}
-	if !c.add(s) {
-		n.exit()
-		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, n.name)
-	}
+	c.add(s)
 	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 
@@ -240,18 +246,27 @@ func (c *conn) full() bool {
 	return len(c.sockets) >= c.server.opts.MaxNamespaces
 }
 
-// add takes a socket in, unless there is one in its namespace whose client has not
-// been told that it is over.
-func (c *conn) add(s *Socket) bool {
+// member returns the socket of the client in the namespace, unless the client has been
+// told that it is over.
+func (c *conn) member(namespace string) *Socket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sockets = slices.DeleteFunc(c.sockets, func(o *Socket) bool { return o.namespace == s.namespace && o.told })
-	if slices.ContainsFunc(c.sockets, func(o *Socket) bool { return o.namespace == s.namespace }) {
-		return false
+	for _, s := range c.sockets {
+		if s.namespace.name == namespace && !s.told {
+			return s
+		}
 	}
+	return nil
+}
+
+// add takes a socket in, in place of one in its namespace that is over. The reader, which
+// alone does so, has seen to it that there is no other.
+func (c *conn) add(s *Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sockets = slices.DeleteFunc(c.sockets, func(o *Socket) bool { return o.namespace == s.namespace })
 	c.sockets = append(c.sockets, s)
 	delete(c.ended, s.namespace.name)
-	return true
 }
 
 // tells notes that the client is about to be told that the socket is over: from then on

@@ -7,14 +7,14 @@ func TestANamespaceHasOneSocketOfAConnection(t *testing.T) {
 	t.Parallel()
 	c, n := &conn{}, &Namespace{}
 	first, second := &Socket{namespace: n, conn: c}, &Socket{namespace: n, conn: c}
-	if !c.add(first) || c.add(second) {
-		t.Error("there are two")
+	if c.add(first); c.member("") != first {
+		t.Error("there is none")
 	}
-	c.tells(first)
-	if !c.add(second) {
+	if c.tells(first); c.member("") != nil {
 		t.Error("one that is over keeps the next one away")
 	}
-	if c.forget(first); c.add(&Socket{namespace: n}) {
+	c.add(second)
+	if c.forget(first); c.member("") != second {
 		t.Error("the second was forgotten with the first")
 	}
 }

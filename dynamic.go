@@ -3,7 +3,6 @@ package socketio
 import (
 	"container/list"
 	"context"
-	"errors"
 	"iter"
 	"log/slog"
 	"regexp"
@@ -73,9 +72,9 @@ func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake)
 // from then on, by a client or by Of, before its first socket is connected.
 //
 // When such a function panics, the namespace may lack gates, so no client enters it:
-// those that wait are cut off, to come back. A namespace that a client has brought
-// into being is discarded, and the next client's attempt begins with a new one. One
-// that Of was asked for stays closed.
+// those that ask for it get a CONNECT_ERROR with CodeInternal. A namespace that a client
+// has brought into being is discarded, and the next client's attempt begins with a new
+// one. One that Of was asked for stays closed.
 func (s *Server) OnNamespace(h func(*Namespace)) {
 	s.parents.mu.Lock()
 	defer s.parents.mu.Unlock()
@@ -254,7 +253,7 @@ func (n *Namespace) exit() {
 }
 
 // decide asks the application, if need be, whether the socket's namespace comes
-// into being. An *Error is a refusal; errNotBegun is not.
+// into being. An *Error is a refusal.
 func (s *Socket) decide(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
@@ -281,7 +280,7 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 		allowed := p.pattern != nil && p.pattern.MatchString(name)
 		if p.pattern == nil {
 			if err := protect(func() (err error) { allowed, err = p.ask(ctx, name, s.Handshake()); return err }); err != nil {
-				if _, decided := errors.AsType[*Error](err); !decided {
+				if _, decided := asType[*Error](err); !decided {
 					failed = err
 				}
 				continue
@@ -297,11 +296,12 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	return nil, errNoNamespace()
 }
 
-// errNotBegun says why a client cannot enter a namespace now.
-var errNotBegun = errors.New("a function of OnNamespace failed for this namespace")
+// errNotBegun refuses a client: a function of OnNamespace has failed for the namespace. Its
+// connection, which may have other namespaces, stays.
+func errNotBegun() *Error { return &Error{Code: CodeInternal, Message: "Namespace not available"} }
 
 // announce tells the application of the namespace, once. A second caller waits until
-// that is done. The error is errNotBegun, or the cause of ctx.
+// that is done. The error is that of errNotBegun, or the cause of ctx.
 func (n *Namespace) announce(ctx context.Context) error {
 	h := n.server.hub
 	h.mu.Lock()
@@ -320,7 +320,7 @@ func (n *Namespace) announce(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	if n.life.failed {
-		return errNotBegun
+		return errNotBegun()
 	}
 	return nil
 }

@@ -37,14 +37,14 @@ func TestEveryFailureHasItsTest(t *testing.T) {
 	}
 }
 
-// TestEveryLineOfTheThreatModelHasItsTest checks that the tests which docs/threat-model.md and docs/sql.md name exist,
+// TestEveryLineOfTheThreatModelHasItsTest checks that the tests which docs/threat-model.md, docs/sql.md and docs/postgres.md name exist,
 // and that each protection and each limit names one.
 func TestEveryLineOfTheThreatModelHasItsTest(t *testing.T) {
 	t.Parallel()
 	tests := testNames(t)
 	name := regexp.MustCompile("`(Test[^`]+)`")
 	rows := 0
-	for _, file := range []string{"docs/threat-model.md", "docs/sql.md"} {
+	for _, file := range []string{"docs/threat-model.md", "docs/sql.md", "docs/postgres.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

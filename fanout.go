@@ -141,32 +141,47 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 
 // deliverLocal delivers an event that is not in the log. It repeats the offset
 // of the cursor: what came before it was queued before it, and a client takes
-// the last string of any event for its offset.
+// the last string of any event for its offset. If the cursor moves while a parser
+// encodes the event, it is encoded anew.
 func (h *hub) deliverLocal(e *adapter.Envelope) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.fanOutLocked(&outgoing{Envelope: e, offset: h.cursor})
+	for {
+		o := &outgoing{Envelope: e, offset: h.cursor}
+		n := h.encodeLocked(o)
+		if o.offset == h.cursor {
+			h.sendLocked(n, o)
+			return
+		}
+	}
 }
 
-// fanOutLocked sends o to its audience. It releases the lock while a parser, which is
-// user code, encodes o. Records keep their order, because the cursor stays meanwhile.
-func (h *hub) fanOutLocked(o *outgoing) {
-	n, ok := h.namespaces[o.Namespace]
-	if !ok {
-		return
-	}
-	for h.server.opts.Parser != nil {
+// fanOutLocked sends a record to its audience. Records keep their order, because the
+// cursor stays while the lock is released.
+func (h *hub) fanOutLocked(o *outgoing) { h.sendLocked(h.encodeLocked(o), o) }
+
+// encodeLocked encodes o for all of its audience, and returns the namespace: nil if
+// there is none. It releases the lock while a parser, which is user code, encodes o.
+func (h *hub) encodeLocked(o *outgoing) *Namespace {
+	for {
+		n := h.namespaces[o.Namespace]
+		if n == nil || h.server.opts.Parser == nil {
+			return n // without a parser it is encoded as it is sent
+		}
 		members := h.membersLocked(n, o.Audience)
 		i := slices.IndexFunc(members, func(s *Socket) bool { return !o.encodedFor(s) })
 		if i < 0 {
-			break
+			return n
 		}
 		h.mu.Unlock()
 		o.encodeFor(members[i])
 		h.mu.Lock()
-		if n, ok = h.namespaces[o.Namespace]; !ok {
-			return
-		}
+	}
+}
+
+func (h *hub) sendLocked(n *Namespace, o *outgoing) {
+	if n == nil {
+		return
 	}
 	h.pass++
 	n.members.each(o.Audience, h.pass, func(s *Socket) { s.takeLocked(o) })

@@ -50,3 +50,16 @@ func (s *Socket) Handshake() *Handshake {
 // Transport returns the name of what carries the client's connection at the
 // moment, "polling" or "websocket": it changes when the client upgrades.
 func (s *Socket) Transport() string { return s.conn.session.Transport() }
+
+// withoutPID returns the auth object of a CONNECT without the private id, if it has one.
+func withoutPID(auth json.RawMessage) (json.RawMessage, error) {
+	var fields map[string]json.RawMessage
+	if len(auth) > 0 {
+		_ = json.Unmarshal(auth, &fields) // what is no object has no fields
+	}
+	if _, ok := fields["pid"]; !ok {
+		return auth, nil
+	}
+	delete(fields, "pid")
+	return marshalJSON(fields)
+}

@@ -18,6 +18,7 @@ import (
 var notHooks = map[string]string{
 	"adapter.Audience.ExcludesFunc":   "for adapters; called by the caller",
 	"transport.Settler":               "implemented by the server; see package transport",
+	"transport.Lingerer":              "implemented by the server; see package transport",
 	"transport.Options.ClientAddress": "is socketio.Options.ClientAddress",
 	"socketio.Registrar":              "implemented here",
 	"socketio.Target":                 "implemented here",

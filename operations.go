@@ -65,6 +65,9 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	if err := a.r.server.opts.Adapter.Sync(ctx); err != nil {
 		return err
 	}
+	if e.Kind == adapter.Disconnect {
+		return a.r.server.hub.disconnectLocally(ctx, e)
+	}
 	for _, out := range a.r.server.hub.operateLocally(e) {
 		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
 			return err
@@ -73,11 +76,43 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	return nil
 }
 
-// operateLocally performs an operation that is not in the log, at the cursor.
+// operateLocally performs a Join or Leave that is not in the log, at the cursor. It waits
+// for all sockets: where nothing changes, an earlier call may not be durable yet.
 func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
-	defer h.unlock()
-	return h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, h.cursor.Position)
+	defer h.mu.Unlock()
+	var outcomes []*recovery.Outcome
+	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(s *Socket, c recovery.Change) {
+		outcomes = append(outcomes, h.store.Change(s.key, c))
+	})
+	return outcomes
+}
+
+// disconnectLocally is operateLocally for Disconnect. Nothing in the log keeps a client
+// that comes back from its session, so like by Socket.Disconnect it is told when the end
+// of that is durable, or ctx has ended.
+func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
+	h.mu.Lock()
+	var over []*Socket
+	if n, ok := h.namespaces[e.Namespace]; ok {
+		for _, s := range h.membersLocked(n, e.Audience) {
+			if !s.expelLocked(h.cursor.Position) && s.detachLocked(ReasonServerDisconnect) {
+				over = append(over, s)
+			}
+		}
+	}
+	h.mu.Unlock()
+	for _, s := range over {
+		s.deafen()
+	}
+	var first error
+	for _, s := range over {
+		if err := s.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
+			first = err
+		}
+		s.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
+	}
+	return first
 }
 
 // operateLocked performs an operation of the log on the sockets of this node. The
@@ -86,31 +121,33 @@ func (h *hub) operateLocked(d *adapter.Delivery) {
 	for s := range h.restoring {
 		s.pending = append(s.pending, d)
 	}
-	h.carryOutLocked(d, d.Offset.Position-1)
+	h.carryOutLocked(d, func(s *Socket, c recovery.Change) {
+		if !c.Empty() {
+			h.store.Change(s.key, c) // nobody waits: it is in the log
+		}
+	})
 }
 
-// carryOutLocked performs an operation on the sockets of this node. What has a
-// position up to the given one comes before it.
-func (h *hub) carryOutLocked(d *adapter.Delivery, before adapter.Position) []*recovery.Outcome {
+// carryOutLocked performs an operation on the sockets of this node, and hands the changes
+// of sessions to change, also those that change nothing.
+func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*Socket, recovery.Change)) {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
-		return nil
+		return
 	}
 	var rooms []string
 	if d.Kind != adapter.Disconnect {
 		var err error
 		if rooms, err = d.RoomList(); err != nil {
 			h.logger.Error("operation not understood", slog.Any("error", err))
-			return nil
+			return
 		}
 	}
-	var outcomes []*recovery.Outcome
 	for _, s := range h.membersLocked(n, d.Audience) {
-		if out := s.obeyLocked(d, before, rooms); out != nil {
-			outcomes = append(outcomes, out)
+		if c, moved := s.obeyLocked(d, rooms); moved && s.recovers {
+			change(s, c)
 		}
 	}
-	return outcomes
 }
 
 // membersLocked returns the sockets of the audience.
@@ -121,31 +158,36 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
 	return sockets
 }
 
-// obeyLocked does what an operation demands of an attached socket. The outcome is
-// nil if nothing changes.
-func (s *Socket) obeyLocked(d *adapter.Delivery, before adapter.Position, rooms []string) *recovery.Outcome {
-	if d.Kind == adapter.Disconnect && s.corked {
-		s.expelled = &before // when the replay is over
-		s.namespace.members.remove(s)
-		return nil
-	}
+// obeyLocked does what an operation demands of an attached socket. It returns the change
+// of its session, unless that is over.
+func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
 	if d.Kind == adapter.Disconnect {
+		if s.expelLocked(d.Offset.Position - 1) {
+			return c, false
+		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		s.detachLocked(why.Reason)
 		s.namespace.server.hub.afterLocked(func() { s.farewell(why) })
-		return s.ended
+		return c, false
 	}
-	c := recovery.Change{At: d.Offset.Position}
+	c.At = d.Offset.Position
 	if d.Kind == adapter.Join {
 		c.Join = rooms
 	} else {
 		c.Leave = rooms
 	}
 	s.applyLocked(&c)
-	if h := s.namespace.server.hub; s.recovers && !c.Empty() {
-		return h.store.Change(s.key, c)
+	return c, true
+}
+
+// expelLocked has a socket to which a replay is on its way disconnected when that is
+// over; to others it does nothing, and returns false.
+func (s *Socket) expelLocked(before adapter.Position) bool {
+	if s.corked {
+		s.expelled = &before
+		s.namespace.members.remove(s)
 	}
-	return nil
+	return s.corked
 }
 
 // keepUpLocked has the socket's record follow the operations of the log, from the

@@ -151,13 +151,14 @@ type Options struct {
 	// Default: 1 minute.
 	ThrottleTimeout time.Duration
 
-	// MaxConnections bounds the connections of this node, sessions that poll included.
+	// MaxConnections bounds the connections of this node, sessions that poll included,
+	// and those that have ended while events of theirs are still being handled.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
 	MaxConnections int
 
 	// MaxConnectionsPerAddress bounds the connections of one client address to this
-	// node. Requests for more are refused with status 429. Default: no bound, because
+	// node, counted in the same way. Requests for more are refused with status 429. Default: no bound, because
 	// all clients of a node behind a proxy may have the proxy's address.
 	MaxConnectionsPerAddress int
 
@@ -181,7 +182,8 @@ type Options struct {
 	// WebSocket and over polling (for which it sets the headers of CORS):
 	// "https://app.example", with the port if it is not the default one;
 	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
-	// the request is sent to, on any port; "*" for all; "null" for files and sandboxed frames.
+	// the request is sent to, on any port; "*" for all; "null" for files and sandboxed frames;
+	// "file://" for files in WebViews and Electron.
 	// A list replaces the default: name SameHost too if it is to stay. Clients that are not
 	// browsers send no Origin header, or may send any: for them it is no protection. See
 	// [transport.Options] for the details.

@@ -140,7 +140,8 @@ func (r *RemoteSocket) snapshot() map[string]json.RawMessage { return r.found.Da
 
 // Fetch yields the sockets of the audience, in the whole cluster, as they are at
 // one place in the log. What they are is sent as each node finds it: their
-// handshakes, with all headers, pass through the log. An error beside a socket is
+// handshakes, with all headers, pass through the log, but without the private id that
+// a client has sent in its auth object. An error beside a socket is
 // that socket's, whose description is too large for the log: only its id is known. A
 // *[NodeError] stands for the sockets of one node; any other error is the last. It
 // ends with ctx, or after Options.AckTimeout if ctx has no deadline.

@@ -11,6 +11,8 @@ import (
 // node send what it missed each time.
 type repeats struct {
 	upTo  adapter.Position // the newest that a replay has sent
+	from  adapter.Position // the newest after which one has begun
+	back  bool             // one has begun before that
 	bytes int              // sent again, less what progress makes up for
 	last  time.Time
 }
@@ -62,8 +64,9 @@ func (h *hub) sweepRepeatsLocked(now time.Time) {
 	h.repeats.sweep = max(sweepRepeats, 2*len(h.repeats.of))
 }
 
-// tooMany reports whether the session's client has been sent too much again. One
-// that has got beyond what was replayed begins anew.
+// tooMany reports whether the session's client, to which a replay is about to begin,
+// has been sent too much again. One that has got beyond what was replayed begins anew,
+// unless it has gone back before: it presents what offset it likes.
 func (h *hub) tooMany(pid string, from adapter.Position) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -71,9 +74,10 @@ func (h *hub) tooMany(pid string, from adapter.Position) bool {
 	if !ok {
 		return false
 	}
-	if from >= r.upTo {
-		delete(h.repeats.of, pid)
-		return false
+	r.back = r.back || from < r.from
+	r.from = max(r.from, from)
+	if from >= r.upTo && !r.back {
+		r.bytes = 0
 	}
 	return r.bytes > h.server.opts.Recovery.MaxRepeatedBytes
 }

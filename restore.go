@@ -106,7 +106,9 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 	}
 	switch {
 	case errors.Is(err, errExpelled):
-		s.leave(&DisconnectError{Reason: ReasonServerDisconnect})
+		if err := s.dismiss(ctx, nil); err != nil {
+			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
+		}
 		return
 	case err != nil:
 		s.abandon("socket not connected", err)
@@ -396,7 +398,10 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.namespace.server.hub
 	if s.place != nil {
 		// The state that the session goes on from may show more than this node has read.
-		if err := h.wait(ctx, session.Reach()); err != nil {
+		h.mu.Lock()
+		reach := session.Reach() // the application may change the rooms meanwhile
+		h.mu.Unlock()
+		if err := h.wait(ctx, reach); err != nil {
 			return err
 		}
 	}

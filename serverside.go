@@ -254,11 +254,13 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 	handle, _ := found.(serverHandler)
 	var p payload
 	err = protect(func() (err error) {
-		p, err = handle(ctx, from, args[1:], d.Attachments)
+		if p, err = handle(ctx, from, args[1:], d.Attachments); err != nil {
+			err = fmt.Errorf("%s: %w", name, err) // its text is made by user code
+		}
 		return err
 	})
 	if err != nil {
-		return payload{}, fmt.Errorf("%s: %w", name, err)
+		return payload{}, err
 	}
 	return p, nil
 }

@@ -20,6 +20,16 @@ func (c *conn) Settle(ctx context.Context) {
 	}
 }
 
+// Linger implements transport.Lingerer: a client counts among the connections until its
+// events are handled. Else it could leave more behind than its connections may hold, by
+// connecting again and again.
+func (c *conn) Linger() {
+	select {
+	case <-c.backlog.done():
+	case <-c.server.life.Done():
+	}
+}
+
 // handled returns a channel that is closed when all that is in the inbox now is done.
 func (s *Socket) handled() <-chan struct{} {
 	done := make(chan struct{})

@@ -84,18 +84,23 @@ func (s *Server) drain(ctx context.Context) {
 	}
 }
 
-// dismiss sends the client away when the events of its sockets are handled.
+// dismiss sends the client away when the events of its sockets are handled. They all
+// stay until then: what the client sends to one that has left is a violation, and would
+// cost the others their connection.
 func (c *conn) dismiss(sockets []*Socket, pending *tasks) {
 	var left atomic.Int64
 	left.Store(int64(len(sockets)))
 	pending.start()
 	for _, s := range sockets {
 		s.afterEvents(func() {
-			s.leave(&DisconnectError{Reason: ReasonServerShutdown})
-			if left.Add(-1) == 0 {
-				c.session.Close(transport.ReasonServerShutdown)
-				pending.done()
+			if left.Add(-1) > 0 {
+				return
 			}
+			for _, s := range sockets {
+				s.leave(&DisconnectError{Reason: ReasonServerShutdown})
+			}
+			c.session.Close(transport.ReasonServerShutdown)
+			pending.done()
 		})
 	}
 }

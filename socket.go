@@ -406,8 +406,8 @@ func (s *Socket) detachLocked(reason Reason) bool {
 		return false
 	}
 	s.gone, s.reason = true, reason
-	known := s.connected.Load() || s.key.Epoch > 1 // else the client has never heard of its session, and cannot come back
-	parks := s.key.PIDHash != "" && known && reason.Recoverable()
+	known := s.connected.Load() || s.key.Epoch > 1                                     // else the client has never heard of its session, and cannot come back
+	parks := s.key.PIDHash != "" && known && reason.Recoverable() && s.expelled == nil // else it is over, whatever comes first
 	s.namespace.server.counters.departure(reason, parks, s.connected.Load())
 	s.ended = recovery.Settled(nil)
 	h := s.namespace.server.hub

@@ -63,7 +63,7 @@ func TestErrorData_DoesNotEncode_ClientIsAnswered(t *testing.T) {
 				if got, want := p.ask(`["join","x"]`), `[{"error":{"code":"full","message":"no seat"}}]`; got != want {
 					t.Errorf("acknowledgement %s, want %s", got, want)
 				}
-				synctest.Wait()
+				synctest.Wait() // lines are written in a goroutine of their own
 				if n := log.count("error reply not encoded"); n != 1 {
 					t.Errorf("%d lines of the acknowledgement", n)
 				}
@@ -194,7 +194,9 @@ func TestOnNamespace_Panics_NamespaceIsClosed(t *testing.T) {
 		for range 2 {
 			p := dial(t, io)
 			p.WriteText("0/tenant-1,")
-			p.closed()
+			if got := p.ReadText(); got != `4/tenant-1,{"message":"Namespace not available","data":{"code":"internal"}}` {
+				t.Errorf("an attempt got %s", got)
+			}
 		}
 		if io.Known() != 1 {
 			t.Errorf("%d namespaces are kept", io.Known())
@@ -208,7 +210,9 @@ func TestOnNamespace_Panics_NamespaceIsClosed(t *testing.T) {
 		}
 		q := dial(t, io)
 		q.WriteText("0/kept,")
-		q.closed()
+		if got := q.ReadText(); got != `4/kept,{"message":"Namespace not available","data":{"code":"internal"}}` {
+			t.Errorf("an attempt at what was closed got %s", got)
+		}
 	})
 }
 

@@ -4,9 +4,13 @@
 //	err := migrations.Up(ctx, dsn, nil)
 //
 // Run it from a deploy step or at the start of every node: concurrent calls wait
-// for each other. It needs a connection with a session of its own, so give it
-// the address of the database rather than that of a transaction-mode pooler,
-// and a role that may create the schema or owns it.
+// for each other. Each call is one transaction, so a call that fails or is killed
+// has changed nothing, and the address may be that of a pooler. The role must be one
+// that may create the schema, or has the rights of its owner; for any other it does no more
+// than look whether all is there. A schema of a role that is not trusted, or in which any
+// role may create objects, is refused.
+//
+// The version is that of the tables themselves: the default of meta.schema_version.
 //
 // # With other tools
 //
@@ -15,9 +19,11 @@
 // golang-migrate, after "create schema socketio":
 //
 //	migrate -path migrations/sql -database \
-//	  'pgx5://user@host/db?search_path=socketio,pg_temp&x-migrations-table=schema_migrations' up
+//	  'pgx5://user@host/db?search_path=socketio,pg_temp&x-migrations-table=socketio_migrations' up
 //
-// Up and that command share their bookkeeping and can be mixed.
+// Up and that command share their bookkeeping and can be mixed. That command does not work
+// behind a pooler that ignores search_path. When it broke off, Up goes on from the tables
+// that are there.
 //
 // # Roles
 //
@@ -34,18 +40,12 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"strings"
 	"time"
 	"unicode/utf8"
 
 	"github.com/golang-migrate/migrate/v4"
-	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
-	"github.com/golang-migrate/migrate/v4/source/iofs"
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/stdlib"
-
-	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // Latest is the version that Up leads to.
@@ -67,150 +67,155 @@ func Files() fs.FS {
 	return sub
 }
 
-// Options configures Up, Down and Version.
+// Options configures Up, Down, Force and Version.
 type Options struct {
 	// Schema is where the tables are: any name of up to 63 bytes that Postgres
 	// takes, but for its own (pg_…). Several installations may share a
 	// database, each in a schema of its own. Default: socketio.
 	Schema string
+
+	// ConnectTimeout is how long a Postgres that does not accept the connection is
+	// waited for: one that is not up yet or is starting, or that does not know the
+	// credentials yet. Negative: not at all. Default: 30 s.
+	ConnectTimeout time.Duration
+
+	// Logger is told of that waiting, and of a row of meta that is put back.
+	// Default: slog.Default().
+	Logger *slog.Logger
 }
 
 // Up creates what is missing: the schema, its tables and functions. It does
-// nothing when all is there. When ctx ends it stops after the migration that is
-// running.
+// nothing when all is there. It is one transaction: when it fails, when ctx ends or
+// the process is killed, nothing has changed. It waits for locks of others for a minute
+// at most.
+//
+// A table meta without its row, as a dump of the structure alone leaves it, gets
+// one again. The log is then another one: events emitted before are not replayed, and clients
+// start anew.
 func Up(ctx context.Context, dsn string, opts *Options) error {
-	return run(ctx, dsn, opts, (*migrate.Migrate).Up)
-}
-
-// Down removes every table and function, with all that is in them. The schema
-// stays, and in it the table in which the version is kept.
-func Down(ctx context.Context, dsn string, opts *Options) error {
-	return run(ctx, dsn, opts, (*migrate.Migrate).Down)
-}
-
-// Version returns the version that the schema has, zero for none, and whether a
-// migration broke off and left it dirty. It changes nothing.
-func Version(ctx context.Context, dsn string, opts *Options) (version uint, dirty bool, err error) {
-	schema, err := schemaOf(opts)
-	if err != nil {
-		return 0, false, err
-	}
-	conn, err := pgx.Connect(ctx, dsn)
-	if err != nil {
-		return 0, false, fmt.Errorf("migrations: %w", pgaddress.Error(err))
-	}
-	defer conn.Close(context.WithoutCancel(ctx)) // a goodbye, also after ctx ended
-	row := conn.QueryRow(ctx, "select version, dirty from "+pgx.Identifier{schema, migratepgx.DefaultMigrationsTable}.Sanitize())
-	var v int64
-	err = row.Scan(&v, &dirty)
-	if code(err) == "42P01" || errors.Is(err, pgx.ErrNoRows) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, fmt.Errorf("migrations: version of schema %q: %w", schema, err)
-	}
-	return uint(max(v, 0)), dirty, nil
-}
-
-func run(ctx context.Context, dsn string, opts *Options, direction func(*migrate.Migrate) error) error {
-	schema, err := schemaOf(opts)
+	o, err := opts.withDefaults()
 	if err != nil {
 		return err
 	}
-	m, err := open(ctx, dsn, schema)
+	done, err := complete(ctx, dsn, o)
 	if err != nil {
-		return fmt.Errorf("migrations: schema %q: %w", schema, err)
+		return fmt.Errorf("migrations: schema %q: %w", o.Schema, err)
 	}
-	stop := context.AfterFunc(ctx, func() { m.GracefulStop <- true })
-	err = direction(m)
-	stop()
-	sourceErr, closeErr := m.Close()
-	if errors.Is(err, migrate.ErrNoChange) {
-		err = nil
+	if done {
+		return nil
 	}
-	if err = errors.Join(err, sourceErr, closeErr, context.Cause(ctx)); err != nil {
-		return fmt.Errorf("migrations: schema %q: %w", schema, err)
+	return run(ctx, dsn, o, true, up)
+}
+
+// Down removes every table and function, with all that is in them, and our triggers on
+// tables of the application. The schema stays, and in it an empty table of our
+// bookkeeping. It is one transaction: when something else depends on the tables, such as
+// a view, it fails, names it, and changes nothing.
+func Down(ctx context.Context, dsn string, opts *Options) error {
+	err := run(ctx, dsn, opts, false, down)
+	if errors.Is(err, errNothing) {
+		return nil
+	}
+	return err
+}
+
+// Force states that the schema has a version, and runs nothing. It is for a schema whose tables
+// were put right by hand after another tool broke off. A version of 0 is for a schema without our tables.
+func Force(ctx context.Context, dsn string, version uint, opts *Options) error {
+	err := run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) error {
+		switch {
+		case version > Latest:
+			return fmt.Errorf("no version %d; the latest is %d", version, Latest)
+		case version == 0 && tx.version != 0:
+			return errors.New("it has tables of ours and cannot be of version 0; migrate down removes them")
+		default:
+			if err := tx.run(ctx, fmt.Sprintf("alter table meta alter column schema_version set default %[1]d; update meta set schema_version = %[1]d", version)); err != nil {
+				return err
+			}
+		}
+		return tx.record(ctx, int(version))
+	})
+	if errors.Is(err, errNothing) && version == 0 {
+		return nil
+	}
+	return err
+}
+
+// Version returns the version that the schema has, zero for none, and whether another
+// tool left a mark that a migration broke off, which Up removes. It changes nothing.
+func Version(ctx context.Context, dsn string, opts *Options) (version uint, dirty bool, err error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return 0, false, err
+	}
+	conn, err := connect(ctx, dsn, o)
+	if err != nil {
+		return 0, false, fmt.Errorf("migrations: %w", err)
+	}
+	defer hangUp(ctx, conn)
+	v, dirty, err := structure(ctx, conn, o.Schema)
+	if err != nil {
+		return 0, false, fmt.Errorf("migrations: version of schema %q: %w", o.Schema, err)
+	}
+	return uint(v), dirty, nil
+}
+
+func run(ctx context.Context, dsn string, opts *Options, ensure bool, do func(context.Context, *Options, *transaction) error) error {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return err
+	}
+	err = transact(ctx, dsn, o, ensure, func(ctx context.Context, tx *transaction) error { return do(ctx, o, tx) })
+	if err != nil {
+		return fmt.Errorf("migrations: schema %q: %w", o.Schema, err)
 	}
 	return nil
 }
 
-// open creates the schema if it is missing and returns golang-migrate on a
-// connection whose search_path is the schema.
-func open(ctx context.Context, dsn, schema string) (*migrate.Migrate, error) {
-	config, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return nil, pgaddress.Error(err)
+func up(ctx context.Context, o *Options, tx *transaction) error {
+	if tx.version > Latest {
+		return fmt.Errorf("it has version %d and this program knows %d; upgrade the program", tx.version, Latest)
 	}
-	if err := createSchema(ctx, config, schema); err != nil {
-		return nil, err
+	if err := tx.migrate(ctx, (*migrate.Migrate).Up); err != nil {
+		return err
 	}
-	config.RuntimeParams["search_path"] = pgx.Identifier{schema}.Sanitize() + ", pg_temp"
-	db := stdlib.OpenDB(*config)
-	driver, err := retry(ctx, func() (*migratepgx.Postgres, error) {
-		// A name of its own: the driver takes the schema from the connection.
-		d, err := migratepgx.WithInstance(db, &migratepgx.Config{})
-		if err != nil {
-			return nil, err
-		}
-		return d.(*migratepgx.Postgres), nil
-	})
-	if err != nil {
-		return nil, errors.Join(err, db.Close())
-	}
-	source, err := iofs.New(embedded, "sql")
-	if err != nil {
-		return nil, errors.Join(err, driver.Close())
-	}
-	m, err := migrate.NewWithInstance("embedded", source, "pgx5", driver)
-	if err != nil {
-		return nil, errors.Join(err, driver.Close())
-	}
-	m.LockTimeout = time.Minute // a neighbor may be migrating
-	return m, nil
-}
-
-func createSchema(ctx context.Context, config *pgx.ConnConfig, schema string) error {
-	conn, err := pgx.ConnectConfig(ctx, config)
+	tag, err := tx.conn.Exec(ctx, restoreMetaSQL)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) // a goodbye, also after ctx ended
-	var there bool
-	if err := conn.QueryRow(ctx, "select exists (select from pg_namespace where nspname = $1)", schema).Scan(&there); err != nil || there {
+	if tag.RowsAffected() > 0 {
+		o.Logger.WarnContext(ctx, "table meta had lost its row, which is back; events of before are not replayed", slog.String("schema", o.Schema))
+	}
+	return tx.record(ctx, Latest)
+}
+
+func down(ctx context.Context, _ *Options, tx *transaction) error {
+	if tx.version > Latest {
+		return fmt.Errorf("it has version %d and this program knows %d; use the newer program", tx.version, Latest)
+	}
+	err := tx.migrate(ctx, (*migrate.Migrate).Down)
+	if code(err) == "2BP01" {
+		return fmt.Errorf("something of yours depends on it, drop that first; nothing was changed: %w%s", err, detail(err))
+	}
+	if err != nil {
 		return err
 	}
-	_, err = retry(ctx, func() (pgconn.CommandTag, error) {
-		return conn.Exec(ctx, "create schema if not exists "+pgx.Identifier{schema}.Sanitize())
-	})
-	return err
+	return tx.record(ctx, 0)
 }
 
-// retry repeats a "create … if not exists" that two sessions ran at once: the
-// slower one gets an error for what the other has just created.
-func retry[T any](ctx context.Context, create func() (T, error)) (T, error) {
-	for attempt := 1; ; attempt++ {
-		v, err := create()
-		raced := code(err) == "23505" || code(err) == "42P06" || code(err) == "42P07" || code(err) == "XX000"
-		if !raced || attempt == 5 || ctx.Err() != nil {
-			return v, err
-		}
+func (o *Options) withDefaults() (*Options, error) {
+	var c Options
+	if o != nil {
+		c = *o
 	}
-}
-
-func code(err error) string {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
-		return pg.Code
+	if c.Schema == "" {
+		c.Schema = DefaultSchema
 	}
-	return ""
-}
-
-func schemaOf(opts *Options) (string, error) {
-	schema := DefaultSchema
-	if opts != nil && opts.Schema != "" {
-		schema = opts.Schema
+	if c.Logger == nil {
+		c.Logger = slog.Default()
 	}
-	if len(schema) > 63 || !utf8.ValidString(schema) || strings.ContainsRune(schema, 0) || strings.HasPrefix(schema, "pg_") {
-		return "", fmt.Errorf("migrations: %q cannot be the name of a schema", schema)
+	if s := c.Schema; len(s) > 63 || !utf8.ValidString(s) || strings.ContainsRune(s, 0) || strings.HasPrefix(s, "pg_") {
+		return nil, fmt.Errorf("migrations: %q cannot be the name of a schema", s)
 	}
-	return schema, nil
+	return &c, nil
 }

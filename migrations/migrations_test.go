@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/golang-migrate/migrate/v4"
+	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // the driver of the command line
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
 
@@ -51,7 +52,7 @@ func TestUpAndDown(t *testing.T) {
 			}
 		}
 	}
-	if left := objects(t, dsn, schema); left != "schema_migrations" {
+	if left := objects(t, dsn, schema); left != "socketio_migrations" {
 		t.Errorf("Down left %s", left)
 	}
 }
@@ -134,7 +135,7 @@ func TestTheCommandLineSharesTheBookkeeping(t *testing.T) {
 	u.Scheme = "pgx5"
 	q := u.Query()
 	q.Set("search_path", schema+",pg_temp")
-	q.Set("x-migrations-table", "schema_migrations")
+	q.Set("x-migrations-table", "socketio_migrations")
 	u.RawQuery = q.Encode()
 	source, err := iofs.New(migrations.Files(), ".")
 	if err != nil {

@@ -159,12 +159,17 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 		if d.failed(err, sent, began) > min(refusedAtMost, p.opts.Retention/2) {
 			return adapter.Offset{}, fmt.Errorf("append refused, the event is not emitted: %w", err)
 		}
-		if attempt == 1 {
-			p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
-		}
+		p.notAppended(ctx, attempt, err)
 		p.retries.Add(1)
 		p.line.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so
+	}
+}
+
+// notAppended logs the first failure of a batch. That an idle connection was closed is none.
+func (p *publisher) notAppended(ctx context.Context, attempt int, err error) {
+	if attempt == 1 && sqlState(err) != stateIdle {
+		p.opts.Logger.WarnContext(ctx, "batch not appended; sending it again until Postgres answers", slog.Any("error", err))
 	}
 }
 

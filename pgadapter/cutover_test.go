@@ -60,7 +60,7 @@ func TestCutover_LogicalReplication_EmitsGoOn(t *testing.T) {
 			if trimmed {
 				old.trim(t)
 			}
-			execOn(t, b.conn, "truncate meta, schema_migrations")
+			execOn(t, b.conn, "truncate meta, socketio_migrations")
 			execOn(t, old.conn, "create publication cutover for tables in schema "+quoted(old.schema))
 			execOn(t, b.conn, fmt.Sprintf("create subscription cutover connection '%s' publication cutover", old.dsn))
 			eventually(t, "the tables are copied", func() bool {

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/internal/pgaddress"
 )
@@ -27,6 +25,9 @@ type EmitterOptions struct {
 	QueueBytes  int
 	Linger      time.Duration
 	MaxEnvelope int
+
+	// ConnectTimeout is as in Options.
+	ConnectTimeout time.Duration
 
 	// Logger hears what no caller is told. Default: slog.Default().
 	Logger *slog.Logger
@@ -48,19 +49,23 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("pgadapter: Emitter%w", err)
 	}
-	config, err := pgx.ParseConfig(dsn)
+	config, err := pgaddress.Parse(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("pgadapter: %w", pgaddress.Error(err))
+		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	tune(config)
-	if err := pin(ctx, config); err != nil {
+	if err := pin(ctx, config, &o); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	e := &Emitter{}
 	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)
 	l := &line{config: config}
-	h, err := firstHead(ctx, l, q, o.Schema)
+	var h head
+	err = o.wait(ctx, func(ctx context.Context) (err error) {
+		h, err = firstHead(ctx, l, q, o.Schema)
+		return err
+	})
 	if err != nil {
 		l.drop()
 		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
@@ -79,7 +84,7 @@ func emitterOptions(opts *EmitterOptions) Options {
 	}
 	o := Options{
 		Schema: c.Schema, Retention: c.Retention, QueueEvents: c.QueueEvents, QueueBytes: c.QueueBytes,
-		MaxEnvelope: c.MaxEnvelope, Linger: c.Linger, Logger: c.Logger, NodeName: "emitter",
+		MaxEnvelope: c.MaxEnvelope, Linger: c.Linger, ConnectTimeout: c.ConnectTimeout, Logger: c.Logger, NodeName: "emitter",
 	}
 	return o.withDefaults()
 }

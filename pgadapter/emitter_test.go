@@ -98,7 +98,7 @@ func TestOpenEmitterSaysWhatIsWrong(t *testing.T) {
 	if _, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: b.schema, QueueEvents: -1}); err == nil {
 		t.Error("accepted a queue of less than nothing")
 	}
-	if _, err := OpenEmitter(t.Context(), "postgres://127.0.0.1:1/none", nil); err == nil {
+	if _, err := OpenEmitter(t.Context(), "postgres://127.0.0.1:1/none", &EmitterOptions{ConnectTimeout: -1}); err == nil {
 		t.Error("connected to nothing")
 	}
 }

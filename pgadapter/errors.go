@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -23,7 +24,11 @@ var errNodeGone = errors.New("the other nodes declared this node dead")
 const (
 	stateNodeGone = "P0002"
 	stateLogLost  = "PS001"
+	stateMetaLost = "PS003"
 )
+
+// stateIdle is that of a connection that idle_session_timeout closed.
+const stateIdle = "57P05"
 
 // sqlState returns the SQLSTATE of an answer of Postgres, "" for anything else.
 func sqlState(err error) string {
@@ -42,6 +47,7 @@ func passing(err error) bool {
 	}
 	switch state[:2] {
 	case "08", // connection trouble
+		"28", // credentials that are being changed
 		"25", // a transaction that died under a pooler, or a server that became read-only
 		"40", // serialization, deadlock
 		"53", // out of resources
@@ -101,12 +107,29 @@ func explain(schema string, err error) error {
 		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
 	case "PS002":
 		return fmt.Errorf("default_transaction_isolation was changed, and the pooler does not let this program choose; set it to \"read committed\" for the role: %w", err)
-	case "PS003":
-		return fmt.Errorf("%w: schema %q has lost the row of its table meta; migrations.Up puts it back: %w", ErrSchema, schema, err)
+	case stateMetaLost:
+		return errMetaLost(schema)
+	case "26000", "42P05":
+		return fmt.Errorf("a pooler does not keep prepared statements apart; put default_query_exec_mode=exec into the address: %w", err)
 	case "42501":
 		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations: %w", ErrSchema, schema, err)
 	}
 	return err
+}
+
+// errMetaLost says that the table meta is empty, as a dump of the structure alone leaves it.
+func errMetaLost(schema string) error {
+	return fmt.Errorf("%w: table meta of schema %q has lost its only row; migrations.Up, or pgsocket migrate up, puts it back", ErrSchema, schema)
+}
+
+// dirty adds to err what a tool may have noted: that a migration of its broke off.
+func dirty(ctx context.Context, schema string, q querier, err error) error {
+	var version int64
+	noted := q.QueryRow(ctx, "select version from "+pgx.Identifier{schema, "socketio_migrations"}.Sanitize()+" where dirty").Scan(&version)
+	if noted != nil {
+		return err
+	}
+	return fmt.Errorf("the migration of schema %q to version %d broke off; migrations.Up, or pgsocket migrate up, goes on from what is there: %w", schema, version, err)
 }
 
 // A backoff spaces out attempts: from low, doubling, up to high, with jitter

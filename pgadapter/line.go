@@ -16,6 +16,10 @@ import (
 // thought dead.
 const answerTimeout = 10 * time.Second
 
+// pingAfter is the time after which an idle connection may be closed: by idle_session_timeout,
+// or by what lies between.
+const pingAfter = 500 * time.Millisecond
+
 // A querier is a connection or a pool of them.
 type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
@@ -37,6 +41,9 @@ func (l *line) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error)
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	l.conn, err = pgx.ConnectConfig(ctx, l.config)
+	if err == nil {
+		registerTypes(l.conn.TypeMap())
+	}
 	return l.conn, err == nil, err
 }
 
@@ -60,6 +67,7 @@ func sessionSettings() map[string]string {
 		"default_transaction_isolation":  "read committed",
 		"default_transaction_deferrable": "off",
 		"standard_conforming_strings":    "on",
+		"array_nulls":                    "on",
 		"bytea_output":                   "hex",
 		"datestyle":                      "ISO, MDY",
 		"intervalstyle":                  "postgres",
@@ -69,11 +77,15 @@ func sessionSettings() map[string]string {
 // pin has the connections of config begin with the settings that this package needs. A
 // pooler may refuse to pass them on: then the connections have what their role has.
 // They are not set by statements, because a pooler would give them to its other clients.
-func pin(ctx context.Context, config *pgx.ConnConfig) error {
+//
+// It is the first contact, and waits for Postgres as Options.ConnectTimeout says.
+func pin(ctx context.Context, config *pgx.ConnConfig, o *Options) error {
 	pinned := config.Copy()
 	maps.Copy(pinned.RuntimeParams, sessionSettings())
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
+	return o.wait(ctx, func(ctx context.Context) error { return pinTo(ctx, config, pinned) })
+}
+
+func pinTo(ctx context.Context, config, pinned *pgx.ConnConfig) error {
 	conn, err := pgx.ConnectConfig(ctx, pinned)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
 		for name := range sessionSettings() {
@@ -86,6 +98,25 @@ func pin(ctx context.Context, config *pgx.ConnConfig) error {
 	}
 	config.RuntimeParams = pinned.RuntimeParams
 	return conn.Close(ctx)
+}
+
+const idleKey = "idle_session_timeout"
+
+// prepareConn makes a new connection of the pool ready, and notes whether Postgres closes it when it is idle.
+func prepareConn(ctx context.Context, conn *pgx.Conn) error {
+	registerTypes(conn.TypeMap())
+	results, err := conn.PgConn().Exec(ctx, "show idle_session_timeout").ReadAll()
+	if err == nil && len(results) == 1 && len(results[0].Rows) == 1 {
+		conn.PgConn().CustomData()[idleKey] = string(results[0].Rows[0][0])
+	}
+	return err
+}
+
+// closesIdle reports whether Postgres closes a connection of the pool when it is idle. Others need not be asked
+// whether they are open, for whatever fails is tried again.
+func closesIdle(conn *pgx.Conn) bool {
+	timeout, _ := conn.PgConn().CustomData()[idleKey].(string)
+	return timeout != "0"
 }
 
 // tune sets what every connection of ours has.

@@ -68,32 +68,38 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 }
 
 func (db *DB) open(ctx context.Context, dsn string) error {
-	config, err := pgxpool.ParseConfig(dsn)
+	config, err := pgaddress.ParsePool(dsn)
 	if err != nil {
-		return pgaddress.Error(err)
-	}
-	tune(config.ConnConfig)
-	if err := pin(ctx, config.ConnConfig); err != nil {
 		return err
 	}
-	listen := config.ConnConfig.Copy()
+	listen := config.ConnConfig
 	if db.opts.ListenDSN != "" {
-		if listen, err = pgx.ParseConfig(db.opts.ListenDSN); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", pgaddress.Error(err))
-		}
-		tune(listen)
-		if err := pin(ctx, listen); err != nil {
+		if listen, err = pgaddress.Parse(db.opts.ListenDSN); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 	}
+	tune(config.ConnConfig)
+	if err := pin(ctx, config.ConnConfig, &db.opts); err != nil {
+		return err
+	}
+	if db.opts.ListenDSN != "" {
+		tune(listen)
+		if err := pin(ctx, listen, &db.opts); err != nil {
+			return fmt.Errorf("Options.ListenDSN: %w", err)
+		}
+	}
+	listen = listen.Copy()
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
-	// Whatever fails is tried again anyhow, so an idle node need not ask first.
-	config.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false }
+	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
+		return p.IdleDuration > pingAfter && closesIdle(p.Conn)
+	}
+	config.AfterConnect = prepareConn
 	db.queries = queriesFor(db.opts.Schema)
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	if err := checkSettings(ctx, db.queries, db.pool); err != nil {
+	err = db.opts.wait(ctx, func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
+	if err != nil {
 		return err
 	}
 	h, err := db.head(ctx, db.pool)
@@ -114,8 +120,7 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
 		return err
 	}
-	if err := db.tail.start(ctx); err != nil {
-		db.tail.line.drop()
+	if err := db.opts.wait(ctx, db.tail.start); err != nil {
 		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // else the others find it dead
 		return err
 	}
@@ -173,17 +178,19 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	var number int64
 	m := &h.mark
 	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
-	if err != nil {
-		return h, err
-	}
 	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return h, errMetaLost(schema)
+	case err != nil:
+		return h, dirty(ctx, schema, q, err)
 	case version < schemaVersion:
-		return h, fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
+		err := fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
+		return h, dirty(ctx, schema, q, err)
 	case version > schemaVersion:
 		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, schema, version, schemaVersion)
 	}
 	h.log = uint32(number)
-	if m.id == 0 {
+	if m.id == 0 || m.position() < h.low {
 		*m = markAt(h.low)
 	}
 	return h, nil

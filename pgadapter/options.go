@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio/internal/boundary"
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // Options configures a DB. The zero value is right for most.
@@ -21,7 +22,8 @@ type Options struct {
 
 	// ListenDSN is the address for the one connection that listens. Give the
 	// address of Postgres itself here when the other one leads through a
-	// transaction-mode pooler. Default: the address that Open is given.
+	// transaction-mode pooler. Where notifications do not arrive the log is polled as
+	// with PollOnly, and Health says so. Default: the address that Open is given.
 	ListenDSN string
 
 	// PollOnly reads the log at every PollInterval instead of listening, for
@@ -94,15 +96,26 @@ type Options struct {
 	// with adapter.ErrTooLarge. Default: 8 MiB.
 	MaxEnvelope int
 
+	// ConnectTimeout is how long Open waits for a Postgres that does not accept
+	// connections: one that is not up yet or is starting, that has no connection
+	// left, or that refuses the user or the password, which may be new. The log tells of it. Negative: not at
+	// all. Default: 30 s.
+	ConnectTimeout time.Duration
+
 	// MaxConns bounds the pool for everything but listening and appending,
-	// which have a connection each. Clients that follow from a bookmark take half of
-	// it at most, and wait beyond. Default: 6.
+	// which have a connection each; pool_max_conns in the address does not count. Clients
+	// that follow from a bookmark take half of it at most, and wait beyond. Default: 6.
 	MaxConns int
 
 	// Logger hears what no caller is told. Its handler runs in a goroutine of its
 	// own, and gets at most 10 lines of one text in a second; the next one says how
 	// many were suppressed. Default: slog.Default().
 	Logger *slog.Logger
+}
+
+// wait tries until Postgres accepts a connection, or ConnectTimeout is over.
+func (o *Options) wait(ctx context.Context, try func(context.Context) error) error {
+	return pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, try)
 }
 
 // logsPerSecond bounds the log lines of one text.
@@ -125,7 +138,7 @@ func (o *Options) withDefaults() Options {
 	c.Logger = boundary.NewLog(c.Logger, logsPerSecond).Logger
 	poll := time.Second
 	if c.PollOnly {
-		poll = 20 * time.Millisecond
+		poll = pollOnlyInterval
 	}
 	setDefault(&c.Schema, "socketio")
 	setDefault(&c.PollInterval, poll)

@@ -13,7 +13,7 @@ var sqlFiles embed.FS
 // queries are the statements of the files in sql, for one schema.
 type queries struct {
 	settings, head, survey, byKey            string
-	append, read, common, ring               string
+	append, read, common, ring, notify       string
 	secret, secretRotate                     string
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
@@ -39,6 +39,7 @@ func queriesFor(schema string) *queries {
 		byKey:              load("by_key"),
 		append:             load("append"),
 		ring:               load("ring"),
+		notify:             load("notify"),
 		secret:             load("secret"),
 		secretRotate:       load("secret_rotate"),
 		read:               load("read"),

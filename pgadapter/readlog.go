@@ -97,6 +97,9 @@ func (db *DB) readLog(ctx context.Context, q querier, of extent, s scope, p pace
 			size += len(frame)
 		}
 	}
+	if rows.Err() == nil && r.log == 0 {
+		return r, errMetaLost(db.opts.Schema)
+	}
 	r.more = len(r.rows) == chunk || size >= p.bytes
 	return r, rows.Err()
 }

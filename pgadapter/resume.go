@@ -130,9 +130,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		}
 		answers, err := s.tryResume(ctx, claims)
 		if err == nil {
-			for i, c := range claims {
-				s.settleClaim(c, answers[i])
-			}
+			s.answerClaims(claims, answers)
 			return
 		}
 		if ctx.Err() != nil {
@@ -165,6 +163,12 @@ func (s *Sessions) resumeHalves(ctx context.Context, claims []*claim) {
 	half := len(claims) / 2
 	s.resume(ctx, claims[:half:half])
 	s.resume(ctx, claims[half:])
+}
+
+func (s *Sessions) answerClaims(claims []*claim, answers []resumed) {
+	for i, c := range claims {
+		s.settleClaim(c, answers[i])
+	}
 }
 
 func (s *Sessions) refuseClaims(claims []*claim, err error) {

@@ -62,7 +62,8 @@ func (db *DB) Stats() Stats {
 // readiness probe asks. It returns an error for the Retention after the node met a batch
 // of the log that it cannot decode, as a later version of this package may write during
 // a rolling upgrade: clients that need it start anew here. After a failure of Postgres it returns an error within two
-// heartbeats (see Options.Heartbeat), and nil again when all is well. Clients stay
+// heartbeats (see Options.Heartbeat), and nil again when all is well. It also returns an
+// error while notifications do not arrive, see Options.ListenDSN. Clients stay
 // connected meanwhile. It asks nothing of Postgres.
 func (db *DB) Health() error {
 	s := db.Stats()
@@ -71,13 +72,10 @@ func (db *DB) Health() error {
 	if age := elapsed(s.Confirmed, now); age > db.opts.Heartbeat+db.opts.Heartbeat*3/4 {
 		errs = append(errs, fmt.Errorf("no heartbeat was confirmed by Postgres for %v", age.Round(time.Millisecond)))
 	}
-	if !s.Listening {
-		errs = append(errs, fmt.Errorf("the log is not read since %v", s.CaughtUp.Round(time.Millisecond)))
-	}
 	if err := db.tail.unreadable.health(now, db.opts.Retention); err != nil {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, db.tail.health())...)
 }
 
 // A Survey is what the database says of the cluster.

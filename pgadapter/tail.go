@@ -32,6 +32,7 @@ type tail struct {
 	unsure  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
 	doubt   bool                    // of the goroutine: a bell was not sealed with the key that is known
 	asked   time.Time               // of the goroutine: when it asked last for that key
+	echo    echo                    // of the goroutine: of the connection
 	pace    pace                    // of the goroutine: how much of the log it asks for at once
 	rows    chan struct{}           // a place for each query that Read may run at once
 	shelf   shelf
@@ -52,10 +53,11 @@ type tail struct {
 	interrupt context.CancelFunc // ends the waiting for a bell; nil if nobody waits
 
 	// For Stats.
-	following bool
-	caughtUp  time.Time
-	heard     time.Time
-	resets    uint64
+	following  bool
+	unnotified bool // changed by the goroutine: the echo of the connection did not come back
+	caughtUp   time.Time
+	heard      time.Time
+	resets     uint64
 }
 
 // A branch of the log begins where its end was lost and it went on differently.
@@ -89,7 +91,12 @@ func newTail(db *DB, l *line) *tail {
 }
 
 // start listens and sets the cursor to the head of the log.
-func (t *tail) start(ctx context.Context) error {
+func (t *tail) start(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			t.line.drop() // the next attempt listens anew
+		}
+	}()
 	conn, err := t.connect(ctx)
 	if err != nil {
 		return err
@@ -106,6 +113,7 @@ func (t *tail) start(ctx context.Context) error {
 	t.cursor = h.mark
 	t.delivered = h.mark.position()
 	t.memory.low = t.delivered
+	t.following, t.caughtUp = true, time.Now()
 	return nil
 }
 
@@ -115,6 +123,7 @@ func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	if fresh && !t.db.opts.PollOnly {
+		t.echo = echo{}
 		// The channel has the name of the schema, see the function append.
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.db.opts.Schema}.Sanitize())
 	}
@@ -189,7 +198,11 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 			return err
 		}
 		caughtUp()
+		t.testEcho(ctx)
 		if err := t.listen(ctx, conn); err != nil {
+			return err
+		}
+		if conn, err = t.reopened(ctx, conn); err != nil {
 			return err
 		}
 	}
@@ -198,7 +211,7 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 // listen waits until the log has to be read. Batches that come with the bell and
 // continue the cursor are delivered meanwhile.
 func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
-	wait, cancel := context.WithTimeout(ctx, t.db.opts.PollInterval)
+	wait, cancel := context.WithTimeout(ctx, t.untilNextLook())
 	defer cancel()
 	for wait.Err() == nil {
 		n, err := t.hear(wait, conn)
@@ -211,9 +224,9 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 			}
 			continue
 		}
-		t.note(func() { t.heard = time.Now() })
-		if n.Payload == adoptBell {
-			t.db.adopter.nudge()
+		if done, err := t.heed(ctx, conn, n.Payload); err != nil {
+			return err
+		} else if done {
 			continue
 		}
 		b, carried := t.parseBell(n.Payload)
@@ -289,7 +302,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 
 // scope returns what the next look at the log asks for.
 func (t *tail) scope() scope {
-	s := scope(time.Since(t.looked) >= max(t.db.opts.PollInterval, t.db.opts.AdoptInterval))
+	s := scope(time.Since(t.looked) >= max(t.poll(), t.db.opts.AdoptInterval))
 	if s == withOutbox {
 		t.looked = time.Now()
 	}
@@ -308,9 +321,8 @@ func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
 		if n == nil || err != nil {
 			break
 		}
-		t.note(func() { t.heard = time.Now() })
-		if n.Payload == adoptBell {
-			t.db.adopter.nudge()
+		if _, err := t.heed(ctx, conn, n.Payload); err != nil {
+			return err
 		}
 	}
 	if !t.doubt || time.Since(t.asked) < time.Second {

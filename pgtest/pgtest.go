@@ -31,6 +31,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgsocket/socketio/internal/pgaddress"
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
@@ -145,7 +146,7 @@ func drop(ctx context.Context, dsn, schema string) error {
 
 // connect opens a connection that would rather fail than wait for a lock that a test forgot.
 func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(dsn)
+	cfg, err := pgaddress.Parse(dsn)
 	if err != nil {
 		return nil, err
 	}

@@ -197,7 +197,7 @@ func (s *Session) payload(body []byte) *ending {
 // nothing. The first packet for a poll that comes after the end is the official server's.
 func goodbye(e *ending, last bool) []frame.Type {
 	switch {
-	case errors.Is(e.cause, errClosePacket):
+	case e.cause == errClosePacket: //nolint:errorlint // of the methods of a Receiver's error nothing may be called
 		return []frame.Type{frame.Noop}
 	case last:
 		return []frame.Type{frame.Noop, frame.Close}

@@ -35,7 +35,7 @@ type Options struct {
 	WriteTimeout time.Duration
 
 	// MaxConnections bounds the sessions of the server, those included that poll and
-	// have no connection at the moment. Requests for more are refused with status 503
+	// have no connection at the moment, or have ended but linger, see Lingerer. Requests for more are refused with status 503
 	// and code 3. Negative: no bound. Default: 1,000,000.
 	MaxConnections int
 
@@ -59,13 +59,14 @@ type Options struct {
 	// Origins are the origins of the pages from which browsers may use the server:
 	// "https://app.example", with the port if it is not the default one;
 	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
-	// the request was sent to, on any port; "*" for all, which leaves it to AllowRequest or to the layers
-	// above to tell a user from a page that acts with the user's cookies; "null" for files
-	// and sandboxed frames. It holds for both transports: a WebSocket from another origin is
-	// refused, and answers to polls carry the headers (CORS) that let the pages of other
-	// hosts that are listed read them, those of the same host or listed by name with credentials. Requests
-	// without an Origin header, which are not from a page of another site, always pass, and
-	// so do those whose origin a handler around the server has allowed with
+	// the request was sent to, on any port; "*" for all, which leaves it to AllowRequest or
+	// to the layers above to tell a user from a page that acts with the user's cookies;
+	// "null" for files and sandboxed frames; "file://" for files in WebViews and Electron.
+	// It holds for both transports: a WebSocket from another origin is refused, and answers
+	// to polls carry the headers (CORS) that let the pages of other hosts that are listed
+	// read them, those of the same host or listed by name with credentials. Requests without
+	// an Origin header, which are not from a page of another site, always pass, and so do
+	// those whose origin a handler around the server has allowed with
 	// Access-Control-Allow-Origin.
 	// Default: SameHost. The official server lets any page open a WebSocket, with the
 	// user's cookies, though it keeps polling from other origins; this one keeps both.

@@ -17,6 +17,9 @@ import (
 // other site.
 const SameHost = "same-host"
 
+// fileOrigin is what WebViews and Electron send for a page from a file; browsers send "null".
+const fileOrigin = "file://"
+
 // anyOrigin in Options.Origins allows all pages.
 const anyOrigin = "*"
 
@@ -37,12 +40,12 @@ type origins struct {
 // checkOrigins tells the first of Options.Origins that no Origin header can match.
 func checkOrigins(list []string) error {
 	for _, o := range list {
-		if o == SameHost || o == anyOrigin || o == "null" {
+		if o == SameHost || o == anyOrigin || o == "null" || o == fileOrigin {
 			continue
 		}
 		u, err := url.Parse(strings.Replace(o, "://*.", "://", 1))
 		if err != nil || u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.Contains(u.Host, "*") {
-			return fmt.Errorf(`transport options: Origins has %q, must be scheme://host, scheme://host:port, scheme://*.domain, %q, %q or "null"`, o, SameHost, anyOrigin)
+			return fmt.Errorf(`transport options: Origins has %q, must be scheme://host, scheme://host:port, scheme://*.domain, %q, %q, %q or "null"`, o, SameHost, anyOrigin, fileOrigin)
 		}
 	}
 	return nil
@@ -95,15 +98,14 @@ func sameHost(origin string, r *http.Request) bool {
 		return true
 	}
 	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Hostname() == "" {
 		return false
 	}
-	for _, host := range []string{r.Host, r.Header.Get("X-Forwarded-Host")} {
-		if at, err := url.Parse("//" + host); err == nil && strings.EqualFold(u.Hostname(), at.Hostname()) {
-			return true
-		}
-	}
-	return false
+	forwarded := strings.Split(r.Header.Get("X-Forwarded-Host"), ",") // each proxy may have added a host
+	return slices.ContainsFunc(append(forwarded, r.Host), func(host string) bool {
+		at, err := url.Parse("//" + trimSpace(host))
+		return err == nil && strings.EqualFold(u.Hostname(), at.Hostname())
+	})
 }
 
 // share sets the headers with which a browser lets the page read the answer, and tells

@@ -53,6 +53,8 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		{nil, "https://app.example", map[string]string{"Host": "app.example:443"}, true, "https://app.example", true},
 		{nil, "https://app.example:8443", map[string]string{"Host": "app.example:8443"}, true, "https://app.example:8443", true},
 		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "X-Forwarded-Host": "app.example"}, true, "https://app.example", true},
+		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "X-Forwarded-Host": "app.example, proxy.example"}, true, "https://app.example", true}, // two proxies
+		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "X-Forwarded-Host": "notapp.example, proxy.example"}, false, "", false},
 		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000", "Sec-Fetch-Site": "same-origin"}, true, "https://app.example", true},
 		{nil, "https://app.example", map[string]string{"Host": "10.0.0.1:3000"}, false, "", false},
 		{nil, "http://app.example:5173", nil, true, "http://app.example:5173", true}, // a page of another port
@@ -64,6 +66,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		{nil, "https://app.example.evil.example", nil, false, "", false},
 		{nil, "https://app.example@evil.example", nil, false, "", false},
 		{nil, "null", nil, false, "", false},
+		{nil, "http://:80", nil, false, "", false},
 		{nil, "same-host", nil, false, "", false},
 		{listed, "https://front.example", nil, true, "https://front.example", true},
 		{listed, "HTTPS://Front.example", nil, true, "HTTPS://Front.example", true},
@@ -80,6 +83,8 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		{[]string{"*", "https://front.example"}, "https://front.example", nil, true, "https://front.example", true},
 		{[]string{"*"}, "null", nil, true, "*", false},
 		{[]string{"null"}, "null", nil, true, "null", true},
+		{[]string{"file://"}, "file://", nil, true, "file://", true},
+		{nil, "file://", nil, false, "", false},
 		{[]string{}, "http://app.example", nil, false, "", false},
 		{[]string{}, "", nil, true, "", false},
 	} {

@@ -248,6 +248,7 @@ func (s *Server) attach(session *Session, r *http.Request) bool {
 	if err := s.guard("accept", func() { receiver = s.accept(session, r) }); err != nil || receiver == nil {
 		session.Abort(ReasonForcedClose)
 		s.forget(session)
+		s.release(session)
 		return false
 	}
 	session.start(receiver)
@@ -278,17 +279,20 @@ func (s *Server) register(session *Session, at *place) bool {
 	return true
 }
 
-// forget is the last thing that is done for a session.
+// forget is the last thing that is done for a session, but for release.
 func (s *Server) forget(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.sessions[session.id] != session {
-		return
-	}
 	delete(s.sessions, session.id)
-	s.vacateLocked(session.address)
 	s.countLocked()
+}
+
+// release gives back the place that a session has taken.
+func (s *Server) release(session *Session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.vacateLocked(session.address)
 }
 
 // enterProbe counts a WebSocket that is no session's yet, for Shutdown to wait for.

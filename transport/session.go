@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +33,14 @@ type Receiver interface {
 // later. It is not called for connections that are lost.
 type Settler interface {
 	Settle(ctx context.Context)
+}
+
+// A Lingerer is a Receiver that goes on working at what it was given when the session has
+// ended. Linger is called last, after Closed, when the connection is gone: until it
+// returns, the session keeps its place of Options.MaxConnections and
+// MaxConnectionsPerAddress. Shutdown does not wait for it.
+type Lingerer interface {
+	Linger()
 }
 
 // settleWithin bounds Settle: until it returns, nobody hears that the peer has left.
@@ -313,7 +320,7 @@ func (s *Session) readLoop(c *webSocket) {
 	defer s.conclude() // also if the receiver ends the goroutine
 	s.reading.Lock()
 	s.receive(func() *ending { return c.receive(s) }, func(e *ending) {
-		if errors.Is(e, errMessageLimit) {
+		if e.cause == errMessageLimit { //nolint:errorlint // of the methods of a Receiver's error nothing may be called
 			s.oversized()
 		}
 		if !s.over.Load() { // else it was interrupted, and what it says means nothing
@@ -369,6 +376,10 @@ func (s *Session) conclude() {
 	}
 	c.close()
 	s.server.forget(s)
+	if r, ok := s.receiver.(Lingerer); ok {
+		_ = s.server.guard("Receiver.Linger", r.Linger)
+	}
+	s.server.release(s)
 }
 
 // ended returns the first, and final, ending, or nil if there is none yet.

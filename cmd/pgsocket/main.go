@@ -3,6 +3,7 @@
 //	pgsocket migrate up        create or update the tables
 //	pgsocket migrate down      remove them
 //	pgsocket migrate version   say which version they have
+//	pgsocket migrate force n   state which version they have, after a repair by hand
 //	pgsocket status            nodes, sessions, log
 //	pgsocket tail              print events as they are emitted
 //	pgsocket emit              emit an event

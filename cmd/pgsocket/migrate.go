@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"strconv"
 
 	"github.com/pgsocket/socketio/migrations"
 )
@@ -11,15 +12,15 @@ import (
 func migrateCommand() command {
 	return command{
 		name:    "migrate",
-		usage:   "up|down|version",
-		about:   "create or update the tables, remove them, or say which version they have",
+		usage:   "up|down|version|force n",
+		about:   "create or update the tables, remove them, say which version they have, or state it",
 		prepare: func(*flag.FlagSet) action { return migrate },
 	}
 }
 
 func migrate(ctx context.Context, db database, args []string) error {
-	if len(args) != 1 {
-		return fmt.Errorf("%w: up, down or version?", errUsage)
+	if len(args) != 1 && (len(args) != 2 || args[0] != "force") {
+		return fmt.Errorf("%w: up, down, version or force n?", errUsage)
 	}
 	opts := &migrations.Options{Schema: db.schema}
 	switch args[0] {
@@ -31,6 +32,10 @@ func migrate(ctx context.Context, db database, args []string) error {
 		if err := migrations.Down(ctx, db.dsn, opts); err != nil {
 			return err
 		}
+	case "force":
+		if err := force(ctx, db, args[1:], opts); err != nil {
+			return err
+		}
 	case "version":
 	default:
 		return fmt.Errorf("%w: migrate %q", errUsage, args[0])
@@ -40,8 +45,20 @@ func migrate(ctx context.Context, db database, args []string) error {
 		return err
 	}
 	if dirty {
-		return fmt.Errorf("schema %q: the migration to version %d broke off", db.schema, version)
+		return fmt.Errorf("schema %q: another tool noted that a migration broke off; the tables have version %d, and pgsocket migrate up goes on from there", db.schema, version)
 	}
 	fmt.Printf("schema %q has version %d; the latest is %d\n", db.schema, version, migrations.Latest)
 	return nil
+}
+
+// force states that the schema has a version.
+func force(ctx context.Context, db database, args []string, opts *migrations.Options) error {
+	if len(args) != 1 {
+		return fmt.Errorf("%w: force which version?", errUsage)
+	}
+	version, err := strconv.ParseUint(args[0], 10, 31)
+	if err != nil {
+		return fmt.Errorf("%w: %q is no version", errUsage, args[0])
+	}
+	return migrations.Force(ctx, db.dsn, uint(version), opts)
 }

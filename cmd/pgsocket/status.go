@@ -55,9 +55,9 @@ func status(ctx context.Context, db database, args []string) error {
 	if len(args) != 0 {
 		return fmt.Errorf("%w: status takes none", errUsage)
 	}
-	config, err := pgx.ParseConfig(db.dsn)
+	config, err := pgaddress.Parse(db.dsn)
 	if err != nil {
-		return pgaddress.Error(err)
+		return err
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{db.schema}.Sanitize() + ", pg_temp"
 	conn, err := pgx.ConnectConfig(ctx, config)
@@ -71,6 +71,9 @@ func status(ctx context.Context, db database, args []string) error {
 		Scan(&s.version, &s.low, &s.high, &s.batch, &s.age, &s.bytes, &s.live, &s.parked, &s.expired)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == undefinedTable {
 		return fmt.Errorf("schema %q has no tables of ours; pgsocket migrate up creates them", db.schema)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fmt.Errorf("table meta of schema %q has lost its only row; pgsocket migrate up puts it back", db.schema)
 	}
 	if err != nil {
 		return fmt.Errorf("schema %q: %w", db.schema, err)

@@ -13,7 +13,7 @@ create table meta (
     log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
     slot_started   timestamptz not null default clock_timestamp(),
     bell_key       bytea       not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')),
-    schema_version int         not null,
+    schema_version int         not null default 1,
     slot           smallint    not null default 0,
     only_row       boolean     not null default true,
     constraint meta_pkey primary key (only_row),
@@ -26,7 +26,10 @@ comment on column meta.log_number is 'tells this log from any other: a random 32
 comment on column meta.bell_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
 comment on column meta.slot is 'the partition of log that is appended to';
 
-insert into meta (schema_version) values (1);
+-- The default says which version the structure has, also where a dump came without rows.
+comment on column meta.schema_version is 'the version of the schema; every migration sets it, and the default';
+
+insert into meta default values;
 
 -- The id of a batch. It is taken under the append lock, so a batch that commits
 -- later has the greater id. Without that lock a reader of "id > cursor" skips

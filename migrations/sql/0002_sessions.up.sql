@@ -109,4 +109,5 @@ create table session_data (
     constraint session_data_session foreign key (pid_hash) references sessions on delete cascade
 );
 
+alter table meta alter column schema_version set default 2;
 update meta set schema_version = 2;

@@ -387,6 +387,9 @@ begin
             return -1;
         end;
     end if;
+    if not exists (select from meta) then
+        perform meta_lost();
+    end if;
     return adopt_pending(131072, 33554432, false, ring);
 end
 $$;
@@ -1548,4 +1551,5 @@ revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_
     emit_statement, emit_row, operate, join_room, leave_room, disconnect,
     allow_emit, allow_operate, allow_read, outbox_waiting from public;
 
+alter table meta alter column schema_version set default 3;
 update meta set schema_version = 3;

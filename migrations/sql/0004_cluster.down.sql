@@ -1,5 +1,6 @@
 -- See 0001_log.up.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
+alter table meta alter column schema_version set default 3;
 update meta set schema_version = 3;
 drop view view_packets, view_sessions;
 drop view view_nodes;

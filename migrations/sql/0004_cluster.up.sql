@@ -201,4 +201,5 @@ begin
 end
 $$;
 
+alter table meta alter column schema_version set default 4;
 update meta set schema_version = 4;

@@ -86,12 +86,12 @@ func run(ctx context.Context) error {
 	flag.Parse()
 
 	failed := 0
-	for _, major := range strings.Split(*majors, ",") {
+	for major := range strings.SplitSeq(*majors, ",") {
 		bin, ok := servers[major]
 		if !ok {
 			return fmt.Errorf("no server of major %s found; there are %s", major, strings.Join(names(servers), ", "))
 		}
-		for _, set := range strings.Split(*settings, ",") {
+		for set := range strings.SplitSeq(*settings, ",") {
 			bad, err := onServer(ctx, bin, cell{major: major, settings: set}, strings.Split(*wanted, ","), *only)
 			if err != nil {
 				return err
@@ -155,9 +155,9 @@ func onServer(ctx context.Context, bin string, c cell, routes []string, only str
 			verdict = "FAILED"
 			failed++
 		}
-		fmt.Fprintf(os.Stdout, "postgres %-3s %-12s %-8s %-7s %s\n", c.major, c.route, c.settings, verdict, time.Since(began).Round(time.Second))
+		_, _ = fmt.Fprintf(os.Stdout, "postgres %-3s %-12s %-8s %-7s %s\n", c.major, c.route, c.settings, verdict, time.Since(began).Round(time.Second))
 		if err != nil {
-			fmt.Fprintf(os.Stdout, "%v\n%s\n", err, shortened(out))
+			_, _ = fmt.Fprintf(os.Stdout, "%v\n%s\n", err, shortened(out))
 		}
 		if ctx.Err() != nil {
 			return failed, context.Cause(ctx)

@@ -1,0 +1,75 @@
+package socketio_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+
+	"github.com/pgsocket/socketio"
+)
+
+// TestMaxConnections_ClientLeavesEventsBehind: a client cannot leave more behind, for
+// handlers that are slow, than its connections may hold, by connecting again.
+func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{MaxConnections: 2}, func(t *testing.T, io *socketio.Server) {
+		released := make(chan struct{})
+		var handled atomic.Int64
+		nothing.On(io, func(context.Context, *socketio.Socket, socketio.None) error {
+			<-released
+			handled.Add(1)
+			return nil
+		})
+		for range 2 {
+			p := connected(t, io)
+			for range 3 {
+				p.WriteText(`2["nothing"]`)
+			}
+			synctest.Wait()
+			p.Cut()
+			synctest.Wait()
+		}
+		if st := io.Stats(); st.Connections != 0 {
+			t.Errorf("%d connections", st.Connections)
+		}
+		ask := func() int {
+			w := httptest.NewRecorder()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			io.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+			return w.Code
+		}
+		if code := ask(); code != http.StatusServiceUnavailable {
+			t.Errorf("status %d", code)
+		}
+		close(released)
+		synctest.Wait()
+		if code := ask(); code != http.StatusOK || handled.Load() != 6 {
+			t.Errorf("status %d after %d events", code, handled.Load())
+		}
+	})
+}
+
+// TestMaxConnections_ShutdownWithEventsLeftBehind: nobody waits for ever for them.
+func TestMaxConnections_ShutdownWithEventsLeftBehind(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		io := newServer(nil)
+		released := make(chan struct{})
+		nothing.On(io, func(context.Context, *socketio.Socket, socketio.None) error { <-released; return nil })
+		p := connected(t, io)
+		p.WriteText(`2["nothing"]`)
+		p.WriteText(`2["nothing"]`)
+		synctest.Wait()
+		p.Cut()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := io.Shutdown(ctx); err == nil {
+			t.Error("no error")
+		}
+		close(released)
+	})
+}

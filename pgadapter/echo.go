@@ -1,0 +1,122 @@
+package pgadapter
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	echoPrefix  = "echo " // of a notification by which a node tests whether it gets any
+	echoTimeout = time.Second
+
+	// pollOnlyInterval is how often the log is read where notifications do not arrive.
+	pollOnlyInterval = 20 * time.Millisecond
+)
+
+var errNotNotified = errors.New("notifications do not arrive on the connection that listens, which a transaction-mode pooler cannot carry; " +
+	"give the address of Postgres itself as Options.ListenDSN, or set Options.PollOnly")
+
+// An echo is a notification that the node sends to itself after LISTEN, over another connection: a
+// pooler in transaction mode accepts LISTEN and delivers nothing. The zero echo has not been sent.
+type echo struct {
+	text  string // what was sent
+	sent  time.Time
+	heard bool
+}
+
+// testEcho sends the echo of a new connection, and notes when it does not come back.
+func (t *tail) testEcho(ctx context.Context) {
+	e := &t.echo
+	switch {
+	case t.db.opts.PollOnly || e.heard:
+	case e.text == "":
+		text := echoPrefix + rand.Text()
+		ctx, cancel := context.WithTimeout(ctx, echoTimeout)
+		defer cancel()
+		if _, err := t.db.pool.Exec(ctx, t.db.queries.notify, t.db.opts.Schema, text); err == nil {
+			e.text, e.sent = text, time.Now()
+		} // else: with the next look at the log
+	case time.Since(e.sent) > echoTimeout && !t.unnotified:
+		t.note(func() { t.unnotified = true })
+		t.db.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("cause", errNotNotified), slog.Duration("every", t.poll()))
+	}
+}
+
+// heed does what a notification asks for, and reports whether that was all: it tells of no batch.
+func (t *tail) heed(ctx context.Context, conn *pgx.Conn, payload string) (done bool, err error) {
+	if strings.HasPrefix(payload, echoPrefix) {
+		return true, t.hearEcho(ctx, conn, payload)
+	}
+	t.note(func() { t.heard = time.Now() })
+	if payload != adoptBell {
+		return false, nil
+	}
+	t.db.adopter.nudge()
+	return true, nil
+}
+
+// hearEcho notes that the connection gets notifications, if the echo is its own.
+func (t *tail) hearEcho(ctx context.Context, conn *pgx.Conn, payload string) error {
+	if t.echo.heard || payload != t.echo.text {
+		return nil
+	}
+	t.echo.heard = true
+	if t.unnotified {
+		t.note(func() { t.unnotified = false })
+		t.db.opts.Logger.InfoContext(ctx, "notifications arrive")
+	}
+	// The session is this connection's own, and listens for as long as nothing happens.
+	_, err := conn.Exec(ctx, "set idle_session_timeout = 0")
+	return err
+}
+
+// poll returns how often the log is read without a reason.
+func (t *tail) poll() time.Duration {
+	if t.unnotified {
+		return min(pollOnlyInterval, t.db.opts.PollInterval)
+	}
+	return t.db.opts.PollInterval
+}
+
+// untilNextLook returns how long a notification is waited for.
+func (t *tail) untilNextLook() time.Duration {
+	if t.echo.text != "" && !t.echo.heard && !t.unnotified {
+		return min(t.poll(), max(echoTimeout-time.Since(t.echo.sent), 0)+time.Millisecond)
+	}
+	return t.poll()
+}
+
+// health returns an error that says what is wrong with following the log.
+func (t *tail) health() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.following:
+		return fmt.Errorf("the log is not read since %v", t.caughtUp.Round(time.Millisecond))
+	case t.unnotified:
+		return fmt.Errorf("the log is read every %v only: %w", t.poll(), errNotNotified)
+	}
+	return nil
+}
+
+// reopened returns the connection, or a new one if the old one was closed while the log was not
+// looked at for a while: by idle_session_timeout, which only a connection that listens can set aside.
+func (t *tail) reopened(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
+	if !t.db.opts.PollOnly || t.db.opts.PollInterval < pingAfter {
+		return conn, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if conn.Ping(ctx) == nil {
+		return conn, nil
+	}
+	t.line.drop()
+	return t.connect(ctx)
+}

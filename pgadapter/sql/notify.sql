@@ -1,0 +1,2 @@
+-- Notifies all nodes of a schema.
+select pg_notify($1, $2)
