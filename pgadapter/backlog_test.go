@@ -87,7 +87,8 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 	}
 	future := running + 40
 	execOn(t, b.conn,
-		fmt.Sprintf("update outbox set xid = (case when id = 1 then %d else %d + id end)::text::xid8, horizon = '1000000000'", running, future),
+		fmt.Sprintf("update outbox o set xid = (case when n = 1 then %d else %d + n end)::text::xid8, horizon = '1000000000' "+
+			"from (select id, row_number() over (order by id) as n from outbox) i where i.id = o.id", running, future),
 		fmt.Sprintf("update log set snapshot = '%[1]d:%[1]d:'::pg_snapshot where snapshot is not null", future+3),
 		fmt.Sprintf("update meta set adopted = '%[1]d:%[1]d:'::pg_snapshot", future+3),
 		"select emit_all('new')")

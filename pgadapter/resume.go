@@ -136,12 +136,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		if ctx.Err() != nil {
 			err = adapter.ErrClosed
 		} else if errors.Is(err, errNodeGone) || passing(err) {
-			if attempt == 1 {
-				s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
-			}
-			for _, c := range claims {
-				c.failed()
-			}
+			s.claimsFailed(ctx, claims, attempt, err)
 			if attempt >= inVainAtMost && tooMuch(err) && len(claims) > 1 {
 				s.resumeHalves(ctx, claims)
 				return
@@ -151,6 +146,16 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		}
 		s.refuseClaims(claims, explain(s.db.opts.Schema, err))
 		return
+	}
+}
+
+// claimsFailed says that an attempt of claims is over, and that its outcome is not known.
+func (s *Sessions) claimsFailed(ctx context.Context, claims []*claim, attempt int, err error) {
+	if attempt == 1 {
+		s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+	}
+	for _, c := range claims {
+		c.failed()
 	}
 }
 

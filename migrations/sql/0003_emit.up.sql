@@ -127,13 +127,13 @@ end;
 --
 -- With most, no more than one row beyond it is read of each of the former, and of all the
 -- latter together, in the order of their numbers. With below, only transactions with a
--- smaller number are read. After a restore all is read: what was emitted after the last
+-- smaller number are read, with above only those with a greater one. After a restore all is read: what was emitted after the last
 -- adoption is known by its id then.
 --
 -- It has the settings of its callers: each of its own would cost an append as much as
--- what it does.
+-- what it does. Theirs are those of adopt_pending.
 create function pending(
-    state pg_snapshot, last_id bigint, old_id bigint, cut xid8, cut_to bigint, restored boolean, most int, below xid8 default null
+    state pg_snapshot, last_id bigint, old_id bigint, cut xid8, cut_to bigint, restored boolean, most int, below xid8 default null, above xid8 default null
 ) returns table (xid xid8, id bigint, size int, horizon xid8, packets int, at timestamptz, slot smallint, late boolean)
 language plpgsql stable
 as $$
@@ -159,7 +159,9 @@ begin
     if below < ends then
         ends := below;
     end if;
-    if pg_snapshot_xmin(state) < begins then
+    if above is not null then
+        begins := (above::text::bigint + 1)::text::xid8;
+    elsif pg_snapshot_xmin(state) < begins then
         return query
         select r.*
         from pg_snapshot_xip(state) x
@@ -197,6 +199,7 @@ language plpgsql stable
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
@@ -215,8 +218,8 @@ $$;
 --
 -- A call reads no more than it may take, however much waits. Of a backlog it reads the
 -- transactions with the smallest numbers, and leaves those of them which may have seen
--- one that it does not read. When it reads no others, because each of the few that it
--- reads is nearly as large as a call, it takes these all the same.
+-- one that it does not read. When it reads no others, because the few that it reads are
+-- nearly as large as a call, it takes these all the same.
 --
 -- With entirely, -1 is returned and nothing is done when there is more than that.
 create function adopt_pending(most int, bytes bigint, entirely boolean, ring boolean) returns int
@@ -234,7 +237,9 @@ declare
     all_ids  bigint[];
     sizes    int[];
     horizons xid8[];
-    late     boolean[];
+    lates    boolean[];
+    large    bigint;
+    n        bigint;
     xids     xid8[];
     ids      bigint[];
     read     xid8[];
@@ -250,29 +255,38 @@ begin
     -- A row that the snapshot should not see was there before a restore.
     select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
            case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
-    into seen, all_xids, all_ids, sizes, horizons, late, before
+    into seen, all_xids, all_ids, sizes, horizons, lates, before
     from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
     if all_ids is null then
         return 0;
     end if;
+    select min(l.xid::text::bigint), count(*) into large, n from unnest(all_xids, lates) l (xid, late) where l.late
+    having min(l.xid::text::bigint) = max(l.xid::text::bigint);
+    if n > most and not entirely then
+        -- One transaction that alone has more than is read does not hide those behind it, which it may have seen.
+        select all_xids || array_agg(p.xid), all_ids || array_agg(p.id), sizes || array_agg(p.size), horizons || array_agg(p.horizon),
+               array_fill(false, array[cardinality(lates)]) || array_agg(p.late)
+        into all_xids, all_ids, sizes, horizons, lates
+        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(seen), large::text::xid8) p;
+    end if;
 
     with read as materialized (
-        select * from unnest(all_xids, all_ids, sizes, horizons, late) p (xid, id, size, horizon, late)
+        select * from unnest(all_xids, all_ids, sizes, horizons, lates) p (xid, id, size, horizon, late)
     ), limits as (
         -- The first transaction that may not have been read entirely.
         select case when count(*) > most then max(p.xid::text::bigint) end as unread from read p where p.late
     ), transactions as (
-        select p.xid, max(p.id) as last, count(*) > most as large,
-               case when p.xid = s.cut_xid then 0
+        select t.xid, coalesce(o.id, t.last) as last,
+               case when t.xid = s.cut_xid then 0
                     when b.unread is null then 1
-                    when p.xid::text::bigint >= b.unread then 3
-                    when max(p.horizon::text::bigint) > b.unread then 2
+                    when t.xid::text::bigint >= b.unread then 3
+                    when coalesce(o.horizon::text::bigint, t.horizon) > b.unread then 2
                     else 1 end as class
-        from read p cross join limits b
-        group by p.xid, b.unread
+        from (select p.xid, max(p.id) as last, max(p.horizon::text::bigint) as horizon, count(*) > most as large from read p group by p.xid) t
+        cross join limits b
+        left join lateral (select u.id, u.horizon from outbox u where t.large and u.xid = t.xid order by u.id desc limit 1) o on true
     ), chosen as (
-        select t.xid, t.class = 0 as first,
-               case when t.large then (select max(o.id) from outbox o where o.xid = t.xid) else t.last end as last
+        select t.xid, t.class = 0 as first, t.last
         from transactions t
         where t.class <= greatest((select min(u.class) from transactions u), 1)
     ), ordered as (
@@ -310,9 +324,8 @@ begin
         select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
         into top from unnest(xids) x order by x desc limit 1;
         waiting := array(
-            (select x from unnest(read) x where x < top except select x from unnest(xids) x)
-            union
-            select x from pg_snapshot_xip(seen) x where x < top
+            ((select x from unnest(read) x where x < top union select x from pg_snapshot_xip(seen) x where x < top)
+             except select x from unnest(xids) x)
             union
             select cut where cut is not null
             order by 1);
@@ -514,6 +527,7 @@ language plpgsql volatile
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -1043,6 +1057,7 @@ set search_path from current
 set lock_timeout = 0
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -1481,6 +1496,7 @@ language plpgsql stable security definer
 set search_path from current
 set enable_seqscan = off
 set enable_bitmapscan = off
+set jit = off
 set plan_cache_mode = force_generic_plan
 as $$
 begin
