@@ -63,7 +63,7 @@ func TestNotification_ContentIsSealed(t *testing.T) {
 	before := b.statement(t, dbs[1])
 	delivered(t, dbs[0], adaptertest.Event(secret))
 	sameOrder(t, recorders, []string{"first", secret})
-	if b.statement(t, dbs[1]) != before {
+	if b.hasRead(t, dbs[1], before) {
 		t.Error("a small batch was read from the log: it did not come with its bell")
 	}
 	overhears(t, spy)
@@ -191,7 +191,7 @@ func TestNotification_KeyChanged(t *testing.T) {
 	})
 	before := b.statement(t, dbs[1])
 	next()
-	if b.statement(t, dbs[1]) != before {
+	if b.hasRead(t, dbs[1], before) {
 		t.Error("small batches do not come with their bell any more")
 	}
 }
@@ -234,7 +234,7 @@ func TestNotification_OfAnEmitter(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameOrder(t, recorders, []string{"1"})
-	if b.statement(t, dbs[0]) != before {
+	if b.hasRead(t, dbs[0], before) {
 		t.Error("what an Emitter appends does not come with its bell")
 	}
 }
