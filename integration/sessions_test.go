@@ -233,7 +233,10 @@ func TestSessions_AgreeWithTheOfficialServer(t *testing.T) {
 		}
 		d := meant(s)
 		if d != nil {
-			steps = nil // there may be less to wait for
+			steps = steps[:min(len(steps), 1)] // there may be less to wait for, but for the answer to a first CONNECT
+			if s[0] != "40" {
+				steps = nil
+			}
 		}
 		got, _, err := s.run(t.Context(), here, steps)
 		switch {
