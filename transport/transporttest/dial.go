@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Dial performs the WebSocket handshake of url with h and returns the client end.
@@ -15,7 +16,7 @@ import (
 func Dial(t testing.TB, h http.Handler, url string) *Client {
 	t.Helper()
 
-	near, far := net.Pipe()
+	near, far := pipe()
 	req := httptest.NewRequest(http.MethodGet, url, http.NoBody)
 	for key, value := range map[string]string{
 		"Connection":            "Upgrade",
@@ -42,6 +43,24 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 	t.Cleanup(c.Cut)
 	c.hello(t)
 	return c
+}
+
+// pipe is net.Pipe, of which nothing is left once an end is closed, as of a socket: a deadline holds the pipe until it
+// would have passed, and cannot be taken back after either end was closed.
+func pipe() (near, far net.Conn) {
+	near, far = net.Pipe()
+	return end{near, far}, end{far, near}
+}
+
+type end struct {
+	net.Conn
+	other net.Conn
+}
+
+func (e end) Close() error {
+	_ = e.SetDeadline(time.Time{}) // fails if either is closed
+	_ = e.other.SetDeadline(time.Time{})
+	return e.Conn.Close()
 }
 
 // serve has h answer one request on conn.
