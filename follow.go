@@ -7,6 +7,8 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
+var errNoSnapshots = errors.New("Follow needs Recovery.Snapshots")
+
 var errNoGate = errors.New("Follow is for gates, of a server with recovery and a client that does not opt out")
 
 // Follow makes a new session begin where the application read its state, rather
@@ -19,8 +21,8 @@ var errNoGate = errors.New("Follow is for gates, of a server with recovery and a
 // not secret and not signed: a client that makes one up sees of its rooms what the
 // log still has, at most.
 //
-// A socket that cannot come back, see Recovery.OptOut, has no session, and Follow
-// fails. For a socket that was recovered Follow does nothing: its client has gone on from
+// Follow needs Recovery.Snapshots. A socket that cannot come back, see Recovery.OptOut,
+// has no session, and Follow fails. For a socket that was recovered Follow does nothing: its client has gone on from
 // the bookmark. The errors are ErrBookmark, ErrTrimmed and ErrStale, for which the
 // application reads its state again, or what kept the log from answering. A gate
 // should return any of them, or an *Error of its own: the first three are an *Error
@@ -33,7 +35,10 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	if s.result.Recovered {
 		return nil
 	}
-	place, err := server.opts.Adapter.Locate(ctx, bookmark)
+	if server.opts.Recovery.Snapshots == nil {
+		return errNoSnapshots
+	}
+	place, err := server.opts.Recovery.Snapshots.Locate(ctx, bookmark)
 	if errors.Is(err, ErrBookmark) || errors.Is(err, ErrTrimmed) {
 		return bookmarkError{err}
 	}

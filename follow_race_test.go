@@ -16,7 +16,7 @@ import (
 func TestFollow_JoinsMeanwhile(t *testing.T) {
 	t.Parallel()
 	log := adapter.NewMemory(nil)
-	io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log)}})
+	io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log), Snapshots: log}})
 	mark := log.Offset(0).String()
 	var joining sync.WaitGroup
 	io.Use(func(ctx context.Context, s *socketio.Socket) error {

@@ -32,6 +32,7 @@ var notHooks = map[string]string{
 	"socketio.Recovery.Store":         "implemented by adapters, see package recoverytest",
 	"socketio.NewEmitter":             "takes an adapter",
 	"adapter.Adapter":                 "implemented by adapters",
+	"adapter.SnapshotResolver":        "implemented by adapters",
 	"adapter.Local":                   "implemented by the server",
 	"adapter.Envelope.Here":           "set by the server",
 	"adapter.NewGroup":                "for adapters",

@@ -62,7 +62,7 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 		return errNoServer
 	}
 	// As for one socket: behind what this node has emitted so far.
-	if err := a.r.server.opts.Adapter.Sync(ctx); err != nil {
+	if err := a.r.server.admit(ctx); err != nil {
 		return err
 	}
 	if e.Kind == adapter.Disconnect {

@@ -229,6 +229,11 @@ type Recovery struct {
 	// well.
 	Store recovery.Store
 
+	// Snapshots finds where the application read its state, for Socket.Follow. Beside a
+	// *pgadapter.DB as Options.Adapter it is that DB. Default: the memory, if
+	// Options.Adapter is left out; else there is no Follow.
+	Snapshots adapter.SnapshotResolver
+
 	// Window is how long a client may be away.
 	// Default: 2 minutes, as in the official server.
 	Window time.Duration
@@ -394,7 +399,7 @@ func (o *Options) withDefaults() Options {
 			store := recovery.NewMemory(log)
 			orDefault(&c.Recovery.MaxParkedBytes, store.MaxParkedBytes)
 			store.MaxParkedBytes = c.Recovery.MaxParkedBytes
-			c.Recovery.Store = store
+			c.Recovery.Store, c.Recovery.Snapshots = store, log
 		}
 	}
 	if c.ErrorReply == nil {

@@ -328,7 +328,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	server := s.namespace.server
 	// The session begins behind what this node has emitted so far, and what its client
 	// has had already.
-	if err := server.opts.Adapter.Sync(ctx); err != nil {
+	if err := server.admit(ctx); err != nil {
 		return nil, err
 	}
 	if err := s.reachHeld(ctx, held); err != nil {

@@ -56,10 +56,6 @@ func (l *losable) Read(_ context.Context, from, to adapter.Position) iter.Seq2[[
 	}
 }
 
-func (l *losable) Locate(context.Context, string) (adapter.Place, error) {
-	return adapter.Place{}, adapter.ErrBookmark
-}
-
 func (l *losable) Nodes(context.Context) ([]adapter.Node, error) {
 	var nodes []adapter.Node
 	for _, local := range l.locals {

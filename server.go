@@ -117,5 +117,21 @@ func (s *Server) Of(name string) *Namespace {
 	return n
 }
 
+// admit waits until a session may be changed behind what this node has emitted so far.
+func (s *Server) admit(ctx context.Context) error {
+	if err := s.opts.Adapter.Sync(ctx); err != nil {
+		return err
+	}
+	return s.admitChange(ctx) // last, for what it finds is soon out of date
+}
+
+// admitChange waits until the store takes a change of a session.
+func (s *Server) admitChange(ctx context.Context) error {
+	if s.hub.store == nil {
+		return nil
+	}
+	return s.hub.store.Admit(ctx)
+}
+
 // Connections returns the number of clients that are connected to this node.
 func (s *Server) Connections() int { return s.engine.Len() }

@@ -198,7 +198,7 @@ func (s *Socket) move(
 	}
 	server := s.namespace.server
 	// The rooms change behind what this node has emitted so far.
-	if err := server.opts.Adapter.Sync(ctx); err != nil {
+	if err := server.admit(ctx); err != nil {
 		return err
 	}
 	names := roomNames(rooms)
@@ -281,8 +281,8 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 // setData makes d the value, or removes the value if d has no text. If the store
 // refuses that, the former value is back.
 func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
-	// The value has no place in the log; Sync waits if too much is to be written.
-	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
+	// The value has no place in the log: what was emitted before need not be waited for.
+	if err := s.namespace.server.admitChange(ctx); err != nil {
 		return err
 	}
 	h := s.namespace.server.hub
@@ -359,7 +359,7 @@ func (s *Socket) decoded(d *datum, value any) {
 // gets a CONNECT_ERROR with CodeDisconnected. It returns nil when the end of the
 // session is durable.
 func (s *Socket) Disconnect(ctx context.Context) error {
-	if err := s.namespace.server.opts.Adapter.Sync(ctx); err != nil {
+	if err := s.namespace.server.admit(ctx); err != nil {
 		return err
 	}
 	if err := s.dismiss(ctx, nil); !errors.Is(err, recovery.ErrLost) {

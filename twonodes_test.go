@@ -20,7 +20,7 @@ func twoNodes(t *testing.T, test func(t *testing.T, log *second, a, b *socketio.
 		memory := adapter.NewMemory(nil)
 		log := &second{Memory: memory}
 		store := &unbound{recovery.NewMemory(memory)}
-		opts := &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}}
+		opts := &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store, Snapshots: memory}}
 		a, b := newServer(opts), newServer(opts)
 		hung := time.AfterFunc(24*time.Hour, func() { panic("the test waits for something that does not come") })
 		defer hung.Stop()

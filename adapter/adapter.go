@@ -27,7 +27,7 @@ var ErrTooLarge = errors.New("envelope too large for the log")
 // An Adapter connects one node to the log that all nodes share.
 //
 // Its methods may be called from any goroutine.
-type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of its log
+type Adapter interface {
 	// Bind attaches the node, once, before any other call. From then on Nodes
 	// lists it everywhere. Deliveries begin with the first record after the
 	// returned offset. Bind may call Local.Deliver before it returns only from
@@ -41,9 +41,7 @@ type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of
 	Publish(ctx context.Context, e *Envelope) (*Receipt, error)
 
 	// Sync returns nil when everything that this node had published before the
-	// call, and that is in the log, has been delivered to this node. The server
-	// calls it before it changes a session, but for what the log demands: an adapter
-	// whose store has too much to write waits here, until ctx ends.
+	// call, and that is in the log, has been delivered to this node.
 	Sync(ctx context.Context) error
 
 	// Read yields the records in (from, to], oldest first, in batches. It
@@ -52,16 +50,20 @@ type Adapter interface { //nolint:interfacebloat // six: what a cluster needs of
 	// deliveries are immutable and may be kept.
 	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
 
-	// Locate returns the place in the log that a bookmark names, which was
-	// made when an application read its state: ErrBookmark if it is not one of
-	// this log, ErrTrimmed if the log does not reach back to it. A bookmark
-	// comes from clients: it is any text, of any length.
-	Locate(ctx context.Context, bookmark string) (Place, error)
-
 	// Nodes returns the nodes that are bound, this one first. When one ends or is
 	// found dead, an envelope of kind Gone goes through the log, once; if it was
 	// alive all the same it is listed again with a later Bound.
 	Nodes(ctx context.Context) ([]Node, error)
+}
+
+// A SnapshotResolver finds where in the log an application read its state. A log whose
+// state is kept beside it, in one database, can tell; others need not.
+type SnapshotResolver interface {
+	// Locate returns the place in the log that a bookmark names, which was made when an
+	// application read its state: ErrBookmark if it is not one of this log, ErrTrimmed if
+	// the log does not reach back to it. A bookmark comes from clients: it is any text, of
+	// any length.
+	Locate(ctx context.Context, bookmark string) (Place, error)
 }
 
 // A Node is what the others know of a bound node.

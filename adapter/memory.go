@@ -229,7 +229,7 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 	return batch, nil
 }
 
-// Locate implements Adapter. A bookmark is the text of an offset of this log.
+// Locate implements SnapshotResolver. A bookmark is the text of an offset of this log.
 func (m *Memory) Locate(_ context.Context, bookmark string) (Place, error) {
 	o, err := ParseOffset(bookmark)
 	low, head := m.Extent()

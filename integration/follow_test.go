@@ -113,7 +113,7 @@ func followNode(t *testing.T, dsn, schema string) string {
 		t.Fatal(err)
 	}
 	io := socketio.NewServer(&socketio.Options{
-		Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}, Logger: slog.New(slog.DiscardHandler),
+		Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions(), Snapshots: db}, Logger: slog.New(slog.DiscardHandler),
 	})
 	io.Use(func(ctx context.Context, s *socketio.Socket) error {
 		var auth struct{ Follow string }

@@ -22,8 +22,9 @@ import (
 const schemaVersion = 4
 
 var (
-	_ adapter.Adapter = (*DB)(nil)
-	_ recovery.Store  = (*Sessions)(nil)
+	_ adapter.Adapter          = (*DB)(nil)
+	_ adapter.SnapshotResolver = (*DB)(nil)
+	_ recovery.Store           = (*Sessions)(nil)
 )
 
 // A DB connects one node to the cluster that shares a schema of a Postgres
@@ -223,15 +224,12 @@ func (db *DB) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receip
 	return db.publisher.publish(ctx, e)
 }
 
-// Sync implements adapter.Adapter. It waits beyond Options.QueueWrites.
+// Sync implements adapter.Adapter.
 func (db *DB) Sync(ctx context.Context) error {
 	if err := db.publisher.settled(ctx); err != nil {
 		return err
 	}
-	if err := db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load())); err != nil {
-		return err
-	}
-	return db.sessions.writes.room(ctx, db.opts.QueueWrites) // last, for what it finds is soon out of date
+	return db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load()))
 }
 
 // Read implements adapter.Adapter.
@@ -239,7 +237,7 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 	return db.tail.read(ctx, from, to)
 }
 
-// Locate implements adapter.Adapter. Bookmarks come from the function bookmark of
+// Locate implements adapter.SnapshotResolver. Bookmarks come from the function bookmark of
 // the schema.
 func (db *DB) Locate(ctx context.Context, text string) (adapter.Place, error) {
 	return db.locate(ctx, text)

@@ -98,7 +98,6 @@ type Call struct {
 	Receipt  int
 	From, To adapter.Position
 	ID       string
-	Bookmark string
 }
 
 // An Outcome is the results of any call.
@@ -110,14 +109,13 @@ type Outcome struct {
 	Offset  adapter.Offset
 	Nodes   []adapter.Node
 	News    News
-	Place   adapter.Place
 	Handed  int // deliveries that have reached the node so far
 }
 
 var errEnded = errors.New("the caller's ctx ended")
 
 func errorKinds() []error {
-	return []error{adapter.ErrQueueFull, adapter.ErrTooLarge, adapter.ErrTrimmed, adapter.ErrBookmark, adapter.ErrClosed, errEnded}
+	return []error{adapter.ErrQueueFull, adapter.ErrTooLarge, adapter.ErrTrimmed, adapter.ErrClosed, errEnded}
 }
 
 func (o *Outcome) fail(ctx context.Context, err error) error {
@@ -220,12 +218,6 @@ func (r *Remote) Read(c Call, o *Outcome) error {
 		o.News.Deliveries = append(o.News.Deliveries, ds...)
 	}
 	return nil
-}
-
-// Locate is called by the other process.
-func (r *Remote) Locate(c Call, o *Outcome) (err error) {
-	o.Place, err = r.db.Locate(context.Background(), c.Bookmark)
-	return o.fail(context.Background(), err)
 }
 
 // Nodes is called by the other process.
@@ -409,11 +401,6 @@ func (p *process) Read(ctx context.Context, from, to adapter.Position) iter.Seq2
 			yield(o.News.Deliveries, err)
 		}
 	}
-}
-
-func (p *process) Locate(ctx context.Context, bookmark string) (adapter.Place, error) {
-	o, err := p.call(ctx, "Locate", Call{Bookmark: bookmark})
-	return o.Place, err
 }
 
 func (p *process) Nodes(ctx context.Context) ([]adapter.Node, error) {

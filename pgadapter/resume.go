@@ -46,7 +46,7 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Ses
 	if !isPIDHash(rc.PIDHash) {
 		return nil, recovery.ErrUnknown
 	}
-	if err := s.writes.room(ctx, s.db.opts.QueueWrites); err != nil {
+	if err := s.Admit(ctx); err != nil {
 		return nil, err
 	}
 	if w, waits := s.writes.last(rc.PIDHash); waits {

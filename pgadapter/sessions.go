@@ -70,6 +70,9 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	return nil
 }
 
+// Admit implements recovery.Store. It waits beyond Options.QueueWrites.
+func (s *Sessions) Admit(ctx context.Context) error { return s.writes.room(ctx, s.db.opts.QueueWrites) }
+
 // Open implements recovery.Store. What cannot be the hash of a private id is
 // refused.
 func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {

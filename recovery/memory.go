@@ -73,6 +73,9 @@ func (m *Memory) Bind(n Node) error {
 	return nil
 }
 
+// Admit implements Store. Nothing waits to be written.
+func (m *Memory) Admit(context.Context) error { return nil }
+
 // Open implements Store.
 func (m *Memory) Open(s *Session) *Outcome {
 	m.mu.Lock()

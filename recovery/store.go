@@ -7,10 +7,15 @@ import (
 )
 
 // A Store keeps sessions. Its methods may be called from any goroutine.
-type Store interface {
+type Store interface { //nolint:interfacebloat // six: what becomes of a session
 	// Bind attaches the node that will hold the sessions, once, before any
 	// other call.
 	Bind(Node) error
+
+	// Admit returns nil when a change may be asked for, or the cause of ctx. The server
+	// calls it before it changes a session, except for what the log demands: a store that
+	// has too much to write waits here.
+	Admit(ctx context.Context) error
 
 	// Open makes a new session of this node durable. The session's Key is new,
 	// and s the Store's from the call on. Like Change and End it does not block,
