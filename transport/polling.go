@@ -61,7 +61,7 @@ func (p *polling) ring() {
 }
 
 // write is never called: a poll takes what is queued, see reply.
-func (*polling) write([]*Message, time.Time) error { return ErrClosed }
+func (*polling) write(*Session, []*Message) error { return ErrClosed }
 
 func (p *polling) interrupt() { close(p.ended) }
 
@@ -197,10 +197,10 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 		return true
 	}
 
-	limit, more := p.take(s)
+	more := p.take(s)
 	if more {
 		p.leave(&p.getting)
-		if err := a.messages(p.writer.chunk, limit); err != nil {
+		if err := a.messages(s, p.writer.chunk); err != nil {
 			s.end(lostAnswer(err))
 		}
 		s.settle(p.writer)
@@ -223,14 +223,11 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 
 // take fills the writer with what is queued, if there is anything. A writer with
 // a batch in hand is the one that the next poll goes on with.
-func (p *polling) take(s *Session) (limit time.Time, more bool) {
+func (p *polling) take(s *Session) (more bool) {
 	if p.writer == nil {
 		p.writer = s.server.pools.writer()
 	}
-	if !s.mayWrite() {
-		return limit, false
-	}
-	return s.take(p.writer)
+	return s.mayWrite() && s.take(p.writer)
 }
 
 // say answers a poll with packets that say nothing but their type.
@@ -241,7 +238,7 @@ func (p *polling) say(s *Session, a *answer, types ...frame.Type) {
 		packets[i].Type = t
 	}
 	payload, _ := frame.AppendPayload(nil, packets...) // fails for data only
-	if err := a.body(payload, time.Time{}); err != nil && !p.is(&p.retired) {
+	if err := a.body(nil, payload); err != nil && !p.is(&p.retired) {
 		s.end(lostAnswer(err))
 	}
 }

@@ -50,10 +50,10 @@ const settleWithin = 250 * time.Millisecond
 type carrier interface {
 	// wake is called when something is queued and nobody sees to it.
 	wake(*Session)
-	// write sends messages in as few calls as it can; a call may last until the
-	// limit, or the write timeout if that is earlier. It is the writer's, if the
-	// carrier's wake starts one.
-	write(messages []*Message, limit time.Time) error
+	// write sends messages of the session in as few calls as it can; a call may last for
+	// the write timeout, and until the session's limit at most, which its end sets. It is
+	// the writer's, if the carrier's wake starts one.
+	write(*Session, []*Message) error
 	// interrupt is called once, when the session ends: whoever reads must stop.
 	interrupt()
 	// finish waits, until the session's limit at most, for what the ending lets be
