@@ -30,6 +30,8 @@ type conn struct {
 	packets  packetTimer
 	throttle throttle // the reader's
 
+	timelines tasks // of its sockets, from CONNECT to the end of OnDisconnect
+
 	header http.Header
 	url    *url.URL
 	secure bool
@@ -174,6 +176,7 @@ func (c *conn) connect(p *packet.Packet) error {
 	s.pid = pid
 	claim := recovery.Claim{Namespace: n.name, Offset: offset}
 	c.add(s)
+	c.timelines.start()
 	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 

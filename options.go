@@ -152,7 +152,8 @@ type Options struct {
 	ThrottleTimeout time.Duration
 
 	// MaxConnections bounds the connections of this node, sessions that poll included,
-	// and those that have ended while events of theirs are still being handled.
+	// and those that have ended while functions of the application still run for their
+	// sockets, or events of theirs still wait to be handled.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
 	MaxConnections int

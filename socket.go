@@ -487,6 +487,7 @@ func (s *Socket) sayGoodbye(err error) error {
 
 // disconnected runs at the end of the inbox, after all that the client had sent.
 func (s *Socket) disconnected(reason Reason) {
+	defer s.conn.timelines.done()
 	defer s.namespace.exit()
 	if !s.welcomed {
 		return // OnConnect never ran
