@@ -85,7 +85,7 @@ func (c *conn) Message(data []byte, binary bool) error {
 	p, err := c.decode(data, binary)
 	c.watch(p == nil && err == nil)
 	if err == nil {
-		err = c.slowDown(len(data), p)
+		err = c.counted(len(data), p)
 	}
 	if err != nil || p == nil {
 		return err

@@ -136,7 +136,8 @@ type Options struct {
 	WriteTimeout time.Duration
 
 	// EventsPerSecond and BytesPerSecond bound what one connection may send, all its
-	// namespaces together: packets of any kind, and bytes of messages. A client may
+	// namespaces together: packets of any kind, those of Engine.IO and the control frames of
+	// a WebSocket included, and the bytes of their data. A client may
 	// send as much as that at once. One that sends more is slowed down: its connection
 	// is not read for as long as it is ahead, and nothing is dropped. Negative: no
 	// bound. Default: 50,000 packets and 64 MiB.

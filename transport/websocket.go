@@ -83,8 +83,11 @@ func (c *webSocket) receive(s *Session) *ending {
 			return closeByPeer(data)
 		case ws.OpPing:
 			s.urge(urgentReply, newControl(ws.OpPong, data))
-			continue
+			fallthrough
 		case ws.OpPong:
+			if end := s.overhead(len(data)); end != nil {
+				return end
+			}
 			continue
 		case ws.OpText, ws.OpBinary, ws.OpContinuation: // a message; the reader returns no continuation
 		}
