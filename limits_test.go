@@ -34,6 +34,27 @@ func TestLimits_Auth(t *testing.T) {
 	})
 }
 
+// TestLimits_Auth_BoundsTheHeap: what is kept of a CONNECT is its auth object, and no part of that a second time. Not
+// parallel, as it measures the heap.
+func TestLimits_Auth_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`.`))
+		p := dial(t, io)
+		auth := `{"pid":"x","offset":"` + strings.Repeat("x", 64<<10-24) + `"}`
+		before := heap()
+		for i := range 64 {
+			if got := p.enter(fmt.Sprint("/", i), auth); got != "connected" {
+				t.Fatal(got)
+			}
+		}
+		synctest.Wait()
+		if kept := heap() - before; kept > 64*(64<<10)*5/4 {
+			t.Errorf("64 auth objects of 64 KiB keep %d KiB", kept>>10)
+		}
+		runtime.KeepAlive(io)
+	})
+}
+
 func TestLimits_NamespaceName(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

@@ -24,7 +24,7 @@ type Socket struct {
 	namespace *Namespace
 	conn      *conn
 	auth      json.RawMessage
-	brought   string         // the offset that the client came with
+	brought   string         // the offset that the client came with, if it is one
 	recovers  bool           // its client can come back; set first of all by the timeline
 	identity  string         // see Identity; set before the session is claimed
 	pid       string         // the private id, which the client knows; the timeline's
