@@ -104,6 +104,14 @@ type Options struct {
 	// Default: 10, as in the official parser.
 	MaxAttachments int
 
+	// MaxArguments bounds the arguments of one event, its name included, and of one
+	// acknowledgement: each costs the node 24 bytes for as few as two that are sent.
+	// MaxDepth bounds how deep the JSON of a packet nests, the arguments being the first
+	// level: what decodes JSON recurses. A packet beyond them is a violation of the protocol
+	// and ends the connection. Encoding/json itself takes no more than 10,000 levels.
+	// Default: 65,536 arguments and 128 levels.
+	MaxArguments, MaxDepth int
+
 	// PacketTimeout is how long a client may take to send a packet with attachments,
 	// from its first message to its last. Then its connection is closed with
 	// ReasonForcedClose. (A single message that does not end is closed by the
@@ -331,6 +339,8 @@ func (o *Options) Validate() error {
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
 		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"MaxArguments", int64(o.MaxArguments)},
+		{"MaxDepth", int64(o.MaxDepth)},
 		{"PacketTimeout", int64(o.PacketTimeout)},
 		{"InboxEvents", int64(o.InboxEvents)},
 		{"InboxBytes", int64(o.InboxBytes)},

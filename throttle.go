@@ -110,6 +110,7 @@ func (c *conn) slowDown(size, packets, connects int) error {
 		return nil
 	}
 	if o.ThrottleTimeout > 0 && c.throttle.exceeded(now, pause, o.ThrottleTimeout) {
+		c.server.counters.rateLimited.Add(1)
 		for _, s := range c.all() {
 			s.leave(&DisconnectError{Reason: ReasonRateLimit, Err: errRateLimit})
 		}
