@@ -31,7 +31,7 @@ type polling struct {
 	posting bool // a POST is being read
 	probed  bool // the peer has begun to upgrade
 	retired bool // and done so
-	said    bool // told is closed
+	said    bool // a poll is answered with the end, or was
 	closed  bool // gone is closed
 	claimed bool // by a probe
 	probe   *webSocket
@@ -128,6 +128,12 @@ func (p *polling) leave(kind *bool) {
 	*kind = false
 }
 
+func (p *polling) mark(state *bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*state = true
+}
+
 func (p *polling) is(state *bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -215,6 +221,7 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 
 	e := s.ended()
 	if e != nil {
+		p.mark(&p.said) // before the peer can know: what it asks for then is of no session
 		p.say(s, a, goodbye(e, a.last)...)
 		p.tell()
 	}
@@ -247,8 +254,9 @@ func (p *polling) tell() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if !p.said {
-		p.said = true
+	select {
+	case <-p.told: // another poll was under way
+	default:
 		close(p.told)
 	}
 }
@@ -269,11 +277,13 @@ func (p *polling) post(s *Session, a *answer) {
 	}
 	_ = a.control.SetReadDeadline(time.Time{}) // nothing is read while the reading is paused
 	if e == nil && status == http.StatusOK {
-		// Only a WebSocket that has taken over, or the end, can have the lock.
-		if !s.reading.TryLock() {
-			status = http.StatusBadRequest
-		} else {
+		// Only a WebSocket that has taken over, or the end, can have the lock. What comes
+		// after the end is dropped, whoever has the lock then.
+		switch {
+		case s.reading.TryLock():
 			s.receive(func() *ending { return s.payload(b.bytes) }, s.end)
+		case p.is(&p.retired) || !s.over.Load():
+			status = http.StatusBadRequest
 		}
 	}
 	if e != nil {
