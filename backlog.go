@@ -21,7 +21,6 @@ type backlog struct {
 	kept    int // events: those that wait, and those that are being handled
 	bytes   int // of the latter
 	full    bool
-	idle    chan struct{} // closed when none is kept; nil if nobody waits for that
 }
 
 // received counts an event in that waits from now on.
@@ -53,7 +52,7 @@ func (b *backlog) handled(bytes int) {
 	defer b.mu.Unlock()
 	b.kept--
 	b.bytes -= bytes
-	b.settleLocked()
+	b.resumeLocked()
 }
 
 // dropped counts events out that have waited.
@@ -64,29 +63,7 @@ func (b *backlog) dropped(events, bytes int) {
 	b.waiting -= events
 	b.kept -= events
 	b.bytes -= bytes
-	b.settleLocked()
-}
-
-func (b *backlog) settleLocked() {
 	b.resumeLocked()
-	if b.kept == 0 && b.idle != nil {
-		close(b.idle)
-		b.idle = nil
-	}
-}
-
-// done returns a channel that is closed when no event waits or is being handled. One
-// goroutine calls it, once.
-func (b *backlog) done() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	idle := make(chan struct{})
-	if b.kept == 0 {
-		close(idle)
-	} else {
-		b.idle = idle
-	}
-	return idle
 }
 
 // resumeLocked has the connection read again when half of the backlog is gone, not

@@ -30,6 +30,8 @@ type conn struct {
 	packets  packetTimer
 	throttle throttle // the reader's
 
+	timelines tasks // of its sockets, from CONNECT to the end of OnDisconnect
+
 	header http.Header
 	url    *url.URL
 	secure bool
@@ -63,6 +65,8 @@ func newConn(server *Server, session *transport.Session, r *http.Request) *conn 
 	}
 	limits := packet.Limits{
 		MaxAttachments: server.opts.MaxAttachments,
+		MaxArguments:   server.opts.MaxArguments,
+		MaxDepth:       server.opts.MaxDepth,
 		MaxNamespace:   server.opts.MaxNamespaceBytes,
 		MaxPacketBytes: max(defaultPacketBytes, 2*int(server.opts.MaxPayload)),
 	}
@@ -83,7 +87,7 @@ func (c *conn) Message(data []byte, binary bool) error {
 	p, err := c.decode(data, binary)
 	c.watch(p == nil && err == nil)
 	if err == nil {
-		err = c.slowDown(len(data), p)
+		err = c.counted(len(data), p)
 	}
 	if err != nil || p == nil {
 		return err
@@ -160,20 +164,21 @@ func (c *conn) connect(p *packet.Packet) error {
 		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, p.Namespace)
 	}
 	if len(p.Data) > c.server.opts.MaxAuthBytes {
-		return c.refuse(p.Namespace, &Error{Message: "Auth too large"})
+		return c.refuse(p.Namespace, c.server.refused(p.Namespace, &Error{Message: "Auth too large"}))
 	}
 	if c.full() {
-		return c.refuse(p.Namespace, errTooManyNamespaces())
+		return c.refuse(p.Namespace, c.server.refused(p.Namespace, errTooManyNamespaces()))
 	}
 	n, refusal := c.server.enter(p.Namespace)
 	if refusal != nil {
-		return c.refuse(p.Namespace, refusal)
+		return c.refuse(p.Namespace, c.server.refused(p.Namespace, refusal))
 	}
 	pid, offset, back := claimOf(p.Data)
 	s := newSocket(c, n, bytes.Clone(p.Data))
 	s.pid = pid
 	claim := recovery.Claim{Namespace: n.name, Offset: offset}
 	c.add(s)
+	c.timelines.start()
 	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 
@@ -194,6 +199,14 @@ func claimOf(body []byte) (pid, offset string, back bool) {
 		return "", offset, false
 	}
 	return *given, offset, true
+}
+
+// refused counts a CONNECT that the server refuses by itself: because of a limit, or because
+// there is no such namespace. What the application decides is the application's to count.
+func (s *Server) refused(namespace string, e *Error) *Error {
+	s.counters.connectRefused(e.Message)
+	s.opts.Logger.Debug("CONNECT refused", slog.String("namespace", namespace), slog.String("reason", e.Message))
+	return e
 }
 
 // refuse answers a CONNECT with a CONNECT_ERROR. The connection stays.
@@ -312,6 +325,9 @@ func (s *Socket) CloseConnection(ctx context.Context) error {
 func (c *conn) Closed(reason transport.Reason, cause error) {
 	c.joined()
 	c.watch(false)
+	if cause != nil {
+		c.server.opts.Logger.DebugContext(c.base, "connection closed", slog.String("reason", string(reason)), slog.Any("error", cause))
+	}
 	for _, s := range c.all() {
 		s.leave(&DisconnectError{Reason: Reason(reason), Err: cause})
 	}

@@ -265,7 +265,7 @@ func (s *Socket) decide(ctx context.Context) error {
 			return err
 		}
 		if _, refusal := n.server.make(n.name, parent, func(*Namespace) {}); refusal != nil { // n itself: the socket holds it
-			return refusal
+			return n.server.refused(n.name, refusal)
 		}
 	}
 	return n.announce(ctx)
@@ -293,7 +293,7 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	if failed != nil {
 		return nil, failed
 	}
-	return nil, errNoNamespace()
+	return nil, s.namespace.server.refused(name, errNoNamespace())
 }
 
 // errNotBegun refuses a client: a function of OnNamespace has failed for the namespace. Its

@@ -193,6 +193,8 @@ func (e *DisconnectError) Error() string {
 // Unwrap returns Err.
 func (e *DisconnectError) Unwrap() error { return e.Err }
 
+// badPayload tells a client what does not fit. The text of err is cut: encoding/json quotes
+// a number of the client's as it is.
 func badPayload(event string, err error) error {
-	return &Error{Code: CodeBadPayload, Message: fmt.Sprintf("%s: %v", event, err)}
+	return &Error{Code: CodeBadPayload, Message: fmt.Sprintf("%s: %.300s", event, err)}
 }

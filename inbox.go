@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/pgsocket/socketio/internal/boundary"
@@ -156,7 +157,7 @@ func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Conte
 	for i, tell := range catchAlls {
 		boundary.Then(func() error { tell(s.ctx, m); return nil }, func(err error, ended bool) {
 			if err != nil {
-				s.log(slog.LevelError, "catch-all failed", slog.String("event", m.event), slog.Any("error", err))
+				s.log(slog.LevelError, "catch-all failed", eventAttr(m.event), slog.Any("error", err))
 			}
 			if ended {
 				s.handleFrom(m, t, catchAlls[i+1:])
@@ -176,17 +177,27 @@ func (s *Socket) concluded(m *Message, err error) {
 	switch wants := m.WantsReply(); {
 	case ok && known.Code == CodeBadPayload: // the client's mistake, as often as it likes
 		s.namespace.server.counters.badPayloads.Add(1)
-		s.log(slog.LevelDebug, "arguments of an event do not fit", slog.String("event", m.event), slog.Any("error", err))
+		s.log(slog.LevelDebug, "arguments of an event do not fit", eventAttr(m.event), slog.Any("error", err))
 	case !ok || !wants:
 		level := slog.LevelError
 		if _, left := asType[*DisconnectError](err); left {
 			level = slog.LevelDebug // the client went away meanwhile, which is no failure
 		}
-		s.log(level, "event handler failed", slog.String("event", m.event), slog.Any("error", err))
+		s.log(level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
 	}
 	if m.WantsReply() {
 		s.replyError(m, known)
 	}
+}
+
+// eventAttr names an event in a log line, by the beginning of its name: a client chooses
+// that, and it may be as long as a message.
+func eventAttr(name string) slog.Attr {
+	const most = 100
+	if len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "") + "…"
+	}
+	return slog.String("event", name)
 }
 
 // replyError answers with an error. What cannot be encoded of it is left out.
@@ -203,11 +214,11 @@ func (s *Socket) replyError(m *Message, e *Error) {
 			return
 		}
 		if !m.WantsReply() { // it was encoded
-			s.log(slog.LevelDebug, "error reply not sent", slog.String("event", m.event), slog.Any("error", err))
+			s.log(slog.LevelDebug, "error reply not sent", eventAttr(m.event), slog.Any("error", err))
 			return
 		}
 		if i == 0 {
-			s.log(slog.LevelError, "error reply not encoded", slog.String("event", m.event), slog.Any("error", err))
+			s.log(slog.LevelError, "error reply not encoded", eventAttr(m.event), slog.Any("error", err))
 		}
 	}
 }
@@ -224,7 +235,7 @@ func (s *Socket) tellOutgoing(e func() *Emitted) {
 		return
 	}
 	if err := s.push(item{notice: notice}); err != nil {
-		s.log(slog.LevelWarn, "outgoing event not told of", slog.String("event", notice.event), slog.Any("error", err))
+		s.log(slog.LevelWarn, "outgoing event not told of", eventAttr(notice.event), slog.Any("error", err))
 	}
 }
 
@@ -233,7 +244,7 @@ func (s *Socket) noticed(e *Emitted, tells []func(*Socket, *Emitted)) {
 	for i, tell := range tells {
 		boundary.Then(func() error { tell(s, e); return nil }, func(err error, ended bool) {
 			if err != nil {
-				s.log(slog.LevelError, "outgoing catch-all failed", slog.String("event", e.event), slog.Any("error", err))
+				s.log(slog.LevelError, "outgoing catch-all failed", eventAttr(e.event), slog.Any("error", err))
 			}
 			if ended {
 				s.noticed(e, tells[i+1:])

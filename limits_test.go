@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"regexp"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio"
 )
@@ -32,6 +35,110 @@ func TestLimits_Auth(t *testing.T) {
 			t.Errorf("the connection after a refusal: %s", got)
 		}
 	})
+}
+
+// TestLimits_Auth_BoundsTheHeap: what is kept of a CONNECT is its auth object, and no part of that a second time. Not
+// parallel, as it measures the heap.
+func TestLimits_Auth_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`.`))
+		p := dial(t, io)
+		auth := `{"pid":"x","offset":"` + strings.Repeat("x", 64<<10-24) + `"}`
+		before := heap()
+		for i := range 64 {
+			if got := p.enter(fmt.Sprint("/", i), auth); got != "connected" {
+				t.Fatal(got)
+			}
+		}
+		synctest.Wait()
+		if kept := heap() - before; kept > 64*(64<<10)*5/4 {
+			t.Errorf("64 auth objects of 64 KiB keep %d KiB", kept>>10)
+		}
+		runtime.KeepAlive(io)
+	})
+}
+
+// TestConnectsRefused_LeaveATrace: a client that the server refuses by itself is counted, and a Debug line says why.
+func TestConnectsRefused_LeaveATrace(t *testing.T) {
+	t.Parallel()
+	var log journal
+	bubble(t, &socketio.Options{
+		MaxAuthBytes: 1000, MaxNamespaces: 3, MaxDynamicNamespaces: 1, EventsPerSecond: 1000, ThrottleTimeout: time.Second,
+		Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}, func(t *testing.T, io *socketio.Server) {
+		io.OfPattern(regexp.MustCompile(`^/dynamic`))
+		io.OfFunc(func(_ context.Context, name string, _ *socketio.Handshake) (bool, error) {
+			return strings.HasPrefix(name, "/asked"), nil
+		})
+		io.Of("/a")
+		io.Of("/b")
+		io.Of("/gate").Use(func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "the application's"} })
+		p := dial(t, io)
+		for _, step := range []struct{ namespace, auth, answer string }{
+			{"/a", `{"a":"` + strings.Repeat("x", 1000) + `"}`, `{"message":"Auth too large"}`},
+			{"/unknown", "", `{"message":"Invalid namespace"}`},
+			{"/gate", "", `{"message":"the application's"}`},
+			{"/dynamic1", "", "connected"},
+			{"/dynamic2", "", tooMany},
+			{"/asked", "", tooMany},
+			{"/b", "", "connected"},
+			{"/a", "", "connected"},
+			{"/gate", "", tooMany},
+		} {
+			if got := p.enter(step.namespace, step.auth); got != step.answer {
+				t.Errorf("%s: %s, want %s", step.namespace, got, step.answer)
+			}
+		}
+		want := map[string]uint64{"Auth too large": 1, "Invalid namespace": 1, "Too many namespaces": 3}
+		if got := io.Stats().ConnectsRefused; !maps.Equal(got, want) {
+			t.Errorf("counted %v, want %v", got, want)
+		}
+		for range 3000 {
+			p.WriteRaw(clientFrame(1, "6"))
+		}
+		p.closed()
+		synctest.Wait()
+		if n := io.Stats().RateLimited; n != 1 {
+			t.Errorf("%d connections counted that did not keep to the rates", n)
+		}
+		for line, want := range map[string]int{
+			`msg="CONNECT refused"`: 5, `namespace=/dynamic2 reason="Too many namespaces"`: 1, `msg="connection closed" reason="forced close" error="more than the rates`: 1,
+		} {
+			if got := log.count(line); got != want {
+				t.Errorf("%d lines with %s, want %d", got, line, want)
+			}
+		}
+	})
+}
+
+func TestLimits_ArgumentsAndDepth(t *testing.T) {
+	t.Parallel()
+	array := func(n int) string { return "[" + strings.Repeat("0,", n-1) + "0]" }
+	nested := func(n int) string { return strings.Repeat("[", n) + strings.Repeat("]", n) }
+	event := func(data string) string { return `2["x",` + data[1:] }
+	for name, row := range map[string]struct {
+		opts        *socketio.Options
+		most, above string
+	}{
+		"arguments": {&socketio.Options{MaxArguments: 5}, event(array(4)), event(array(5))},
+		"depth":     {&socketio.Options{MaxDepth: 5}, `2["x",` + nested(4) + `]`, `2["x",` + nested(5) + `]`},
+		"answer":    {&socketio.Options{MaxArguments: 5}, "31" + array(5), "31" + array(6)},
+		"default":   {nil, event(array(65_535)), event(array(65_536))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, row.opts, func(t *testing.T, io *socketio.Server) {
+				p := connected(t, io)
+				p.WriteText(row.most)
+				synctest.Wait()
+				if n := io.Connections(); n != 1 {
+					t.Fatal("the connection is gone after a packet within the limit")
+				}
+				p.WriteText(row.above)
+				p.closed()
+			})
+		})
+	}
 }
 
 func TestLimits_NamespaceName(t *testing.T) {

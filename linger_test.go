@@ -35,19 +35,12 @@ func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
 		if st := io.Stats(); st.Connections != 0 {
 			t.Errorf("%d connections", st.Connections)
 		}
-		ask := func() int {
-			w := httptest.NewRecorder()
-			ctx, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			io.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
-			return w.Code
-		}
-		if code := ask(); code != http.StatusServiceUnavailable {
+		if code := askFor(t, io); code != http.StatusServiceUnavailable {
 			t.Errorf("status %d", code)
 		}
 		close(released)
 		synctest.Wait()
-		if code := ask(); code != http.StatusOK || handled.Load() != 6 {
+		if code := askFor(t, io); code != http.StatusOK || handled.Load() != 6 {
 			t.Errorf("status %d after %d events", code, handled.Load())
 		}
 	})
@@ -72,4 +65,54 @@ func TestMaxConnections_ShutdownWithEventsLeftBehind(t *testing.T) {
 		}
 		close(released)
 	})
+}
+
+// TestMaxConnections_ClientLeavesUserCodeBehind: nor can it leave functions of the application running, whichever the
+// end of its connection finds at work.
+func TestMaxConnections_ClientLeavesUserCodeBehind(t *testing.T) {
+	t.Parallel()
+	for name, register := range map[string]func(io *socketio.Server, work func()){
+		"gate": func(io *socketio.Server, work func()) {
+			io.Use(func(context.Context, *socketio.Socket) error { work(); return nil })
+		},
+		"OnConnect": func(io *socketio.Server, work func()) {
+			io.OnConnect(func(context.Context, *socketio.Socket) error { work(); return nil })
+		},
+		"OnDisconnect": func(io *socketio.Server, work func()) {
+			io.OnDisconnect(func(*socketio.Socket, socketio.Reason) { work() })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, &socketio.Options{MaxConnections: 2}, func(t *testing.T, io *socketio.Server) {
+				released := make(chan struct{})
+				register(io, func() { <-released })
+				for range 2 {
+					p := dial(t, io)
+					p.WriteText("0")
+					synctest.Wait()
+					p.Cut()
+					synctest.Wait()
+				}
+				if code := askFor(t, io); code != http.StatusServiceUnavailable {
+					t.Errorf("status %d while they run", code)
+				}
+				close(released)
+				synctest.Wait()
+				if code := askFor(t, io); code != http.StatusOK {
+					t.Errorf("status %d when they have ended", code)
+				}
+			})
+		})
+	}
+}
+
+// askFor returns the status of a request for a session.
+func askFor(t *testing.T, io *socketio.Server) int {
+	t.Helper()
+	w := httptest.NewRecorder()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	io.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/socket.io/?EIO=4&transport=polling", nil))
+	return w.Code
 }

@@ -104,6 +104,14 @@ type Options struct {
 	// Default: 10, as in the official parser.
 	MaxAttachments int
 
+	// MaxArguments bounds the arguments of one event, its name included, and of one
+	// acknowledgement: each costs the node 24 bytes for as few as two that are sent.
+	// MaxDepth bounds how deep the JSON of a packet nests, the arguments being the first
+	// level: what decodes JSON recurses. A packet beyond them is a violation of the protocol
+	// and ends the connection. Encoding/json itself takes no more than 10,000 levels.
+	// Default: 65,536 arguments and 128 levels.
+	MaxArguments, MaxDepth int
+
 	// PacketTimeout is how long a client may take to send a packet with attachments,
 	// from its first message to its last. Then its connection is closed with
 	// ReasonForcedClose. (A single message that does not end is closed by the
@@ -136,7 +144,8 @@ type Options struct {
 	WriteTimeout time.Duration
 
 	// EventsPerSecond and BytesPerSecond bound what one connection may send, all its
-	// namespaces together: packets of any kind, and bytes of messages. A client may
+	// namespaces together: packets of any kind, those of Engine.IO and the control frames of
+	// a WebSocket included, and the bytes of their data. A client may
 	// send as much as that at once. One that sends more is slowed down: its connection
 	// is not read for as long as it is ahead, and nothing is dropped. Negative: no
 	// bound. Default: 50,000 packets and 64 MiB.
@@ -152,7 +161,8 @@ type Options struct {
 	ThrottleTimeout time.Duration
 
 	// MaxConnections bounds the connections of this node, sessions that poll included,
-	// and those that have ended while events of theirs are still being handled.
+	// and those that have ended while functions of the application still run for their
+	// sockets, or events of theirs still wait to be handled.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
 	MaxConnections int
@@ -334,6 +344,8 @@ func (o *Options) Validate() error {
 		{"EmitTimeout", int64(o.EmitTimeout)},
 		{"MaxPayload", o.MaxPayload},
 		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"MaxArguments", int64(o.MaxArguments)},
+		{"MaxDepth", int64(o.MaxDepth)},
 		{"PacketTimeout", int64(o.PacketTimeout)},
 		{"InboxEvents", int64(o.InboxEvents)},
 		{"InboxBytes", int64(o.InboxBytes)},

@@ -155,7 +155,7 @@ func (t *table) handler(event string) Handler {
 // ignore is the handler of events without one.
 func ignore(_ context.Context, m *Message) error {
 	m.socket.namespace.server.counters.unhandled.Add(1)
-	m.socket.log(slog.LevelDebug, "event without a handler", slog.String("event", m.event))
+	m.socket.log(slog.LevelDebug, "event without a handler", eventAttr(m.event))
 	return nil
 }
 

@@ -60,7 +60,7 @@ func newID() string {
 // it was there before.
 func (s *Socket) connect(claim recovery.Claim, back bool) {
 	server := s.namespace.server
-	s.brought = claim.Offset
+	s.brought = heldOffset(claim.Offset)
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	began := time.Now()

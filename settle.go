@@ -21,13 +21,11 @@ func (c *conn) Settle(ctx context.Context) {
 }
 
 // Linger implements transport.Lingerer: a client counts among the connections until its
-// events are handled. Else it could leave more behind than its connections may hold, by
-// connecting again and again.
+// sockets are done: until a gate that runs for them has returned, their events are
+// handled and OnDisconnect has run. Else it could leave more behind than its connections
+// may hold, by connecting again and again.
 func (c *conn) Linger() {
-	select {
-	case <-c.backlog.done():
-	case <-c.server.life.Done():
-	}
+	_ = c.timelines.wait(c.server.life) // it ends with the server, at the latest
 }
 
 // handled returns a channel that is closed when all that is in the inbox now is done.

@@ -24,7 +24,7 @@ type Socket struct {
 	namespace *Namespace
 	conn      *conn
 	auth      json.RawMessage
-	brought   string         // the offset that the client came with
+	brought   string         // the offset that the client came with, if it is one
 	recovers  bool           // its client can come back; set first of all by the timeline
 	identity  string         // see Identity; set before the session is claimed
 	pid       string         // the private id, which the client knows; the timeline's
@@ -487,6 +487,7 @@ func (s *Socket) sayGoodbye(err error) error {
 
 // disconnected runs at the end of the inbox, after all that the client had sent.
 func (s *Socket) disconnected(reason Reason) {
+	defer s.conn.timelines.done()
 	defer s.namespace.exit()
 	if !s.welcomed {
 		return // OnConnect never ran

@@ -29,6 +29,9 @@ type Stats struct {
 	TurnedAway     uint64            // requests for a connection beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
 	Oversize       uint64            // messages and POSTs above MaxPayload; a client that polls stays connected after one
 
+	ConnectsRefused map[string]uint64 // CONNECT packets that the server refused by itself, by the message that the client got
+	RateLimited     uint64            // connections whose clients did not keep to EventsPerSecond, BytesPerSecond or ConnectsPerSecond
+
 	BadPayloads uint64 // events and requests of clients whose arguments did not fit, or that a handler refused with CodeBadPayload
 	Unhandled   uint64 // events of clients that have no handler
 	LogDropped  uint64 // lines that Options.Logger did not get, see Options.LogsPerSecond, or failed to handle
@@ -38,17 +41,19 @@ type Stats struct {
 type counters struct {
 	opened, recovered, parked, expired atomic.Uint64
 	badPayloads, unhandled             atomic.Uint64
+	rateLimited                        atomic.Uint64
 	replayed, restored                 *stats.Distribution
 
-	mu          sync.Mutex
-	refused     map[string]uint64
-	disconnects map[Reason]uint64
+	mu              sync.Mutex
+	refused         map[string]uint64
+	connectsRefused map[string]uint64
+	disconnects     map[Reason]uint64
 }
 
 func newCounters() *counters {
 	return &counters{
 		replayed: stats.Sizes(), restored: stats.Durations(),
-		refused: make(map[string]uint64), disconnects: make(map[Reason]uint64),
+		refused: make(map[string]uint64), connectsRefused: make(map[string]uint64), disconnects: make(map[Reason]uint64),
 	}
 }
 
@@ -56,6 +61,12 @@ func (c *counters) refusal(reason error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.refused[reason.Error()]++
+}
+
+func (c *counters) connectRefused(message string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.connectsRefused[message]++
 }
 
 func (c *counters) restoration(r RecoveryResult, took time.Duration) {
@@ -83,12 +94,13 @@ func (s *Server) Stats() Stats {
 		Connections: s.Connections(), OriginsRefused: s.engine.RefusedOrigins(),
 		Opened: c.opened.Load(), Recovered: c.recovered.Load(), Parked: c.parked.Load(), Expired: c.expired.Load(),
 		Replayed: c.replayed.Histogram(), Restored: c.restored.Histogram(),
-		BadPayloads: c.badPayloads.Load(), Unhandled: c.unhandled.Load(), LogDropped: s.log.Dropped(),
+		RateLimited: c.rateLimited.Load(), BadPayloads: c.badPayloads.Load(), Unhandled: c.unhandled.Load(), LogDropped: s.log.Dropped(),
 	}
 	engine := s.engine.Stats()
 	st.TurnedAway, st.Oversize = engine.Refused, engine.Oversize
 	c.mu.Lock()
 	st.Refused, st.Disconnects = maps.Clone(c.refused), maps.Clone(c.disconnects)
+	st.ConnectsRefused = maps.Clone(c.connectsRefused)
 	c.mu.Unlock()
 	h := s.hub
 	h.mu.Lock()

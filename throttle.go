@@ -36,16 +36,10 @@ func newThrottle(o *Options) throttle {
 	}
 }
 
-// take counts a message of so many bytes, and the packet that it completes, if it
-// does. It returns how long the client is to be paused.
-func (t *throttle) take(now time.Duration, size int, p *packet.Packet) time.Duration {
-	ahead := t.bytes.take(now, size)
-	if p != nil {
-		ahead = max(ahead, t.events.take(now, 1))
-		if p.Type == packet.Connect {
-			ahead = max(ahead, t.connects.take(now, 1))
-		}
-	}
+// take counts bytes, and the packets that they complete, how many of which are CONNECT. It
+// returns how long the client is to be paused.
+func (t *throttle) take(now time.Duration, size, packets, connects int) time.Duration {
+	ahead := max(t.bytes.take(now, size), t.events.take(now, packets), t.connects.take(now, connects))
 	if t.slowed && t.events.half(now) && t.bytes.half(now) && t.connects.half(now) {
 		t.slowed = false
 	}
@@ -81,7 +75,7 @@ func newBucket(perSecond int, burst time.Duration) bucket {
 // take takes n tokens, also if there are not as many, and returns the time until
 // there are none too few.
 func (b *bucket) take(now time.Duration, n int) time.Duration {
-	if b.perSecond == 0 {
+	if b.perSecond == 0 || n == 0 {
 		return 0
 	}
 	b.full = max(b.full, now) + time.Duration(n)*time.Second/time.Duration(b.perSecond)
@@ -91,16 +85,32 @@ func (b *bucket) take(now time.Duration, n int) time.Duration {
 // half reports whether half of the tokens are there.
 func (b *bucket) half(now time.Duration) bool { return b.full-now <= b.burst/2 }
 
+// counted counts a message, and the packet that it completes, if it does.
+func (c *conn) counted(size int, p *packet.Packet) error {
+	switch {
+	case p == nil:
+		return c.slowDown(size, 0, 0)
+	case p.Type == packet.Connect:
+		return c.slowDown(size, 1, 1)
+	default:
+		return c.slowDown(size, 1, 0)
+	}
+}
+
+// Overhead implements transport.Meter: what is no message counts as a packet.
+func (c *conn) Overhead(size int) error { return c.slowDown(size, 1, 0) }
+
 // slowDown counts what the client has sent. It closes the connection of one that does
 // not keep to the rates for too long.
-func (c *conn) slowDown(size int, p *packet.Packet) error {
+func (c *conn) slowDown(size, packets, connects int) error {
 	o := &c.server.opts
 	now := time.Since(c.opened)
-	pause := c.throttle.take(now, size, p)
+	pause := c.throttle.take(now, size, packets, connects)
 	if pause == 0 {
 		return nil
 	}
 	if o.ThrottleTimeout > 0 && c.throttle.exceeded(now, pause, o.ThrottleTimeout) {
+		c.server.counters.rateLimited.Add(1)
 		for _, s := range c.all() {
 			s.leave(&DisconnectError{Reason: ReasonRateLimit, Err: errRateLimit})
 		}

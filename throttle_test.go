@@ -3,6 +3,8 @@ package socketio_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -157,5 +159,51 @@ func TestRates_Negative(t *testing.T) {
 		if took := time.Since(began); took > 0 {
 			t.Errorf("slowed down by %v", took)
 		}
+	})
+}
+
+// TestRates_NoMessages: what is no message of the client's costs the node a packet as well, on either transport, and
+// the rates hold for it.
+func TestRates_NoMessages(t *testing.T) {
+	t.Parallel()
+	opts := func() *socketio.Options { return &socketio.Options{EventsPerSecond: 100} }
+	check := func(t *testing.T, began time.Time) {
+		t.Helper()
+		if took := time.Since(began); took < 6900*time.Millisecond || took > 7100*time.Millisecond {
+			t.Errorf("800 at once took %v, want 7s", took)
+		}
+	}
+	for name, frame := range map[string][]byte{
+		"ping": clientFrame(9, "x"), "pong": clientFrame(10, "x"), "NOOP": clientFrame(1, "6"), "PONG": clientFrame(1, "3"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, opts(), func(t *testing.T, io *socketio.Server) {
+				p := connected(t, io)
+				time.Sleep(20 * time.Second)
+				began := time.Now()
+				for range 800 {
+					p.WriteRaw(frame)
+				}
+				synctest.Wait()
+				check(t, began)
+			})
+		})
+	}
+	t.Run("polling", func(t *testing.T) {
+		t.Parallel()
+		bubble(t, opts(), func(t *testing.T, io *socketio.Server) {
+			do := func(method, query, body string) *httptest.ResponseRecorder {
+				w := httptest.NewRecorder()
+				io.ServeHTTP(w, httptest.NewRequest(method, "/socket.io/?EIO=4&transport=polling"+query, strings.NewReader(body)))
+				return w
+			}
+			_, sid, _ := strings.Cut(do(http.MethodGet, "", "").Body.String(), `"sid":"`)
+			began := time.Now()
+			if w := do(http.MethodPost, "&sid="+sid[:20], strings.Repeat("6\x1e", 799)+"6"); w.Code != http.StatusOK {
+				t.Errorf("status %d", w.Code)
+			}
+			check(t, began)
+		})
 	})
 }

@@ -35,10 +35,12 @@ func (j *journal) Write(p []byte) (int, error) {
 }
 
 // count returns how many lines contain the text.
-func (j *journal) count(text string) int {
+func (j *journal) count(text string) int { return strings.Count(j.text(), text) }
+
+func (j *journal) text() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return strings.Count(j.out.String(), text)
+	return j.out.String()
 }
 
 func (j *journal) logger() *slog.Logger { return slog.New(slog.NewTextHandler(j, nil)) }
@@ -624,6 +626,32 @@ func TestLogger_CallsTheServer(t *testing.T) {
 		synctest.Wait()
 		if lines == 0 {
 			t.Error("nothing was logged")
+		}
+	})
+}
+
+// TestLog_ClientsNames: nor do the names and values that it chooses make lines, or answers, as long as its messages.
+func TestLog_ClientsNames(t *testing.T) {
+	t.Parallel()
+	var log journal
+	opts := &socketio.Options{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))}
+	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
+		io.OnAny(func(context.Context, *socketio.Message) { panic("boom") })
+		number.On(io, func(context.Context, *socketio.Socket, int) error { return nil })
+		p := connected(t, io)
+		p.WriteText(`2["` + strings.Repeat("ä", 100_000) + `"]`)
+		p.WriteText(`21["number",` + strings.Repeat("1", 200_000) + `]`)
+		if got := p.ReadText(); len(got) > 1000 || !strings.HasPrefix(got, `31[{"error":{"code":"bad_payload"`) {
+			t.Errorf("answer of %d bytes, %.100q", len(got), got)
+		}
+		synctest.Wait()
+		if log.count("ää") == 0 || log.count("catch-all failed") != 2 || log.count("do not fit") != 1 {
+			t.Errorf("%.1000s", log.text())
+		}
+		for line := range strings.Lines(log.text()) {
+			if len(line) > 8<<10 {
+				t.Errorf("line of %d bytes: %.200q", len(line), line)
+			}
 		}
 	})
 }

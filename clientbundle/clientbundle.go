@@ -69,7 +69,19 @@ func load(name, kind string) *bundle {
 	})}
 }
 
+// timeout bounds a download, which no connection of the server is counted for.
+const timeout = 2 * time.Minute
+
+// limit gives a download its deadline, unless the http.Server has one: polls forbid it.
+func limit(w http.ResponseWriter, r *http.Request) {
+	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
+		return
+	}
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout)) // net/http lifts it; not every ResponseWriter has one
+}
+
 func (b *bundle) serve(w http.ResponseWriter, r *http.Request) {
+	limit(w, r)
 	h := w.Header()
 	h.Set("Content-Type", b.kind)
 	h.Set("Cache-Control", "public, max-age=0")

@@ -6,11 +6,14 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio/clientbundle"
 )
@@ -39,6 +42,55 @@ func body(t *testing.T, r *http.Response) []byte {
 	}
 	return data
 }
+
+// TestDownload_NotRead_Ends: a client that does not read a bundle holds no connection for ever.
+func TestDownload_NotRead_Ends(t *testing.T) {
+	t.Parallel()
+	for own, want := range map[time.Duration]time.Duration{0: 2 * time.Minute, time.Second: time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			served := make(chan time.Duration, 1)
+			bundles := clientbundle.Beside(http.NotFoundHandler())
+			server := &http.Server{WriteTimeout: own, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				began := time.Now()
+				bundles.ServeHTTP(w, r)
+				served <- time.Since(began)
+			})}
+			near, far := net.Pipe()
+			conns := &listener{make(chan net.Conn, 1), make(chan struct{})}
+			conns.conns <- far
+			go func() { _ = server.Serve(conns) }() // owner: the test; ends with the server
+			_, _ = io.WriteString(near, "GET /socket.io/socket.io.js HTTP/1.1\r\nHost: a\r\n\r\n")
+			select {
+			case took := <-served:
+				if took != want {
+					t.Errorf("took %v, want %v", took, want)
+				}
+			case <-time.After(time.Hour):
+				t.Error("it goes on")
+			}
+			_ = near.Close()
+			_ = server.Close()
+		})
+	}
+}
+
+// A listener hands out connections that are there already.
+type listener struct {
+	conns chan net.Conn
+	done  chan struct{}
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error   { close(l.done); return nil }
+func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func TestEveryBundleIsServed(t *testing.T) {
 	t.Parallel()

@@ -25,11 +25,7 @@ func TestPollingSessions_AgreeWithTheOfficialServer(t *testing.T) {
 		`451-["e",{"_placeholder":true,"num":0}]` + "\x1eb", `451-["e",{"_placeholder":true,"num":0}]` + "\x1eb A*Q=I", "bAQID", `451-["e",{"_placeholder":true,"num":0}]` + "\x1e3\x1ebAQID",
 		"41", "40/a,", `42/a,["e"]`, "44{}",
 	} {
-		// A poll and the end of a session cross: each server may answer in the one way or the other.
 		want, got := pollAfter(t, theirs, body), pollAfter(t, here, body)
-		for attempt := 1; attempt < 5 && !slices.Equal(got, want); attempt++ {
-			want, got = pollAfter(t, theirs, body), pollAfter(t, here, body)
-		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%q\n got %q\nwant %q", body, got, want)
 		}
@@ -54,6 +50,10 @@ func pollAfter(t *testing.T, url, body string) (told []string) {
 
 	status, text := request(ctx, t, http.MethodPost, url, body)
 	told = append(told, fmt.Sprint("post ", status, " ", text))
+	if strings.HasPrefix(body, "40/") { // what is answered in another namespace has no order with the event that follows
+		_, text = request(ctx, t, http.MethodGet, url, "")
+		told = append(told, normal(text[min(1, len(text)):]))
+	}
 	if status, _ = request(ctx, t, http.MethodPost, url, `42["end"]`); status != http.StatusOK {
 		status, text = request(ctx, t, http.MethodGet, url, "")
 		return append(told, fmt.Sprint("closed, poll ", status, " ", text))

@@ -54,6 +54,7 @@ type ServerCollector struct {
 	opened, recovered, refused, parked, expired family
 	disconnects, replayed, restored, origins    family
 	turnedAway, oversize                        family
+	connectsRefused, rateLimited                family
 	badPayloads, unhandled, logDropped          family
 }
 
@@ -78,7 +79,10 @@ func NewServerCollector(io *socketio.Server) *ServerCollector {
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
 		turnedAway:  counter("connections_turned_away_total", "Requests for a connection beyond a limit of the node."),
 		oversize:    counter("oversize_messages_total", "Messages of clients above MaxPayload."),
+		rateLimited: counter("connections_rate_limited_total", "Connections whose clients did not keep to the rates."),
 		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
+
+		connectsRefused: counter("connects_refused_total", "CONNECT packets that the server refused by itself.", "reason"),
 	}
 }
 
@@ -87,6 +91,7 @@ func (c *ServerCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
 		c.connections, c.sockets, c.restoring, c.namespaces, c.opened, c.recovered, c.refused, c.parked, c.expired,
 		c.disconnects, c.replayed, c.restored, c.origins, c.turnedAway, c.oversize, c.badPayloads, c.unhandled, c.logDropped,
+		c.connectsRefused, c.rateLimited,
 	} {
 		ch <- f.desc
 	}
@@ -112,6 +117,10 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	for reason, n := range s.Disconnects {
 		c.disconnects.send(ch, float64(n), string(reason))
 	}
+	for reason, n := range s.ConnectsRefused {
+		c.connectsRefused.send(ch, float64(n), reason)
+	}
+	c.rateLimited.send(ch, float64(s.RateLimited))
 	c.badPayloads.send(ch, float64(s.BadPayloads))
 	c.unhandled.send(ch, float64(s.Unhandled))
 	c.logDropped.send(ch, float64(s.LogDropped))

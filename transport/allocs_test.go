@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/gobwas/ws"
 )
@@ -42,11 +41,11 @@ func TestReadingAllocatesNothing(t *testing.T) {
 // sink is a carrier that tells when something was written.
 type sink struct{ wrote chan struct{} }
 
-func (c *sink) wake(s *Session)                   { go s.work() }
-func (c *sink) write([]*Message, time.Time) error { c.wrote <- struct{}{}; return nil }
-func (c *sink) interrupt()                        {}
-func (c *sink) finish(*Session, *ending)          {}
-func (c *sink) close()                            {}
+func (c *sink) wake(s *Session)                  { go s.work() }
+func (c *sink) write(*Session, []*Message) error { c.wrote <- struct{}{}; return nil }
+func (c *sink) interrupt()                       {}
+func (c *sink) finish(*Session, *ending)         {}
+func (c *sink) close()                           {}
 
 //nolint:paralleltest // it counts allocations
 func TestSendingAllocatesNothing(t *testing.T) {

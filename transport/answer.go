@@ -40,19 +40,15 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
 	return a
 }
 
-// bound gives the next write its deadline: the write timeout, or the limit if that is
-// earlier. Net/http lifts it after the request.
-func (a *answer) bound(limit time.Time) {
-	deadline := time.Now().Add(a.server.opts.WriteTimeout)
-	if !limit.IsZero() && limit.Before(deadline) {
-		deadline = limit
-	}
-	_ = a.control.SetWriteDeadline(deadline)
+// bound gives the next write its deadline: the write timeout, or the session's limit if
+// that is earlier. Net/http lifts it after the request.
+func (a *answer) bound(s *Session) {
+	_ = a.control.SetWriteDeadline(s.writeBy(a.server.opts.WriteTimeout))
 }
 
 // empty answers with nothing but a status.
 func (a *answer) empty(status int) {
-	a.bound(time.Time{})
+	a.bound(nil)
 	a.w.WriteHeader(status)
 }
 
@@ -63,7 +59,7 @@ func (a *answer) ok() {
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Length", "2")
 	a.quietOldBrowsers()
-	a.bound(time.Time{})
+	a.bound(nil)
 	_, _ = a.w.Write([]byte("ok")) // a client that left needs no answer
 }
 
@@ -75,8 +71,8 @@ func (a *answer) quietOldBrowsers() {
 	}
 }
 
-// messages answers a poll.
-func (a *answer) messages(messages []*Message, limit time.Time) error {
+// messages answers a poll of the session.
+func (a *answer) messages(s *Session, messages []*Message) error {
 	packets := make([]frame.Packet, len(messages))
 	for i, m := range messages {
 		packets[i] = m.packet()
@@ -89,12 +85,13 @@ func (a *answer) messages(messages []*Message, limit time.Time) error {
 		a.empty(http.StatusInternalServerError)
 		return err
 	}
-	return a.body(b.bytes, limit)
+	return a.body(s, b.bytes)
 }
 
 // body answers a poll with a payload. The write is bounded as on a WebSocket, and
-// done when body returns.
-func (a *answer) body(payload []byte, limit time.Time) error {
+// done when body returns. What a session without messages is told, s being nil, may take
+// the write timeout.
+func (a *answer) body(s *Session, payload []byte) error {
 	h := a.w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
 	h.Set("Cache-Control", "no-store")
@@ -111,13 +108,13 @@ func (a *answer) body(payload []byte, limit time.Time) error {
 	}
 	h.Set("Content-Length", strconv.Itoa(len(payload)))
 
-	return a.send(payload, limit)
+	return a.send(s, payload)
 }
 
 // send writes the body in pieces, each of which may take the write timeout.
-func (a *answer) send(p []byte, limit time.Time) error {
+func (a *answer) send(s *Session, p []byte) error {
 	for len(p) > 0 {
-		a.bound(limit)
+		a.bound(s)
 		n, err := a.w.Write(p[:min(len(p), maxWrite+maxUrgent)])
 		if err != nil {
 			return err

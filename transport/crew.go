@@ -3,7 +3,6 @@ package transport
 import (
 	"runtime"
 	"sync"
-	"time"
 )
 
 const (
@@ -77,8 +76,7 @@ func (c *crew) work() {
 func (t task) write() {
 	s, w := t.session, t.session.server.pools.writer()
 	for range chunks {
-		limit, more := s.take(w)
-		if !more {
+		if !s.take(w) {
 			s.server.pools.putWriter(w)
 			return
 		}
@@ -87,7 +85,7 @@ func (t task) write() {
 			s.end(lostWrite(err))
 		}
 		if len(rest) > 0 {
-			go s.writeRest(w, t.carrier, rest, limit) // owner: the session; ends when its queue is empty
+			go s.writeRest(w, t.carrier, rest) // owner: the session; ends when its queue is empty
 			return
 		}
 	}
@@ -95,8 +93,8 @@ func (t task) write() {
 }
 
 // writeRest writes what is left of a chunk, and whatever is queued.
-func (s *Session) writeRest(w *writer, c *webSocket, rest []byte, limit time.Time) {
-	if err := c.send(rest, limit); err != nil {
+func (s *Session) writeRest(w *writer, c *webSocket, rest []byte) {
+	if err := c.send(s, rest); err != nil {
 		s.end(lostWrite(err))
 	}
 	s.writeOut(w)

@@ -14,12 +14,20 @@ type parameter struct {
 	given bool // there is a value
 }
 
+// maxList bounds a list that is read, in bytes: each element takes many times the memory
+// of its text.
+const maxList = 4 << 10
+
 // parseList reads the elements of a header: tokens, separated by commas, each with
 // parameters whose values are tokens, possibly in quotes (RFC 6455, 9.1). It tells
-// whether the header is one. Empty elements are left out.
+// whether the header is one, and of at most maxList bytes. Empty elements are left out.
 func parseList(lines []string) ([]extension, bool) {
 	var list []extension
+	size := 0
 	for _, line := range lines {
+		if size += len(line); size > maxList {
+			return nil, false
+		}
 		for rest := line; ; {
 			rest = trimSpace(rest)
 			if rest != "" && rest[0] != ',' {

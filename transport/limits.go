@@ -73,7 +73,7 @@ func headerBytes(r *http.Request) int {
 		perName  = 96 // in the map, beside the name
 		perValue = 32 // in the slice, beside the value
 	)
-	size := 2*len(r.RequestURI) + len(r.Host)
+	size := len(r.RequestURI) + max(len(r.RequestURI), len(r.URL.RawQuery)) + len(r.Host) // see readable
 	for name, values := range r.Header {
 		size += perName + len(name)
 		for _, v := range values {

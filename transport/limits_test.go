@@ -167,6 +167,13 @@ func TestMaxHeaderBytes(t *testing.T) {
 	if w := handshake(server, "1.1.1.1:1", "Cookie", strings.Repeat("c", 16_000)); w.Code != http.StatusOK {
 		t.Errorf("a cookie of 16 kB: %d %s", w.Code, w.Body)
 	}
+	for sign, want := range map[string]int{"x": http.StatusOK, "%": http.StatusRequestHeaderFieldsTooLarge} { // which is written anew, as %25
+		w := httptest.NewRecorder()
+		server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pollURL+"&q="+strings.Repeat(sign, 12_000), http.NoBody))
+		if w.Code != want {
+			t.Errorf("12,000 times %q in the query: %d %s", sign, w.Code, w.Body)
+		}
+	}
 	open, _ := serve(t, &transport.Options{MaxHeaderBytes: -1})
 	if w := handshake(open, "1.1.1.1:1", "X-Large", strings.Repeat("h", 900_000)); w.Code != http.StatusOK {
 		t.Errorf("without a bound: %d %s", w.Code, w.Body)

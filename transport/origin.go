@@ -101,12 +101,15 @@ func sameHost(origin string, r *http.Request) bool {
 	if err != nil || u.Hostname() == "" {
 		return false
 	}
-	forwarded := strings.Split(r.Header.Get("X-Forwarded-Host"), ",") // each proxy may have added a host
-	return slices.ContainsFunc(append(forwarded, r.Host), func(host string) bool {
+	forwarded := strings.SplitN(r.Header.Get("X-Forwarded-Host"), ",", maxForwarded+1) // each proxy may have added a host
+	return slices.ContainsFunc(append(forwarded[:min(len(forwarded), maxForwarded)], r.Host), func(host string) bool {
 		at, err := url.Parse("//" + trimSpace(host))
 		return err == nil && strings.EqualFold(u.Hostname(), at.Hostname())
 	})
 }
+
+// maxForwarded is how many hosts of X-Forwarded-Host are looked at, the client's first.
+const maxForwarded = 10
 
 // share sets the headers with which a browser lets the page read the answer, and tells
 // whether the request only asks for these. Pages that are allowed by name may send

@@ -132,11 +132,10 @@ func (s *Session) writeOut(w *writer) {
 
 	c := s.current() // the last that there will be: only a session without a writer changes it
 	for {
-		limit, more := s.take(w)
-		if !more {
+		if !s.take(w) {
 			return
 		}
-		if err := c.write(w.chunk, limit); err != nil {
+		if err := c.write(s, w.chunk); err != nil {
 			s.end(lostWrite(err))
 		}
 	}
@@ -144,7 +143,7 @@ func (s *Session) writeOut(w *writer) {
 
 // take settles the chunk that was written and fills the next one. If there is
 // none the writer has ended.
-func (s *Session) take(w *writer) (limit time.Time, more bool) {
+func (s *Session) take(w *writer) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
@@ -156,13 +155,29 @@ func (s *Session) take(w *writer) (limit time.Time, more bool) {
 	}
 
 	if len(w.chunk) > 0 {
-		return s.flushBy, true
+		return true
 	}
 	s.writing = false
 	if s.over.Load() {
 		close(s.flushed)
 	}
-	return limit, false
+	return false
+}
+
+// writeBy returns until when the next write may last. A message may take many writes, and
+// the session may end in between, so it is asked before each. Nil is no session, and ends
+// nothing.
+func (s *Session) writeBy(timeout time.Duration) time.Time {
+	by := time.Now().Add(timeout)
+	if s == nil {
+		return by
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over.Load() && s.flushBy.Before(by) {
+		return s.flushBy
+	}
+	return by
 }
 
 // settle notes that a chunk was written.

@@ -21,7 +21,7 @@ func TestNothingLeavesBeforeTheHandshake(t *testing.T) {
 	s.urge(urgentPing, server.ping)
 
 	w := new(writer)
-	if _, more := s.take(w); !more || len(w.chunk) != 3 {
+	if !s.take(w) || len(w.chunk) != 3 {
 		t.Fatalf("%d messages", len(w.chunk))
 	}
 	for i, want := range []frame.Type{frame.Open, frame.Ping, frame.Message} {

@@ -41,6 +41,34 @@ func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
 	}
 }
 
+// TestPoll_AfterTheServerEndedTheSession: what the client sends meanwhile is answered and dropped, the next poll says
+// the end, once, and what comes after that is refused: however long the layer above takes to hear of it.
+func TestPoll_AfterTheServerEndedTheSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		let := make(chan struct{})
+		opened := make(chan *transport.Session, 1)
+		server, err := transport.NewServer(&transport.Options{Logger: quiet()}, func(s *transport.Session, _ *http.Request) transport.Receiver {
+			opened <- s
+			return stubborn{let}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := newWeb(t, server).open()
+		(<-opened).Close(transport.ReasonForcedClose)
+		synctest.Wait() // Closed runs
+		p.want(p.post("4a"), 200, "ok")
+		p.want(p.get(), 200, "6\x1e1")
+		p.want(p.get(), 400, unknownSession)
+		p.want(p.post("4a"), 400, unknownSession)
+		close(let)
+		if err := server.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestPoll_OpenWhenTheClientBreaksTheProtocol gets the answer to what came before, or else hears of the end.
 func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
 	t.Parallel()

@@ -31,7 +31,7 @@ type polling struct {
 	posting bool // a POST is being read
 	probed  bool // the peer has begun to upgrade
 	retired bool // and done so
-	said    bool // told is closed
+	said    bool // a poll is answered with the end, or was
 	closed  bool // gone is closed
 	claimed bool // by a probe
 	probe   *webSocket
@@ -61,7 +61,7 @@ func (p *polling) ring() {
 }
 
 // write is never called: a poll takes what is queued, see reply.
-func (*polling) write([]*Message, time.Time) error { return ErrClosed }
+func (*polling) write(*Session, []*Message) error { return ErrClosed }
 
 func (p *polling) interrupt() { close(p.ended) }
 
@@ -126,6 +126,12 @@ func (p *polling) leave(kind *bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	*kind = false
+}
+
+func (p *polling) mark(state *bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	*state = true
 }
 
 func (p *polling) is(state *bool) bool {
@@ -197,10 +203,10 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 		return true
 	}
 
-	limit, more := p.take(s)
+	more := p.take(s)
 	if more {
 		p.leave(&p.getting)
-		if err := a.messages(p.writer.chunk, limit); err != nil {
+		if err := a.messages(s, p.writer.chunk); err != nil {
 			s.end(lostAnswer(err))
 		}
 		s.settle(p.writer)
@@ -215,6 +221,7 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 
 	e := s.ended()
 	if e != nil {
+		p.mark(&p.said) // before the peer can know: what it asks for then is of no session
 		p.say(s, a, goodbye(e, a.last)...)
 		p.tell()
 	}
@@ -223,14 +230,11 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 
 // take fills the writer with what is queued, if there is anything. A writer with
 // a batch in hand is the one that the next poll goes on with.
-func (p *polling) take(s *Session) (limit time.Time, more bool) {
+func (p *polling) take(s *Session) (more bool) {
 	if p.writer == nil {
 		p.writer = s.server.pools.writer()
 	}
-	if !s.mayWrite() {
-		return limit, false
-	}
-	return s.take(p.writer)
+	return s.mayWrite() && s.take(p.writer)
 }
 
 // say answers a poll with packets that say nothing but their type.
@@ -241,7 +245,7 @@ func (p *polling) say(s *Session, a *answer, types ...frame.Type) {
 		packets[i].Type = t
 	}
 	payload, _ := frame.AppendPayload(nil, packets...) // fails for data only
-	if err := a.body(payload, time.Time{}); err != nil && !p.is(&p.retired) {
+	if err := a.body(nil, payload); err != nil && !p.is(&p.retired) {
 		s.end(lostAnswer(err))
 	}
 }
@@ -250,8 +254,9 @@ func (p *polling) tell() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
-	if !p.said {
-		p.said = true
+	select {
+	case <-p.told: // another poll was under way
+	default:
 		close(p.told)
 	}
 }
@@ -272,11 +277,13 @@ func (p *polling) post(s *Session, a *answer) {
 	}
 	_ = a.control.SetReadDeadline(time.Time{}) // nothing is read while the reading is paused
 	if e == nil && status == http.StatusOK {
-		// Only a WebSocket that has taken over, or the end, can have the lock.
-		if !s.reading.TryLock() {
-			status = http.StatusBadRequest
-		} else {
+		// Only a WebSocket that has taken over, or the end, can have the lock. What comes
+		// after the end is dropped, whoever has the lock then.
+		switch {
+		case s.reading.TryLock():
 			s.receive(func() *ending { return s.payload(b.bytes) }, s.end)
+		case p.is(&p.retired) || !s.over.Load():
+			status = http.StatusBadRequest
 		}
 	}
 	if e != nil {

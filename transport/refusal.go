@@ -78,6 +78,9 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 	}
 	upgrade := asksUpgrade(r)
 	p, ok := session.current().(*polling)
+	if ok && p.is(&p.said) {
+		return nil, nil, refuse(codeUnknownSID, "Session ID unknown", "sid", sid)
+	}
 	if !ok || upgrade != (last(query, "transport") == WebSocket) {
 		return nil, nil, badRequest("TRANSPORT_MISMATCH")
 	}

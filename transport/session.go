@@ -26,6 +26,14 @@ type Receiver interface {
 	Closed(reason Reason, cause error)
 }
 
+// A Meter is a Receiver that bounds what a peer may send. Overhead is called for what
+// costs the server a packet and is no message: control frames of a WebSocket, and packets
+// of the protocol itself, with the bytes of their data. What holds for Message holds for
+// it: an error closes the session, and it may call Session.Pause.
+type Meter interface {
+	Overhead(bytes int) error
+}
+
 // A Settler is a Receiver that answers what it was given some time later. When the peer
 // closes its WebSocket, or must be told that it broke the protocol, Settle is called
 // before the session ends: it returns when all that came before has been answered, so
@@ -50,10 +58,10 @@ const settleWithin = 250 * time.Millisecond
 type carrier interface {
 	// wake is called when something is queued and nobody sees to it.
 	wake(*Session)
-	// write sends messages in as few calls as it can; a call may last until the
-	// limit, or the write timeout if that is earlier. It is the writer's, if the
-	// carrier's wake starts one.
-	write(messages []*Message, limit time.Time) error
+	// write sends messages of the session in as few calls as it can; a call may last for
+	// the write timeout, and until the session's limit at most, which its end sets. It is
+	// the writer's, if the carrier's wake starts one.
+	write(*Session, []*Message) error
 	// interrupt is called once, when the session ends: whoever reads must stop.
 	interrupt()
 	// finish waits, until the session's limit at most, for what the ending lets be
@@ -430,11 +438,16 @@ func (s *Session) packet(p frame.Packet) *ending {
 	if p.Type != frame.Pong {
 		s.pulse.heard(s.server.opts.PingTimeout)
 	}
+	if p.Type != frame.Message {
+		if e := s.overhead(len(p.Data)); e != nil {
+			return e
+		}
+	}
 
 	switch p.Type {
 	case frame.Message:
 		if err := s.receiver.Message(p.Data, p.Binary); err != nil {
-			return &ending{reason: ReasonForcedClose, cause: err, manner: flush}
+			return refusedBy(err)
 		}
 	case frame.Pong:
 		s.pulse.pong(time.Now(), s.server.opts.PingInterval)
@@ -445,6 +458,21 @@ func (s *Session) packet(p frame.Packet) *ending {
 	case frame.Open, frame.Upgrade, frame.Noop: // ignored, as the official server does
 	}
 
+	return nil
+}
+
+// refusedBy is the ending of a peer whose receiver does not want what it sends.
+func refusedBy(err error) *ending {
+	return &ending{reason: ReasonForcedClose, cause: err, manner: flush}
+}
+
+// overhead has the receiver count what is no message; the caller holds the lock for reading.
+func (s *Session) overhead(bytes int) *ending {
+	if m, ok := s.receiver.(Meter); ok {
+		if err := m.Overhead(bytes); err != nil {
+			return refusedBy(err)
+		}
+	}
 	return nil
 }
 

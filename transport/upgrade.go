@@ -93,7 +93,7 @@ func (p *polling) upgrade(s *Session, c *webSocket) {
 		taken, read = p.handOver(s, c)
 	}
 	if !taken {
-		c.goodbye(0, time.Now().Add(s.server.opts.WriteTimeout))
+		c.goodbye(nil, 0)
 		c.close()
 		p.release()
 	}
@@ -115,14 +115,14 @@ func (p *polling) converse(c *webSocket) bool {
 
 		switch {
 		case op == ws.OpPing:
-			e := c.send(newControl(ws.OpPong, data).frame, time.Time{})
+			e := c.send(nil, newControl(ws.OpPong, data).frame)
 			if e != nil {
 				return false
 			}
 		case op == ws.OpPong:
 		case op == ws.OpText && string(data) == string(frame.Ping)+"probe":
 			p.progress(&p.probed) // before the peer can know
-			if err := c.send(newPacket(frame.Pong, []byte("probe")).frame, time.Time{}); err != nil {
+			if err := c.send(nil, newPacket(frame.Pong, []byte("probe")).frame); err != nil {
 				return false
 			}
 		default:

@@ -83,8 +83,11 @@ func (c *webSocket) receive(s *Session) *ending {
 			return closeByPeer(data)
 		case ws.OpPing:
 			s.urge(urgentReply, newControl(ws.OpPong, data))
-			continue
+			fallthrough
 		case ws.OpPong:
+			if end := s.overhead(len(data)); end != nil {
+				return end
+			}
 			continue
 		case ws.OpText, ws.OpBinary, ws.OpContinuation: // a message; the reader returns no continuation
 		}
@@ -141,10 +144,10 @@ func mayBeSent(code ws.StatusCode) bool {
 // are copied together rather than handed to writev: the runtime keeps 16 bytes
 // per vector with the connection for as long as it lives, 16 KB after one burst,
 // and TLS would make a record of each.
-func (c *webSocket) write(messages []*Message, limit time.Time) error {
+func (c *webSocket) write(s *Session, messages []*Message) error {
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
-	return c.send(c.join(messages, b), limit)
+	return c.send(s, c.join(messages, b))
 }
 
 // writeSome writes what the connection takes at once, in one call, and returns a
@@ -181,13 +184,11 @@ func (c *webSocket) frame(m *Message) []byte {
 	return m.frame
 }
 
-func (c *webSocket) send(p []byte, limit time.Time) error {
+// send writes p in pieces, each of which may take the write timeout, and within the limit
+// of the session, if it is one's.
+func (c *webSocket) send(s *Session, p []byte) error {
 	for len(p) > 0 {
-		deadline := time.Now().Add(c.timeout)
-		if !limit.IsZero() && limit.Before(deadline) {
-			deadline = limit
-		}
-		if err := c.conn.SetWriteDeadline(deadline); err != nil {
+		if err := c.conn.SetWriteDeadline(s.writeBy(c.timeout)); err != nil {
 			return err
 		}
 
@@ -209,15 +210,15 @@ func (c *webSocket) interrupt() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) }
 func (c *webSocket) finish(s *Session, e *ending) {
 	<-s.flushed
 	if s.intact() {
-		c.goodbye(e.code, s.flushBy)
+		c.goodbye(s, e.code)
 	}
 }
 
 // goodbye does what RFC 6455, 7.1.1 advises: close frame, half-close, read until
 // the peer has closed too. A plain close could destroy what is still on its way,
 // because the kernel answers unread data with a reset.
-func (c *webSocket) goodbye(code ws.StatusCode, limit time.Time) {
-	if err := c.send(newClose(code).frame, limit); err != nil {
+func (c *webSocket) goodbye(s *Session, code ws.StatusCode) {
+	if err := c.send(s, newClose(code).frame); err != nil {
 		return
 	}
 	if half, ok := c.conn.(interface{ CloseWrite() error }); ok {

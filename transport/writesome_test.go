@@ -30,7 +30,7 @@ func TestATimeLimitEndsWithItsWrite(t *testing.T) {
 	if c.raw == nil {
 		t.Skip("this system has no such writes")
 	}
-	if err := c.send([]byte("patient"), time.Time{}); err != nil {
+	if err := c.send(nil, []byte("patient")); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(c.timeout + c.timeout/10)
