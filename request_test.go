@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +159,17 @@ func TestCallAllOnThisNodeOnly(t *testing.T) {
 		go p.answers("[1]")
 		wantReplies(t, replies(t.Context(), a.Local()), p.id+" is 1")
 		q.wantEvents()
+	})
+}
+
+func TestCallAllOnThisNodeOnly_NoAnswer_IsThatSocketsError(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		p, q := connected(t, io), connected(t, io)
+		go p.answers("[1]")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantReplies(t, replies(ctx, io.Local()), p.id+" is 1", q.id+": context deadline exceeded")
 	})
 }
 
@@ -346,6 +358,39 @@ func TestServerSideRequestsAreAnsweredByTheOthers(t *testing.T) {
 		for _, err := range quiet.Call(t.Context(), a.Namespace, "") {
 			if e, ok := errors.AsType[*socketio.Error](err); !ok || e.Code != socketio.CodeNoHandler {
 				t.Errorf("without a handler: %v", err)
+			}
+		}
+	})
+}
+
+// Requests that come one after the other, each when the node has begun to handle those before.
+func TestServerRequest_ManyAtOnce_AreBounded(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
+		var now, most atomic.Int64
+		release := make(chan struct{})
+		load.On(b.Namespace, func(context.Context, string, string) (int, error) {
+			most.Store(max(most.Load(), now.Add(1)))
+			<-release
+			now.Add(-1)
+			return 7, nil
+		})
+		answered := make(chan error, 200)
+		for range cap(answered) {
+			go func() {
+				for _, err := range load.Call(t.Context(), a.Namespace, "") {
+					answered <- err
+				}
+			}()
+			synctest.Wait()
+		}
+		if n := most.Load(); n != 64 {
+			t.Errorf("%d requests were handled at once", n)
+		}
+		close(release)
+		for range cap(answered) {
+			if err := <-answered; err != nil {
+				t.Error(err)
 			}
 		}
 	})
