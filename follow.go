@@ -33,6 +33,7 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	if s.result.Recovered {
 		return nil
 	}
+	branch := server.hub.currentBranch()
 	place, err := server.opts.Adapter.Locate(ctx, bookmark)
 	if errors.Is(err, ErrBookmark) || errors.Is(err, ErrTrimmed) {
 		return bookmarkError{err}
@@ -45,7 +46,7 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	if o, err := adapter.ParseOffset(s.brought); err == nil && o.Position > place.After {
 		return bookmarkError{ErrStale}
 	}
-	s.place = &place
+	s.place, s.placeOn = &place, branch
 	return nil
 }
 
