@@ -96,6 +96,35 @@ func TestOutgoingCatchAllHearsWhatEachSocketGets(t *testing.T) {
 	})
 }
 
+// TestOutgoingCatchAll_ChangesBinaryData: what it decodes is its own, and not what other sockets get, or the
+// same one once more.
+func TestOutgoingCatchAll_ChangesBinaryData_ClientsGetWhatWasEmitted(t *testing.T) {
+	t.Parallel()
+	const pixels socketio.Event[[]byte] = "pixels"
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.Emitted) {
+			var data []byte
+			if err := e.Decode(&data); err != nil {
+				t.Error(err)
+			}
+			clear(data)
+		})
+		p := connected(t, io)
+		q := connected(t, io)
+		q.Cut()
+		synctest.Wait()
+		do(t, pixels.Emit(t.Context(), io, []byte{1, 2}))
+		synctest.Wait()
+		back := q.comeBackUncut(io)
+		for _, p := range []*peer{p, back} {
+			p.ReadText()
+			if got := p.ReadBinary(); !bytes.Equal(got, []byte{1, 2}) {
+				t.Errorf("got %v", got)
+			}
+		}
+	})
+}
+
 // TestSlowOutgoingCatchAllHarmsNobody: what overruns it is not told, and a line
 // in the log says so; the client gets everything.
 func TestSlowOutgoingCatchAllHarmsNobody(t *testing.T) {

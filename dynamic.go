@@ -264,9 +264,13 @@ func (s *Socket) decide(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if _, refusal := n.server.make(n.name, parent, func(*Namespace) {}); refusal != nil { // n itself: the socket holds it
+		// It is n itself, which the socket holds; or another one, if n was discarded
+		// meanwhile because a function of OnNamespace had failed.
+		made, refusal := n.server.make(n.name, parent, (*Namespace).heldLocked)
+		if refusal != nil {
 			return n.server.refused(n.name, refusal)
 		}
+		made.exit()
 	}
 	return n.announce(ctx)
 }

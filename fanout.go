@@ -32,6 +32,7 @@ type hub struct {
 
 	mu         sync.Mutex
 	cursor     adapter.Offset
+	branch     int  // how often the log has lost its end, or the node its place in it
 	begun      bool // the cursor says where deliveries are
 	waiters    []waiter
 	namespaces map[string]*Namespace
@@ -242,6 +243,7 @@ var errRewound = errors.New("the log has lost its end")
 // recorded of a session there would count for other records, once it has grown, and
 // what was read up to there would be missed.
 func (h *hub) rewindLocked(at adapter.Offset) {
+	h.branch++
 	if at.Position < h.cursor.Position {
 		h.cursor = at
 	}
@@ -385,6 +387,13 @@ func (h *hub) holder(c recovery.Claim) *Socket {
 		return s
 	}
 	return nil
+}
+
+// currentBranch tells positions apart that are not of one log.
+func (h *hub) currentBranch() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.branch
 }
 
 // position returns the cursor's position.

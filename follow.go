@@ -38,6 +38,7 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	if server.opts.Recovery.Snapshots == nil {
 		return errNoSnapshots
 	}
+	branch := server.hub.currentBranch()
 	place, err := server.opts.Recovery.Snapshots.Locate(ctx, bookmark)
 	if errors.Is(err, ErrBookmark) || errors.Is(err, ErrTrimmed) {
 		return bookmarkError{err}
@@ -50,7 +51,7 @@ func (s *Socket) Follow(ctx context.Context, bookmark string) error {
 	if o, err := adapter.ParseOffset(s.brought); err == nil && o.Position > place.After {
 		return bookmarkError{ErrStale}
 	}
-	s.place = &place
+	s.place, s.placeOn = &place, branch
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
@@ -40,4 +41,52 @@ func TestFollow_JoinsMeanwhile(t *testing.T) {
 	}
 	joining.Wait()
 	do(t, io.Shutdown(context.Background()))
+}
+
+// A bookmarked log finds the place of its end.
+type bookmarked struct{ *losable }
+
+func (b *bookmarked) Locate(context.Context, string) (adapter.Place, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return adapter.Place{After: adapter.Position(len(b.records))}, nil
+}
+
+// TestFollow_LogLosesItsEndMeanwhile: the log loses what a gate has found a bookmark in, and has other records
+// there before the session is opened. The client would miss them.
+func TestFollow_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log := &bookmarked{&losable{}}
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(adapter.NewMemory(nil))}})
+		found, next := make(chan struct{}), make(chan struct{})
+		io.Use(func(ctx context.Context, s *socketio.Socket) error {
+			err := s.Follow(ctx, "the end")
+			found <- struct{}{}
+			<-next
+			return err
+		})
+		for range 5 {
+			emit(t, io, "before")
+		}
+		p := dial(t, io)
+		p.WriteText("0")
+		<-found
+		log.lose(3)
+		for range 5 {
+			emit(t, io, "missed")
+		}
+		close(next)
+		if _, text, err := p.ReadMessage(); err == nil {
+			t.Errorf("the client got %s", text)
+		}
+		p.Cut()
+		q := dial(t, io)
+		q.WriteText("0")
+		<-found
+		q.connects()
+		emit(t, io, "after")
+		q.wantEvents("said after")
+		do(t, io.Shutdown(t.Context()))
+	})
 }

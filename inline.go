@@ -23,7 +23,7 @@ func (in *inliner) decode(arg json.RawMessage, dst any) error {
 	}
 	if data, ok := binaryArg(dst); ok {
 		if n, ok := packet.Placeholder(arg); ok && n < len(in.attachments) {
-			*data = in.attachments[n]
+			*data = bytes.Clone(in.attachments[n]) // others may have the same: sockets, the log
 			return nil
 		}
 	}

@@ -171,8 +171,9 @@ type Emitted struct {
 // Event returns the event's name.
 func (e *Emitted) Event() string { return e.event }
 
-// Args returns the event's arguments, without the client's place in the log.
-// Binary data appears as {"_placeholder":true,"num":i}; Decode resolves it.
+// Args returns the event's arguments, without the client's place in the log. They are
+// not to be changed: they are what the clients get. Binary data appears as
+// {"_placeholder":true,"num":i}; Decode resolves it.
 func (e *Emitted) Args() []json.RawMessage { return e.args }
 
 // Decode decodes the arguments as [Message.Decode] does.

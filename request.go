@@ -252,6 +252,7 @@ func (v *survey) askHere(ctx context.Context, r route, head request, p payload) 
 		Envelope: &adapter.Envelope{Namespace: r.namespace, Audience: r.audience, Attachments: p.attachments}, Offset: h.cursor,
 	}, p.json)
 	h.mu.Unlock()
+	v.open = make(map[string]adapter.Node) // it was asked, and no other node
 	return work(ctx, func(_ context.Context, a answer) error { return v.say(&a, nil) })
 }
 

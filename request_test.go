@@ -1,12 +1,16 @@
 package socketio_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -158,6 +162,17 @@ func TestCallAllOnThisNodeOnly(t *testing.T) {
 		go p.answers("[1]")
 		wantReplies(t, replies(t.Context(), a.Local()), p.id+" is 1")
 		q.wantEvents()
+	})
+}
+
+func TestCallAllOnThisNodeOnly_NoAnswer_IsThatSocketsError(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		p, q := connected(t, io), connected(t, io)
+		go p.answers("[1]")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		wantReplies(t, replies(ctx, io.Local()), p.id+" is 1", q.id+": context deadline exceeded")
 	})
 }
 
@@ -346,6 +361,77 @@ func TestServerSideRequestsAreAnsweredByTheOthers(t *testing.T) {
 		for _, err := range quiet.Call(t.Context(), a.Namespace, "") {
 			if e, ok := errors.AsType[*socketio.Error](err); !ok || e.Code != socketio.CodeNoHandler {
 				t.Errorf("without a handler: %v", err)
+			}
+		}
+	})
+}
+
+// Binary data in an any, or in a json.RawMessage, is an attachment on its way to another server, which knows it
+// again by a seal of its own: nothing of this process's seals is in the log.
+func TestServerEvent_BinaryInside_TravelsAsAttachment(t *testing.T) {
+	t.Parallel()
+	const (
+		relay    socketio.Event[any]                   = "relay"
+		relayRaw socketio.Event[json.RawMessage]       = "relay raw"
+		frame    socketio.ServerEvent[any]             = "frame"
+		frameRaw socketio.ServerEvent[json.RawMessage] = "frame raw"
+	)
+	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
+		relay.On(a, func(ctx context.Context, _ *socketio.Socket, v any) error { return frame.Emit(ctx, a, v) })
+		relayRaw.On(a, func(ctx context.Context, _ *socketio.Socket, v json.RawMessage) error {
+			return frameRaw.Emit(ctx, a, v)
+		})
+		frame.On(b.Namespace, func(ctx context.Context, _ string, v any) error { return relay.Emit(ctx, b, v) })
+		frameRaw.On(b.Namespace, func(ctx context.Context, _ string, v json.RawMessage) error { return relayRaw.Emit(ctx, b, v) })
+		p, q := connected(t, a), connected(t, b)
+		for _, name := range []string{"relay", "relay raw"} {
+			p.WriteText(`51-["` + name + `",{"at":{"_placeholder":true,"num":0}}]`)
+			p.WriteBinary([]byte{1, 2})
+			if got, want := q.ReadText(), `51-["`+name+`",{"at":{"_placeholder":true,"num":0}},`; !strings.HasPrefix(got, want) {
+				t.Errorf("got %s, want %s", got, want)
+			}
+			if got := q.ReadBinary(); !slices.Equal(got, []byte{1, 2}) {
+				t.Errorf("got %v", got)
+			}
+		}
+		for batch, err := range log.Read(t.Context(), 0, math.MaxInt64) {
+			for _, d := range batch {
+				if err != nil || len(d.Attachments) != 1 || bytes.Contains(d.Payload, []byte("seal")) {
+					t.Errorf("in the log: %s, %d attachments, %v", d.Payload, len(d.Attachments), err)
+				}
+			}
+		}
+	})
+}
+
+// Requests that come one after the other, each when the node has begun to handle those before.
+func TestServerRequest_ManyAtOnce_AreBounded(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
+		var now, most atomic.Int64
+		release := make(chan struct{})
+		load.On(b.Namespace, func(context.Context, string, string) (int, error) {
+			most.Store(max(most.Load(), now.Add(1)))
+			<-release
+			now.Add(-1)
+			return 7, nil
+		})
+		answered := make(chan error, 200)
+		for range cap(answered) {
+			go func() {
+				for _, err := range load.Call(t.Context(), a.Namespace, "") {
+					answered <- err
+				}
+			}()
+			synctest.Wait()
+		}
+		if n := most.Load(); n != 64 {
+			t.Errorf("%d requests were handled at once", n)
+		}
+		close(release)
+		for range cap(answered) {
+			if err := <-answered; err != nil {
+				t.Error(err)
 			}
 		}
 	})

@@ -340,6 +340,10 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		h.mu.Unlock()
 		return nil, s.departure()
 	}
+	if s.place != nil && s.placeOn != h.branch {
+		h.mu.Unlock()
+		return nil, errRewound // the client asks again, and so does the gate
+	}
 	session := s.record
 	s.pid = newID()
 	session.Key = recovery.Key{PIDHash: recovery.HashPID(s.pid), Epoch: 1}

@@ -24,6 +24,7 @@ type Server struct {
 	entering  turns // and after them
 	closing   atomic.Bool
 	requests  atomic.Uint64 // the latest
+	serving   chan struct{} // as full as requests of other nodes are being handled
 	halted    atomic.Bool   // Shutdown was given up: events that wait are dropped
 	unhandled atomic.Int64  // events of clients that wait
 	presences presences
@@ -63,6 +64,7 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub.server = s
 	s.hub.expired = &feed[*ExpiredSession]{work: &s.work, tell: s.tellExpired, missed: s.expiredMissed}
 	s.claiming, s.entering = make(turns, s.opts.ConnectsAtOnce), make(turns, s.opts.ConnectsAtOnce)
+	s.serving = make(chan struct{}, requestsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")

@@ -49,7 +49,8 @@ func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 type ServerRequest[Q, R any] string
 
 // On registers the handler of the request on this node. Requests are handled
-// concurrently. An *Error is the answer of this node; for any other error the
+// concurrently, at most 64 at a time: more of them wait, and with them the events
+// that come behind them. An *Error is the answer of this node; for any other error the
 // answer is the code "internal".
 func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from string, v Q) (R, error)) {
 	mustTravel[Q](string(q))
@@ -166,7 +167,6 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 // attend handles what waits.
 func (s *Server) attend() {
 	defer s.work.done()
-	slots := make(chan struct{}, requestsAtOnce)
 	w := &s.hub.notices
 	for {
 		s.hub.mu.Lock()
@@ -187,7 +187,7 @@ func (s *Server) attend() {
 			}
 			for i := range batch {
 				if d := &batch[i]; s.hub.passed(d) {
-					s.notice(d, slots)
+					s.notice(d)
 				}
 			}
 		}
@@ -196,7 +196,7 @@ func (s *Server) attend() {
 
 // notice handles one record of the log, if it is a server-side event of another
 // node. It waits for the handler of an event, but not for that of a request.
-func (s *Server) notice(d *adapter.Delivery, slots chan struct{}) {
+func (s *Server) notice(d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
 	if err != nil || r.Node == s.hub.id || s.life.Err() != nil {
@@ -210,14 +210,14 @@ func (s *Server) notice(d *adapter.Delivery, slots chan struct{}) {
 	}
 	if r.Errand == errandServer {
 		select {
-		case slots <- struct{}{}:
+		case s.serving <- struct{}{}:
 		case <-s.life.Done():
 			return
 		}
 		s.work.start()
 		go func() { // owner: the server; ends with the handler
 			defer s.work.done()
-			defer func() { <-slots }()
+			defer func() { <-s.serving }()
 			ctx, cancel := context.WithTimeout(s.life, r.Wait)
 			defer cancel()
 			p, err := s.serve(ctx, d, r.Node, body)

@@ -29,6 +29,7 @@ type Socket struct {
 	identity  string         // see Identity; set before the session is claimed
 	pid       string         // the private id, which the client knows; the timeline's
 	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
+	placeOn   int            // the branch of the log that has the place
 	result    RecoveryResult // set before the gates run, but for Replayed
 	replayed  atomic.Int64
 	turn      turns // that it has one of, while it is being connected; the timeline's

@@ -218,6 +218,41 @@ func TestOnNamespace_Panics_NamespaceIsClosed(t *testing.T) {
 	})
 }
 
+// TestOnNamespace_PanicsForSeveralAtOnce: two clients ask for one namespace and are both refused, because
+// a function of OnNamespace fails. Nothing is left that counts among the namespaces of clients.
+func TestOnNamespace_PanicsForSeveralAtOnce_NothingIsLeft(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{MaxDynamicNamespaces: 1}, func(t *testing.T, io *socketio.Server) {
+		turn, broken := make(chan struct{}), true
+		io.OfFunc(func(context.Context, string, *socketio.Handshake) (bool, error) { <-turn; return true, nil })
+		io.OnNamespace(func(*socketio.Namespace) {
+			if broken {
+				panic("no database")
+			}
+		})
+		p, q := dial(t, io), dial(t, io)
+		p.WriteText("0/x,")
+		q.WriteText("0/x,")
+		for range 2 { // one after the other
+			synctest.Wait()
+			turn <- struct{}{}
+		}
+		for _, p := range []*peer{p, q} {
+			if got := p.ReadText(); got != `4/x,{"message":"Namespace not available","data":{"code":"internal"}}` {
+				t.Errorf("an attempt got %s", got)
+			}
+		}
+		synctest.Wait()
+		broken = false
+		close(turn)
+		r := dial(t, io)
+		r.WriteText("0/y,")
+		if got := r.ReadText(); !strings.HasPrefix(got, "0/y,") {
+			t.Errorf("the next namespace: %s", got)
+		}
+	})
+}
+
 // TestData_GetKeepsWhatWasSetMeanwhile decodes a value while it is replaced, and while
 // it is deleted.
 func TestData_GetKeepsWhatWasSetMeanwhile(t *testing.T) {

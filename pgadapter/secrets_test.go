@@ -188,6 +188,32 @@ func TestIdentity_IsStoredAsAHash(t *testing.T) {
 	}
 }
 
+// What a client sent with its handshake, and the data of its socket, are in the log once
+// the socket was fetched. A role that may read the views does not see them.
+func TestFetch_ReadersSeeNoHandshake(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	server := serve(t, b.open(t, nil))
+	g := guest{offset: "a-token"} // of its auth object
+	g.connect(t, server)
+	for s := range server.Sockets() {
+		if err := socketio.Data[string]("user").Set(t.Context(), s, "secret-data"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for s, err := range server.All().Fetch(t.Context()) {
+		if err != nil || !strings.Contains(string(s.Handshake().Auth), "a-token") {
+			t.Fatalf("fetched %v, %v", s, err)
+		}
+	}
+	shown := strings.Join(b.rows(t, "select v::text from view_packets v union all select v::text from view_sessions v"), "")
+	for _, secret := range []string{"a-token", "secret-data"} {
+		if strings.Contains(shown, secret) || !strings.Contains(b.everything(t), secret) {
+			t.Errorf("%s: shown, or not in the log", secret)
+		}
+	}
+}
+
 // A role without rights takes what locks it can; emits, adoptions and sweeps go on.
 func TestAppendLock_StrangersCannotTakeIt(t *testing.T) {
 	t.Parallel()

@@ -40,21 +40,27 @@ type remembered struct {
 	expires time.Time // valid if parked, as are place and size
 	place   int       // among those that are parked
 	size    int       // of memory
-	facts   []Fact    // at most two, the newest first
+	facts   []Fact    // at most two, the one that reaches furthest first
 	proven  []Fact    // at most one: what the last Resume has proven
 	trimAt  int       // how many stays there may be before those that are of no use are looked for
 
 	standing Standing // what the node last said of this tenure
 }
 
-// learn adds a fact, unless it only carries the newest one further.
+// learn adds a fact, unless it only carries the newest one further. One that does not
+// reach as far as the newest, because the claim came late with an older offset, takes the
+// place behind it.
 func (r *remembered) learn(f Fact) {
-	if len(r.facts) > 0 && r.facts[0].Last == f.Last {
+	switch {
+	case len(r.facts) == 0:
+		r.facts = []Fact{f}
+	case r.facts[0].Last == f.Last:
 		r.facts[0].Covered = max(r.facts[0].Covered, f.Covered)
-		return
+	case f.Covered < r.facts[0].Covered:
+		r.facts = []Fact{r.facts[0], f}
+	default:
+		r.facts = []Fact{f, r.facts[0]}
 	}
-	r.facts = append([]Fact{f}, r.facts...)
-	r.facts = r.facts[:min(2, len(r.facts))]
 }
 
 // NewMemory returns an empty store for sessions whose events are in log.

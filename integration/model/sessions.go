@@ -234,9 +234,16 @@ func (m *model) flushMove(s *State, k *socket, try try) {
 
 // park is session_park.sql.
 func (s *State) park(r *row, k *socket) {
-	if r.known && r.last != k.endLast {
-		r.before, r.lastBefore, r.coveredBefore = true, r.last, r.carried(&s.nodes[k.node])
+	covered := r.carried(&s.nodes[k.node])
+	switch same := r.known && r.last == k.endLast; {
+	case same:
+	case k.endAt < covered:
+		r.before, r.lastBefore, r.coveredBefore = true, k.endLast, k.endAt
+	default:
+		if r.known {
+			r.before, r.lastBefore, r.coveredBefore = true, r.last, covered
+		}
+		r.known, r.last = true, k.endLast
 	}
-	r.known, r.last, r.covered = true, k.endLast, k.endAt
-	r.settled, r.node = false, 0
+	r.covered, r.settled, r.node = max(covered, k.endAt), false, 0
 }

@@ -182,12 +182,12 @@ create view view_packets as
 select l.id * 4096 + p.index as position, l.at,
        coalesce((array['event', 'volatile', 'evict', 'join', 'leave', 'disconnect', 'request', 'answer', 'gone'])[p.kind + 1], p.kind::text) as kind,
        p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
-       case when p.kind <> 2 then name_text(p.payload) end as payload
+       case when p.kind not in (2, 7) then name_text(p.payload) end as payload
 from log l
 cross join lateral frame_packets(l.frame) p;
 
 comment on view view_packets is 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
-comment on column view_packets.payload is 'null for an eviction, which names a session';
+comment on column view_packets.payload is 'null for an eviction, which names a session, and for an answer, which may have what sockets are: cookies, tokens, data';
 comment on column view_packets.rooms is 'to whom: any of these rooms, everybody if empty';
 
 create or replace function allow_read(role regrole) returns void

@@ -1,18 +1,32 @@
 -- Sessions of node $1 whose connection is gone. Those that are merely released
 -- keep what is recorded of how far their client came. What was known so far, and
--- is so no longer, is kept once: up to the last checkpoint it was true.
+-- is so no longer, is kept once: up to the last checkpoint it was true. A connection
+-- that ends further back than what is recorded, as that of a claim which came late with
+-- an older offset, takes nothing of it: what it knows is kept beside. Nothing is recorded
+-- from beyond the end of the log, which Postgres may have lost.
 -- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+with parked as materialized (
+    select s.pid_hash, u.released, u.last, u.served, h.covered,
+           s.known and s.last = u.last as same, u.served < h.covered as back
+    from unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[]) u (pid_hash, epoch, served, last, released)
+    join /*schema.*/sessions s on s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1
+    join /*schema.*/nodes n on n.id = $1
+    cross join /*schema.*/meta m
+    left join lateral (select l.id * 4096 + l.packets - 1 as position from /*schema.*/log l order by l.id desc limit 1) e on true
+    cross join lateral (
+        select least(case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end, greatest(e.position, m.low)) as covered
+    ) h
+    order by s.pid_hash
+    for update of s
+)
 update /*schema.*/sessions s
-set last_before    = case when not u.released and s.known and s.last <> u.last then s.last else s.last_before end,
-    covered_before = case when not u.released and s.known and s.last <> u.last
-                          then case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end
-                          else s.covered_before end,
-    known      = u.released and s.known or not u.released,
-    last       = case when u.released then s.last else u.last end,
-    covered    = case when u.released then s.covered else u.covered end,
+set last_before    = case when p.released or p.same then s.last_before when p.back then p.last when s.known then s.last else s.last_before end,
+    covered_before = case when p.released or p.same then s.covered_before when p.back then p.served when s.known then p.covered else s.covered_before end,
+    known      = s.known or not p.released and not p.back,
+    last       = case when p.released or p.back then s.last else p.last end,
+    covered    = case when p.released then p.covered else greatest(p.covered, p.served) end,
     settled    = false,
     node       = null,
     expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
-from unnest($2::text[], $3::bigint[], $4::bigint[], $5::text[], $6::boolean[]) u (pid_hash, epoch, covered, last, released),
-     /*schema.*/nodes n
-where s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1 and n.id = $1
+from parked p
+where s.pid_hash = p.pid_hash

@@ -69,3 +69,32 @@ func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
 		}
 	}
 }
+
+// aLateClaimTakesNoProof has claims come late, with offsets from before the last event
+// that the client got, and cuts each of them off at the beginning of its replay. What
+// is proven of the client, and what its rooms are known to be, stays: it has to when the
+// log is trimmed beyond those offsets.
+func aLateClaimTakesNoProof(t *testing.T, c Cluster) {
+	n := c.start(t)
+	s := n.open(t, nil)
+	older := []adapter.Offset{n.emit(t), n.emit(t), n.emit(t)}
+	last := n.emit(t)
+	n.emit(t) // not for the session, as far as its node says below
+	served := n.position()
+	end := func(k recovery.Key, at adapter.Position, last adapter.Offset) {
+		if err := n.store.End(k, recovery.Ending{Park: true, At: at, Last: last}).Wait(within(t)); err != nil {
+			t.Fatalf("End: %v", err)
+		}
+	}
+	end(s.Key, served, last)
+	for _, offset := range older {
+		late := n.resume(t, s.PIDHash, offset.String())
+		if late.From != offset.Position || late.Applied != served {
+			t.Errorf("late claim from %d, rooms up to %d; processed up to %d, rooms were known up to %d", late.From, late.Applied, offset.Position, served)
+		}
+		end(late.Key, late.From, late.Last)
+	}
+	if got := n.resume(t, s.PIDHash, last.String()); got.From != served || got.Last != last || got.Applied < served {
+		t.Errorf("from %d, last %v, rooms up to %d; served up to %d", got.From, got.Last, got.Applied, served)
+	}
+}

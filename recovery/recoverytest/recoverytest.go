@@ -90,6 +90,7 @@ func promises() []promise {
 		{name: "AQuietClientOutlivesTheLog", check: aQuietClientOutlivesTheLog},
 		{name: "ASilentClientOutlivesTheLog", check: aSilentClientOutlivesTheLog},
 		{name: "WhatWasProvenOutlivesCuts", check: whatWasProvenOutlivesCuts},
+		{name: "ALateClaimTakesNoProof", check: aLateClaimTakesNoProof},
 		{name: "TheWindowEnds", check: theWindowEnds},
 		{name: "OneClaimAtATimeHolds", check: oneClaimAtATimeHolds},
 		{name: "AnyNodeTakesOver", nodes: 2, check: anyNodeTakesOver},
