@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -100,7 +101,7 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	db, err := Open(t.Context(), b.route(&o), &o)
+	db, err := Open(t.Context(), b.route(t, &o), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,18 +116,29 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 }
 
 // route returns the address for a node: that of the database, or through the pooler that the environment names. A test
-// that has chosen a way of its own keeps it.
-func (b *bench) route(o *Options) string {
+// that has chosen a way of its own keeps it, and so does one with a server of its own.
+func (b *bench) route(t testing.TB, o *Options) string {
+	t.Helper()
 	pooler := os.Getenv("SOCKETIO_TEST_POOLER")
 	switch {
 	case o.ListenDSN != "" || o.PollOnly || o.PollInterval != 0:
 	case os.Getenv("SOCKETIO_TEST_POLL") != "":
 		o.PollOnly = true
-	case pooler != "":
+	case pooler != "" && host(t, b.dsn) == host(t, os.Getenv("DATABASE_URL")):
 		o.ListenDSN = os.Getenv("SOCKETIO_TEST_LISTEN")
 		return pooler
 	}
 	return b.dsn
+}
+
+// host returns the host and the port of an address.
+func host(t testing.TB, dsn string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
 }
 
 // bury has a node declare another one dead, as if it had not moved. A heartbeat that

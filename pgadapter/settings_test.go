@@ -1,0 +1,82 @@
+package pgadapter
+
+import (
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/pgsocket/socketio/migrations"
+)
+
+// Time-outs that a role has for the statements of an application cancel appends that wait
+// for their lock, and end transactions: everything is sent again, and comes once.
+func TestTimeouts_OfTheRole_NothingLostNothingTwice(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	timeouts := map[string]string{
+		"statement_timeout": "300", "lock_timeout": "1", "idle_in_transaction_session_timeout": "100", "idle_session_timeout": "200",
+	}
+	if b.int(t, "select current_setting('server_version_num')::int / 10000") >= 17 {
+		timeouts["transaction_timeout"] = "300"
+	}
+	b.dsn = withParams(t, b.dsn, timeouts)
+	canceled := newSignal("57014", "25P04") // statement_timeout, transaction_timeout
+	dbs, recorders := b.nodes(t, 2, &Options{ListenDSN: b.dsn, Logger: canceled.logger(t)})
+	release := b.stall(t)
+	stormed := make(chan []string, 1)
+	go func() { stormed <- storm(t, dbs, 4, 20, 0) }()
+	<-canceled.seen
+	release()
+	checkSame(t, recorders, <-stormed)
+	exerciseSessions(t, dbs)
+}
+
+// encoded makes a database with another encoding for the bench, with a schema of the same name.
+func (b *bench) encoded(t *testing.T, encoding string) *bench {
+	t.Helper()
+	name := b.schema + "_" + strings.ToLower(encoding)
+	b.exec(t, "create database "+name+" template template0 encoding '"+encoding+"' lc_collate 'C' lc_ctype 'C'")
+	t.Cleanup(func() { b.exec(t, "drop database "+name+" with (force)") })
+	u, err := url.Parse(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	if err := migrations.Up(t.Context(), u.String(), &migrations.Options{Schema: b.schema}); err != nil {
+		t.Fatal(err)
+	}
+	other := &bench{dsn: u.String(), schema: b.schema}
+	other.conn = other.connect(t)
+	return other
+}
+
+// Open refuses a database that cannot hold every text. A trigger there keeps nobody from writing a row.
+func TestOpen_EncodingOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	for encoding, refused := range map[string]bool{"LATIN1": true, "SQL_ASCII": false} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			b := &bench{dsn: b.dsn, schema: b.schema}
+			b.conn = b.connect(t)
+			b = b.encoded(t, encoding)
+			execOn(t, b.conn, "create table o (name text)", "select attach_trigger('o', 'all', 'o')")
+			if refused {
+				execOn(t, b.conn, "insert into o values ('é')")
+				_, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
+				if err == nil || !strings.Contains(err.Error(), "UTF8 is needed") {
+					t.Errorf("Open: %v", err)
+				}
+				return
+			}
+			dbs, recorders := b.nodes(t, 2, &Options{ListenDSN: b.dsn})
+			b.exec(t, "insert into o values ($1)", []byte{0xe9}) // é in LATIN1, which is no text in UTF-8
+			execOn(t, b.conn, "insert into o values ('é')")
+			first := recorders[0].Expect(t, 1)[0]
+			if payload := string(first.Payload); !strings.Contains(payload, `"name": "é"`) {
+				t.Errorf("the event of the row is %s", payload)
+			}
+			exerciseSessions(t, dbs)
+		})
+	}
+}
