@@ -80,3 +80,22 @@ func TestOpen_EncodingOfTheDatabase(t *testing.T) {
 		})
 	}
 }
+
+// A role that sees some rows of a table only changes them, and the changes are told.
+func TestTrigger_RowSecurity(t *testing.T) {
+	t.Parallel()
+	for _, perRow := range []string{"false", "true"} {
+		b := newBench(t)
+		role := b.schema + "_tenant"
+		execOn(t, b.conn, "create role "+role, "grant usage on schema "+b.schema+" to "+role, "select allow_emit('"+role+"')")
+		t.Cleanup(func() { execOn(t, b.conn, "reset role", "drop owned by "+role, "drop role "+role) })
+		execOn(t, b.conn, "create table o (id int, tenant text)", "grant all on o to "+role, "alter table o enable row level security",
+			"create policy p on o using (tenant = current_user)", "select attach_trigger('o', '{tenant}', 'o', operations => '{update}', per_row => "+perRow+")",
+			"insert into o values (1, '"+role+"'), (2, 'another')",
+			"set row_security = on", "set role "+role, "update o set id = id + 10", "reset role")
+		b.adopt(t)
+		if packets := b.packets(t); len(packets) != 1 || !strings.HasPrefix(packets[0], "{"+role+"}") || !strings.Contains(packets[0], `"id": 11`) {
+			t.Errorf("per_row %s: %q", perRow, packets)
+		}
+	}
+}

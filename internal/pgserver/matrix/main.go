@@ -253,6 +253,7 @@ func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (stri
 	}
 	var out strings.Builder
 	var failed []error
+	tested := false
 	for _, s := range which {
 		pattern := s.run
 		if only != "" {
@@ -260,10 +261,15 @@ func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (stri
 		}
 		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=10m", "-run", pattern, s.pkg)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+		said := out.Len()
 		cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &out
 		if err := cmd.Run(); err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", s.pkg, err))
 		}
+		tested = tested || !strings.Contains(out.String()[said:], "[no tests to run]")
+	}
+	if !tested {
+		failed = append(failed, fmt.Errorf("no test matches %q", only))
 	}
 	return out.String(), errors.Join(failed...)
 }
