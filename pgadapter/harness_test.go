@@ -145,13 +145,15 @@ func host(t testing.TB, dsn string) string {
 // comes in between is proof of the contrary: then it tries again.
 func (b *bench) bury(t testing.TB, by *DB, id int64) {
 	t.Helper()
-	for b.int(t, "select count(*) from nodes where id = $1", id) > 0 {
+	eventually(t, "the node is declared dead", func() bool {
 		var seen string
-		if err := b.conn.QueryRow(t.Context(), "select coalesce(min(seen::text), '') from nodes where id = $1", id).Scan(&seen); err != nil {
+		err := b.conn.QueryRow(t.Context(), "select coalesce(min(extract(epoch from seen)::text), '') from nodes where id = $1", id).Scan(&seen)
+		if err != nil {
 			t.Fatal(err)
 		}
 		by.sweeper.bury(t.Context(), id, sighting{seen: seen})
-	}
+		return b.int(t, "select count(*) from nodes where id = $1", id) == 0
+	})
 }
 
 // loseFrom takes back what the log has from batch id on, as when a standby is promoted

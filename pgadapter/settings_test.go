@@ -4,6 +4,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pgsocket/socketio/migrations"
 )
@@ -96,6 +97,32 @@ func TestTrigger_RowSecurity(t *testing.T) {
 		b.adopt(t)
 		if packets := b.packets(t); len(packets) != 1 || !strings.HasPrefix(packets[0], "{"+role+"}") || !strings.Contains(packets[0], `"id": 11`) {
 			t.Errorf("per_row %s: %q", perRow, packets)
+		}
+	}
+}
+
+// Connections of a node may differ in settings: of a role that were changed meanwhile, or of other clients of a pooler.
+func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	dbs, _ := b.nodes(t, 2, &Options{Lease: 5 * time.Minute})
+	dead := dbs[1].node.id.Load()
+	dbs[1].crash()
+	seen := make(map[string]bool)
+	for _, settings := range []string{"set timezone = 'UTC'", "set timezone = 'Asia/Kathmandu'", "set datestyle = 'SQL, DMY'", "set extra_float_digits = -15"} {
+		execOn(t, b.conn, settings)
+		others, err := dbs[0].node.beat(t.Context(), b.conn)
+		if err != nil || len(others) != 1 {
+			t.Fatalf("%v, %v", others, err)
+		}
+		seen[others[0].seen] = true
+		if len(seen) > 1 {
+			t.Errorf("%s: the node that is dead seems to have moved: %v", settings, seen)
+		}
+	}
+	for at := range seen {
+		if ended, err := dbs[0].endNode(t.Context(), dead, &at); !ended || err != nil {
+			t.Errorf("the dead node is not ended: %v", err)
 		}
 	}
 }
