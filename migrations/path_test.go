@@ -55,7 +55,7 @@ func TestSearchPath_InstalledWithAnother(t *testing.T) {
 
 			rows, err := conn.Query(t.Context(), `select p.oid::regprocedure::text from pg_proc p
 				where p.pronamespace = $1::text::regnamespace and (p.prosecdef or p.proconfig is not null)
-				and not coalesce($2 = any (p.proconfig), false)`, schema, "search_path="+schema+", pg_temp")
+				and not coalesce('search_path=' || quote_ident($1) || ', pg_temp' = any (p.proconfig), false)`, schema)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -141,15 +141,17 @@ func TestIsolation_OtherLevel_Refused(t *testing.T) {
 // that has another level.
 func TestOpen_IsolationBehindAPooler(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, pgtest.On(newServer(t, "none", map[string]string{"default_transaction_isolation": "repeatable read"}).DSN()))
-	db, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
+	b := newBench(t)
+	b.dsn = b.as(t, "repeatable read")
+	o := Options{Schema: b.schema, ListenDSN: b.dsn}
+	db, err := Open(t.Context(), b.dsn, &o)
 	if err != nil {
 		t.Fatalf("without a pooler: %v", err)
 	}
 	if err := db.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	db, err = Open(t.Context(), b.pooled(t), &Options{Schema: b.schema, ListenDSN: b.dsn})
+	db, err = Open(t.Context(), startPooler(t, b.dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 2}), &o)
 	if err == nil {
 		err = errors.Join(errors.New("it was opened"), db.Close(t.Context()))
 	}

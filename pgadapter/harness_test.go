@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"log/slog"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -100,7 +101,7 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	db, err := Open(t.Context(), b.route(&o), &o)
+	db, err := Open(t.Context(), b.route(t, &o), &o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,31 +116,44 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 }
 
 // route returns the address for a node: that of the database, or through the pooler that the environment names. A test
-// that has chosen a way of its own keeps it.
-func (b *bench) route(o *Options) string {
+// that has chosen a way of its own keeps it, and so does one with a server of its own.
+func (b *bench) route(t testing.TB, o *Options) string {
+	t.Helper()
 	pooler := os.Getenv("SOCKETIO_TEST_POOLER")
 	switch {
 	case o.ListenDSN != "" || o.PollOnly || o.PollInterval != 0:
 	case os.Getenv("SOCKETIO_TEST_POLL") != "":
 		o.PollOnly = true
-	case pooler != "":
+	case pooler != "" && host(t, b.dsn) == host(t, os.Getenv("DATABASE_URL")):
 		o.ListenDSN = os.Getenv("SOCKETIO_TEST_LISTEN")
 		return pooler
 	}
 	return b.dsn
 }
 
+// host returns the host and the port of an address.
+func host(t testing.TB, dsn string) string {
+	t.Helper()
+	u, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Host
+}
+
 // bury has a node declare another one dead, as if it had not moved. A heartbeat that
 // comes in between is proof of the contrary: then it tries again.
 func (b *bench) bury(t testing.TB, by *DB, id int64) {
 	t.Helper()
-	for b.int(t, "select count(*) from nodes where id = $1", id) > 0 {
+	eventually(t, "the node is declared dead", func() bool {
 		var seen string
-		if err := b.conn.QueryRow(t.Context(), "select coalesce(min(seen::text), '') from nodes where id = $1", id).Scan(&seen); err != nil {
+		err := b.conn.QueryRow(t.Context(), "select coalesce(min(extract(epoch from seen)::text), '') from nodes where id = $1", id).Scan(&seen)
+		if err != nil {
 			t.Fatal(err)
 		}
 		by.sweeper.bury(t.Context(), id, sighting{seen: seen})
-	}
+		return b.int(t, "select count(*) from nodes where id = $1", id) == 0
+	})
 }
 
 // loseFrom takes back what the log has from batch id on, as when a standby is promoted

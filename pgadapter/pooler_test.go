@@ -2,9 +2,7 @@ package pgadapter
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,26 +15,6 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// pooled starts a PgBouncer in transaction mode, with two connections to Postgres
-// for all of its clients, and returns its address.
-func (b *bench) pooled(t *testing.T) string {
-	t.Helper()
-	pooler, err := pgserver.StartPooler(t.Context(), b.dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 2})
-	if errors.Is(err, pgserver.ErrNoPooler) && os.Getenv("CI") != "true" {
-		t.Skip(err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		pooler.Stop()
-		if t.Failed() {
-			t.Logf("PgBouncer said: %s", pooler.Output())
-		}
-	})
-	return pooler.DSN()
-}
-
 // TestThroughPgBouncer: eight clients share two connections to Postgres and emit in
 // every way; of the nodes one listens beside the pooler, and one only polls.
 func TestThroughPgBouncer(t *testing.T) {
@@ -44,7 +22,7 @@ func TestThroughPgBouncer(t *testing.T) {
 	const emitters, rounds = 8, 15
 	b := newBench(t)
 	execOn(t, b.conn, "create table o (id text primary key)", "select attach_trigger('o', 'all', 'o')")
-	direct, pooled := b.dsn, b.pooled(t)
+	direct, pooled := b.dsn, b.pooler(t, pgserver.PoolerOptions{Mode: "transaction", Size: 2})
 	b.dsn = pooled
 	_, listening := b.nodes(t, 1, &Options{ListenDSN: direct})
 	dbs, polling := b.nodes(t, 1, &Options{PollOnly: true})

@@ -92,17 +92,22 @@ func TestTrigger_SettingsOfTheSessionDoNotCount(t *testing.T) {
 	t.Parallel()
 	for _, perRow := range []string{"false", "true"} {
 		b := newBench(t)
-		execOn(t, b.conn, "create table o (at timestamptz, day date, f float8, b bytea, i interval)",
-			"select attach_trigger('o', '{at} {day} {f} {b} {i}', 'o', operations => '{insert,insert}', per_row => "+perRow+")")
-		insert := "insert into o values ('2026-03-01 12:00:00+00', '2026-03-01', 0.1, decode('00ff', 'hex'), interval '1 day 2 hours')"
-		execOn(t, b.conn, insert,
+		execOn(t, b.conn, "create table o (at timestamptz, day date, f float8, b bytea, i interval, c regclass)",
+			"select attach_trigger('o', '{at} {day} {f} {b} {i} {c}', 'o', operations => '{insert,insert}', per_row => "+perRow+")")
+		insert := "insert into o values ('2026-03-01 12:00:00+00', '2026-03-01', 0.1, decode('00ff', 'hex'), interval '1 day 2 hours', 'pg_class')"
+		execOn(t, b.conn, "set quote_all_identifiers = off", insert,
 			"set timezone = 'Asia/Kathmandu'", "set datestyle = 'SQL, DMY'", "set extra_float_digits = -15",
-			"set bytea_output = 'escape'", "set intervalstyle = 'iso_8601'", "set standard_conforming_strings = off", insert,
+			"set bytea_output = 'escape'", "set intervalstyle = 'iso_8601'", "set standard_conforming_strings = off",
+			"set quote_all_identifiers = on", insert,
 			"select emit('r', 'e', '1', attachments => array[decode('00', 'hex')])", "select emit_many('{r}', 'e', array['1'::jsonb])")
 		b.adopt(t)
 		packets := b.packets(t)
 		if len(packets) != 4 || packets[0] != packets[1] {
 			t.Errorf("per_row %s: %q", perRow, packets)
+		}
+		// Of amounts of money, whose form depends on it: no other locale can be relied on to be installed.
+		if n := b.int(t, "select count(*) from pg_proc where pronamespace = current_schema()::regnamespace and 'lc_monetary=C' = any (proconfig)"); n != 2 {
+			t.Errorf("%d functions of triggers set lc_monetary", n)
 		}
 	}
 }

@@ -1254,6 +1254,8 @@ set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
+set quote_all_identifiers = off
+set lc_monetary = 'C'
 as $$
 declare
     most     int     := tg_argv[6];
@@ -1356,6 +1358,8 @@ set datestyle = 'ISO, MDY'
 set intervalstyle = 'postgres'
 set extra_float_digits = 1
 set bytea_output = 'hex'
+set quote_all_identifiers = off
+set lc_monetary = 'C'
 as $$
 declare
     failing boolean := tg_argv[9] = 'fail';

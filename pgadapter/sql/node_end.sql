@@ -2,4 +2,4 @@
 -- null). One statement: it holds the append lock, which is not to wait for a client.
 -- False asks for another call.
 select /*schema.*/end_node(n.id, $2)
-from (select id from /*schema.*/nodes where id = $1 and seen::text = coalesce($3, seen::text) for update) n
+from (select id from /*schema.*/nodes where id = $1 and extract(epoch from seen)::text = coalesce($3, extract(epoch from seen)::text) for update) n
