@@ -64,6 +64,9 @@ func passing(err error) bool {
 		return strings.HasSuffix(constraint(err), "_batch")
 	case "26000", "42P05": // a prepared statement that a pooler mixed up
 		return true
+	case "0A000": // a migration has changed what a prepared statement returns: the next attempt prepares it anew
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		return ok && (pg.Routine == "RevalidateCachedQuery" || strings.Contains(pg.Message, "cached plan"))
 	}
 	return false
 }
