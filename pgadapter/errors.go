@@ -39,10 +39,11 @@ func sqlState(err error) string {
 }
 
 // passing reports whether the same statement may succeed later. Without a
-// SQLSTATE the connection failed, and it may.
+// SQLSTATE the connection failed, and it may. It also may when Postgres refused the connection, for
+// whatever reason: a database may take none for a while, or be replaced by another of its name.
 func passing(err error) bool {
 	state := sqlState(err)
-	if state == "" {
+	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || state == "" {
 		return true
 	}
 	switch state[:2] {
