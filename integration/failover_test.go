@@ -131,6 +131,7 @@ type pupil struct {
 
 	mu       sync.Mutex
 	sessions [][]history.ID
+	twice    int // events that were adopted twice, see follows
 }
 
 func newPupil(t *testing.T, name string, n *node) *pupil {

@@ -18,6 +18,8 @@ var (
 	structureSQL string
 	//go:embed trust.sql
 	trustSQL string
+	//go:embed contents.sql
+	contentsSQL string
 	//go:embed restore_meta.sql
 	restoreMetaSQL string
 )
@@ -195,6 +197,15 @@ func structure(ctx context.Context, conn *pgx.Conn, schema string) (version int,
 	return version, dirty, err
 }
 
+// worksFrom returns the version that a program has to know to work with a schema of a later version than Latest.
+func worksFrom(ctx context.Context, conn *pgx.Conn, schema string) (version int, err error) {
+	err = conn.QueryRow(ctx, "select works_from from "+pgx.Identifier{schema, "meta"}.Sanitize()).Scan(&version)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, errors.New("table meta has lost its row, which the newer program puts back with migrations.Up")
+	}
+	return version, err
+}
+
 // complete reports whether there is nothing that Up would do. A role without rights to change the schema
 // need not ask for more.
 func complete(ctx context.Context, dsn string, o *Options) (bool, error) {
@@ -204,8 +215,12 @@ func complete(ctx context.Context, dsn string, o *Options) (bool, error) {
 	}
 	defer hangUp(ctx, conn)
 	version, dirty, err := structure(ctx, conn, o.Schema)
-	if err != nil || version != Latest || dirty {
+	if err != nil || version < Latest || dirty {
 		return false, err
+	}
+	if version > Latest {
+		works, err := worksFrom(ctx, conn, o.Schema)
+		return err == nil && works <= Latest, err
 	}
 	var row bool
 	sql := "select exists (select from " + pgx.Identifier{o.Schema, "meta"}.Sanitize() + ") and not pg_catalog.has_schema_privilege($1, 'create')"

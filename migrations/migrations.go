@@ -51,6 +51,10 @@ import (
 // Latest is the version that Up leads to.
 const Latest = 4
 
+// Oldest is the oldest version that package pgadapter works with: a program runs on any version
+// from Oldest to Latest, and on a later one that says so (meta.works_from).
+const Oldest = 4
+
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"
 
@@ -85,7 +89,8 @@ type Options struct {
 }
 
 // Up creates what is missing: the schema, its tables and functions. It does
-// nothing when all is there. It is one transaction: when it fails, when ctx ends or
+// nothing when all is there, or when the tables are of a later version with which programs
+// that know Latest work. It is one transaction: when it fails, when ctx ends or
 // the process is killed, nothing has changed. It waits for locks of others for a minute
 // at most.
 //
@@ -108,15 +113,39 @@ func Up(ctx context.Context, dsn string, opts *Options) error {
 }
 
 // Down removes every table and function, with all that is in them, and our triggers on
-// tables of the application. The schema stays, and in it an empty table of our
+// tables of the application; what that was it tells Options.Logger. The schema stays, and in it an empty table of our
 // bookkeeping. It is one transaction: when something else depends on the tables, such as
 // a view, it fails, names it, and changes nothing.
 func Down(ctx context.Context, dsn string, opts *Options) error {
-	err := run(ctx, dsn, opts, false, down)
+	var removed []slog.Attr
+	err := run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) (err error) {
+		if removed, err = contents(ctx, tx); err != nil {
+			return err
+		}
+		return down(ctx, o, tx)
+	})
 	if errors.Is(err, errNothing) {
 		return nil
 	}
+	if err == nil {
+		if o, err := opts.withDefaults(); err == nil { // run has looked
+			o.Logger.LogAttrs(ctx, slog.LevelWarn, "removed the tables, with all that was in them", removed...)
+		}
+	}
 	return err
+}
+
+// contents returns what Down is about to remove.
+func contents(ctx context.Context, tx *transaction) ([]slog.Attr, error) {
+	attrs := []slog.Attr{slog.String("schema", tx.schema), slog.Int("version", tx.version)}
+	if tx.version < Oldest {
+		return attrs, nil
+	}
+	var sessions, nodes, events, waiting, keys int64
+	var triggers []string
+	err := tx.conn.QueryRow(ctx, contentsSQL).Scan(&sessions, &nodes, &events, &waiting, &keys, &triggers)
+	return append(attrs, slog.Int64("sessions", sessions), slog.Int64("nodes", nodes), slog.Int64("events", events),
+		slog.Int64("emitted from SQL", waiting), slog.Int64("keys", keys), slog.Any("triggers", triggers)), err
 }
 
 // Force states that the schema has a version, and runs nothing. It is for a schema whose tables
@@ -174,7 +203,11 @@ func run(ctx context.Context, dsn string, opts *Options, ensure bool, do func(co
 
 func up(ctx context.Context, o *Options, tx *transaction) error {
 	if tx.version > Latest {
-		return fmt.Errorf("it has version %d and this program knows %d; upgrade the program", tx.version, Latest)
+		works, err := worksFrom(ctx, tx.conn, tx.schema)
+		if err == nil && works > Latest {
+			err = fmt.Errorf("it has version %d, for programs that know version %d, and this one knows %d; upgrade the program", tx.version, works, Latest)
+		}
+		return err
 	}
 	if err := tx.migrate(ctx, (*migrate.Migrate).Up); err != nil {
 		return err

@@ -49,7 +49,7 @@ func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest //
 				}
 				frame := encode(es...)
 				added += len(frame) + 100*packets
-				b, err := decodeBatch(1, mark{id: int64(i + 1), packets: packets}, frame)
+				b, err := decodeBatch(frameVersion, 1, mark{id: int64(i + 1), packets: packets}, frame)
 				if err != nil {
 					t.Fatal(err)
 				}

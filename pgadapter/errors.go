@@ -39,10 +39,11 @@ func sqlState(err error) string {
 }
 
 // passing reports whether the same statement may succeed later. Without a
-// SQLSTATE the connection failed, and it may.
+// SQLSTATE the connection failed, and it may. It also may when Postgres refused the connection, for
+// whatever reason: a database may take none for a while, or be replaced by another of its name.
 func passing(err error) bool {
 	state := sqlState(err)
-	if state == "" {
+	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || state == "" {
 		return true
 	}
 	switch state[:2] {
@@ -64,6 +65,9 @@ func passing(err error) bool {
 		return strings.HasSuffix(constraint(err), "_batch")
 	case "26000", "42P05": // a prepared statement that a pooler mixed up
 		return true
+	case "0A000": // a migration has changed what a prepared statement returns: the next attempt prepares it anew
+		pg, ok := errors.AsType[*pgconn.PgError](err)
+		return ok && (pg.Routine == "RevalidateCachedQuery" || strings.Contains(pg.Message, "cached plan"))
 	}
 	return false
 }

@@ -12,7 +12,12 @@ import (
 
 // The frame of a batch is described where SQL can be written against it, in
 // migrations/sql/0001_log.up.sql.
+//
+// A program reads the frames of all versions up to frameVersion. A node writes a newer one than
+// the oldest only while all nodes have registered that they read it; emitters, which do not know
+// the nodes, and SQL write the oldest.
 const (
+	oldestFrame  = 1
 	frameVersion = 1
 	withdrawn    = 255 // the kind of a packet that was taken back before it was sent
 	maxPackets   = 4096
@@ -100,8 +105,12 @@ const packetMin = 5
 // withdrawn. Kinds that a later version of ours has are let through, for the server
 // to ignore. The envelopes share the frame's memory.
 func decodeFrame(frame []byte, packets int) ([]*adapter.Envelope, error) {
+	return decodeFrameUpTo(frameVersion, frame, packets)
+}
+
+func decodeFrameUpTo(newest byte, frame []byte, packets int) ([]*adapter.Envelope, error) {
 	r := frameReader{rest: frame}
-	if r.byte() != frameVersion || packets < 1 || packets > maxPackets || packets > len(frame)/packetMin {
+	if v := r.byte(); v < oldestFrame || v > newest || packets < 1 || packets > maxPackets || packets > len(frame)/packetMin {
 		return nil, errFrame
 	}
 	envelopes := make([]*adapter.Envelope, packets)

@@ -84,9 +84,9 @@ func namesMemory(before, names []string) int {
 	return n
 }
 
-// decodeBatch decodes a row of the log with the given number.
-func decodeBatch(log uint32, m mark, frame []byte) (*batch, error) {
-	envelopes, err := decodeFrame(frame, m.packets)
+// decodeBatch decodes a row of the log with the given number, if its frame is of a version up to newest.
+func decodeBatch(newest byte, log uint32, m mark, frame []byte) (*batch, error) {
+	envelopes, err := decodeFrameUpTo(newest, frame, m.packets)
 	if err != nil {
 		return nil, err
 	}

@@ -51,7 +51,7 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	id := newIdentity()
 	o := &n.db.opts
 	_, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(o.NodeName), int64(at),
-		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.db.tail.server())
+		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.db.tail.server(), int16(o.frames))
 	if err != nil {
 		return err
 	}
@@ -162,8 +162,11 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	var neighbors []neighbor
 	var other, lease *int64
 	var name, seen *string
-	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease}, func() error {
+	var reads *int16
+	frames := n.db.opts.frames
+	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease, &reads}, func() error {
 		if other != nil {
+			frames = min(frames, byte(max(*reads, oldestFrame)))
 			neighbors = append(neighbors, neighbor{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
 		}
 		return nil
@@ -180,6 +183,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 		n.gone = true
 		return nil, errNodeGone
 	}
+	n.db.publisher.frames.Store(uint32(frames))
 	if begun.After(n.confirmed) {
 		n.confirmed = begun
 	}

@@ -18,8 +18,12 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// schemaVersion is the version of the schema that the statements are written for.
-const schemaVersion = 4
+// The versions of the schema that the statements work with: those of migrations.Oldest and
+// migrations.Latest, and a later one whose meta.works_from says so.
+const (
+	oldestSchema  = 4
+	schemaVersion = 4
+)
 
 var (
 	_ adapter.Adapter          = (*DB)(nil)
@@ -172,29 +176,40 @@ func (db *DB) head(ctx context.Context, q querier) (head, error) {
 	return readHead(ctx, db.queries, db.opts.Schema, q)
 }
 
-// readHead asks for the head of the log and refuses a schema of another version.
+// readHead asks for the head of the log and refuses a schema of a version that it cannot work with.
 func readHead(ctx context.Context, queries *queries, schema string, q querier) (head, error) {
 	var h head
-	var version int
+	var version, worksFrom int
 	var number int64
 	m := &h.mark
-	err := q.QueryRow(ctx, queries.head).Scan(&version, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
+	err := q.QueryRow(ctx, queries.head).Scan(&version, &worksFrom, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return h, errMetaLost(schema)
 	case err != nil:
 		return h, dirty(ctx, schema, q, err)
-	case version < schemaVersion:
-		err := fmt.Errorf("%w: schema %q has version %d and %d is needed; bring it up to date with migrations.Up", ErrSchema, schema, version, schemaVersion)
+	}
+	if err := checkVersion(schema, version, worksFrom, oldestSchema, schemaVersion); err != nil {
 		return h, dirty(ctx, schema, q, err)
-	case version > schemaVersion:
-		return h, fmt.Errorf("%w: schema %q has version %d and this program knows %d; upgrade the program", ErrSchema, schema, version, schemaVersion)
 	}
 	h.log = uint32(number)
 	if m.id == 0 || m.position() < h.low {
 		*m = markAt(h.low)
 	}
 	return h, nil
+}
+
+// checkVersion refuses a schema that a program which knows the versions from oldest to latest cannot work with.
+func checkVersion(schema string, version, worksFrom, oldest, latest int) error {
+	switch {
+	case version < oldest:
+		return fmt.Errorf("%w: schema %q has version %d and this program works with %d to %d; bring it up to date with migrations.Up, or pgsocket migrate up",
+			ErrSchema, schema, version, oldest, latest)
+	case version > latest && worksFrom > latest:
+		return fmt.Errorf("%w: schema %q has version %d, for programs that know version %d, and this one knows %d; upgrade the program",
+			ErrSchema, schema, version, worksFrom, latest)
+	}
+	return nil
 }
 
 // Sessions returns the node's session store.

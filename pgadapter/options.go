@@ -111,6 +111,8 @@ type Options struct {
 	// own, and gets at most 10 lines of one text in a second; the next one says how
 	// many were suppressed. Default: slog.Default().
 	Logger *slog.Logger
+
+	frames byte // the newest version of a frame that the node reads, and writes if all do
 }
 
 // wait tries until Postgres accepts a connection, or ConnectTimeout is over.
@@ -156,6 +158,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.Linger, 30*time.Millisecond)
 	setDefault(&c.MaxEnvelope, 8<<20)
 	setDefault(&c.MaxConns, 6)
+	setDefault(&c.frames, frameVersion)
 	return c
 }
 

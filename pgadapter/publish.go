@@ -39,6 +39,7 @@ type publisher struct {
 	counters *counters
 	retries  atomic.Uint64
 
+	frames atomic.Uint32 // the version of the frames that are written
 	acked  atomic.Int64  // the newest position that is known to be in the log
 	bell   chan struct{} // rung when something waits, or the end has come
 	ended  chan struct{} // closed when the sending goroutine has returned
@@ -69,11 +70,13 @@ type outgoing struct {
 }
 
 func newPublisher(o *Options, q *queries, s *sealer, l *line, r reader) *publisher {
-	return &publisher{
+	p := &publisher{
 		opts: o, queries: q, sealer: s, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
 		bell:  make(chan struct{}, 1),
 		ended: make(chan struct{}),
 	}
+	p.frames.Store(oldestFrame) // until it is known what the nodes read
+	return p
 }
 
 func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
@@ -142,7 +145,7 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 	// As large as the one before, so that it need not grow under load.
 	o := &outgoing{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
 	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { ring(p.bell) })
-	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), frameVersion)
+	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), byte(p.frames.Load()))
 	p.queue = append(p.queue, o)
 	p.latest = o
 	return o
@@ -231,7 +234,7 @@ func (o *outgoing) body() []byte {
 	if o.live == len(o.ends) {
 		return o.frame
 	}
-	frame := append(make([]byte, 0, len(o.frame)), frameVersion)
+	frame := append(make([]byte, 0, len(o.frame)), o.frame[0])
 	start := 1 // after the version
 	for i, end := range o.ends {
 		if o.sizes[i] < 0 {

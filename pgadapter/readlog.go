@@ -131,7 +131,7 @@ func (t *tail) parseBell(payload string) (b *batch, carried bool) {
 		return &batch{mark: m}, false
 	}
 	m.packets = countPackets(frame)
-	b, err = decodeBatch(t.db.number.Load(), m, frame)
+	b, err = decodeBatch(t.db.opts.frames, t.db.number.Load(), m, frame)
 	if err != nil {
 		return &batch{mark: m}, false
 	}
@@ -240,7 +240,7 @@ func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err
 	}
 	e = excerpt{make([]*batch, 0, len(r.rows)), to, r.low, r.log}
 	for _, row := range r.rows {
-		b, err := decodeBatch(r.log, row.mark, row.frame)
+		b, err := decodeBatch(t.db.opts.frames, r.log, row.mark, row.frame)
 		if err != nil {
 			_ = t.unreadable.note(r.log, row.mark, err) // for a reader that comes from before it, it is as if trimmed
 			continue

@@ -335,10 +335,10 @@ func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
 func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error {
 	for i, r := range rows {
 		log := t.db.number.Load()
-		b, err := decodeBatch(log, r.mark, r.frame)
+		b, err := decodeBatch(t.db.opts.frames, log, r.mark, r.frame)
 		if err != nil {
 			err = t.unreadable.note(log, r.mark, err)
-			if i+1 == len(rows) || readable(rows[i+1].frame) {
+			if i+1 == len(rows) || readable(t.db.opts.frames, rows[i+1].frame) {
 				t.reset(r.mark, err) // once for all that follow each other
 			}
 			continue

@@ -60,5 +60,7 @@ func (u *unreadable) health(now time.Time, retention time.Duration) error {
 	return u.err
 }
 
-// readable reports whether a frame has the version that this program writes.
-func readable(frame []byte) bool { return len(frame) > 0 && frame[0] == frameVersion }
+// readable reports whether a frame has a version that a program reads which knows those up to newest.
+func readable(newest byte, frame []byte) bool {
+	return len(frame) > 0 && frame[0] >= oldestFrame && frame[0] <= newest
+}

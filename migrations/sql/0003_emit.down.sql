@@ -105,7 +105,7 @@ begin
 end
 $$;
 
-drop function pending, adopted;
+drop function pending, adopted_here, adopted, server_identity;
 alter table sessions drop column seen;
 drop table outbox, emit_keys;
 drop sequence outbox_id_seq;
@@ -114,6 +114,7 @@ alter table log
     drop column snapshot,
     drop column adopted_last,
     drop column adopted_old,
+    drop column adopted_on,
     drop column cut_xid,
     drop column cut_id,
     drop column xids,
@@ -128,5 +129,6 @@ alter table meta
     drop column adopted_id,
     drop column adopted_last,
     drop column adopted_old,
+    drop column adopted_on,
     drop column cut_xid,
     drop column cut_id;

@@ -78,6 +78,7 @@ alter table meta
     add column adopted_old    bigint      not null default 0,
     add column cut_xid        xid8,
     add column cut_id         bigint,
+    add column adopted_on     bigint,
     add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
@@ -86,6 +87,7 @@ comment on column meta.keys_seen is 'what had been committed at keys_at: of the 
 comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
 comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
 comment on column meta.adopted_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
+comment on column meta.adopted_on is 'the server whose numbers of transactions adopted has, see server_identity';
 comment on column meta.cut_xid is 'of this transaction, which was too large for one adoption, the rows up to cut_id';
 
 alter table log
@@ -94,31 +96,58 @@ alter table log
     add column adopted_old  bigint,
     add column cut_xid      xid8,
     add column cut_id       bigint,
+    add column adopted_on   bigint,
     add column xids         xid8[],
     add column sizes        int[];
 
 comment on column log.snapshot is 'of an adopted batch: what had been adopted with it';
+comment on column log.adopted_on is 'of an adopted batch: the server whose numbers of transactions snapshot has';
 comment on column log.xids is 'of an adopted batch: the transactions that its packets come from, in order';
 comment on column log.sizes is 'how many packets come from each of xids';
 
 create index log_adopted on log (id) where snapshot is not null;
 
+-- Tells this server, with its standbys and physical copies, from any other: null where the server does
+-- not say. It reads a file, so whoever calls it all the time does without it.
+create function server_identity() returns bigint
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    return (select c.system_identifier from pg_control_system() c);
+exception when others then
+    return null;
+end
+$$;
+
+update meta set adopted_on = server_identity();
+
 -- What has been adopted. A set of one row, because Postgres inlines sets. In a database
--- that was restored from a dump the numbers of transactions begin anew: restored is true
--- until the first adoption there.
-create function adopted() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
+-- whose rows are from another server, such as a restored dump, the numbers of transactions mean
+-- nothing until the first adoption there. Restored is true if that is seen by the numbers; they
+-- may have passed those of the other server, and then adopted_on is not this server.
+create function adopted() returns table (
+    snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, adopted_on bigint
+)
 language sql stable
 begin atomic
     select s.snapshot, s.adopted_last, s.adopted_old, s.cut_xid, s.cut_id,
-           pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())
+           pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), s.adopted_on
     from (
-        (select l.id, l.snapshot, l.adopted_last, l.adopted_old, l.cut_xid, l.cut_id
+        (select l.id, l.snapshot, l.adopted_last, l.adopted_old, l.cut_xid, l.cut_id, l.adopted_on, 0 as later
          from log l where l.snapshot is not null order by l.id desc limit 1)
         union all
-        select m.adopted_id, m.adopted, m.adopted_last, m.adopted_old, m.cut_xid, m.cut_id from meta m
+        select m.adopted_id, m.adopted, m.adopted_last, m.adopted_old, m.cut_xid, m.cut_id, m.adopted_on, 1 from meta m
     ) s
-    order by s.id desc
+    order by s.id desc, s.later desc
     limit 1;
+end;
+
+-- The same for a look that is taken seldom enough to ask which server this is.
+create function adopted_here() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
+language sql stable
+begin atomic
+    select s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored or coalesce(s.adopted_on <> server_identity(), false) from adopted() s;
 end;
 
 -- The rows of the outbox that are committed and not adopted, without their frames: of
@@ -206,7 +235,7 @@ begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
         return false;
     end if;
-    return exists (select from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
+    return exists (select from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
 end
 $$;
 
@@ -248,16 +277,30 @@ declare
     cut      xid8;
     top      xid8;
     waiting  xid8[];
+    here     bigint;
     r        record;
 begin
     select * into s from adopted();
-
-    -- A row that the snapshot should not see was there before a restore.
-    select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
-           case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
-    into seen, all_xids, all_ids, sizes, horizons, lates, before
-    from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
+    loop
+        -- A row that the snapshot should not see was there before a restore.
+        select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
+               case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
+        into seen, all_xids, all_ids, sizes, horizons, lates, before
+        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
+        exit when entirely and all_ids is null;
+        here := coalesce(here, server_identity());
+        exit when s.restored or (s.adopted_on = here) is not false;
+        s.restored := true;
+    end loop;
     if all_ids is null then
+        if s.restored then
+            -- Nothing waits from before. Without waiting for meta: its lock comes before the append lock.
+            perform from meta for update skip locked;
+            if found then
+                update meta set adopted = seen, adopted_id = coalesce((select max(l.id) from log l), 0), adopted_last = s.last,
+                    adopted_old = greatest(s.last, before), cut_xid = null, cut_id = null, adopted_on = server_identity();
+            end if;
+        end if;
         return 0;
     end if;
     select min(l.xid::text::bigint), count(*) into large, n from unnest(all_xids, lates) l (xid, late) where l.late
@@ -335,9 +378,9 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, adopted_on, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, b.xids, b.sizes
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
         from meta m, (
             select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
                    array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
@@ -510,7 +553,8 @@ begin
     update meta set low = greatest(low, newest);
     -- What has been adopted is known from there on without the batches.
     execute format(
-        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, adopted_old = l.adopted_old, cut_xid = l.cut_xid, cut_id = l.cut_id
+        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, adopted_old = l.adopted_old,
+             cut_xid = l.cut_xid, cut_id = l.cut_id, adopted_on = l.adopted_on
          from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.adopted_id', next);
     execute format('truncate only %I', next);
     return true;
@@ -562,7 +606,7 @@ begin
         return false;
     end;
     select count(*), count(*) filter (where p.slot = next) into waits, waits_there
-    from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
+    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
     if waits_there > 0 or waits > backlog then
         return false;
     end if;
@@ -1069,7 +1113,7 @@ begin
     end if;
     if pg_sequence_last_value('outbox_id_seq') is not null then
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
-        from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
+        from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
             if current_setting('transaction_isolation') <> 'read committed' then
                 raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
@@ -1506,7 +1550,7 @@ as $$
 begin
     return query
     select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(p.size), 0)::bigint
-    from adopted() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
+    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
 end
 $$;
 

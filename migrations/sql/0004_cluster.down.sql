@@ -5,7 +5,8 @@ update meta set schema_version = 3;
 drop view view_packets, view_sessions;
 drop view view_nodes;
 drop function frame_packets, name_text, end_node;
-alter table nodes drop column server, drop column bound, drop column ended;
+alter table nodes drop column server, drop column bound, drop column ended, drop column frames;
+alter table meta drop column works_from;
 
 create or replace function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile

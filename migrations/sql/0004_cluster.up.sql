@@ -8,10 +8,13 @@ select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', f
 alter table nodes
     add column server text collate "C",
     add column bound  bigint,
-    add column ended  boolean not null default false;
+    add column ended  boolean not null default false,
+    add column frames smallint not null default 1;
 
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
 comment on column nodes.bound is 'the server is delivered what comes after this position';
+
+comment on column nodes.frames is 'the newest version of a frame of the log that the node reads; newer ones are not written meanwhile';
 
 comment on column nodes.ended is 'the life is over: the node finds its row missing, and its sessions are being parked';
 
@@ -200,6 +203,12 @@ begin
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;
+
+-- A program that is older than the tables works with them if it knows this version. A migration
+-- raises it, and the default, when programs that know an older one no longer do.
+alter table meta add column works_from int not null default 4;
+
+comment on column meta.works_from is 'programs that know this version of the schema, or a later one, work with it';
 
 alter table meta alter column schema_version set default 4;
 update meta set schema_version = 4;

@@ -1,5 +1,6 @@
 -- The state of the log: what Open and a reader without a cursor start from.
 select m.schema_version,
+       m.works_from,
        m.log_number,
        m.low,
        coalesce(h.id, 0),

@@ -1,0 +1,46 @@
+package migrations_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/pgsocket/socketio/migrations"
+	"github.com/pgsocket/socketio/pgtest"
+)
+
+func TestDown_SaysWhatItRemoved(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	conn := connectTo(t, dsn)
+	conn.exec(t, "set search_path = "+schema)
+	table := schema + "_orders"
+	conn.exec(t, "create table public."+table+" (id int primary key)")
+	t.Cleanup(func() { conn.exec(t, "drop table public."+table) })
+	conn.exec(t, "select attach_trigger('public."+table+"', room => 'orders', event => 'order')")
+	conn.exec(t, "select append(1, 1, 3, '\\x01', false)")
+	conn.exec(t, "select emit('r', 'waits', key => 'k')")
+	conn.exec(t, "create view mine as select * from sessions")
+
+	var said strings.Builder
+	opts := &migrations.Options{Schema: schema, Logger: slog.New(slog.NewTextHandler(&said, nil))}
+	if err := migrations.Down(t.Context(), dsn, opts); err == nil || said.Len() > 0 {
+		t.Errorf("Down that fails: %v, %s", err, said.String())
+	}
+	conn.exec(t, "drop view mine")
+	for range 2 { // the second time there is nothing to remove
+		if err := migrations.Down(t.Context(), dsn, opts); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text := said.String()
+	for _, want := range []string{"events=3", `"emitted from SQL"=1`, "keys=1", "sessions=0", "on public." + table, fmt.Sprintf("version=%d", migrations.Latest)} {
+		if !strings.Contains(text, want) {
+			t.Errorf("nothing of %q in %s", want, text)
+		}
+	}
+	if n := strings.Count(text, "\n"); n != 1 {
+		t.Errorf("%d lines", n)
+	}
+}
