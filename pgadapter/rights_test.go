@@ -17,7 +17,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// The grants are those of docs/design.md, as they stand there.
+// The grants are those of docs/deployment.md, as they stand there.
 func TestDocumentedPrivilegesAreEnough(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -73,13 +73,13 @@ func TestDocumentedPrivilegesAreEnough(t *testing.T) {
 
 func documentedGrants(t *testing.T, schema, role string) string {
 	t.Helper()
-	text, err := os.ReadFile("../docs/design.md")
+	text, err := os.ReadFile("../docs/deployment.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	block := regexp.MustCompile("(?s)```sql\n(grant .*?)```").FindSubmatch(text)
 	if block == nil {
-		t.Fatal("docs/design.md has no block of grants")
+		t.Fatal("docs/deployment.md has no block of grants")
 	}
 	grants := strings.ReplaceAll(string(block[1]), "schema socketio", "schema "+quoted(schema))
 	return strings.ReplaceAll(grants, "to app", "to "+quoted(role))

@@ -1,0 +1,48 @@
+package socketio_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestDocs_EveryPromiseNamesItsTest checks that the tests that the documentation names exist, and that each row of a table
+// with a column of tests names one.
+func TestDocs_EveryPromiseNamesItsTest(t *testing.T) {
+	t.Parallel()
+	tests := testNames(t)
+	name := regexp.MustCompile("`(Test[^`]+)`")
+	rows := 0
+	for _, file := range []string{"docs/threat-model.md", "docs/recovery.md", "docs/sql.md", "docs/postgres.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		needed := false // in a table whose last column is the test
+		for line := range strings.Lines(string(text)) {
+			switch {
+			case !strings.HasPrefix(line, "|"):
+				needed = false
+			case strings.Contains(line, "| test |"):
+				needed = true
+				continue
+			}
+			named := name.FindAllStringSubmatch(line, -1)
+			if needed && !strings.HasPrefix(line, "|--") {
+				rows++
+				if len(named) == 0 && !strings.Contains(line, "`make postgres`") { // all tests, with that setting
+					t.Errorf("%s: no test: %s", file, line)
+				}
+			}
+			for _, m := range named {
+				if !tests[m[1]] {
+					t.Errorf("%s: there is no test %s", file, m[1])
+				}
+			}
+		}
+	}
+	if rows < 120 {
+		t.Errorf("only %d rows were understood", rows)
+	}
+}
