@@ -58,7 +58,7 @@ func TestFollow_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &bookmarked{&losable{}}
-		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(adapter.NewMemory(nil))}})
+		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(adapter.NewMemory(nil)), Snapshots: log}})
 		found, next := make(chan struct{}), make(chan struct{})
 		io.Use(func(ctx context.Context, s *socketio.Socket) error {
 			err := s.Follow(ctx, "the end")
