@@ -153,7 +153,7 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 			continue
 		}
 		s.acks.expect(q.id, func(p *packet.Packet) { replies <- reply{socket: s, packet: p} })
-		s.queueLocked(q.messages)
+		s.member.queueLocked(q.messages)
 		s.tellOutgoing(notice)
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
@@ -212,7 +212,7 @@ func (s *Socket) goneFor() Reason {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return s.reason
+	return s.member.reason
 }
 
 // A listing is a socket as others see it.
@@ -237,7 +237,7 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 	}
 	rooms := make([][]Room, len(sockets))
 	for i, s := range sockets {
-		rooms[i] = s.roomsLocked()
+		rooms[i] = s.member.roomsLocked()
 	}
 	return func(ctx context.Context, say func(context.Context, answer) error) error {
 		return sayListings(ctx, sockets, rooms, say)

@@ -61,10 +61,10 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 	defer h.unlock()
 	overtaken := h.claims[session.PIDHash].epoch > session.Epoch
 	h.learnLocked(session.Key)
-	if old, ok := h.sessions[session.PIDHash]; ok && old.key.Epoch < session.Epoch {
-		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	if old, ok := h.sessions[session.PIDHash]; ok && old.member.key.Epoch < session.Epoch {
+		old.member.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
-	if s.gone || overtaken {
+	if s.member.state == detached || overtaken {
 		// The socket is gone, or the client has come once more and was faster: it
 		// may have come here last all the same, so it is not told of a new session.
 		at := min(session.From, session.Applied, h.cursor.Position)

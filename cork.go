@@ -77,18 +77,18 @@ func (s *Socket) uncorkPart() (part []heldEvent, last bool, err error) {
 	server := s.namespace.server
 	server.hub.mu.Lock()
 	defer server.hub.mu.Unlock()
-	if s.gone {
+	if s.member.state == detached {
 		return nil, false, s.departure()
 	}
-	part = s.held.take(&server.opts)
-	if len(s.held.events) > 0 {
+	part = s.member.held.take(&server.opts)
+	if len(s.member.held.events) > 0 {
 		return part, false, nil
 	}
-	s.corked, s.held = false, cork{}
+	s.member.state, s.member.held = live, cork{}
 	if err := s.sendHeld(part); err != nil {
 		return nil, true, err
 	}
-	if s.expelled != nil {
+	if s.member.expelled != nil {
 		return nil, true, errExpelled
 	}
 	return nil, true, nil

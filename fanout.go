@@ -106,7 +106,7 @@ func (h *hub) everyLocked() []*Socket {
 		all = append(all, n.members.all.sockets...)
 	}
 	for _, s := range h.sessions {
-		if !s.attached {
+		if !s.member.attached() {
 			all = append(all, s)
 		}
 	}
@@ -190,35 +190,35 @@ func (h *hub) sendLocked(n *Namespace, o *outgoing) {
 		return
 	}
 	h.pass++
-	n.members.each(o.Audience, h.pass, func(s *Socket) { s.takeLocked(o) })
+	n.members.each(o.Audience, h.pass, func(s *Socket) { s.member.takeLocked(o) })
 }
 
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
-func (s *Socket) takeLocked(o *outgoing) {
+func (m *member) takeLocked(o *outgoing) {
 	if o.Kind == adapter.Volatile {
-		if s.corked || !s.conn.session.TrySend(o.encodeFor(s)...) {
+		if m.state == replaying || !m.socket.conn.session.TrySend(o.encodeFor(m.socket)...) {
 			return
 		}
 	} else {
-		s.queueLocked(o.encodeFor(s))
+		m.queueLocked(o.encodeFor(m.socket))
 	}
 	// Also after a failure: the record says what was addressed to the session,
 	// and a client that has not got it will not present this offset.
 	if !o.unmarked {
-		s.last = o.offset
+		m.last = o.offset
 	}
-	s.tellOutgoing(o.notice)
+	m.socket.tellOutgoing(o.notice)
 }
 
 // queueLocked sends messages to an attached socket, behind a replay if there is
 // one.
-func (s *Socket) queueLocked(messages []*transport.Message) {
+func (m *member) queueLocked(messages []*transport.Message) {
 	switch {
-	case !s.corked:
+	case m.state != replaying:
 		// A failure ends the connection, and its reader tells the socket.
-		_ = s.conn.session.Send(messages...)
-	case !s.held.add(messages, &s.namespace.server.opts):
-		s.conn.session.Abort(transport.ReasonSlowConsumer)
+		_ = m.socket.conn.session.Send(messages...)
+	case !m.held.add(messages, &m.socket.namespace.server.opts):
+		m.socket.conn.session.Abort(transport.ReasonSlowConsumer)
 	}
 }
 
@@ -229,9 +229,9 @@ func (h *hub) Rewind(at adapter.Offset) {
 	h.rewindLocked(at)
 	h.voidClaimsLocked()
 	for _, s := range h.sessions {
-		if !s.attached || s.corked {
+		if s.member.state != live {
 			// Where its replay begins and ends was found on a log that is no more.
-			s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
+			s.member.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
 		}
 	}
 }
@@ -249,7 +249,7 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 	}
 	clear(h.repeats.of)
 	for _, s := range h.sessions {
-		s.served = min(s.served, at.Position)
+		s.member.served = min(s.member.served, at.Position)
 	}
 	for _, q := range h.inquiries {
 		q.read, q.upTo = min(q.read, at.Position), min(q.upTo, at.Position)
@@ -266,7 +266,7 @@ func (h *hub) Reset(at adapter.Offset, cause error) {
 	h.voidClaimsLocked()
 	all := h.everyLocked()
 	for _, s := range all {
-		s.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
+		s.member.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
 	}
 	h.begun, h.cursor = true, at
 	h.wakeLocked()
@@ -280,16 +280,16 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 	defer h.mu.Unlock()
 	var changed []recovery.Standing
 	for _, s := range h.sessions {
-		if !s.attached || s.corked { // a replay still owes the client what lies before the cursor
+		if s.member.state != live { // a replay still owes the client what lies before the cursor
 			continue
 		}
-		now := standing{told: true, busy: s.last.Position > quiet}
+		now := standing{told: true, busy: s.member.last.Position > quiet}
 		if !now.busy {
-			now.last = s.last
+			now.last = s.member.last
 		}
-		if now != s.standing {
-			s.standing = now
-			changed = append(changed, recovery.Standing{Key: s.key, Busy: now.busy, Last: now.last})
+		if now != s.member.standing {
+			s.member.standing = now
+			changed = append(changed, recovery.Standing{Key: s.member.key, Busy: now.busy, Last: now.last})
 		}
 	}
 	return h.cursor.Position, changed
@@ -348,33 +348,33 @@ func (h *hub) evictLocked(payload []byte) {
 		return // of a later version of ours; epochs protect the session anyhow
 	}
 	h.learnLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
-	if s, ok := h.sessions[e.PIDHash]; ok && s.key.Epoch < e.Epoch {
-		s.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	if s, ok := h.sessions[e.PIDHash]; ok && s.member.key.Epoch < e.Epoch {
+		s.member.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 }
 
 func (h *hub) holdLocked(s *Socket, session *recovery.Session) {
-	s.key, s.bound, s.record = session.Key, session.Identity, session
-	s.last, s.served = session.Last, min(session.From, session.Applied)
+	s.member.key, s.member.bound, s.member.record = session.Key, session.Identity, session
+	s.member.last, s.member.served = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PIDHash] = s
-	s.keepUpLocked()
+	s.member.keepUpLocked()
 }
 
 // letGo takes back hold: the session is over, and s goes on without.
 func (h *hub) letGo(s *Socket) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.gone {
+	if s.member.state == detached {
 		return false
 	}
-	h.endLocked(s.key, recovery.Ending{})
-	delete(h.repeats.of, s.key.PIDHash)
-	if h.sessions[s.key.PIDHash] == s {
-		delete(h.sessions, s.key.PIDHash)
+	h.endLocked(s.member.key, recovery.Ending{})
+	delete(h.repeats.of, s.member.key.PIDHash)
+	if h.sessions[s.member.key.PIDHash] == s {
+		delete(h.sessions, s.member.key.PIDHash)
 	}
 	delete(h.restoring, s)
-	s.pending, s.expelled = nil, nil
-	s.key, s.bound, s.record, s.last, s.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
+	s.member.pending, s.member.expelled = nil, nil
+	s.member.key, s.member.bound, s.member.record, s.member.last, s.member.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }
 
@@ -383,7 +383,7 @@ func (h *hub) letGo(s *Socket) bool {
 func (h *hub) holder(c recovery.Claim) *Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s, ok := h.sessions[c.PIDHash]; ok && c.Fits(s.bound) {
+	if s, ok := h.sessions[c.PIDHash]; ok && c.Fits(s.member.bound) {
 		return s
 	}
 	return nil

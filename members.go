@@ -30,8 +30,8 @@ func (m *members) add(s *Socket) {
 
 // remove takes s out of all rooms and of the namespace.
 func (m *members) remove(s *Socket) {
-	s.seats.rooms = nil // nobody asks for one of them any more
-	for n := len(s.seats.list); n > 0; n-- {
+	s.member.seats.rooms = nil // nobody asks for one of them any more
+	for n := len(s.member.seats.list); n > 0; n-- {
 		m.unseat(s, n-1)
 	}
 	if m.byID[s.id] == s {
@@ -41,7 +41,7 @@ func (m *members) remove(s *Socket) {
 
 // in reports whether s is in the room.
 func (m *members) in(s *Socket, room Room) bool {
-	return room == Room(s.id) || s.seats.in(room) >= 0
+	return room == Room(s.id) || s.member.seats.in(room) >= 0
 }
 
 func (m *members) join(s *Socket, room Room) {
@@ -56,7 +56,7 @@ func (m *members) join(s *Socket, room Room) {
 }
 
 func (m *members) leave(s *Socket, room Room) {
-	if i := s.seats.in(room); i >= 0 {
+	if i := s.member.seats.in(room); i >= 0 {
 		m.unseat(s, i)
 	}
 }
@@ -68,10 +68,10 @@ func (m *members) leave(s *Socket, room Room) {
 // which leaves the rule's other half to ask for each of them.
 func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
 	visit := func(s *Socket) {
-		if s.pass == pass {
+		if s.member.pass == pass {
 			return
 		}
-		s.pass = pass
+		s.member.pass = pass
 		if len(a.Except) > 0 && a.ExcludesFunc(func(room string) bool { return m.in(s, Room(room)) }) {
 			return
 		}
@@ -96,22 +96,22 @@ func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
 }
 
 func (g *group) seat(s *Socket) {
-	i := s.seats.add(seat{g, len(g.sockets)})
+	i := s.member.seats.add(seat{g, len(g.sockets)})
 	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
 }
 
 // unseat takes s out of the group of its seat i. The group's last socket moves
 // into the gap.
 func (m *members) unseat(s *Socket, i int) {
-	at := s.seats.list[i]
+	at := s.member.seats.list[i]
 	g := at.group
 	end := len(g.sockets) - 1
 	moved, place := g.sockets[end], g.places[end]
 	g.sockets[at.index], g.places[at.index] = moved, place
-	moved.seats.list[place].index = at.index
+	moved.member.seats.list[place].index = at.index
 	g.sockets[end] = nil
 	g.sockets, g.places = g.sockets[:end], g.places[:end]
-	s.seats.remove(i)
+	s.member.seats.remove(i)
 	if g == &m.all {
 		return
 	}

@@ -83,7 +83,7 @@ func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	defer h.mu.Unlock()
 	var outcomes []*recovery.Outcome
 	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(s *Socket, c recovery.Change) {
-		outcomes = append(outcomes, h.store.Change(s.key, c))
+		outcomes = append(outcomes, h.store.Change(s.member.key, c))
 	})
 	return outcomes
 }
@@ -96,7 +96,7 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 	var over []*Socket
 	if n, ok := h.namespaces[e.Namespace]; ok {
 		for _, s := range h.membersLocked(n, e.Audience) {
-			if !s.expelLocked(h.cursor.Position) && s.detachLocked(ReasonServerDisconnect) {
+			if !s.member.expelLocked(h.cursor.Position) && s.member.detachLocked(ReasonServerDisconnect) {
 				over = append(over, s)
 			}
 		}
@@ -107,7 +107,7 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 	}
 	var first error
 	for _, s := range over {
-		if err := s.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
+		if err := s.member.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
 			first = err
 		}
 		s.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
@@ -119,11 +119,11 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 // sessions that are being restored make up for it when they are attached.
 func (h *hub) operateLocked(d *adapter.Delivery) {
 	for s := range h.restoring {
-		s.pending = append(s.pending, d)
+		s.member.pending = append(s.member.pending, d)
 	}
 	h.carryOutLocked(d, func(s *Socket, c recovery.Change) {
 		if !c.Empty() {
-			h.store.Change(s.key, c) // nobody waits: it is in the log
+			h.store.Change(s.member.key, c) // nobody waits: it is in the log
 		}
 	})
 }
@@ -144,7 +144,7 @@ func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*Socket, recovery.
 		}
 	}
 	for _, s := range h.membersLocked(n, d.Audience) {
-		if c, moved := s.obeyLocked(d, rooms); moved && s.recovers {
+		if c, moved := s.member.obeyLocked(d, rooms); moved && s.recovers {
 			change(s, c)
 		}
 	}
@@ -160,14 +160,14 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
 
 // obeyLocked does what an operation demands of an attached socket. It returns the change
 // of its session, unless that is over.
-func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
+func (m *member) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
 	if d.Kind == adapter.Disconnect {
-		if s.expelLocked(d.Offset.Position - 1) {
+		if m.expelLocked(d.Offset.Position - 1) {
 			return c, false
 		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
-		s.detachLocked(why.Reason)
-		s.namespace.server.hub.afterLocked(func() { s.farewell(why) })
+		m.detachLocked(why.Reason)
+		m.socket.namespace.server.hub.afterLocked(func() { m.socket.farewell(why) })
 		return c, false
 	}
 	c.At = d.Offset.Position
@@ -176,47 +176,47 @@ func (s *Socket) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Cha
 	} else {
 		c.Leave = rooms
 	}
-	s.applyLocked(&c)
+	m.applyLocked(&c)
 	return c, true
 }
 
 // expelLocked has a socket to which a replay is on its way disconnected when that is
 // over; to others it does nothing, and returns false.
-func (s *Socket) expelLocked(before adapter.Position) bool {
-	if s.corked {
-		s.expelled = &before
-		s.namespace.members.remove(s)
+func (m *member) expelLocked(before adapter.Position) bool {
+	if m.state == replaying {
+		m.expelled = &before
+		m.socket.namespace.members.remove(m.socket)
 	}
-	return s.corked
+	return m.state == replaying
 }
 
 // keepUpLocked has the socket's record follow the operations of the log, from the
 // cursor on, until it is attached or gone.
-func (s *Socket) keepUpLocked() {
-	s.namespace.server.hub.restoring[s] = struct{}{}
+func (m *member) keepUpLocked() {
+	m.socket.namespace.server.hub.restoring[m.socket] = struct{}{}
 }
 
 // performLocked makes up for the operations that came while the session was being
 // restored.
-func (s *Socket) performLocked() {
-	for _, d := range s.pending {
-		s.carryOnLocked(s.record, d)
+func (m *member) performLocked() {
+	for _, d := range m.pending {
+		m.carryOnLocked(m.record, d)
 	}
-	s.pending = nil
+	m.pending = nil
 }
 
 // carryOnLocked performs a record of the log on a session that is being restored,
 // here and in the store.
-func (s *Socket) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
-	if s.expelled != nil {
+func (m *member) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
+	if m.expelled != nil {
 		return
 	}
 	c, over := session.Perform(d)
 	if over {
-		s.expelled = new(d.Offset.Position - 1)
+		m.expelled = new(d.Offset.Position - 1)
 	}
 	if !c.Empty() {
 		// Nobody waits: until it is written, the store says that it may be missing.
-		s.namespace.server.hub.store.Change(session.Key, c)
+		m.socket.namespace.server.hub.store.Change(session.Key, c)
 	}
 }

@@ -30,7 +30,7 @@ var errStillHandled = errors.New("a handler of the session's former connection s
 // After the limit it does so without waiting any longer, and returns errStillHandled;
 // any other error says that s is gone.
 func (p *presences) begin(s *Socket, limit time.Duration) error {
-	if s.key == (recovery.Key{}) {
+	if s.member.key == (recovery.Key{}) {
 		return nil // without recovery every connection is a session of its own
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, errStillHandled)
@@ -55,7 +55,7 @@ func (p *presences) begin(s *Socket, limit time.Duration) error {
 func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	former := p.of[s.key.PIDHash]
+	former := p.of[s.member.key.PIDHash]
 	if former != nil && !force {
 		if former.over == nil {
 			former.over = make(chan struct{})
@@ -66,7 +66,7 @@ func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 	if p.of == nil {
 		p.of = make(map[string]*presence)
 	}
-	p.of[s.key.PIDHash] = &presence{socket: s}
+	p.of[s.member.key.PIDHash] = &presence{socket: s}
 	return nil
 }
 
@@ -74,8 +74,8 @@ func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 func (p *presences) end(s *Socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.of[s.key.PIDHash]; now != nil && now.socket == s {
-		delete(p.of, s.key.PIDHash)
+	if now := p.of[s.member.key.PIDHash]; now != nil && now.socket == s {
+		delete(p.of, s.member.key.PIDHash)
 		now.end()
 	}
 }

@@ -42,10 +42,9 @@ const shortReplay = 256
 
 func newSocket(c *conn, n *Namespace, auth []byte) *Socket {
 	ctx, cancel := context.WithCancelCause(c.base)
-	return &Socket{
-		id: newSocketID(), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel,
-		record: &recovery.Session{},
-	}
+	s := &Socket{id: newSocketID(), namespace: n, conn: c, auth: auth, ctx: ctx, cancel: cancel}
+	s.member.socket, s.member.record = s, &recovery.Session{}
+	return s
 }
 
 // newID returns 20 characters that cannot be guessed: the private id of a
@@ -220,7 +219,7 @@ func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.served = session.From
+	s.member.served = session.From
 	return nil
 }
 
@@ -251,10 +250,10 @@ func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (v
 	defer h.mu.Unlock()
 	for i := range batch {
 		if batch[i].Kind.Operation() {
-			s.carryOnLocked(session, &batch[i])
+			s.member.carryOnLocked(session, &batch[i])
 		}
 	}
-	return session.Snapshot(), s.expelled
+	return session.Snapshot(), s.member.expelled
 }
 
 // evict tells the other nodes, through the log, that the session has gone on: also
@@ -313,7 +312,7 @@ func (s *Socket) deny(ctx context.Context, what string, err error) {
 func (s *Socket) abandon(what string, err error) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	gone := s.gone
+	gone := s.member.state == detached
 	h.mu.Unlock()
 	if gone {
 		return
@@ -336,7 +335,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	}
 	h := server.hub
 	h.mu.Lock()
-	if s.gone {
+	if s.member.state == detached {
 		h.mu.Unlock()
 		return nil, s.departure()
 	}
@@ -344,7 +343,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		h.mu.Unlock()
 		return nil, errRewound // the client asks again, and so does the gate
 	}
-	session := s.record
+	session := s.member.record
 	s.pid = newID()
 	session.Key = recovery.Key{PIDHash: recovery.HashPID(s.pid), Epoch: 1}
 	session.Identity = recovery.HashIdentity(s.pid, s.identity)
@@ -477,7 +476,7 @@ func (s *Socket) replay(
 		}
 	}
 	server.hub.mu.Lock()
-	s.served = max(s.served, to)
+	s.member.served = max(s.member.served, to)
 	server.hub.mu.Unlock()
 	return read, nil
 }
@@ -491,10 +490,10 @@ func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.replayedLocked(s.key.PIDHash, o.Position, size)
-	s.served = o.Position
-	if s.last.Position < o.Position {
-		s.last = o
+	h.replayedLocked(s.member.key.PIDHash, o.Position, size)
+	s.member.served = o.Position
+	if s.member.last.Position < o.Position {
+		s.member.last = o
 	}
 }
 
@@ -514,10 +513,10 @@ func (s *Socket) connectAnswer() ([]*transport.Message, error) {
 // sendConnectLocked tells the client that it is connected, unless the socket is
 // gone. From here on the client knows of its session.
 func (s *Socket) sendConnectLocked(answer []*transport.Message) error {
-	if s.gone {
+	if s.member.state == detached {
 		return s.departure()
 	}
-	s.acks.ids = newAckIDs(s.id, s.key.Epoch)
+	s.acks.ids = newAckIDs(s.id, s.member.key.Epoch)
 	s.connected.Store(true)
 	return s.sendMessages(answer)
 }
@@ -534,7 +533,7 @@ func (s *Socket) attach() error {
 	if err := s.sendConnectLocked(answer); err != nil {
 		return err
 	}
-	s.attachLocked()
+	s.member.attachLocked(live)
 	return nil
 }
 
@@ -545,29 +544,28 @@ func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) 
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.gone {
+	if s.member.state == detached {
 		return 0, false, s.departure()
 	}
-	s.performLocked()
-	if s.expelled != nil {
-		return *s.expelled, false, nil
+	s.member.performLocked()
+	if s.member.expelled != nil {
+		return *s.member.expelled, false, nil
 	}
-	s.corked = true
-	s.attachLocked()
+	s.member.attachLocked(replaying)
 	return h.cursor.Position, true, nil
 }
 
-func (s *Socket) attachLocked() {
-	s.namespace.members.add(s)
-	in := map[string]bool{string(s.id): true}
-	for _, stay := range s.record.Rooms {
+func (m *member) attachLocked(as memberState) {
+	m.socket.namespace.members.add(m.socket)
+	in := map[string]bool{string(m.socket.id): true}
+	for _, stay := range m.record.Rooms {
 		if !stay.Ended && !in[stay.Room] {
 			in[stay.Room] = true
-			s.namespace.members.join(s, Room(stay.Room))
+			m.socket.namespace.members.join(m.socket, Room(stay.Room))
 		}
 	}
-	delete(s.namespace.server.hub.restoring, s)
-	s.record, s.pending, s.attached = nil, nil, true
+	delete(m.socket.namespace.server.hub.restoring, m.socket)
+	m.record, m.pending, m.state = nil, nil, as
 }
 
 // welcome runs the application's OnConnect.

@@ -47,35 +47,35 @@ func (n *Namespace) roomsMissed(missed int) {
 }
 
 // inLocked reports whether the socket is in the room.
-func (s *Socket) inLocked(room string) bool {
-	if s.record != nil {
-		return room == string(s.id) || s.record.In(room)
+func (m *member) inLocked(room string) bool {
+	if m.record != nil {
+		return room == string(m.socket.id) || m.record.In(room)
 	}
-	return s.namespace.members.in(s, Room(room))
+	return m.socket.namespace.members.in(m.socket, Room(room))
 }
 
 // countLocked returns the number of rooms that the socket is in beside its own, and
 // the bytes of their names.
-func (s *Socket) countLocked() (rooms, bytes int) {
-	if s.record != nil {
-		return s.record.Count()
+func (m *member) countLocked() (rooms, bytes int) {
+	if m.record != nil {
+		return m.record.Count()
 	}
-	return s.seats.len(), s.seats.bytes
+	return m.seats.len(), m.seats.bytes
 }
 
 // admitLocked returns an error if the socket would be in too many rooms if it joined
 // those.
-func (s *Socket) admitLocked(join []string) error {
-	rooms, bytes := s.countLocked()
+func (m *member) admitLocked(join []string) error {
+	rooms, bytes := m.countLocked()
 	named := make(map[string]bool, len(join))
 	for _, room := range join {
-		if !named[room] && !s.inLocked(room) {
+		if !named[room] && !m.inLocked(room) {
 			named[room] = true
 			rooms++
 			bytes += len(room)
 		}
 	}
-	o := &s.namespace.server.opts
+	o := &m.socket.namespace.server.opts
 	switch {
 	case len(named) == 0: // an operation of the application may have gone beyond
 	case rooms > o.MaxRooms:

@@ -48,23 +48,7 @@ type Socket struct {
 	dataMu sync.Mutex
 	data   map[string]*datum
 
-	// The rest is guarded by the hub's lock.
-	key      recovery.Key
-	bound    string              // the identity that the session is bound to, hashed
-	record   *recovery.Session   // what gates and operations change; nil once attached
-	pending  []*adapter.Delivery // operations that record lacks so far
-	expelled *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
-	attached bool                // a member of the namespace: records reach it
-	gone     bool                // detached for good
-	reason   Reason              // why it is gone
-	ended    *recovery.Outcome   // of letting go of the session
-	corked   bool                // a replay is on its way; live messages wait in held
-	held     cork
-	seats    seats
-	pass     uint64           // the last delivery that looked at the socket
-	last     adapter.Offset   // the last offset addressed to the client
-	served   adapter.Position // until attached: how far the replay has come
-	standing standing
+	member member
 }
 
 // A RecoveryResult says what became of a client's wish to come back.
@@ -101,7 +85,7 @@ func (s *Socket) Recovery() RecoveryResult {
 func (s *Socket) Rooms() iter.Seq[Room] {
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	rooms := s.roomsLocked()
+	rooms := s.member.roomsLocked()
 	h.mu.Unlock()
 	return slices.Values(rooms)
 }
@@ -112,21 +96,21 @@ func (s *Socket) In(room Room) bool {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return s.inLocked(string(room))
+	return s.member.inLocked(string(room))
 }
 
-func (s *Socket) roomsLocked() []Room {
-	rooms := []Room{Room(s.id)}
-	if s.record != nil {
-		for _, stay := range s.record.Rooms {
+func (m *member) roomsLocked() []Room {
+	rooms := []Room{Room(m.socket.id)}
+	if m.record != nil {
+		for _, stay := range m.record.Rooms {
 			if !stay.Ended {
 				rooms = append(rooms, Room(stay.Room))
 			}
 		}
 		return rooms
 	}
-	for i := 1; i < len(s.seats.list); i++ {
-		rooms = append(rooms, s.seats.list[i].group.name)
+	for i := 1; i < len(m.seats.list); i++ {
+		rooms = append(rooms, m.seats.list[i].group.name)
 	}
 	return rooms
 }
@@ -154,7 +138,7 @@ func (s *Socket) here() bool {
 	h := s.namespace.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !s.gone
+	return s.member.state != detached
 }
 
 // Join puts the socket into rooms. It returns nil when that is durable: a client
@@ -205,50 +189,50 @@ func (s *Socket) move(
 	names := roomNames(rooms)
 	server.hub.mu.Lock()
 	at := server.hub.cursor.Position
-	if s.record != nil {
-		s.performLocked() // what came before
-		at = max(at, s.record.Reach())
+	if s.member.record != nil {
+		s.member.performLocked() // what came before
+		at = max(at, s.member.record.Reach())
 	}
 	c := change(names, at)
-	if err := s.admitLocked(c.Join); err != nil {
+	if err := s.member.admitLocked(c.Join); err != nil {
 		server.hub.mu.Unlock()
 		return err
 	}
-	out := s.changeLocked(c)
+	out := s.member.changeLocked(c)
 	server.hub.mu.Unlock()
 	return s.settle(ctx, out)
 }
 
 // changeLocked applies a change here and hands it to the store.
-func (s *Socket) changeLocked(c recovery.Change) *recovery.Outcome {
-	h := s.namespace.server.hub
-	if s.gone {
-		return recovery.Settled(s.departure())
+func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
+	h := m.socket.namespace.server.hub
+	if m.state == detached {
+		return recovery.Settled(m.socket.departure())
 	}
-	s.applyLocked(&c)
-	if h.store == nil || s.key == (recovery.Key{}) {
+	m.applyLocked(&c)
+	if h.store == nil || m.key == (recovery.Key{}) {
 		return recovery.Settled(nil)
 	}
-	return h.store.Change(s.key, c) // also if nothing changes: an earlier call may not be durable yet
+	return h.store.Change(m.key, c) // also if nothing changes: an earlier call may not be durable yet
 }
 
 // applyLocked reduces c to what changes something, and makes the change here.
-func (s *Socket) applyLocked(c *recovery.Change) {
+func (m *member) applyLocked(c *recovery.Change) {
 	in := make(map[string]bool, len(c.Join)+len(c.Leave))
 	for _, room := range slices.Concat(c.Join, c.Leave) {
-		in[room] = s.inLocked(room)
+		in[room] = m.inLocked(room)
 	}
-	delete(in, string(s.id)) // neither joined nor left
+	delete(in, string(m.socket.id)) // neither joined nor left
 	c.Join, c.Leave = pick(c.Join, in, false), pick(c.Leave, in, true)
-	if s.record != nil {
-		s.record.Apply(*c)
+	if m.record != nil {
+		m.record.Apply(*c)
 		return
 	}
 	for _, room := range c.Join {
-		s.namespace.members.join(s, Room(room))
+		m.socket.namespace.members.join(m.socket, Room(room))
 	}
 	for _, room := range c.Leave {
-		s.namespace.members.leave(s, Room(room))
+		m.socket.namespace.members.leave(m.socket, Room(room))
 	}
 }
 
@@ -272,7 +256,7 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 		why := &DisconnectError{Reason: ReasonTakenOver, Err: err}
 		h := s.namespace.server.hub
 		h.mu.Lock()
-		s.dropLocked(why)
+		s.member.dropLocked(why)
 		h.unlock()
 		return why
 	}
@@ -288,12 +272,12 @@ func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
 	}
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	if s.gone {
+	if s.member.state == detached {
 		h.mu.Unlock()
 		return s.departure()
 	}
 	s.putDatum(name, d)
-	out := s.changeLocked(recovery.Change{Data: map[string]json.RawMessage{name: d.raw}})
+	out := s.member.changeLocked(recovery.Change{Data: map[string]json.RawMessage{name: d.raw}})
 	h.mu.Unlock()
 	err := s.settle(ctx, out)
 	s.settleDatum(name, d, err != nil && ctx.Err() == nil)
@@ -375,8 +359,8 @@ func (s *Socket) Disconnect(ctx context.Context) error {
 func (s *Socket) dismiss(ctx context.Context, err error) error {
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	first := s.detachLocked(ReasonServerDisconnect)
-	out := s.ended
+	first := s.member.detachLocked(ReasonServerDisconnect)
+	out := s.member.ended
 	h.mu.Unlock()
 	if !first {
 		return out.Wait(ctx)
@@ -392,8 +376,8 @@ func (s *Socket) dismiss(ctx context.Context, err error) error {
 func (s *Socket) leave(why *DisconnectError) *recovery.Outcome {
 	h := s.namespace.server.hub
 	h.mu.Lock()
-	first := s.detachLocked(why.Reason)
-	out := s.ended
+	first := s.member.detachLocked(why.Reason)
+	out := s.member.ended
 	h.mu.Unlock()
 	if first {
 		s.farewell(why)
@@ -402,40 +386,41 @@ func (s *Socket) leave(why *DisconnectError) *recovery.Outcome {
 }
 
 // detachLocked ends the socket's part in the hub, and its tenure of the session.
-func (s *Socket) detachLocked(reason Reason) bool {
-	if s.gone {
+func (m *member) detachLocked(reason Reason) bool {
+	if m.state == detached {
 		return false
 	}
-	s.gone, s.reason = true, reason
-	known := s.connected.Load() || s.key.Epoch > 1                                     // else the client has never heard of its session, and cannot come back
-	parks := s.key.PIDHash != "" && known && reason.Recoverable() && s.expelled == nil // else it is over, whatever comes first
-	s.namespace.server.counters.departure(reason, parks, s.connected.Load())
-	s.ended = recovery.Settled(nil)
-	h := s.namespace.server.hub
-	if s.attached {
-		if !s.corked { // else the replay says how far it has come
-			s.served = h.cursor.Position
+	was := m.state
+	m.state, m.reason = detached, reason
+	known := m.socket.connected.Load() || m.key.Epoch > 1                              // else the client has never heard of its session, and cannot come back
+	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.expelled == nil // else it is over, whatever comes first
+	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
+	m.ended = recovery.Settled(nil)
+	h := m.socket.namespace.server.hub
+	if was == replaying || was == live {
+		if was == live { // else the replay says how far it has come
+			m.served = h.cursor.Position
 		}
-		rooms := s.roomsLocked()[1:]
-		s.namespace.members.remove(s)
-		s.attached, s.record = false, recordOf(rooms) // for who asks for the rooms later
+		rooms := m.roomsLocked()[1:]
+		m.socket.namespace.members.remove(m.socket)
+		m.record = recordOf(rooms) // for who asks for the rooms later
 	}
-	s.held, s.pending = cork{}, nil
-	delete(h.restoring, s)
-	if s.key == (recovery.Key{}) {
+	m.held, m.pending = cork{}, nil
+	delete(h.restoring, m.socket)
+	if m.key == (recovery.Key{}) {
 		return true
 	}
-	if h.sessions[s.key.PIDHash] == s {
-		delete(h.sessions, s.key.PIDHash)
+	if h.sessions[m.key.PIDHash] == m.socket {
+		delete(h.sessions, m.key.PIDHash)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
-		s.ended = h.endLocked(s.key, recovery.Ending{Park: parks, At: s.served, Last: s.last})
+		m.ended = h.endLocked(m.key, recovery.Ending{Park: parks, At: m.served, Last: m.last})
 	}
 	return true
 }
 
 // departure says why the socket is gone, also before its context does.
-func (s *Socket) departure() error { return &DisconnectError{Reason: s.reason} }
+func (s *Socket) departure() error { return &DisconnectError{Reason: s.member.reason} }
 
 func recordOf(rooms []Room) *recovery.Session {
 	var record recovery.Session
@@ -446,11 +431,11 @@ func recordOf(rooms []Room) *recovery.Session {
 }
 
 // dropLocked detaches the socket and cuts its connection.
-func (s *Socket) dropLocked(why *DisconnectError) {
-	if s.detachLocked(why.Reason) {
-		s.namespace.server.hub.afterLocked(func() {
-			s.conn.session.Abort(transport.ReasonTransportClose)
-			s.farewell(why)
+func (m *member) dropLocked(why *DisconnectError) {
+	if m.detachLocked(why.Reason) {
+		m.socket.namespace.server.hub.afterLocked(func() {
+			m.socket.conn.session.Abort(transport.ReasonTransportClose)
+			m.socket.farewell(why)
 		})
 	}
 }

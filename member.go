@@ -1,0 +1,42 @@
+package socketio
+
+import (
+	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// A member is what the hub knows of a socket: the session that the socket holds, and how far its client
+// has got. The hub's lock guards all of it.
+type member struct {
+	socket *Socket // whose it is; never changes
+
+	state  memberState
+	reason Reason            // why it is detached
+	ended  *recovery.Outcome // of letting go of the session, when it is detached
+
+	key      recovery.Key        // of the session; zero without one
+	bound    string              // the identity that the session is bound to, hashed
+	record   *recovery.Session   // what gates and operations change; nil once the socket is attached
+	pending  []*adapter.Delivery // operations that record lacks so far
+	expelled *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
+	last     adapter.Offset      // the last offset addressed to the client
+	served   adapter.Position    // until the socket is live: how far the replay has come
+	standing standing
+
+	held  cork // live messages that wait for the end of the replay
+	seats seats
+	pass  uint64 // the last delivery that looked at the socket
+}
+
+// A memberState is how far a socket is on its way. It only grows.
+type memberState uint8
+
+const (
+	connecting memberState = iota // no member of its namespace yet: records do not reach it
+	replaying                     // a member, behind a replay: live messages are held back
+	live                          // a member
+	detached                      // for good
+)
+
+// attached reports whether records reach the socket.
+func (m *member) attached() bool { return m.state == replaying || m.state == live }
