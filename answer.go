@@ -110,7 +110,7 @@ func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Sock
 	for {
 		sockets = nil
 		if n, ok := h.namespaces[d.Namespace]; ok {
-			sockets = h.membersLocked(n, d.Audience)
+			sockets = socketsOf(h.membersLocked(n, d.Audience))
 		}
 		var fresh []*Socket
 		for _, s := range sockets {
@@ -209,7 +209,7 @@ func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context,
 
 // goneFor returns why the socket is gone.
 func (s *Socket) goneFor() Reason {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.member.reason
@@ -233,7 +233,7 @@ type listing struct {
 func (h *hub) listLocked(d *adapter.Delivery) task {
 	var sockets []*Socket
 	if n, ok := h.namespaces[d.Namespace]; ok {
-		sockets = h.membersLocked(n, d.Audience)
+		sockets = socketsOf(h.membersLocked(n, d.Audience))
 	}
 	rooms := make([][]Room, len(sockets))
 	for i, s := range sockets {

@@ -61,8 +61,8 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 	defer h.unlock()
 	overtaken := h.claims[session.PIDHash].epoch > session.Epoch
 	h.learnLocked(session.Key)
-	if old, ok := h.sessions[session.PIDHash]; ok && old.member.key.Epoch < session.Epoch {
-		old.member.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	if old, ok := h.sessions[session.PIDHash]; ok && old.key.Epoch < session.Epoch {
+		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 	if s.member.state == detached || overtaken {
 		// The socket is gone, or the client has come once more and was faster: it
@@ -71,6 +71,6 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 		h.endLocked(session.Key, recovery.Ending{Park: true, At: at, Last: session.Last})
 		return false
 	}
-	h.holdLocked(s, session)
+	h.holdLocked(&s.member, session)
 	return true
 }

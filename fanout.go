@@ -37,9 +37,9 @@ type hub struct {
 	waiters    []waiter
 	namespaces map[string]*Namespace
 	children   children             // of these
-	sessions   map[string]*Socket   // by the hash of the private id, attached or being restored
+	sessions   map[string]*member   // by the hash of the private id, attached or being restored
 	claims     map[string]*claimed  // by hash, of the sessions of which claims are under way
-	restoring  map[*Socket]struct{} // those whose records follow the operations of the log
+	restoring  map[*member]struct{} // those whose records follow the operations of the log
 	pass       uint64               // numbers the deliveries, to give each socket an event once
 	repeats    allRepeats
 	inquiries  map[uint64]*inquiry // of this node, that wait for answers
@@ -98,16 +98,16 @@ func (h *hub) start(at adapter.Offset) {
 	}
 }
 
-// everyLocked returns all sockets of the node that are attached, or that hold a
+// everyLocked returns all members of the node that are attached, or that hold a
 // session and will be.
-func (h *hub) everyLocked() []*Socket {
-	var all []*Socket
+func (h *hub) everyLocked() []*member {
+	var all []*member
 	for _, n := range h.namespaces {
 		all = append(all, n.members.all.sockets...)
 	}
-	for _, s := range h.sessions {
-		if !s.member.attached() {
-			all = append(all, s)
+	for _, m := range h.sessions {
+		if !m.attached() {
+			all = append(all, m)
 		}
 	}
 	return all
@@ -175,12 +175,12 @@ func (h *hub) encodeLocked(o *outgoing) *Namespace {
 			return n // without a parser it is encoded as it is sent
 		}
 		members := h.membersLocked(n, o.Audience)
-		i := slices.IndexFunc(members, func(s *Socket) bool { return !o.encodedFor(s) })
+		i := slices.IndexFunc(members, func(m *member) bool { return !o.encodedFor(m.socket) })
 		if i < 0 {
 			return n
 		}
 		h.mu.Unlock()
-		o.encodeFor(members[i])
+		o.encodeFor(members[i].socket)
 		h.mu.Lock()
 	}
 }
@@ -190,7 +190,7 @@ func (h *hub) sendLocked(n *Namespace, o *outgoing) {
 		return
 	}
 	h.pass++
-	n.members.each(o.Audience, h.pass, func(s *Socket) { s.member.takeLocked(o) })
+	n.members.each(o.Audience, h.pass, func(m *member) { m.takeLocked(o) })
 }
 
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
@@ -228,10 +228,10 @@ func (h *hub) Rewind(at adapter.Offset) {
 	defer h.unlock()
 	h.rewindLocked(at)
 	h.voidClaimsLocked()
-	for _, s := range h.sessions {
-		if s.member.state != live {
+	for _, m := range h.sessions {
+		if m.state != live {
 			// Where its replay begins and ends was found on a log that is no more.
-			s.member.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
+			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
 		}
 	}
 }
@@ -248,8 +248,8 @@ func (h *hub) rewindLocked(at adapter.Offset) {
 		h.cursor = at
 	}
 	clear(h.repeats.of)
-	for _, s := range h.sessions {
-		s.member.served = min(s.member.served, at.Position)
+	for _, m := range h.sessions {
+		m.served = min(m.served, at.Position)
 	}
 	for _, q := range h.inquiries {
 		q.read, q.upTo = min(q.read, at.Position), min(q.upTo, at.Position)
@@ -265,8 +265,8 @@ func (h *hub) Reset(at adapter.Offset, cause error) {
 	h.rewindLocked(at)
 	h.voidClaimsLocked()
 	all := h.everyLocked()
-	for _, s := range all {
-		s.member.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
+	for _, m := range all {
+		m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: cause})
 	}
 	h.begun, h.cursor = true, at
 	h.wakeLocked()
@@ -279,17 +279,17 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var changed []recovery.Standing
-	for _, s := range h.sessions {
-		if s.member.state != live { // a replay still owes the client what lies before the cursor
+	for _, m := range h.sessions {
+		if m.state != live { // a replay still owes the client what lies before the cursor
 			continue
 		}
-		now := standing{told: true, busy: s.member.last.Position > quiet}
+		now := standing{told: true, busy: m.last.Position > quiet}
 		if !now.busy {
-			now.last = s.member.last
+			now.last = m.last
 		}
-		if now != s.member.standing {
-			s.member.standing = now
-			changed = append(changed, recovery.Standing{Key: s.member.key, Busy: now.busy, Last: now.last})
+		if now != m.standing {
+			m.standing = now
+			changed = append(changed, recovery.Standing{Key: m.key, Busy: now.busy, Last: now.last})
 		}
 	}
 	return h.cursor.Position, changed
@@ -348,33 +348,33 @@ func (h *hub) evictLocked(payload []byte) {
 		return // of a later version of ours; epochs protect the session anyhow
 	}
 	h.learnLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
-	if s, ok := h.sessions[e.PIDHash]; ok && s.member.key.Epoch < e.Epoch {
-		s.member.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
+	if m, ok := h.sessions[e.PIDHash]; ok && m.key.Epoch < e.Epoch {
+		m.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 }
 
-func (h *hub) holdLocked(s *Socket, session *recovery.Session) {
-	s.member.key, s.member.bound, s.member.record = session.Key, session.Identity, session
-	s.member.last, s.member.served = session.Last, min(session.From, session.Applied)
-	h.sessions[session.PIDHash] = s
-	s.member.keepUpLocked()
+func (h *hub) holdLocked(m *member, session *recovery.Session) {
+	m.key, m.bound, m.record = session.Key, session.Identity, session
+	m.last, m.served = session.Last, min(session.From, session.Applied)
+	h.sessions[session.PIDHash] = m
+	m.keepUpLocked()
 }
 
 // letGo takes back hold: the session is over, and s goes on without.
-func (h *hub) letGo(s *Socket) bool {
+func (h *hub) letGo(m *member) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s.member.state == detached {
+	if m.state == detached {
 		return false
 	}
-	h.endLocked(s.member.key, recovery.Ending{})
-	delete(h.repeats.of, s.member.key.PIDHash)
-	if h.sessions[s.member.key.PIDHash] == s {
-		delete(h.sessions, s.member.key.PIDHash)
+	h.endLocked(m.key, recovery.Ending{})
+	delete(h.repeats.of, m.key.PIDHash)
+	if h.sessions[m.key.PIDHash] == m {
+		delete(h.sessions, m.key.PIDHash)
 	}
-	delete(h.restoring, s)
-	s.member.pending, s.member.expelled = nil, nil
-	s.member.key, s.member.bound, s.member.record, s.member.last, s.member.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
+	delete(h.restoring, m)
+	m.pending, m.expelled = nil, nil
+	m.key, m.bound, m.record, m.last, m.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }
 
@@ -383,8 +383,8 @@ func (h *hub) letGo(s *Socket) bool {
 func (h *hub) holder(c recovery.Claim) *Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if s, ok := h.sessions[c.PIDHash]; ok && c.Fits(s.member.bound) {
-		return s
+	if m, ok := h.sessions[c.PIDHash]; ok && c.Fits(m.bound) {
+		return m.socket
 	}
 	return nil
 }
@@ -438,5 +438,5 @@ func (h *hub) wakeLocked() {
 func (h *hub) snapshot(n *Namespace) []*Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return slices.Clone(n.members.all.sockets)
+	return socketsOf(n.members.all.sockets)
 }

@@ -40,3 +40,14 @@ const (
 
 // attached reports whether records reach the socket.
 func (m *member) attached() bool { return m.state == replaying || m.state == live }
+
+func (m *member) hub() *hub { return m.socket.hub() }
+
+// socketsOf returns the sockets of the members.
+func socketsOf(members []*member) []*Socket {
+	sockets := make([]*Socket, len(members))
+	for i, m := range members {
+		sockets[i] = m.socket
+	}
+	return sockets
+}

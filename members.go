@@ -6,7 +6,7 @@ import "github.com/pgsocket/socketio/adapter"
 // guards it.
 type members struct {
 	all     group
-	byID    map[SocketID]*Socket
+	byID    map[SocketID]*member
 	rooms   map[Room]*group
 	changed func(RoomEvent) // told of every change of a room
 }
@@ -14,37 +14,37 @@ type members struct {
 // A group is the sockets in one room, in no order.
 type group struct {
 	name    Room // "" of all members of a namespace
-	sockets []*Socket
+	sockets []*member
 	places  []int // of the group's seat among those of each socket
 }
 
 func newMembers(changed func(RoomEvent)) *members {
-	return &members{byID: make(map[SocketID]*Socket), rooms: make(map[Room]*group), changed: changed}
+	return &members{byID: make(map[SocketID]*member), rooms: make(map[Room]*group), changed: changed}
 }
 
 // add makes s a member of the namespace, in place of a former socket with its id.
-func (m *members) add(s *Socket) {
-	m.byID[s.id] = s
+func (m *members) add(s *member) {
+	m.byID[s.socket.id] = s
 	m.all.seat(s)
 }
 
 // remove takes s out of all rooms and of the namespace.
-func (m *members) remove(s *Socket) {
-	s.member.seats.rooms = nil // nobody asks for one of them any more
-	for n := len(s.member.seats.list); n > 0; n-- {
+func (m *members) remove(s *member) {
+	s.seats.rooms = nil // nobody asks for one of them any more
+	for n := len(s.seats.list); n > 0; n-- {
 		m.unseat(s, n-1)
 	}
-	if m.byID[s.id] == s {
-		delete(m.byID, s.id)
+	if m.byID[s.socket.id] == s {
+		delete(m.byID, s.socket.id)
 	}
 }
 
 // in reports whether s is in the room.
-func (m *members) in(s *Socket, room Room) bool {
-	return room == Room(s.id) || s.member.seats.in(room) >= 0
+func (m *members) in(s *member, room Room) bool {
+	return room == Room(s.socket.id) || s.seats.in(room) >= 0
 }
 
-func (m *members) join(s *Socket, room Room) {
+func (m *members) join(s *member, room Room) {
 	g, ok := m.rooms[room]
 	if !ok {
 		g = &group{name: room}
@@ -52,11 +52,11 @@ func (m *members) join(s *Socket, room Room) {
 		m.changed(RoomEvent{Change: RoomCreated, Room: room})
 	}
 	g.seat(s)
-	m.changed(RoomEvent{Change: RoomJoined, Room: room, Socket: s.id})
+	m.changed(RoomEvent{Change: RoomJoined, Room: room, Socket: s.socket.id})
 }
 
-func (m *members) leave(s *Socket, room Room) {
-	if i := s.member.seats.in(room); i >= 0 {
+func (m *members) leave(s *member, room Room) {
+	if i := s.seats.in(room); i >= 0 {
 		m.unseat(s, i)
 	}
 }
@@ -66,12 +66,12 @@ func (m *members) leave(s *Socket, room Room) {
 //
 // The rule is the audience's. The groups find those that are in one of its rooms,
 // which leaves the rule's other half to ask for each of them.
-func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
-	visit := func(s *Socket) {
-		if s.member.pass == pass {
+func (m *members) each(a adapter.Audience, pass uint64, yield func(*member)) {
+	visit := func(s *member) {
+		if s.pass == pass {
 			return
 		}
-		s.member.pass = pass
+		s.pass = pass
 		if len(a.Except) > 0 && a.ExcludesFunc(func(room string) bool { return m.in(s, Room(room)) }) {
 			return
 		}
@@ -95,27 +95,27 @@ func (m *members) each(a adapter.Audience, pass uint64, yield func(*Socket)) {
 	}
 }
 
-func (g *group) seat(s *Socket) {
-	i := s.member.seats.add(seat{g, len(g.sockets)})
+func (g *group) seat(s *member) {
+	i := s.seats.add(seat{g, len(g.sockets)})
 	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
 }
 
 // unseat takes s out of the group of its seat i. The group's last socket moves
 // into the gap.
-func (m *members) unseat(s *Socket, i int) {
-	at := s.member.seats.list[i]
+func (m *members) unseat(s *member, i int) {
+	at := s.seats.list[i]
 	g := at.group
 	end := len(g.sockets) - 1
 	moved, place := g.sockets[end], g.places[end]
 	g.sockets[at.index], g.places[at.index] = moved, place
-	moved.member.seats.list[place].index = at.index
+	moved.seats.list[place].index = at.index
 	g.sockets[end] = nil
 	g.sockets, g.places = g.sockets[:end], g.places[:end]
-	s.member.seats.remove(i)
+	s.seats.remove(i)
 	if g == &m.all {
 		return
 	}
-	m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.id})
+	m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.socket.id})
 	if end == 0 {
 		delete(m.rooms, g.name)
 		m.changed(RoomEvent{Change: RoomDeleted, Room: g.name})

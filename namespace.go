@@ -72,8 +72,11 @@ func (n *Namespace) Socket(id SocketID) (*Socket, bool) {
 	h := n.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s, ok := n.members.byID[id]
-	return s, ok
+	m, ok := n.members.byID[id]
+	if !ok {
+		return nil, false
+	}
+	return m.socket, true
 }
 
 // Rooms yields the rooms of this node with the number of sockets in each, as they

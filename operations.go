@@ -82,8 +82,8 @@ func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var outcomes []*recovery.Outcome
-	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(s *Socket, c recovery.Change) {
-		outcomes = append(outcomes, h.store.Change(s.member.key, c))
+	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(m *member, c recovery.Change) {
+		outcomes = append(outcomes, h.store.Change(m.key, c))
 	})
 	return outcomes
 }
@@ -93,24 +93,24 @@ func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
 // of that is durable, or ctx has ended.
 func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
 	h.mu.Lock()
-	var over []*Socket
+	var over []*member
 	if n, ok := h.namespaces[e.Namespace]; ok {
-		for _, s := range h.membersLocked(n, e.Audience) {
-			if !s.member.expelLocked(h.cursor.Position) && s.member.detachLocked(ReasonServerDisconnect) {
-				over = append(over, s)
+		for _, m := range h.membersLocked(n, e.Audience) {
+			if !m.expelLocked(h.cursor.Position) && m.detachLocked(ReasonServerDisconnect) {
+				over = append(over, m)
 			}
 		}
 	}
 	h.mu.Unlock()
-	for _, s := range over {
-		s.deafen()
+	for _, m := range over {
+		m.socket.deafen()
 	}
 	var first error
-	for _, s := range over {
-		if err := s.member.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
+	for _, m := range over {
+		if err := m.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
 			first = err
 		}
-		s.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
+		m.socket.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
 	}
 	return first
 }
@@ -118,19 +118,19 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 // operateLocked performs an operation of the log on the sockets of this node. The
 // sessions that are being restored make up for it when they are attached.
 func (h *hub) operateLocked(d *adapter.Delivery) {
-	for s := range h.restoring {
-		s.member.pending = append(s.member.pending, d)
+	for m := range h.restoring {
+		m.pending = append(m.pending, d)
 	}
-	h.carryOutLocked(d, func(s *Socket, c recovery.Change) {
+	h.carryOutLocked(d, func(m *member, c recovery.Change) {
 		if !c.Empty() {
-			h.store.Change(s.member.key, c) // nobody waits: it is in the log
+			h.store.Change(m.key, c) // nobody waits: it is in the log
 		}
 	})
 }
 
 // carryOutLocked performs an operation on the sockets of this node, and hands the changes
 // of sessions to change, also those that change nothing.
-func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*Socket, recovery.Change)) {
+func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*member, recovery.Change)) {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
 		return
@@ -143,19 +143,19 @@ func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*Socket, recovery.
 			return
 		}
 	}
-	for _, s := range h.membersLocked(n, d.Audience) {
-		if c, moved := s.member.obeyLocked(d, rooms); moved && s.recovers {
-			change(s, c)
+	for _, m := range h.membersLocked(n, d.Audience) {
+		if c, moved := m.obeyLocked(d, rooms); moved && m.socket.recovers {
+			change(m, c)
 		}
 	}
 }
 
 // membersLocked returns the sockets of the audience.
-func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*Socket {
+func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*member {
 	h.pass++
-	var sockets []*Socket
-	n.members.each(a, h.pass, func(s *Socket) { sockets = append(sockets, s) })
-	return sockets
+	var found []*member
+	n.members.each(a, h.pass, func(m *member) { found = append(found, m) })
+	return found
 }
 
 // obeyLocked does what an operation demands of an attached socket. It returns the change
@@ -167,7 +167,7 @@ func (m *member) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Cha
 		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		m.detachLocked(why.Reason)
-		m.socket.namespace.server.hub.afterLocked(func() { m.socket.farewell(why) })
+		m.hub().afterLocked(func() { m.socket.farewell(why) })
 		return c, false
 	}
 	c.At = d.Offset.Position
@@ -185,7 +185,7 @@ func (m *member) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Cha
 func (m *member) expelLocked(before adapter.Position) bool {
 	if m.state == replaying {
 		m.expelled = &before
-		m.socket.namespace.members.remove(m.socket)
+		m.socket.namespace.members.remove(m)
 	}
 	return m.state == replaying
 }
@@ -193,7 +193,7 @@ func (m *member) expelLocked(before adapter.Position) bool {
 // keepUpLocked has the socket's record follow the operations of the log, from the
 // cursor on, until it is attached or gone.
 func (m *member) keepUpLocked() {
-	m.socket.namespace.server.hub.restoring[m.socket] = struct{}{}
+	m.hub().restoring[m] = struct{}{}
 }
 
 // performLocked makes up for the operations that came while the session was being
@@ -217,6 +217,6 @@ func (m *member) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
 	}
 	if !c.Empty() {
 		// Nobody waits: until it is written, the store says that it may be missing.
-		m.socket.namespace.server.hub.store.Change(session.Key, c)
+		m.hub().store.Change(session.Key, c)
 	}
 }

@@ -124,7 +124,7 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 // resume claims the session that the client names. It returns nil without one,
 // or when continuity cannot be proven; an error when the store cannot tell.
 func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*recovery.Session, error) {
-	h := s.namespace.server.hub
+	h := s.hub()
 	if !s.recovers || !back {
 		return nil, nil
 	}
@@ -187,7 +187,7 @@ func (s *Socket) decideRecovery() error {
 
 // startAnew ends the session that was claimed; the client gets a new one.
 func (s *Socket) startAnew(reason error) error {
-	if !s.namespace.server.hub.letGo(s) {
+	if !s.hub().letGo(&s.member) {
 		return s.departure()
 	}
 	s.notRecovered(reason)
@@ -204,7 +204,7 @@ func (s *Socket) notRecovered(reason error) {
 // catchUp performs the operations of the log that the session's record may lack.
 // It returns errExpelled if one of them ended the session.
 func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
-	h := s.namespace.server.hub
+	h := s.hub()
 	// Whoever held the session was further along in the log than this node may be.
 	if err := h.wait(ctx, session.Reach()); err != nil {
 		return err
@@ -245,7 +245,7 @@ func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mi
 // carryOn performs the operations among records of the log. It returns the session
 // as it is then, and up to where it goes if one of them has ended it.
 func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range batch {
@@ -310,7 +310,7 @@ func (s *Socket) deny(ctx context.Context, what string, err error) {
 // abandon cuts the connection: the client keeps what it has, and asks again. A
 // socket that was disconnected meanwhile has been seen to.
 func (s *Socket) abandon(what string, err error) {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	gone := s.member.state == detached
 	h.mu.Unlock()
@@ -358,7 +358,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.Enter(session.Opened)
 	// From here on changes are written, behind the session itself.
 	opened := h.store.Open(session.Clone())
-	h.holdLocked(s, session)
+	h.holdLocked(&s.member, session)
 	h.mu.Unlock()
 	server.counters.opened.Add(1)
 	return session, opened.Wait(ctx)
@@ -368,7 +368,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 // with, if there is one. Else the client would get once more what it had in the session
 // before, and it could not be told which session it has that offset from.
 func (s *Socket) reachHeld(ctx context.Context, held string) error {
-	h := s.namespace.server.hub
+	h := s.hub()
 	o, err := adapter.ParseOffset(held)
 	if err != nil || o.Position <= h.position() {
 		return nil
@@ -398,7 +398,7 @@ func heldOffset(s string) string {
 
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
-	h := s.namespace.server.hub
+	h := s.hub()
 	if s.place != nil {
 		// The state that the session goes on from may show more than this node has read.
 		h.mu.Lock()
@@ -487,7 +487,7 @@ func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
 	for _, m := range messages {
 		size += m.Len()
 	}
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replayedLocked(s.member.key.PIDHash, o.Position, size)
@@ -527,7 +527,7 @@ func (s *Socket) attach() error {
 	if err != nil {
 		return err
 	}
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := s.sendConnectLocked(answer); err != nil {
@@ -541,7 +541,7 @@ func (s *Socket) attach() error {
 // messages are held back until uncork. It does not attach a socket whose session
 // an operation has ended, and returns where that was.
 func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.member.state == detached {
@@ -556,15 +556,15 @@ func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) 
 }
 
 func (m *member) attachLocked(as memberState) {
-	m.socket.namespace.members.add(m.socket)
+	m.socket.namespace.members.add(m)
 	in := map[string]bool{string(m.socket.id): true}
 	for _, stay := range m.record.Rooms {
 		if !stay.Ended && !in[stay.Room] {
 			in[stay.Room] = true
-			m.socket.namespace.members.join(m.socket, Room(stay.Room))
+			m.socket.namespace.members.join(m, Room(stay.Room))
 		}
 	}
-	delete(m.socket.namespace.server.hub.restoring, m.socket)
+	delete(m.hub().restoring, m)
 	m.record, m.pending, m.state = nil, nil, as
 }
 

@@ -51,7 +51,7 @@ func (m *member) inLocked(room string) bool {
 	if m.record != nil {
 		return room == string(m.socket.id) || m.record.In(room)
 	}
-	return m.socket.namespace.members.in(m.socket, Room(room))
+	return m.socket.namespace.members.in(m, Room(room))
 }
 
 // countLocked returns the number of rooms that the socket is in beside its own, and

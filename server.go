@@ -57,9 +57,9 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub = &hub{
 		id:    newID(),
 		store: s.opts.Recovery.Store, logger: s.opts.Logger,
-		namespaces: make(map[string]*Namespace), sessions: make(map[string]*Socket), claims: make(map[string]*claimed),
+		namespaces: make(map[string]*Namespace), sessions: make(map[string]*member), claims: make(map[string]*claimed),
 		repeats:   allRepeats{of: make(map[string]*repeats)},
-		restoring: make(map[*Socket]struct{}), inquiries: make(map[uint64]*inquiry),
+		restoring: make(map[*member]struct{}), inquiries: make(map[uint64]*inquiry),
 	}
 	s.hub.server = s
 	s.hub.expired = &feed[*ExpiredSession]{work: &s.work, tell: s.tellExpired, missed: s.expiredMissed}

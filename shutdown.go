@@ -52,8 +52,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) drain(ctx context.Context) {
 	s.hub.mu.Lock()
 	byConn := make(map[*conn][]*Socket)
-	for _, socket := range s.hub.everyLocked() {
-		byConn[socket.conn] = append(byConn[socket.conn], socket)
+	for _, m := range s.hub.everyLocked() {
+		c := m.socket.conn
+		byConn[c] = append(byConn[c], m.socket)
 	}
 	s.hub.mu.Unlock()
 	conns := make([]*conn, 0, len(byConn))
@@ -79,8 +80,8 @@ func (s *Server) drain(ctx context.Context) {
 	s.hub.mu.Lock()
 	rest := s.hub.everyLocked()
 	s.hub.mu.Unlock()
-	for _, socket := range rest {
-		socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
+	for _, m := range rest {
+		m.socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
 	}
 }
 

@@ -61,6 +61,8 @@ type RecoveryResult struct {
 // ID returns the socket's id.
 func (s *Socket) ID() SocketID { return s.id }
 
+func (s *Socket) hub() *hub { return s.namespace.server.hub }
+
 // Namespace returns the socket's namespace.
 func (s *Socket) Namespace() *Namespace { return s.namespace }
 
@@ -83,7 +85,7 @@ func (s *Socket) Recovery() RecoveryResult {
 
 // Rooms yields the rooms that the socket is in, its own first.
 func (s *Socket) Rooms() iter.Seq[Room] {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	rooms := s.member.roomsLocked()
 	h.mu.Unlock()
@@ -93,7 +95,7 @@ func (s *Socket) Rooms() iter.Seq[Room] {
 // In reports whether the socket is in the room, as it is in the one that has its own
 // id as its name. It costs the same in many rooms as in few.
 func (s *Socket) In(room Room) bool {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.member.inLocked(string(room))
@@ -135,7 +137,7 @@ func (s *Socket) route() route {
 // here reports whether the client is served by this socket: what it gets is on this
 // node then, or will be replayed from what this node has read.
 func (s *Socket) here() bool {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.member.state != detached
@@ -205,7 +207,7 @@ func (s *Socket) move(
 
 // changeLocked applies a change here and hands it to the store.
 func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
-	h := m.socket.namespace.server.hub
+	h := m.hub()
 	if m.state == detached {
 		return recovery.Settled(m.socket.departure())
 	}
@@ -229,10 +231,10 @@ func (m *member) applyLocked(c *recovery.Change) {
 		return
 	}
 	for _, room := range c.Join {
-		m.socket.namespace.members.join(m.socket, Room(room))
+		m.socket.namespace.members.join(m, Room(room))
 	}
 	for _, room := range c.Leave {
-		m.socket.namespace.members.leave(m.socket, Room(room))
+		m.socket.namespace.members.leave(m, Room(room))
 	}
 }
 
@@ -254,7 +256,7 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 	err := out.Wait(ctx)
 	if errors.Is(err, recovery.ErrLost) {
 		why := &DisconnectError{Reason: ReasonTakenOver, Err: err}
-		h := s.namespace.server.hub
+		h := s.hub()
 		h.mu.Lock()
 		s.member.dropLocked(why)
 		h.unlock()
@@ -270,7 +272,7 @@ func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
 	if err := s.namespace.server.admitChange(ctx); err != nil {
 		return err
 	}
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	if s.member.state == detached {
 		h.mu.Unlock()
@@ -357,7 +359,7 @@ func (s *Socket) Disconnect(ctx context.Context) error {
 // client is told when that is durable, or ctx has ended: it may come back at once,
 // and would find its session.
 func (s *Socket) dismiss(ctx context.Context, err error) error {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	first := s.member.detachLocked(ReasonServerDisconnect)
 	out := s.member.ended
@@ -374,7 +376,7 @@ func (s *Socket) dismiss(ctx context.Context, err error) error {
 // leave takes the socket out of everything, once; later calls have no effect and
 // return the first one's outcome.
 func (s *Socket) leave(why *DisconnectError) *recovery.Outcome {
-	h := s.namespace.server.hub
+	h := s.hub()
 	h.mu.Lock()
 	first := s.member.detachLocked(why.Reason)
 	out := s.member.ended
@@ -396,21 +398,21 @@ func (m *member) detachLocked(reason Reason) bool {
 	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.expelled == nil // else it is over, whatever comes first
 	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
 	m.ended = recovery.Settled(nil)
-	h := m.socket.namespace.server.hub
+	h := m.hub()
 	if was == replaying || was == live {
 		if was == live { // else the replay says how far it has come
 			m.served = h.cursor.Position
 		}
 		rooms := m.roomsLocked()[1:]
-		m.socket.namespace.members.remove(m.socket)
+		m.socket.namespace.members.remove(m)
 		m.record = recordOf(rooms) // for who asks for the rooms later
 	}
 	m.held, m.pending = cork{}, nil
-	delete(h.restoring, m.socket)
+	delete(h.restoring, m)
 	if m.key == (recovery.Key{}) {
 		return true
 	}
-	if h.sessions[m.key.PIDHash] == m.socket {
+	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
@@ -433,7 +435,7 @@ func recordOf(rooms []Room) *recovery.Session {
 // dropLocked detaches the socket and cuts its connection.
 func (m *member) dropLocked(why *DisconnectError) {
 	if m.detachLocked(why.Reason) {
-		m.socket.namespace.server.hub.afterLocked(func() {
+		m.hub().afterLocked(func() {
 			m.socket.conn.session.Abort(transport.ReasonTransportClose)
 			m.socket.farewell(why)
 		})
