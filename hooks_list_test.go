@@ -19,6 +19,7 @@ var notHooks = map[string]string{
 	"adapter.Audience.ExcludesFunc":   "for adapters; called by the caller",
 	"transport.Settler":               "implemented by the server; see package transport",
 	"transport.Lingerer":              "implemented by the server; see package transport",
+	"transport.Meter":                 "implemented by the server; called as Receiver.Message is",
 	"transport.Options.ClientAddress": "is socketio.Options.ClientAddress",
 	"socketio.Registrar":              "implemented here",
 	"socketio.Target":                 "implemented here",

@@ -71,8 +71,17 @@ func (a *answer) quietOldBrowsers() {
 	}
 }
 
-// messages answers a poll of the session.
+// recordSeparator stands between the packets of a payload, see package frame.
+const recordSeparator = 0x1e
+
+// messages answers a poll of the session. A message by itself, which may be large and be sent
+// to many, is not copied.
 func (a *answer) messages(s *Session, messages []*Message) error {
+	if len(messages) == 1 {
+		if payload := messages[0].asText().data(); bytes.IndexByte(payload, recordSeparator) < 0 {
+			return a.body(s, payload)
+		}
+	}
 	packets := make([]frame.Packet, len(messages))
 	for i, m := range messages {
 		packets[i] = m.packet()

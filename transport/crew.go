@@ -63,6 +63,11 @@ func (c *crew) next() (t task, more bool) {
 	}
 	t, c.ready[c.taken] = c.ready[c.taken], task{}
 	c.taken++
+	if c.taken >= shift && c.taken > len(c.ready)/2 { // there may be no end of tasks
+		n := copy(c.ready, c.ready[c.taken:])
+		clear(c.ready[n:])
+		c.ready, c.taken = c.ready[:n], 0
+	}
 	return t, true
 }
 

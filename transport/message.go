@@ -12,8 +12,9 @@ import (
 // A Message is ready to be sent: encoded once, immutable, to be shared by any
 // number of sessions and goroutines.
 type Message struct {
-	frame []byte                 // a complete WebSocket frame, not masked
-	small atomic.Pointer[[]byte] // the same compressed, once somebody has asked
+	frame []byte                  // a complete WebSocket frame, not masked
+	small atomic.Pointer[[]byte]  // the same compressed, once somebody has asked
+	text  atomic.Pointer[Message] // the same as text, once somebody has asked
 }
 
 // Text returns a message with a copy of data, which must be valid UTF-8: a
@@ -40,14 +41,18 @@ func (m *Message) packet() frame.Packet {
 }
 
 // asText is the message as a client gets it that asks for base64: itself if it is text.
-// It is made anew for each client, for few ask.
+// Any client may ask, so it is made once for all.
 func (m *Message) asText() *Message {
 	if m.frame[0]&0xf != byte(ws.OpBinary) {
 		return m
 	}
+	if made := m.text.Load(); made != nil {
+		return made
+	}
 	text := frame.AppendBase64(nil, m.data())
 	f := appendHeader(make([]byte, 0, ws.MaxHeaderSize+len(text)), ws.OpText, len(text))
-	return &Message{frame: append(f, text...)}
+	m.text.CompareAndSwap(nil, &Message{frame: append(f, text...)})
+	return m.text.Load()
 }
 
 // data are what follows the header.

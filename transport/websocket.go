@@ -150,8 +150,9 @@ func (c *webSocket) write(s *Session, messages []*Message) error {
 	return c.send(s, c.join(messages, b))
 }
 
-// writeSome writes what the connection takes at once, in one call, and returns a
-// copy of the rest.
+// writeSome writes what the connection takes at once, in one call, and returns the rest: of
+// several messages, which are small, a copy; of one, which may be large and be sent to many,
+// what there is of it.
 func (c *webSocket) writeSome(messages []*Message) (rest []byte, err error) {
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
@@ -159,6 +160,9 @@ func (c *webSocket) writeSome(messages []*Message) (rest []byte, err error) {
 	n, err := writeNow(c.raw, p)
 	if err != nil || n == len(p) {
 		return nil, err
+	}
+	if len(messages) == 1 {
+		return p[n:], nil
 	}
 	return bytes.Clone(p[n:]), nil
 }

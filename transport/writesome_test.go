@@ -10,26 +10,7 @@ import (
 // does not wait, must not find it.
 func TestATimeLimitEndsWithItsWrite(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	peer, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = peer.Close() }()
-	conn, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-
-	c := &webSocket{conn: conn, raw: rawConn(conn), timeout: time.Second, pools: new(pools)}
-	if c.raw == nil {
-		t.Skip("this system has no such writes")
-	}
+	c := plainWebSocket(t)
 	if err := c.send(nil, []byte("patient")); err != nil {
 		t.Fatal(err)
 	}
@@ -37,4 +18,41 @@ func TestATimeLimitEndsWithItsWrite(t *testing.T) {
 	if rest, err := c.writeSome([]*Message{Text([]byte("soon"))}); err != nil || len(rest) > 0 {
 		t.Errorf("%q is left, %v", rest, err)
 	}
+}
+
+// TestWriteSome_LargeMessage_IsNotCopied: what a connection does not take at once of a message that is sent to many is
+// not kept for each of them.
+func TestWriteSome_LargeMessage_IsNotCopied(t *testing.T) {
+	t.Parallel()
+	c := plainWebSocket(t)
+	m := Text(make([]byte, 64<<20)) // more than any buffer of a socket
+	rest, err := c.writeSome([]*Message{m})
+	if err != nil || len(rest) == 0 || &rest[len(rest)-1] != &m.frame[len(m.frame)-1] {
+		t.Errorf("%d bytes are left, which are a copy, or %v", len(rest), err)
+	}
+}
+
+// plainWebSocket returns one that writes to a socket nobody reads from.
+func plainWebSocket(t *testing.T) *webSocket {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	peer, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = peer.Close() })
+	conn, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &webSocket{conn: conn, raw: rawConn(conn), timeout: time.Second, pools: new(pools)}
+	if c.raw == nil {
+		t.Skip("this system has no such writes")
+	}
+	return c
 }
