@@ -42,7 +42,6 @@ var notHooks = map[string]string{
 	"recovery.Node":                   "implemented by the server",
 	"recovery.Proof.Check":            "for adapters; called by the caller",
 	"transport.Receiver":              "implemented by the server; see package transport",
-	"transport.Meter":                 "implemented by the server; see package transport",
 	"transport.NewServer":             "accept is the server's; see package transport",
 	"transport.Options.AllowRequest":  "is socketio.Options.AllowRequest",
 	"transport.Options.Logger":        "is socketio.Options.Logger",
