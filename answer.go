@@ -166,18 +166,33 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 			return err
 		}
 		for left := len(sockets); left > 0; left-- {
-			select {
-			case got := <-replies:
-				a := got.answer()
-				a.Done = left == 1
-				if err := say(ctx, a); err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			got, err := nextReply(ctx, replies)
+			if err != nil {
+				return err
+			}
+			a := got.answer()
+			a.Done = left == 1
+			if err := say(ctx, a); err != nil {
+				return err
 			}
 		}
 		return nil
+	}
+}
+
+// nextReply waits for a reply until ctx ends. What is there by then is said: a node that
+// shuts down has disconnected all sockets before.
+func nextReply(ctx context.Context, replies <-chan reply) (reply, error) {
+	select {
+	case got := <-replies:
+		return got, nil
+	case <-ctx.Done():
+	}
+	select {
+	case got := <-replies:
+		return got, nil
+	default:
+		return reply{}, context.Cause(ctx)
 	}
 }
 
