@@ -283,11 +283,11 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 		if !s.attached || s.corked { // a replay still owes the client what lies before the cursor
 			continue
 		}
-		now := standing{told: true, busy: s.last.Position > quiet}
+		now := standing{told: true, busy: quiet != recovery.Anew && s.last.Position > quiet}
 		if !now.busy {
 			now.last = s.last
 		}
-		if now != s.standing {
+		if now != s.standing || quiet == recovery.Anew {
 			s.standing = now
 			changed = append(changed, recovery.Standing{Key: s.key, Busy: now.busy, Last: now.last})
 		}
