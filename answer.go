@@ -166,18 +166,33 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 			return err
 		}
 		for left := len(sockets); left > 0; left-- {
-			select {
-			case got := <-replies:
-				a := got.answer()
-				a.Done = left == 1
-				if err := say(ctx, a); err != nil {
-					return err
-				}
-			case <-ctx.Done():
-				return context.Cause(ctx)
+			got, err := nextReply(ctx, replies)
+			if err != nil {
+				return err
+			}
+			a := got.answer()
+			a.Done = left == 1
+			if err := say(ctx, a); err != nil {
+				return err
 			}
 		}
 		return nil
+	}
+}
+
+// nextReply waits for a reply until ctx ends. What is there by then is said: a node that
+// shuts down has disconnected all sockets before.
+func nextReply(ctx context.Context, replies <-chan reply) (reply, error) {
+	select {
+	case got := <-replies:
+		return got, nil
+	case <-ctx.Done():
+	}
+	select {
+	case got := <-replies:
+		return got, nil
+	default:
+		return reply{}, context.Cause(ctx)
 	}
 }
 
@@ -249,13 +264,13 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
 	var body []byte
 	for i, s := range sockets {
-		l, err := s.listing(rooms[i])
-		if err != nil {
-			return err
-		}
-		one, err := marshalJSON(l)
-		if err != nil {
-			return err
+		one, err := s.listing(rooms[i])
+		if err != nil { // a parser of the application has taken for JSON what is not
+			err = say(ctx, answer{From: s.id, Error: &Error{Code: CodeInternal, Message: "socket not described: " + err.Error()}})
+			if err != nil {
+				return err
+			}
+			continue
 		}
 		one = append(one, '\n')
 		if len(body) > 0 && len(body)+len(one) > chunkBytes {
@@ -275,25 +290,25 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 	return say(ctx, answer{body: body, Done: true})
 }
 
-// listing returns what others may see of the socket: what the client sent, but for
-// the private id, which the log is not to have.
-func (s *Socket) listing(rooms []Room) (listing, error) {
+// listing returns the text of what others may see of the socket: what the client sent,
+// but for the private id, which the log is not to have.
+func (s *Socket) listing(rooms []Room) ([]byte, error) {
 	h := s.Handshake()
 	auth, err := withoutPID(h.Auth)
 	if err != nil {
-		return listing{}, err
+		return nil, err
 	}
 	l := listing{
 		ID: s.id, Rooms: rooms, Header: h.Header, URL: h.URL.String(),
 		Address: h.Address, Secure: h.Secure, Time: h.Time, Auth: auth,
 	}
 	s.dataMu.Lock()
-	defer s.dataMu.Unlock()
 	l.Data = make(map[string]json.RawMessage, len(s.data))
 	for key, d := range s.data {
 		if d.raw != nil {
 			l.Data[key] = d.raw
 		}
 	}
-	return l, nil
+	s.dataMu.Unlock()
+	return marshalJSON(l)
 }

@@ -283,11 +283,11 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.S
 		if m.state != live { // a replay still owes the client what lies before the cursor
 			continue
 		}
-		now := standing{told: true, busy: m.last.Position > quiet}
+		now := standing{told: true, busy: quiet != recovery.Anew && m.last.Position > quiet}
 		if !now.busy {
 			now.last = m.last
 		}
-		if now != m.standing {
+		if now != m.standing || quiet == recovery.Anew {
 			m.standing = now
 			changed = append(changed, recovery.Standing{Key: m.key, Busy: now.busy, Last: now.last})
 		}

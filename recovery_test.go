@@ -537,6 +537,12 @@ func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
 		if _, standings := store.node.Checkpoint(0); len(standings) != 1 || !standings[0].Busy {
 			t.Errorf("standings %+v after the replay", standings)
 		}
+		for range 2 { // of a store that may have lost them
+			_, standings := store.node.Checkpoint(recovery.Anew)
+			if len(standings) != 1 || standings[0].Busy || standings[0].Last.String() != back.offset {
+				t.Errorf("standings %+v anew", standings)
+			}
+		}
 		if err := io.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}

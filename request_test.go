@@ -498,6 +498,44 @@ func TestShutdownEndsWhatServersDoForEachOther(t *testing.T) {
 	})
 }
 
+// TestServerRequest_NodeShutsDown: those who ask a node that shuts down, or has, are answered at once: the handler
+// that runs answers as its context has ended, and requests that wait, or come later, are refused.
+func TestServerRequest_NodeShutsDown_IsAnswered(t *testing.T) {
+	t.Parallel()
+	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
+		ran := 0
+		load.On(b.Namespace, func(ctx context.Context, _, _ string) (int, error) {
+			ran++
+			<-ctx.Done()
+			return 7, nil
+		})
+		answers := make(chan string, 65)
+		ask := func() {
+			for r, err := range load.Call(t.Context(), a.Namespace, "") {
+				answers <- fmt.Sprint(r.Value, err)
+			}
+		}
+		for range cap(answers) { // the last one waits
+			go ask()
+			synctest.Wait()
+		}
+		began := time.Now()
+		do(t, b.Shutdown(t.Context()))
+		got := make(map[string]int)
+		for range cap(answers) {
+			got[<-answers]++
+		}
+		ask()
+		got[<-answers]++
+		if got["7 <nil>"] != 64 || got["0 internal: server is shutting down"] != 2 || ran != 64 {
+			t.Errorf("answers %v, %d handled", got, ran)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestNodesAreNamed(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/packet"
@@ -164,71 +165,105 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 	return d.Offset.Position <= h.notices.from
 }
 
-// attend handles what waits.
+// attend handles what waits. After the end of the server's life it refuses the requests
+// among it: the nodes that ask would wait for this one until their time is over.
 func (s *Server) attend() {
 	defer s.work.done()
+	ctx, cancel := s.afterlife()
+	defer cancel()
 	w := &s.hub.notices
 	for {
 		s.hub.mu.Lock()
 		from, to := w.from, w.upTo
-		if from >= to || s.life.Err() != nil {
+		if from >= to {
 			w.working = false
 			s.hub.mu.Unlock()
 			return
 		}
 		w.from = to
 		s.hub.mu.Unlock()
-		for batch, err := range s.opts.Adapter.Read(s.life, from, to) {
+		for batch, err := range s.opts.Adapter.Read(ctx, from, to) {
 			if err != nil {
 				if s.life.Err() == nil {
-					s.opts.Logger.ErrorContext(s.life, "server-side events lost", slog.Any("error", err))
+					s.opts.Logger.ErrorContext(ctx, "server-side events lost", slog.Any("error", err))
 				}
 				break
 			}
 			for i := range batch {
 				if d := &batch[i]; s.hub.passed(d) {
-					s.notice(d)
+					s.notice(ctx, d)
 				}
 			}
 		}
 	}
 }
 
+// afterlife returns a context that ends Options.EmitTimeout after the server's life.
+func (s *Server) afterlife() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.life))
+	stop := context.AfterFunc(s.life, func() {
+		timer := time.AfterFunc(s.opts.EmitTimeout, cancel)
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	})
+	return ctx, func() { stop(); cancel() }
+}
+
 // notice handles one record of the log, if it is a server-side event of another
 // node. It waits for the handler of an event, but not for that of a request.
-func (s *Server) notice(d *adapter.Delivery) {
+func (s *Server) notice(ctx context.Context, d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
-	if err != nil || r.Node == s.hub.id || s.life.Err() != nil {
-		return
-	}
-	if r.Errand == errandNotice {
+	switch {
+	case err != nil || r.Node == s.hub.id:
+	case r.Errand == errandNotice && s.life.Err() == nil:
 		if _, err := s.serve(s.life, d, r.Node, body); err != nil {
-			s.opts.Logger.ErrorContext(s.life, "handler of a server-side event failed",
+			s.opts.Logger.ErrorContext(ctx, "handler of a server-side event failed",
 				slog.String("namespace", d.Namespace), slog.Any("error", err))
 		}
-	}
-	if r.Errand == errandServer {
-		select {
-		case s.serving <- struct{}{}:
-		case <-s.life.Done():
-			return
-		}
+	case r.Errand != errandServer:
+	case s.mayServe():
 		s.work.start()
-		go func() { // owner: the server; ends with the handler
-			defer s.work.done()
-			defer func() { <-s.serving }()
-			ctx, cancel := context.WithTimeout(s.life, r.Wait)
-			defer cancel()
-			p, err := s.serve(ctx, d, r.Node, body)
-			if ctx.Err() != nil {
-				return // nobody waits any more
-			}
-			a := answer{Done: true, body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)}
-			if err := s.answer(ctx, r, a); err != nil && ctx.Err() == nil {
-				s.opts.Logger.ErrorContext(ctx, "request not answered", slog.Any("error", err))
-			}
-		}()
+		go s.serveRequest(d, r, body) // owner: the server; ends with the handler
+	default:
+		s.answerServer(ctx, r, answer{Error: &Error{Code: CodeInternal, Message: ErrShutdown.Error()}})
+	}
+}
+
+// mayServe waits until fewer requests than requestsAtOnce are being handled. It returns
+// false after the end of the server's life: nothing of the application runs then.
+func (s *Server) mayServe() bool {
+	if s.life.Err() != nil {
+		return false
+	}
+	select {
+	case s.serving <- struct{}{}:
+		return true
+	case <-s.life.Done():
+		return false
+	}
+}
+
+// serveRequest runs the handler of a server-side request and answers, unless nobody
+// waits any more.
+func (s *Server) serveRequest(d *adapter.Delivery, r request, body []byte) {
+	defer s.work.done()
+	defer func() { <-s.serving }()
+	ctx, cancel := context.WithTimeout(s.life, r.Wait)
+	defer cancel()
+	p, err := s.serve(ctx, d, r.Node, body)
+	if ctx.Err() != nil && s.life.Err() == nil {
+		return
+	}
+	ctx, cancel = s.afterlife()
+	defer cancel()
+	s.answerServer(ctx, r, answer{body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)})
+}
+
+// answerServer publishes the one answer of this node to a server-side request.
+func (s *Server) answerServer(ctx context.Context, r request, a answer) {
+	a.Done = true
+	if err := s.answer(ctx, r, a); err != nil && s.life.Err() == nil {
+		s.opts.Logger.ErrorContext(ctx, "request not answered", slog.Any("error", err))
 	}
 }
 

@@ -476,6 +476,43 @@ func TestFetch_SocketTooLarge_OthersAreFound(t *testing.T) {
 	})
 }
 
+// A garbled parser has an auth object that is no JSON for each client whose object says so.
+type garbled struct{ *trickyParser }
+
+func (g garbled) NewDecoder(l packet.Limits) packet.MessageDecoder {
+	return garbledDecoder{g.trickyParser.NewDecoder(l)}
+}
+
+type garbledDecoder struct{ packet.MessageDecoder }
+
+func (g garbledDecoder) Decode(data []byte, binary bool) (*packet.Packet, error) {
+	p, err := g.MessageDecoder.Decode(data, binary)
+	if p != nil && p.Type == packet.Connect && bytes.Contains(p.Data, []byte("garble")) {
+		p.Data = []byte("{garble")
+	}
+	return p, err
+}
+
+// TestFetch_SocketCannotBeDescribed: one that cannot is an error of its own.
+func TestFetch_SocketCannotBeDescribed_OthersAreFound(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{Parser: garbled{&trickyParser{encode: idle, open: idle, decode: idle}}}, func(t *testing.T, io *socketio.Server) {
+		odd := dial(t, io)
+		odd.connect(`{"garble":true}`)
+		even := connected(t, io)
+		got := make(map[string]bool)
+		for s, err := range io.All().Fetch(t.Context()) {
+			if s == nil {
+				t.Fatal(err)
+			}
+			got[string(s.ID())] = err == nil
+		}
+		if len(got) != 2 || got[odd.id] || !got[even.id] {
+			t.Errorf("found %v, want %s and an error for %s", got, even.id, odd.id)
+		}
+	})
+}
+
 // A limited log takes nothing above 256 KiB.
 type limited struct{ *second }
 

@@ -18,6 +18,7 @@ type queries struct {
 	adopt, emit, locate, seen                string
 	nodeOpen, nodeBeat, nodeHold             string
 	nodeBind, nodeList, nodeEnd              string
+	checkpointAnew                           string
 	checkpointSessions, checkpointNode       string
 	sessionOpen, sessionState                string
 	sessionPark, sessionDelete               string
@@ -54,6 +55,7 @@ func queriesFor(schema string) *queries {
 		nodeBind:           load("node_bind"),
 		nodeList:           load("node_list"),
 		nodeEnd:            load("node_end"),
+		checkpointAnew:     load("checkpoint_anew"),
 		checkpointSessions: load("checkpoint_sessions"),
 		checkpointNode:     load("checkpoint_node"),
 		sessionOpen:        load("session_open"),

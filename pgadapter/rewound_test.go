@@ -93,3 +93,36 @@ func TestNobodyWaitsForANodeThatStopsInATransaction(t *testing.T) {
 		t.Error("the transaction of the frozen node could still be committed")
 	}
 }
+
+// TestCheckpoint_PostgresLosesThatASessionWasParked: a session's client leaves, and Postgres takes that back. No checkpoint
+// after that may speak of the session: the node does not serve it any more.
+func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).named(t)
+	db := b.open(t, &Options{PollInterval: 100 * time.Millisecond})
+	server := serve(t, db)
+	checkpoint := func() {
+		t.Helper()
+		eventually(t, "a checkpoint", func() bool { return db.sweeper.checkpoint(t.Context()) == nil })
+	}
+	var g guest
+	g.connect(t, server)
+	say(t, server, "1")
+	g.wants(t, "1")
+	checkpoint()
+	checkpoint() // the client is quiet
+	b.exec(t, "create table kept as select * from sessions")
+	g.Cut()
+	eventually(t, "the session was parked", func() bool { return b.int(t, "select count(*) from sessions where node is null") == 1 })
+	b.exec(t, "delete from sessions; insert into sessions select * from kept")
+	b.terminate(t, "")
+	say(t, server, "2")
+	eventually(t, "the node reads again", func() bool { return db.Sync(t.Context()) == nil })
+	checkpoint()
+	g.connect(t, server)
+	if !g.recovered {
+		t.Fatal("not recovered")
+	}
+	say(t, server, "end")
+	g.wants(t, "2", "end")
+}

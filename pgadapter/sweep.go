@@ -23,6 +23,7 @@ type sweeper struct {
 	mu        sync.Mutex
 	node      recovery.Node // nil until sessions are bound
 	position  adapter.Position
+	lines     int64                        // how often the tail had lost its connection at the last checkpoint
 	unwritten map[string]recovery.Standing // by pid; of checkpoints that could not be written
 }
 
@@ -61,7 +62,13 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	before := s.db.node.hold()
-	at, standings := node.Checkpoint(s.position)
+	quiet, lines := s.position, s.db.tail.lost.Load()
+	anew := lines != s.lines
+	if anew { // Postgres may have crashed, or be another server, and lack writes that it had acknowledged
+		quiet = recovery.Anew
+		clear(s.unwritten)
+	}
+	at, standings := node.Checkpoint(quiet)
 	s.position = at
 	for _, standing := range standings {
 		s.unwritten[standing.PIDHash] = standing
@@ -75,9 +82,10 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	if h.node != before.node || h.branch.number != before.branch.number {
 		return errors.New("checkpoint: the log or the node changed meanwhile")
 	}
-	if err := s.writeCheckpoint(ctx, h, at); err != nil {
+	if err := s.writeCheckpoint(ctx, h, at, anew); err != nil {
 		return err
 	}
+	s.lines = lines
 	clear(s.unwritten)
 	return nil
 }
@@ -88,7 +96,7 @@ func (s *sweeper) settled(ctx context.Context) error {
 	return s.db.sessions.settled(ctx)
 }
 
-func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Position) error {
+func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Position, anew bool) error {
 	n := len(s.unwritten)
 	pids, epochs := make([]string, 0, n), make([]int64, 0, n)
 	known, last := make([]bool, 0, n), make([]string, 0, n)
@@ -98,6 +106,9 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Positi
 	}
 	var b pgx.Batch
 	h.queue(&b, s.db.queries)
+	if anew {
+		b.Queue(s.db.queries.checkpointAnew, h.node)
+	}
 	if n > 0 {
 		b.Queue(s.db.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)
 	}

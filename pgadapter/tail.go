@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +40,7 @@ type tail struct {
 	done    chan struct{} // closed when the goroutine has returned
 
 	unreadable unreadable
+	lost       atomic.Int64 // how often the connection was lost
 
 	mu        sync.Mutex
 	local     adapter.Local
@@ -169,6 +171,7 @@ func (t *tail) run(ctx context.Context) {
 			return
 		}
 		t.note(func() { t.following = false })
+		t.lost.Add(1)
 		if !broken {
 			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
 		}

@@ -46,7 +46,9 @@ type Node interface {
 	// Checkpoint returns the node's position, and the standing of each session
 	// whose standing changed since it was last returned. A session whose last
 	// event lies after quiet is Busy, whatever its offset. The standings were
-	// true at the position; the Store keeps them until they are written.
+	// true at the position; the Store keeps them until they are written. With Anew
+	// in the place of quiet, it returns the standings of all sessions, none of them
+	// Busy: for a Store that may have lost what it had written.
 	Checkpoint(quiet adapter.Position) (adapter.Position, []Standing)
 
 	// Expired tells that a session ended because its client stayed away, or too
@@ -57,6 +59,9 @@ type Node interface {
 	// that cannot, because it has been shut down, leaves them to others.
 	Serving() bool
 }
+
+// Anew has [Node.Checkpoint] return the standings of all sessions.
+const Anew adapter.Position = -1
 
 // A Standing is how far the client of a session had come at a checkpoint.
 type Standing struct {
