@@ -35,7 +35,7 @@ func TestDown_SaysWhatItRemoved(t *testing.T) {
 		}
 	}
 	text := said.String()
-	for _, want := range []string{"events=3", `"emitted from SQL"=1`, "keys=1", "sessions=0", "on public." + table, fmt.Sprintf("version=%d", migrations.Latest)} {
+	for _, want := range []string{"events=3", "emitted_from_sql=1", "keys=1", "sessions=0", "on public." + table, fmt.Sprintf("version=%d", migrations.Latest)} {
 		if !strings.Contains(text, want) {
 			t.Errorf("nothing of %q in %s", want, text)
 		}
