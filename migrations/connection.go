@@ -65,7 +65,7 @@ set local client_min_messages = warning;
 select set_config(s.name, '0', true) from pg_catalog.pg_settings s where s.name = 'transaction_timeout'`
 
 // transact runs do in one transaction, in the schema, while no other call does; it is repeated when
-// another one created the schema at the same moment.
+// another one created the schema at the same moment, or when it lost a deadlock against a node that runs.
 func transact(ctx context.Context, dsn string, o *Options, ensure bool, do func(context.Context, *transaction) error) error {
 	conn, err := connect(ctx, dsn, o)
 	if err != nil {
@@ -74,7 +74,7 @@ func transact(ctx context.Context, dsn string, o *Options, ensure bool, do func(
 	defer hangUp(ctx, conn)
 	for attempt := 1; ; attempt++ {
 		err := once(ctx, conn, o, ensure, do)
-		raced := code(err) == "23505" || code(err) == "42P06" || code(err) == "42P07" || code(err) == "XX000"
+		raced := code(err) == "23505" || code(err) == "42P06" || code(err) == "42P07" || code(err) == "40P01" || code(err) == "XX000"
 		if !raced || attempt == 5 || ctx.Err() != nil {
 			return err
 		}

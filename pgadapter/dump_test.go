@@ -61,7 +61,7 @@ func dumped(t *testing.T) (b *bench, srv *pgserver.Server, dump []byte) {
 
 // TestDump_OtherServer: the numbers of transactions of the other server are smaller, and pass those of the dump before
 // or after the first node runs there.
-func TestDump_OtherServer_WhatSQLEmitsIsThereOnce(t *testing.T) {
+func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 	t.Parallel()
 	for _, nodeFirst := range []bool{true, false} {
 		t.Run(fmt.Sprintf("node first=%v", nodeFirst), func(t *testing.T) {
@@ -112,7 +112,7 @@ func TestDump_OtherServer_WhatSQLEmitsIsThereOnce(t *testing.T) {
 }
 
 // TestDump_SameServer: the schema is dropped and restored where it was.
-func TestDump_SameServer_WhatSQLEmitsIsThereOnce(t *testing.T) {
+func TestDump_SameServer_AllFromSQLIsThereOnce(t *testing.T) {
 	t.Parallel()
 	b, srv, dump := dumped(t)
 	execOn(t, b.conn, "select emit_all('lost')", "drop schema "+quoted(b.schema)+" cascade")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
@@ -124,7 +125,8 @@ func TestNotification_Forged(t *testing.T) {
 		fmt.Sprintf("%d %s 2 %s %s", id+1, fields[1], fields[3], fields[4]),          // as the next batch
 		strings.Join(append(fields[:3:3], fields[3], encoded([]byte("short"))), " "), // with other content
 	} {
-		before := dbs[1].tail.position()
+		before := adapter.Position(dbs[0].publisher.acked.Load())
+		eventually(t, "the node is there", func() bool { return dbs[1].tail.position() >= before })
 		b.rings(t, forger, payload)
 		heard := dbs[1].Stats().Bell
 		b.rings(t, forger, "read") // when that has been heard, so has the forgery
