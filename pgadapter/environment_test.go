@@ -263,7 +263,7 @@ func TestOpen_CredentialsChange(t *testing.T) {
 	u.User = url.UserPassword(role, "old")
 	b.dsn = u.String()
 	refused := newSignal("trying again", "sending it again")
-	dbs, recorders := b.nodes(t, 1, &Options{Logger: refused.logger(t)})
+	dbs, recorders := b.nodes(t, 1, &Options{ListenDSN: b.dsn, Logger: refused.logger(t)})
 
 	b.exec(t, "alter role "+role+" password 'new'")
 	b.exec(t, "select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", role)

@@ -40,15 +40,18 @@ type openRows struct {
 	windows, opened, covered                  []int64
 }
 
+// stillIn stands where a session is still in a room, for the place where it left.
+const stillIn int64 = -1
+
 type roomRows struct {
 	keyRows
 
 	rooms []string
 	at    []int64
-	left  []*int64 // nil: the session is in the room
+	left  []int64 // stillIn: the session is in the room
 }
 
-func (r *roomRows) add(k recovery.Key, room string, at int64, left *int64) {
+func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
 	r.keyRows.add(k)
 	r.rooms = append(r.rooms, toText(room))
 	r.at = append(r.at, at)
@@ -109,9 +112,9 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 	o.opened = append(o.opened, f.place(w, s.Opened))
 	o.covered = append(o.covered, f.place(w, s.Applied))
 	for _, stay := range s.Rooms {
-		var left *int64
+		left := stillIn
 		if stay.Ended {
-			left = new(f.place(w, stay.Left))
+			left = f.place(w, stay.Left)
 		}
 		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), left)
 	}
@@ -176,18 +179,18 @@ func (m *moves) add(f *flush, w *write, c *recovery.Change) {
 	for _, room := range c.Leave {
 		switch in, known := m.in[room]; {
 		case !known:
-			f.leaves.add(w.key, room, at, nil)
+			f.leaves.add(w.key, room, at, stillIn)
 		case in:
-			f.joins.left[m.rows[room]] = &at
+			f.joins.left[m.rows[room]] = at
 		}
 		m.in[room] = false
 	}
 	for _, room := range c.Join {
 		if row, known := m.rows[room]; known && f.joins.at[row] == at {
-			f.joins.left[row] = nil // joined again where it was joined before
+			f.joins.left[row] = stillIn // joined again where it was joined before
 		} else {
 			m.rows[room] = len(f.joins.rooms)
-			f.joins.add(w.key, room, at, nil)
+			f.joins.add(w.key, room, at, stillIn)
 		}
 		m.in[room] = true
 	}

@@ -59,6 +59,7 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
 	// What the texts of the tests, and their direct calls of append and adopt, rely on; the database may have anything.
 	config.RuntimeParams["standard_conforming_strings"] = "on"
+	config.RuntimeParams["array_nulls"] = "on"
 	config.RuntimeParams["default_transaction_isolation"] = "read committed"
 	config.RuntimeParams["idle_session_timeout"] = "0" // a test may wait for longer than a server allows
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {

@@ -86,17 +86,22 @@ func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
 	err := patiently(ctx, func() error {
 		rows, err := n.db.pool.Query(ctx, n.db.queries.nodeList, n.db.tail.server())
 		if err == nil {
-			nodes, err = pgx.CollectRows(rows, pgx.RowToStructByPos[adapter.Node])
+			nodes, err = pgx.CollectRows(rows, scanNode)
 		}
 		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("list the nodes: %w", err)
 	}
-	for i := range nodes {
-		nodes[i].Name = fromText(nodes[i].Name)
-	}
 	return nodes, nil
+}
+
+func scanNode(r pgx.CollectableRow) (adapter.Node, error) {
+	var n adapter.Node
+	var started, seen int64
+	err := r.Scan(&n.ID, &n.Name, &started, &seen, &n.Bound, &n.Read)
+	n.Name, n.Started, n.Seen = fromText(n.Name), time.UnixMicro(started), time.UnixMicro(seen)
+	return n, err
 }
 
 // run beats until ctx ends, and has the sweeper take the sessions of nodes that

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/migrations"
 )
 
@@ -124,5 +125,34 @@ func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
 		if ended, err := dbs[0].endNode(t.Context(), dead, &at); !ended || err != nil {
 			t.Errorf("the dead node is not ended: %v", err)
 		}
+	}
+}
+
+// A pooler does not pass on what connections choose: they have the settings of the role.
+func TestOpen_SettingsOfTheRoleBehindAPooler(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	direct := b.dsn
+	b.dsn = b.as(t, "read committed")
+	u, err := url.Parse(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, setting := range []string{
+		"array_nulls = off", "datestyle = 'SQL, DMY'", "timezone = 'Asia/Kathmandu'", "intervalstyle = 'sql_standard'", "bytea_output = 'escape'",
+		"extra_float_digits = -15", "standard_conforming_strings = off", "default_transaction_deferrable = on", "quote_all_identifiers = on",
+	} {
+		execOn(t, b.conn, "alter role "+u.User.Username()+" set "+setting)
+	}
+	b.dsn = startPooler(t, b.dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 5})
+	dbs, recorders := b.nodes(t, 2, &Options{ListenDSN: direct})
+	checkSame(t, recorders, storm(t, dbs, 2, 20, 0))
+	exerciseSessions(t, dbs)
+	nodes, err := dbs[0].Nodes(t.Context())
+	if err != nil || len(nodes) != 2 || time.Since(nodes[0].Started).Abs() > time.Hour || nodes[0].Seen.Before(nodes[0].Started) {
+		t.Errorf("Nodes: %v, %v", nodes, err)
+	}
+	if _, err := dbs[0].Survey(t.Context()); err != nil {
+		t.Errorf("Survey: %v", err)
 	}
 }

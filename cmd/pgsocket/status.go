@@ -36,9 +36,9 @@ const undefinedTable = "42P01"
 // A state is the row of status.sql.
 type state struct {
 	version               int
-	low, high             int64 // positions: the newest one that was removed, and the newest
-	batch                 int64 // that the newest position is in
-	age                   *time.Duration
+	low, high             int64  // positions: the newest one that was removed, and the newest
+	batch                 int64  // that the newest position is in
+	age                   *int64 // in microseconds, of the newest batch
 	bytes                 int64
 	live, parked, expired int64
 }
@@ -47,7 +47,7 @@ type state struct {
 type nodeState struct {
 	name     string
 	batch    int64 // up to which the node had read the log when it was seen
-	up, seen time.Duration
+	up, seen int64 // in microseconds: since when it is up, and was seen last
 	sessions int64
 }
 
@@ -97,7 +97,7 @@ func printStatus(schema string, s state, nodes []nodeState) error {
 	fmt.Fprintf(&b, "schema\t%s, version %d\n", schema, s.version)
 	last := "nothing kept"
 	if s.age != nil {
-		last = fmt.Sprintf("written %v ago", s.age.Round(time.Second))
+		last = fmt.Sprintf("written %v ago", duration(*s.age).Round(time.Second))
 	}
 	fmt.Fprintf(&b, "log\tposition %d, %s; kept after %d; %.1f MB\n", s.high, last, s.low, float64(s.bytes)/1e6)
 	fmt.Fprintf(&b, "sessions\t%d live, %d parked, %d to be removed\n", s.live, s.parked, s.expired)
@@ -108,9 +108,13 @@ func printStatus(schema string, s state, nodes []nodeState) error {
 	for _, n := range nodes {
 		// What was appended since the node was seen counts as behind: the row says no better.
 		fmt.Fprintf(&b, "%s\t%v\t%v ago\t%d\t%d\n",
-			n.name, n.up.Round(time.Second), n.seen.Round(100*time.Millisecond), max(s.batch-n.batch, 0), n.sessions)
+			n.name, duration(n.up).Round(time.Second), duration(n.seen).Round(100*time.Millisecond), max(s.batch-n.batch, 0), n.sessions)
 	}
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', 0)
 	_, err := w.Write([]byte(b.String()))
 	return errors.Join(err, w.Flush())
+}
+
+func duration(microseconds int64) time.Duration {
+	return time.Duration(microseconds) * time.Microsecond
 }

@@ -1,9 +1,10 @@
--- The log and the sessions, as one row. Run with the schema as search_path.
+-- The log and the sessions, as one row. Run with the schema as search_path. The age is in microseconds: the text form of
+-- an interval depends on the IntervalStyle of the connection.
 select m.schema_version,
        m.low,
        coalesce(h.id * 4096 + h.packets - 1, m.low),
        coalesce(h.id, m.low / 4096),
-       clock_timestamp() - h.at,
+       (extract(epoch from clock_timestamp() - h.at) * 1000000)::bigint,
        (select sum(pg_total_relation_size(t.relid)) from pg_partition_tree('log') t),
        (select count(*) from sessions s where s.node is not null),
        (select count(*) from sessions s where s.node is null and s.expires_at > clock_timestamp()),

@@ -1,9 +1,9 @@
 -- The nodes, each with the sessions that it holds. Run with the schema as
--- search_path.
+-- search_path. For how long they are up and were not seen is in microseconds, see status.sql.
 select n.name,
        n.position / 4096,
-       clock_timestamp() - n.started,
-       clock_timestamp() - n.seen,
+       (extract(epoch from clock_timestamp() - n.started) * 1000000)::bigint,
+       (extract(epoch from clock_timestamp() - n.seen) * 1000000)::bigint,
        (select count(*) from sessions s where s.node = n.id)
 from nodes n
 order by n.name, n.started

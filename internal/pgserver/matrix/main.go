@@ -79,6 +79,9 @@ var suites = map[string][]suite{ //nolint:gochecknoglobals // constant
 
 type suite struct{ pkg, run string }
 
+// A filter chooses among the tests of a cell: patterns for go test, empty for all and for none.
+type filter struct{ run, skip string }
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -97,6 +100,7 @@ func run(ctx context.Context) error {
 	wanted := flag.String("route", strings.Join(routes, ","), "how nodes reach Postgres")
 	settings := flag.String("settings", "default,hostile", "settings of the server")
 	only := flag.String("run", "", "run these tests only, in place of those of the route")
+	skip := flag.String("skip", "", "do not run these tests")
 	flag.Parse()
 
 	failed := 0
@@ -107,7 +111,7 @@ func run(ctx context.Context) error {
 		}
 		for set := range strings.SplitSeq(*settings, ",") {
 			for route := range strings.SplitSeq(*wanted, ",") {
-				ok, err := cell{major, route, set}.verdict(ctx, bin, *only)
+				ok, err := cell{major, route, set}.verdict(ctx, bin, filter{*only, *skip})
 				if err != nil {
 					return err
 				}
@@ -154,7 +158,7 @@ func names(servers map[string]string) []string {
 }
 
 // verdict runs the tests of the cell on a server of its own, and prints its row of the table.
-func (c cell) verdict(ctx context.Context, bin, only string) (ok bool, err error) {
+func (c cell) verdict(ctx context.Context, bin string, f filter) (ok bool, err error) {
 	given, err := c.given()
 	if err != nil {
 		return false, err
@@ -165,7 +169,7 @@ func (c cell) verdict(ctx context.Context, bin, only string) (ok bool, err error
 	}
 	defer func() { err = errors.Join(err, srv.Stop()) }()
 	began := time.Now()
-	out, failure := c.test(ctx, srv, only)
+	out, failure := c.test(ctx, srv, f)
 	word := "ok"
 	if failure != nil {
 		word = "FAILED"
@@ -227,7 +231,7 @@ func shortened(out string) string {
 }
 
 // test runs the suites of the cell, in processes that find the route in their environment.
-func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (string, error) {
+func (c cell) test(ctx context.Context, srv *pgserver.Server, f filter) (string, error) {
 	env := append(os.Environ(), "DATABASE_URL="+srv.DSN())
 	which := suites["pooled"]
 	switch c.route {
@@ -256,10 +260,10 @@ func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (stri
 	tested := false
 	for _, s := range which {
 		pattern := s.run
-		if only != "" {
-			pattern = only
+		if f.run != "" {
+			pattern = f.run
 		}
-		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=10m", "-run", pattern, s.pkg)
+		cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=10m", "-run", pattern, "-skip", f.skip, s.pkg)
 		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		said := out.Len()
 		cmd.Env, cmd.Stdout, cmd.Stderr = env, &out, &out
@@ -269,7 +273,7 @@ func (c cell) test(ctx context.Context, srv *pgserver.Server, only string) (stri
 		tested = tested || !strings.Contains(out.String()[said:], "[no tests to run]")
 	}
 	if !tested {
-		failed = append(failed, fmt.Errorf("no test matches %q", only))
+		failed = append(failed, fmt.Errorf("no test matches %q", f.run))
 	}
 	return out.String(), errors.Join(failed...)
 }
