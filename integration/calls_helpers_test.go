@@ -65,13 +65,13 @@ func (p *poll) early(t *testing.T, what string, deadline time.Duration) {
 }
 
 // ask has a node ask, and waits for what becomes of it.
-func (n *node) ask(what string, q question) *poll {
+func ask(n *node, what string, q question) *poll {
 	n.t.Helper()
-	return n.asking(n.t.Context(), what, q)()
+	return asking(n.t.Context(), n, what, q)()
 }
 
 // asking has a node ask. What it returns waits for what becomes of it.
-func (n *node) asking(ctx context.Context, what string, q question) func() *poll {
+func asking(ctx context.Context, n *node, what string, q question) func() *poll {
 	n.t.Helper()
 	type result struct {
 		poll poll

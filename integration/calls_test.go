@@ -27,10 +27,10 @@ func TestCallAllThousands(t *testing.T) {
 	connected := time.Since(began)
 
 	// Nobody is silent: the last answer ends it.
-	all := cl.nodes[0].ask("call", within(patience))
+	all := ask(cl.nodes[0], "call", within(patience))
 	all.want(t, "all answer", 3*each)
 	all.early(t, "all answer", patience)
-	found := cl.nodes[1].ask("fetch", within(patience))
+	found := ask(cl.nodes[1], "fetch", within(patience))
 	found.want(t, "fetch all", 3*each)
 	if slices.Sort(all.Answers); !slices.Equal(all.Answers, slices.Sorted(slices.Values(found.Answers))) {
 		t.Error("those who answered are not those who were found")
@@ -46,7 +46,7 @@ func TestCallAllThousands(t *testing.T) {
 		}
 	}
 	deadline := 2*time.Second + 5*all.took() // the others need their time
-	some := cl.nodes[1].ask("call", within(deadline))
+	some := ask(cl.nodes[1], "call", within(deadline))
 	some.ended(t, "ten are silent", deadline)
 	slices.Sort(silent)
 	if slices.Sort(some.Silent); !slices.Equal(some.Silent, silent) {
@@ -65,7 +65,7 @@ func TestCallAllThousands(t *testing.T) {
 	for _, a := range clients[2] {
 		a.beSilent(true)
 	}
-	answer := cl.nodes[0].asking(t.Context(), "call", within(patience))
+	answer := asking(t.Context(), cl.nodes[0], "call", within(patience))
 	for _, a := range clients[2] {
 		a.wait(t, "asked", a.asked)
 	}
@@ -90,13 +90,13 @@ func TestQuestionsToABrokenNode(t *testing.T) {
 	answers := map[string]int{"call": 3, "fetch": 3, "servers": 2}
 	askAll := func(deadline time.Duration) map[string]*poll {
 		t.Helper()
-		asking := make(map[string]func() *poll)
+		pending := make(map[string]func() *poll)
 		for _, what := range whats {
-			asking[what] = first.asking(t.Context(), what, within(deadline))
+			pending[what] = asking(t.Context(), first, what, within(deadline))
 		}
 		polls := make(map[string]*poll)
 		for _, what := range whats {
-			polls[what] = asking[what]()
+			polls[what] = pending[what]()
 		}
 		return polls
 	}
@@ -131,15 +131,15 @@ func TestQuestionsToABrokenNode(t *testing.T) {
 	// It is killed while it owes answers. Another one answers late.
 	clients[2].forget()
 	clients[2].beSilent(true)
-	calling := first.asking(t.Context(), "call", within(patience))
+	calling := asking(t.Context(), first, "call", within(patience))
 	slow := within(patience)
 	slow.How = "wait"
-	waiting := first.asking(t.Context(), "servers", slow)
+	waiting := asking(t.Context(), first, "servers", slow)
 	clients[2].wait(t, "asked", clients[2].asked)
 	broken.kill()
-	first.ask("fetch", within(patience)).want(t, "fetch, a node is killed", 2, gone)
+	ask(first, "fetch", within(patience)).want(t, "fetch, a node is killed", 2, gone)
 	calling().want(t, "call, a node is killed", 2, gone)
-	first.ask("servers", question{How: "tell"})
+	ask(first, "servers", question{How: "tell"})
 	p := waiting()
 	p.want(t, "servers, a node is killed", 1, gone)
 	p.early(t, "servers, a node is killed", patience)
@@ -180,20 +180,20 @@ func TestQuestionsOfAMegabyte(t *testing.T) {
 	}
 	q := within(patience)
 	q.Target, q.Pad = audience{Rooms: []string{"text"}}, size
-	exact("call, text", first.ask("call", q), 3, 3*(most-100))
-	exact("fetch", first.ask("fetch", q), 3, 3*(most-100))
+	exact("call, text", ask(first, "call", q), 3, 3*(most-100))
+	exact("fetch", ask(first, "fetch", q), 3, 3*(most-100))
 	q.Target, q.Pad, q.How = audience{Rooms: []string{"official"}}, most, "binary"
-	exact("call, binary", first.ask("call", q), 3, 3*most)
+	exact("call, binary", ask(first, "call", q), 3, 3*most)
 	q = within(patience)
 	q.Load, q.Pad = strings.Repeat("q", size), size
-	exact("servers", first.ask("servers", q), 2, 2*2*size)
+	exact("servers", ask(first, "servers", q), 2, 2*2*size)
 
 	// Server-side events are handled in order, and before the requests behind them.
 	q = question{How: "tell", Pad: size}
 	for _, n := range cl.nodes[:2] {
-		n.ask("servers", q)
+		ask(n, "servers", q)
 	}
-	first.ask("servers", within(patience)).want(t, "servers, after they were told", 2)
+	ask(first, "servers", within(patience)).want(t, "servers, after they were told", 2)
 	var stats struct{ Told []string }
 	cl.nodes[2].get("stats", &stats)
 	want := []string{"n1" + strings.Repeat("z", size), "n2" + strings.Repeat("z", size)}
@@ -205,7 +205,7 @@ func TestQuestionsOfAMegabyte(t *testing.T) {
 	q = within(patience)
 	q.Target = audience{Rooms: []string{"nobody"}}
 	for _, what := range []string{"call", "fetch"} {
-		p := first.ask(what, q)
+		p := ask(first, what, q)
 		p.want(t, what+", nobody", 0)
 		p.early(t, what+", nobody", patience)
 	}

@@ -304,12 +304,17 @@ func (c *clients) tellAll(nums []int, o order) {
 	}
 }
 
+// register makes client k known, which is about to connect.
+func (c *clients) register(k int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.byNum[k] = &client{num: k, opened: time.Now().UnixNano()}
+}
+
 // open makes a client connect. It does not wait.
 func (c *clients) open(k int, url string, more order) {
 	c.t.Helper()
-	c.mu.Lock()
-	c.byNum[k] = &client{num: k, opened: time.Now().UnixNano()}
-	c.mu.Unlock()
+	c.register(k)
 	o := order{"c": "open", "k": k, "url": url}
 	maps.Copy(o, more)
 	c.tell(k, o)

@@ -24,15 +24,18 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-func TestMain(m *testing.M) {
+// Main runs the tests of a package with a Postgres of their own, unless DATABASE_URL names one.
+func Main(m *testing.M) int {
 	code := pgtest.Main(m)
 	for _, p := range []*program{&plain, &stepped} {
 		if p.dir != "" {
 			_ = os.RemoveAll(p.dir) // a temporary directory: the system clears it otherwise
 		}
 	}
-	os.Exit(code)
+	return code
 }
+
+func TestMain(m *testing.M) { os.Exit(Main(m)) }
 
 // A program is that of a node, built once for a run of tests.
 type program struct {

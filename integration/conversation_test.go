@@ -135,9 +135,7 @@ func converse(t *testing.T, transports []string) {
 			guarded: {"c": "also", "k": guarded, "of": k, "ns": "/guarded", "auth": map[string]string{"token": "letmein"}},
 			chat:    {"c": "also", "k": chat, "of": k, "ns": "/chat"},
 		} {
-			cs.mu.Lock()
-			cs.byNum[other] = &client{num: other, opened: time.Now().UnixNano()}
-			cs.mu.Unlock()
+			cs.register(other)
 			cs.tell(k, o)
 		}
 		cs.await(patience, "both", func() bool { return cs.byNum[guarded].connected && cs.byNum[chat].connected })

@@ -55,9 +55,9 @@ func newCommuter(roll *rand.Rand) *commuter {
 	return c
 }
 
-// live connects to any node of f, loses its line after the first time and then again and again, and stays away for a
+// live connects to any node, loses its line after the first time and then again and again, and stays away for a
 // while each time. Who is sent away by its node comes back at once.
-func (c *commuter) live(ctx context.Context, f *flock, first, every, away time.Duration) {
+func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, away time.Duration) {
 	cut := time.NewTimer(first)
 	defer cut.Stop()
 	defer c.Cut()
@@ -65,7 +65,7 @@ func (c *commuter) live(ctx context.Context, f *flock, first, every, away time.D
 		c.mu.Lock()
 		c.returns = append(c.returns, time.Now())
 		c.mu.Unlock()
-		if err := c.Connect(ctx, f.anyNode(c.roll)); err != nil {
+		if err := c.Connect(ctx, nodes.any(c.roll)); err != nil {
 			pause(ctx, 20*time.Millisecond)
 			continue
 		}
@@ -79,6 +79,24 @@ func (c *commuter) live(ctx context.Context, f *flock, first, every, away time.D
 		case <-ctx.Done():
 		}
 	}
+}
+
+// addresses are those of the nodes that serve at the moment.
+type addresses struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (a *addresses) set(addrs ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addrs = addrs
+}
+
+func (a *addresses) any(roll *rand.Rand) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.addrs[roll.IntN(len(a.addrs))]
 }
 
 // replays returns how long it took, after each return, until the client had what had been emitted before it.
@@ -104,8 +122,9 @@ func TestBenchJitter(t *testing.T) {
 	const every, away, beat = 15 * time.Second, 2 * time.Second, 500 * time.Millisecond
 	length := time.Duration(setting(t, "SOCKETIO_FIRE_SECONDS", 60)) * time.Second
 	cl := newCluster(t, 2)
-	f := &flock{}
-	f.send([]string{cl.nodes[0].addr, cl.nodes[1].addr})
+	nodes := &addresses{}
+	nodes.set(cl.nodes[0].addr, cl.nodes[1].addr)
+	var lives sync.WaitGroup
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	all := make([]*commuter, setting(t, "SOCKETIO_JITTER", 500))
@@ -113,7 +132,7 @@ func TestBenchJitter(t *testing.T) {
 	for i := range all {
 		all[i] = newCommuter(dice(roll.Uint64()))
 		first := time.Duration(roll.Int64N(int64(every)))
-		f.lives.Go(func() { all[i].live(ctx, f, first, every, away) })
+		lives.Go(func() { all[i].live(ctx, nodes, first, every, away) })
 	}
 	for _, c := range all {
 		if !eventually(30*time.Second, func() bool { return c.PID() != "" }) {
@@ -138,7 +157,7 @@ func TestBenchJitter(t *testing.T) {
 	for i := range 2 { // the deploy
 		next := cl.start()
 		from.Store(next)
-		f.send([]string{cl.nodes[i+1].addr, next.addr})
+		nodes.set(cl.nodes[i+1].addr, next.addr)
 		cl.nodes[i].signal(syscall.SIGTERM)
 		cl.nodes[i].wait(20 * time.Second)
 		cl.nodes[i].down = true
@@ -154,7 +173,7 @@ func TestBenchJitter(t *testing.T) {
 	}
 	eventually(20*time.Second, func() bool { return delivered() == emitted*len(all) })
 	end()
-	f.lives.Wait()
+	lives.Wait()
 
 	var replays []time.Duration
 	doubles, refusals, returns := 0, 0, 0

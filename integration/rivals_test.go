@@ -163,7 +163,7 @@ func TestLostListenIsRestored(t *testing.T) {
 		}
 		q := within(patience)
 		q.Target.Rooms = []string{answerers[0].ID(), answerers[1].ID()}
-		answer := cl.nodes[round%2].asking(t.Context(), "call", q)
+		answer := asking(t.Context(), cl.nodes[round%2], "call", q)
 		for _, a := range answerers {
 			a.wait(t, "asked", a.asked)
 		}
@@ -349,7 +349,7 @@ func TestEmitterIsHeard(t *testing.T) {
 		members[i].gets(t, count, 1, 2, 5)
 		elsewhere[i].gets(t, count, 4)
 		// The other's question is behind the event in the log, and a node handles them in order.
-		cl.nodes[1-i].ask("servers", within(patience)).want(t, "servers", 1)
+		ask(cl.nodes[1-i], "servers", within(patience)).want(t, "servers", 1)
 		var stats struct{ Told []string }
 		if n.get("stats", &stats); !slices.Equal(stats.Told, []string{"news"}) {
 			t.Errorf("%s was told %q", n.name, stats.Told)
