@@ -21,7 +21,7 @@ func benchOnly(t *testing.T) {
 	if os.Getenv("SOCKETIO_BENCH") != "1" {
 		t.Skip("it measures, and runs only if SOCKETIO_BENCH=1")
 	}
-	if raceEnabled {
+	if RaceEnabled {
 		t.Skip("the race detector would be measured")
 	}
 }
@@ -30,10 +30,10 @@ func benchOnly(t *testing.T) {
 func TestBenchIdleMemory(t *testing.T) {
 	benchOnly(t)
 	const size = 5000
-	cl := newCluster(t, 1, "-ping-interval", "10s")
-	n := cl.nodes[0]
+	cl := NewCluster(t, 1, "-ping-interval", "10s")
+	n := cl.Nodes[0]
 	var empty, full, after int
-	n.get("memory", &empty)
+	n.Get("memory", &empty)
 
 	all := make([]*wire.Client, size)
 	tickets := make(chan struct{}, 200)
@@ -43,7 +43,7 @@ func TestBenchIdleMemory(t *testing.T) {
 		wg.Go(func() {
 			defer func() { <-tickets }()
 			all[i] = wire.New(wire.Options{})
-			if err := all[i].Connect(t.Context(), n.addr); err != nil {
+			if err := all[i].Connect(t.Context(), n.Addr); err != nil {
 				t.Errorf("connect: %v", err)
 				return
 			}
@@ -61,12 +61,12 @@ func TestBenchIdleMemory(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	pause(t.Context(), 2*time.Second)
-	n.get("memory", &full)
+	Pause(t.Context(), 2*time.Second)
+	n.Get("memory", &full)
 	h := &history.History{}
-	n.mustPublish(h, publication{Publisher: 1, Count: 100, PerSecond: 100, Targets: []history.Target{{Rooms: []string{"hall"}}}})
-	pause(t.Context(), 2*time.Second)
-	n.get("memory", &after)
+	n.MustPublish(h, Publication{Publisher: 1, Count: 100, PerSecond: 100, Targets: []history.Target{{Rooms: []string{"hall"}}}})
+	Pause(t.Context(), 2*time.Second)
+	n.Get("memory", &after)
 	per := func(bytes int) float64 { return float64(bytes-empty) / size / 1024 }
 	t.Logf("SUMMARY %s: %d connections in a room, recovery on: %.1f KiB each idle, %.1f KiB each after 100 events to all (node alone %.1f MiB), resident, after a collection",
 		t.Name(), size, per(full), per(after), float64(empty)/(1<<20))
@@ -77,7 +77,7 @@ func TestBenchIdleMemory(t *testing.T) {
 func TestBenchLatency(t *testing.T) {
 	benchOnly(t)
 	const count, perSecond = 1000, 50
-	cl := newCluster(t, 2)
+	cl := NewCluster(t, 2)
 	var mu sync.Mutex
 	arrived := make(map[int]time.Time)
 	client := wire.New(wire.Options{Event: func(data json.RawMessage) {
@@ -90,7 +90,7 @@ func TestBenchLatency(t *testing.T) {
 			mu.Unlock()
 		}
 	}})
-	if err := client.Connect(t.Context(), cl.nodes[1].addr); err != nil {
+	if err := client.Connect(t.Context(), cl.Nodes[1].Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(client.Cut)
@@ -100,10 +100,10 @@ func TestBenchLatency(t *testing.T) {
 	wg.Go(func() { bare = bareRoundTrips(t, cl, count, perSecond) })
 	h := &history.History{}
 	wg.Go(func() {
-		cl.nodes[0].publish(t.Context(), h, publication{Publisher: 1, Count: count, PerSecond: perSecond, Wait: true})
+		cl.Nodes[0].Publish(t.Context(), h, Publication{Publisher: 1, Count: count, PerSecond: perSecond, Wait: true})
 	})
 	wg.Wait()
-	if !eventually(10*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return len(arrived) == count }) {
+	if !Eventually(10*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return len(arrived) == count }) {
 		t.Fatalf("%d of %d events arrived", len(arrived), count)
 	}
 	var emit, receive []time.Duration
@@ -112,24 +112,24 @@ func TestBenchLatency(t *testing.T) {
 		receive = append(receive, time.Duration(arrived[e.ID.Seq()].UnixNano()-e.Start))
 	}
 	t.Logf("SUMMARY %s: %d/s; emit to client on another node p50 %v p99 %v; Emit returns p50 %v p99 %v; bare INSERT+NOTIFY to listener p50 %v p99 %v",
-		t.Name(), perSecond, percentile(receive, 50), percentile(receive, 99), percentile(emit, 50), percentile(emit, 99), percentile(bare, 50), percentile(bare, 99))
+		t.Name(), perSecond, Percentile(receive, 50), Percentile(receive, 99), Percentile(emit, 50), Percentile(emit, 99), Percentile(bare, 50), Percentile(bare, 99))
 }
 
 // bareRoundTrips is what the database alone needs: a row and a NOTIFY in one transaction, until a listener has it.
-func bareRoundTrips(t *testing.T, cl *cluster, count, perSecond int) []time.Duration {
-	writer, err := pgx.Connect(t.Context(), cl.dsn)
+func bareRoundTrips(t *testing.T, cl *Cluster, count, perSecond int) []time.Duration {
+	writer, err := pgx.Connect(t.Context(), cl.DSN)
 	if err != nil {
 		t.Error(err)
 		return nil
 	}
 	defer writer.Close(t.Context())
-	listener, err := pgx.Connect(t.Context(), cl.dsn)
+	listener, err := pgx.Connect(t.Context(), cl.DSN)
 	if err != nil {
 		t.Error(err)
 		return nil
 	}
 	defer listener.Close(t.Context())
-	table := pgx.Identifier{cl.schema, "bare"}.Sanitize()
+	table := pgx.Identifier{cl.Schema, "bare"}.Sanitize()
 	if _, err := writer.Exec(t.Context(), "create table "+table+" (id bigint primary key, body text)"); err != nil {
 		t.Error(err)
 		return nil
@@ -160,7 +160,7 @@ func bareRoundTrips(t *testing.T, cl *cluster, count, perSecond int) []time.Dura
 	return times
 }
 
-func percentile(d []time.Duration, p int) time.Duration {
+func Percentile(d []time.Duration, p int) time.Duration {
 	if len(d) == 0 {
 		return 0
 	}

@@ -14,7 +14,7 @@ import (
 
 // A question is what a node is to ask of sockets ("call", "fetch") or of the other servers ("servers").
 type question struct {
-	Target    audience `json:"target"`
+	Target    Audience `json:"target"`
 	TimeoutMS int64    `json:"timeout_ms"`
 	Pad       int      `json:"pad,omitempty"`
 	Load      string   `json:"load,omitempty"`
@@ -51,7 +51,7 @@ func (p *poll) want(t *testing.T, what string, answers int, nodes ...string) {
 // ended fails the test if the question did not take about as long as it was allowed, on a slow machine.
 func (p *poll) ended(t *testing.T, what string, deadline time.Duration) {
 	t.Helper()
-	if p.took() < deadline || p.took() > deadline+patience/4 {
+	if p.took() < deadline || p.took() > deadline+MaxWait/4 {
 		t.Errorf("%s: ended after %v, its deadline was %v", what, p.took(), deadline)
 	}
 }
@@ -65,28 +65,28 @@ func (p *poll) early(t *testing.T, what string, deadline time.Duration) {
 }
 
 // ask has a node ask, and waits for what becomes of it.
-func ask(n *node, what string, q question) *poll {
-	n.t.Helper()
-	return asking(n.t.Context(), n, what, q)()
+func ask(n *Node, what string, q question) *poll {
+	n.T.Helper()
+	return asking(n.T.Context(), n, what, q)()
 }
 
 // asking has a node ask. What it returns waits for what becomes of it.
-func asking(ctx context.Context, n *node, what string, q question) func() *poll {
-	n.t.Helper()
+func asking(ctx context.Context, n *Node, what string, q question) func() *poll {
+	n.T.Helper()
 	type result struct {
 		poll poll
 		err  error
 	}
 	done := make(chan result, 1)
 	go func() { // ends with the node's answer
-		p, err := command[poll](ctx, n, what, q)
+		p, err := Control[poll](ctx, n, what, q)
 		done <- result{p, err}
 	}()
 	return func() *poll {
-		n.t.Helper()
+		n.T.Helper()
 		r := <-done
 		if r.err != nil {
-			n.t.Fatal(r.err)
+			n.T.Fatal(r.err)
 		}
 		return &r.poll
 	}
@@ -106,10 +106,10 @@ type answerer struct {
 }
 
 // answering connects a client to a node. It ends with the test.
-func answering(t *testing.T, n *node, answer string) *answerer {
+func answering(t *testing.T, n *Node, answer string) *answerer {
 	t.Helper()
 	a := newAnswerer(answer)
-	if err := a.Connect(t.Context(), n.addr); err != nil {
+	if err := a.Connect(t.Context(), n.Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(a.Cut)
@@ -161,25 +161,25 @@ func (a *answerer) wait(t *testing.T, what string, happened <-chan struct{}) {
 	t.Helper()
 	select {
 	case <-happened:
-	case <-time.After(patience):
+	case <-time.After(MaxWait):
 		t.Fatalf("client %s was not %s", a.ID(), what)
 	}
 }
 
 // crowd connects as many clients to each node of the cluster. They end with the test.
-func crowd(t *testing.T, cl *cluster, each int) [][]*answerer {
+func crowd(t *testing.T, cl *Cluster, each int) [][]*answerer {
 	t.Helper()
-	all := make([][]*answerer, len(cl.nodes))
+	all := make([][]*answerer, len(cl.Nodes))
 	var connecting sync.WaitGroup
-	for i, n := range cl.nodes {
+	for i, n := range cl.Nodes {
 		all[i] = make([]*answerer, each)
 		const atOnce = 20
 		for first := range atOnce {
 			connecting.Go(func() {
 				for k := first; k < each; k += atOnce {
 					all[i][k] = newAnswerer("here")
-					if err := all[i][k].Connect(t.Context(), n.addr); err != nil {
-						t.Errorf("client %d of %s: %v", k, n.name, err)
+					if err := all[i][k].Connect(t.Context(), n.Addr); err != nil {
+						t.Errorf("client %d of %s: %v", k, n.Name, err)
 						return
 					}
 				}

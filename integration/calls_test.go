@@ -14,23 +14,23 @@ const (
 	tooLate = "n3: context deadline exceeded"
 )
 
-// patience is a deadline that nothing comes near unless something is wrong.
-const patience = 2 * time.Minute
+// MaxWait is a deadline that nothing comes near unless something is wrong.
+const MaxWait = 2 * time.Minute
 
 // TestCallAllThousands: 1,000 clients on each of three nodes are asked: all answer; ten never do; those of one node
 // never do, and that node is killed.
 func TestCallAllThousands(t *testing.T) {
 	const each = 1000
-	cl := newCluster(t, 3, "-lease", "6s")
+	cl := NewCluster(t, 3, "-lease", "6s")
 	began := time.Now()
 	clients := crowd(t, cl, each)
 	connected := time.Since(began)
 
 	// Nobody is silent: the last answer ends it.
-	all := ask(cl.nodes[0], "call", within(patience))
+	all := ask(cl.Nodes[0], "call", within(MaxWait))
 	all.want(t, "all answer", 3*each)
-	all.early(t, "all answer", patience)
-	found := ask(cl.nodes[1], "fetch", within(patience))
+	all.early(t, "all answer", MaxWait)
+	found := ask(cl.Nodes[1], "fetch", within(MaxWait))
 	found.want(t, "fetch all", 3*each)
 	if slices.Sort(all.Answers); !slices.Equal(all.Answers, slices.Sorted(slices.Values(found.Answers))) {
 		t.Error("those who answered are not those who were found")
@@ -46,7 +46,7 @@ func TestCallAllThousands(t *testing.T) {
 		}
 	}
 	deadline := 2*time.Second + 5*all.took() // the others need their time
-	some := ask(cl.nodes[1], "call", within(deadline))
+	some := ask(cl.Nodes[1], "call", within(deadline))
 	some.ended(t, "ten are silent", deadline)
 	slices.Sort(silent)
 	if slices.Sort(some.Silent); !slices.Equal(some.Silent, silent) {
@@ -65,14 +65,14 @@ func TestCallAllThousands(t *testing.T) {
 	for _, a := range clients[2] {
 		a.beSilent(true)
 	}
-	answer := asking(t.Context(), cl.nodes[0], "call", within(patience))
+	answer := asking(t.Context(), cl.Nodes[0], "call", within(MaxWait))
 	for _, a := range clients[2] {
 		a.wait(t, "asked", a.asked)
 	}
-	cl.nodes[2].kill()
+	cl.Nodes[2].Kill()
 	rest := answer()
 	rest.want(t, "a node is killed", 2*each, gone)
-	rest.early(t, "a node is killed", patience)
+	rest.early(t, "a node is killed", MaxWait)
 	t.Logf("SUMMARY %s: %d clients connected in %.1fs; all answered in %v; fetched in %v; ten silent: %v, its deadline was %v; a node killed: %v",
 		t.Name(), 3*each, connected.Seconds(), all.took(), found.took(), some.took(), deadline, rest.took())
 }
@@ -80,10 +80,10 @@ func TestCallAllThousands(t *testing.T) {
 // TestQuestionsToABrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
 // frozen, when it wakes, while it is killed, and after that.
 func TestQuestionsToABrokenNode(t *testing.T) {
-	cl := newCluster(t, 3, "-lease", "6s")
-	first, broken := cl.nodes[0], cl.nodes[2]
+	cl := NewCluster(t, 3, "-lease", "6s")
+	first, broken := cl.Nodes[0], cl.Nodes[2]
 	var clients []*answerer
-	for _, n := range cl.nodes {
+	for _, n := range cl.Nodes {
 		clients = append(clients, answering(t, n, "here"))
 	}
 	whats := []string{"call", "fetch", "servers"}
@@ -100,52 +100,52 @@ func TestQuestionsToABrokenNode(t *testing.T) {
 		}
 		return polls
 	}
-	for what, p := range askAll(patience) {
+	for what, p := range askAll(MaxWait) {
 		p.want(t, what+", all is well", answers[what])
 	}
 
 	// Frozen, and its lease is not over: the deadline ends it.
-	broken.freeze()
+	broken.Suspend()
 	const short = 2 * time.Second
 	for what, p := range askAll(short) {
 		p.want(t, what+", a node is frozen", answers[what]-1, tooLate)
 		p.ended(t, what+", a node is frozen", short)
 	}
 	// The end of its lease ends it.
-	for what, p := range askAll(patience) {
+	for what, p := range askAll(MaxWait) {
 		p.want(t, what+", a node stays frozen", answers[what]-1, gone)
-		p.early(t, what+", a node stays frozen", patience)
+		p.early(t, what+", a node stays frozen", MaxWait)
 	}
-	for what, p := range askAll(patience) {
+	for what, p := range askAll(MaxWait) {
 		p.want(t, what+", a frozen node is given up", answers[what]-1)
 	}
 
 	// It wakes, begins anew and takes part.
-	broken.thaw()
+	broken.Resume()
 	clients[2].wait(t, "dropped by the node that woke", clients[2].closed)
 	clients[2] = answering(t, broken, "here again")
-	for what, p := range askAll(patience) {
+	for what, p := range askAll(MaxWait) {
 		p.want(t, what+", the node is awake", answers[what])
 	}
 
 	// It is killed while it owes answers. Another one answers late.
 	clients[2].forget()
 	clients[2].beSilent(true)
-	calling := asking(t.Context(), first, "call", within(patience))
-	slow := within(patience)
+	calling := asking(t.Context(), first, "call", within(MaxWait))
+	slow := within(MaxWait)
 	slow.How = "wait"
 	waiting := asking(t.Context(), first, "servers", slow)
 	clients[2].wait(t, "asked", clients[2].asked)
-	broken.kill()
-	ask(first, "fetch", within(patience)).want(t, "fetch, a node is killed", 2, gone)
+	broken.Kill()
+	ask(first, "fetch", within(MaxWait)).want(t, "fetch, a node is killed", 2, gone)
 	calling().want(t, "call, a node is killed", 2, gone)
 	ask(first, "servers", question{How: "tell"})
 	p := waiting()
 	p.want(t, "servers, a node is killed", 1, gone)
-	p.early(t, "servers, a node is killed", patience)
+	p.early(t, "servers, a node is killed", MaxWait)
 
 	// Its lease is over: nobody waits for it.
-	for what, p := range askAll(patience) {
+	for what, p := range askAll(MaxWait) {
 		p.want(t, what+", a node was killed", answers[what]-1)
 	}
 }
@@ -154,18 +154,18 @@ func TestQuestionsToABrokenNode(t *testing.T) {
 // and binary; and there may be nobody to ask.
 func TestQuestionsOfAMegabyte(t *testing.T) {
 	const size, most = 1 << 20, 1_000_000 // most is what a node takes from a client in one message
-	cl := newCluster(t, 3)
-	first := cl.nodes[0]
-	cs := newClients(t, 1)
-	cs.connectAll(3, cl.alive(), nil)
-	cs.join(numbers(3), func(int) []string { return []string{"official"} })
-	for _, n := range cl.nodes {
+	cl := NewCluster(t, 3)
+	first := cl.Nodes[0]
+	cs := NewClients(t, 1)
+	cs.ConnectAll(3, cl.RunningURLs(), nil)
+	cs.Join(Numbers(3), func(int) []string { return []string{"official"} })
+	for _, n := range cl.Nodes {
 		a := answering(t, n, strings.Repeat("a", most-100))
 		for _, args := range [][]any{
 			{"join", []string{"text"}},
 			{"set", map[string]string{"key": "pad", "value": strings.Repeat("d", most-100)}},
 		} {
-			if err := a.Call(contextFor(t, time.Minute), nil, args[0].(string), args[1:]...); err != nil {
+			if err := a.Call(ContextFor(t, time.Minute), nil, args[0].(string), args[1:]...); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -178,35 +178,35 @@ func TestQuestionsOfAMegabyte(t *testing.T) {
 			t.Errorf("%s: %d bytes, want %d", what, p.Bytes, bytes)
 		}
 	}
-	q := within(patience)
-	q.Target, q.Pad = audience{Rooms: []string{"text"}}, size
+	q := within(MaxWait)
+	q.Target, q.Pad = Audience{Rooms: []string{"text"}}, size
 	exact("call, text", ask(first, "call", q), 3, 3*(most-100))
 	exact("fetch", ask(first, "fetch", q), 3, 3*(most-100))
-	q.Target, q.Pad, q.How = audience{Rooms: []string{"official"}}, most, "binary"
+	q.Target, q.Pad, q.How = Audience{Rooms: []string{"official"}}, most, "binary"
 	exact("call, binary", ask(first, "call", q), 3, 3*most)
-	q = within(patience)
+	q = within(MaxWait)
 	q.Load, q.Pad = strings.Repeat("q", size), size
 	exact("servers", ask(first, "servers", q), 2, 2*2*size)
 
 	// Server-side events are handled in order, and before the requests behind them.
 	q = question{How: "tell", Pad: size}
-	for _, n := range cl.nodes[:2] {
+	for _, n := range cl.Nodes[:2] {
 		ask(n, "servers", q)
 	}
-	ask(first, "servers", within(patience)).want(t, "servers, after they were told", 2)
+	ask(first, "servers", within(MaxWait)).want(t, "servers, after they were told", 2)
 	var stats struct{ Told []string }
-	cl.nodes[2].get("stats", &stats)
+	cl.Nodes[2].Get("stats", &stats)
 	want := []string{"n1" + strings.Repeat("z", size), "n2" + strings.Repeat("z", size)}
 	if !slices.Equal(stats.Told, want) {
 		t.Errorf("the third node was told %d times", len(stats.Told))
 	}
 
 	// Nobody to ask: the nodes' word ends it.
-	q = within(patience)
-	q.Target = audience{Rooms: []string{"nobody"}}
+	q = within(MaxWait)
+	q.Target = Audience{Rooms: []string{"nobody"}}
 	for _, what := range []string{"call", "fetch"} {
 		p := ask(first, what, q)
 		p.want(t, what+", nobody", 0)
-		p.early(t, what+", nobody", patience)
+		p.early(t, what+", nobody", MaxWait)
 	}
 }

@@ -87,7 +87,7 @@ func (c *claimant) eventLocked(data string) {
 	if json.Unmarshal([]byte(data), &args) == nil {
 		_ = json.Unmarshal(args[len(args)-1], &c.offset)
 	}
-	id, ok := tickOf(data)
+	id, ok := ParseTick(data)
 	if !ok {
 		return
 	}
@@ -141,16 +141,16 @@ type contested struct {
 // with the same offset, while the connection before is still there or just cut. Every claim hears an answer: CONNECT, or
 // the end of its connection. One of the two is served in the end, alone, and has every event since the offset.
 func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
-	for name, start := range map[string]func(t *testing.T) []*node{
-		"memory":    func(t *testing.T) []*node { return []*node{startNode(t, nodeProgram(t), "memory")} },
-		"one node":  func(t *testing.T) []*node { return newCluster(t, 1).nodes },
-		"two nodes": func(t *testing.T) []*node { return newCluster(t, 2).nodes },
+	for name, start := range map[string]func(t *testing.T) []*Node{
+		"memory":    func(t *testing.T) []*Node { return []*Node{StartNode(t, NodeProgram(t), "memory")} },
+		"one node":  func(t *testing.T) []*Node { return NewCluster(t, 1).Nodes },
+		"two nodes": func(t *testing.T) []*Node { return NewCluster(t, 2).Nodes },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := contest{t: t, nodes: start(t), roll: dice(seed(t)), sessions: make([]*contested, setting(t, "SOCKETIO_CLAIMS", 100))}
+			c := contest{t: t, nodes: start(t), roll: NewRand(Seed(t)), sessions: make([]*contested, EnvInt(t, "SOCKETIO_CLAIMS", 100))}
 			c.connect()
 			stop := c.publish(40)
-			for round := range setting(t, "SOCKETIO_CLAIMS_ROUNDS", 3) {
+			for round := range EnvInt(t, "SOCKETIO_CLAIMS_ROUNDS", 3) {
 				if !t.Failed() {
 					c.round(round)
 				}
@@ -162,7 +162,7 @@ func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
 
 type contest struct {
 	t        *testing.T
-	nodes    []*node
+	nodes    []*Node
 	roll     *rand.Rand
 	sessions []*contested
 }
@@ -174,7 +174,7 @@ func (c *contest) publish(perSecond int) (stop func()) {
 	wg.Go(func() {
 		batch := max(perSecond/5, 1)
 		for first := 1; ctx.Err() == nil; first += batch {
-			c.nodes[0].publish(c.t.Context(), &history.History{}, publication{Publisher: 1, First: first, Count: batch, PerSecond: perSecond})
+			c.nodes[0].Publish(c.t.Context(), &history.History{}, Publication{Publisher: 1, First: first, Count: batch, PerSecond: perSecond})
 		}
 	})
 	return func() { cancel(); wg.Wait() }
@@ -184,7 +184,7 @@ func (c *contest) connect() {
 	var wg sync.WaitGroup
 	for i := range c.sessions {
 		wg.Go(func() {
-			if first := dialClaimant(c.t, c.nodes[i%len(c.nodes)].addr); first != nil {
+			if first := dialClaimant(c.t, c.nodes[i%len(c.nodes)].Addr); first != nil {
 				_ = first.link.Send("40") // a failure shows by the answer
 				<-first.answered
 				c.sessions[i] = &contested{connection: first}
@@ -210,7 +210,7 @@ func (c *contest) round(number int) {
 		claim, s.since = s.connection.state()
 		first := c.roll.IntN(len(c.nodes))
 		for k := range 1 + c.roll.IntN(3) {
-			claimer := dialClaimant(c.t, c.nodes[(first+k)%len(c.nodes)].addr)
+			claimer := dialClaimant(c.t, c.nodes[(first+k)%len(c.nodes)].Addr)
 			if claimer == nil {
 				return
 			}
@@ -218,7 +218,7 @@ func (c *contest) round(number int) {
 			later := time.Duration(c.roll.IntN(2)*c.roll.IntN(20)*k) * time.Millisecond
 			sent.Go(func() {
 				<-began
-				pause(c.t.Context(), later)
+				Pause(c.t.Context(), later)
 				_ = claimer.link.Send("40" + claim) // its connection may have been closed
 			})
 		}
@@ -229,9 +229,9 @@ func (c *contest) round(number int) {
 	c.answers(number)
 
 	last := history.Of(2, number)
-	c.nodes[0].publish(c.t.Context(), &history.History{}, publication{Publisher: 2, First: number, Count: 1, Wait: true})
+	c.nodes[0].Publish(c.t.Context(), &history.History{}, Publication{Publisher: 2, First: number, Count: 1, Wait: true})
 	var open []int
-	eventually(15*time.Second, func() bool {
+	Eventually(15*time.Second, func() bool {
 		open = nil
 		for i, s := range c.sessions {
 			if !s.settled(last) {
@@ -253,7 +253,7 @@ func (c *contest) round(number int) {
 // answers waits for an answer to every claim.
 func (c *contest) answers(round int) {
 	answers, none := make(map[string]int), 0
-	deadline := time.After(patience)
+	deadline := time.After(MaxWait)
 	for _, s := range c.sessions {
 		for _, claimer := range s.claims {
 			select {

@@ -19,8 +19,8 @@ import (
 	"github.com/pgsocket/socketio/integration/history"
 )
 
-// seed returns the number that everything random in a test depends on, and prints it.
-func seed(t testing.TB) uint64 {
+// Seed returns the number that everything random in a test depends on, and prints it.
+func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s := uint64(20261120)
 	if text := os.Getenv("SOCKETIO_TEST_SEED"); text != "" {
@@ -33,23 +33,23 @@ func seed(t testing.TB) uint64 {
 	return s
 }
 
-func dice(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
+func NewRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 // The publisher of the fence, an event to everybody that is emitted after all others.
-const fencePublisher = 99
+const FencePublisher = 99
 
-// clients are official clients, hosted by a few processes of Node.
-type clients struct {
-	t       testing.TB
-	history *history.History
-	hosts   []*host
-	observe func(r record) // hears of everything, in order, before connectAll is called; nil: nobody
+// Clients are official clients, hosted by a few processes of Node.
+type Clients struct {
+	T        testing.TB
+	History  *history.History
+	hosts    []*host
+	OnReport func(r Report) // hears of everything, in order, before connectAll is called; nil: nobody
 
-	mu      sync.Mutex
-	changed chan struct{} // closed at every change
-	byNum   map[int]*client
-	next    int
-	answers map[int]chan record
+	mu       sync.Mutex
+	changed  chan struct{} // closed at every change
+	ByNumber map[int]*Client
+	next     int
+	answers  map[int]chan Report
 }
 
 type host struct {
@@ -57,27 +57,27 @@ type host struct {
 	in io.WriteCloser
 }
 
-// A client is what is known of one client.
-type client struct {
-	num         int
+// A Client is what is known of one client.
+type Client struct {
+	Number      int
 	opened      int64 // when it was told to connect
-	connected   bool
-	id, pid     string
-	offset      string
-	transport   string // when it was last asked for its state
-	recovered   bool   // its last connection
-	connects    int
-	recoveries  int
-	ticks       int
-	fence       int
-	disconnects []string
-	errors      []record
-	events      []record
-	rooms       []string
+	Connected   bool
+	ID, PID     string
+	Offset      string
+	Transport   string // when it was last asked for its state
+	Recovered   bool   // its last connection
+	Connects    int
+	Recoveries  int
+	Ticks       int
+	Fence       int
+	Disconnects []string
+	Errors      []Report
+	Events      []Report
+	Rooms       []string
 }
 
-// A record is what a host tells.
-type record struct {
+// A Report is what a host tells.
+type Report struct {
 	T         string
 	K         int
 	N         int
@@ -95,23 +95,23 @@ type record struct {
 	Order     string
 }
 
-// An order is what a host is told; see js/client.mjs.
-type order map[string]any
+// An Command is what a host is told; see js/client.mjs.
+type Command map[string]any
 
-// newClients starts the hosts.
-func newClients(t testing.TB, hosts int) *clients {
+// NewClients starts the hosts.
+func NewClients(t testing.TB, hosts int) *Clients {
 	t.Helper()
 	if _, err := os.Stat("js/node_modules/socket.io-client"); err != nil {
 		t.Fatal("the official client is not installed: run npm ci in integration/js, or make setup")
 	}
-	c := &clients{
-		t: t, history: &history.History{}, changed: make(chan struct{}),
-		byNum: make(map[int]*client), answers: make(map[int]chan record),
+	c := &Clients{
+		T: t, History: &history.History{}, changed: make(chan struct{}),
+		ByNumber: make(map[int]*Client), answers: make(map[int]chan Report),
 	}
 	for i := range hosts {
 		cmd := exec.Command("node", "js/client.mjs")
 		cmd.Env = append(os.Environ(), fmt.Sprint("SEED=", i+1))
-		log := &tail{}
+		log := &LogBuffer{}
 		cmd.Stderr = log
 		in, err := cmd.StdinPipe()
 		if err != nil {
@@ -133,7 +133,7 @@ func newClients(t testing.TB, hosts int) *clients {
 			_ = in.Close() // the host ends by that
 			select {
 			case <-read:
-			case <-time.After(patience):
+			case <-time.After(MaxWait):
 				_ = cmd.Process.Kill()
 				<-read
 			}
@@ -147,20 +147,20 @@ func newClients(t testing.TB, hosts int) *clients {
 	return c
 }
 
-func (c *clients) read(out io.Reader) {
+func (c *Clients) read(out io.Reader) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 64<<20)
 	for lines.Scan() {
-		var r record
+		var r Report
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			c.t.Errorf("a host of clients said %.200q: %v", lines.Text(), err)
+			c.T.Errorf("a host of clients said %.200q: %v", lines.Text(), err)
 			continue
 		}
-		c.take(r)
+		c.handle(r)
 	}
 }
 
-func (c *clients) take(r record) {
+func (c *Clients) handle(r Report) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.changedLocked()
@@ -172,69 +172,69 @@ func (c *clients) take(r record) {
 		}
 		return
 	case "failed":
-		c.t.Errorf("order %s: %s", r.Order, r.Message)
+		c.T.Errorf("order %s: %s", r.Order, r.Message)
 		return
 	}
-	if c.observe != nil {
-		c.observe(r)
+	if c.OnReport != nil {
+		c.OnReport(r)
 	}
-	k := c.byNum[r.K]
+	k := c.ByNumber[r.K]
 	switch r.T {
 	case "ticks":
-		k.ticks += len(r.I)
-		c.history.Received(r.K, r.I...)
+		k.Ticks += len(r.I)
+		c.History.Received(r.K, r.I...)
 		for _, id := range r.I {
-			if id.Publisher() == fencePublisher {
-				k.fence = id.Seq()
+			if id.Publisher() == FencePublisher {
+				k.Fence = id.Seq()
 			}
 		}
 	case "connect":
 		c.connectedLocked(k, r)
 	case "state":
-		k.offset, k.pid, k.transport = r.Offset, r.PID, r.Transport
+		k.Offset, k.PID, k.Transport = r.Offset, r.PID, r.Transport
 	case "disconnect":
-		k.connected = false
-		k.disconnects = append(k.disconnects, r.Reason)
-		c.history.Note(r.K, "disconnected: %s", r.Reason)
+		k.Connected = false
+		k.Disconnects = append(k.Disconnects, r.Reason)
+		c.History.Note(r.K, "disconnected: %s", r.Reason)
 	case "error":
-		k.errors = append(k.errors, r)
+		k.Errors = append(k.Errors, r)
 	case "event":
-		k.events = append(k.events, r)
+		k.Events = append(k.Events, r)
 	}
 }
 
-func (c *clients) connectedLocked(k *client, r record) {
+func (c *Clients) connectedLocked(k *Client, r Report) {
 	now := time.Now().UnixNano()
-	c.history.Note(k.num, "connected as %s, recovered: %v, offset %s", r.ID, r.Recovered, r.Offset)
-	if k.connects > 0 && !r.Recovered {
-		for _, room := range append(k.rooms, history.Everybody) {
-			c.history.Left(k.num, room, k.opened, now)
+	c.History.Note(k.Number, "connected as %s, recovered: %v, offset %s", r.ID, r.Recovered, r.Offset)
+	if k.Connects > 0 && !r.Recovered {
+		for _, room := range append(k.Rooms, history.Everybody) {
+			c.History.Left(k.Number, room, k.opened, now)
 		}
-		k.rooms = nil
+		k.Rooms = nil
 	}
 	if !r.Recovered {
-		c.history.Joined(k.num, history.Everybody, k.opened, now)
+		c.History.Joined(k.Number, history.Everybody, k.opened, now)
 	} else {
-		k.recoveries++
+		k.Recoveries++
 	}
-	k.connects++
-	k.connected, k.id, k.pid, k.recovered, k.offset = true, r.ID, r.PID, r.Recovered, r.Offset
+	k.Connects++
+	k.Connected, k.ID, k.PID, k.Recovered, k.Offset = true, r.ID, r.PID, r.Recovered, r.Offset
 }
 
-func (c *clients) changedLocked() {
+func (c *Clients) changedLocked() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// await waits until ok, which is called whenever something has changed, with the lock held.
-func (c *clients) await(patience time.Duration, what string, ok func() bool) {
-	c.t.Helper()
-	if err := c.waitFor(patience, ok); err != nil {
-		c.t.Fatalf("%s: %v", what, err)
+// Await waits until ok, which is called whenever something has changed, with the lock held.
+func (c *Clients) Await(patience time.Duration, what string, ok func() bool) {
+	c.T.Helper()
+	if err := c.WaitFor(patience, ok); err != nil {
+		c.T.Fatalf("%s: %v", what, err)
 	}
 }
 
-func (c *clients) waitFor(patience time.Duration, ok func() bool) error {
+func (c *Clients) WaitFor(patience time.Duration, ok func() bool) error {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	for {
@@ -247,49 +247,49 @@ func (c *clients) waitFor(patience time.Duration, ok func() bool) error {
 		select {
 		case <-changed:
 		case <-deadline.C:
-			return fmt.Errorf("not after %v; %s", patience, c.standing())
+			return fmt.Errorf("not after %v; %s", patience, c.summary())
 		}
 	}
 }
 
-// standing says how the clients are, those that are connected in one word.
-func (c *clients) standing() string {
+// summary says how the clients are, those that are connected in one word.
+func (c *Clients) summary() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var text strings.Builder
 	connects := make(map[int]int)
-	for _, k := range c.byNum {
-		if k.connected {
-			connects[k.connects]++
+	for _, k := range c.ByNumber {
+		if k.Connected {
+			connects[k.Connects]++
 			continue
 		}
-		fmt.Fprintf(&text, "client %d is not connected: connects %d, disconnects %q", k.num, k.connects, k.disconnects)
-		if len(k.errors) > 0 {
-			fmt.Fprintf(&text, ", %d errors, the last %q", len(k.errors), k.errors[len(k.errors)-1].Message)
+		fmt.Fprintf(&text, "client %d is not connected: connects %d, disconnects %q", k.Number, k.Connects, k.Disconnects)
+		if len(k.Errors) > 0 {
+			fmt.Fprintf(&text, ", %d errors, the last %q", len(k.Errors), k.Errors[len(k.Errors)-1].Message)
 		}
 		text.WriteString("\n")
 	}
 	return fmt.Sprintf("connected clients by their number of connections: %v\n%s", connects, &text)
 }
 
-// tell gives an order to the host of client k.
-func (c *clients) tell(k int, o order) {
-	c.t.Helper()
+// Send gives an order to the host of client k.
+func (c *Clients) Send(k int, o Command) {
+	c.T.Helper()
 	data, err := json.Marshal(o)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	h := c.hosts[k%len(c.hosts)]
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, err := h.in.Write(append(data, '\n')); err != nil {
-		c.t.Errorf("tell a host of clients: %v", err)
+		c.T.Errorf("tell a host of clients: %v", err)
 	}
 }
 
-// tellAll gives an order that names several clients, to whom it concerns.
-func (c *clients) tellAll(nums []int, o order) {
-	c.t.Helper()
+// SendAll gives an order that names several clients, to whom it concerns.
+func (c *Clients) SendAll(nums []int, o Command) {
+	c.T.Helper()
 	for i := range c.hosts {
 		var mine []int
 		for _, k := range nums {
@@ -299,73 +299,73 @@ func (c *clients) tellAll(nums []int, o order) {
 		}
 		if len(mine) > 0 {
 			o["k"] = mine
-			c.tell(i, o)
+			c.Send(i, o)
 		}
 	}
 }
 
-// register makes client k known, which is about to connect.
-func (c *clients) register(k int) {
+// Register makes client k known, which is about to connect.
+func (c *Clients) Register(k int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.byNum[k] = &client{num: k, opened: time.Now().UnixNano()}
+	c.ByNumber[k] = &Client{Number: k, opened: time.Now().UnixNano()}
 }
 
-// open makes a client connect. It does not wait.
-func (c *clients) open(k int, url string, more order) {
-	c.t.Helper()
-	c.register(k)
-	o := order{"c": "open", "k": k, "url": url}
+// Open makes a client connect. It does not wait.
+func (c *Clients) Open(k int, url string, more Command) {
+	c.T.Helper()
+	c.Register(k)
+	o := Command{"c": "open", "k": k, "url": url}
 	maps.Copy(o, more)
-	c.tell(k, o)
+	c.Send(k, o)
 }
 
-// connectAll opens clients 0 … n-1, spread over the nodes, and waits for them.
-func (c *clients) connectAll(n int, urls []string, more order) {
-	c.t.Helper()
+// ConnectAll opens clients 0 … n-1, spread over the nodes, and waits for them.
+func (c *Clients) ConnectAll(n int, urls []string, more Command) {
+	c.T.Helper()
 	for i := range c.hosts {
-		c.tell(i, order{"c": "nodes", "urls": urls})
+		c.Send(i, Command{"c": "nodes", "urls": urls})
 	}
 	for k := range n {
-		c.open(k, urls[k%len(urls)], more)
+		c.Open(k, urls[k%len(urls)], more)
 	}
-	c.await(patience, "all clients connect", func() bool { return c.allConnectedLocked() })
+	c.Await(MaxWait, "all clients connect", func() bool { return c.AllConnectedLocked() })
 }
 
-func (c *clients) allConnectedLocked() bool {
-	for _, k := range c.byNum {
-		if !k.connected {
+func (c *Clients) AllConnectedLocked() bool {
+	for _, k := range c.ByNumber {
+		if !k.Connected {
 			return false
 		}
 	}
 	return true
 }
 
-// setNodes tells roaming clients where they may go.
-func (c *clients) setNodes(urls []string) {
-	c.t.Helper()
+// SetNodes tells roaming clients where they may go.
+func (c *Clients) SetNodes(urls []string) {
+	c.T.Helper()
 	for i := range c.hosts {
-		c.tell(i, order{"c": "nodes", "urls": urls})
+		c.Send(i, Command{"c": "nodes", "urls": urls})
 	}
 }
 
-func (c *clients) cut(how string, more order, nums ...int) {
-	c.t.Helper()
-	o := order{"c": "cut", "how": how}
+func (c *Clients) Cut(how string, more Command, nums ...int) {
+	c.T.Helper()
+	o := Command{"c": "cut", "how": how}
 	maps.Copy(o, more)
 	for _, k := range nums {
-		c.history.Note(k, "cut (%s)", how)
+		c.History.Note(k, "cut (%s)", how)
 	}
-	c.tellAll(nums, o)
+	c.SendAll(nums, o)
 }
 
-// away cuts clients, which do not come back before back.
-func (c *clients) away(how string, nums ...int) {
-	c.t.Helper()
-	c.cut(how, order{"away": true}, nums...)
-	c.await(patience, "clients are gone", func() bool {
+// CutAndHold cuts clients, which do not come back before back.
+func (c *Clients) CutAndHold(how string, nums ...int) {
+	c.T.Helper()
+	c.Cut(how, Command{"away": true}, nums...)
+	c.Await(MaxWait, "clients are gone", func() bool {
 		for _, k := range nums {
-			if c.byNum[k].connected {
+			if c.ByNumber[k].Connected {
 				return false
 			}
 		}
@@ -373,13 +373,13 @@ func (c *clients) away(how string, nums ...int) {
 	})
 }
 
-// comeBack lets clients come back at a node and waits for them.
-func (c *clients) comeBack(url string, nums ...int) {
-	c.t.Helper()
-	c.back(url, nums...)
-	c.await(patience, "clients are back", func() bool {
+// Reconnect lets clients come back at a node and waits for them.
+func (c *Clients) Reconnect(url string, nums ...int) {
+	c.T.Helper()
+	c.StartReconnect(url, nums...)
+	c.Await(MaxWait, "clients are back", func() bool {
 		for _, k := range nums {
-			if !c.byNum[k].connected {
+			if !c.ByNumber[k].Connected {
 				return false
 			}
 		}
@@ -387,39 +387,39 @@ func (c *clients) comeBack(url string, nums ...int) {
 	})
 }
 
-// allRecovered fails the test if a client ever came back and was not recovered.
-func (c *clients) allRecovered(atLeast int) {
-	c.t.Helper()
-	back, recovered := c.reconnections()
+// CheckAllRecovered fails the test if a client ever came back and was not recovered.
+func (c *Clients) CheckAllRecovered(atLeast int) {
+	c.T.Helper()
+	back, recovered := c.Reconnections()
 	if back != recovered || back < atLeast {
-		c.t.Errorf("%d reconnections (at least %d wanted), %d recovered", back, atLeast, recovered)
+		c.T.Errorf("%d reconnections (at least %d wanted), %d recovered", back, atLeast, recovered)
 	}
 	if back == recovered {
 		return
 	}
-	for _, num := range c.all() {
-		if k := c.get(num); k.connected && k.recoveries < k.connects-1 {
-			c.t.Logf("client %d: %d connections, %d recovered, the last one refused for %q", num, k.connects, k.recoveries, c.whoami(num).Reason)
+	for _, num := range c.Numbers() {
+		if k := c.Get(num); k.Connected && k.Recoveries < k.Connects-1 {
+			c.T.Logf("client %d: %d connections, %d recovered, the last one refused for %q", num, k.Connects, k.Recoveries, c.WhoAmI(num).Reason)
 		}
 	}
 }
 
-func (c *clients) back(url string, nums ...int) {
-	c.t.Helper()
-	c.tellAll(nums, order{"c": "back", "url": url})
+func (c *Clients) StartReconnect(url string, nums ...int) {
+	c.T.Helper()
+	c.SendAll(nums, Command{"c": "back", "url": url})
 }
 
-// get returns what is known of a client.
-func (c *clients) get(k int) client {
+// Get returns what is known of a client.
+func (c *Clients) Get(k int) Client {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return *c.byNum[k]
+	return *c.ByNumber[k]
 }
 
-// async emits an event that asks for an acknowledgement, which it returns a channel for.
-func (c *clients) async(k int, event string, args ...any) <-chan record {
-	c.t.Helper()
-	answer := make(chan record, 1)
+// callAsync emits an event that asks for an acknowledgement, which it returns a channel for.
+func (c *Clients) callAsync(k int, event string, args ...any) <-chan Report {
+	c.T.Helper()
+	answer := make(chan Report, 1)
 	c.mu.Lock()
 	c.next++
 	n := c.next
@@ -428,109 +428,109 @@ func (c *clients) async(k int, event string, args ...any) <-chan record {
 	if args == nil {
 		args = []any{}
 	}
-	c.tell(k, order{"c": "emit", "k": k, "n": n, "event": event, "args": args})
+	c.Send(k, Command{"c": "emit", "k": k, "n": n, "event": event, "args": args})
 	return answer
 }
 
 var errNoAnswer = errors.New("no answer")
 
-// call emits an event and returns its acknowledgement's arguments.
-func (c *clients) call(k int, event string, args ...any) []json.RawMessage {
-	c.t.Helper()
-	r, err := settle(c.async(k, event, args...))
+// Call emits an event and returns its acknowledgement's arguments.
+func (c *Clients) Call(k int, event string, args ...any) []json.RawMessage {
+	c.T.Helper()
+	r, err := waitAnswer(c.callAsync(k, event, args...))
 	if err != nil {
-		c.t.Fatalf("client %d, %s: %v", k, event, err)
+		c.T.Fatalf("client %d, %s: %v", k, event, err)
 	}
 	return r.Args
 }
 
-func settle(answer <-chan record) (record, error) {
+func waitAnswer(answer <-chan Report) (Report, error) {
 	select {
 	case r := <-answer:
 		if r.Error != "" {
 			return r, errors.New(r.Error)
 		}
 		return r, nil
-	case <-time.After(patience):
-		return record{}, errNoAnswer
+	case <-time.After(MaxWait):
+		return Report{}, errNoAnswer
 	}
 }
 
-// ask is call for an answer of one argument.
-func (c *clients) ask(k int, v any, event string, args ...any) {
-	c.t.Helper()
-	answer := c.call(k, event, args...)
+// callInto is call for an answer of one argument.
+func (c *Clients) callInto(k int, v any, event string, args ...any) {
+	c.T.Helper()
+	answer := c.Call(k, event, args...)
 	if len(answer) != 1 {
-		c.t.Fatalf("client %d, %s: answer %s", k, event, answer)
+		c.T.Fatalf("client %d, %s: answer %s", k, event, answer)
 	}
 	if err := json.Unmarshal(answer[0], v); err != nil {
-		c.t.Fatalf("client %d, %s: answer %s: %v", k, event, answer[0], err)
+		c.T.Fatalf("client %d, %s: answer %s: %v", k, event, answer[0], err)
 	}
 }
 
-// whoami asks a client's node what it knows of it.
-func (c *clients) whoami(k int) (h here) {
-	c.t.Helper()
-	c.ask(k, &h, "whoami")
+// WhoAmI asks a client's node what it knows of it.
+func (c *Clients) WhoAmI(k int) (h SocketState) {
+	c.T.Helper()
+	c.callInto(k, &h, "whoami")
 	return h
 }
 
-// sync waits until the hosts have done everything before, and have told it.
-func (c *clients) sync() {
-	c.t.Helper()
+// Sync waits until the hosts have done everything before, and have told it.
+func (c *Clients) Sync() {
+	c.T.Helper()
 	for i := range c.hosts {
-		answer := make(chan record, 1)
+		answer := make(chan Report, 1)
 		c.mu.Lock()
 		c.next++
 		n := c.next
 		c.answers[n] = answer
 		c.mu.Unlock()
-		c.tell(i, order{"c": "sync", "n": n})
-		if _, err := settle(answer); err != nil {
-			c.t.Fatalf("sync with a host: %v", err)
+		c.Send(i, Command{"c": "sync", "n": n})
+		if _, err := waitAnswer(answer); err != nil {
+			c.T.Fatalf("sync with a host: %v", err)
 		}
 	}
 }
 
-type span struct{ Start, End int64 }
+type Span struct{ Start, End int64 }
 
-// join puts clients into the rooms that a function gives for each, all at once.
-func (c *clients) join(nums []int, rooms func(k int) []string) {
-	c.t.Helper()
-	waiting := make(map[int]<-chan record)
+// Join puts clients into the rooms that a function gives for each, all at once.
+func (c *Clients) Join(nums []int, rooms func(k int) []string) {
+	c.T.Helper()
+	waiting := make(map[int]<-chan Report)
 	for _, k := range nums {
-		waiting[k] = c.async(k, "join", rooms(k))
+		waiting[k] = c.callAsync(k, "join", rooms(k))
 	}
 	for k, answer := range waiting {
-		r, err := settle(answer)
-		var s span
+		r, err := waitAnswer(answer)
+		var s Span
 		if err == nil {
 			err = json.Unmarshal(r.Args[0], &s)
 		}
 		if err != nil || s.End == 0 {
-			c.t.Fatalf("client %d, join: %v %s", k, err, r.Args)
+			c.T.Fatalf("client %d, join: %v %s", k, err, r.Args)
 		}
 		c.mu.Lock()
-		c.byNum[k].rooms = append(c.byNum[k].rooms, rooms(k)...)
+		c.ByNumber[k].Rooms = append(c.ByNumber[k].Rooms, rooms(k)...)
 		c.mu.Unlock()
 		for _, room := range rooms(k) {
-			c.history.Joined(k, room, s.Start, s.End)
+			c.History.Joined(k, room, s.Start, s.End)
 		}
 	}
 }
 
-// settleAll emits the fence from a node and waits until every client has got it, which ends the history.
-func (c *clients) settleAll(n *node, patience time.Duration) {
-	c.t.Helper()
+// AwaitDelivery emits the fence from a node and waits until every client has got it, which ends the history.
+func (c *Clients) AwaitDelivery(n *Node, patience time.Duration) {
+	c.T.Helper()
 	fence := 0
-	for _, k := range c.all() {
-		fence = max(fence, c.get(k).fence)
+	for _, k := range c.Numbers() {
+		fence = max(fence, c.Get(k).Fence)
 	}
 	fence++
-	n.mustPublish(c.history, publication{Publisher: fencePublisher, First: fence, Count: 1})
-	err := c.waitFor(patience, func() bool {
-		for _, k := range c.byNum {
-			if k.fence < fence {
+	n.MustPublish(c.History, Publication{Publisher: FencePublisher, First: fence, Count: 1})
+	err := c.WaitFor(patience, func() bool {
+		for _, k := range c.ByNumber {
+			if k.Fence < fence {
 				return false
 			}
 		}
@@ -540,39 +540,39 @@ func (c *clients) settleAll(n *node, patience time.Duration) {
 		return
 	}
 	missing := 0
-	for _, k := range c.all() {
-		if c.get(k).fence < fence {
+	for _, k := range c.Numbers() {
+		if c.Get(k).Fence < fence {
 			missing++
 		}
 	}
-	c.t.Errorf("%d of %d clients have not got the last event: %v", missing, len(c.all()), err)
+	c.T.Errorf("%d of %d clients have not got the last event: %v", missing, len(c.Numbers()), err)
 }
 
-func (c *clients) all() []int {
+func (c *Clients) Numbers() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	nums := make([]int, 0, len(c.byNum))
-	for k := range c.byNum {
+	nums := make([]int, 0, len(c.ByNumber))
+	for k := range c.ByNumber {
 		nums = append(nums, k)
 	}
 	return nums
 }
 
-// judge fails the test if the history is wrong.
-func (c *clients) judge() {
-	c.t.Helper()
-	if v := c.history.Check(); v != nil {
-		c.t.Errorf("%v", v)
+// Check fails the test if the history is wrong.
+func (c *Clients) Check() {
+	c.T.Helper()
+	if v := c.History.Check(); v != nil {
+		c.T.Errorf("%v", v)
 	}
 }
 
-// reconnections returns how often clients came back, and how often they were recovered.
-func (c *clients) reconnections() (back, recovered int) {
+// Reconnections returns how often clients came back, and how often they were recovered.
+func (c *Clients) Reconnections() (back, recovered int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, k := range c.byNum {
-		back += max(k.connects-1, 0)
-		recovered += k.recoveries
+	for _, k := range c.ByNumber {
+		back += max(k.Connects-1, 0)
+		recovered += k.Recoveries
 	}
 	return back, recovered
 }

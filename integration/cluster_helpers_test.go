@@ -27,7 +27,7 @@ import (
 // Main runs the tests of a package with a Postgres of their own, unless DATABASE_URL names one.
 func Main(m *testing.M) int {
 	code := pgtest.Main(m)
-	for _, p := range []*program{&plain, &stepped} {
+	for _, p := range []*program{&standardProgram, &steppedClockProgram} {
 		if p.dir != "" {
 			_ = os.RemoveAll(p.dir) // a temporary directory: the system clears it otherwise
 		}
@@ -45,12 +45,12 @@ type program struct {
 	err  error
 }
 
-// The programs: as built from this tree, and with a wall clock that can be set, see steppedFlags.
-var plain, stepped program
+// The programs: as built from this tree, and with a wall clock that can be set, see SteppedClockFlags.
+var standardProgram, steppedClockProgram program
 
-func nodeProgram(t testing.TB) string {
+func NodeProgram(t testing.TB) string {
 	t.Helper()
-	return plain.build(t, func(string) ([]string, error) { return nil, nil })
+	return standardProgram.build(t, func(string) ([]string, error) { return nil, nil })
 }
 
 // build builds the program, with the flags that are made in its directory.
@@ -66,10 +66,10 @@ func (p *program) build(t testing.TB, flags func(dir string) ([]string, error)) 
 		if args, p.err = flags(p.dir); p.err != nil {
 			return
 		}
-		if raceEnabled {
+		if RaceEnabled {
 			args = append(args, "-race")
 		}
-		p.err = buildNode(".", p.path, args...)
+		p.err = BuildNode(".", p.path, args...)
 	})
 	if p.err != nil {
 		t.Fatal(p.err)
@@ -77,8 +77,8 @@ func (p *program) build(t testing.TB, flags func(dir string) ([]string, error)) 
 	return p.path
 }
 
-// buildNode builds a node from the integration module in dir.
-func buildNode(dir, path string, flags ...string) error {
+// BuildNode builds a node from the integration module in dir.
+func BuildNode(dir, path string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./node")...)
 	cmd.Dir = dir
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -87,67 +87,67 @@ func buildNode(dir, path string, flags ...string) error {
 	return nil
 }
 
-// A cluster is some nodes on one schema.
-type cluster struct {
-	t      testing.TB
-	dsn    string
-	schema string
-	flags  []string
-	nodes  []*node
+// A Cluster is some nodes on one schema.
+type Cluster struct {
+	T      testing.TB
+	DSN    string
+	Schema string
+	Flags  []string
+	Nodes  []*Node
 
-	program string                   // the node's; "" for the one that is built from this tree
-	route   func(name string) string // how a node reaches Postgres; nil: by dsn
+	Program string                   // the node's; "" for the one that is built from this tree
+	Route   func(name string) string // how a node reaches Postgres; nil: by dsn
 }
 
-// newCluster starts nodes with the given flags. They end with the test.
-func newCluster(t testing.TB, nodes int, flags ...string) *cluster {
+// NewCluster starts nodes with the given flags. They end with the test.
+func NewCluster(t testing.TB, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
-	return newClusterOn(t, dsn, schema, nodes, flags...)
+	return NewClusterOn(t, dsn, schema, nodes, flags...)
 }
 
-// newClusterOf starts nodes with another program.
-func newClusterOf(t testing.TB, program string, nodes int, flags ...string) *cluster {
+// NewClusterOf starts nodes with another program.
+func NewClusterOf(t testing.TB, program string, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
-	c := &cluster{t: t, dsn: dsn, schema: schema, flags: flags, program: program}
+	c := &Cluster{T: t, DSN: dsn, Schema: schema, Flags: flags, Program: program}
 	for range nodes {
-		c.start()
+		c.Start()
 	}
 	return c
 }
 
-func newClusterOn(t testing.TB, dsn, schema string, nodes int, flags ...string) *cluster {
+func NewClusterOn(t testing.TB, dsn, schema string, nodes int, flags ...string) *Cluster {
 	t.Helper()
-	c := &cluster{t: t, dsn: dsn, schema: schema, flags: flags}
+	c := &Cluster{T: t, DSN: dsn, Schema: schema, Flags: flags}
 	for range nodes {
-		c.start()
+		c.Start()
 	}
 	return c
 }
 
-// start adds a node.
-func (c *cluster) start() *node {
-	c.t.Helper()
-	name := fmt.Sprintf("n%d", len(c.nodes)+1)
-	dsn, program := c.dsn, c.program
-	if c.route != nil {
-		dsn = c.route(name)
+// Start adds a node.
+func (c *Cluster) Start() *Node {
+	c.T.Helper()
+	name := fmt.Sprintf("n%d", len(c.Nodes)+1)
+	dsn, program := c.DSN, c.Program
+	if c.Route != nil {
+		dsn = c.Route(name)
 	}
 	if program == "" {
-		program = nodeProgram(c.t)
+		program = NodeProgram(c.T)
 	}
-	n := startNode(c.t, program, name, append([]string{
-		"-dsn", named(c.t, dsn, c.schema+"-"+name),
-		"-listen-dsn", named(c.t, dsn, c.schema+"-"+name+"-listen"),
-		"-schema", c.schema,
-	}, c.flags...)...)
-	c.nodes = append(c.nodes, n)
+	n := StartNode(c.T, program, name, append([]string{
+		"-dsn", WithApplicationName(c.T, dsn, c.Schema+"-"+name),
+		"-listen-dsn", WithApplicationName(c.T, dsn, c.Schema+"-"+name+"-listen"),
+		"-schema", c.Schema,
+	}, c.Flags...)...)
+	c.Nodes = append(c.Nodes, n)
 	return n
 }
 
-// named gives the connections to dsn a name by which Postgres tells them apart.
-func named(t testing.TB, dsn, application string) string {
+// WithApplicationName gives the connections to dsn a name by which Postgres tells them apart.
+func WithApplicationName(t testing.TB, dsn, application string) string {
 	t.Helper()
 	if !strings.Contains(dsn, "://") {
 		return dsn + " application_name=" + application
@@ -162,122 +162,122 @@ func named(t testing.TB, dsn, application string) string {
 	return u.String()
 }
 
-// alive returns the addresses of the nodes that run.
-func (c *cluster) alive() []string {
+// RunningURLs returns the addresses of the nodes that run.
+func (c *Cluster) RunningURLs() []string {
 	var urls []string
-	for _, n := range c.nodes {
-		if !n.down {
-			urls = append(urls, n.url)
+	for _, n := range c.Nodes {
+		if !n.Down {
+			urls = append(urls, n.URL)
 		}
 	}
 	return urls
 }
 
-// terminate ends backends of the cluster, those of a kind: "listen", "publish" or "pool". It returns how many.
-func (c *cluster) terminate(ctx context.Context, conn *pgx.Conn, kind string) int {
-	c.t.Helper()
-	n, err := c.tryTerminate(ctx, conn, kind)
+// Terminate ends backends of the cluster, those of a kind: "listen", "publish" or "pool". It returns how many.
+func (c *Cluster) Terminate(ctx context.Context, conn *pgx.Conn, kind string) int {
+	c.T.Helper()
+	n, err := c.TryTerminate(ctx, conn, kind)
 	if err != nil && ctx.Err() == nil {
-		c.t.Errorf("terminate backends: %v", err)
+		c.T.Errorf("terminate backends: %v", err)
 	}
 	return n
 }
 
-func (c *cluster) tryTerminate(ctx context.Context, conn *pgx.Conn, kind string) (n int, err error) {
+func (c *Cluster) TryTerminate(ctx context.Context, conn *pgx.Conn, kind string) (n int, err error) {
 	err = conn.QueryRow(ctx, `
 		select count(pg_terminate_backend(pid)) from pg_stat_activity
 		where application_name like $1 || '-%' and case $2
 			when 'listen' then application_name like '%-listen'
 			when 'publish' then application_name not like '%-listen' and query like '%append(%'
 			else application_name not like '%-listen' and query not like '%append(%' end`,
-		c.schema, kind).Scan(&n)
+		c.Schema, kind).Scan(&n)
 	return n, err
 }
 
-func (c *cluster) connect() *pgx.Conn {
-	c.t.Helper()
-	conn, err := pgx.Connect(c.t.Context(), c.dsn)
+func (c *Cluster) Connect() *pgx.Conn {
+	c.T.Helper()
+	conn, err := pgx.Connect(c.T.Context(), c.DSN)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	c.t.Cleanup(func() { conn.Close(context.Background()) })
+	c.T.Cleanup(func() { conn.Close(context.Background()) })
 	return conn
 }
 
-// diagnose says what the cluster is busy with: the sessions of Postgres that wait, and where the goroutines of each
+// Diagnose says what the cluster is busy with: the sessions of Postgres that wait, and where the goroutines of each
 // node are written down.
-func (c *cluster) diagnose() string {
+func (c *Cluster) Diagnose() string {
 	var text strings.Builder
-	conn := c.connect()
-	rows, err := conn.Query(c.t.Context(), `
+	conn := c.Connect()
+	rows, err := conn.Query(c.T.Context(), `
 		select pid, application_name, state, coalesce(wait_event_type || '/' || wait_event, '-'),
 			pg_blocking_pids(pid)::text, (clock_timestamp() - state_change)::text, left(regexp_replace(query, '\s+', ' ', 'g'), 90)
-		from pg_stat_activity where application_name like $1 || '-%' order by 2`, c.schema)
+		from pg_stat_activity where application_name like $1 || '-%' order by 2`, c.Schema)
 	if err == nil {
 		for rows.Next() {
 			values, err := rows.Values()
 			fmt.Fprintln(&text, values, err)
 		}
 	}
-	for _, n := range c.nodes {
-		if n.down {
+	for _, n := range c.Nodes {
+		if n.Down {
 			continue
 		}
-		file, err := os.CreateTemp("", "goroutines-"+n.name+"-*.txt")
+		file, err := os.CreateTemp("", "goroutines-"+n.Name+"-*.txt")
 		if err != nil {
 			continue
 		}
-		resp, err := http.Get(n.url + "/debug/pprof/goroutine?debug=2")
+		resp, err := http.Get(n.URL + "/debug/pprof/goroutine?debug=2")
 		if err == nil {
 			_, err = io.Copy(file, resp.Body)
 			resp.Body.Close()
 		}
 		file.Close()
-		fmt.Fprintln(&text, "goroutines of", n.name, "in", file.Name(), err)
+		fmt.Fprintln(&text, "goroutines of", n.Name, "in", file.Name(), err)
 	}
 	return text.String()
 }
 
-// A node is one process.
-type node struct {
-	t    testing.TB
-	name string
-	url  string
-	addr string
-	cmd  *exec.Cmd
-	end  chan struct{} // closed when the process has ended
-	log  *tail
-	down bool
+// A Node is one process.
+type Node struct {
+	T      testing.TB
+	Name   string
+	URL    string
+	Addr   string
+	Cmd    *exec.Cmd
+	Exited chan struct{} // closed when the process has ended
+	log    *LogBuffer
+	Down   bool
 }
 
-func startNode(t testing.TB, program, name string, flags ...string) *node {
+func StartNode(t testing.TB, program, name string, flags ...string) *Node {
 	t.Helper()
-	n := &node{t: t, name: name, log: &tail{}, end: make(chan struct{})}
-	n.cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
-	n.cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // by default each node would sleep for a second at its end
-	n.cmd.Stderr = n.log
-	stdin, err := n.cmd.StdinPipe()
+	n := &Node{T: t, Name: name, log: &LogBuffer{}, Exited: make(chan struct{})}
+	n.Cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
+	n.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // by default each node would sleep for a second at its end
+	n.Cmd.Stderr = n.log
+	stdin, err := n.Cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, err := n.cmd.StdoutPipe()
+	stdout, err := n.Cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.cmd.Start(); err != nil {
+	if err := n.Cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
 		_ = stdin.Close() // the node shuts down by that
-		n.wait(patience)
+		n.Wait(MaxWait)
 		n.report()
 	})
 	first := make(chan string, 1)
 	go func() { // ends with the process
 		line, _ := bufio.NewReader(stdout).ReadString('\n')
 		first <- line
-		_ = n.cmd.Wait()
-		close(n.end)
+		_ = n.Cmd.Wait()
+		close(n.Exited)
 	}()
 	select {
 	case line := <-first:
@@ -285,62 +285,62 @@ func startNode(t testing.TB, program, name string, flags ...string) *node {
 		if err := json.Unmarshal([]byte(line), &ready); err != nil {
 			t.Fatalf("node %s did not start:\n%s", name, n.log.String())
 		}
-		n.addr, n.url = ready.Addr, "http://"+ready.Addr
-	case <-time.After(patience):
+		n.Addr, n.URL = ready.Addr, "http://"+ready.Addr
+	case <-time.After(MaxWait):
 		t.Fatalf("node %s did not start in time:\n%s", name, n.log.String())
 	}
 	return n
 }
 
-// wait waits for the process to end, and kills it when that takes too long.
-func (n *node) wait(patience time.Duration) {
+// Wait waits for the process to end, and kills it when that takes too long.
+func (n *Node) Wait(patience time.Duration) {
 	select {
-	case <-n.end:
+	case <-n.Exited:
 	case <-time.After(patience):
-		_ = n.cmd.Process.Signal(syscall.SIGQUIT) // it prints its goroutines
+		_ = n.Cmd.Process.Signal(syscall.SIGQUIT) // it prints its goroutines
 		select {
-		case <-n.end:
+		case <-n.Exited:
 		case <-time.After(5 * time.Second):
-			_ = n.cmd.Process.Kill()
-			<-n.end
+			_ = n.Cmd.Process.Kill()
+			<-n.Exited
 		}
-		n.t.Errorf("node %s did not shut down in %v", n.name, patience)
+		n.T.Errorf("node %s did not shut down in %v", n.Name, patience)
 	}
 }
 
 // report fails the test for what a node should never print, and shows its log if the test failed.
-func (n *node) report() {
+func (n *Node) report() {
 	text := n.log.String()
 	for _, bad := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} { // at the start of a line
 		if strings.Contains("\n"+n.log.head(), "\n"+bad) || strings.Contains("\n"+text, "\n"+bad) {
-			n.t.Errorf("node %s: %s", n.name, bad)
+			n.T.Errorf("node %s: %s", n.Name, bad)
 		}
 	}
-	if (n.t.Failed() || os.Getenv("SOCKETIO_TEST_LOGS") != "") && text != "" {
-		n.t.Logf("node %s said:\n%s", n.name, text)
+	if (n.T.Failed() || os.Getenv("SOCKETIO_TEST_LOGS") != "") && text != "" {
+		n.T.Logf("node %s said:\n%s", n.Name, text)
 	}
 }
 
-// kill ends the node with SIGKILL.
-func (n *node) kill() {
-	n.down = true
-	_ = n.cmd.Process.Kill()
-	<-n.end
+// Kill ends the node with SIGKILL.
+func (n *Node) Kill() {
+	n.Down = true
+	_ = n.Cmd.Process.Kill()
+	<-n.Exited
 }
 
-// freeze stops the process where it stands; thaw lets it go on.
-func (n *node) freeze() { n.signal(syscall.SIGSTOP) }
-func (n *node) thaw()   { n.signal(syscall.SIGCONT) }
+// Suspend stops the process where it stands; thaw lets it go on.
+func (n *Node) Suspend() { n.Signal(syscall.SIGSTOP) }
+func (n *Node) Resume()  { n.Signal(syscall.SIGCONT) }
 
-func (n *node) signal(s syscall.Signal) {
-	n.t.Helper()
-	if err := n.cmd.Process.Signal(s); err != nil {
-		n.t.Fatal(err)
+func (n *Node) Signal(s syscall.Signal) {
+	n.T.Helper()
+	if err := n.Cmd.Process.Signal(s); err != nil {
+		n.T.Fatal(err)
 	}
 }
 
-// A publication is what the node's /control/publish takes.
-type publication struct {
+// A Publication is what the node's /control/publish takes.
+type Publication struct {
 	Publisher int              `json:"publisher"`
 	First     int              `json:"first"`
 	Count     int              `json:"count"`
@@ -354,15 +354,15 @@ type publication struct {
 	PadEvery  int              `json:"pad_every"`
 }
 
-func (p publication) target(seq int) history.Target {
+func (p Publication) target(seq int) history.Target {
 	if len(p.Targets) == 0 {
 		return history.Target{}
 	}
 	return p.Targets[seq%len(p.Targets)]
 }
 
-func (p publication) MarshalJSON() ([]byte, error) {
-	type plain publication
+func (p Publication) MarshalJSON() ([]byte, error) {
+	type plain Publication
 	type target struct {
 		Rooms  []string `json:"rooms"`
 		Except []string `json:"except"`
@@ -377,19 +377,19 @@ func (p publication) MarshalJSON() ([]byte, error) {
 	}{plain(p), targets})
 }
 
-// An outcome is how the emits of a publication ended.
-type outcome struct{ acknowledged, failed, unknown int }
+// An PublishResult is how the emits of a publication ended.
+type PublishResult struct{ Acknowledged, Failed, Unknown int }
 
-// publish lets the node emit, writes the results into h, and returns when all are known or the node is gone.
-func (n *node) publish(ctx context.Context, h interface{ Emitted(e history.Emit) }, p publication) outcome {
+// Publish lets the node emit, writes the results into h, and returns when all are known or the node is gone.
+func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e history.Emit) }, p Publication) PublishResult {
 	began := time.Now().UnixNano()
 	body, err := json.Marshal(p)
 	if err != nil {
 		panic(err)
 	}
-	var o outcome
+	var o PublishResult
 	next := p.First
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+"/control/publish", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL+"/control/publish", bytes.NewReader(body))
 	if err != nil {
 		panic(err)
 	}
@@ -405,30 +405,30 @@ func (n *node) publish(ctx context.Context, h interface{ Emitted(e history.Emit)
 			h.Emitted(history.Emit{ID: history.Of(p.Publisher, seq), To: p.target(seq), Start: start, End: end, Err: text})
 			next = seq + 1
 			if text == "" {
-				o.acknowledged++
+				o.Acknowledged++
 			} else {
-				o.failed++
+				o.Failed++
 			}
 		}
 		resp.Body.Close()
 	}
 	for ; next < p.First+p.Count; next++ {
 		h.Emitted(history.Emit{ID: history.Of(p.Publisher, next), To: p.target(next), Start: began})
-		o.unknown++
+		o.Unknown++
 	}
 	return o
 }
 
-// mustPublish publishes from a node that is well.
-func (n *node) mustPublish(h *history.History, p publication) {
-	n.t.Helper()
-	if o := n.publish(n.t.Context(), h, p); o.acknowledged != p.Count {
-		n.t.Fatalf("publish on %s: %+v", n.name, o)
+// MustPublish publishes from a node that is well.
+func (n *Node) MustPublish(h *history.History, p Publication) {
+	n.T.Helper()
+	if o := n.Publish(n.T.Context(), h, p); o.Acknowledged != p.Count {
+		n.T.Fatalf("publish on %s: %+v", n.Name, o)
 	}
 }
 
-// A here is a socket as its node describes it.
-type here struct {
+// A SocketState is a socket as its node describes it.
+type SocketState struct {
 	ID        string
 	Node      string
 	Recovered bool
@@ -437,14 +437,14 @@ type here struct {
 	Rooms     []string
 }
 
-func (n *node) sockets() []here {
-	n.t.Helper()
-	var all []here
-	n.get("sockets", &all)
+func (n *Node) Sockets() []SocketState {
+	n.T.Helper()
+	var all []SocketState
+	n.Get("sockets", &all)
 	return all
 }
 
-type stats struct {
+type NodeStats struct {
 	Connected, Recovered, Replayed int
 	Refused, Gone                  map[string]int
 	Expired                        []string
@@ -452,23 +452,23 @@ type stats struct {
 	Wrong                          []string
 }
 
-func (n *node) stats() (s stats) {
-	n.t.Helper()
-	n.get("stats", &s)
+func (n *Node) Stats() (s NodeStats) {
+	n.T.Helper()
+	n.Get("stats", &s)
 	return s
 }
 
-func (n *node) get(what string, v any) {
-	n.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (n *Node) Get(what string, v any) {
+	n.T.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+"/control/"+what, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.URL+"/control/"+what, nil)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		n.t.Fatalf("ask %s: %v", n.name, err)
+		n.T.Fatalf("ask %s: %v", n.Name, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
@@ -476,39 +476,39 @@ func (n *node) get(what string, v any) {
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
-		n.t.Fatalf("ask %s for %s: %v: %.200s", n.name, what, err, data)
+		n.T.Fatalf("ask %s for %s: %v: %.200s", n.Name, what, err, data)
 	}
 }
 
-// A tail keeps the beginning and the end of what is written to it.
-type tail struct {
+// A LogBuffer keeps the beginning and the end of what is written to it.
+type LogBuffer struct {
 	mu    sync.Mutex
 	start []byte
 	last  []byte
 	cut   int
 }
 
-const tailSize = 16 << 10
+const logBufferSize = 16 << 10
 
 // Write implements io.Writer.
-func (w *tail) Write(b []byte) (int, error) {
+func (w *LogBuffer) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if room := tailSize - len(w.start); room > 0 {
+	if room := logBufferSize - len(w.start); room > 0 {
 		w.start = append(w.start, b[:min(room, len(b))]...)
 	}
 	w.last = append(w.last, b...)
-	if over := len(w.last) - tailSize; over > 0 {
+	if over := len(w.last) - logBufferSize; over > 0 {
 		w.last = w.last[over:]
 		w.cut += over
 	}
 	return len(b), nil
 }
 
-func (w *tail) head() string { w.mu.Lock(); defer w.mu.Unlock(); return string(w.start) }
+func (w *LogBuffer) head() string { w.mu.Lock(); defer w.mu.Unlock(); return string(w.start) }
 
 // String returns what was written, without the middle of a long text.
-func (w *tail) String() string {
+func (w *LogBuffer) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.cut <= 0 {

@@ -12,13 +12,13 @@ import (
 	"github.com/pgsocket/socketio/integration/history"
 )
 
-// rooms are those of client k in the tests with many clients: one of four, and one of three.
-func rooms(k int) []string {
+// RoomsOf are those of client k in the tests with many clients: one of four, and one of three.
+func RoomsOf(k int) []string {
 	return []string{fmt.Sprintf("quarter-%d", k%4), fmt.Sprintf("third-%d", k%3)}
 }
 
-// targets are whom the events of those tests are for; together they reach every client with about a third of all.
-func targets() []history.Target {
+// Targets are whom the events of those tests are for; together they reach every client with about a third of all.
+func Targets() []history.Target {
 	return []history.Target{
 		{},
 		{Rooms: []string{"quarter-0"}},
@@ -33,7 +33,7 @@ func targets() []history.Target {
 	}
 }
 
-func numbers(n int) []int {
+func Numbers(n int) []int {
 	nums := make([]int, n)
 	for i := range nums {
 		nums[i] = i
@@ -43,39 +43,39 @@ func numbers(n int) []int {
 
 // TestClusterOneOrder: three nodes, 200 clients on all of them, four publishers at once.
 func TestClusterOneOrder(t *testing.T) {
-	cl := newCluster(t, 3)
+	cl := NewCluster(t, 3)
 	testOneOrder(t, cl, 200, 5000, 300)
 }
 
 // testOneOrder emits from four goroutines on the nodes of the cluster and judges what the clients got.
-func testOneOrder(t *testing.T, cl *cluster, size, each, perSecond int) {
+func testOneOrder(t *testing.T, cl *Cluster, size, each, perSecond int) {
 	t.Helper()
-	cs := newClients(t, 2)
-	cs.connectAll(size, cl.alive(), nil)
-	cs.join(numbers(size), rooms)
+	cs := NewClients(t, 2)
+	cs.ConnectAll(size, cl.RunningURLs(), nil)
+	cs.Join(Numbers(size), RoomsOf)
 
 	began := time.Now()
 	var publishers sync.WaitGroup
 	for p := range 4 {
 		publishers.Go(func() {
-			n := cl.nodes[p%len(cl.nodes)]
-			o := n.publish(t.Context(), cs.history, publication{
-				Publisher: p + 1, Count: each, Targets: targets(), PerSecond: perSecond,
+			n := cl.Nodes[p%len(cl.Nodes)]
+			o := n.Publish(t.Context(), cs.History, Publication{
+				Publisher: p + 1, Count: each, Targets: Targets(), PerSecond: perSecond,
 			})
-			if o.acknowledged != each {
+			if o.Acknowledged != each {
 				t.Errorf("publisher %d: %+v", p+1, o)
 			}
 		})
 	}
 	publishers.Wait()
 	published := time.Since(began)
-	cs.settleAll(cl.nodes[0], patience)
+	cs.AwaitDelivery(cl.Nodes[0], MaxWait)
 
-	cs.judge()
-	all, acknowledged := cs.history.Emits()
-	back, recovered := cs.reconnections()
+	cs.Check()
+	all, acknowledged := cs.History.Emits()
+	back, recovered := cs.Reconnections()
 	t.Logf("SUMMARY %s: %d clients on %d nodes, %d events emitted (%d acknowledged) in %.1fs, %d receipts by %.1fs, %d reconnections (%d recovered)",
-		t.Name(), size, len(cl.nodes), all, acknowledged, published.Seconds(), cs.history.Receipts(), time.Since(began).Seconds(), back, recovered)
+		t.Name(), size, len(cl.Nodes), all, acknowledged, published.Seconds(), cs.History.Receipts(), time.Since(began).Seconds(), back, recovered)
 	if back != recovered {
 		t.Errorf("%d of %d reconnections were not recovered", back-recovered, back)
 	}
@@ -88,31 +88,31 @@ func TestClusterUnderFaults(t *testing.T) {
 		size, each, perSecond = 200, 2000, 90
 		crowd                 = 50
 	)
-	roll := dice(seed(t))
-	cl := newCluster(t, 3, "-lease", "3s")
-	cs := newClients(t, 2)
-	cs.connectAll(size, cl.alive(), order{"roam": true})
-	cs.join(numbers(size), rooms)
-	conn := cl.connect()
+	roll := NewRand(Seed(t))
+	cl := NewCluster(t, 3, "-lease", "3s")
+	cs := NewClients(t, 2)
+	cs.ConnectAll(size, cl.RunningURLs(), Command{"roam": true})
+	cs.Join(Numbers(size), RoomsOf)
+	conn := cl.Connect()
 
 	began := time.Now()
 	var publishers sync.WaitGroup
 	unknown := make([]int, 4)
 	for p := range 4 {
-		n := cl.nodes[p%3] // publisher 2 is on the node that is killed
+		n := cl.Nodes[p%3] // publisher 2 is on the node that is killed
 		publishers.Go(func() {
-			o := n.publish(t.Context(), cs.history, publication{
-				Publisher: p + 1, Count: each, Targets: targets(), PerSecond: perSecond,
+			o := n.Publish(t.Context(), cs.History, Publication{
+				Publisher: p + 1, Count: each, Targets: Targets(), PerSecond: perSecond,
 			})
-			unknown[p] = o.unknown
-			if o.failed > 0 || o.unknown > 0 && n != cl.nodes[1] {
+			unknown[p] = o.Unknown
+			if o.Failed > 0 || o.Unknown > 0 && n != cl.Nodes[1] {
 				t.Errorf("publisher %d: %+v", p+1, o)
 			}
-			if o.unknown > 0 { // it goes on elsewhere, under another number
-				o = cl.nodes[0].publish(t.Context(), cs.history, publication{
-					Publisher: p + 11, Count: o.unknown, Targets: targets(), PerSecond: perSecond,
+			if o.Unknown > 0 { // it goes on elsewhere, under another number
+				o = cl.Nodes[0].Publish(t.Context(), cs.History, Publication{
+					Publisher: p + 11, Count: o.Unknown, Targets: Targets(), PerSecond: perSecond,
 				})
-				if o.failed+o.unknown > 0 {
+				if o.Failed+o.Unknown > 0 {
 					t.Errorf("publisher %d: %+v", p+11, o)
 				}
 			}
@@ -124,8 +124,8 @@ func TestClusterUnderFaults(t *testing.T) {
 	terminated := 0
 	faults.Go(func() {
 		for round := 0; ctx.Err() == nil; round++ {
-			terminated += cl.terminate(ctx, conn, []string{"listen", "publish", "listen", "pool"}[round%4])
-			pause(ctx, 300*time.Millisecond)
+			terminated += cl.Terminate(ctx, conn, []string{"listen", "publish", "listen", "pool"}[round%4])
+			Pause(ctx, 300*time.Millisecond)
 		}
 	})
 	cuts, roundsOfCuts := 0, 0
@@ -133,47 +133,47 @@ func TestClusterUnderFaults(t *testing.T) {
 		for ctx.Err() == nil {
 			some := roll.Perm(size)[:crowd]
 			half := crowd / 2
-			cs.cut("reset", nil, some[:half]...)
-			cs.cut("close", nil, some[half:]...)
+			cs.Cut("reset", nil, some[:half]...)
+			cs.Cut("close", nil, some[half:]...)
 			cuts += crowd
 			roundsOfCuts++
-			pause(ctx, 700*time.Millisecond)
+			Pause(ctx, 700*time.Millisecond)
 		}
 	})
-	pause(ctx, 6*time.Second)
-	victim := cl.nodes[1]
-	victim.down = true // first of all, so that nobody roams there
-	cs.setNodes(cl.alive())
-	victim.kill()
-	pause(ctx, 2*time.Second)
-	cl.start()
-	cs.setNodes(cl.alive())
+	Pause(ctx, 6*time.Second)
+	victim := cl.Nodes[1]
+	victim.Down = true // first of all, so that nobody roams there
+	cs.SetNodes(cl.RunningURLs())
+	victim.Kill()
+	Pause(ctx, 2*time.Second)
+	cl.Start()
+	cs.SetNodes(cl.RunningURLs())
 	publishers.Wait()
 	done()
 	faults.Wait()
 
 	quiet := time.Now()
 	// Sooner than a node gives up a client whose CONNECT it does not answer, which is after 45 s.
-	if err := cs.waitFor(30*time.Second, cs.allConnectedLocked); err != nil {
-		t.Errorf("clients hang after the last fault: %v\n%s", err, cl.diagnose())
+	if err := cs.WaitFor(30*time.Second, cs.AllConnectedLocked); err != nil {
+		t.Errorf("clients hang after the last fault: %v\n%s", err, cl.Diagnose())
 	}
-	cs.await(patience, "all clients are back", cs.allConnectedLocked)
+	cs.Await(MaxWait, "all clients are back", cs.AllConnectedLocked)
 	t.Logf("all clients are back %.1fs after the last fault", time.Since(quiet).Seconds())
-	cs.settleAll(cl.nodes[0], patience)
-	cs.judge()
-	all, acknowledged := cs.history.Emits()
-	back, recovered := cs.reconnections()
+	cs.AwaitDelivery(cl.Nodes[0], MaxWait)
+	cs.Check()
+	all, acknowledged := cs.History.Emits()
+	back, recovered := cs.Reconnections()
 	refused := make(map[string]int)
-	for _, n := range cl.nodes {
-		if n.down {
+	for _, n := range cl.Nodes {
+		if n.Down {
 			continue
 		}
-		for reason, times := range n.stats().Refused {
+		for reason, times := range n.Stats().Refused {
 			refused[reason] += times
 		}
 	}
 	t.Logf("SUMMARY %s: %d clients, %d cuts in %d rounds, 1 node killed and replaced, %d backends terminated; %d events emitted (%d acknowledged), %d receipts in %.1fs; %d reconnections, %d recovered, refused %v",
-		t.Name(), size, cuts, roundsOfCuts, terminated, all, acknowledged, cs.history.Receipts(), time.Since(began).Seconds(), back, recovered, refused)
+		t.Name(), size, cuts, roundsOfCuts, terminated, all, acknowledged, cs.History.Receipts(), time.Since(began).Seconds(), back, recovered, refused)
 	if back != recovered {
 		t.Errorf("%d of %d reconnections were not recovered: %v", back-recovered, back, refused)
 	}
@@ -182,8 +182,8 @@ func TestClusterUnderFaults(t *testing.T) {
 	}
 }
 
-// pause waits for a while, or until ctx ends: between two faults there has to be some time.
-func pause(ctx context.Context, d time.Duration) {
+// Pause waits for a while, or until ctx ends: between two faults there has to be some time.
+func Pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-ctx.Done():

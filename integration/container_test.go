@@ -42,5 +42,5 @@ func TestOnTestcontainers(t *testing.T) {
 		t.Fatal(err)
 	}
 	dsn, schema := pgtest.Schema(t, pgtest.On("postgres://postgres:integration@"+address+"/postgres?sslmode=disable"))
-	testOneOrder(t, newClusterOn(t, dsn, schema, 3), 40, 500, 200)
+	testOneOrder(t, NewClusterOn(t, dsn, schema, 3), 40, 500, 200)
 }

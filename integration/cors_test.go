@@ -17,7 +17,7 @@ func TestCORSIsAMiddlewares(t *testing.T) {
 	t.Parallel()
 	io := socketio.NewServer(nil)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
 		defer cancel()
 		if err := io.Shutdown(ctx); err != nil {
 			t.Error(err)

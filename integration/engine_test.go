@@ -41,7 +41,7 @@ func TestEngineClient(t *testing.T) {
 	}
 	web := httptest.NewServer(server)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
 			t.Error(err)
@@ -51,7 +51,7 @@ func TestEngineClient(t *testing.T) {
 	for transports, want := range map[string]string{
 		"polling": "polling transport close", "websocket": "websocket transport close", "polling,websocket": "websocket transport close",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), MaxWait)
 		defer cancel()
 		client := exec.CommandContext(ctx, "node", "engine.mjs", strings.Replace(web.URL, "http", "ws", 1), transports)
 		client.Dir = "js"

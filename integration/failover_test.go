@@ -28,7 +28,7 @@ type standby struct {
 }
 
 // nodesOfAPair starts nodes that go where they may write, as a connection string with two hosts says.
-func nodesOfAPair(t *testing.T, nodes int) (*standby, *cluster) {
+func nodesOfAPair(t *testing.T, nodes int) (*standby, *Cluster) {
 	t.Helper()
 	own := func(srv *pgserver.Server, err error) *pgserver.Server {
 		t.Helper()
@@ -60,7 +60,7 @@ func nodesOfAPair(t *testing.T, nodes int) (*standby, *cluster) {
 	}
 	dsn := fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%s user=postgres password=%s dbname=postgres sslmode=disable target_session_attrs=read-write",
 		strings.Join(ports, ","), password)
-	return s, newClusterOn(t, dsn, schema, nodes)
+	return s, NewClusterOn(t, dsn, schema, nodes)
 }
 
 func (s *standby) exec(sql ...string) {
@@ -114,7 +114,7 @@ func (s *standby) failOver(meanwhile func()) {
 func (s *standby) until(question string) {
 	s.t.Helper()
 	conn := s.connect(s.standby)
-	if !eventually(20*time.Second, func() bool {
+	if !Eventually(20*time.Second, func() bool {
 		var yes bool
 		err := conn.QueryRow(s.t.Context(), question).Scan(&yes)
 		return err == nil && yes
@@ -133,7 +133,7 @@ type pupil struct {
 	sessions [][]history.ID
 }
 
-func newPupil(t *testing.T, name string, n *node) *pupil {
+func newPupil(t *testing.T, name string, n *Node) *pupil {
 	t.Helper()
 	p := &pupil{t: t, name: name}
 	p.client = wire.New(wire.Options{Connected: p.connected, Event: p.event})
@@ -151,7 +151,7 @@ func (p *pupil) connected(_ string, recovered bool) {
 }
 
 func (p *pupil) event(data json.RawMessage) {
-	id, ok := tickOf(string(data))
+	id, ok := ParseTick(string(data))
 	if !ok {
 		return
 	}
@@ -162,10 +162,10 @@ func (p *pupil) event(data json.RawMessage) {
 }
 
 // come connects to a node, and tries again while that has no Postgres.
-func (p *pupil) come(n *node) {
+func (p *pupil) come(n *Node) {
 	p.t.Helper()
 	var err error
-	if !eventually(30*time.Second, func() bool { err = p.client.Connect(contextFor(p.t, 5*time.Second), n.addr); return err == nil }) {
+	if !Eventually(30*time.Second, func() bool { err = p.client.Connect(ContextFor(p.t, 5*time.Second), n.Addr); return err == nil }) {
 		p.t.Fatalf("%s does not get in: %v", p.name, err)
 	}
 }
@@ -173,7 +173,7 @@ func (p *pupil) come(n *node) {
 // awaits returns when the pupil has heard an event.
 func (p *pupil) awaits(id history.ID) {
 	p.t.Helper()
-	if !eventually(20*time.Second, func() bool {
+	if !Eventually(20*time.Second, func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return slices.Contains(p.sessions[len(p.sessions)-1], id)
@@ -200,7 +200,7 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 	book := &history.History{}
 	group := func(name string) []*pupil {
 		var some []*pupil
-		for i, n := range cl.nodes {
+		for i, n := range cl.Nodes {
 			some = append(some, newPupil(t, fmt.Sprintf("%s-%d", name, i), n))
 		}
 		return some
@@ -211,7 +211,7 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 		}
 	}
 	parked := func(n int) {
-		cl.until("they are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
+		cl.AwaitQuery("they are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
 	}
 	live, ahead, behind, quiet := group("live"), group("ahead"), group("behind"), group("quiet")
 	torn := group("torn") // its lines break when the primary is dead already
@@ -222,12 +222,12 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 	}
 
 	first := events(1, 100)
-	cl.nodes[0].mustPublish(book, publication{Publisher: 1, Count: 100})
+	cl.Nodes[0].MustPublish(book, Publication{Publisher: 1, Count: 100})
 	await(first[99], live, ahead, behind, quiet, torn)
 	cut(behind)
 	parked(3)
 	second := events(2, 50) // missed by who is behind
-	cl.nodes[1].mustPublish(book, publication{Publisher: 2, Count: 50})
+	cl.Nodes[1].MustPublish(book, Publication{Publisher: 2, Count: 50})
 	await(second[49], live, ahead, quiet, torn)
 	s.caughtUp()
 	s.cutOff()
@@ -235,35 +235,35 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 	parked(6)
 	born := group("born") // as its session is
 	lost := events(3, 50)
-	cl.nodes[2].mustPublish(book, publication{Publisher: 3, Count: 50, Wait: true})
+	cl.Nodes[2].MustPublish(book, Publication{Publisher: 3, Count: 50, Wait: true})
 	await(lost[49], live, ahead, born, torn)
 	cut(ahead, born)
 	parked(12) // in what the standby lacks, once more
 
 	s.failOver(func() { cut(torn) })
 	third := events(4, 50)
-	cl.nodes[0].mustPublish(book, publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
+	cl.Nodes[0].MustPublish(book, Publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
 	await(third[49], live)
-	for i := range cl.nodes {
-		other := cl.nodes[(i+1)%len(cl.nodes)]
+	for i := range cl.Nodes {
+		other := cl.Nodes[(i+1)%len(cl.Nodes)]
 		for _, p := range []*pupil{ahead[i], behind[i], quiet[i], born[i], torn[i]} {
 			p.come(other)
 		}
 	}
 	reasons := make(map[string][]string)
 	for _, p := range slices.Concat(ahead, behind, quiet, born, torn) {
-		var me here
-		if err := p.client.Call(contextFor(t, 10*time.Second), &me, "whoami"); err != nil {
+		var me SocketState
+		if err := p.client.Call(ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 			t.Fatal(err)
 		}
 		reasons[me.Reason] = append(reasons[me.Reason], p.name)
 	}
 	last := events(5, 20)
-	cl.nodes[1].mustPublish(book, publication{Publisher: 5, Count: 20})
+	cl.Nodes[1].MustPublish(book, Publication{Publisher: 5, Count: 20})
 	await(last[19], live, ahead, behind, quiet, born, torn)
 
 	kept := slices.Concat(first, second, third, last)
-	for i := range cl.nodes {
+	for i := range cl.Nodes {
 		live[i].heard(slices.Concat(first, second, lost, third, last))
 		behind[i].heard(kept)
 		quiet[i].heard(kept)

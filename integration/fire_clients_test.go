@@ -103,11 +103,11 @@ func (f *flock) anySocket(roll *rand.Rand) string {
 func (b *bird) live(ctx context.Context) {
 	for ctx.Err() == nil {
 		if !b.come(ctx) {
-			pause(ctx, time.Duration(b.roll.IntN(200))*time.Millisecond)
+			Pause(ctx, time.Duration(b.roll.IntN(200))*time.Millisecond)
 			continue
 		}
 		b.stay(ctx)
-		pause(ctx, time.Duration(b.rest.Swap(0)))
+		Pause(ctx, time.Duration(b.rest.Swap(0)))
 	}
 	b.Cut()
 }
@@ -190,7 +190,7 @@ func (b *bird) move(ctx context.Context, do history.Do, rooms ...string) bool {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	b.flock.book.Add(history.Record{What: history.Asked, Client: b.number, Do: do, Rooms: rooms})
-	var at span
+	var at Span
 	if err := b.Call(ctx, &at, string(do), rooms); err != nil || at.End == 0 {
 		b.flock.book.Note(b.number, "does not know if it did %s %q: %v", do, rooms, err)
 		return false
@@ -239,7 +239,7 @@ const untold = "not told"
 func (b *bird) why() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	var me here
+	var me SocketState
 	if err := b.Call(ctx, &me, "whoami"); err != nil || me.Recovered { // or the answer is that of a later connection
 		me.Reason = untold
 	}
@@ -249,12 +249,12 @@ func (b *bird) why() {
 }
 
 func (b *bird) event(data json.RawMessage) {
-	id, ok := tickOf(string(data))
+	id, ok := ParseTick(string(data))
 	if !ok {
 		return
 	}
 	b.flock.book.Add(history.Record{What: history.Got, Client: b.number, Event: id})
-	if id.Publisher() == fencePublisher {
+	if id.Publisher() == FencePublisher {
 		b.fence.Store(int64(id.Seq()))
 	}
 	if b.fuse.Load() > 0 && b.fuse.Add(-1) == 0 {
@@ -262,8 +262,8 @@ func (b *bird) event(data json.RawMessage) {
 	}
 }
 
-// tickOf reads ["tick",publisher,seq,…]. There are too many of them for package json.
-func tickOf(text string) (history.ID, bool) {
+// ParseTick reads ["tick",publisher,seq,…]. There are too many of them for package json.
+func ParseTick(text string) (history.ID, bool) {
 	rest, ok := strings.CutPrefix(text, `["tick",`)
 	one, rest, more := strings.Cut(rest, ",")
 	two, _, _ := strings.Cut(strings.TrimSuffix(rest, "]"), ",")
@@ -348,7 +348,7 @@ func (l *line) Read(p []byte) (int, error) {
 	}
 	if time.Now().Before(l.slow) {
 		p = p[:min(len(p), 1<<10)]
-		pause(context.Background(), time.Millisecond)
+		Pause(context.Background(), time.Millisecond)
 	}
 	_ = l.SetReadDeadline(time.Now().Add(silence)) // a connection that is closed says so below
 	n, err := l.TCPConn.Read(p)
@@ -372,7 +372,7 @@ func (l *line) end(how string) {
 		if how == "half" {
 			_ = l.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 			l.flock.rests.Go(func() {
-				pause(context.Background(), 3*time.Second) // the server is left alone with it
+				Pause(context.Background(), 3*time.Second) // the server is left alone with it
 				_ = l.TCPConn.Close()
 			})
 			return

@@ -17,16 +17,16 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// steppedProgram is the node's program with a wall clock that can be set while it runs.
-func steppedProgram(t testing.TB) string {
+// SteppedClockProgram is the node's program with a wall clock that can be set while it runs.
+func SteppedClockProgram(t testing.TB) string {
 	t.Helper()
-	return stepped.build(t, steppedFlags)
+	return steppedClockProgram.build(t, SteppedClockFlags)
 }
 
-// steppedFlags build a node with another package time, which is made in dir: the wall clock of time.Now can be set, and
+// SteppedClockFlags build a node with another package time, which is made in dir: the wall clock of time.Now can be set, and
 // what it measures between two moments, by the monotonic clock, stays right. That is what a program sees of an operator
 // or a daemon that sets the clock of the machine, and, forward, of a machine that slept.
-func steppedFlags(dir string) ([]string, error) {
+func SteppedClockFlags(dir string) ([]string, error) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
 		return nil, fmt.Errorf("find package time: %w", err)
@@ -65,26 +65,26 @@ func steppedFlags(dir string) ([]string, error) {
 	return []string{"-overlay", overlay, "-tags", "steppedclock"}, nil
 }
 
-// A jump is by how much the clocks of a process went on while its wall clock was set, in seconds.
-type jump struct{ Wall, Monotonic int64 }
+// A ClockStep is by how much the clocks of a process went on while its wall clock was set, in seconds.
+type ClockStep struct{ Wall, Monotonic int64 }
 
-// setClock sets the wall clock of a node to differ by some time from that of the machine.
-func (n *node) setClock(ctx context.Context, differs time.Duration) (jump, error) {
-	return command[jump](ctx, n, "clock", int64(differs.Seconds()))
+// SetClock sets the wall clock of a node to differ by some time from that of the machine.
+func (n *Node) SetClock(ctx context.Context, differs time.Duration) (ClockStep, error) {
+	return Control[ClockStep](ctx, n, "clock", int64(differs.Seconds()))
 }
 
 // setClock sets the clock of a node that nothing else is done to, at that moment.
 func (f *fire) setClock(ctx context.Context, roll *rand.Rand) {
-	if _, err := f.anyWell(roll).setClock(ctx, anyClock(roll)); err != nil {
+	if _, err := f.anyWell(roll).SetClock(ctx, anyClock(roll)); err != nil {
 		f.t.Logf("set a clock: %v", err) // the node has gone meanwhile
 	}
 }
 
 // newNode starts a node, whose clock agrees with that of no other.
-func (f *fire) newNode() *node {
+func (f *fire) newNode() *Node {
 	f.t.Helper()
-	n := f.cl.start()
-	if _, err := n.setClock(f.t.Context(), anyClock(dice(f.seed<<8+uint64(len(f.cl.nodes))))); err != nil {
+	n := f.cl.Start()
+	if _, err := n.SetClock(f.t.Context(), anyClock(NewRand(f.seed<<8+uint64(len(f.cl.Nodes))))); err != nil {
 		f.t.Errorf("set the clock of a new node: %v", err)
 	}
 	return n
@@ -103,23 +103,23 @@ func anyClock(roll *rand.Rand) time.Duration {
 // another dead, no client loses its connection, nothing expires, and those that are away come back.
 func TestClocksAreSet(t *testing.T) {
 	const size = 30
-	cl := newClusterOf(t, steppedProgram(t), 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
-	cs := newClients(t, 1)
-	cs.connectAll(size, cl.alive(), order{"roam": true})
-	cs.join(numbers(size), rooms)
-	lives := cl.lives()
-	stop := publishing(t, cl.nodes[1], cs.history, 1, 100)
+	cl := NewClusterOf(t, SteppedClockProgram(t), 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
+	cs := NewClients(t, 1)
+	cs.ConnectAll(size, cl.RunningURLs(), Command{"roam": true})
+	cs.Join(Numbers(size), RoomsOf)
+	lives := cl.NodeIDs()
+	stop := StartPublishing(t, cl.Nodes[1], cs.History, 1, 100)
 	beats := func() {
-		cl.beats(2)
-		if now := cl.lives(); !slices.Equal(lives, now) {
+		cl.AwaitHeartbeats(2)
+		if now := cl.NodeIDs(); !slices.Equal(lives, now) {
 			t.Errorf("the nodes were %v and are %v", lives, now)
 		}
 	}
 
 	steps := 0
 	for _, differs := range []time.Duration{24 * time.Hour, -24 * time.Hour, 0} {
-		for i, n := range cl.nodes {
-			j, err := n.setClock(t.Context(), differs)
+		for i, n := range cl.Nodes {
+			j, err := n.SetClock(t.Context(), differs)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -133,23 +133,23 @@ func TestClocksAreSet(t *testing.T) {
 		}
 		beats()
 	}
-	if back, _ := cs.reconnections(); back != 0 {
+	if back, _ := cs.Reconnections(); back != 0 {
 		t.Errorf("%d clients lost their connection", back)
 	}
 
 	// What was parked before its node's clock is set is not expired after.
-	cs.cut("reset", nil, numbers(size)...)
-	for _, n := range cl.nodes {
-		if _, err := n.setClock(t.Context(), 12*time.Hour); err != nil {
+	cs.Cut("reset", nil, Numbers(size)...)
+	for _, n := range cl.Nodes {
+		if _, err := n.SetClock(t.Context(), 12*time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(2) })
+	cs.Await(20*time.Second, "all are back", func() bool { return cs.ConnectedTimesLocked(2) })
 	stop()
-	cs.settleAll(cl.nodes[2], 30*time.Second)
-	cs.judge()
-	cs.allRecovered(size)
-	t.Logf("SUMMARY %s: %d clocks set, %d receipts", t.Name(), steps, cs.history.Receipts())
+	cs.AwaitDelivery(cl.Nodes[2], 30*time.Second)
+	cs.Check()
+	cs.CheckAllRecovered(size)
+	t.Logf("SUMMARY %s: %d clocks set, %d receipts", t.Name(), steps, cs.History.Receipts())
 }
 
 // TestClockOfPostgresIsSet: the wall clock of Postgres is set back by an hour and forward by hours while nodes and
@@ -158,70 +158,70 @@ func TestClocksAreSet(t *testing.T) {
 func TestClockOfPostgresIsSet(t *testing.T) {
 	const size = 20
 	setClock, env := fakeClock(t)
-	_, dsn, schema := privatePostgresWith(t, pgserver.Options{Fast: true, Env: env})
-	cl := newClusterOn(t, dsn, schema, 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
-	cs := newClients(t, 1)
-	cs.connectAll(size, cl.alive(), order{"roam": true})
-	cs.join(numbers(size), rooms)
-	lives := cl.lives()
-	stop := publishing(t, cl.nodes[1], cs.history, 1, 100)
-	cs.away("reset", 0, 1, 2)
-	cl.until("three sessions are parked", "select count(*) = 3 from %s.sessions where node is null")
+	_, dsn, schema := PrivatePostgresWith(t, pgserver.Options{Fast: true, Env: env})
+	cl := NewClusterOn(t, dsn, schema, 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
+	cs := NewClients(t, 1)
+	cs.ConnectAll(size, cl.RunningURLs(), Command{"roam": true})
+	cs.Join(Numbers(size), RoomsOf)
+	lives := cl.NodeIDs()
+	stop := StartPublishing(t, cl.Nodes[1], cs.History, 1, 100)
+	cs.CutAndHold("reset", 0, 1, 2)
+	cl.AwaitQuery("three sessions are parked", "select count(*) = 3 from %s.sessions where node is null")
 	set := func(differs time.Duration) {
 		t.Helper()
 		began := time.Now()
 		var before, after time.Time
-		cl.query(t, &before, "select clock_timestamp() from %s.meta")
+		cl.QueryRow(t, &before, "select clock_timestamp() from %s.meta")
 		setClock(differs)
-		cl.query(t, &after, "select clock_timestamp() from %s.meta")
+		cl.QueryRow(t, &after, "select clock_timestamp() from %s.meta")
 		t.Logf("the clock of Postgres went on by %v in %v", after.Sub(before).Round(time.Second), time.Since(began).Round(time.Second))
-		cl.beats(2)
-		if now := cl.lives(); !slices.Equal(lives, now) {
+		cl.AwaitHeartbeats(2)
+		if now := cl.NodeIDs(); !slices.Equal(lives, now) {
 			t.Errorf("the nodes were %v and are %v", lives, now)
 		}
 	}
 
 	set(-time.Hour)
-	cs.comeBack(cl.nodes[0].url, 0)
-	if me := cs.whoami(0); !me.Recovered {
+	cs.Reconnect(cl.Nodes[0].URL, 0)
+	if me := cs.WhoAmI(0); !me.Recovered {
 		t.Errorf("after the clock was set back: refused for %q", me.Reason)
 	}
-	head := cl.head(t)
+	head := cl.LogHead(t)
 	for hour := range 3 {
 		set(time.Duration(hour+1) * time.Hour)
 		slot := fmt.Sprintf("select slot = %d from %%s.meta", (hour+1)%3)
-		cl.until("the log goes on to its next partition, before its time", slot)
+		cl.AwaitQuery("the log goes on to its next partition, before its time", slot)
 	}
-	cs.comeBack(cl.nodes[1].url, 1, 2)
+	cs.Reconnect(cl.Nodes[1].URL, 1, 2)
 	for k := 1; k < 3; k++ {
-		if me := cs.whoami(k); me.Recovered || me.Reason != "session expired" && me.Reason != "unknown session" {
+		if me := cs.WhoAmI(k); me.Recovered || me.Reason != "session expired" && me.Reason != "unknown session" {
 			t.Errorf("after the clock was set forward by hours: client %d recovered %v, refused for %q", k, me.Recovered, me.Reason)
 		}
 	}
-	if back, _ := cs.reconnections(); back != 3 {
+	if back, _ := cs.Reconnections(); back != 3 {
 		t.Errorf("%d clients lost their connection that kept it", back-3)
 	}
-	if low := cl.low(t); low < head {
+	if low := cl.LogLow(t); low < head {
 		t.Errorf("the log had come to %d and has only forgotten what is before %d, three hours later", head, low)
 	}
 
 	// Who was connected comes back, or is told that the log has forgotten what its node has not yet had the time to
 	// write down.
-	cs.cut("reset", nil, numbers(size)[3:]...)
-	cs.await(20*time.Second, "all are back", func() bool { return cs.connectsLocked(2) })
+	cs.Cut("reset", nil, Numbers(size)[3:]...)
+	cs.Await(20*time.Second, "all are back", func() bool { return cs.ConnectedTimesLocked(2) })
 	stop()
-	cs.settleAll(cl.nodes[2], 30*time.Second)
-	cs.judge()
+	cs.AwaitDelivery(cl.Nodes[2], 30*time.Second)
+	cs.Check()
 	refused := 0
 	for k := 3; k < size; k++ {
-		if me := cs.whoami(k); !me.Recovered {
+		if me := cs.WhoAmI(k); !me.Recovered {
 			refused++
 			if me.Reason != "events no longer kept" {
 				t.Errorf("client %d was refused for %q", k, me.Reason)
 			}
 		}
 	}
-	t.Logf("SUMMARY %s: %d receipts; %d of %d were told that events are no longer kept", t.Name(), cs.history.Receipts(), refused, size-3)
+	t.Logf("SUMMARY %s: %d receipts; %d of %d were told that events are no longer kept", t.Name(), cs.History.Receipts(), refused, size-3)
 }
 
 // fakeClock returns the environment of a process whose wall clock can be set, and what sets it.
@@ -229,7 +229,7 @@ func fakeClock(t *testing.T) (set func(differs time.Duration), env []string) {
 	t.Helper()
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	if err != nil || len(libraries) == 0 {
-		missing(t, "faketime")
+		SkipMissing(t, "faketime")
 	}
 	dir, err := os.MkdirTemp("", "clock-") //nolint:usetesting // Postgres runs as another user, who may not enter t.TempDir
 	if err != nil {
@@ -257,40 +257,40 @@ func fakeClock(t *testing.T) (set func(differs time.Duration), env []string) {
 	}
 }
 
-// until waits until a question about the schema, which %s stands for, is answered with yes.
-func (c *cluster) until(what, question string) {
-	c.t.Helper()
-	conn := c.connect()
-	if !eventually(20*time.Second, func() bool {
+// AwaitQuery waits until a question about the schema, which %s stands for, is answered with yes.
+func (c *Cluster) AwaitQuery(what, question string) {
+	c.T.Helper()
+	conn := c.Connect()
+	if !Eventually(20*time.Second, func() bool {
 		var yes bool
-		err := conn.QueryRow(c.t.Context(), fmt.Sprintf(question, c.schema)).Scan(&yes)
+		err := conn.QueryRow(c.T.Context(), fmt.Sprintf(question, c.Schema)).Scan(&yes)
 		return err == nil && yes
 	}) {
-		c.t.Errorf("it never came about that %s", what)
+		c.T.Errorf("it never came about that %s", what)
 	}
 }
 
-// lives returns the ids under which the nodes live.
-func (c *cluster) lives() []int64 {
-	c.t.Helper()
+// NodeIDs returns the ids under which the nodes live.
+func (c *Cluster) NodeIDs() []int64 {
+	c.T.Helper()
 	var ids []int64
-	conn := c.connect()
-	if err := conn.QueryRow(c.t.Context(), "select array_agg(id order by id) from "+c.schema+".nodes").Scan(&ids); err != nil {
-		c.t.Fatal(err)
+	conn := c.Connect()
+	if err := conn.QueryRow(c.T.Context(), "select array_agg(id order by id) from "+c.Schema+".nodes").Scan(&ids); err != nil {
+		c.T.Fatal(err)
 	}
 	return ids
 }
 
-// beats waits until every node has said some more times that it is alive, and has looked at the others as often.
-func (c *cluster) beats(times int) {
-	c.t.Helper()
-	conn := c.connect()
+// AwaitHeartbeats waits until every node has said some more times that it is alive, and has looked at the others as often.
+func (c *Cluster) AwaitHeartbeats(times int) {
+	c.T.Helper()
+	conn := c.Connect()
 	last := ""
 	for range times {
 		seen := func() (text string) {
-			err := conn.QueryRow(c.t.Context(), "select string_agg(id || ' ' || seen, ',' order by id) from "+c.schema+".nodes").Scan(&text)
+			err := conn.QueryRow(c.T.Context(), "select string_agg(id || ' ' || seen, ',' order by id) from "+c.Schema+".nodes").Scan(&text)
 			if err != nil {
-				c.t.Fatal(err)
+				c.T.Fatal(err)
 			}
 			return text
 		}
@@ -306,8 +306,8 @@ func (c *cluster) beats(times int) {
 		if last == "" {
 			last = seen()
 		}
-		if !eventually(20*time.Second, moved) {
-			c.t.Fatalf("the nodes do not beat: %s", last)
+		if !Eventually(20*time.Second, moved) {
+			c.T.Fatalf("the nodes do not beat: %s", last)
 		}
 		last = seen()
 	}

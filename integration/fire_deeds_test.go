@@ -38,7 +38,7 @@ func (f *fire) misfortunes(ctx context.Context) {
 		first = append(first, names[i], "cut", "wish", "operate")
 	}
 	for ctx.Err() == nil {
-		pause(ctx, time.Duration(50+f.roll.IntN(250))*time.Millisecond)
+		Pause(ctx, time.Duration(50+f.roll.IntN(250))*time.Millisecond)
 		name := deck[f.roll.IntN(len(deck))]
 		if len(first) > 0 {
 			name, first = first[0], first[1:]
@@ -50,7 +50,7 @@ func (f *fire) misfortunes(ctx context.Context) {
 }
 
 func (f *fire) deed(ctx context.Context, name string) {
-	roll := dice(f.roll.Uint64())
+	roll := NewRand(f.roll.Uint64())
 	switch name {
 	case "cut", "again", "stall", "trickle", "absence", "wish", "leave", "twin":
 		f.harass(name, roll)
@@ -104,7 +104,7 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 		case "leave":
 			b.leave()
 		case "twin":
-			b.twin(f.t.Context(), dice(roll.Uint64()))
+			b.twin(f.t.Context(), NewRand(roll.Uint64()))
 		case "wish":
 			w := wish{[]history.Do{history.Join, history.Leave}[roll.IntN(2)], fmt.Sprintf("flip-%d", roll.IntN(3))}
 			select {
@@ -117,7 +117,7 @@ func (f *fire) harass(name string, roll *rand.Rand) {
 		return
 	}
 	some := roll.Perm(f.fireConfig.official)[:1+roll.IntN(f.fireConfig.official)]
-	f.official.cut([]string{"reset", "close", "half"}[roll.IntN(3)], nil, some...)
+	f.official.Cut([]string{"reset", "close", "half"}[roll.IntN(3)], nil, some...)
 	f.flock.cuts.Add(int64(len(some)))
 }
 
@@ -129,24 +129,24 @@ func (f *fire) operate(roll *rand.Rand) {
 	f.troubles.Go(func() {
 		ctx, cancel := context.WithTimeout(f.t.Context(), 10*time.Second)
 		defer cancel()
-		_, _ = command[bool](ctx, n, "operate", struct {
+		_, _ = Control[bool](ctx, n, "operate", struct {
 			Do        string   `json:"do"`
 			Namespace string   `json:"namespace"`
-			Target    audience `json:"target"`
+			Target    Audience `json:"target"`
 			Rooms     []string `json:"rooms"`
-		}{do, "/", audience(to), []string{fmt.Sprintf("moved-%d", roll.IntN(2))}})
+		}{do, "/", Audience(to), []string{fmt.Sprintf("moved-%d", roll.IntN(2))}})
 	})
 }
 
 // terminate ends connections to Postgres of one kind.
 func (f *fire) terminate(ctx context.Context, roll *rand.Rand) {
 	kind := []string{"listen", "publish", "pool"}[roll.IntN(3)]
-	conn, err := pgx.Connect(ctx, f.cl.dsn)
+	conn, err := pgx.Connect(ctx, f.cl.DSN)
 	if err != nil {
 		return // Postgres is away, or the time is over
 	}
 	defer func() { _ = conn.Close(context.Background()) }()
-	_, _ = f.cl.tryTerminate(ctx, conn, kind)
+	_, _ = f.cl.TryTerminate(ctx, conn, kind)
 }
 
 // trouble does something to a node, unless too many have trouble already.
@@ -173,46 +173,46 @@ func (f *fire) trouble(name string, roll *rand.Rand) bool {
 }
 
 // suffer lasts as long as the node's trouble, and returns the node that goes on in its place.
-func (f *fire) suffer(name string, n *node, roll *rand.Rand) *node {
+func (f *fire) suffer(name string, n *Node, roll *rand.Rand) *Node {
 	ctx := f.t.Context()
 	millis := func(from, to int) time.Duration { return time.Duration(from+roll.IntN(to-from)) * time.Millisecond }
 	switch name {
 	case "nap":
-		n.freeze()
-		pause(ctx, millis(200, 1200))
-		n.thaw()
+		n.Suspend()
+		Pause(ctx, millis(200, 1200))
+		n.Resume()
 		return n
 	case "freeze":
-		n.freeze()
-		pause(ctx, millis(2500, 5000))
-		n.thaw()
+		n.Suspend()
+		Pause(ctx, millis(2500, 5000))
+		n.Resume()
 		return n
 	case "outage", "mute":
 		f.mu.Lock()
-		proxy := f.proxies[n.name]
+		proxy := f.proxies[n.Name]
 		f.mu.Unlock()
 		if name == "mute" { // Postgres does what it is told, and the node does not hear of it
-			proxy.mute.Store(true)
-			pause(ctx, millis(50, 500))
-			proxy.shut(true)
-			proxy.mute.Store(false)
-			proxy.shut(false)
+			proxy.DropReplies.Store(true)
+			Pause(ctx, millis(50, 500))
+			proxy.SetDown(true)
+			proxy.DropReplies.Store(false)
+			proxy.SetDown(false)
 			return n
 		}
-		proxy.shut(true)
-		pause(ctx, millis(500, 4000))
-		proxy.shut(false)
+		proxy.SetDown(true)
+		Pause(ctx, millis(500, 4000))
+		proxy.SetDown(false)
 		return n
 	case "kill":
-		n.kill()
+		n.Kill()
 	case "shutdown":
-		n.signal(syscall.SIGTERM)
-		n.wait(20 * time.Second)
+		n.Signal(syscall.SIGTERM)
+		n.Wait(20 * time.Second)
 		f.mu.Lock()
-		n.down = true
+		n.Down = true
 		f.mu.Unlock()
 	}
-	pause(ctx, millis(100, 1500))
+	Pause(ctx, millis(100, 1500))
 	f.pgUp.Lock()
 	defer f.pgUp.Unlock()
 	return f.newNode()

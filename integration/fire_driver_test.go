@@ -58,16 +58,16 @@ type fire struct {
 	t        testing.TB
 	roll     *rand.Rand // of the schedule
 	pg       *pgserver.Server
-	cl       *cluster
+	cl       *Cluster
 	book     *history.Book
 	flock    *flock
-	official *clients
+	official *Clients
 
 	troubles sync.WaitGroup // faults that take a while
 	pgUp     sync.Mutex     // held while Postgres restarts, and while a node starts, which needs it
 	mu       sync.Mutex
-	well     []*node // those that nothing is done to
-	proxies  map[string]*pgProxy
+	well     []*Node // those that nothing is done to
+	proxies  map[string]*PGProxy
 	done     map[string]int
 	next     int // number of the next publisher
 }
@@ -94,8 +94,8 @@ func lay(t testing.TB, c fireConfig) *fire {
 		}
 	})
 	f := &fire{
-		fireConfig: c, t: t, roll: dice(c.seed), pg: pg, book: &history.Book{},
-		proxies: make(map[string]*pgProxy), done: make(map[string]int), next: 100,
+		fireConfig: c, t: t, roll: NewRand(c.seed), pg: pg, book: &history.Book{},
+		proxies: make(map[string]*PGProxy), done: make(map[string]int), next: 100,
 	}
 	f.flock = &flock{book: f.book, refused: make(map[string]int)}
 	f.start()
@@ -110,11 +110,11 @@ func (f *fire) start() {
 		flags = append(flags, "-retention", "4s")
 	}
 	if f.program == "" {
-		f.program = steppedProgram(f.t)
+		f.program = SteppedClockProgram(f.t)
 	}
-	f.cl = &cluster{t: f.t, dsn: dsn, schema: schema, flags: flags, program: f.program}
-	f.cl.route = func(name string) string {
-		proxy, over := newProxy(f.t, dsn)
+	f.cl = &Cluster{T: f.t, DSN: dsn, Schema: schema, Flags: flags, Program: f.program}
+	f.cl.Route = func(name string) string {
+		proxy, over := NewPGProxy(f.t, dsn)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.proxies[name] = proxy
@@ -130,11 +130,11 @@ func (f *fire) start() {
 func (f *fire) tellNodes() {
 	var addrs, urls []string
 	for _, n := range f.well {
-		addrs, urls = append(addrs, n.addr), append(urls, n.url)
+		addrs, urls = append(addrs, n.Addr), append(urls, n.URL)
 	}
 	f.flock.send(addrs)
 	if f.official != nil {
-		f.official.setNodes(urls)
+		f.official.SetNodes(urls)
 	}
 }
 
@@ -150,11 +150,11 @@ func (f *fire) run(happens func(ctx context.Context)) *fireReport {
 	defer stop()
 	var publishers sync.WaitGroup
 	for p := range 4 {
-		roll := dice(f.seed<<8 + uint64(p))
+		roll := NewRand(f.seed<<8 + uint64(p))
 		publishers.Go(func() { f.publish(ctx, roll) })
 	}
-	publishers.Go(func() { f.bulk(ctx, dice(f.seed<<8+10)) })
-	publishers.Go(func() { f.writeSQL(ctx, dice(f.seed<<8+11)) })
+	publishers.Go(func() { f.bulk(ctx, NewRand(f.seed<<8+10)) })
+	publishers.Go(func() { f.writeSQL(ctx, NewRand(f.seed<<8+11)) })
 	happens(ctx)
 	stop()
 	f.troubles.Wait()
@@ -167,7 +167,7 @@ func (f *fire) run(happens func(ctx context.Context)) *fireReport {
 		recovered: f.flock.recovered.Load(), refused: f.flock.refused, gone: make(map[string]int),
 	}
 	for _, n := range f.well {
-		for reason, times := range n.stats().Gone {
+		for reason, times := range n.Stats().Gone {
 			r.gone[reason] += times
 		}
 	}
@@ -216,7 +216,7 @@ func (f *fire) unjust() *history.ViolationError {
 	if f.official == nil {
 		return nil
 	}
-	if back, recovered := f.official.reconnections(); back != recovered && !f.brief {
+	if back, recovered := f.official.Reconnections(); back != recovered && !f.brief {
 		return &history.ViolationError{Kind: history.Refused, Text: fmt.Sprintf("%d of %d reconnections of official clients were not recovered", back-recovered, back)}
 	}
 	return nil
@@ -226,32 +226,32 @@ func (f *fire) unjust() *history.ViolationError {
 func (f *fire) gather(ctx context.Context) {
 	f.t.Helper()
 	for i := range f.clients {
-		rooms := rooms(i)
+		rooms := RoomsOf(i)
 		if i%10 == 0 {
 			rooms = append(rooms, "bulk")
 		}
 		if i%7 == 3 {
 			rooms = nil // a quiet one
 		}
-		b := f.flock.newBird(ctx, 1000+i, dice(f.seed<<20+uint64(i)), rooms...)
+		b := f.flock.newBird(ctx, 1000+i, NewRand(f.seed<<20+uint64(i)), rooms...)
 		if slices.Contains(rooms, "bulk") {
 			f.flock.bulky = append(f.flock.bulky, b)
 		}
 	}
 	if f.fireConfig.official > 0 {
-		f.official = newClients(f.t, 1)
-		f.official.observe = f.observe
-		f.official.connectAll(f.fireConfig.official, f.cl.alive(), order{"roam": true, "why": true})
+		f.official = NewClients(f.t, 1)
+		f.official.OnReport = f.observe
+		f.official.ConnectAll(f.fireConfig.official, f.cl.RunningURLs(), Command{"roam": true, "why": true})
 	}
 	for _, b := range f.flock.birds {
-		if !eventually(30*time.Second, func() bool { return b.known.Load() && !b.fresh.Load() }) {
+		if !Eventually(30*time.Second, func() bool { return b.known.Load() && !b.fresh.Load() }) {
 			f.t.Fatalf("client %d did not connect", b.number)
 		}
 	}
 }
 
 // observe writes down what an official client hears.
-func (f *fire) observe(r record) {
+func (f *fire) observe(r Report) {
 	switch r.T {
 	case "ticks":
 		for _, id := range r.I {
@@ -274,8 +274,8 @@ func (f *fire) settle() *history.ViolationError {
 	f.t.Helper()
 	var late []int
 	for seq := range 6 {
-		f.anyWell(f.roll).publish(f.t.Context(), f.book, publication{Publisher: fencePublisher, First: seq + 1, Count: 1, Wait: true, TimeoutMS: 10_000})
-		all := eventually(10*time.Second, func() bool {
+		f.anyWell(f.roll).Publish(f.t.Context(), f.book, Publication{Publisher: FencePublisher, First: seq + 1, Count: 1, Wait: true, TimeoutMS: 10_000})
+		all := Eventually(10*time.Second, func() bool {
 			late = f.late(seq + 1)
 			return len(late) == 0
 		})
@@ -283,7 +283,7 @@ func (f *fire) settle() *history.ViolationError {
 			return nil
 		} // else a client had to begin anew meanwhile, perhaps
 	}
-	return &history.ViolationError{Kind: "stuck", Text: fmt.Sprintf("clients %v are not served any more\n%s", late, f.cl.diagnose())}
+	return &history.ViolationError{Kind: "stuck", Text: fmt.Sprintf("clients %v are not served any more\n%s", late, f.cl.Diagnose())}
 }
 
 // late returns the clients that have not got a fence, or have something left to do.
@@ -295,7 +295,7 @@ func (f *fire) late(fence int) []int {
 		}
 	}
 	for k := range f.fireConfig.official {
-		if f.official.get(k).fence < fence {
+		if f.official.Get(k).Fence < fence {
 			late = append(late, k)
 		}
 	}

@@ -52,7 +52,7 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 			for attempt := range attempts {
 				var r *fireReport
 				t.Run("attempt", func(t *testing.T) {
-					number := seed(t) + uint64(attempt)
+					number := Seed(t) + uint64(attempt)
 					r = burn(lenient{t}, fireConfig{
 						seed: number, length: 12 * time.Second, clients: 60, program: program, brief: number%2 == 1,
 					})
@@ -100,9 +100,9 @@ func faulty(t *testing.T, patch string) string {
 		t.Fatalf("apply %s: %v\n%s", patch, err, out)
 	}
 	program := filepath.Join(dir, "faulty")
-	flags, err := steppedFlags(t.TempDir())
+	flags, err := SteppedClockFlags(t.TempDir())
 	if err == nil {
-		err = buildNode(filepath.Join(dir, "integration"), program, flags...)
+		err = BuildNode(filepath.Join(dir, "integration"), program, flags...)
 	}
 	if err != nil {
 		t.Fatal(err)

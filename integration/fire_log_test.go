@@ -47,7 +47,7 @@ func (r *logReader) run(ctx context.Context) {
 }
 
 func (r *logReader) read(ctx context.Context) error {
-	schema := pgx.Identifier{r.f.cl.schema}.Sanitize()
+	schema := pgx.Identifier{r.f.cl.Schema}.Sanitize()
 	return r.f.inSQL(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			select l.id, l.id * 4096 + p.index, p.kind, p.rooms, p.except_rooms, `+schema+`.name_text(p.payload)
@@ -68,7 +68,7 @@ func (r *logReader) read(ctx context.Context) error {
 			to = history.Target{}
 			switch kind {
 			case 0:
-				id, ok := tickOf(payload)
+				id, ok := ParseTick(payload)
 				if !ok {
 					return fmt.Errorf("event in the log: %.100s", payload)
 				}

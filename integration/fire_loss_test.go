@@ -24,7 +24,7 @@ import (
 // refused. All others are recovered, and of what the log has in the end a session has everything from its beginning to
 // its end, once, and in the log's order.
 func TestFire_LogLosesItsEnd(t *testing.T) {
-	roll := dice(seed(t))
+	roll := NewRand(Seed(t))
 	pg, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
 	if err != nil {
 		t.Fatal(err)
@@ -36,28 +36,28 @@ func TestFire_LogLosesItsEnd(t *testing.T) {
 	})
 	dsn, schema := pgtest.Schema(t, pgtest.On(pg.DSN()))
 	l := &loss{t: t, lost: make(map[history.ID]bool)}
-	l.cl = newClusterOn(t, dsn, schema, fireNodes)
+	l.cl = NewClusterOn(t, dsn, schema, fireNodes)
 	ctx, stop := context.WithCancel(t.Context())
 	var lives, publishers sync.WaitGroup
 	for range 30 {
-		h := &hapless{l: l, roll: dice(roll.Uint64())}
+		h := &hapless{l: l, roll: NewRand(roll.Uint64())}
 		h.Client = wire.New(wire.Options{Event: h.event, Connected: h.connected})
 		l.clients = append(l.clients, h)
 		lives.Go(func() { h.live(ctx) })
 	}
 	publishing, cease := context.WithCancel(t.Context())
-	for i, n := range l.cl.nodes {
+	for i, n := range l.cl.Nodes {
 		publishers.Go(func() {
 			for first := 0; publishing.Err() == nil; first += 20 { // one that is sent again is in the log once
-				n.publish(t.Context(), &history.History{}, publication{Publisher: 1 + i, First: first, Count: 20, PerSecond: 50})
+				n.Publish(t.Context(), &history.History{}, Publication{Publisher: 1 + i, First: first, Count: 20, PerSecond: 50})
 			}
 		})
 	}
-	for range setting(t, "SOCKETIO_FIRE_LOSSES", 6) {
-		pause(ctx, time.Duration(1000+roll.IntN(1000))*time.Millisecond)
+	for range EnvInt(t, "SOCKETIO_FIRE_LOSSES", 6) {
+		Pause(ctx, time.Duration(1000+roll.IntN(1000))*time.Millisecond)
 		l.lose(roll.IntN(40))
 	}
-	pause(ctx, time.Second)
+	Pause(ctx, time.Second)
 	cease()
 	publishers.Wait()
 	l.settle(roll)
@@ -68,7 +68,7 @@ func TestFire_LogLosesItsEnd(t *testing.T) {
 
 type loss struct {
 	t       *testing.T
-	cl      *cluster
+	cl      *Cluster
 	clients []*hapless
 	lost    map[history.ID]bool
 }
@@ -88,17 +88,17 @@ type hapless struct {
 func (h *hapless) live(ctx context.Context) {
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := h.Connect(attempt, h.l.cl.nodes[h.roll.IntN(fireNodes)].addr)
+		err := h.Connect(attempt, h.l.cl.Nodes[h.roll.IntN(fireNodes)].Addr)
 		cancel()
 		if err != nil {
-			pause(ctx, 20*time.Millisecond)
+			Pause(ctx, 20*time.Millisecond)
 			continue
 		}
-		pause(ctx, time.Duration(50+h.roll.IntN(800))*time.Millisecond)
+		Pause(ctx, time.Duration(50+h.roll.IntN(800))*time.Millisecond)
 		if ctx.Err() == nil {
 			h.Cut()
 		}
-		pause(ctx, time.Duration(h.roll.IntN(2)*h.roll.IntN(300))*time.Millisecond)
+		Pause(ctx, time.Duration(h.roll.IntN(2)*h.roll.IntN(300))*time.Millisecond)
 	}
 	h.Cut()
 }
@@ -116,7 +116,7 @@ func (h *hapless) connected(_ string, recovered bool) {
 func (h *hapless) event(data json.RawMessage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if id, ok := tickOf(string(data)); ok {
+	if id, ok := ParseTick(string(data)); ok {
 		last := &h.sessions[len(h.sessions)-1]
 		*last = append(*last, id)
 	}
@@ -126,8 +126,8 @@ func (h *hapless) event(data json.RawMessage) {
 // where a standby would, so that positions come to name other events.
 func (l *loss) lose(batches int) {
 	l.t.Helper()
-	conn := l.cl.connect()
-	schema := pgx.Identifier{l.cl.schema}.Sanitize()
+	conn := l.cl.Connect()
+	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
 	var lost []history.ID
 	err := pgx.BeginFunc(l.t.Context(), conn, func(tx pgx.Tx) error {
 		// Nobody appends meanwhile: it is the append lock.
@@ -146,7 +146,7 @@ func (l *loss) lose(batches int) {
 			return err
 		}
 		for _, text := range texts {
-			if id, ok := tickOf(text); ok {
+			if id, ok := ParseTick(text); ok {
 				lost = append(lost, id)
 			}
 		}
@@ -164,7 +164,7 @@ func (l *loss) lose(batches int) {
 		l.lost[id] = true
 	}
 	if _, err := conn.Exec(l.t.Context(), `
-		select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 || '-%'`, l.cl.schema); err != nil {
+		select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 || '-%'`, l.cl.Schema); err != nil {
 		l.t.Error(err)
 	}
 }
@@ -173,9 +173,9 @@ func (l *loss) lose(batches int) {
 func (l *loss) settle(roll *rand.Rand) {
 	l.t.Helper()
 	for seq := range 20 {
-		fence := history.Of(fencePublisher, seq)
-		l.cl.nodes[roll.IntN(fireNodes)].publish(l.t.Context(), &history.History{}, publication{Publisher: fencePublisher, First: seq, Count: 1, Wait: true})
-		if eventually(5*time.Second, func() bool {
+		fence := history.Of(FencePublisher, seq)
+		l.cl.Nodes[roll.IntN(fireNodes)].Publish(l.t.Context(), &history.History{}, Publication{Publisher: FencePublisher, First: seq, Count: 1, Wait: true})
+		if Eventually(5*time.Second, func() bool {
 			return !slices.ContainsFunc(l.clients, func(h *hapless) bool { return !h.has(fence) })
 		}) {
 			return
@@ -246,8 +246,8 @@ func follows(got, order []history.ID, place map[history.ID]int, lost map[history
 // order returns the events that the log has.
 func (l *loss) order() []history.ID {
 	l.t.Helper()
-	schema := pgx.Identifier{l.cl.schema}.Sanitize()
-	rows, err := l.cl.connect().Query(l.t.Context(), `
+	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
+	rows, err := l.cl.Connect().Query(l.t.Context(), `
 		select `+schema+`.name_text(p.payload) from `+schema+`.log l cross join lateral `+schema+`.frame_packets(l.frame) p
 		where p.kind = 0 order by l.id, p.index`)
 	if err != nil {
@@ -259,7 +259,7 @@ func (l *loss) order() []history.ID {
 	}
 	var order []history.ID
 	for _, text := range texts {
-		if id, ok := tickOf(text); ok {
+		if id, ok := ParseTick(text); ok {
 			order = append(order, id)
 		}
 	}

@@ -22,7 +22,7 @@ func (b *bird) asked(id string, data json.RawMessage) {
 		return
 	}
 	b.flock.rests.Go(func() {
-		pause(context.Background(), time.Duration(rand.IntN(4)*rand.IntN(300))*time.Millisecond)
+		Pause(context.Background(), time.Duration(rand.IntN(4)*rand.IntN(300))*time.Millisecond)
 		_ = b.Acknowledge(id, answer) // there may be no connection
 	})
 }
@@ -62,7 +62,7 @@ func (b *bird) twin(ctx context.Context, roll *rand.Rand) {
 			}
 			body, err := json.Marshal(claim)
 			if err == nil && link.Send("40"+string(body)) == nil {
-				pause(ctx, stay)
+				Pause(ctx, stay)
 			}
 		})
 	}
@@ -71,10 +71,10 @@ func (b *bird) twin(ctx context.Context, roll *rand.Rand) {
 // misanswered finds an answer that came to another question than that which it was given to.
 func (f *fire) misanswered() (asked int, v *history.ViolationError) {
 	for _, n := range f.well {
-		stats := n.stats()
+		stats := n.Stats()
 		asked += stats.Quizzed
 		if len(stats.Wrong) > 0 {
-			return asked, &history.ViolationError{Kind: "misanswered", Text: fmt.Sprintf("%s: %d answers, the first: %s", n.name, len(stats.Wrong), stats.Wrong[0])}
+			return asked, &history.ViolationError{Kind: "misanswered", Text: fmt.Sprintf("%s: %d answers, the first: %s", n.Name, len(stats.Wrong), stats.Wrong[0])}
 		}
 	}
 	return asked, nil

@@ -9,37 +9,37 @@ import (
 	"testing"
 )
 
-// A pgProxy is one node's road to Postgres, which can be closed.
-type pgProxy struct {
-	to string
+// A PGProxy is one node's road to Postgres, which can be closed.
+type PGProxy struct {
+	target string
 
-	mute  atomic.Bool  // what Postgres answers gets lost
-	trips atomic.Int64 // round trips: how often it was asked after it had answered
+	DropReplies atomic.Bool  // what Postgres answers gets lost
+	RoundTrips  atomic.Int64 // round trips: how often it was asked after it had answered
 
 	mu     sync.Mutex
 	closed bool
 	conns  map[net.Conn]struct{}
 }
 
-// newProxy returns the road and the address that leads over it. It ends with the test.
-func newProxy(t testing.TB, dsn string) (*pgProxy, string) {
+// NewPGProxy returns the road and the address that leads over it. It ends with the test.
+func NewPGProxy(t testing.TB, dsn string) (*PGProxy, string) {
 	t.Helper()
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pgProxy{to: u.Host, conns: make(map[net.Conn]struct{})}
+	p := &PGProxy{target: u.Host, conns: make(map[net.Conn]struct{})}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = listener.Close(); p.shut(true) })
+	t.Cleanup(func() { _ = listener.Close(); p.SetDown(true) })
 	go p.serve(listener) // ends with the listener
 	u.Host = listener.Addr().String()
 	return p, u.String()
 }
 
-func (p *pgProxy) serve(listener net.Listener) {
+func (p *PGProxy) serve(listener net.Listener) {
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -49,9 +49,9 @@ func (p *pgProxy) serve(listener net.Listener) {
 	}
 }
 
-func (p *pgProxy) forward(conn net.Conn) {
+func (p *PGProxy) forward(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
-	there, err := net.Dial("tcp", p.to)
+	there, err := net.Dial("tcp", p.target)
 	if err != nil {
 		return
 	}
@@ -65,49 +65,49 @@ func (p *pgProxy) forward(conn net.Conn) {
 	p.mu.Unlock()
 	var asked atomic.Bool
 	go func() { // ends with either connection
-		_, _ = io.Copy(questions{p, &asked, there}, conn)
+		_, _ = io.Copy(requestWriter{p, &asked, there}, conn)
 		_ = there.Close()
 	}()
-	_, _ = io.Copy(answers{p, &asked, conn}, there)
+	_, _ = io.Copy(replyWriter{p, &asked, conn}, there)
 	p.mu.Lock()
 	delete(p.conns, conn)
 	delete(p.conns, there)
 	p.mu.Unlock()
 }
 
-// questions is the way to Postgres.
-type questions struct {
-	p     *pgProxy
+// requestWriter is the way to Postgres.
+type requestWriter struct {
+	p     *PGProxy
 	asked *atomic.Bool
 	conn  net.Conn
 }
 
 // Write implements io.Writer.
-func (q questions) Write(b []byte) (int, error) {
+func (q requestWriter) Write(b []byte) (int, error) {
 	if !q.asked.Swap(true) {
-		q.p.trips.Add(1)
+		q.p.RoundTrips.Add(1)
 	}
 	return q.conn.Write(b)
 }
 
-// answers is the way back.
-type answers struct {
-	p     *pgProxy
+// replyWriter is the way back.
+type replyWriter struct {
+	p     *PGProxy
 	asked *atomic.Bool
 	conn  net.Conn
 }
 
 // Write implements io.Writer.
-func (a answers) Write(b []byte) (int, error) {
+func (a replyWriter) Write(b []byte) (int, error) {
 	a.asked.Store(false)
-	if a.p.mute.Load() {
+	if a.p.DropReplies.Load() {
 		return len(b), nil // whoever waits for the rest of it is cut off in the end
 	}
 	return a.conn.Write(b)
 }
 
-// shut closes the road, with all that is on it, or opens it again.
-func (p *pgProxy) shut(closed bool) {
+// SetDown closes the road, with all that is on it, or opens it again.
+func (p *PGProxy) SetDown(closed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = closed

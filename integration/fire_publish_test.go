@@ -44,7 +44,7 @@ func (f *fire) aims(roll *rand.Rand) []history.Target {
 }
 
 // anyWell returns a node that nothing is done to.
-func (f *fire) anyWell(roll *rand.Rand) *node {
+func (f *fire) anyWell(roll *rand.Rand) *Node {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.well[roll.IntN(len(f.well))]
@@ -61,17 +61,17 @@ func (f *fire) publisher() int {
 func (f *fire) publish(ctx context.Context, roll *rand.Rand) {
 	for ctx.Err() == nil {
 		n := f.anyWell(roll)
-		n.publish(f.t.Context(), f.book, publication{
+		n.Publish(f.t.Context(), f.book, Publication{
 			Publisher: f.publisher(), Count: 20 + roll.IntN(60), Targets: f.aims(roll), PerSecond: 40, Wait: roll.IntN(4) == 0,
 		})
-		pause(ctx, time.Duration(roll.IntN(100))*time.Millisecond)
+		Pause(ctx, time.Duration(roll.IntN(100))*time.Millisecond)
 	}
 }
 
 // bulk emits large events to a few clients, so that the queue of a slow one fills up.
 func (f *fire) bulk(ctx context.Context, roll *rand.Rand) {
 	for ctx.Err() == nil {
-		f.anyWell(roll).publish(f.t.Context(), f.book, publication{
+		f.anyWell(roll).Publish(f.t.Context(), f.book, Publication{
 			Publisher: f.publisher(), Count: 10, PerSecond: 15, Pad: 48 << 10, Targets: []history.Target{{Rooms: []string{"bulk"}}},
 		})
 	}
@@ -90,7 +90,7 @@ func (f *fire) writeSQL(ctx context.Context, roll *rand.Rand) {
 				if commits {
 					events = append(events, e)
 				}
-				_, err := tx.Exec(ctx, "select "+pgx.Identifier{f.cl.schema}.Sanitize()+emitSQL(&e), e.To.Rooms, publisher, seq, e.To.Except)
+				_, err := tx.Exec(ctx, "select "+pgx.Identifier{f.cl.Schema}.Sanitize()+emitSQL(&e), e.To.Rooms, publisher, seq, e.To.Except)
 				if err != nil {
 					return err
 				}
@@ -107,7 +107,7 @@ func (f *fire) writeSQL(ctx context.Context, roll *rand.Rand) {
 			}
 			f.book.Emitted(e)
 		}
-		pause(ctx, time.Duration(20+roll.IntN(150))*time.Millisecond)
+		Pause(ctx, time.Duration(20+roll.IntN(150))*time.Millisecond)
 	}
 }
 
@@ -121,7 +121,7 @@ func emitSQL(e *history.Emit) string {
 func (f *fire) inSQL(ctx context.Context, do func(tx pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, f.cl.dsn)
+	conn, err := pgx.Connect(ctx, f.cl.DSN)
 	if err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// setting returns a number from the environment.
-func setting(t testing.TB, name string, otherwise int) int {
+// EnvInt returns a number from the environment.
+func EnvInt(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(name)
 	if text == "" {
@@ -27,13 +27,13 @@ func setting(t testing.TB, name string, otherwise int) int {
 
 // TestFire: everything at once, by chance, and the history is judged by the log. See docs/fire.md.
 func TestFire(t *testing.T) {
-	first := int(seed(t))
-	for i := range setting(t, "SOCKETIO_FIRE_SEEDS", 2) {
+	first := int(Seed(t))
+	for i := range EnvInt(t, "SOCKETIO_FIRE_SEEDS", 2) {
 		t.Run(strconv.Itoa(first+i), func(t *testing.T) {
 			r := burn(t, fireConfig{
 				seed:     uint64(first + i),
-				length:   time.Duration(setting(t, "SOCKETIO_FIRE_SECONDS", 15)) * time.Second,
-				clients:  setting(t, "SOCKETIO_FIRE_CLIENTS", 60),
+				length:   time.Duration(EnvInt(t, "SOCKETIO_FIRE_SECONDS", 15)) * time.Second,
+				clients:  EnvInt(t, "SOCKETIO_FIRE_CLIENTS", 60),
 				official: 6,
 				brief:    (first+i)%2 == 1,
 			})
@@ -49,17 +49,17 @@ func TestFire(t *testing.T) {
 // lost or doubled.
 func TestRollingRestart(t *testing.T) {
 	f := lay(t, fireConfig{
-		seed: seed(t), length: 2 * time.Minute, clients: setting(t, "SOCKETIO_FIRE_CLIENTS", 60), official: 6,
+		seed: Seed(t), length: 2 * time.Minute, clients: EnvInt(t, "SOCKETIO_FIRE_CLIENTS", 60), official: 6,
 	})
 	sent := 0 // away
 	r := f.run(func(ctx context.Context) {
 		for i := range 2 * fireNodes {
-			pause(ctx, time.Second)
+			Pause(ctx, time.Second)
 			f.mu.Lock()
-			old := f.cl.nodes[i]
+			old := f.cl.Nodes[i]
 			f.mu.Unlock()
-			var there []here
-			old.get("sockets", &there)
+			var there []SocketState
+			old.Get("sockets", &there)
 			sent += len(there)
 			f.replace(old)
 		}
@@ -68,24 +68,24 @@ func TestRollingRestart(t *testing.T) {
 	if r.violation != nil {
 		t.Errorf("%v\nthe history is in %s", r.violation, r.file)
 	}
-	if back, _ := f.official.reconnections(); int(r.recovered)+back < sent || sent < f.clients {
+	if back, _ := f.official.Reconnections(); int(r.recovered)+back < sent || sent < f.clients {
 		t.Errorf("%d sockets were sent away, %d and %d came back", sent, r.recovered, back)
 	}
 }
 
 // replace shuts a node down after another has taken its place.
-func (f *fire) replace(old *node) {
+func (f *fire) replace(old *Node) {
 	f.pgUp.Lock()
 	next := f.newNode()
 	f.pgUp.Unlock()
 	f.mu.Lock()
-	f.well = append(slices.DeleteFunc(f.well, func(n *node) bool { return n == old }), next)
+	f.well = append(slices.DeleteFunc(f.well, func(n *Node) bool { return n == old }), next)
 	f.tellNodes()
 	f.mu.Unlock()
-	old.signal(syscall.SIGTERM)
-	old.wait(20 * time.Second)
+	old.Signal(syscall.SIGTERM)
+	old.Wait(20 * time.Second)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old.down = true
+	old.Down = true
 	f.done["shutdown"]++
 }

@@ -39,7 +39,7 @@ func TestFlow_OfficialClient(t *testing.T) {
 			})
 			web := httptest.NewServer(server)
 			t.Cleanup(web.Close)
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			ctx, cancel := context.WithTimeout(t.Context(), MaxWait)
 			defer cancel()
 			client := exec.CommandContext(ctx, "node", "burst.mjs", web.URL, transports, "4000")
 			client.Dir = "js"

@@ -55,7 +55,7 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 					t.Error(err)
 					return
 				}
-				pause(ctx, 5*time.Millisecond)
+				Pause(ctx, 5*time.Millisecond)
 			}
 		})
 	}
@@ -130,7 +130,7 @@ func followNode(t *testing.T, dsn, schema string) string {
 	})
 	server := httptest.NewServer(io)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
 		defer cancel()
 		if err := errors.Join(io.Shutdown(ctx), db.Close(ctx)); err != nil {
 			t.Error(err)
@@ -175,7 +175,7 @@ func (f *follower) hear(t *testing.T, posts int) {
 	for range posts {
 		select {
 		case <-f.heard:
-		case <-time.After(patience):
+		case <-time.After(MaxWait):
 			t.Fatal("no post for long")
 		}
 	}
@@ -186,7 +186,7 @@ func (f *follower) check(t *testing.T, number int, all []int) {
 	t.Helper()
 	select {
 	case <-f.ended:
-	case <-time.After(patience):
+	case <-time.After(MaxWait):
 		t.Errorf("follower %d: the end has not come", number)
 	}
 	f.mu.Lock()

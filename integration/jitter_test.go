@@ -35,7 +35,7 @@ func newCommuter(roll *rand.Rand) *commuter {
 	c.Client = wire.New(wire.Options{
 		Event: func(data json.RawMessage) {
 			now := time.Now()
-			id, _ := tickOf(string(data)) // there are no other events
+			id, _ := ParseTick(string(data)) // there are no other events
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if _, again := c.got[id.Seq()]; again {
@@ -66,7 +66,7 @@ func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, awa
 		c.returns = append(c.returns, time.Now())
 		c.mu.Unlock()
 		if err := c.Connect(ctx, nodes.any(c.roll)); err != nil {
-			pause(ctx, 20*time.Millisecond)
+			Pause(ctx, 20*time.Millisecond)
 			continue
 		}
 		select {
@@ -75,7 +75,7 @@ func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, awa
 			cut.Reset(every)
 			c.Cut()
 			<-c.ended
-			pause(ctx, away)
+			Pause(ctx, away)
 		case <-ctx.Done():
 		}
 	}
@@ -120,47 +120,47 @@ func (c *commuter) replays(emits []history.Emit) []time.Duration {
 func TestBenchJitter(t *testing.T) {
 	benchOnly(t)
 	const every, away, beat = 15 * time.Second, 2 * time.Second, 500 * time.Millisecond
-	length := time.Duration(setting(t, "SOCKETIO_FIRE_SECONDS", 60)) * time.Second
-	cl := newCluster(t, 2)
+	length := time.Duration(EnvInt(t, "SOCKETIO_FIRE_SECONDS", 60)) * time.Second
+	cl := NewCluster(t, 2)
 	nodes := &addresses{}
-	nodes.set(cl.nodes[0].addr, cl.nodes[1].addr)
+	nodes.set(cl.Nodes[0].Addr, cl.Nodes[1].Addr)
 	var lives sync.WaitGroup
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
-	all := make([]*commuter, setting(t, "SOCKETIO_JITTER", 500))
-	roll := dice(seed(t))
+	all := make([]*commuter, EnvInt(t, "SOCKETIO_JITTER", 500))
+	roll := NewRand(Seed(t))
 	for i := range all {
-		all[i] = newCommuter(dice(roll.Uint64()))
+		all[i] = newCommuter(NewRand(roll.Uint64()))
 		first := time.Duration(roll.Int64N(int64(every)))
 		lives.Go(func() { all[i].live(ctx, nodes, first, every, away) })
 	}
 	for _, c := range all {
-		if !eventually(30*time.Second, func() bool { return c.PID() != "" }) {
+		if !Eventually(30*time.Second, func() bool { return c.PID() != "" }) {
 			t.Fatal("not all clients connected")
 		}
 	}
 
 	h := &history.History{}
-	var from atomic.Pointer[node]
-	from.Store(cl.nodes[0])
+	var from atomic.Pointer[Node]
+	from.Store(cl.Nodes[0])
 	publishing, stop := context.WithTimeout(ctx, length+10*time.Second)
 	defer stop()
 	var publisher sync.WaitGroup
 	emitted := 0
 	publisher.Go(func() {
 		for ; publishing.Err() == nil; emitted++ {
-			from.Load().mustPublish(h, publication{Publisher: 1, First: emitted, Count: 1, Wait: true})
-			pause(publishing, beat)
+			from.Load().MustPublish(h, Publication{Publisher: 1, First: emitted, Count: 1, Wait: true})
+			Pause(publishing, beat)
 		}
 	})
-	pause(ctx, length)
+	Pause(ctx, length)
 	for i := range 2 { // the deploy
-		next := cl.start()
+		next := cl.Start()
 		from.Store(next)
-		nodes.set(cl.nodes[i+1].addr, next.addr)
-		cl.nodes[i].signal(syscall.SIGTERM)
-		cl.nodes[i].wait(20 * time.Second)
-		cl.nodes[i].down = true
+		nodes.set(cl.Nodes[i+1].Addr, next.Addr)
+		cl.Nodes[i].Signal(syscall.SIGTERM)
+		cl.Nodes[i].Wait(20 * time.Second)
+		cl.Nodes[i].Down = true
 	}
 	publisher.Wait()
 	delivered := func() (n int) {
@@ -171,7 +171,7 @@ func TestBenchJitter(t *testing.T) {
 		}
 		return n
 	}
-	eventually(20*time.Second, func() bool { return delivered() == emitted*len(all) })
+	Eventually(20*time.Second, func() bool { return delivered() == emitted*len(all) })
 	end()
 	lives.Wait()
 
@@ -182,7 +182,7 @@ func TestBenchJitter(t *testing.T) {
 		doubles, refusals, returns = doubles+c.doubles, refusals+c.refusals, returns+c.connected-1
 	}
 	t.Logf("SUMMARY %s: %d clients, %d events: delivered %.3f %%, %d doubles; %d returns, %d refused; from connecting again to having all that was missed p50 %v, p99 %v",
-		t.Name(), len(all), emitted, 100*float64(delivered())/float64(emitted*len(all)), doubles, returns, refusals, percentile(replays, 50), percentile(replays, 99))
+		t.Name(), len(all), emitted, 100*float64(delivered())/float64(emitted*len(all)), doubles, returns, refusals, Percentile(replays, 50), Percentile(replays, 99))
 	if delivered() != emitted*len(all) || doubles > 0 || refusals > 0 {
 		t.Error("something was lost, doubled or refused")
 	}

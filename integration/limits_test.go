@@ -29,27 +29,27 @@ func events(publisher, count int) []history.ID {
 	return ids
 }
 
-// logged returns the events that the log has.
-func (c *cluster) logged() (ids []history.ID) {
-	c.t.Helper()
-	rows, err := c.connect().Query(c.t.Context(), fmt.Sprintf(`
+// LogEvents returns the events that the log has.
+func (c *Cluster) LogEvents() (ids []history.ID) {
+	c.T.Helper()
+	rows, err := c.Connect().Query(c.T.Context(), fmt.Sprintf(`
 		select %[1]s.name_text(p.payload) from %[1]s.log l cross join lateral %[1]s.frame_packets(l.frame) p
-		where p.kind = 0 order by l.id, p.index`, c.schema))
+		where p.kind = 0 order by l.id, p.index`, c.Schema))
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var text string
 		if err := rows.Scan(&text); err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
-		if id, ok := tickOf(text); ok {
+		if id, ok := ParseTick(text); ok {
 			ids = append(ids, id)
 		}
 	}
 	if err := rows.Err(); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return ids
 }
@@ -57,41 +57,41 @@ func (c *cluster) logged() (ids []history.ID) {
 // TestCrashWithoutSynchronousCommit: with synchronous_commit = off a crash takes back what was acknowledged. Clients that
 // stay connected miss nothing of what the log has then, and hear nothing twice; they are recovered afterwards.
 func TestCrashWithoutSynchronousCommit(t *testing.T) {
-	srv, dsn, schema := privatePostgresWith(t, pgserver.Options{Fast: true, Settings: map[string]string{
+	srv, dsn, schema := PrivatePostgresWith(t, pgserver.Options{Fast: true, Settings: map[string]string{
 		"synchronous_commit": "off", "wal_writer_delay": "10s", // by default a fifth of a second
 	}})
-	cl := newClusterOn(t, dsn, schema, 2)
+	cl := NewClusterOn(t, dsn, schema, 2)
 	book := &history.History{}
-	some := []*pupil{newPupil(t, "a", cl.nodes[0]), newPupil(t, "b", cl.nodes[1])}
+	some := []*pupil{newPupil(t, "a", cl.Nodes[0]), newPupil(t, "b", cl.Nodes[1])}
 	heard := func(id history.ID) {
 		for _, p := range some {
 			p.awaits(id)
 		}
 	}
-	conn := cl.connect()
-	cl.nodes[0].mustPublish(book, publication{Publisher: 1, Count: 50, Wait: true})
+	conn := cl.Connect()
+	cl.Nodes[0].MustPublish(book, Publication{Publisher: 1, Count: 50, Wait: true})
 	heard(history.Of(1, 49))
 	for _, sql := range []string{"set synchronous_commit = on", "select pg_switch_wal()", "create table kept ()"} { // all so far is on the disk
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cl.nodes[1].mustPublish(book, publication{Publisher: 2, Count: 100, Wait: true})
+	cl.Nodes[1].MustPublish(book, Publication{Publisher: 2, Count: 100, Wait: true})
 	heard(history.Of(2, 99))
 
 	if err := srv.Restart(t.Context(), pgserver.Immediate); err != nil {
 		t.Fatal(err)
 	}
-	cl.nodes[0].mustPublish(book, publication{Publisher: 3, Count: 150, Wait: true, TimeoutMS: 60_000})
+	cl.Nodes[0].MustPublish(book, Publication{Publisher: 3, Count: 150, Wait: true, TimeoutMS: 60_000})
 	heard(history.Of(3, 149))
 	for i, p := range some {
 		p.client.Cut()
-		p.come(cl.nodes[1-i])
+		p.come(cl.Nodes[1-i])
 	}
-	cl.nodes[1].mustPublish(book, publication{Publisher: 4, Count: 1})
+	cl.Nodes[1].MustPublish(book, Publication{Publisher: 4, Count: 1})
 	heard(history.Of(4, 0))
 
-	kept := cl.logged()
+	kept := cl.LogEvents()
 	lost := 50 + 100 + 150 + 1 - len(kept)
 	for _, p := range some {
 		if !p.client.Recovered() {
@@ -115,23 +115,23 @@ func TestLimitOfAFreeze(t *testing.T) {
 	const lease, retention = 2 * time.Second, 8 * time.Second
 	for _, frozen := range []time.Duration{lease / 2, 2 * lease, 3 * retention} {
 		t.Run(frozen.String(), func(t *testing.T) {
-			cl := newCluster(t, 2, "-lease", lease.String(), "-retention", retention.String(), "-window", "1m")
-			p := newPupil(t, "p", cl.nodes[0])
+			cl := NewCluster(t, 2, "-lease", lease.String(), "-retention", retention.String(), "-window", "1m")
+			p := newPupil(t, "p", cl.Nodes[0])
 			book := &history.History{}
-			cl.nodes[1].mustPublish(book, publication{Publisher: 1, Count: 10})
+			cl.Nodes[1].MustPublish(book, Publication{Publisher: 1, Count: 10})
 			p.awaits(history.Of(1, 9))
-			cl.nodes[0].freeze()
-			cl.nodes[1].mustPublish(book, publication{Publisher: 2, Count: int(frozen.Seconds() * 100), PerSecond: 100})
-			cl.nodes[0].thaw()
-			gone := eventually(2*lease, func() bool { return p.client.Send("3") != nil })
+			cl.Nodes[0].Suspend()
+			cl.Nodes[1].MustPublish(book, Publication{Publisher: 2, Count: int(frozen.Seconds() * 100), PerSecond: 100})
+			cl.Nodes[0].Resume()
+			gone := Eventually(2*lease, func() bool { return p.client.Send("3") != nil })
 			if gone {
-				p.come(cl.nodes[0])
+				p.come(cl.Nodes[0])
 			}
-			var me here
-			if err := p.client.Call(contextFor(t, 10*time.Second), &me, "whoami"); err != nil {
+			var me SocketState
+			if err := p.client.Call(ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 				t.Fatal(err)
 			}
-			cl.nodes[1].mustPublish(book, publication{Publisher: 3, Count: 1})
+			cl.Nodes[1].MustPublish(book, Publication{Publisher: 3, Count: 1})
 			p.awaits(history.Of(3, 0))
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -149,15 +149,15 @@ func TestLimitOfAFreeze(t *testing.T) {
 func TestLimitOfAnOutage(t *testing.T) {
 	limits(t)
 	const retention = 20 * time.Second
-	srv, dsn, schema := privatePostgres(t)
-	cl := newClusterOn(t, dsn, schema, 2, "-retention", retention.String(), "-window", "5s", "-lease", "2s")
+	srv, dsn, schema := PrivatePostgres(t)
+	cl := NewClusterOn(t, dsn, schema, 2, "-retention", retention.String(), "-window", "5s", "-lease", "2s")
 	book := &history.History{}
-	p, away := newPupil(t, "p", cl.nodes[0]), newPupil(t, "away", cl.nodes[1])
-	memory := func() (bytes int) { cl.nodes[0].get("memory", &bytes); return bytes }
-	cl.nodes[0].mustPublish(book, publication{Publisher: 1, Count: 10})
+	p, away := newPupil(t, "p", cl.Nodes[0]), newPupil(t, "away", cl.Nodes[1])
+	memory := func() (bytes int) { cl.Nodes[0].Get("memory", &bytes); return bytes }
+	cl.Nodes[0].MustPublish(book, Publication{Publisher: 1, Count: 10})
 	p.awaits(history.Of(1, 9))
 	away.client.Cut()
-	cl.until("one is parked", "select count(*) = 1 from %s.sessions where node is null")
+	cl.AwaitQuery("one is parked", "select count(*) = 1 from %s.sessions where node is null")
 	before := memory()
 
 	if err := srv.Suspend(); err != nil {
@@ -165,14 +165,14 @@ func TestLimitOfAnOutage(t *testing.T) {
 	}
 	began := time.Now()
 	const waiting = 100_000
-	done := make(chan outcome)
+	done := make(chan PublishResult)
 	go func() { // received below
-		done <- cl.nodes[0].publish(t.Context(), book, publication{Publisher: 2, Count: waiting, Pad: 100, TimeoutMS: 60_000})
+		done <- cl.Nodes[0].Publish(t.Context(), book, Publication{Publisher: 2, Count: waiting, Pad: 100, TimeoutMS: 60_000})
 	}()
 	most := 0
 	for time.Since(began) < retention*3/4 { // the length of the outage is what is measured
 		most = max(most, memory())
-		pause(t.Context(), time.Second)
+		Pause(t.Context(), time.Second)
 	}
 	if err := srv.Resume(); err != nil {
 		t.Fatal(err)
@@ -185,18 +185,18 @@ func TestLimitOfAnOutage(t *testing.T) {
 			why[e.Err]++
 		}
 	}
-	away.come(cl.nodes[1])
-	var me here
-	if err := away.client.Call(contextFor(t, 10*time.Second), &me, "whoami"); err != nil {
+	away.come(cl.Nodes[1])
+	var me SocketState
+	if err := away.client.Call(ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 		t.Fatal(err)
 	}
-	cl.nodes[1].mustPublish(book, publication{Publisher: 3, Count: 1})
+	cl.Nodes[1].MustPublish(book, Publication{Publisher: 3, Count: 1})
 	if p.client.Send("3") != nil {
-		p.come(cl.nodes[0])
+		p.come(cl.Nodes[0])
 	}
 	p.awaits(history.Of(3, 0))
 	t.Logf("SUMMARY %s: %v; Postgres suspended for %v: of %d emits %d acknowledged, %d failed %v; memory %d MiB before, at most %d MiB; the client that was away: recovered %v, %q; the one that stayed: %d sessions",
-		t.Name(), cl.nodes[0].stats().Gone, took.Round(time.Second), waiting, o.acknowledged, o.failed, why, before>>20, most>>20, me.Recovered, me.Reason, len(p.sessions))
+		t.Name(), cl.Nodes[0].Stats().Gone, took.Round(time.Second), waiting, o.Acknowledged, o.Failed, why, before>>20, most>>20, me.Recovered, me.Reason, len(p.sessions))
 }
 
 // TestLimitOfAReplay measures how much one client can miss and get.
@@ -204,31 +204,31 @@ func TestLimitOfAReplay(t *testing.T) {
 	limits(t)
 	for _, size := range []struct{ events, pad int }{{10_000, 100}, {100_000, 100}, {400_000, 100}, {20_000, 10_000}} {
 		t.Run(fmt.Sprintf("%dx%d", size.events, size.pad), func(t *testing.T) {
-			cl := newCluster(t, 2)
-			p := newPupil(t, "p", cl.nodes[0])
+			cl := NewCluster(t, 2)
+			p := newPupil(t, "p", cl.Nodes[0])
 			book := &history.History{}
-			cl.nodes[0].mustPublish(book, publication{Publisher: 1, Count: 1})
+			cl.Nodes[0].MustPublish(book, Publication{Publisher: 1, Count: 1})
 			p.awaits(history.Of(1, 0))
 			p.client.Cut()
-			cl.until("it is parked", "select count(*) = 1 from %s.sessions where node is null")
+			cl.AwaitQuery("it is parked", "select count(*) = 1 from %s.sessions where node is null")
 			for first := 0; first < size.events; first += 10_000 {
-				cl.nodes[0].mustPublish(book, publication{Publisher: 2, First: first, Count: 10_000, Pad: size.pad, TimeoutMS: 60_000})
+				cl.Nodes[0].MustPublish(book, Publication{Publisher: 2, First: first, Count: 10_000, Pad: size.pad, TimeoutMS: 60_000})
 			}
-			n := cl.nodes[1]
+			n := cl.Nodes[1]
 			var before, after int
-			n.get("memory", &before)
+			n.Get("memory", &before)
 			began := time.Now()
 			p.come(n)
 			for p.count() < 1+size.events && time.Since(began) < 5*time.Minute {
-				pause(t.Context(), 10*time.Millisecond)
+				Pause(t.Context(), 10*time.Millisecond)
 			}
 			took := time.Since(began)
-			n.get("memory", &after)
+			n.Get("memory", &after)
 			if got := p.count(); got != 1+size.events || !p.client.Recovered() {
 				t.Errorf("heard %d events, recovered %v", got, p.client.Recovered())
 			}
 			t.Logf("SUMMARY %s: %d events, %d MB, replayed in %v; memory of the node %d MiB before, %d MiB after; gone %v", t.Name(),
-				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.stats().Gone)
+				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.Stats().Gone)
 		})
 	}
 }
@@ -246,16 +246,16 @@ func TestLimitOfAStandbyThatLags(t *testing.T) {
 	limits(t)
 	s, cl := nodesOfAPair(t, 2)
 	book := &history.History{}
-	p := newPupil(t, "p", cl.nodes[0])
+	p := newPupil(t, "p", cl.Nodes[0])
 	late := []history.Target{{Rooms: []string{"late"}}}
 	emit := func(publisher int, to []history.Target) history.ID {
-		cl.nodes[0].mustPublish(book, publication{Publisher: publisher, Count: 1, Targets: to, TimeoutMS: 60_000})
+		cl.Nodes[0].MustPublish(book, Publication{Publisher: publisher, Count: 1, Targets: to, TimeoutMS: 60_000})
 		return history.Of(publisher, 0)
 	}
 	p.awaits(emit(1, nil))
 	s.caughtUp()
 	s.cutOff()
-	if err := p.client.Call(contextFor(t, 5*time.Second), nil, "join", []string{"late"}); err != nil {
+	if err := p.client.Call(ContextFor(t, 5*time.Second), nil, "join", []string{"late"}); err != nil {
 		t.Fatal(err)
 	}
 	s.failOver(func() {})
@@ -263,7 +263,7 @@ func TestLimitOfAStandbyThatLags(t *testing.T) {
 	p.awaits(emit(3, late)) // still
 	p.client.Cut()
 	missed := emit(4, late)
-	p.come(cl.nodes[1])
+	p.come(cl.Nodes[1])
 	later := emit(5, late)
 	p.awaits(emit(6, nil))
 	p.mu.Lock()

@@ -89,7 +89,7 @@ func (d *drip) emit(s *socketio.Socket) {
 	var receipts []*socketio.Receipt
 	for s.Context().Err() == nil {
 		receipts = append(receipts, dripped.EmitAsync(s, strconv.Itoa(len(receipts))))
-		pause(s.Context(), 100*time.Microsecond)
+		Pause(s.Context(), 100*time.Microsecond)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

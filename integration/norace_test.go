@@ -2,4 +2,4 @@
 
 package integration_test
 
-const raceEnabled = false
+const RaceEnabled = false

@@ -22,17 +22,17 @@ func TestRolling(t *testing.T) {
 	if long() {
 		rounds = 1250
 	}
-	cl := newCluster(t, 2)
+	cl := NewCluster(t, 2)
 	hearers := make([]*hearer, 8)
 	for i := range hearers {
-		hearers[i] = hear(t, cl.nodes[i%2], "base")
+		hearers[i] = hear(t, cl.Nodes[i%2], "base")
 	}
 
 	began := time.Now()
 	var rolling, roaming sync.WaitGroup
 	for publisher, through := range []string{"first", "second", "shared", "shared"} {
 		rolling.Go(func() {
-			_, err := command[bool](t.Context(), cl.nodes[publisher%2], "roll", map[string]any{
+			_, err := Control[bool](t.Context(), cl.Nodes[publisher%2], "roll", map[string]any{
 				"publisher": publisher + 1, "count": rounds, "from": "base", "through": through,
 			})
 			if err != nil {
@@ -40,7 +40,7 @@ func TestRolling(t *testing.T) {
 			}
 		})
 	}
-	ctx := contextFor(t, 5*time.Minute)
+	ctx := ContextFor(t, 5*time.Minute)
 	rolled := make(chan struct{})
 	cuts := make([]int, len(hearers))
 	for i, h := range hearers {
@@ -49,13 +49,13 @@ func TestRolling(t *testing.T) {
 	rolling.Wait()
 	took := time.Since(began)
 	close(rolled)
-	cl.nodes[0].emits(publication{Publisher: fencePublisher, First: 1, Count: 1})
+	cl.Nodes[0].PublishUnrecorded(Publication{Publisher: FencePublisher, First: 1, Count: 1})
 	roaming.Wait()
 
-	want := expected(t, cl.inLog(), "base")
+	want := expected(t, cl.LogEntries(), "base")
 	counts := make([]int, 5)
 	for _, id := range want {
-		if id.Publisher() == fencePublisher {
+		if id.Publisher() == FencePublisher {
 			continue
 		}
 		counts[id.Publisher()]++
@@ -78,11 +78,11 @@ func TestRolling(t *testing.T) {
 
 // roam stays connected until the last event has come. A restless client breaks its connection after every 40 events,
 // until it has heard enough, and comes back to the other node. It returns how often it did.
-func (h *hearer) roam(ctx context.Context, cl *cluster, restless bool, enough <-chan struct{}) int {
+func (h *hearer) roam(ctx context.Context, cl *Cluster, restless bool, enough <-chan struct{}) int {
 	cuts, next, connections, ended := 0, 40, 1, 0
 	for {
 		ids, changed := h.now()
-		if n := len(ids); n > 0 && ids[n-1].Publisher() == fencePublisher {
+		if n := len(ids); n > 0 && ids[n-1].Publisher() == FencePublisher {
 			return cuts
 		}
 		select {
@@ -100,13 +100,13 @@ func (h *hearer) roam(ctx context.Context, cl *cluster, restless bool, enough <-
 			case <-h.ended:
 				ended++
 			case <-ctx.Done():
-				cl.t.Errorf("client %s has not got the last event, after %d others", h.ID(), len(ids))
+				cl.T.Errorf("client %s has not got the last event, after %d others", h.ID(), len(ids))
 				return cuts
 			}
 			continue
 		}
-		if err := h.Connect(ctx, cl.nodes[connections%2].addr); err != nil || !h.Recovered() {
-			cl.t.Errorf("client %s came back after %d events: %v, recovered: %v", h.ID(), len(ids), err, h.Recovered())
+		if err := h.Connect(ctx, cl.Nodes[connections%2].Addr); err != nil || !h.Recovered() {
+			cl.T.Errorf("client %s came back after %d events: %v, recovered: %v", h.ID(), len(ids), err, h.Recovered())
 			return cuts
 		}
 		connections++
@@ -134,8 +134,8 @@ type group struct {
 	number  int
 	clients []int
 	doomed  int
-	cluster *cluster
-	all     *clients
+	cluster *Cluster
+	all     *Clients
 	emitted *int
 	readers *[]*hearer // they hear what everybody does, at the nodes that are well
 }
@@ -145,33 +145,33 @@ func (g *group) room(name string) string { return fmt.Sprintf("%s-%d", name, g.n
 // operate has the second node do something to an audience of the group, and then emit. It returns when both nodes, or
 // those that can, have read that.
 func (g *group) operate(do, to, room string) {
-	g.all.t.Helper()
+	g.all.T.Helper()
 	begun := time.Now().UnixNano()
-	n := g.cluster.nodes[1]
-	n.operate(do, audience{Rooms: []string{g.room(to)}}, g.room(room))
+	n := g.cluster.Nodes[1]
+	n.Operate(do, Audience{Rooms: []string{g.room(to)}}, g.room(room))
 	done := time.Now().UnixNano()
 	for _, k := range g.clients {
 		switch do {
 		case "join":
-			g.all.history.Joined(k, g.room(room), begun, done)
+			g.all.History.Joined(k, g.room(room), begun, done)
 		case "leave":
-			g.all.history.Left(k, g.room(room), begun, done)
+			g.all.History.Left(k, g.room(room), begun, done)
 		case "disconnect":
 			if k == g.doomed {
-				g.all.history.Left(k, g.room("new"), begun, done)
+				g.all.History.Left(k, g.room("new"), begun, done)
 			}
 		}
 	}
 	*g.emitted++
 	first, count := 100**g.emitted, 10
-	n.mustPublish(g.all.history, publication{
+	n.MustPublish(g.all.History, Publication{
 		Publisher: 1, First: first, Count: count, Targets: []history.Target{
 			{}, {Rooms: []string{g.room("base")}}, {Rooms: []string{g.room("old")}}, {Rooms: []string{g.room("new")}}, {Except: []string{g.room("new")}},
 		},
 	})
 	last := history.Of(1, first+count-1)
 	for _, h := range *g.readers {
-		if err := h.await(contextFor(g.t, patience), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+		if err := h.await(ContextFor(g.t, MaxWait), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
 			g.t.Fatal(err)
 		}
 	}
@@ -179,9 +179,9 @@ func (g *group) operate(do, to, room string) {
 
 // check asks the node where the clients are now what it knows of them.
 func (g *group) check() {
-	g.all.t.Helper()
+	g.all.T.Helper()
 	for _, k := range g.clients {
-		h := g.all.whoami(k)
+		h := g.all.WhoAmI(k)
 		rooms := slices.DeleteFunc(h.Rooms, func(room string) bool { return room == h.ID })
 		want := []string{g.room("base"), g.room("kept"), g.room("new")}
 		reason := ""
@@ -189,7 +189,7 @@ func (g *group) check() {
 			want, reason = []string{}, recovery.ErrOver.Error()
 		}
 		if !slices.Equal(rooms, want) || h.Recovered == (k == g.doomed) || h.Reason != reason {
-			g.all.t.Errorf("client %d of group %d: %+v, want rooms %q, reason %q", k, g.number, h, want, reason)
+			g.all.T.Errorf("client %d of group %d: %+v, want rooms %q, reason %q", k, g.number, h, want, reason)
 		}
 	}
 }
@@ -199,56 +199,56 @@ func (g *group) check() {
 // rooms are as the operations say, and they get what was emitted to them at the time; whoever was disconnected starts
 // anew and is told why.
 func TestOperationsOnWhoIsAway(t *testing.T) {
-	cl := newCluster(t, 2, "-lease", "3s")
-	first, second := cl.nodes[0], cl.nodes[1]
-	cs := newClients(t, 1)
-	cs.connectAll(9, []string{first.url}, nil)
-	cs.setNodes([]string{second.url})
+	cl := NewCluster(t, 2, "-lease", "3s")
+	first, second := cl.Nodes[0], cl.Nodes[1]
+	cs := NewClients(t, 1)
+	cs.ConnectAll(9, []string{first.URL}, nil)
+	cs.SetNodes([]string{second.URL})
 	var groups []*group
 	emitted, readers := 0, []*hearer{hear(t, second), hear(t, first)}
 	for i := range 3 {
 		g := &group{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
-		cs.join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
-		cs.join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
+		cs.Join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
+		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
 		groups = append(groups, g)
 	}
 	alive, killed, frozen := groups[0], groups[1], groups[2]
 
-	cs.away("reset", alive.clients...)
-	cs.away("close", killed.clients...)
+	cs.CutAndHold("reset", alive.clients...)
+	cs.CutAndHold("close", killed.clients...)
 	alive.operate("join", "base", "new")
 	killed.operate("join", "base", "new")
 	alive.operate("disconnect", "doomed", "")
 	alive.operate("leave", "old", "old")
-	cs.comeBack(first.url, alive.clients...)
+	cs.Reconnect(first.URL, alive.clients...)
 	alive.check()
-	cs.away("half", alive.clients...)
+	cs.CutAndHold("half", alive.clients...)
 
-	cs.tellAll(frozen.clients, order{"c": "roam"})
-	cs.sync()
+	cs.SendAll(frozen.clients, Command{"c": "roam"})
+	cs.Sync()
 	readers = readers[:1]
-	first.freeze()
+	first.Suspend()
 	frozen.operate("join", "base", "new")
 	frozen.operate("disconnect", "doomed", "")
 	killed.operate("leave", "old", "old")
 	frozen.operate("leave", "old", "old")
 	killed.operate("disconnect", "doomed", "")
-	first.kill()
+	first.Kill()
 	ticks := make(map[int]int)
 	for _, g := range groups {
-		ticks[g.doomed] = cs.get(g.doomed).ticks
+		ticks[g.doomed] = cs.Get(g.doomed).Ticks
 	}
-	cs.comeBack(second.url, slices.Concat(alive.clients, killed.clients)...)
-	cs.await(patience, "the clients of the killed node are elsewhere", func() bool {
-		return cs.allConnectedLocked() && cs.byNum[6].connects == 2 && cs.byNum[7].connects == 2 && cs.byNum[8].connects == 2
+	cs.Reconnect(second.URL, slices.Concat(alive.clients, killed.clients)...)
+	cs.Await(MaxWait, "the clients of the killed node are elsewhere", func() bool {
+		return cs.AllConnectedLocked() && cs.ByNumber[6].Connects == 2 && cs.ByNumber[7].Connects == 2 && cs.ByNumber[8].Connects == 2
 	})
 	killed.check()
 	frozen.check()
 
-	cs.settleAll(second, patience)
-	cs.judge()
+	cs.AwaitDelivery(second, MaxWait)
+	cs.Check()
 	for _, g := range groups[1:] {
-		if got := cs.get(g.doomed).ticks - ticks[g.doomed]; got != 1 {
+		if got := cs.Get(g.doomed).Ticks - ticks[g.doomed]; got != 1 {
 			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.doomed, got)
 		}
 	}

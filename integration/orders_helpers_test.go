@@ -15,13 +15,13 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// command has the node do something, and returns what it says of it.
-func command[A any](ctx context.Context, n *node, what string, order any) (answer A, err error) {
+// Control has the node do something, and returns what it says of it.
+func Control[A any](ctx context.Context, n *Node, what string, order any) (answer A, err error) {
 	body, err := json.Marshal(order)
 	if err != nil {
 		return answer, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+"/control/"+what, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.URL+"/control/"+what, bytes.NewReader(body))
 	if err != nil {
 		return answer, err
 	}
@@ -32,7 +32,7 @@ func command[A any](ctx context.Context, n *node, what string, order any) (answe
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
-		err = fmt.Errorf("%s %s: %s: %s", n.name, what, resp.Status, data)
+		err = fmt.Errorf("%s %s: %s: %s", n.Name, what, resp.Status, data)
 	}
 	if err == nil {
 		err = json.Unmarshal(data, &answer)
@@ -40,23 +40,23 @@ func command[A any](ctx context.Context, n *node, what string, order any) (answe
 	return answer, err
 }
 
-// An audience is whom something is for, as the nodes are told.
-type audience struct {
+// An Audience is whom something is for, as the nodes are told.
+type Audience struct {
 	Rooms  []string `json:"rooms"`
 	Except []string `json:"except"`
 }
 
-// operate has a node do something to an audience: "join", "leave" or "disconnect".
-func (n *node) operate(do string, a audience, rooms ...string) {
-	n.t.Helper()
-	_, err := command[bool](n.t.Context(), n, "operate", struct {
+// Operate has a node do something to an audience: "join", "leave" or "disconnect".
+func (n *Node) Operate(do string, a Audience, rooms ...string) {
+	n.T.Helper()
+	_, err := Control[bool](n.T.Context(), n, "operate", struct {
 		Do        string   `json:"do"`
 		Namespace string   `json:"namespace"`
-		Target    audience `json:"target"`
+		Target    Audience `json:"target"`
 		Rooms     []string `json:"rooms"`
 	}{do, "/", a, rooms})
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 }
 
@@ -72,17 +72,17 @@ type hearer struct {
 }
 
 // hear connects a client to a node, and puts it into rooms. It ends with the test.
-func hear(t *testing.T, n *node, rooms ...string) *hearer {
+func hear(t *testing.T, n *Node, rooms ...string) *hearer {
 	t.Helper()
 	return hearIn(t, n, "/", rooms...)
 }
 
 // hearIn is hear in a namespace.
-func hearIn(t *testing.T, n *node, namespace string, rooms ...string) *hearer {
+func hearIn(t *testing.T, n *Node, namespace string, rooms ...string) *hearer {
 	t.Helper()
 	h := &hearer{changed: make(chan struct{}), ended: make(chan struct{}, 1000)}
 	h.Client = wire.New(wire.Options{Namespace: namespace, Event: h.event, Closed: func(error) { h.ended <- struct{}{} }})
-	if err := h.Connect(t.Context(), n.addr); err != nil {
+	if err := h.Connect(t.Context(), n.Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.Cut)
@@ -135,47 +135,47 @@ func (h *hearer) await(ctx context.Context, ok func([]history.ID) bool) error {
 	}
 }
 
-// emits publishes where no history is kept. It may be called from any goroutine.
-func (n *node) emits(p publication) {
-	n.t.Helper()
-	if o := n.publish(n.t.Context(), &history.History{}, p); o.acknowledged != p.Count {
-		n.t.Errorf("publish on %s: %+v", n.name, o)
+// PublishUnrecorded publishes where no history is kept. It may be called from any goroutine.
+func (n *Node) PublishUnrecorded(p Publication) {
+	n.T.Helper()
+	if o := n.Publish(n.T.Context(), &history.History{}, p); o.Acknowledged != p.Count {
+		n.T.Errorf("publish on %s: %+v", n.Name, o)
 	}
 }
 
-// A logged is an event or an operation in the log, as Postgres shows it.
-type logged struct {
-	kind    string
-	rooms   []string
-	payload string
+// A LogEntry is an event or an operation in the log, as Postgres shows it.
+type LogEntry struct {
+	Kind    string
+	Rooms   []string
+	Payload string
 }
 
-// inLog returns the events and operations of the log.
-func (c *cluster) inLog() []logged {
-	c.t.Helper()
-	rows, err := c.connect().Query(c.t.Context(), `
-		select kind, rooms, payload from `+c.schema+`.view_packets
+// LogEntries returns the events and operations of the log.
+func (c *Cluster) LogEntries() []LogEntry {
+	c.T.Helper()
+	rows, err := c.Connect().Query(c.T.Context(), `
+		select kind, rooms, payload from `+c.Schema+`.view_packets
 		where kind in ('event', 'join', 'leave', 'disconnect') order by position`)
 	if err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
-	var all []logged
+	var all []LogEntry
 	for rows.Next() {
-		var l logged
-		if err := rows.Scan(&l.kind, &l.rooms, &l.payload); err != nil {
-			c.t.Fatal(err)
+		var l LogEntry
+		if err := rows.Scan(&l.Kind, &l.Rooms, &l.Payload); err != nil {
+			c.T.Fatal(err)
 		}
 		all = append(all, l)
 	}
 	if err := rows.Err(); err != nil {
-		c.t.Fatal(err)
+		c.T.Fatal(err)
 	}
 	return all
 }
 
 // expected returns the ticks that a client got by the end of the log that was in the given rooms at its beginning, and
 // whose rooms nothing but the log has changed since.
-func expected(t *testing.T, log []logged, rooms ...string) []history.ID {
+func expected(t *testing.T, log []LogEntry, rooms ...string) []history.ID {
 	t.Helper()
 	in := make(map[string]bool)
 	for _, room := range rooms {
@@ -183,24 +183,24 @@ func expected(t *testing.T, log []logged, rooms ...string) []history.ID {
 	}
 	var ids []history.ID
 	for _, l := range log {
-		if len(l.rooms) > 0 && !slices.ContainsFunc(l.rooms, func(room string) bool { return in[room] }) {
+		if len(l.Rooms) > 0 && !slices.ContainsFunc(l.Rooms, func(room string) bool { return in[room] }) {
 			continue
 		}
-		if l.kind == "event" {
+		if l.Kind == "event" {
 			var name string
 			var publisher, seq int
-			if err := json.Unmarshal([]byte(l.payload), &[]any{&name, &publisher, &seq}); err != nil {
-				t.Fatalf("event in the log: %v: %.100s", err, l.payload)
+			if err := json.Unmarshal([]byte(l.Payload), &[]any{&name, &publisher, &seq}); err != nil {
+				t.Fatalf("event in the log: %v: %.100s", err, l.Payload)
 			}
 			ids = append(ids, history.Of(publisher, seq))
 			continue
 		}
 		var moved []string
-		if err := json.Unmarshal([]byte(l.payload), &moved); err != nil {
-			t.Fatalf("operation in the log: %v: %.100s", err, l.payload)
+		if err := json.Unmarshal([]byte(l.Payload), &moved); err != nil {
+			t.Fatalf("operation in the log: %v: %.100s", err, l.Payload)
 		}
 		for _, room := range moved {
-			in[room] = l.kind == "join"
+			in[room] = l.Kind == "join"
 		}
 	}
 	return ids

@@ -21,43 +21,43 @@ import (
 func TestRecoveryOverEveryTransport(t *testing.T) {
 	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
 		t.Run(strings.Join(transports, " to "), func(t *testing.T) {
-			cl := newCluster(t, 2)
-			cs := newClients(t, 1)
-			cs.connectAll(12, cl.alive(), order{"opts": order{"transports": transports}})
-			cs.onTransport(transports[len(transports)-1])
-			cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 50})
+			cl := NewCluster(t, 2)
+			cs := NewClients(t, 1)
+			cs.ConnectAll(12, cl.RunningURLs(), Command{"opts": Command{"transports": transports}})
+			cs.AwaitTransport(transports[len(transports)-1])
+			cl.Nodes[0].MustPublish(cs.History, Publication{Publisher: 1, Count: 50})
 
 			for k := range 12 {
-				cs.away([]string{"reset", "close", "half"}[k%3], k)
+				cs.CutAndHold([]string{"reset", "close", "half"}[k%3], k)
 			}
-			cl.nodes[1].mustPublish(cs.history, publication{Publisher: 2, Count: 500})
+			cl.Nodes[1].MustPublish(cs.History, Publication{Publisher: 2, Count: 500})
 			for k := range 12 {
-				cs.comeBack(cl.nodes[k/3%2].url, k) // the same node, and another, for each way to be cut
+				cs.Reconnect(cl.Nodes[k/3%2].URL, k) // the same node, and another, for each way to be cut
 			}
-			cl.nodes[0].mustPublish(cs.history, publication{Publisher: 3, Count: 500}) // while they upgrade
+			cl.Nodes[0].MustPublish(cs.History, Publication{Publisher: 3, Count: 500}) // while they upgrade
 
-			cs.settleAll(cl.nodes[0], patience)
-			cs.judge()
-			cs.allRecovered(12)
-			cs.onTransport(transports[len(transports)-1])
+			cs.AwaitDelivery(cl.Nodes[0], MaxWait)
+			cs.Check()
+			cs.CheckAllRecovered(12)
+			cs.AwaitTransport(transports[len(transports)-1])
 		})
 	}
 }
 
-// onTransport waits until all clients are on the transport.
-func (c *clients) onTransport(name string) {
-	c.t.Helper()
-	if !eventually(patience, func() bool {
-		c.tellAll(c.all(), order{"c": "state"})
-		c.sync()
-		for _, k := range c.all() {
-			if c.get(k).transport != name {
+// AwaitTransport waits until all clients are on the transport.
+func (c *Clients) AwaitTransport(name string) {
+	c.T.Helper()
+	if !Eventually(MaxWait, func() bool {
+		c.SendAll(c.Numbers(), Command{"c": "state"})
+		c.Sync()
+		for _, k := range c.Numbers() {
+			if c.Get(k).Transport != name {
 				return false
 			}
 		}
 		return true
 	}) {
-		c.t.Fatalf("not all clients are on %s", name)
+		c.T.Fatalf("not all clients are on %s", name)
 	}
 }
 
@@ -78,8 +78,8 @@ func TestBurstOverEveryTransport(t *testing.T) {
 		"polling":   burstPoll,
 	} {
 		t.Run(name, func(t *testing.T) {
-			node := newCluster(t, 1).nodes[0]
-			addr := strings.TrimPrefix(node.url, "http://")
+			node := NewCluster(t, 1).Nodes[0]
+			addr := strings.TrimPrefix(node.URL, "http://")
 			web := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: burst, MaxIdleConns: burst}}
 			defer web.CloseIdleConnections()
 			start, slowest := time.Now(), time.Duration(0)
@@ -96,14 +96,14 @@ func TestBurstOverEveryTransport(t *testing.T) {
 					t.Fatalf("%.500s", err.Error())
 				}
 				slowest = max(slowest, time.Since(began))
-				if !eventually(patience, func() bool { return len(node.sockets()) == burst }) {
-					t.Errorf("the node has %d sockets of %d", len(node.sockets()), burst)
+				if !Eventually(MaxWait, func() bool { return len(node.Sockets()) == burst }) {
+					t.Errorf("the node has %d sockets of %d", len(node.Sockets()), burst)
 				}
 				for _, end := range ends {
 					wg.Go(end)
 				}
 				wg.Wait()
-				if !eventually(patience, func() bool { return len(node.sockets()) == 0 }) {
+				if !Eventually(MaxWait, func() bool { return len(node.Sockets()) == 0 }) {
 					t.Fatal("sockets are left over")
 				}
 				cancel()

@@ -78,37 +78,37 @@ func TestThroughProxies(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.find(t)
-			cl := newCluster(t, 0)
-			n1, n2 := cl.startAt(freeAddress(t)), cl.startAt(freeAddress(t))
-			url := p.start(t, n1.addr, n2.addr)
+			cl := NewCluster(t, 0)
+			n1, n2 := cl.StartAt(freeAddress(t)), cl.StartAt(freeAddress(t))
+			url := p.start(t, n1.Addr, n2.Addr)
 
-			cs := newClients(t, 1)
+			cs := NewClients(t, 1)
 			for k, transports := range p.transports() {
-				cs.open(k, url, order{"opts": order{"transports": transports, "withCredentials": true}})
+				cs.Open(k, url, Command{"opts": Command{"transports": transports, "withCredentials": true}})
 			}
-			cs.await(patience, "all clients connect", cs.allConnectedLocked)
-			for k := range cs.all() {
-				if got := cs.call(k, "echo", map[string]string{"$bin": "AAH/"}); string(got[0]) != `{"$bin":"AAH/"}` {
+			cs.Await(MaxWait, "all clients connect", cs.AllConnectedLocked)
+			for k := range cs.Numbers() {
+				if got := cs.Call(k, "echo", map[string]string{"$bin": "AAH/"}); string(got[0]) != `{"$bin":"AAH/"}` {
 					t.Errorf("client %d: echo %s", k, got)
 				}
 			}
 
 			end, next := n1, n2 // some are on the first, afterwards all
 			for i, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
-				next.mustPublish(cs.history, publication{Publisher: 2*i + 1, Count: 10})
-				end.down = true
-				end.signal(sig)
-				end.wait(patience)
-				next.mustPublish(cs.history, publication{Publisher: 2*i + 2, Count: 10})
-				cs.awaitAllOn(next)
-				end, next = next, cl.startAt(end.addr)
+				next.MustPublish(cs.History, Publication{Publisher: 2*i + 1, Count: 10})
+				end.Down = true
+				end.Signal(sig)
+				end.Wait(MaxWait)
+				next.MustPublish(cs.History, Publication{Publisher: 2*i + 2, Count: 10})
+				cs.AwaitNode(next)
+				end, next = next, cl.StartAt(end.Addr)
 			}
 
-			cs.settleAll(next, patience)
-			cs.judge()
-			cs.allRecovered(2 * len(p.transports()))
-			cs.tellAll(cs.all(), order{"c": "leave"}) // the node would wait for polling clients that vanish
-			eventually(5*time.Second, func() bool { return len(next.sockets()) == 0 })
+			cs.AwaitDelivery(next, MaxWait)
+			cs.Check()
+			cs.CheckAllRecovered(2 * len(p.transports()))
+			cs.SendAll(cs.Numbers(), Command{"c": "leave"}) // the node would wait for polling clients that vanish
+			Eventually(5*time.Second, func() bool { return len(next.Sockets()) == 0 })
 		})
 	}
 }
@@ -189,14 +189,14 @@ func TestProxiesSayWhoAsks(t *testing.T) {
 
 // TestPollingNeedsItsNode is why the proxies keep clients at their nodes: no other knows a polling session.
 func TestPollingNeedsItsNode(t *testing.T) {
-	cl := newCluster(t, 2)
-	_, open := knock(t, cl.nodes[0].url, "")
+	cl := NewCluster(t, 2)
+	_, open := knock(t, cl.Nodes[0].URL, "")
 	var handshake struct{ SID string }
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(open, "0")), &handshake); err != nil {
 		t.Fatalf("handshake %q: %v", open, err)
 	}
-	status, answer := knock(t, cl.nodes[1].url, "&sid="+handshake.SID)
-	if resp, err := http.Post(cl.nodes[0].url+"/socket.io/?EIO=4&transport=polling&sid="+handshake.SID, "text/plain", strings.NewReader("1")); err == nil {
+	status, answer := knock(t, cl.Nodes[1].URL, "&sid="+handshake.SID)
+	if resp, err := http.Post(cl.Nodes[0].URL+"/socket.io/?EIO=4&transport=polling&sid="+handshake.SID, "text/plain", strings.NewReader("1")); err == nil {
 		resp.Body.Close() // it has said goodbye, so that its node need not wait for it
 	}
 	if want := `{"code":1,"message":"Session ID unknown"}`; status != http.StatusBadRequest || answer != want {
@@ -219,33 +219,33 @@ func knock(t *testing.T, url, sid string) (status int, body string) {
 	return resp.StatusCode, string(data)
 }
 
-// awaitAllOn waits until the sockets of all clients are on a node, and are connected to it.
-func (c *clients) awaitAllOn(n *node) {
-	c.t.Helper()
-	ok := eventually(patience, func() bool {
+// AwaitNode waits until the sockets of all clients are on a node, and are connected to it.
+func (c *Clients) AwaitNode(n *Node) {
+	c.T.Helper()
+	ok := Eventually(MaxWait, func() bool {
 		here := make(map[string]bool)
-		for _, s := range n.sockets() {
+		for _, s := range n.Sockets() {
 			here[s.ID] = true
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		for _, k := range c.byNum {
-			if !k.connected || !here[k.id] {
+		for _, k := range c.ByNumber {
+			if !k.Connected || !here[k.ID] {
 				return false
 			}
 		}
 		return true
 	})
 	if !ok {
-		c.t.Fatalf("clients are not all on node %s: %s", n.name, c.standing())
+		c.T.Fatalf("clients are not all on node %s: %s", n.Name, c.summary())
 	}
 }
 
-// startAt adds a node at an address that proxies know.
-func (c *cluster) startAt(addr string) *node {
-	c.t.Helper()
-	c.flags = []string{"-listen", addr}
-	return c.start()
+// StartAt adds a node at an address that proxies know.
+func (c *Cluster) StartAt(addr string) *Node {
+	c.T.Helper()
+	c.Flags = []string{"-listen", addr}
+	return c.Start()
 }
 
 func (p *proxy) transports() [][]string {
@@ -263,13 +263,13 @@ func (p *proxy) find(t *testing.T) {
 		path, err = exec.LookPath("/usr/sbin/" + p.program) // which is not in everybody's path
 	}
 	if err != nil {
-		missing(t, p.program)
+		SkipMissing(t, p.program)
 	}
 	p.program = path
 }
 
-// missing ends a test that needs what is not installed. In CI everything is.
-func missing(t *testing.T, what string) {
+// SkipMissing ends a test that needs what is not installed. In CI everything is.
+func SkipMissing(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf("%s is not installed: run scripts/setup", what)
@@ -297,7 +297,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 		t.Fatal(err)
 	}
 
-	log := &tail{}
+	log := &LogBuffer{}
 	cmd := exec.Command(p.program, p.args(file)...)
 	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
 	cmd.Stdout, cmd.Stderr = log, log
@@ -311,7 +311,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 			t.Errorf("%s said: %s", p.program, log)
 		}
 	})
-	ready := eventually(patience, func() bool {
+	ready := Eventually(MaxWait, func() bool {
 		conn, err := net.Dial("tcp", addr)
 		if err == nil {
 			conn.Close()

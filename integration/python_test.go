@@ -12,7 +12,7 @@ import (
 
 // TestPythonClient: the client of another language, with a parser, a transport and habits of its own.
 func TestPythonClient(t *testing.T) {
-	cl := newCluster(t, 1, "-ping-interval", "1s", "-ping-timeout", "5s")
+	cl := NewCluster(t, 1, "-ping-interval", "1s", "-ping-timeout", "5s")
 	for name, c := range map[string]struct {
 		args []string
 		ends string // the transport that it ends with
@@ -22,7 +22,7 @@ func TestPythonClient(t *testing.T) {
 		"polling to websocket": {nil, "websocket"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := python(t, "python/client.py", append([]string{cl.nodes[0].url}, c.args...)...)
+			got := python(t, "python/client.py", append([]string{cl.Nodes[0].URL}, c.args...)...)
 			want := `
 connected ["/", "/chat", "/guarded"] 3
 transport "` + c.ends + `"
@@ -46,24 +46,24 @@ refused {"message": "not today", "data": {"why": ""}}
 		})
 	}
 	// A polling client of this kind may end before its goodbye is sent.
-	if !eventually(patience, func() bool { return len(cl.nodes[0].sockets()) == 0 }) {
+	if !Eventually(MaxWait, func() bool { return len(cl.Nodes[0].Sockets()) == 0 }) {
 		t.Error("the node has not noticed that the clients are gone")
 	}
 }
 
 // TestPythonEmits: a Python process that knows nothing of Socket.IO emits in its transactions.
 func TestPythonEmits(t *testing.T) {
-	cl := newCluster(t, 1)
-	cs := newClients(t, 1)
-	cs.connectAll(1, cl.alive(), nil)
-	cs.join([]int{0}, func(int) []string { return []string{"orders"} })
+	cl := NewCluster(t, 1)
+	cs := NewClients(t, 1)
+	cs.ConnectAll(1, cl.RunningURLs(), nil)
+	cs.Join([]int{0}, func(int) []string { return []string{"orders"} })
 
-	if got := python(t, "python/emit.py", cl.dsn, cl.schema); got != "taken back\n" {
+	if got := python(t, "python/emit.py", cl.DSN, cl.Schema); got != "taken back\n" {
 		t.Errorf("the program said %q", got)
 	}
-	cs.await(patience, "three events", func() bool { return len(cs.byNum[0].events) >= 3 })
+	cs.Await(MaxWait, "three events", func() bool { return len(cs.ByNumber[0].Events) >= 3 })
 	got := make([]string, 0, 3)
-	for _, e := range cs.get(0).events {
+	for _, e := range cs.Get(0).Events {
 		args, err := json.Marshal(e.Args[:len(e.Args)-1]) // the offset
 		if err != nil {
 			t.Fatal(err)
@@ -82,7 +82,7 @@ photo [3,{"$bin":"AAH/"}]`
 // skipped, but not in CI.
 func python(t *testing.T, script string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), MaxWait)
 	defer cancel()
 	program := ""
 	for _, path := range []string{"python3", "/usr/bin/python3"} { // the first may be one without Debian's libraries
@@ -92,7 +92,7 @@ func python(t *testing.T, script string, args ...string) string {
 		}
 	}
 	if program == "" {
-		missing(t, "python-socketio, with requests, websocket-client and psycopg2,")
+		SkipMissing(t, "python-socketio, with requests, websocket-client and psycopg2,")
 	}
 	cmd := exec.CommandContext(ctx, program, append([]string{script}, args...)...)
 	var complaints strings.Builder

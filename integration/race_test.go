@@ -2,4 +2,4 @@
 
 package integration_test
 
-const raceEnabled = true
+const RaceEnabled = true

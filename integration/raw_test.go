@@ -24,50 +24,50 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A watcher is a raw client whose connection stays as it is until the node ends it.
-type watcher struct {
-	client *wire.Client
-	closed chan struct{}
+// A Observer is a raw client whose connection stays as it is until the node ends it.
+type Observer struct {
+	Client *wire.Client
+	Closed chan struct{}
 
-	mu    sync.Mutex
-	heard []history.ID
+	mu       sync.Mutex
+	received []history.ID
 }
 
-// hear notes a tick.
-func (w *watcher) hear(data json.RawMessage) {
+// onEvent notes a tick.
+func (w *Observer) onEvent(data json.RawMessage) {
 	var name string
 	var publisher, seq int
 	if json.Unmarshal(data, &[]any{&name, &publisher, &seq}) == nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.heard = append(w.heard, history.Of(publisher, seq))
+		w.received = append(w.received, history.Of(publisher, seq))
 	}
 }
 
-// all returns the ticks so far.
-func (w *watcher) all() []history.ID {
+// Received returns the ticks so far.
+func (w *Observer) Received() []history.ID {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.Clone(w.heard)
+	return slices.Clone(w.received)
 }
 
-func watch(t *testing.T, n *node) *watcher {
+func Observe(t *testing.T, n *Node) *Observer {
 	t.Helper()
-	w := &watcher{closed: make(chan struct{})}
-	w.client = wire.New(wire.Options{Event: w.hear, Closed: func(error) { close(w.closed) }})
-	if err := w.client.Connect(contextFor(t, patience), n.addr); err != nil {
+	w := &Observer{Closed: make(chan struct{})}
+	w.Client = wire.New(wire.Options{Event: w.onEvent, Closed: func(error) { close(w.Closed) }})
+	if err := w.Client.Connect(ContextFor(t, MaxWait), n.Addr); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.client.Cut)
+	t.Cleanup(w.Client.Cut)
 	return w
 }
 
-// twin comes back to the watcher's session at another node, while the watcher's own connection still stands.
-func (w *watcher) twin(t *testing.T, n *node) *wire.Client {
+// TakeOver comes back to the watcher's session at another node, while the watcher's own connection still stands.
+func (w *Observer) TakeOver(t *testing.T, n *Node) *wire.Client {
 	t.Helper()
 	c := wire.New(wire.Options{})
-	c.Remember(w.client.PID(), w.client.Offset())
-	if err := c.Connect(contextFor(t, patience), n.addr); err != nil {
+	c.Remember(w.Client.PID(), w.Client.Offset())
+	if err := c.Connect(ContextFor(t, MaxWait), n.Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Cut)
@@ -78,7 +78,7 @@ func (w *watcher) twin(t *testing.T, n *node) *wire.Client {
 // of them get in, and all hear what is emitted then.
 func TestBurstConnect(t *testing.T) {
 	const bursts, size = 4, 500
-	cl := newCluster(t, 2)
+	cl := NewCluster(t, 2)
 	var all []*wire.Client
 	var heard atomic.Int64
 	began := time.Now()
@@ -89,7 +89,7 @@ func TestBurstConnect(t *testing.T) {
 		for i := range size {
 			c := wire.New(wire.Options{Event: func(json.RawMessage) { heard.Add(1) }})
 			all = append(all, c)
-			go func() { errs <- c.Connect(t.Context(), cl.nodes[i%2].addr) }() // waited for below
+			go func() { errs <- c.Connect(t.Context(), cl.Nodes[i%2].Addr) }() // waited for below
 		}
 		for range size {
 			if err := <-errs; err != nil {
@@ -107,9 +107,9 @@ func TestBurstConnect(t *testing.T) {
 		return
 	}
 	took := time.Since(began)
-	h := newClients(t, 0).history
-	cl.nodes[0].mustPublish(h, publication{Publisher: 1, Count: 5})
-	if !eventually(patience, func() bool { return heard.Load() == 5*bursts*size }) {
+	h := NewClients(t, 0).History
+	cl.Nodes[0].MustPublish(h, Publication{Publisher: 1, Count: 5})
+	if !Eventually(MaxWait, func() bool { return heard.Load() == 5*bursts*size }) {
 		t.Errorf("%d events heard, want %d", heard.Load(), 5*bursts*size)
 	}
 
@@ -117,11 +117,11 @@ func TestBurstConnect(t *testing.T) {
 	for _, c := range all {
 		c.Cut()
 	}
-	cl.nodes[0].mustPublish(h, publication{Publisher: 1, First: 5, Count: 5})
+	cl.Nodes[0].MustPublish(h, Publication{Publisher: 1, First: 5, Count: 5})
 	storm := time.Now()
 	errs := make(chan error, len(all))
 	for i, c := range all {
-		go func() { errs <- c.Connect(t.Context(), cl.nodes[(i+1)%2].addr) }() // waited for below
+		go func() { errs <- c.Connect(t.Context(), cl.Nodes[(i+1)%2].Addr) }() // waited for below
 	}
 	lost := 0
 	for range all {
@@ -135,7 +135,7 @@ func TestBurstConnect(t *testing.T) {
 			lost++
 		}
 	}
-	if !eventually(patience, func() bool { return heard.Load() == 10*bursts*size }) {
+	if !Eventually(MaxWait, func() bool { return heard.Load() == 10*bursts*size }) {
 		t.Errorf("%d events heard, want %d", heard.Load(), 10*bursts*size)
 	}
 	if lost > 0 {
@@ -149,12 +149,12 @@ func TestBurstConnect(t *testing.T) {
 // clients keep receiving, without a disconnect.
 func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	const packets, senders = 10_000, 24
-	s := seed(t)
-	cl := newCluster(t, 2)
-	cs := newClients(t, 1)
-	cs.connectAll(20, cl.alive(), nil)
-	cs.join(numbers(20), rooms)
-	stop := publishing(t, cl.nodes[0], cs.history, 1, 200)
+	s := Seed(t)
+	cl := NewCluster(t, 2)
+	cs := NewClients(t, 1)
+	cs.ConnectAll(20, cl.RunningURLs(), nil)
+	cs.Join(Numbers(20), RoomsOf)
+	stop := StartPublishing(t, cl.Nodes[0], cs.History, 1, 200)
 	corpus := corpora(t)
 
 	began := time.Now()
@@ -162,7 +162,7 @@ func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range senders {
 		wg.Go(func() {
-			m := &mischief{dice: dice(s + uint64(i)), corpus: corpus, addr: cl.nodes[i%2].addr, sent: &sent, connections: &connections}
+			m := &mischief{dice: NewRand(s + uint64(i)), corpus: corpus, addr: cl.Nodes[i%2].Addr, sent: &sent, connections: &connections}
 			for sent.Load() < packets {
 				if err := m.connection(t); err != nil {
 					t.Errorf("no connection for a malformed packet: %v", err)
@@ -175,17 +175,17 @@ func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	took := time.Since(began)
 	stop()
 
-	cs.settleAll(cl.nodes[1], patience)
-	cs.judge()
-	if back, _ := cs.reconnections(); back != 0 {
+	cs.AwaitDelivery(cl.Nodes[1], MaxWait)
+	cs.Check()
+	if back, _ := cs.Reconnections(); back != 0 {
 		t.Errorf("%d official clients lost their connection", back)
 	}
-	if !eventually(patience, func() bool { return len(cl.nodes[0].sockets())+len(cl.nodes[1].sockets()) == 20 }) {
-		t.Errorf("%d sockets are left", len(cl.nodes[0].sockets())+len(cl.nodes[1].sockets()))
+	if !Eventually(MaxWait, func() bool { return len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()) == 20 }) {
+		t.Errorf("%d sockets are left", len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()))
 	}
-	gone := cl.nodes[0].stats().Gone
+	gone := cl.Nodes[0].Stats().Gone
 	t.Logf("SUMMARY %s: %d malformed packets on %d connections in %v, %d samples from the fuzz corpora; 20 clients got %d events undisturbed; sockets of node 1 went for %v",
-		t.Name(), sent.Load(), connections.Load(), took.Round(time.Millisecond), len(corpus), cs.history.Receipts(), gone)
+		t.Name(), sent.Load(), connections.Load(), took.Round(time.Millisecond), len(corpus), cs.History.Receipts(), gone)
 }
 
 // A mischief sends what no client would.
@@ -198,7 +198,7 @@ type mischief struct {
 
 // connection opens one connection, in half of the cases joins a namespace, and sends until it is cut off.
 func (m *mischief) connection(t *testing.T) error {
-	link, err := wire.Dial(contextFor(t, patience), m.addr)
+	link, err := wire.Dial(ContextFor(t, MaxWait), m.addr)
 	if err != nil {
 		return err
 	}
@@ -335,12 +335,12 @@ func corpora(t *testing.T) [][]byte {
 
 // TestHTTPGarbageLeavesOthersUntouched: connections that are not even WebSockets, some half-sent and left open.
 func TestHTTPGarbageLeavesOthersUntouched(t *testing.T) {
-	cl := newCluster(t, 1)
-	cs := newClients(t, 1)
-	cs.connectAll(5, cl.alive(), nil)
+	cl := NewCluster(t, 1)
+	cs := NewClients(t, 1)
+	cs.ConnectAll(5, cl.RunningURLs(), nil)
 	const upgrade = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
 	for i := range 200 {
-		conn, err := net.Dial("tcp", cl.nodes[0].addr)
+		conn, err := net.Dial("tcp", cl.Nodes[0].Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -360,10 +360,10 @@ func TestHTTPGarbageLeavesOthersUntouched(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cl.nodes[0].mustPublish(cs.history, publication{Publisher: 1, Count: 100})
-	cs.settleAll(cl.nodes[0], patience)
-	cs.judge()
-	if back, _ := cs.reconnections(); back != 0 {
+	cl.Nodes[0].MustPublish(cs.History, Publication{Publisher: 1, Count: 100})
+	cs.AwaitDelivery(cl.Nodes[0], MaxWait)
+	cs.Check()
+	if back, _ := cs.Reconnections(); back != 0 {
 		t.Errorf("%d official clients lost their connection", back)
 	}
 }

@@ -35,7 +35,7 @@ func sequence(publisher, count int) []history.ID {
 func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
 	t.Helper()
 	total := count * len(publishers)
-	err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return len(ids) >= total })
+	err := h.await(ContextFor(t, MaxWait), func(ids []history.ID) bool { return len(ids) >= total })
 	if err != nil {
 		t.Errorf("client %s: %v, want %d", h.ID(), err, total)
 	}
@@ -55,21 +55,21 @@ func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
 // came second asked for it on a connection that was busy waiting for the first: its sockets never heard other nodes.
 func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
 	const count = 20
-	cl := newCluster(t, 3)
+	cl := NewCluster(t, 3)
 	var first, second []*hearer
-	for _, n := range cl.nodes {
+	for _, n := range cl.Nodes {
 		first = append(first, hear(t, n))
 		second = append(second, hearIn(t, n, "/chat"))
 	}
 	var publishing sync.WaitGroup
-	for i, n := range cl.nodes {
+	for i, n := range cl.Nodes {
 		publishing.Go(func() {
-			n.emits(publication{Publisher: 1 + i, Count: count})
-			n.emits(publication{Publisher: 11 + i, Count: count, Namespace: "/chat"})
+			n.PublishUnrecorded(Publication{Publisher: 1 + i, Count: count})
+			n.PublishUnrecorded(Publication{Publisher: 11 + i, Count: count, Namespace: "/chat"})
 		})
 	}
 	publishing.Wait()
-	for i := range cl.nodes {
+	for i := range cl.Nodes {
 		first[i].gets(t, count, 1, 2, 3)
 		second[i].gets(t, count, 11, 12, 13)
 	}
@@ -79,18 +79,18 @@ func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
 // as an empty object. Official clients at three nodes get the bytes as they were sent, at any depth, small ones and more
 // than a NOTIFY can carry, connected or on their return.
 func TestBinaryReachesOtherNodes(t *testing.T) {
-	cl := newCluster(t, 3)
-	cs := newClients(t, 1)
-	cs.connectAll(4, cl.alive(), nil) // the first node has clients 0 and 3
-	cs.away("reset", 3)
+	cl := NewCluster(t, 3)
+	cs := NewClients(t, 1)
+	cs.ConnectAll(4, cl.RunningURLs(), nil) // the first node has clients 0 and 3
+	cs.CutAndHold("reset", 3)
 	sizes := []int{0, 3, 100_000}
 	for _, size := range sizes {
-		cs.call(0, "send", parcel(size))
+		cs.Call(0, "send", parcel(size))
 	}
-	cs.comeBack(cl.nodes[1].url, 3)
+	cs.Reconnect(cl.Nodes[1].URL, 3)
 	for k := range 4 {
-		cs.await(patience, "all parcels", func() bool { return len(cs.byNum[k].events) == len(sizes) })
-		for i, e := range cs.get(k).events {
+		cs.Await(MaxWait, "all parcels", func() bool { return len(cs.ByNumber[k].Events) == len(sizes) })
+		for i, e := range cs.Get(k).Events {
 			want, err := json.Marshal(parcel(sizes[i]))
 			if err != nil {
 				t.Fatal(err)
@@ -104,7 +104,7 @@ func TestBinaryReachesOtherNodes(t *testing.T) {
 			}
 		}
 	}
-	cs.allRecovered(1)
+	cs.CheckAllRecovered(1)
 }
 
 // parcel is an event with binary data of three sizes, as the official client's host writes it.
@@ -121,26 +121,26 @@ func parcel(size int) map[string]any {
 	}
 }
 
-// listeners waits until every node has a connection that listens and was not among the former ones, and returns them.
-func (c *cluster) listeners(conn *pgx.Conn, former []uint32) []uint32 {
-	c.t.Helper()
-	for begun := time.Now(); time.Since(begun) < patience; pause(c.t.Context(), 50*time.Millisecond) {
-		rows, err := conn.Query(c.t.Context(), `
+// AwaitListeners waits until every node has a connection that listens and was not among the former ones, and returns them.
+func (c *Cluster) AwaitListeners(conn *pgx.Conn, former []uint32) []uint32 {
+	c.T.Helper()
+	for begun := time.Now(); time.Since(begun) < MaxWait; Pause(c.T.Context(), 50*time.Millisecond) {
+		rows, err := conn.Query(c.T.Context(), `
 			select pid from pg_stat_activity
 			where application_name like $1 || '-%-listen' and state = 'idle' and pid <> all($2)`,
-			c.schema, former)
+			c.Schema, former)
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
 		pids, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
 		if err != nil {
-			c.t.Fatal(err)
+			c.T.Fatal(err)
 		}
-		if len(pids) == len(c.nodes) {
+		if len(pids) == len(c.Nodes) {
 			return pids
 		}
 	}
-	c.t.Fatal("the nodes do not listen again")
+	c.T.Fatal("the nodes do not listen again")
 	return nil
 }
 
@@ -149,49 +149,49 @@ func (c *cluster) listeners(conn *pgx.Conn, former []uint32) []uint32 {
 // to a question that is on its way.
 func TestLostListenIsRestored(t *testing.T) {
 	const rounds, count = 5, 20
-	cl := newCluster(t, 2)
-	conn := cl.connect()
-	hearers := []*hearer{hear(t, cl.nodes[0], "others"), hear(t, cl.nodes[1], "others")}
-	rung := []*hearer{hear(t, cl.nodes[0], "bell"), hear(t, cl.nodes[1], "bell")}
-	answerers := []*answerer{answering(t, cl.nodes[0], "here"), answering(t, cl.nodes[1], "here")}
+	cl := NewCluster(t, 2)
+	conn := cl.Connect()
+	hearers := []*hearer{hear(t, cl.Nodes[0], "others"), hear(t, cl.Nodes[1], "others")}
+	rung := []*hearer{hear(t, cl.Nodes[0], "bell"), hear(t, cl.Nodes[1], "bell")}
+	answerers := []*answerer{answering(t, cl.Nodes[0], "here"), answering(t, cl.Nodes[1], "here")}
 
-	listening := cl.listeners(conn, []uint32{})
+	listening := cl.AwaitListeners(conn, []uint32{})
 	for round := range rounds {
 		release := make(chan struct{})
 		for _, a := range answerers {
 			a.hold(release)
 		}
-		q := within(patience)
+		q := within(MaxWait)
 		q.Target.Rooms = []string{answerers[0].ID(), answerers[1].ID()}
-		answer := asking(t.Context(), cl.nodes[round%2], "call", q)
+		answer := asking(t.Context(), cl.Nodes[round%2], "call", q)
 		for _, a := range answerers {
 			a.wait(t, "asked", a.asked)
 		}
-		if n := cl.terminate(t.Context(), conn, "listen"); n != 2 {
+		if n := cl.Terminate(t.Context(), conn, "listen"); n != 2 {
 			t.Fatalf("%d connections listened", n)
 		}
-		for i, n := range cl.nodes {
-			n.emits(publication{
+		for i, n := range cl.Nodes {
+			n.PublishUnrecorded(Publication{
 				Publisher: 1 + i, First: round * count, Count: count, Wait: true, Targets: []history.Target{{Rooms: []string{"others"}}},
 			})
 		}
 		close(release)
 		p := answer()
 		p.want(t, "call", 2)
-		p.early(t, "call", patience)
-		listening = cl.listeners(conn, listening)
+		p.early(t, "call", MaxWait)
+		listening = cl.AwaitListeners(conn, listening)
 	}
 
 	// They hear the bell again: a node that only looks once a second would take as long each time, but for the first.
-	quickest := patience
+	quickest := MaxWait
 	for i := range 10 {
 		began := time.Now()
-		cl.nodes[i%2].emits(publication{
+		cl.Nodes[i%2].PublishUnrecorded(Publication{
 			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []history.Target{{Rooms: []string{"bell"}}},
 		})
 		for _, h := range rung {
 			last := history.Of(3, i)
-			if err := h.await(contextFor(t, patience), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
+			if err := h.await(ContextFor(t, MaxWait), func(ids []history.ID) bool { return slices.Contains(ids, last) }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -211,12 +211,12 @@ func TestLostListenIsRestored(t *testing.T) {
 // small ones behind it arrive first. Every fourth event here is larger than a NOTIFY can be.
 func TestLargeIsNotOvertaken(t *testing.T) {
 	const count = 80
-	cl := newCluster(t, 2)
-	hearers := []*hearer{hear(t, cl.nodes[0]), hear(t, cl.nodes[1])}
+	cl := NewCluster(t, 2)
+	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
 	var publishing sync.WaitGroup
 	for publisher, wait := range []bool{true, true, false, false} {
 		publishing.Go(func() {
-			cl.nodes[publisher%2].emits(publication{
+			cl.Nodes[publisher%2].PublishUnrecorded(Publication{
 				Publisher: publisher + 1, Count: count, Wait: wait, Pad: 20_000, PadEvery: 4,
 			})
 		})
@@ -235,31 +235,31 @@ func TestLargeIsNotOvertaken(t *testing.T) {
 // ends, no client loses its connection, and nothing is lost or doubled.
 func TestNodesOutliveTheirBackends(t *testing.T) {
 	const rounds, perRound = 10, 40
-	cl := newCluster(t, 2)
-	conn := cl.connect()
-	hearers := []*hearer{hear(t, cl.nodes[0]), hear(t, cl.nodes[1])}
+	cl := NewCluster(t, 2)
+	conn := cl.Connect()
+	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
 	listening := []uint32{}
 	for round := range rounds {
-		listening = cl.listeners(conn, listening)
+		listening = cl.AwaitListeners(conn, listening)
 		var publishing sync.WaitGroup
-		for i, n := range cl.nodes {
+		for i, n := range cl.Nodes {
 			publishing.Go(func() {
-				n.emits(publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
+				n.PublishUnrecorded(Publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
 			})
 		}
 		// Something has arrived, and more is under way.
-		if err := hearers[round%2].await(contextFor(t, patience), func(ids []history.ID) bool {
+		if err := hearers[round%2].await(ContextFor(t, MaxWait), func(ids []history.ID) bool {
 			return len(ids) > 2*round*perRound
 		}); err != nil {
 			t.Fatal(err)
 		}
-		if n := cl.terminate(t.Context(), conn, "listen"); n != len(cl.nodes) {
+		if n := cl.Terminate(t.Context(), conn, "listen"); n != len(cl.Nodes) {
 			t.Errorf("%d connections listened", n)
 		}
-		if cl.terminate(t.Context(), conn, "publish") == 0 {
+		if cl.Terminate(t.Context(), conn, "publish") == 0 {
 			t.Error("no connection appended")
 		}
-		cl.terminate(t.Context(), conn, "pool") // whichever there are
+		cl.Terminate(t.Context(), conn, "pool") // whichever there are
 		publishing.Wait()
 	}
 	for i, h := range hearers {
@@ -268,10 +268,10 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 			t.Errorf("client %d has lost its connection", i)
 		}
 	}
-	for _, n := range cl.nodes {
+	for _, n := range cl.Nodes {
 		select {
-		case <-n.end:
-			t.Errorf("node %s has ended", n.name)
+		case <-n.Exited:
+			t.Errorf("node %s has ended", n.Name)
 		default:
 		}
 	}
@@ -292,11 +292,11 @@ const (
 // concerns, also when the emitter's connection is ended again and again.
 func TestEmitterIsHeard(t *testing.T) {
 	const count = 100
-	cl := newCluster(t, 2)
-	conn := cl.connect()
-	name := cl.schema + "-emitter"
-	log, err := pgadapter.OpenEmitter(t.Context(), named(t, cl.dsn, name), &pgadapter.EmitterOptions{
-		Schema: cl.schema, Logger: slog.New(slog.DiscardHandler),
+	cl := NewCluster(t, 2)
+	conn := cl.Connect()
+	name := cl.Schema + "-emitter"
+	log, err := pgadapter.OpenEmitter(t.Context(), WithApplicationName(t, cl.DSN, name), &pgadapter.EmitterOptions{
+		Schema: cl.Schema, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -308,7 +308,7 @@ func TestEmitterIsHeard(t *testing.T) {
 	})
 	io := socketio.NewEmitter(log)
 	var everybody, members, elsewhere []*hearer
-	for _, n := range cl.nodes {
+	for _, n := range cl.Nodes {
 		everybody = append(everybody, hear(t, n))
 		members = append(members, hear(t, n, "members"))
 		elsewhere = append(elsewhere, hearIn(t, n, "/chat"))
@@ -316,7 +316,7 @@ func TestEmitterIsHeard(t *testing.T) {
 
 	emit := func(to socketio.Target, publisher, seq int) {
 		t.Helper()
-		if err := ticked.Emit(contextFor(t, patience), to, tick{publisher, seq}); err != nil {
+		if err := ticked.Emit(ContextFor(t, MaxWait), to, tick{publisher, seq}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -344,15 +344,15 @@ func TestEmitterIsHeard(t *testing.T) {
 	if err := told.Emit(t.Context(), io, "news"); err != nil {
 		t.Fatal(err)
 	}
-	for i, n := range cl.nodes {
+	for i, n := range cl.Nodes {
 		everybody[i].gets(t, count, 1)
 		members[i].gets(t, count, 1, 2, 5)
 		elsewhere[i].gets(t, count, 4)
 		// The other's question is behind the event in the log, and a node handles them in order.
-		ask(cl.nodes[1-i], "servers", within(patience)).want(t, "servers", 1)
+		ask(cl.Nodes[1-i], "servers", within(MaxWait)).want(t, "servers", 1)
 		var stats struct{ Told []string }
-		if n.get("stats", &stats); !slices.Equal(stats.Told, []string{"news"}) {
-			t.Errorf("%s was told %q", n.name, stats.Told)
+		if n.Get("stats", &stats); !slices.Equal(stats.Told, []string{"news"}) {
+			t.Errorf("%s was told %q", n.Name, stats.Told)
 		}
 	}
 	if ended != count/10 {

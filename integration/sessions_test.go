@@ -59,7 +59,7 @@ func ours(t *testing.T) string {
 	}
 	web := httptest.NewServer(server)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
 		defer cancel()
 		if err := server.Shutdown(ctx); err != nil {
 			t.Error(err)

@@ -29,32 +29,32 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 	if long() {
 		open = 60 * time.Second
 	}
-	roll := seed(t)
-	cl := newCluster(t, 3)
-	cs := newClients(t, 1)
+	roll := Seed(t)
+	cl := NewCluster(t, 3)
+	cs := NewClients(t, 1)
 	const size, writers = 50, 6
-	cs.connectAll(size, cl.alive(), nil)
-	cs.join(numbers(size), rooms)
+	cs.ConnectAll(size, cl.RunningURLs(), nil)
+	cs.Join(Numbers(size), RoomsOf)
 	probe := newProbe(t, cl)
 
 	began := time.Now()
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	for w := range writers {
-		writing.Go(func() { writeSQL(ctx, cl, cs.history, 20+w, dice(roll+uint64(w))) })
+		writing.Go(func() { writeSQL(ctx, cl, cs.History, 20+w, NewRand(roll+uint64(w))) })
 		writing.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
-				cl.nodes[w%3].publish(context.Background(), cs.history, publication{
-					Publisher: 40 + w, First: round * 50, Count: 50, Targets: targets(), PerSecond: 50, TimeoutMS: 30000,
+				cl.Nodes[w%3].Publish(context.Background(), cs.History, Publication{
+					Publisher: 40 + w, First: round * 50, Count: 50, Targets: Targets(), PerSecond: 50, TimeoutMS: 30000,
 				})
 			}
 		})
 	}
 	alone := probe.measure(open)
-	sleeper := cl.connect()
+	sleeper := cl.Connect()
 	exec := func(sql string) int64 {
 		t.Helper()
-		if _, err := sleeper.Exec(t.Context(), strings.ReplaceAll(sql, "SCHEMA", pgx.Identifier{cl.schema}.Sanitize())); err != nil {
+		if _, err := sleeper.Exec(t.Context(), strings.ReplaceAll(sql, "SCHEMA", pgx.Identifier{cl.Schema}.Sanitize())); err != nil {
 			t.Fatal(err)
 		}
 		return time.Now().UnixNano()
@@ -65,36 +65,36 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 	exec("select SCHEMA.emit_all('tick', args => '[77, 1]')")
 	end := exec("commit")
 	for seq := range 2 {
-		cs.history.Emitted(history.Emit{ID: history.Of(77, seq), Start: start, End: end})
+		cs.History.Emitted(history.Emit{ID: history.Of(77, seq), Start: start, End: end})
 	}
 	stop()
 	writing.Wait()
-	cs.settleAll(cl.nodes[0], patience)
+	cs.AwaitDelivery(cl.Nodes[0], MaxWait)
 
-	cs.judge()
-	all, acknowledged := cs.history.Emits()
+	cs.Check()
+	all, acknowledged := cs.History.Emits()
 	t.Logf("SUMMARY %s: %d events (%d acknowledged), %d receipts in %.1fs; from commit to receipt: %v; beside a transaction open for %v: %v",
-		t.Name(), all, acknowledged, cs.history.Receipts(), time.Since(began).Seconds(), alone, open, beside)
+		t.Name(), all, acknowledged, cs.History.Receipts(), time.Since(began).Seconds(), alone, open, beside)
 }
 
 // writeSQL emits in transactions until ctx ends. Only what is committed is recorded:
 // a receipt of anything else is one that nobody emitted.
-func writeSQL(ctx context.Context, cl *cluster, h *history.History, publisher int, roll *rand.Rand) {
-	conn, err := pgx.Connect(ctx, cl.dsn)
+func writeSQL(ctx context.Context, cl *Cluster, h *history.History, publisher int, roll *rand.Rand) {
+	conn, err := pgx.Connect(ctx, cl.DSN)
 	if err != nil {
-		cl.t.Error(err)
+		cl.T.Error(err)
 		return
 	}
 	defer conn.Close(context.Background())
 	seq := 0
 	run := func(sql string, args ...any) {
 		if _, err := conn.Exec(context.Background(), sql, args...); err != nil && ctx.Err() == nil {
-			cl.t.Errorf("writer %d: %v", publisher, err)
+			cl.T.Errorf("writer %d: %v", publisher, err)
 		}
 	}
-	schema := pgx.Identifier{cl.schema}.Sanitize()
+	schema := pgx.Identifier{cl.Schema}.Sanitize()
 	emitted := func() history.Emit {
-		e := history.Emit{ID: history.Of(publisher, seq), To: targets()[seq%len(targets())], Start: time.Now().UnixNano()}
+		e := history.Emit{ID: history.Of(publisher, seq), To: Targets()[seq%len(Targets())], Start: time.Now().UnixNano()}
 		if len(e.To.Rooms) == 0 {
 			run("select "+schema+".emit_all('tick', args => jsonb_build_array($1::int, $2::int), except_rooms => $3)", publisher, seq, e.To.Except)
 		} else {
@@ -118,7 +118,7 @@ func writeSQL(ctx context.Context, cl *cluster, h *history.History, publisher in
 			} else {
 				events = append(events, emitted())
 			}
-			pause(context.Background(), time.Duration(roll.IntN(12))*time.Millisecond)
+			Pause(context.Background(), time.Duration(roll.IntN(12))*time.Millisecond)
 		}
 		if roll.IntN(5) == 0 {
 			run("rollback")
@@ -142,16 +142,16 @@ type probe struct {
 	pace  time.Duration
 }
 
-func newProbe(t *testing.T, cl *cluster) *probe {
+func newProbe(t *testing.T, cl *Cluster) *probe {
 	t.Helper()
-	p := &probe{t: t, conn: cl.connect(), heard: make(chan time.Time, 1), pace: 20 * time.Millisecond}
-	p.emit = "select " + pgx.Identifier{cl.schema}.Sanitize() + ".emit('probe', 'probe', '{}', ring => %v)"
+	p := &probe{t: t, conn: cl.Connect(), heard: make(chan time.Time, 1), pace: 20 * time.Millisecond}
+	p.emit = "select " + pgx.Identifier{cl.Schema}.Sanitize() + ".emit('probe', 'probe', '{}', ring => %v)"
 	c := wire.New(wire.Options{Event: func(data json.RawMessage) {
 		if strings.Contains(string(data), `"probe"`) {
 			p.heard <- time.Now()
 		}
 	}})
-	if err := c.Connect(t.Context(), cl.nodes[1].addr); err != nil {
+	if err := c.Connect(t.Context(), cl.Nodes[1].Addr); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
@@ -185,10 +185,10 @@ func (p *probe) measureForm(d time.Duration, ring bool) latency {
 		select {
 		case at := <-p.heard:
 			took = append(took, max(0, at.Sub(committed)))
-		case <-time.After(patience):
+		case <-time.After(MaxWait):
 			p.t.Fatal("a probe was not heard")
 		}
-		pause(p.t.Context(), p.pace+rand.N(p.pace)) // lest it keeps step with the poll
+		Pause(p.t.Context(), p.pace+rand.N(p.pace)) // lest it keeps step with the poll
 	}
 	slices.Sort(took)
 	return latency{len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]}
@@ -200,10 +200,10 @@ func TestSQLEmitLatency(t *testing.T) { //nolint:paralleltest // it measures, an
 	if long() {
 		d = 20 * time.Second
 	}
-	cl := newCluster(t, 3)
+	cl := NewCluster(t, 3)
 	p := newProbe(t, cl)
 	p.measure(500 * time.Millisecond) // the first emit of all wakes the adopters
-	pause(t.Context(), 3*time.Second) // and the nodes agree who is the first of them
+	Pause(t.Context(), 3*time.Second) // and the nodes agree who is the first of them
 	p.pace = 100 * time.Millisecond
 
 	quiet, ring := p.measureForm(d, false), p.measureForm(d, true)

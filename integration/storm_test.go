@@ -20,51 +20,51 @@ import (
 // who were at that node already go on getting their events.
 func TestStorm(t *testing.T) {
 	const missed = 20
-	size := setting(t, "SOCKETIO_STORM", 500)
-	_, dsn, schema := privatePostgres(t)
-	cl := &cluster{t: t, dsn: dsn, schema: schema}
+	size := EnvInt(t, "SOCKETIO_STORM", 500)
+	_, dsn, schema := PrivatePostgres(t)
+	cl := &Cluster{T: t, DSN: dsn, Schema: schema}
 	if atOnce := os.Getenv("SOCKETIO_STORM_AT_ONCE"); atOnce != "" {
-		cl.flags = []string{"-connects-at-once", atOnce}
+		cl.Flags = []string{"-connects-at-once", atOnce}
 	}
-	var proxy *pgProxy // of the node that was started last: the one that stays
-	cl.route = func(string) string {
-		p, over := newProxy(t, dsn)
+	var proxy *PGProxy // of the node that was started last: the one that stays
+	cl.Route = func(string) string {
+		p, over := NewPGProxy(t, dsn)
 		proxy = p
 		return over
 	}
-	dying, staying := cl.start(), cl.start()
-	people := &throng{Size: size, Missed: missed, From: dying.addr, To: staying.addr}
+	dying, staying := cl.Start(), cl.Start()
+	people := &throng{Size: size, Missed: missed, From: dying.Addr, To: staying.Addr}
 	startThrong(t, people)
 	first := people.step(t)
 	if t.Failed() {
 		return
 	}
-	without := liveLatency(t, staying, 2, func() { pause(t.Context(), 3*time.Second) })
+	without := liveLatency(t, staying, 2, func() { Pause(t.Context(), 3*time.Second) })
 	memory := residentOf(staying, true)
 
-	dying.kill()
-	staying.mustPublish(&history.History{}, publication{
+	dying.Kill()
+	staying.MustPublish(&history.History{}, Publication{
 		Publisher: 1, Count: missed, Targets: []history.Target{{Rooms: []string{"throng"}}},
 	})
 	var back throngReport
 	var trips int64
 	within := liveLatency(t, staying, 3, func() {
-		before := proxy.trips.Load()
+		before := proxy.RoundTrips.Load()
 		back = people.step(t)
-		trips = proxy.trips.Load() - before
+		trips = proxy.RoundTrips.Load() - before
 	})
 	if back.Recovered != size {
 		t.Errorf("%d of %d are recovered, with all that they missed, once, and in order", back.Recovered, size)
 	}
 	t.Logf("SUMMARY %s: %d clients, %d missed events each: all recovered in %.2fs, %.0f sessions/s, p50 %v, p99 %v (their first connections: %.2fs); %d round trips to Postgres, live traffic included: %.3f per session; live latency p50 %v p90 %v p99 %v, without the storm p50 %v p99 %v; the node's memory %d MiB before, %d at the peak, %d per session KiB",
-		t.Name(), size, missed, back.Took.Seconds(), float64(size)/back.Took.Seconds(), percentile(back.Each, 50), percentile(back.Each, 99), first.Took.Seconds(),
-		trips, float64(trips)/float64(size), percentile(within, 50), percentile(within, 90), percentile(within, 99), percentile(without, 50), percentile(without, 99),
+		t.Name(), size, missed, back.Took.Seconds(), float64(size)/back.Took.Seconds(), Percentile(back.Each, 50), Percentile(back.Each, 99), first.Took.Seconds(),
+		trips, float64(trips)/float64(size), Percentile(within, 50), Percentile(within, 90), Percentile(within, 99), Percentile(without, 50), Percentile(without, 99),
 		memory>>10, residentOf(staying, false)>>10, (residentOf(staying, false)-memory)/size)
 }
 
 // residentOf returns the peak of a node's memory in KiB, where the system tells, and lets the peak begin anew.
-func residentOf(n *node, anew bool) int {
-	dir := fmt.Sprintf("/proc/%d/", n.cmd.Process.Pid)
+func residentOf(n *Node, anew bool) int {
+	dir := fmt.Sprintf("/proc/%d/", n.Cmd.Process.Pid)
 	if anew {
 		_ = os.WriteFile(dir+"clear_refs", []byte("5"), 0o200)
 	}
@@ -78,19 +78,19 @@ func residentOf(n *node, anew bool) int {
 }
 
 // liveLatency measures the time from an emit to its receipt, 50 times a second, while something happens.
-func liveLatency(t *testing.T, n *node, publisher int, happens func()) []time.Duration {
+func liveLatency(t *testing.T, n *Node, publisher int, happens func()) []time.Duration {
 	t.Helper()
 	var mu sync.Mutex
 	arrived := make(map[history.ID]time.Time)
 	client := wire.New(wire.Options{Event: func(data json.RawMessage) {
 		now := time.Now()
-		if id, ok := tickOf(string(data)); ok {
+		if id, ok := ParseTick(string(data)); ok {
 			mu.Lock()
 			arrived[id] = now
 			mu.Unlock()
 		}
 	}})
-	if err := client.Connect(t.Context(), n.addr); err != nil {
+	if err := client.Connect(t.Context(), n.Addr); err != nil {
 		t.Fatal(err)
 	}
 	defer client.Cut()
@@ -100,14 +100,14 @@ func liveLatency(t *testing.T, n *node, publisher int, happens func()) []time.Du
 	room := []history.Target{{Rooms: []string{client.ID()}}}
 	publishing.Go(func() {
 		for from := 0; ctx.Err() == nil; from += 20 {
-			n.publish(t.Context(), h, publication{Publisher: publisher, First: from, Count: 20, PerSecond: 200, Targets: room})
+			n.Publish(t.Context(), h, Publication{Publisher: publisher, First: from, Count: 20, PerSecond: 200, Targets: room})
 		}
 	})
 	happens()
 	stop()
 	publishing.Wait()
 	emits := h.All()
-	if !eventually(20*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return len(arrived) >= len(emits) }) {
+	if !Eventually(20*time.Second, func() bool { mu.Lock(); defer mu.Unlock(); return len(arrived) >= len(emits) }) {
 		t.Errorf("%d of %d live events arrived", len(arrived), len(emits))
 	}
 	var took []time.Duration

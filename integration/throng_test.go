@@ -118,7 +118,7 @@ func TestThrong(t *testing.T) {
 		}
 		var r throngReport
 		began := time.Now()
-		step(contextFor(t, 2*time.Minute), refugees, &r)
+		step(ContextFor(t, 2*time.Minute), refugees, &r)
 		r.Took = time.Since(began)
 		text, err := json.Marshal(r)
 		if err != nil {
@@ -192,7 +192,7 @@ type refugee struct {
 func newRefugee(all int) *refugee {
 	r := &refugee{whole: make(chan struct{}), last: -1}
 	r.Client = wire.New(wire.Options{Event: func(data json.RawMessage) {
-		id, ok := tickOf(string(data))
+		id, ok := ParseTick(string(data))
 		if !ok || id.Publisher() != 1 {
 			return
 		}
