@@ -39,13 +39,13 @@ postgres: ## the tests of the Postgres part on every major, through poolers, wit
 	@go run ./internal/pgserver/matrix $(ARGS)
 
 bench: setup $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
-	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench $(ARGS)
 
 curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: five minutes; ARGS='-only rooms' for a part
-	@cd integration && ../$(BIN)/withpg go run ./load -curves ../docs/curves $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench -curves ../docs/curves $(ARGS)
 
 profiles: $(BIN)/withpg ## where the processor time goes, as profiles and tables in .tmp/profiles
-	@cd integration && ../$(BIN)/withpg go run ./load -profile ../.tmp/profiles $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench -profile ../.tmp/profiles $(ARGS)
 
 microbench: $(BIN)/withpg ## run the Go benchmarks, each for BENCHTIME
 	@$(BIN)/withpg go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...

@@ -1,0 +1,190 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package main_test
+
+import (
+	"context"
+	"encoding/json"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// A commuter is a client that loses its connection at fixed times and comes back after a while, to any node.
+type commuter struct {
+	*wire.Client
+
+	roll  *rand.Rand
+	ended chan struct{}
+
+	mu        sync.Mutex
+	got       map[int]time.Time // by number of the event
+	doubles   int
+	returns   []time.Time // when it began to connect again
+	refusals  int
+	connected int
+}
+
+func newCommuter(roll *rand.Rand) *commuter {
+	c := &commuter{roll: roll, ended: make(chan struct{}, 1), got: make(map[int]time.Time)}
+	c.Client = wire.New(wire.Options{
+		Event: func(data json.RawMessage) {
+			now := time.Now()
+			id, _ := harness.ParseTick(string(data)) // there are no other events
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if _, again := c.got[id.Seq()]; again {
+				c.doubles++
+			}
+			c.got[id.Seq()] = now
+		},
+		Connected: func(_ string, recovered bool) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.connected++; c.connected > 1 && !recovered {
+				c.refusals++
+			}
+		},
+		Closed: func(error) { c.ended <- struct{}{} },
+	})
+	return c
+}
+
+// live connects to any node, loses its line after the first time and then again and again, and stays away for a
+// while each time. Who is sent away by its node comes back at once.
+func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, away time.Duration) {
+	cut := time.NewTimer(first)
+	defer cut.Stop()
+	defer c.Cut()
+	for ctx.Err() == nil {
+		c.mu.Lock()
+		c.returns = append(c.returns, time.Now())
+		c.mu.Unlock()
+		if err := c.Connect(ctx, nodes.any(c.roll)); err != nil {
+			harness.Pause(ctx, 20*time.Millisecond)
+			continue
+		}
+		select {
+		case <-c.ended:
+		case <-cut.C:
+			cut.Reset(every)
+			c.Cut()
+			<-c.ended
+			harness.Pause(ctx, away)
+		case <-ctx.Done():
+		}
+	}
+}
+
+// addresses are those of the nodes that serve at the moment.
+type addresses struct {
+	mu    sync.Mutex
+	addrs []string
+}
+
+func (a *addresses) set(addrs ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.addrs = addrs
+}
+
+func (a *addresses) any(roll *rand.Rand) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.addrs[roll.IntN(len(a.addrs))]
+}
+
+// replays returns how long it took, after each return, until the client had what had been emitted before it.
+func (c *commuter) replays(emits []checker.Emit) []time.Duration {
+	var took []time.Duration
+	for _, back := range c.returns {
+		caughtUp := time.Time{}
+		for _, e := range emits {
+			if e.End < back.UnixNano() && c.got[e.ID.Seq()].After(caughtUp) {
+				caughtUp = c.got[e.ID.Seq()]
+			}
+		}
+		if caughtUp.After(back) { // else nothing was missed
+			took = append(took, caughtUp.Sub(back))
+		}
+	}
+	return took
+}
+
+// TestBenchJitter: clients that lose their connection every 15 s for 2 s, a broadcast every 0.5 s, and a deploy.
+func TestBenchJitter(t *testing.T) {
+	benchOnly(t)
+	const every, away, beat = 15 * time.Second, 2 * time.Second, 500 * time.Millisecond
+	length := time.Duration(harness.EnvInt(t, "SOCKETIO_FIRE_SECONDS", 60)) * time.Second
+	cl := harness.NewCluster(t, 2)
+	nodes := &addresses{}
+	nodes.set(cl.Nodes[0].Addr, cl.Nodes[1].Addr)
+	var lives sync.WaitGroup
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	all := make([]*commuter, harness.EnvInt(t, "SOCKETIO_JITTER", 500))
+	roll := harness.NewRand(harness.Seed(t))
+	for i := range all {
+		all[i] = newCommuter(harness.NewRand(roll.Uint64()))
+		first := time.Duration(roll.Int64N(int64(every)))
+		lives.Go(func() { all[i].live(ctx, nodes, first, every, away) })
+	}
+	for _, c := range all {
+		if !harness.Eventually(30*time.Second, func() bool { return c.PID() != "" }) {
+			t.Fatal("not all clients connected")
+		}
+	}
+
+	h := &checker.History{}
+	var from atomic.Pointer[harness.Node]
+	from.Store(cl.Nodes[0])
+	publishing, stop := context.WithTimeout(ctx, length+10*time.Second)
+	defer stop()
+	var publisher sync.WaitGroup
+	emitted := 0
+	publisher.Go(func() {
+		for ; publishing.Err() == nil; emitted++ {
+			from.Load().MustPublish(h, harness.Publication{Publisher: 1, First: emitted, Count: 1, Wait: true})
+			harness.Pause(publishing, beat)
+		}
+	})
+	harness.Pause(ctx, length)
+	for i := range 2 { // the deploy
+		next := cl.Start()
+		from.Store(next)
+		nodes.set(cl.Nodes[i+1].Addr, next.Addr)
+		cl.Nodes[i].Signal(syscall.SIGTERM)
+		cl.Nodes[i].Wait(20 * time.Second)
+		cl.Nodes[i].Down = true
+	}
+	publisher.Wait()
+	delivered := func() (n int) {
+		for _, c := range all {
+			c.mu.Lock()
+			n += len(c.got)
+			c.mu.Unlock()
+		}
+		return n
+	}
+	harness.Eventually(20*time.Second, func() bool { return delivered() == emitted*len(all) })
+	end()
+	lives.Wait()
+
+	var replays []time.Duration
+	doubles, refusals, returns := 0, 0, 0
+	for _, c := range all {
+		replays = append(replays, c.replays(h.All())...)
+		doubles, refusals, returns = doubles+c.doubles, refusals+c.refusals, returns+c.connected-1
+	}
+	t.Logf("SUMMARY %s: %d clients, %d events: delivered %.3f %%, %d doubles; %d returns, %d refused; from connecting again to having all that was missed p50 %v, p99 %v",
+		t.Name(), len(all), emitted, 100*float64(delivered())/float64(emitted*len(all)), doubles, returns, refusals, harness.Percentile(replays, 50), harness.Percentile(replays, 99))
+	if delivered() != emitted*len(all) || doubles > 0 || refusals > 0 {
+		t.Error("something was lost, doubled or refused")
+	}
+}

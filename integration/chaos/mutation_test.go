@@ -1,0 +1,144 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package chaos_test
+
+import (
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/harness"
+)
+
+// lenient lets a cluster with a planted fault do what would fail a test.
+type lenient struct{ testing.TB }
+
+// Errorf logs.
+func (l lenient) Errorf(format string, args ...any) { l.Logf(format, args...) }
+
+// TestFireFindsPlantedFaults: the nodes are built with a fault in them, and the judge must find it. Two of the faults
+// are planted in every run, all of them if SOCKETIO_FIRE_FAULTS=all, or those that it names.
+func TestFireFindsPlantedFaults(t *testing.T) {
+	names := []string{"replay-starts-late", "rooms-held-now"}
+	patches, err := filepath.Glob("testdata/faults/*.patch")
+	if err != nil || len(patches) < 10 {
+		t.Fatalf("%d patches, %v", len(patches), err)
+	}
+	switch text := os.Getenv("SOCKETIO_FIRE_FAULTS"); text {
+	case "":
+	case "all":
+		names = nil
+		for _, patch := range patches {
+			names = append(names, strings.TrimSuffix(filepath.Base(patch), ".patch"))
+		}
+	default:
+		names = strings.Split(text, ",")
+	}
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			patch, err := filepath.Abs("testdata/faults/" + name + ".patch")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := os.ReadFile(patch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			promise, _, _ := strings.Cut(string(text), "\n")
+			program := faulty(t, patch)
+			const attempts = 6
+			for attempt := range attempts {
+				var r *fireReport
+				t.Run("attempt", func(t *testing.T) {
+					number := harness.Seed(t) + uint64(attempt)
+					r = burn(lenient{t}, fireConfig{
+						seed: number, length: 12 * time.Second, clients: 60, program: program, brief: number%2 == 1,
+					})
+				})
+				if r != nil && r.violation != nil {
+					_ = os.Remove(r.file) // nothing is wrong with this tree
+					t.Logf("SUMMARY planted %s; found in attempt %d:\n%v\n%.1500s", promise, attempt+1, r, r.violation)
+					return
+				}
+				t.Logf("not found by %v", r)
+			}
+			t.Errorf("not found in %d attempts: %s", attempts, promise)
+		})
+	}
+}
+
+// TestPlantedFaultsApply: the patches that are not planted in every run fit the code as well.
+func TestPlantedFaultsApply(t *testing.T) {
+	patches, err := filepath.Glob("testdata/faults/*.patch")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	copyTree(t, "../..", dir)
+	for _, patch := range patches {
+		if patch, err = filepath.Abs(patch); err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command("git", "apply", "--check", patch)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v\n%s", patch, err, out)
+		}
+	}
+}
+
+// faulty builds the node's program from a copy of this tree with a patch applied.
+func faulty(t *testing.T, patch string) string {
+	t.Helper()
+	dir := t.TempDir()
+	copyTree(t, "../..", dir)
+	cmd := exec.Command("git", "apply", patch)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("apply %s: %v\n%s", patch, err, out)
+	}
+	program := filepath.Join(dir, "faulty")
+	flags, err := harness.SteppedClockFlags(t.TempDir())
+	if err == nil {
+		err = harness.BuildNode(filepath.Join(dir, "integration"), program, flags...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// copyTree copies what the node is built from.
+func copyTree(t *testing.T, from, to string) {
+	t.Helper()
+	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		if d.IsDir() {
+			if rel != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "node_modules") {
+				return filepath.SkipDir
+			}
+			return os.MkdirAll(filepath.Join(to, rel), 0o755)
+		}
+		if !slices.Contains([]string{".go", ".mod", ".sum", ".sql"}, filepath.Ext(path)) {
+			return nil
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, rel), data, 0o600)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,246 @@
+package checker
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// A Kind is a way in which a history can be wrong.
+type Kind string
+
+// The kinds of violation.
+const (
+	Lost         Kind = "lost"         // an acknowledged event did not reach a client that it concerned
+	Doubled      Kind = "doubled"      // a client got an event twice
+	Invented     Kind = "invented"     // a client got an event that was never emitted
+	Misdelivered Kind = "misdelivered" // a client got an event that did not concern it
+	Overtaken    Kind = "overtaken"    // a publisher's later event came before its earlier one, or before one acknowledged earlier
+	Disagreement Kind = "disagreement" // there is no order that all clients followed
+)
+
+// A ViolationError is the first thing found wrong with a history, with a transcript to read.
+type ViolationError struct {
+	Kind Kind
+	Text string
+}
+
+// Error implements error.
+func (v *ViolationError) Error() string { return string(v.Kind) + ": " + v.Text }
+
+// Check judges the history and returns the first violation, or nil. Clients have to be connected and have to have
+// received all that is on its way; an event to everybody that was emitted last, and has arrived, proves that.
+func (h *History) Check() *ViolationError {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	numbers := slices.Sorted(maps.Keys(h.clients))
+	for _, number := range numbers {
+		c := h.clients[number]
+		for _, check := range []func(*client) *ViolationError{h.strange, h.lost, h.overtaken} {
+			if v := check(c); v != nil {
+				return v
+			}
+		}
+	}
+	return h.oneOrder(numbers)
+}
+
+// strange looks for what a client should not have got.
+func (h *History) strange(c *client) *ViolationError {
+	seen := make(map[ID]int, len(c.receipts))
+	for i, id := range c.receipts {
+		e, ok := h.emits[id]
+		if !ok {
+			return &ViolationError{Invented, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
+		}
+		if first, again := seen[id]; again {
+			return &ViolationError{Doubled, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
+				c.number, h.describe(id), c.around(first), c.around(i))}
+		}
+		seen[id] = i
+		if h.concerns(c, e) == no {
+			return &ViolationError{Misdelivered, fmt.Sprintf("client %d got %s\nbut was %s\n%s",
+				c.number, h.describe(id), h.rooms(c, e), c.around(i))}
+		}
+	}
+	return nil
+}
+
+// lost looks for what a client should have got.
+func (h *History) lost(c *client) *ViolationError {
+	seen := make(map[ID]bool, len(c.receipts))
+	for _, id := range c.receipts {
+		seen[id] = true
+	}
+	var missing []ID
+	for id, e := range h.emits {
+		if !seen[id] && e.acknowledged() && h.concerns(c, e) == yes {
+			missing = append(missing, id)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	slices.SortFunc(missing, func(a, b ID) int { return int(h.emits[a].Start - h.emits[b].Start) })
+	id := missing[0]
+	text := fmt.Sprintf("client %d never got %d of its events, %v, the first of them: %s\nit was %s\n",
+		c.number, len(missing), missing[:min(len(missing), 12)], h.describe(id), h.rooms(c, h.emits[id]))
+	return &ViolationError{Lost, text + h.hole(c, seen, id)}
+}
+
+// hole shows where another client got the event, and what the loser got there.
+func (h *History) hole(loser *client, seen map[ID]bool, id ID) string {
+	for _, other := range h.clients {
+		at := slices.Index(other.receipts, id)
+		if at < 0 {
+			continue
+		}
+		text := fmt.Sprintf("client %d got it:\n%s", other.number, other.around(at))
+		for i := at - 1; i >= 0; i-- {
+			if seen[other.receipts[i]] {
+				return text + fmt.Sprintf("client %d, after the last event that both had got:\n%s",
+					loser.number, loser.around(slices.Index(loser.receipts, other.receipts[i])))
+			}
+		}
+		return text + fmt.Sprintf("client %d got:\n%s", loser.number, loser.around(0))
+	}
+	for i, r := range loser.receipts { // whatever came next
+		if h.emits[r].Start > h.emits[id].Start {
+			return fmt.Sprintf("no client got it; client %d got instead:\n%s", loser.number, loser.around(i))
+		}
+	}
+	return fmt.Sprintf("no client got it; client %d got last:\n%s", loser.number, loser.around(len(loser.receipts)-1))
+}
+
+// overtaken looks for an event that came after one that was emitted when it had been acknowledged already.
+func (h *History) overtaken(c *client) *ViolationError {
+	last := make(map[int]int) // by publisher: the receipt of its last event
+	latest := -1              // the receipt of the event that was emitted latest
+	for i, id := range c.receipts {
+		e := h.emits[id]
+		if j, ok := last[id.Publisher()]; ok && c.receipts[j].Seq() > id.Seq() {
+			return c.swapped(h, j, i, "both are of one publisher")
+		}
+		last[id.Publisher()] = i
+		if latest >= 0 && e.End != 0 && e.Err == "" && e.End < h.emits[c.receipts[latest]].Start {
+			return c.swapped(h, latest, i, "the second was acknowledged before the first was emitted")
+		}
+		if latest < 0 || e.Start > h.emits[c.receipts[latest]].Start {
+			latest = i
+		}
+	}
+	return nil
+}
+
+func (c *client) swapped(h *History, first, second int, why string) *ViolationError {
+	return &ViolationError{Overtaken, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
+		c.number, h.describe(c.receipts[first]), h.describe(c.receipts[second]), why, c.around(second))}
+}
+
+// oneOrder looks for an order of all events that every client followed. Who got b right after a says that a comes
+// before b; there is such an order if and only if these statements make no circle.
+func (h *History) oneOrder(numbers []int) *ViolationError {
+	says := make(map[ID]map[ID]int) // a → b → a client that says so
+	before := make(map[ID]int)      // how many statements put something before an event
+	for _, number := range numbers {
+		receipts := h.clients[number].receipts
+		for i := 1; i < len(receipts); i++ {
+			a, b := receipts[i-1], receipts[i]
+			if says[a] == nil {
+				says[a] = make(map[ID]int)
+			}
+			if _, said := says[a][b]; !said {
+				says[a][b] = number
+				before[b]++
+			}
+		}
+	}
+	var free []ID
+	for a := range says {
+		if before[a] == 0 {
+			free = append(free, a)
+		}
+	}
+	for len(free) > 0 {
+		a := free[len(free)-1]
+		free = free[:len(free)-1]
+		for b := range says[a] {
+			if before[b]--; before[b] == 0 {
+				delete(before, b)
+				free = append(free, b)
+			}
+		}
+		delete(says, a)
+		delete(before, a)
+	}
+	if len(before) == 0 {
+		return nil
+	}
+	return h.circle(says, before)
+}
+
+// circle explains why there is no order, given the statements that are left.
+func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *ViolationError {
+	// Every event that is left has one that is left before it: going back from any leads into a circle.
+	previous := make(map[ID]ID)
+	for a, followers := range says {
+		for b := range followers {
+			if _, ok := left[a]; ok {
+				previous[b] = a
+			}
+		}
+	}
+	at := slices.Min(slices.Collect(maps.Keys(left)))
+	for visited := make(map[ID]bool); !visited[at]; at = previous[at] {
+		visited[at] = true
+	}
+	ring := []ID{at}
+	for id := previous[at]; id != at; id = previous[id] {
+		ring = append(ring, id)
+	}
+	slices.Reverse(ring) // now each is said to come before the next, and the last before the first
+
+	for i, a := range ring {
+		b := ring[(i+1)%len(ring)]
+		one := h.clients[says[a][b]]
+		for _, other := range h.clients {
+			x, y := slices.Index(other.receipts, a), slices.Index(other.receipts, b)
+			if x >= 0 && y >= 0 && y < x {
+				return &ViolationError{Disagreement, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
+					one.number, a, b, other.number, h.describe(a), h.describe(b),
+					one.number, one.around(slices.Index(one.receipts, b)), other.number, other.around(x))}
+			}
+		}
+	}
+	var text strings.Builder
+	text.WriteString("these statements contradict each other:\n")
+	for i, a := range ring {
+		b := ring[(i+1)%len(ring)]
+		fmt.Fprintf(&text, "  client %d got %v right before %v\n", says[a][b], a, b)
+	}
+	return &ViolationError{Disagreement, text.String()}
+}
+
+// around shows what the client got before and after a receipt, and what happened to it meanwhile.
+func (c *client) around(receipt int) string {
+	const context = 4
+	var text strings.Builder
+	from, to := max(0, receipt-context), min(len(c.receipts), receipt+context+1)
+	for i := from; i <= to; i++ {
+		for _, n := range c.notes {
+			if n.after == i {
+				fmt.Fprintf(&text, "           · %s\n", n.text)
+			}
+		}
+		if i == to {
+			break
+		}
+		mark := " "
+		if i == receipt {
+			mark = ">"
+		}
+		fmt.Fprintf(&text, "  %s %6d  %v\n", mark, i, c.receipts[i])
+	}
+	return text.String()
+}

@@ -1,0 +1,278 @@
+// Package checker is the judge of the integration tests. It is told every emit and every receipt, and says whether
+// the clients saw what was promised to them:
+//
+//   - nothing lost: an event that was acknowledged reached every client that it concerned;
+//   - nothing doubled: no client got an event twice, and what was answered with an error arrived at most once;
+//   - nothing strange: no client got an event that was never emitted, or was not meant for it;
+//   - one order: there is one order of all events that every client's receipts follow, that keeps the order of each
+//     publisher, and in which no event comes before one that was acknowledged before it was emitted.
+//
+// It believes nothing that the server says of itself: it reads no offsets, and takes the order from what arrived.
+package checker
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// An ID names an event: its publisher and its number there.
+type ID int64
+
+const numbers = 1e8
+
+// Of returns the ID of a publisher's event.
+func Of(publisher, seq int) ID { return ID(publisher*numbers + seq) }
+
+// Publisher returns who emitted the event.
+func (id ID) Publisher() int { return int(id / numbers) }
+
+// Seq returns the event's number at its publisher.
+func (id ID) Seq() int { return int(id % numbers) }
+
+// String returns publisher/number.
+func (id ID) String() string { return fmt.Sprintf("%d/%d", id.Publisher(), id.Seq()) }
+
+// A Target is whom an event is for: clients in any of the rooms, everybody if there are none, and in none of Except.
+type Target struct{ Rooms, Except []string }
+
+// An Emit is one event as its publisher saw it. Times are nanoseconds of one clock for all.
+type Emit struct {
+	ID         ID
+	To         Target
+	Start, End int64  // the call; End is 0 if the outcome was never heard of
+	Err        string // why it failed; "" if it was acknowledged
+}
+
+func (e *Emit) acknowledged() bool { return e.End != 0 && e.Err == "" }
+
+// Everybody stands for the room that a client is in while its session lasts.
+const Everybody = ""
+
+// A History collects what happened. Its methods may be called from any goroutine.
+type History struct {
+	// Lag is how far a node may be behind another: an event that was acknowledged less than that before a client
+	// joined or left a room may count either way. Default: 0.
+	Lag time.Duration
+
+	mu      sync.Mutex
+	emits   map[ID]*Emit
+	clients map[int]*client
+	begin   int64
+}
+
+type client struct {
+	number   int
+	receipts []ID
+	notes    []note
+	stays    map[string][]stay
+}
+
+// A note is something else that happened to a client, after so many receipts.
+type note struct {
+	after int
+	text  string
+}
+
+// A stay is the time in a room; it began and ended at some moment of the two spans. A zero left means not yet.
+type stay struct{ joining, joined, leaving, left int64 }
+
+// Emitted records an emit.
+func (h *History) Emitted(e Emit) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.emits == nil {
+		h.emits = make(map[ID]*Emit)
+	}
+	h.emits[e.ID] = &e
+	if h.begin == 0 || e.Start < h.begin {
+		h.begin = e.Start
+	}
+}
+
+// Received records what a client got, in order.
+func (h *History) Received(client int, ids ...ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.clientLocked(client)
+	c.receipts = append(c.receipts, ids...)
+}
+
+// Note records something that will help to understand a transcript.
+func (h *History) Note(client int, format string, args ...any) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.clientLocked(client)
+	c.notes = append(c.notes, note{len(c.receipts), fmt.Sprintf(format, args...)})
+}
+
+// Joined records that a client joined a room at some moment between start and end.
+func (h *History) Joined(client int, room string, start, end int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.clientLocked(client)
+	c.stays[room] = append(c.stays[room], stay{joining: start, joined: end})
+}
+
+// Left records that a client left a room at some moment between start and end.
+func (h *History) Left(client int, room string, start, end int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	stays := h.clientLocked(client).stays[room]
+	if len(stays) > 0 {
+		stays[len(stays)-1].leaving, stays[len(stays)-1].left = start, end
+	}
+}
+
+// Receipts returns how many events all clients got together.
+func (h *History) Receipts() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := 0
+	for _, c := range h.clients {
+		n += len(c.receipts)
+	}
+	return n
+}
+
+// Of returns how many events one client got.
+func (h *History) Of(client int) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.clientLocked(client).receipts)
+}
+
+// All returns what was emitted, in no order.
+func (h *History) All() []Emit {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	all := make([]Emit, 0, len(h.emits))
+	for _, e := range h.emits {
+		all = append(all, *e)
+	}
+	return all
+}
+
+// Emits returns how many events were emitted, and how many of them acknowledged.
+func (h *History) Emits() (all, acknowledged int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.emits {
+		if e.acknowledged() {
+			acknowledged++
+		}
+	}
+	return len(h.emits), acknowledged
+}
+
+func (h *History) clientLocked(number int) *client {
+	c, ok := h.clients[number]
+	if !ok {
+		if h.clients == nil {
+			h.clients = make(map[int]*client)
+		}
+		c = &client{number: number, stays: make(map[string][]stay)}
+		h.clients[number] = c
+	}
+	return c
+}
+
+// A belief is how sure it is that an event concerned a client.
+type belief int
+
+const (
+	no belief = iota
+	maybe
+	yes
+)
+
+// in tells whether the client was in the room when the event took its place in the order.
+func (h *History) in(c *client, room string, e *Emit) belief {
+	b := no
+	lag := int64(h.Lag)
+	for _, s := range c.stays[room] {
+		surelyBefore := e.End != 0 && e.End+lag < s.joining
+		surelyAfter := s.left != 0 && e.Start > s.left
+		surelyJoined := e.Start > s.joined
+		surelyThere := s.left == 0 || e.End != 0 && e.End+lag < s.leaving
+		switch {
+		case surelyJoined && surelyThere:
+			return yes
+		case !surelyBefore && !surelyAfter:
+			b = maybe
+		}
+	}
+	return b
+}
+
+// concerns tells whether the event was for the client.
+func (h *History) concerns(c *client, e *Emit) belief {
+	b := h.in(c, Everybody, e)
+	if len(e.To.Rooms) > 0 {
+		inAny := no
+		for _, room := range e.To.Rooms {
+			inAny = max(inAny, h.in(c, room, e))
+		}
+		b = min(b, inAny)
+	}
+	for _, room := range e.To.Except {
+		b = min(b, yes-h.in(c, room, e))
+	}
+	return b
+}
+
+// describe says in one line what is known of an event.
+func (h *History) describe(id ID) string {
+	e, ok := h.emits[id]
+	if !ok {
+		return fmt.Sprintf("event %v, which nobody emitted", id)
+	}
+	var to strings.Builder
+	to.WriteString("everybody")
+	if len(e.To.Rooms) > 0 {
+		to.Reset()
+		fmt.Fprintf(&to, "rooms %q", e.To.Rooms)
+	}
+	if len(e.To.Except) > 0 {
+		fmt.Fprintf(&to, " but not %q", e.To.Except)
+	}
+	outcome := "acknowledged"
+	switch {
+	case e.End == 0:
+		outcome = "outcome unknown"
+	case e.Err != "":
+		outcome = "failed: " + e.Err
+	}
+	return fmt.Sprintf("event %v to %s, emitted at %s, %s at %s", id, &to, h.clock(e.Start), outcome, h.clock(e.End))
+}
+
+// rooms says where the client was, as far as it matters to the event.
+func (h *History) rooms(c *client, e *Emit) string {
+	names := append([]string{Everybody}, append(slices.Clone(e.To.Rooms), e.To.Except...)...)
+	var text []string
+	for _, room := range names {
+		for _, s := range c.stays[room] {
+			line := fmt.Sprintf("in %q since %s–%s", room, h.clock(s.joining), h.clock(s.joined))
+			if room == Everybody {
+				line = fmt.Sprintf("connected since %s–%s", h.clock(s.joining), h.clock(s.joined))
+			}
+			if s.left != 0 {
+				line += fmt.Sprintf(" until %s–%s", h.clock(s.leaving), h.clock(s.left))
+			}
+			text = append(text, line)
+		}
+	}
+	if len(text) == 0 {
+		return "in none of the rooms, and not connected"
+	}
+	return strings.Join(text, "; ")
+}
+
+func (h *History) clock(at int64) string {
+	if at == 0 {
+		return "?"
+	}
+	return fmt.Sprintf("%.6fs", float64(at-h.begin)/1e9)
+}

@@ -1,0 +1,312 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// A claimant is one connection of a raw client, which does nothing by itself but answer pings: it notes what it hears.
+type claimant struct {
+	link     *wire.Link
+	answered chan struct{} // closed by the answer to CONNECT, or by the end of the connection
+	ended    chan struct{}
+
+	mu     sync.Mutex
+	answer string
+	pid    string
+	offset string
+	last   int // of the events of publisher 1, the newest
+	got    []checker.ID
+}
+
+const (
+	claimConnected = "connect"
+	claimRefused   = "connect error"
+	claimClosed    = "closed"
+)
+
+// dialClaimant opens a connection that has not sent CONNECT yet.
+func dialClaimant(t *testing.T, addr string) *claimant {
+	t.Helper()
+	link, err := wire.Dial(t.Context(), addr)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	c := &claimant{link: link, answered: make(chan struct{}), ended: make(chan struct{})}
+	go c.read() // ends with the connection
+	t.Cleanup(link.Cut)
+	return c
+}
+
+func (c *claimant) read() {
+	defer close(c.ended)
+	defer c.link.Cut()
+	for {
+		text, err := c.link.Next()
+		c.mu.Lock()
+		switch {
+		case err != nil:
+			c.answerLocked(claimClosed)
+		case text[0] == '0':
+			var body struct{ PID string }
+			_ = json.Unmarshal([]byte(text[1:]), &body)
+			c.pid = body.PID
+			c.answerLocked(claimConnected)
+		case text[0] == '4':
+			c.answerLocked(claimRefused)
+		case text[0] == '2':
+			c.eventLocked(text[1:])
+		}
+		c.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (c *claimant) answerLocked(what string) {
+	if c.answer == "" {
+		c.answer = what
+		close(c.answered)
+	}
+}
+
+func (c *claimant) eventLocked(data string) {
+	var args []json.RawMessage
+	if json.Unmarshal([]byte(data), &args) == nil {
+		_ = json.Unmarshal(args[len(args)-1], &c.offset)
+	}
+	id, ok := harness.ParseTick(data)
+	if !ok {
+		return
+	}
+	c.got = append(c.got, id)
+	if id.Publisher() == 1 {
+		c.last = id.Seq()
+	}
+}
+
+// state returns what a client would claim its session with, and the number of the last event that it has then.
+func (c *claimant) state() (claim string, last int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return fmt.Sprintf(`{"pid":%q,"offset":%q}`, c.pid, c.offset), c.last
+}
+
+func (c *claimant) has(id checker.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.got, id)
+}
+
+func (c *claimant) over() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// String says what has become of it.
+func (c *claimant) String() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := fmt.Sprintf("%s, over %v, %d events", c.answer, c.over(), len(c.got))
+	if len(c.got) > 0 {
+		text += fmt.Sprintf(", %v to %v", c.got[0], c.got[len(c.got)-1])
+	}
+	return text
+}
+
+// A contested session is claimed by one connection, or by several at once.
+type contested struct {
+	connection *claimant // that is served
+	since      int       // the last event before the claims
+	claims     []*claimant
+}
+
+// TestClaims_TwoAtOnce_OneSurvives: of many sessions under load some are claimed by two connections at the same moment,
+// with the same offset, while the connection before is still there or just cut. Every claim hears an answer: CONNECT, or
+// the end of its connection. One of the two is served in the end, alone, and has every event since the offset.
+func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
+	for name, start := range map[string]func(t *testing.T) []*harness.Node{
+		"memory": func(t *testing.T) []*harness.Node {
+			return []*harness.Node{harness.StartNode(t, harness.NodeProgram(t), "memory")}
+		},
+		"one node":  func(t *testing.T) []*harness.Node { return harness.NewCluster(t, 1).Nodes },
+		"two nodes": func(t *testing.T) []*harness.Node { return harness.NewCluster(t, 2).Nodes },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := contest{t: t, nodes: start(t), roll: harness.NewRand(harness.Seed(t)), sessions: make([]*contested, harness.EnvInt(t, "SOCKETIO_CLAIMS", 100))}
+			c.connect()
+			stop := c.publish(40)
+			for round := range harness.EnvInt(t, "SOCKETIO_CLAIMS_ROUNDS", 3) {
+				if !t.Failed() {
+					c.round(round)
+				}
+			}
+			stop()
+		})
+	}
+}
+
+type contest struct {
+	t        *testing.T
+	nodes    []*harness.Node
+	roll     *rand.Rand
+	sessions []*contested
+}
+
+// publish emits to everybody until the returned function is called.
+func (c *contest) publish(perSecond int) (stop func()) {
+	ctx, cancel := context.WithCancel(c.t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		batch := max(perSecond/5, 1)
+		for first := 1; ctx.Err() == nil; first += batch {
+			c.nodes[0].Publish(c.t.Context(), &checker.History{}, harness.Publication{Publisher: 1, First: first, Count: batch, PerSecond: perSecond})
+		}
+	})
+	return func() { cancel(); wg.Wait() }
+}
+
+func (c *contest) connect() {
+	var wg sync.WaitGroup
+	for i := range c.sessions {
+		wg.Go(func() {
+			if first := dialClaimant(c.t, c.nodes[i%len(c.nodes)].Addr); first != nil {
+				_ = first.link.Send("40") // a failure shows by the answer
+				<-first.answered
+				c.sessions[i] = &contested{connection: first}
+			}
+		})
+	}
+	wg.Wait()
+	if c.t.Failed() {
+		c.t.FailNow()
+	}
+}
+
+func (c *contest) round(number int) {
+	began := make(chan struct{})
+	var dialed, sent sync.WaitGroup
+	for _, s := range c.sessions {
+		s.claims = nil
+		if c.roll.IntN(2) == 0 {
+			s.connection.link.Cut()
+			<-s.connection.ended
+		}
+		var claim string
+		claim, s.since = s.connection.state()
+		first := c.roll.IntN(len(c.nodes))
+		for k := range 1 + c.roll.IntN(3) {
+			claimer := dialClaimant(c.t, c.nodes[(first+k)%len(c.nodes)].Addr)
+			if claimer == nil {
+				return
+			}
+			s.claims = append(s.claims, claimer)
+			later := time.Duration(c.roll.IntN(2)*c.roll.IntN(20)*k) * time.Millisecond
+			sent.Go(func() {
+				<-began
+				harness.Pause(c.t.Context(), later)
+				_ = claimer.link.Send("40" + claim) // its connection may have been closed
+			})
+		}
+	}
+	dialed.Wait()
+	close(began)
+	sent.Wait()
+	c.answers(number)
+
+	last := checker.Of(2, number)
+	c.nodes[0].Publish(c.t.Context(), &checker.History{}, harness.Publication{Publisher: 2, First: number, Count: 1, Wait: true})
+	var open []int
+	harness.Eventually(15*time.Second, func() bool {
+		open = nil
+		for i, s := range c.sessions {
+			if !s.settled(last) {
+				open = append(open, i)
+			}
+		}
+		return len(open) == 0
+	})
+	for _, i := range open {
+		c.t.Errorf("round %d, session %d, since %d: %v", number, i, c.sessions[i].since, c.sessions[i].claims)
+	}
+	if len(open) == 0 {
+		for i, s := range c.sessions {
+			s.judge(c.t, i)
+		}
+	}
+}
+
+// answers waits for an answer to every claim.
+func (c *contest) answers(round int) {
+	answers, none := make(map[string]int), 0
+	deadline := time.After(harness.MaxWait)
+	for _, s := range c.sessions {
+		for _, claimer := range s.claims {
+			select {
+			case <-claimer.answered:
+			case <-deadline:
+				none++
+				deadline = time.After(0)
+				continue
+			}
+			claimer.mu.Lock()
+			answers[fmt.Sprintf("%s of %d", claimer.answer, len(s.claims))]++
+			claimer.mu.Unlock()
+		}
+	}
+	if none > 0 {
+		c.t.Errorf("round %d: %d claims heard no answer", round, none)
+	}
+	c.t.Logf("SUMMARY %s: round %d, answers %v", c.t.Name(), round, answers)
+}
+
+// settled reports whether one of the connections is served, alone.
+func (s *contested) settled(last checker.ID) bool {
+	open := slices.DeleteFunc(slices.Clone(s.claims), (*claimant).over)
+	if len(open) != 1 || !open[0].has(last) {
+		return false
+	}
+	if s.connection != nil && !s.connection.over() {
+		return false
+	}
+	return true
+}
+
+// judge looks at what the connection that is left got, from the offset on.
+func (s *contested) judge(t *testing.T, number int) {
+	t.Helper()
+	left := slices.DeleteFunc(slices.Clone(s.claims), (*claimant).over)[0]
+	left.mu.Lock()
+	defer left.mu.Unlock()
+	if left.pid != s.connection.pid {
+		t.Errorf("session %d was not recovered", number)
+	}
+	next := s.since
+	for _, id := range left.got {
+		if id.Publisher() != 1 {
+			continue
+		}
+		if next++; id.Seq() != next {
+			t.Errorf("session %d came back with event %d and got %d where %d was to come", number, s.since, id.Seq(), next)
+			return
+		}
+	}
+	s.connection = left
+}

@@ -1,0 +1,47 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/testcontainers/testcontainers-go"
+	"github.com/testcontainers/testcontainers-go/wait"
+
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/pgtest"
+)
+
+// TestOnTestcontainers: one order and nothing lost, on a Postgres in a container.
+func TestOnTestcontainers(t *testing.T) {
+	if os.Getenv("SOCKETIO_TEST_DOCKER") != "1" {
+		t.Skip("it runs only if SOCKETIO_TEST_DOCKER=1")
+	}
+	image := cmp.Or(os.Getenv("SOCKETIO_TEST_IMAGE"), "postgres:17-alpine")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	container, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
+		ContainerRequest: testcontainers.ContainerRequest{
+			Image:        image,
+			ExposedPorts: []string{"5432/tcp"},
+			Env:          map[string]string{"POSTGRES_PASSWORD": "integration"},
+			// The first time it says so while it is being set up.
+			WaitingFor: wait.ForLog("database system is ready to accept connections").WithOccurrence(2).
+				WithStartupTimeout(time.Minute),
+		},
+		Started: true,
+	})
+	testcontainers.CleanupContainer(t, container)
+	if err != nil {
+		t.Fatalf("start %s: %v", image, err)
+	}
+	address, err := container.PortEndpoint(ctx, "5432/tcp", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dsn, schema := pgtest.Schema(t, pgtest.On("postgres://postgres:integration@"+address+"/postgres?sslmode=disable"))
+	testOneOrder(t, harness.NewClusterOn(t, dsn, schema, 3), 40, 500, 200)
+}

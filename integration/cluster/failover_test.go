@@ -1,0 +1,286 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+	"github.com/pgsocket/socketio/internal/pgserver"
+	"github.com/pgsocket/socketio/migrations"
+)
+
+// A pair of servers, one of which follows the other, asynchronously.
+type standby struct {
+	t       *testing.T
+	primary *pgserver.Server
+	standby *pgserver.Server
+}
+
+// nodesOfAPair starts nodes that go where they may write, as a connection string with two hosts says.
+func nodesOfAPair(t *testing.T, nodes int) (*standby, *harness.Cluster) {
+	t.Helper()
+	own := func(srv *pgserver.Server, err error) *pgserver.Server {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := srv.Stop(); err != nil {
+				t.Errorf("stop a private Postgres: %v", err)
+			}
+		})
+		return srv
+	}
+	const schema = "socketio"
+	s := &standby{t: t, primary: own(pgserver.Start(t.Context(), pgserver.Options{Fast: true}))}
+	if err := migrations.Up(t.Context(), s.primary.DSN(), &migrations.Options{Schema: schema}); err != nil {
+		t.Fatal(err)
+	}
+	s.standby = own(s.primary.Standby(t.Context()))
+	var ports []string
+	var password string
+	for _, srv := range []*pgserver.Server{s.primary, s.standby} {
+		at, err := url.Parse(srv.DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports = append(ports, at.Port())
+		password, _ = at.User.Password()
+	}
+	dsn := fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%s user=postgres password=%s dbname=postgres sslmode=disable target_session_attrs=read-write",
+		strings.Join(ports, ","), password)
+	return s, harness.NewClusterOn(t, dsn, schema, nodes)
+}
+
+func (s *standby) exec(sql ...string) {
+	s.t.Helper()
+	conn := s.connect(s.standby)
+	for _, text := range sql {
+		if _, err := conn.Exec(s.t.Context(), text); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
+func (s *standby) connect(srv *pgserver.Server) *pgx.Conn {
+	s.t.Helper()
+	conn, err := pgx.Connect(s.t.Context(), srv.DSN())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// caughtUp waits until the standby has all that was committed before.
+func (s *standby) caughtUp() {
+	s.t.Helper()
+	var at string
+	if err := s.connect(s.primary).QueryRow(s.t.Context(), "select pg_current_wal_lsn()::text").Scan(&at); err != nil {
+		s.t.Fatal(err)
+	}
+	s.until("select pg_last_wal_replay_lsn() >= '" + at + "'")
+}
+
+// cutOff has the standby follow no more.
+func (s *standby) cutOff() {
+	s.t.Helper()
+	s.exec("alter system set primary_conninfo = ''", "select pg_reload_conf()")
+	s.until("select not exists (select from pg_stat_wal_receiver)")
+}
+
+// failOver ends the primary as in a crash, lets something happen, and makes the standby one that takes writes.
+func (s *standby) failOver(meanwhile func()) {
+	s.t.Helper()
+	if err := s.primary.Shut(pgserver.Immediate); err != nil {
+		s.t.Fatal(err)
+	}
+	meanwhile()
+	s.exec("select pg_promote()")
+	s.until("select not pg_is_in_recovery()")
+}
+
+func (s *standby) until(question string) {
+	s.t.Helper()
+	conn := s.connect(s.standby)
+	if !harness.Eventually(20*time.Second, func() bool {
+		var yes bool
+		err := conn.QueryRow(s.t.Context(), question).Scan(&yes)
+		return err == nil && yes
+	}) {
+		s.t.Fatalf("the standby never said yes to %s", question)
+	}
+}
+
+// A pupil is a client that notes what it hears, one list for each session.
+type pupil struct {
+	t      *testing.T
+	name   string
+	client *wire.Client
+
+	mu       sync.Mutex
+	sessions [][]checker.ID
+}
+
+func newPupil(t *testing.T, name string, n *harness.Node) *pupil {
+	t.Helper()
+	p := &pupil{t: t, name: name}
+	p.client = wire.New(wire.Options{Connected: p.connected, Event: p.event})
+	t.Cleanup(func() { p.client.Cut() })
+	p.come(n)
+	return p
+}
+
+func (p *pupil) connected(_ string, recovered bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !recovered {
+		p.sessions = append(p.sessions, nil)
+	}
+}
+
+func (p *pupil) event(data json.RawMessage) {
+	id, ok := harness.ParseTick(string(data))
+	if !ok {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := len(p.sessions) - 1
+	p.sessions[last] = append(p.sessions[last], id)
+}
+
+// come connects to a node, and tries again while that has no Postgres.
+func (p *pupil) come(n *harness.Node) {
+	p.t.Helper()
+	var err error
+	if !harness.Eventually(30*time.Second, func() bool { err = p.client.Connect(harness.ContextFor(p.t, 5*time.Second), n.Addr); return err == nil }) {
+		p.t.Fatalf("%s does not get in: %v", p.name, err)
+	}
+}
+
+// awaits returns when the pupil has heard an event.
+func (p *pupil) awaits(id checker.ID) {
+	p.t.Helper()
+	if !harness.Eventually(20*time.Second, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return slices.Contains(p.sessions[len(p.sessions)-1], id)
+	}) {
+		p.t.Fatalf("%s never hears %v", p.name, id)
+	}
+}
+
+// heard fails the test unless the pupil's sessions heard just that.
+func (p *pupil) heard(want ...[]checker.ID) {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.EqualFunc(p.sessions, want, slices.Equal) {
+		p.t.Errorf("%s: its sessions heard\n  %v, want\n  %v", p.name, p.sessions, want)
+	}
+}
+
+// TestFailoverToAStandbyThatLags: an asynchronous standby lacks the end of the log when it is promoted. The nodes find
+// it and go on. Who was connected all the time misses nothing and hears nothing twice. Who comes back is recovered exactly,
+// or is told that it is not: if it knows more than the log, or if its session is lost.
+func TestFailoverToAStandbyThatLags(t *testing.T) {
+	s, cl := nodesOfAPair(t, 3)
+	book := &checker.History{}
+	group := func(name string) []*pupil {
+		var some []*pupil
+		for i, n := range cl.Nodes {
+			some = append(some, newPupil(t, fmt.Sprintf("%s-%d", name, i), n))
+		}
+		return some
+	}
+	cut := func(some ...[]*pupil) {
+		for _, p := range slices.Concat(some...) {
+			p.client.Cut()
+		}
+	}
+	parked := func(n int) {
+		cl.AwaitQuery("they are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
+	}
+	live, ahead, behind, quiet := group("live"), group("ahead"), group("behind"), group("quiet")
+	torn := group("torn") // its lines break when the primary is dead already
+	await := func(id checker.ID, some ...[]*pupil) {
+		for _, p := range slices.Concat(some...) {
+			p.awaits(id)
+		}
+	}
+
+	first := events(1, 100)
+	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 1, Count: 100})
+	await(first[99], live, ahead, behind, quiet, torn)
+	cut(behind)
+	parked(3)
+	second := events(2, 50) // missed by who is behind
+	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 2, Count: 50})
+	await(second[49], live, ahead, quiet, torn)
+	s.caughtUp()
+	s.cutOff()
+	cut(quiet) // parked in what the standby lacks, with nothing heard of it
+	parked(6)
+	born := group("born") // as its session is
+	lost := events(3, 50)
+	cl.Nodes[2].MustPublish(book, harness.Publication{Publisher: 3, Count: 50, Wait: true})
+	await(lost[49], live, ahead, born, torn)
+	cut(ahead, born)
+	parked(12) // in what the standby lacks, once more
+
+	s.failOver(func() { cut(torn) })
+	third := events(4, 50)
+	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
+	await(third[49], live)
+	for i := range cl.Nodes {
+		other := cl.Nodes[(i+1)%len(cl.Nodes)]
+		for _, p := range []*pupil{ahead[i], behind[i], quiet[i], born[i], torn[i]} {
+			p.come(other)
+		}
+	}
+	reasons := make(map[string][]string)
+	for _, p := range slices.Concat(ahead, behind, quiet, born, torn) {
+		var me harness.SocketState
+		if err := p.client.Call(harness.ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
+			t.Fatal(err)
+		}
+		reasons[me.Reason] = append(reasons[me.Reason], p.name)
+	}
+	last := events(5, 20)
+	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 5, Count: 20})
+	await(last[19], live, ahead, behind, quiet, born, torn)
+
+	kept := slices.Concat(first, second, third, last)
+	for i := range cl.Nodes {
+		live[i].heard(slices.Concat(first, second, lost, third, last))
+		behind[i].heard(kept)
+		quiet[i].heard(kept)
+		ahead[i].heard(slices.Concat(first, second, lost), last)
+		torn[i].heard(slices.Concat(first, second, lost), last) // though its node has written down, to the standby, what it heard last
+		born[i].heard(lost, last)
+	}
+	for reason := range reasons {
+		if !slices.Contains([]string{"", "offset of another log", "offset ahead of the log", "unknown session"}, reason) {
+			t.Errorf("refused for %q", reason)
+		}
+	}
+	for _, p := range born {
+		if !slices.Contains(reasons["unknown session"], p.name) {
+			t.Errorf("%s was not refused because its session is lost: %v", p.name, reasons)
+		}
+	}
+	t.Logf("SUMMARY %s: %v", t.Name(), reasons)
+}

@@ -1,0 +1,173 @@
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+	"github.com/pgsocket/socketio/pgadapter"
+	"github.com/pgsocket/socketio/pgtest"
+)
+
+const dripped = socketio.Event[string]("dripped")
+
+// TestEventsOfOneSocketFollowItsClient has a node emit to a socket, many events at a time, while its client leaves for
+// another node, which emits nothing. No bell rings for these events and no node polls: what nobody tells the other node
+// of does not come.
+func TestEventsOfOneSocketFollowItsClient(t *testing.T) {
+	t.Parallel()
+	const moves = 15
+	dsn, schema := pgtest.Schema(t)
+	d := &drip{acknowledged: make(map[socketio.SocketID][]string)}
+	from, to := d.node(t, dsn, schema, true), d.node(t, dsn, schema, false)
+	for k := range moves {
+		b := &bucket{counts: make(map[string]int), filled: make(chan struct{}, 1)}
+		b.client = wire.New(wire.Options{Event: b.event})
+		t.Cleanup(b.client.Close)
+		if err := b.client.Connect(t.Context(), from); err != nil {
+			t.Fatal(err)
+		}
+		b.hear(t, 1+k%3)
+		if err := b.client.Connect(t.Context(), to); err != nil {
+			t.Fatal(err)
+		}
+		if !b.client.Recovered() {
+			t.Errorf("client %d: not recovered", k)
+		}
+		d.emitters.Wait()
+		b.check(t, k, d.acknowledged[socketio.SocketID(b.client.ID())])
+	}
+}
+
+// A drip is what is emitted.
+type drip struct {
+	emitters sync.WaitGroup
+
+	mu           sync.Mutex
+	acknowledged map[socketio.SocketID][]string
+}
+
+func (d *drip) node(t *testing.T, dsn, schema string, emits bool) string {
+	t.Helper()
+	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{
+		Schema: schema, Logger: slog.New(slog.DiscardHandler), PollInterval: time.Hour, Retention: 24 * time.Hour,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	io := socketio.NewServer(&socketio.Options{
+		Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}, Logger: slog.New(slog.DiscardHandler),
+	})
+	if emits {
+		io.OnConnect(func(_ context.Context, s *socketio.Socket) error {
+			d.emitters.Go(func() { d.emit(s) }) // ends with the socket
+			return nil
+		})
+	}
+	server := httptest.NewServer(io)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := errors.Join(io.Shutdown(ctx), db.Close(ctx)); err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	return server.Listener.Addr().String()
+}
+
+// emit emits to a socket until it is gone.
+func (d *drip) emit(s *socketio.Socket) {
+	var receipts []*socketio.Receipt
+	for s.Context().Err() == nil {
+		receipts = append(receipts, dripped.EmitAsync(s, strconv.Itoa(len(receipts))))
+		harness.Pause(s.Context(), 100*time.Microsecond)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, r := range receipts {
+		if r.Wait(context.Background()) == nil {
+			d.acknowledged[s.ID()] = append(d.acknowledged[s.ID()], strconv.Itoa(i))
+		}
+	}
+}
+
+// A bucket is what a client has received.
+type bucket struct {
+	client *wire.Client
+	filled chan struct{} // rung by each event
+
+	mu     sync.Mutex
+	counts map[string]int
+}
+
+func (b *bucket) event(data json.RawMessage) {
+	var args []string
+	if json.Unmarshal(data, &args) != nil || len(args) < 2 {
+		args = []string{"", "malformed: " + string(data)}
+	}
+	b.mu.Lock()
+	b.counts[args[1]]++
+	b.mu.Unlock()
+	select {
+	case b.filled <- struct{}{}:
+	default:
+	}
+}
+
+// hear waits for so many events, more or less.
+func (b *bucket) hear(t *testing.T, n int) {
+	for range n {
+		select {
+		case <-b.filled:
+		case <-time.After(30 * time.Second):
+			t.Error("no event comes")
+			return
+		}
+	}
+}
+
+// check waits until all that was acknowledged is there, and says what is there twice.
+func (b *bucket) check(t *testing.T, k int, want []string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); b.missing(want) > 0 && time.Now().Before(deadline); {
+		select {
+		case <-b.filled:
+		case <-time.After(time.Second):
+		}
+	}
+	if n := b.missing(want); n > 0 {
+		t.Errorf("client %d lacks %d of %d events", k, n, len(want))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for event, n := range b.counts {
+		if n > 1 {
+			t.Errorf("client %d has %q %d times", k, event, n)
+		}
+	}
+	if len(want) == 0 {
+		t.Errorf("client %d: nothing was emitted", k)
+	}
+}
+
+func (b *bucket) missing(want []string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for _, event := range want {
+		if b.counts[event] == 0 {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,256 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/recovery"
+)
+
+// TestRolling: one goroutine on each of two nodes puts everybody into a room and takes everybody out again, and emits to
+// the room each time: an even number when they are in, an odd one when nobody is. Another two do so with a room that
+// they share, where the log alone says who is in. Some clients break their connection again and again, and come back to
+// the other node. Everybody gets what the log says, in its order.
+func TestRolling(t *testing.T) {
+	rounds := 250 // of two operations and two events
+	if long() {
+		rounds = 1250
+	}
+	cl := harness.NewCluster(t, 2)
+	hearers := make([]*hearer, 8)
+	for i := range hearers {
+		hearers[i] = hear(t, cl.Nodes[i%2], "base")
+	}
+
+	began := time.Now()
+	var rolling, roaming sync.WaitGroup
+	for publisher, through := range []string{"first", "second", "shared", "shared"} {
+		rolling.Go(func() {
+			_, err := harness.Control[bool](t.Context(), cl.Nodes[publisher%2], "roll", map[string]any{
+				"publisher": publisher + 1, "count": rounds, "from": "base", "through": through,
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ctx := harness.ContextFor(t, 5*time.Minute)
+	rolled := make(chan struct{})
+	cuts := make([]int, len(hearers))
+	for i, h := range hearers {
+		roaming.Go(func() { cuts[i] = h.roam(ctx, cl, i%3 == 0, rolled) })
+	}
+	rolling.Wait()
+	took := time.Since(began)
+	close(rolled)
+	cl.Nodes[0].PublishUnrecorded(harness.Publication{Publisher: harness.FencePublisher, First: 1, Count: 1})
+	roaming.Wait()
+
+	want := expected(t, cl.LogEntries(), "base")
+	counts := make([]int, 5)
+	for _, id := range want {
+		if id.Publisher() == harness.FencePublisher {
+			continue
+		}
+		counts[id.Publisher()]++
+		if id.Publisher() <= 2 && id.Seq()%2 == 1 {
+			t.Errorf("by the log somebody was in the room for %v", id)
+		}
+	}
+	if counts[1] != rounds || counts[2] != rounds || counts[3] < rounds/2 || counts[4] < rounds/2 {
+		t.Errorf("by the log each client got %d events of each publisher", counts)
+	}
+	for i, h := range hearers {
+		differs(t, i, h.all(), want)
+	}
+	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
+		t.Name(), 4*rounds, took.Seconds(), len(hearers), len(want), cuts)
+	if slices.Max(cuts) == 0 {
+		t.Error("nobody came back")
+	}
+}
+
+// roam stays connected until the last event has come. A restless client breaks its connection after every 40 events,
+// until it has heard enough, and comes back to the other node. It returns how often it did.
+func (h *hearer) roam(ctx context.Context, cl *harness.Cluster, restless bool, enough <-chan struct{}) int {
+	cuts, next, connections, ended := 0, 40, 1, 0
+	for {
+		ids, changed := h.now()
+		if n := len(ids); n > 0 && ids[n-1].Publisher() == harness.FencePublisher {
+			return cuts
+		}
+		select {
+		case <-enough:
+			restless = false
+		default:
+		}
+		if restless && len(ids) >= next {
+			h.Cut()
+			cuts++
+			next = len(ids) + 40
+		} else if ended < connections { // otherwise its node has ended it, because it was slow
+			select {
+			case <-changed:
+			case <-h.ended:
+				ended++
+			case <-ctx.Done():
+				cl.T.Errorf("client %s has not got the last event, after %d others", h.ID(), len(ids))
+				return cuts
+			}
+			continue
+		}
+		if err := h.Connect(ctx, cl.Nodes[connections%2].Addr); err != nil || !h.Recovered() {
+			cl.T.Errorf("client %s came back after %d events: %v, recovered: %v", h.ID(), len(ids), err, h.Recovered())
+			return cuts
+		}
+		connections++
+	}
+}
+
+// differs fails the test if a client did not get what the log says.
+func differs(t *testing.T, client int, got, want []checker.ID) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		if i < len(got) && i < len(want) && got[i] == want[i] {
+			continue
+		}
+		around := func(ids []checker.ID) []checker.ID { return ids[min(max(i-3, 0), len(ids)):min(i+5, len(ids))] }
+		t.Errorf("client %d got %d events instead of %d; from the %dth on\n  got  %v\n  want %v",
+			client, len(got), len(want), max(i-3, 0), around(got), around(want))
+		return
+	}
+}
+
+// A group is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
+// changed and the third is disconnected.
+type group struct {
+	t       *testing.T
+	number  int
+	clients []int
+	doomed  int
+	cluster *harness.Cluster
+	all     *harness.Clients
+	emitted *int
+	readers *[]*hearer // they hear what everybody does, at the nodes that are well
+}
+
+func (g *group) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
+
+// operate has the second node do something to an audience of the group, and then emit. It returns when both nodes, or
+// those that can, have read that.
+func (g *group) operate(do, to, room string) {
+	g.all.T.Helper()
+	begun := time.Now().UnixNano()
+	n := g.cluster.Nodes[1]
+	n.Operate(do, harness.Audience{Rooms: []string{g.room(to)}}, g.room(room))
+	done := time.Now().UnixNano()
+	for _, k := range g.clients {
+		switch do {
+		case "join":
+			g.all.History.Joined(k, g.room(room), begun, done)
+		case "leave":
+			g.all.History.Left(k, g.room(room), begun, done)
+		case "disconnect":
+			if k == g.doomed {
+				g.all.History.Left(k, g.room("new"), begun, done)
+			}
+		}
+	}
+	*g.emitted++
+	first, count := 100**g.emitted, 10
+	n.MustPublish(g.all.History, harness.Publication{
+		Publisher: 1, First: first, Count: count, Targets: []checker.Target{
+			{}, {Rooms: []string{g.room("base")}}, {Rooms: []string{g.room("old")}}, {Rooms: []string{g.room("new")}}, {Except: []string{g.room("new")}},
+		},
+	})
+	last := checker.Of(1, first+count-1)
+	for _, h := range *g.readers {
+		if err := h.await(harness.ContextFor(g.t, harness.MaxWait), func(ids []checker.ID) bool { return slices.Contains(ids, last) }); err != nil {
+			g.t.Fatal(err)
+		}
+	}
+}
+
+// check asks the node where the clients are now what it knows of them.
+func (g *group) check() {
+	g.all.T.Helper()
+	for _, k := range g.clients {
+		h := g.all.WhoAmI(k)
+		rooms := slices.DeleteFunc(h.Rooms, func(room string) bool { return room == h.ID })
+		want := []string{g.room("base"), g.room("kept"), g.room("new")}
+		reason := ""
+		if k == g.doomed {
+			want, reason = []string{}, recovery.ErrOver.Error()
+		}
+		if !slices.Equal(rooms, want) || h.Recovered == (k == g.doomed) || h.Reason != reason {
+			g.all.T.Errorf("client %d of group %d: %+v, want rooms %q, reason %q", k, g.number, h, want, reason)
+		}
+	}
+}
+
+// TestOperationsOnWhoIsAway: the rooms of clients are changed, and one of them is disconnected, while they are away and
+// their node lives, while they are away and it is killed, and while it is frozen and then killed. On their return their
+// rooms are as the operations say, and they get what was emitted to them at the time; whoever was disconnected starts
+// anew and is told why.
+func TestOperationsOnWhoIsAway(t *testing.T) {
+	cl := harness.NewCluster(t, 2, "-lease", "3s")
+	first, second := cl.Nodes[0], cl.Nodes[1]
+	cs := harness.NewClients(t, 1)
+	cs.ConnectAll(9, []string{first.URL}, nil)
+	cs.SetNodes([]string{second.URL})
+	var groups []*group
+	emitted, readers := 0, []*hearer{hear(t, second), hear(t, first)}
+	for i := range 3 {
+		g := &group{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
+		cs.Join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
+		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
+		groups = append(groups, g)
+	}
+	alive, killed, frozen := groups[0], groups[1], groups[2]
+
+	cs.CutAndHold("reset", alive.clients...)
+	cs.CutAndHold("close", killed.clients...)
+	alive.operate("join", "base", "new")
+	killed.operate("join", "base", "new")
+	alive.operate("disconnect", "doomed", "")
+	alive.operate("leave", "old", "old")
+	cs.Reconnect(first.URL, alive.clients...)
+	alive.check()
+	cs.CutAndHold("half", alive.clients...)
+
+	cs.SendAll(frozen.clients, harness.Command{"c": "roam"})
+	cs.Sync()
+	readers = readers[:1]
+	first.Suspend()
+	frozen.operate("join", "base", "new")
+	frozen.operate("disconnect", "doomed", "")
+	killed.operate("leave", "old", "old")
+	frozen.operate("leave", "old", "old")
+	killed.operate("disconnect", "doomed", "")
+	first.Kill()
+	ticks := make(map[int]int)
+	for _, g := range groups {
+		ticks[g.doomed] = cs.Get(g.doomed).Ticks
+	}
+	cs.Reconnect(second.URL, slices.Concat(alive.clients, killed.clients)...)
+	cs.Await(harness.MaxWait, "the clients of the killed node are elsewhere", func() bool {
+		return cs.AllConnectedLocked() && cs.ByNumber[6].Connects == 2 && cs.ByNumber[7].Connects == 2 && cs.ByNumber[8].Connects == 2
+	})
+	killed.check()
+	frozen.check()
+
+	cs.AwaitDelivery(second, harness.MaxWait)
+	cs.Check()
+	for _, g := range groups[1:] {
+		if got := cs.Get(g.doomed).Ticks - ticks[g.doomed]; got != 1 {
+			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.doomed, got)
+		}
+	}
+}

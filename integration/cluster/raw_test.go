@@ -1,0 +1,318 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// TestBurstConnect: two thousand clients connect at once, in bursts, and send their CONNECT the moment they may. All
+// of them get in, and all hear what is emitted then.
+func TestBurstConnect(t *testing.T) {
+	const bursts, size = 4, 500
+	cl := harness.NewCluster(t, 2)
+	var all []*wire.Client
+	var heard atomic.Int64
+	began := time.Now()
+	slowest := time.Duration(0)
+	for range bursts {
+		errs := make(chan error, size)
+		burst := time.Now()
+		for i := range size {
+			c := wire.New(wire.Options{Event: func(json.RawMessage) { heard.Add(1) }})
+			all = append(all, c)
+			go func() { errs <- c.Connect(t.Context(), cl.Nodes[i%2].Addr) }() // waited for below
+		}
+		for range size {
+			if err := <-errs; err != nil {
+				t.Errorf("connect: %v", err)
+			}
+		}
+		slowest = max(slowest, time.Since(burst))
+	}
+	t.Cleanup(func() {
+		for _, c := range all {
+			c.Cut()
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	took := time.Since(began)
+	h := harness.NewClients(t, 0).History
+	cl.Nodes[0].MustPublish(h, harness.Publication{Publisher: 1, Count: 5})
+	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 5*bursts*size }) {
+		t.Errorf("%d events heard, want %d", heard.Load(), 5*bursts*size)
+	}
+
+	// The same crowd comes back at once, at the other node.
+	for _, c := range all {
+		c.Cut()
+	}
+	cl.Nodes[0].MustPublish(h, harness.Publication{Publisher: 1, First: 5, Count: 5})
+	storm := time.Now()
+	errs := make(chan error, len(all))
+	for i, c := range all {
+		go func() { errs <- c.Connect(t.Context(), cl.Nodes[(i+1)%2].Addr) }() // waited for below
+	}
+	lost := 0
+	for range all {
+		if err := <-errs; err != nil {
+			t.Errorf("come back: %v", err)
+		}
+	}
+	back := time.Since(storm)
+	for _, c := range all {
+		if !c.Recovered() {
+			lost++
+		}
+	}
+	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 10*bursts*size }) {
+		t.Errorf("%d events heard, want %d", heard.Load(), 10*bursts*size)
+	}
+	if lost > 0 {
+		t.Errorf("%d of %d clients were not recovered", lost, len(all))
+	}
+	t.Logf("SUMMARY %s: %d clients connected in %d bursts in %v (slowest burst %v); all %d came back to the other node at once in %v, %d of them recovered",
+		t.Name(), len(all), bursts, took.Round(time.Millisecond), slowest.Round(time.Millisecond), len(all), back.Round(time.Millisecond), len(all)-lost)
+}
+
+// TestMalformedPacketsLeaveOthersUntouched: ten thousand malformed packets from other connections, and the official
+// clients keep receiving, without a disconnect.
+func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
+	const packets, senders = 10_000, 24
+	s := harness.Seed(t)
+	cl := harness.NewCluster(t, 2)
+	cs := harness.NewClients(t, 1)
+	cs.ConnectAll(20, cl.RunningURLs(), nil)
+	cs.Join(harness.Numbers(20), harness.RoomsOf)
+	stop := harness.StartPublishing(t, cl.Nodes[0], cs.History, 1, 200)
+	corpus := corpora(t)
+
+	began := time.Now()
+	var sent, connections atomic.Int64
+	var wg sync.WaitGroup
+	for i := range senders {
+		wg.Go(func() {
+			m := &mischief{dice: harness.NewRand(s + uint64(i)), corpus: corpus, addr: cl.Nodes[i%2].Addr, sent: &sent, connections: &connections}
+			for sent.Load() < packets {
+				if err := m.connection(t); err != nil {
+					t.Errorf("no connection for a malformed packet: %v", err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	stop()
+
+	cs.AwaitDelivery(cl.Nodes[1], harness.MaxWait)
+	cs.Check()
+	if back, _ := cs.Reconnections(); back != 0 {
+		t.Errorf("%d official clients lost their connection", back)
+	}
+	if !harness.Eventually(harness.MaxWait, func() bool { return len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()) == 20 }) {
+		t.Errorf("%d sockets are left", len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()))
+	}
+	gone := cl.Nodes[0].Stats().Gone
+	t.Logf("SUMMARY %s: %d malformed packets on %d connections in %v, %d samples from the fuzz corpora; 20 clients got %d events undisturbed; sockets of node 1 went for %v",
+		t.Name(), sent.Load(), connections.Load(), took.Round(time.Millisecond), len(corpus), cs.History.Receipts(), gone)
+}
+
+// A mischief sends what no client would.
+type mischief struct {
+	dice              *rand.Rand
+	corpus            [][]byte
+	addr              string
+	sent, connections *atomic.Int64
+}
+
+// connection opens one connection, in half of the cases joins a namespace, and sends until it is cut off.
+func (m *mischief) connection(t *testing.T) error {
+	link, err := wire.Dial(harness.ContextFor(t, harness.MaxWait), m.addr)
+	if err != nil {
+		return err
+	}
+	defer link.Cut()
+	m.connections.Add(1)
+	if m.dice.IntN(2) == 0 {
+		if err := link.Send("40"); err != nil {
+			return err
+		}
+		if _, err := link.Next(); err != nil {
+			return err
+		}
+	}
+	ended := make(chan struct{})
+	go func() { // ends with the connection
+		defer close(ended)
+		for {
+			if _, err := link.Next(); err != nil {
+				return
+			}
+		}
+	}()
+	for range 1 + m.dice.IntN(20) {
+		m.sent.Add(1)
+		if m.send(link) != nil {
+			break
+		}
+		if m.dice.IntN(3) == 0 {
+			select { // mostly the node has enough of it by now
+			case <-ended:
+				return nil
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}
+	if m.dice.IntN(4) == 0 {
+		link.Close()
+	}
+	return nil
+}
+
+func (m *mischief) send(link *wire.Link) error {
+	sample := m.sample()
+	switch m.dice.IntN(12) {
+	case 0: // as an Engine.IO packet of any type
+		return link.Send(string(sample))
+	case 1: // as a binary message that nothing announced
+		return link.Frame(ws.OpBinary, sample)
+	case 2: // announced attachments that do not come, and another packet in between
+		return errors.Join(link.Send(`452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), link.Send("4"+string(sample)))
+	case 3: // a frame with reserved bits, or an unmasked one, or one of an unknown opcode
+		frame := ws.MustCompileFrame(ws.NewFrame(ws.OpText, true, sample))
+		if m.dice.IntN(2) == 0 {
+			frame[0] |= byte(0x70 & m.dice.IntN(256))
+		}
+		return link.Write(frame)
+	case 4: // half a frame, then nothing
+		frame := ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(ws.OpText, true, append([]byte("42"), sample...))))
+		return link.Write(frame[:1+m.dice.IntN(len(frame)-1)])
+	case 5: // a frame that claims to be enormous
+		return link.Write([]byte{0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4})
+	case 6: // something that is deep
+		n := 1 + m.dice.IntN(50_000)
+		return link.Send(`42["echo",` + strings.Repeat("[", n) + strings.Repeat("]", n) + "]")
+	case 7: // control frames that are too long or lie
+		return link.Frame(ws.OpPing, bytes.Repeat([]byte("x"), m.dice.IntN(300)))
+	default: // as a Socket.IO packet
+		return link.Send("4" + string(sample))
+	}
+}
+
+var templates = []string{
+	`2["echo",%s]`, `2%d["echo"]`, `2["join",["%s"]]`, `2["%s"]`, `3%d[]`, `0{"pid":"%s","offset":"%s"}`, `0/%s,{}`, `1/%s,`,
+	`5%d-["echo",{"_placeholder":true,"num":%d}]`, `2[%s`, `2["connect"]`, `2["disconnect","%s"]`, `4{"message":"%s"}`, `6%d-%d[]`,
+	`2["fail","panic"]`, `20["fail","panic"]`, `2["set",{"key":"%s"}]`, `7%s`, `%s`, ``, `2`, `2[]`, `2{}`, `2[1]`, `2[null]`, `2["get"]`,
+}
+
+// sample returns one of the corpora's, one made from a template, or either with some bytes changed.
+func (m *mischief) sample() []byte {
+	var b []byte
+	if m.dice.IntN(2) == 0 {
+		b = bytes.Clone(m.corpus[m.dice.IntN(len(m.corpus))])
+	} else {
+		template := templates[m.dice.IntN(len(templates))]
+		args := make([]any, 0, 2)
+		for _, part := range strings.SplitAfter(template, "%")[1:] {
+			if part[0] == 'd' {
+				args = append(args, m.dice.IntN(1<<m.dice.IntN(40)))
+				continue
+			}
+			text := make([]byte, m.dice.IntN(40))
+			for i := range text {
+				text[i] = byte(m.dice.IntN(256))
+			}
+			args = append(args, text)
+		}
+		b = fmt.Appendf(nil, template, args...)
+	}
+	if m.dice.IntN(3) == 0 && len(b) > 0 {
+		b[m.dice.IntN(len(b))] = byte(m.dice.IntN(256))
+	}
+	return b
+}
+
+// corpora returns the inputs that the fuzz tests of the packages have kept.
+func corpora(t *testing.T) [][]byte {
+	t.Helper()
+	files, err := filepath.Glob("../../*/testdata/fuzz/*/*")
+	deeper, err2 := filepath.Glob("../../*/*/testdata/fuzz/*/*")
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	var samples [][]byte
+	for _, file := range append(files, deeper...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			line = strings.TrimSpace(line)
+			for _, kind := range []string{"[]byte(", "string("} {
+				quoted, ok := strings.CutPrefix(line, kind)
+				if s, err := strconv.Unquote(strings.TrimSuffix(quoted, ")")); ok && err == nil {
+					samples = append(samples, []byte(s))
+				}
+			}
+		}
+	}
+	if len(samples) == 0 {
+		t.Fatal("the fuzz corpora are empty")
+	}
+	return samples
+}
+
+// TestHTTPGarbageLeavesOthersUntouched: connections that are not even WebSockets, some half-sent and left open.
+func TestHTTPGarbageLeavesOthersUntouched(t *testing.T) {
+	cl := harness.NewCluster(t, 1)
+	cs := harness.NewClients(t, 1)
+	cs.ConnectAll(5, cl.RunningURLs(), nil)
+	const upgrade = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+	for i := range 200 {
+		conn, err := net.Dial("tcp", cl.Nodes[0].Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() }) // some stay open and silent during the test
+		_, err = conn.Write([]byte([]string{
+			"GET /socket.io/?EIO=3&transport=websocket HTTP/1.1\r\nHost: x\r\n\r\n",
+			"GET /socket.io/?EIO=4&transport=websocket&sid=nobody HTTP/1.1\r\nHost: x\r\n\r\n",
+			"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nhalf",
+			upgrade + "Sec-WebSocket-Version: 12\r\nSec-WebSocket-Key: x\r\n\r\n",
+			upgrade + "Sec-WebSocket-Version: 13\r\n\r\n",
+			upgrade,
+			upgrade + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n\x81",
+			"\x00\x01\x02\x03\r\n\r\n",
+			"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2<<20),
+		}[i%9]))
+		if i%9 != 8 && err != nil {
+			t.Fatal(err)
+		}
+	}
+	cl.Nodes[0].MustPublish(cs.History, harness.Publication{Publisher: 1, Count: 100})
+	cs.AwaitDelivery(cl.Nodes[0], harness.MaxWait)
+	cs.Check()
+	if back, _ := cs.Reconnections(); back != 0 {
+		t.Errorf("%d official clients lost their connection", back)
+	}
+}

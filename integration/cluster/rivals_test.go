@@ -1,0 +1,337 @@
+//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/pgadapter"
+)
+
+// The tests of this file are of faults that were seen in other servers on Postgres, or read in their code.
+
+// sequence returns the numbers of a publisher's events.
+func sequence(publisher, count int) []checker.ID {
+	ids := make([]checker.ID, count)
+	for i := range ids {
+		ids[i] = checker.Of(publisher, i)
+	}
+	return ids
+}
+
+// gets waits until a client has as many ticks as are wanted of these publishers together, and fails the test if they
+// are not all events of each of them, in order, and nothing else.
+func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
+	t.Helper()
+	total := count * len(publishers)
+	err := h.await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool { return len(ids) >= total })
+	if err != nil {
+		t.Errorf("client %s: %v, want %d", h.ID(), err, total)
+	}
+	rest := h.all()
+	for _, p := range publishers {
+		mine := slices.DeleteFunc(slices.Clone(rest), func(id checker.ID) bool { return id.Publisher() != p })
+		if !slices.Equal(mine, sequence(p, count)) {
+			t.Errorf("client %s got of publisher %d %v", h.ID(), p, mine)
+		}
+	}
+	if len(rest) != total {
+		t.Errorf("client %s got %d events, want %d", h.ID(), len(rest), total)
+	}
+}
+
+// TestSecondNamespaceHearsOtherNodes: elsewhere each namespace listens on a channel of its own, and a namespace that
+// came second asked for it on a connection that was busy waiting for the first: its sockets never heard other nodes.
+func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
+	const count = 20
+	cl := harness.NewCluster(t, 3)
+	var first, second []*hearer
+	for _, n := range cl.Nodes {
+		first = append(first, hear(t, n))
+		second = append(second, hearIn(t, n, "/chat"))
+	}
+	var publishing sync.WaitGroup
+	for i, n := range cl.Nodes {
+		publishing.Go(func() {
+			n.PublishUnrecorded(harness.Publication{Publisher: 1 + i, Count: count})
+			n.PublishUnrecorded(harness.Publication{Publisher: 11 + i, Count: count, Namespace: "/chat"})
+		})
+	}
+	publishing.Wait()
+	for i := range cl.Nodes {
+		first[i].gets(t, count, 1, 2, 3)
+		second[i].gets(t, count, 11, 12, 13)
+	}
+}
+
+// TestBinaryReachesOtherNodes: elsewhere what goes to other nodes is made JSON as a whole, and binary data arrives there
+// as an empty object. Official clients at three nodes get the bytes as they were sent, at any depth, small ones and more
+// than a NOTIFY can carry, connected or on their return.
+func TestBinaryReachesOtherNodes(t *testing.T) {
+	cl := harness.NewCluster(t, 3)
+	cs := harness.NewClients(t, 1)
+	cs.ConnectAll(4, cl.RunningURLs(), nil) // the first node has clients 0 and 3
+	cs.CutAndHold("reset", 3)
+	sizes := []int{0, 3, 100_000}
+	for _, size := range sizes {
+		cs.Call(0, "send", parcel(size))
+	}
+	cs.Reconnect(cl.Nodes[1].URL, 3)
+	for k := range 4 {
+		cs.Await(harness.MaxWait, "all parcels", func() bool { return len(cs.ByNumber[k].Events) == len(sizes) })
+		for i, e := range cs.Get(k).Events {
+			want, err := json.Marshal(parcel(sizes[i]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got any // the order of an object's fields does not matter
+			if err := json.Unmarshal(e.Args[0], &got); err != nil {
+				t.Fatal(err)
+			}
+			if text, err := json.Marshal(got); err != nil || e.Event != "parcel" || !bytes.Equal(text, want) {
+				t.Errorf("client %d got %s %.200s, want %.200s", k, e.Event, text, want)
+			}
+		}
+	}
+	cs.CheckAllRecovered(1)
+}
+
+// parcel is an event with binary data of three sizes, as the official client's host writes it.
+func parcel(size int) map[string]any {
+	bin := func(first byte, size int) map[string][]byte {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = first + byte(i*7>>2)
+		}
+		return map[string][]byte{"$bin": data}
+	}
+	return map[string]any{
+		"label": fmt.Sprint(size), "data": bin(0, size), "parts": []any{bin(100, size/2), bin(200, 1)},
+	}
+}
+
+// TestLostListenIsRestored: elsewhere a connection that listened and was lost is never replaced, and the node stays deaf
+// until it is started anew; or what is emitted until it is replaced is lost. Here nothing is lost, also of the answers
+// to a question that is on its way.
+func TestLostListenIsRestored(t *testing.T) {
+	const rounds, count = 5, 20
+	cl := harness.NewCluster(t, 2)
+	conn := cl.Connect()
+	hearers := []*hearer{hear(t, cl.Nodes[0], "others"), hear(t, cl.Nodes[1], "others")}
+	rung := []*hearer{hear(t, cl.Nodes[0], "bell"), hear(t, cl.Nodes[1], "bell")}
+	answerers := []*answerer{answering(t, cl.Nodes[0], "here"), answering(t, cl.Nodes[1], "here")}
+
+	listening := cl.AwaitListeners(conn, []uint32{})
+	for round := range rounds {
+		release := make(chan struct{})
+		for _, a := range answerers {
+			a.hold(release)
+		}
+		q := within(harness.MaxWait)
+		q.Target.Rooms = []string{answerers[0].ID(), answerers[1].ID()}
+		answer := asking(t.Context(), cl.Nodes[round%2], "call", q)
+		for _, a := range answerers {
+			a.wait(t, "asked", a.asked)
+		}
+		if n := cl.Terminate(t.Context(), conn, "listen"); n != 2 {
+			t.Fatalf("%d connections listened", n)
+		}
+		for i, n := range cl.Nodes {
+			n.PublishUnrecorded(harness.Publication{
+				Publisher: 1 + i, First: round * count, Count: count, Wait: true, Targets: []checker.Target{{Rooms: []string{"others"}}},
+			})
+		}
+		close(release)
+		p := answer()
+		p.want(t, "call", 2)
+		p.early(t, "call", harness.MaxWait)
+		listening = cl.AwaitListeners(conn, listening)
+	}
+
+	// They hear the bell again: a node that only looks once a second would take as long each time, but for the first.
+	quickest := harness.MaxWait
+	for i := range 10 {
+		began := time.Now()
+		cl.Nodes[i%2].PublishUnrecorded(harness.Publication{
+			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []checker.Target{{Rooms: []string{"bell"}}},
+		})
+		for _, h := range rung {
+			last := checker.Of(3, i)
+			if err := h.await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool { return slices.Contains(ids, last) }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if i > 0 {
+			quickest = min(quickest, time.Since(began))
+		}
+	}
+	if quickest > time.Second/2 {
+		t.Errorf("of the events, one after the other, the quickest took %v", quickest)
+	}
+	for _, h := range hearers {
+		h.gets(t, rounds*count, 1, 2)
+	}
+}
+
+// TestLargeIsNotOvertaken: elsewhere a NOTIFY carries what is small, and of what is large only where to find it: the
+// small ones behind it arrive first. Every fourth event here is larger than a NOTIFY can be.
+func TestLargeIsNotOvertaken(t *testing.T) {
+	const count = 80
+	cl := harness.NewCluster(t, 2)
+	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
+	var publishing sync.WaitGroup
+	for publisher, wait := range []bool{true, true, false, false} {
+		publishing.Go(func() {
+			cl.Nodes[publisher%2].PublishUnrecorded(harness.Publication{
+				Publisher: publisher + 1, Count: count, Wait: wait, Pad: 20_000, PadEvery: 4,
+			})
+		})
+	}
+	publishing.Wait()
+	for _, h := range hearers {
+		h.gets(t, count, 1, 2, 3, 4)
+	}
+	if !slices.Equal(hearers[0].all(), hearers[1].all()) {
+		t.Error("two clients disagree on the order")
+	}
+}
+
+// TestNodesOutliveTheirBackends: elsewhere the end of the connection that listens is an error that nobody handles, and
+// ends the process. Here every connection of every node to Postgres is ended again and again under traffic: no node
+// ends, no client loses its connection, and nothing is lost or doubled.
+func TestNodesOutliveTheirBackends(t *testing.T) {
+	const rounds, perRound = 10, 40
+	cl := harness.NewCluster(t, 2)
+	conn := cl.Connect()
+	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
+	listening := []uint32{}
+	for round := range rounds {
+		listening = cl.AwaitListeners(conn, listening)
+		var publishing sync.WaitGroup
+		for i, n := range cl.Nodes {
+			publishing.Go(func() {
+				n.PublishUnrecorded(harness.Publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
+			})
+		}
+		// Something has arrived, and more is under way.
+		if err := hearers[round%2].await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool {
+			return len(ids) > 2*round*perRound
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n := cl.Terminate(t.Context(), conn, "listen"); n != len(cl.Nodes) {
+			t.Errorf("%d connections listened", n)
+		}
+		if cl.Terminate(t.Context(), conn, "publish") == 0 {
+			t.Error("no connection appended")
+		}
+		cl.Terminate(t.Context(), conn, "pool") // whichever there are
+		publishing.Wait()
+	}
+	for i, h := range hearers {
+		h.gets(t, rounds*perRound, 1, 2)
+		if len(h.ended) > 0 {
+			t.Errorf("client %d has lost its connection", i)
+		}
+	}
+	for _, n := range cl.Nodes {
+		select {
+		case <-n.Exited:
+			t.Errorf("node %s has ended", n.Name)
+		default:
+		}
+	}
+}
+
+// A tick is the event that the nodes emit, in a program without one.
+type tick struct{ publisher, seq int }
+
+func (t *tick) Args() []any { return []any{&t.publisher, &t.seq} }
+
+const (
+	ticked socketio.Event[tick]         = "tick"
+	told   socketio.ServerEvent[string] = "told"
+)
+
+// TestEmitterIsHeard: elsewhere what a process without a server emits lacks its namespace, and every node takes it for
+// somebody else's and drops it. Here it is heard on every node, in every namespace, in order and by those whom it
+// concerns, also when the emitter's connection is ended again and again.
+func TestEmitterIsHeard(t *testing.T) {
+	const count = 100
+	cl := harness.NewCluster(t, 2)
+	conn := cl.Connect()
+	name := cl.Schema + "-emitter"
+	log, err := pgadapter.OpenEmitter(t.Context(), harness.WithApplicationName(t, cl.DSN, name), &pgadapter.EmitterOptions{
+		Schema: cl.Schema, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := log.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	io := socketio.NewEmitter(log)
+	var everybody, members, elsewhere []*hearer
+	for _, n := range cl.Nodes {
+		everybody = append(everybody, hear(t, n))
+		members = append(members, hear(t, n, "members"))
+		elsewhere = append(elsewhere, hearIn(t, n, "/chat"))
+	}
+
+	emit := func(to socketio.Target, publisher, seq int) {
+		t.Helper()
+		if err := ticked.Emit(harness.ContextFor(t, harness.MaxWait), to, tick{publisher, seq}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ended := 0
+	for seq := range count {
+		if seq%10 == 5 {
+			var n int
+			err := conn.QueryRow(t.Context(), "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = $1", name).Scan(&n)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended += n
+		}
+		emit(io, 1, seq)
+		emit(io.To("members"), 2, seq)
+		emit(io.To("late"), 3, seq) // nobody yet
+		emit(io.Of("/chat"), 4, seq)
+	}
+	if err := io.To("members").Join(t.Context(), "late"); err != nil {
+		t.Fatal(err)
+	}
+	for seq := range count {
+		emit(io.To("late"), 5, seq)
+	}
+	if err := told.Emit(t.Context(), io, "news"); err != nil {
+		t.Fatal(err)
+	}
+	for i, n := range cl.Nodes {
+		everybody[i].gets(t, count, 1)
+		members[i].gets(t, count, 1, 2, 5)
+		elsewhere[i].gets(t, count, 4)
+		// The other's question is behind the event in the log, and a node handles them in order.
+		ask(cl.Nodes[1-i], "servers", within(harness.MaxWait)).want(t, "servers", 1)
+		var stats struct{ Told []string }
+		if n.Get("stats", &stats); !slices.Equal(stats.Told, []string{"news"}) {
+			t.Errorf("%s was told %q", n.Name, stats.Told)
+		}
+	}
+	if ended != count/10 {
+		t.Errorf("the connection was ended %d times", ended)
+	}
+}

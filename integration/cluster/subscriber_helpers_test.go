@@ -1,0 +1,122 @@
+package cluster_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/pgsocket/socketio/integration/checker"
+	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
+)
+
+// A hearer is a client in Go that keeps the ticks that it gets, in order.
+type hearer struct {
+	*wire.Client
+
+	ended chan struct{} // one for each connection that has ended, up to its capacity
+
+	mu      sync.Mutex
+	ticks   []checker.ID
+	changed chan struct{} // closed with every tick
+}
+
+// hear connects a client to a node, and puts it into rooms. It ends with the test.
+func hear(t *testing.T, n *harness.Node, rooms ...string) *hearer {
+	t.Helper()
+	return hearIn(t, n, "/", rooms...)
+}
+
+// hearIn is hear in a namespace.
+func hearIn(t *testing.T, n *harness.Node, namespace string, rooms ...string) *hearer {
+	t.Helper()
+	h := &hearer{changed: make(chan struct{}), ended: make(chan struct{}, 1000)}
+	h.Client = wire.New(wire.Options{Namespace: namespace, Event: h.event, Closed: func(error) { h.ended <- struct{}{} }})
+	if err := h.Connect(t.Context(), n.Addr); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Cut)
+	if len(rooms) > 0 {
+		if err := h.Call(t.Context(), nil, "join", rooms); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return h
+}
+
+func (h *hearer) event(data json.RawMessage) {
+	var name string
+	var publisher, seq int
+	if err := json.Unmarshal(data, &[]any{&name, &publisher, &seq}); err != nil || name != "tick" {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ticks = append(h.ticks, checker.Of(publisher, seq))
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+// all returns the ticks so far.
+func (h *hearer) all() []checker.ID {
+	ids, _ := h.now()
+	return slices.Clone(ids)
+}
+
+// now returns the ticks so far, which nobody may change, and what is closed with the next one.
+func (h *hearer) now() ([]checker.ID, <-chan struct{}) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ticks, h.changed
+}
+
+// await waits until the ticks are as ok wants them.
+func (h *hearer) await(ctx context.Context, ok func([]checker.ID) bool) error {
+	for {
+		ids, changed := h.now()
+		if ok(ids) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("after %d ticks: %w", len(ids), context.Cause(ctx))
+		}
+	}
+}
+
+// expected returns the ticks that a client got by the end of the log that was in the given rooms at its beginning, and
+// whose rooms nothing but the log has changed since.
+func expected(t *testing.T, log []harness.LogEntry, rooms ...string) []checker.ID {
+	t.Helper()
+	in := make(map[string]bool)
+	for _, room := range rooms {
+		in[room] = true
+	}
+	var ids []checker.ID
+	for _, l := range log {
+		if len(l.Rooms) > 0 && !slices.ContainsFunc(l.Rooms, func(room string) bool { return in[room] }) {
+			continue
+		}
+		if l.Kind == "event" {
+			var name string
+			var publisher, seq int
+			if err := json.Unmarshal([]byte(l.Payload), &[]any{&name, &publisher, &seq}); err != nil {
+				t.Fatalf("event in the log: %v: %.100s", err, l.Payload)
+			}
+			ids = append(ids, checker.Of(publisher, seq))
+			continue
+		}
+		var moved []string
+		if err := json.Unmarshal([]byte(l.Payload), &moved); err != nil {
+			t.Fatalf("operation in the log: %v: %.100s", err, l.Payload)
+		}
+		for _, room := range moved {
+			in[room] = l.Kind == "join"
+		}
+	}
+	return ids
+}
