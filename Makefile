@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz fire postgres bench curves profiles microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -31,8 +31,8 @@ lint: $(BIN)/golangci-lint ## look for what a reviewer should not have to say
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz
 
-fire: setup ## 100 runs of a cluster under all faults at once: two hours
-	@scripts/fire
+chaos: setup ## fault injection: 100 runs of a cluster under all faults at once, two hours
+	@scripts/chaos
 
 postgres: ## the tests of the Postgres part on every major, through poolers, with hostile settings: half an hour; ARGS='-major 18' for a part
 	@scripts/setup majors

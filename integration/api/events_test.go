@@ -46,7 +46,7 @@ type words []any
 
 func (w words) Args() []any { return w }
 
-func TestArgumentsOfEveryKind(t *testing.T) {
+func TestEvents_ArgumentsOfEveryKind(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -72,7 +72,7 @@ func TestArgumentsOfEveryKind(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const s = await connect();
 		const all = heard(s);
 		say("values", await ask(s, "echo", 1, -0.5, 1e300, "two", "", null, true, [], {}, [[{ a: [null] }]]));
@@ -100,7 +100,7 @@ func TestArgumentsOfEveryKind(t *testing.T) {
 	`)
 }
 
-func TestBinaryAtAnyDepth(t *testing.T) {
+func TestEvents_BinaryAtAnyDepth(t *testing.T) {
 	t.Parallel()
 	type nested struct {
 		Parts []socketio.Binary `json:"parts"`
@@ -124,7 +124,7 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 		}
 		return socketio.None{}, err
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const s = await connect();
 		const all = heard(s);
 		const bin = (text) => Buffer.from(text);
@@ -152,7 +152,7 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsBothWays(t *testing.T) {
+func TestAcknowledgements_BothDirections(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	const divide socketio.Request[[2]int, int] = "divide"
@@ -192,7 +192,7 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 			return nil // no answer: the client has to ask again
 		}
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const a = await connect(), b = await connect();
 		const twice = (v, reply) => reply(v + v);
 		a.on("twice", twice);
@@ -221,7 +221,7 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 
 var errSilent = errors.New("say nothing")
 
-func TestAudiences(t *testing.T) {
+func TestAudience_Emit(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -274,7 +274,7 @@ func TestAudiences(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const me = await connect(), red = await connect(), blue = await connect(), purple = await connect();
 		const names = { me, red, blue, purple };
 		say("rooms", await ask(red, "enter", "red"), await ask(blue, "enter", "blue"), await ask(purple, "enter", "red"));
@@ -300,7 +300,7 @@ func TestAudiences(t *testing.T) {
 	`)
 }
 
-func TestOperationsOnAudiences(t *testing.T) {
+func TestAudience_Operations(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -340,7 +340,7 @@ func TestOperationsOnAudiences(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const host = await connect("/", { query: { seat: "host" } });
 		const a = await connect("/", { query: { seat: "a" } }), b = await connect("/", { query: { seat: "b" } });
 		const all = heard(a);
@@ -357,7 +357,7 @@ func TestOperationsOnAudiences(t *testing.T) {
 	`)
 }
 
-func TestListenersForEverything(t *testing.T) {
+func TestEvents_CatchAllListeners(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	echo(io, "echo")
@@ -389,7 +389,7 @@ func TestListenersForEverything(t *testing.T) {
 		}
 		return socketio.None{}, socketio.Event[string]("news").Emit(ctx, io, "fit to print")
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const a = await connect(), b = await connect();
 		const both = Promise.all([next(a, "news"), next(b, "news")]);
 		await ask(a, "echo", 1);

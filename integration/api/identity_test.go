@@ -23,7 +23,7 @@ func TestIdentity_StolenPID_OfficialClients(t *testing.T) {
 	io.OnConnect(func(ctx context.Context, s *socketio.Socket) error {
 		return said.Emit(ctx, io.To(socketio.Room(s.ID())), "for "+s.Identity())
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const victim = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1, auth: { token: "alice" } });
 		const all = heard(victim);
 		await all.reach(1);

@@ -19,8 +19,8 @@ const said = socketio.Event[string]("said")
 // text is what an event says: with it a frame has about 100 bytes.
 var text = strings.Repeat("x", 50) //nolint:gochecknoglobals // constant
 
-// A volley is how many events are emitted to how many sockets: burst at a time.
-type volley struct{ sockets, bursts, burst int }
+// A burstLoad is how many events are emitted to how many sockets: burst at a time.
+type burstLoad struct{ sockets, bursts, burst int }
 
 // deliveries are the comparisons that need no Postgres.
 func deliveries() []comparison {
@@ -29,11 +29,11 @@ func deliveries() []comparison {
 			name: fmt.Sprint("fanout-", sockets), unit: "deliveries/s", goal: goal,
 			what: fmt.Sprintf("one event at a time to %d sockets", sockets), than: "a loop that writes one frame to as many connections",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
-				return m.fanOut(ctx, volley{sockets, events, 1})
+				return m.fanOut(ctx, burstLoad{sockets, events, 1})
 			},
 		}
 	}
-	official := func(name, what string, v volley, goal string) comparison {
+	official := func(name, what string, v burstLoad, goal string) comparison {
 		return comparison{
 			name: name, unit: "deliveries/s", goal: goal, what: what, than: "the official server, on Node, without recovery",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
@@ -48,16 +48,16 @@ func deliveries() []comparison {
 			name: "saturated", unit: "deliveries/s", goal: "≥ 0.50",
 			what: "1,000 sockets, 100 events at a time", than: "a loop that queues the frames of each connection, and writes them in one call",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
-				return m.fanOut(ctx, volley{1000, 40, 100})
+				return m.fanOut(ctx, burstLoad{1000, 40, 100})
 			},
 		},
-		official("fanout-official", "one event at a time to 1,000 sockets", volley{1000, 300, 1}, ""),
-		official("saturated-official", "1,000 sockets, 100 events at a time", volley{1000, 40, 100}, "≥ 4"),
+		official("fanout-official", "one event at a time to 1,000 sockets", burstLoad{1000, 300, 1}, ""),
+		official("saturated-official", "1,000 sockets, 100 events at a time", burstLoad{1000, 40, 100}, "≥ 4"),
 	}
 }
 
 // fanOut emits, and waits after each burst until all have it.
-func (m *machine) fanOut(ctx context.Context, v volley) (ours, reference float64, err error) {
+func (m *machine) fanOut(ctx context.Context, v burstLoad) (ours, reference float64, err error) {
 	if ours, err = m.ownFanOut(ctx, v); err != nil {
 		return 0, 0, err
 	}
@@ -65,7 +65,7 @@ func (m *machine) fanOut(ctx context.Context, v volley) (ours, reference float64
 	return ours, reference, err
 }
 
-func (m *machine) ownFanOut(ctx context.Context, v volley) (rate float64, err error) {
+func (m *machine) ownFanOut(ctx context.Context, v burstLoad) (rate float64, err error) {
 	n, err := m.startNode(ctx, "", socketio.Options{})
 	if err != nil {
 		return 0, err
@@ -82,18 +82,18 @@ func (m *machine) ownFanOut(ctx context.Context, v volley) (rate float64, err er
 }
 
 // fanOutTo connects clients to a server, and has it emit.
-func fanOutTo(ctx context.Context, addr string, v volley, emit func() error) (float64, error) {
-	c, err := join(ctx, addr, loopback, v.sockets, 64)
+func fanOutTo(ctx context.Context, addr string, v burstLoad, emit func() error) (float64, error) {
+	c, err := connectPool(ctx, addr, loopback, v.sockets, 64)
 	if err != nil {
 		return 0, err
 	}
-	defer c.leave()
+	defer c.close()
 	return c.rate(ctx, v, emit)
 }
 
 // besideOfficial is fanOut with the official server beside us. That has a process of its own, and no recovery, which makes
 // it faster.
-func (m *machine) besideOfficial(ctx context.Context, v volley) (ours, reference float64, err error) {
+func (m *machine) besideOfficial(ctx context.Context, v burstLoad) (ours, reference float64, err error) {
 	if ours, err = m.ownFanOut(ctx, v); err != nil {
 		return 0, 0, err
 	}
@@ -113,13 +113,13 @@ func (m *machine) besideOfficial(ctx context.Context, v volley) (ours, reference
 	return ours, reference, err
 }
 
-func rawFanOut(ctx context.Context, v volley) (float64, error) {
+func rawFanOut(ctx context.Context, v burstLoad) (float64, error) {
 	c, servers, err := bare(ctx, v.sockets)
 	if err != nil {
 		return 0, err
 	}
 	defer func() {
-		c.leave()
+		c.close()
 		for _, conn := range servers {
 			_ = conn.Close()
 		}
@@ -146,7 +146,7 @@ func rawFanOut(ctx context.Context, v volley) (float64, error) {
 }
 
 // rate returns how many frames the crowd receives a second.
-func (c *crowd) rate(ctx context.Context, v volley, send func() error) (float64, error) {
+func (c *clientPool) rate(ctx context.Context, v burstLoad, send func() error) (float64, error) {
 	// The first burst tells how large one is, and warms up.
 	before := c.received.n.Load()
 	if err := send(); err != nil {

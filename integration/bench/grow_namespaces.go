@@ -31,12 +31,12 @@ func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
 			spaces = append(spaces, n.io.Of(fmt.Sprint("/space-", i)))
 		}
 		enter := func(i int) []byte { return script("40" + spaces[i%size].Name() + ",") }
-		l := n.lobby()
-		clients, err := l.admit(ctx, each10*size, 256, enter)
+		l := n.memoryListener()
+		clients, err := l.connect(ctx, each10*size, 256, enter)
 		if err != nil {
 			return err
 		}
-		all := &guests{l.meter, clients}
+		all := &memoryClients{l.meter, clients}
 		last := spaces[size-1]
 		frame, heard, err := frameSize(ctx, all, func() (int, error) { return each10, said.Emit(ctx, last, text) })
 		if err != nil {
@@ -56,13 +56,13 @@ func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
 		add("emit", "processor of the node", processor)
 		add("emit", "until all have it", elapsed)
 		began, used := time.Now(), processorTime()
-		more, err := l.admit(ctx, crowd, 256, enter)
+		more, err := l.connect(ctx, crowd, 256, enter)
 		if err != nil {
 			return err
 		}
 		add("connect", "processor of the node", micros(processorTime()-used)/crowd)
 		add("connect", "elapsed", micros(time.Since(began))/crowd)
-		leave(more)
+		closeAll(more)
 		return all.leave()
 	})
 }

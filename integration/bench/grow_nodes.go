@@ -31,7 +31,7 @@ func growNodes() curve {
 
 // An echo tells when an event was delivered to a node without a server.
 type echo struct {
-	tally
+	countingAdapter
 
 	heard chan<- struct{}
 }
@@ -46,7 +46,7 @@ func (e *echo) Deliver(ds []adapter.Delivery) {
 
 func nodesOn(ctx context.Context, m *machine, size int, add adder) error {
 	return m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {
-		dbs, tallies, err := m.openTallies(ctx, schema, size)
+		dbs, tallies, err := m.openCountingAdapters(ctx, schema, size)
 		if err != nil {
 			return err
 		}
@@ -83,7 +83,7 @@ func trips(ctx context.Context, m *machine, schema string, size int, add adder) 
 		if err != nil {
 			return err
 		}
-		if _, err := db.Bind(&echo{tally{id: strconv.Itoa(i)}, heard}); err != nil {
+		if _, err := db.Bind(&echo{countingAdapter{id: strconv.Itoa(i)}, heard}); err != nil {
 			return err
 		}
 		dbs = append(dbs, &node{db: db})

@@ -37,7 +37,7 @@ func roomsOn(ctx context.Context, m *machine, rooms int, add adder) error {
 	const sockets = 1000
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
 		n := nodes[0]
-		all, err := connectGuests(ctx, n, sockets)
+		all, err := connectMemoryClients(ctx, n, sockets)
 		if err != nil {
 			return err
 		}

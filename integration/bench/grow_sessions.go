@@ -28,7 +28,7 @@ func growSessions() curve {
 	}
 }
 
-const mood = socketio.Data[string]("mood")
+const userData = socketio.Data[string]("mood")
 
 func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) adder) error {
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, conn *pgx.Conn) error {
@@ -37,9 +37,9 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 			if s.Recovered() {
 				return nil
 			}
-			return errors.Join(s.Join(ctx, "lobby", "news"), mood.Set(ctx, s, "curious"))
+			return errors.Join(s.Join(ctx, "lobby", "news"), userData.Set(ctx, s, "curious"))
 		})
-		l := n.lobby()
+		l := n.memoryListener()
 		pattern, err := onePatternAway(ctx, n, l, conn)
 		if err != nil {
 			return err
@@ -63,15 +63,15 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 
 // onePatternAway connects a client, lets it lose its connection, and returns the hash of the private id of its session
 // when that is parked.
-func onePatternAway(ctx context.Context, n *node, l *lobby, conn *pgx.Conn) (string, error) {
-	one, err := l.admit(ctx, 1, 1, func(int) []byte { return script("40") })
+func onePatternAway(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn) (string, error) {
+	one, err := l.connect(ctx, 1, 1, func(int) []byte { return script("40") })
 	if err != nil {
 		return "", err
 	}
 	if _, _, err := frameSize(ctx, l.meter, func() (int, error) { return 1, said.Emit(ctx, n.io, text) }); err != nil {
 		return "", err
 	}
-	leave(one)
+	closeAll(one)
 	return recovery.HashPID(one[0].pid), allParked(ctx, conn)
 }
 
@@ -127,10 +127,10 @@ func weigh(ctx context.Context, conn *pgx.Conn, size int, add adder) error {
 }
 
 // besideParked measures clients who connect and come back, events, and the house-keeping.
-func besideParked(ctx context.Context, n *node, l *lobby, conn *pgx.Conn, add adder) error {
+func besideParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn, add adder) error {
 	const clients = 3000
 	began := time.Now()
-	came, err := l.admit(ctx, clients, 256, func(int) []byte { return script("40") })
+	came, err := l.connect(ctx, clients, 256, func(int) []byte { return script("40") })
 	if err != nil {
 		return err
 	}
@@ -141,12 +141,12 @@ func besideParked(ctx context.Context, n *node, l *lobby, conn *pgx.Conn, add ad
 	if err := housekeeping(ctx, conn, came[:1000], add); err != nil {
 		return err
 	}
-	leave(came)
+	closeAll(came)
 	if err := allParked(ctx, conn); err != nil {
 		return err
 	}
 	began = time.Now()
-	back, err := l.admit(ctx, clients, 256, func(i int) []byte { return script(fmt.Sprintf(`40{"pid":%q}`, came[i].pid)) })
+	back, err := l.connect(ctx, clients, 256, func(i int) []byte { return script(fmt.Sprintf(`40{"pid":%q}`, came[i].pid)) })
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func besideParked(ctx context.Context, n *node, l *lobby, conn *pgx.Conn, add ad
 		}
 		hashes[i] = recovery.HashPID(back[i].pid)
 	}
-	leave(back)
+	closeAll(back)
 	if err := allParked(ctx, conn); err != nil {
 		return err
 	}
@@ -167,8 +167,8 @@ func besideParked(ctx context.Context, n *node, l *lobby, conn *pgx.Conn, add ad
 }
 
 // oneEvent measures events for one client.
-func oneEvent(ctx context.Context, n *node, l *lobby, add adder) error {
-	one, err := l.admit(ctx, 1, 1, func(int) []byte { return script("40") })
+func oneEvent(ctx context.Context, n *node, l *memoryListener, add adder) error {
+	one, err := l.connect(ctx, 1, 1, func(int) []byte { return script("40") })
 	if err != nil {
 		return err
 	}
@@ -189,14 +189,14 @@ func oneEvent(ctx context.Context, n *node, l *lobby, add adder) error {
 		_, err := l.meter.await(ctx, heard)
 		return err
 	})
-	leave(one)
+	closeAll(one)
 	add("publish", "p50", elapsed)
 	return err
 }
 
 // housekeeping times the statements with which a node removes sessions that are over, and writes down how far those
 // of its own have come, and takes back what they did.
-func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*guest, add adder) error {
+func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, add adder) error {
 	hashes := make([]string, len(clients))
 	for i := range clients {
 		hashes[i] = recovery.HashPID(clients[i].pid)

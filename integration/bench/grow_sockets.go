@@ -30,7 +30,7 @@ func growSockets() curve {
 					return err
 				}
 			}
-			return m.socketsOn(ctx, size, add, "in memory", connectGuests)
+			return m.socketsOn(ctx, size, add, "in memory", connectMemoryClients)
 		},
 	}
 }
@@ -42,30 +42,30 @@ func openFiles() int {
 }
 
 // Ears count what they hear.
-type ears interface {
+type receiver interface {
 	// await waits until they have heard so many bytes, and returns how many they have.
 	await(ctx context.Context, bytes int64) (int64, error)
 }
 
 // An audience is clients of a node.
 type audience interface {
-	ears
+	receiver
 
 	leave() error
 }
 
-type guests struct {
+type memoryClients struct {
 	*meter
 
-	all []*guest
+	all []*memoryClient
 }
 
-func (g *guests) leave() error { leave(g.all); return nil }
+func (g *memoryClients) leave() error { closeAll(g.all); return nil }
 
-func connectGuests(ctx context.Context, n *node, size int) (audience, error) {
-	l := n.lobby()
-	all, err := l.admit(ctx, size, 256, func(int) []byte { return script("40") })
-	return &guests{l.meter, all}, err
+func connectMemoryClients(ctx context.Context, n *node, size int) (audience, error) {
+	l := n.memoryListener()
+	all, err := l.connect(ctx, size, 256, func(int) []byte { return script("40") })
+	return &memoryClients{l.meter, all}, err
 }
 
 // processes are crowds in processes of their own, whose work is not that of the node.
@@ -123,9 +123,9 @@ func (p processes) leave() (err error) {
 	return err
 }
 
-// lobby lets the node serve in memory too.
-func (n *node) lobby() *lobby {
-	l := newLobby()
+// memoryListener lets the node serve in memory too.
+func (n *node) memoryListener() *memoryListener {
+	l := newMemoryListener()
 	go func() { _ = n.web.Serve(l) }() // owner: the node; ends with stop
 	return l
 }
@@ -197,7 +197,7 @@ func deliver(ctx context.Context, n *node, all audience, size int, add adder) er
 }
 
 // frameSize emits once, and returns how many bytes each socket got, and how many all have got until then.
-func frameSize(ctx context.Context, all ears, emit func() (sockets int, err error)) (frame, heard int64, err error) {
+func frameSize(ctx context.Context, all receiver, emit func() (sockets int, err error)) (frame, heard int64, err error) {
 	before, err := all.await(ctx, 0)
 	if err != nil {
 		return 0, 0, err

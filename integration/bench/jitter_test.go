@@ -16,23 +16,23 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A commuter is a client that loses its connection at fixed times and comes back after a while, to any node.
-type commuter struct {
+// A reconnectingClient is a client that loses its connection at fixed times and comes back after a while, to any node.
+type reconnectingClient struct {
 	*wire.Client
 
-	roll  *rand.Rand
+	rng   *rand.Rand
 	ended chan struct{}
 
-	mu        sync.Mutex
-	got       map[int]time.Time // by number of the event
-	doubles   int
-	returns   []time.Time // when it began to connect again
-	refusals  int
-	connected int
+	mu         sync.Mutex
+	got        map[int]time.Time // by number of the event
+	duplicates int
+	returns    []time.Time // when it began to connect again
+	refusals   int
+	connected  int
 }
 
-func newCommuter(roll *rand.Rand) *commuter {
-	c := &commuter{roll: roll, ended: make(chan struct{}, 1), got: make(map[int]time.Time)}
+func newReconnectingClient(rng *rand.Rand) *reconnectingClient {
+	c := &reconnectingClient{rng: rng, ended: make(chan struct{}, 1), got: make(map[int]time.Time)}
 	c.Client = wire.New(wire.Options{
 		Event: func(data json.RawMessage) {
 			now := time.Now()
@@ -40,7 +40,7 @@ func newCommuter(roll *rand.Rand) *commuter {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			if _, again := c.got[id.Seq()]; again {
-				c.doubles++
+				c.duplicates++
 			}
 			c.got[id.Seq()] = now
 		},
@@ -56,9 +56,9 @@ func newCommuter(roll *rand.Rand) *commuter {
 	return c
 }
 
-// live connects to any node, loses its line after the first time and then again and again, and stays away for a
+// run connects to any node, loses its line after the first time and then again and again, and stays away for a
 // while each time. Who is sent away by its node comes back at once.
-func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, away time.Duration) {
+func (c *reconnectingClient) run(ctx context.Context, nodes *addresses, first, every, away time.Duration) {
 	cut := time.NewTimer(first)
 	defer cut.Stop()
 	defer c.Cut()
@@ -66,7 +66,7 @@ func (c *commuter) live(ctx context.Context, nodes *addresses, first, every, awa
 		c.mu.Lock()
 		c.returns = append(c.returns, time.Now())
 		c.mu.Unlock()
-		if err := c.Connect(ctx, nodes.any(c.roll)); err != nil {
+		if err := c.Connect(ctx, nodes.any(c.rng)); err != nil {
 			harness.Pause(ctx, 20*time.Millisecond)
 			continue
 		}
@@ -94,14 +94,14 @@ func (a *addresses) set(addrs ...string) {
 	a.addrs = addrs
 }
 
-func (a *addresses) any(roll *rand.Rand) string {
+func (a *addresses) any(rng *rand.Rand) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.addrs[roll.IntN(len(a.addrs))]
+	return a.addrs[rng.IntN(len(a.addrs))]
 }
 
 // replays returns how long it took, after each return, until the client had what had been emitted before it.
-func (c *commuter) replays(emits []checker.Emit) []time.Duration {
+func (c *reconnectingClient) replays(emits []checker.Emit) []time.Duration {
 	var took []time.Duration
 	for _, back := range c.returns {
 		caughtUp := time.Time{}
@@ -117,23 +117,23 @@ func (c *commuter) replays(emits []checker.Emit) []time.Duration {
 	return took
 }
 
-// TestBenchJitter: clients that lose their connection every 15 s for 2 s, a broadcast every 0.5 s, and a deploy.
-func TestBenchJitter(t *testing.T) {
+// TestBench_Jitter: clients that lose their connection every 15 s for 2 s, a broadcast every 0.5 s, and a deploy.
+func TestBench_Jitter(t *testing.T) {
 	benchOnly(t)
 	const every, away, beat = 15 * time.Second, 2 * time.Second, 500 * time.Millisecond
-	length := time.Duration(harness.EnvInt(t, "SOCKETIO_FIRE_SECONDS", 60)) * time.Second
+	length := time.Duration(harness.EnvInt(t, "SOCKETIO_JITTER_SECONDS", 60)) * time.Second
 	cl := harness.NewCluster(t, 2)
 	nodes := &addresses{}
 	nodes.set(cl.Nodes[0].Addr, cl.Nodes[1].Addr)
 	var lives sync.WaitGroup
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
-	all := make([]*commuter, harness.EnvInt(t, "SOCKETIO_JITTER", 500))
-	roll := harness.NewRand(harness.Seed(t))
+	all := make([]*reconnectingClient, harness.EnvInt(t, "SOCKETIO_JITTER", 500))
+	rng := harness.NewRand(harness.Seed(t))
 	for i := range all {
-		all[i] = newCommuter(harness.NewRand(roll.Uint64()))
-		first := time.Duration(roll.Int64N(int64(every)))
-		lives.Go(func() { all[i].live(ctx, nodes, first, every, away) })
+		all[i] = newReconnectingClient(harness.NewRand(rng.Uint64()))
+		first := time.Duration(rng.Int64N(int64(every)))
+		lives.Go(func() { all[i].run(ctx, nodes, first, every, away) })
 	}
 	for _, c := range all {
 		if !harness.Eventually(30*time.Second, func() bool { return c.PID() != "" }) {
@@ -180,7 +180,7 @@ func TestBenchJitter(t *testing.T) {
 	doubles, refusals, returns := 0, 0, 0
 	for _, c := range all {
 		replays = append(replays, c.replays(h.All())...)
-		doubles, refusals, returns = doubles+c.doubles, refusals+c.refusals, returns+c.connected-1
+		doubles, refusals, returns = doubles+c.duplicates, refusals+c.refusals, returns+c.connected-1
 	}
 	t.Logf("SUMMARY %s: %d clients, %d events: delivered %.3f %%, %d doubles; %d returns, %d refused; from connecting again to having all that was missed p50 %v, p99 %v",
 		t.Name(), len(all), emitted, 100*float64(delivered())/float64(emitted*len(all)), doubles, returns, refusals, harness.Percentile(replays, 50), harness.Percentile(replays, 99))

@@ -71,23 +71,23 @@ type yield struct{ rate, wal float64 }
 
 const published = 1_000_000
 
-// A tally counts what is delivered to a node without a server.
-type tally struct {
+// A countingAdapter counts what is delivered to a node without a server.
+type countingAdapter struct {
 	id string
 	n  atomic.Int64
 }
 
-func (t *tally) ID() string { return t.id }
+func (t *countingAdapter) ID() string { return t.id }
 
-func (t *tally) Deliver(ds []adapter.Delivery) { t.n.Add(int64(len(ds))) }
+func (t *countingAdapter) Deliver(ds []adapter.Delivery) { t.n.Add(int64(len(ds))) }
 
-func (t *tally) Rewind(adapter.Offset) {}
+func (t *countingAdapter) Rewind(adapter.Offset) {}
 
-func (t *tally) Reset(adapter.Offset, error) {}
+func (t *countingAdapter) Reset(adapter.Offset, error) {}
 
 func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield, err error) {
 	err = m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {
-		dbs, tallies, err := m.openTallies(ctx, schema, nodes)
+		dbs, tallies, err := m.openCountingAdapters(ctx, schema, nodes)
 		if err != nil {
 			return err
 		}
@@ -104,15 +104,15 @@ func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield
 	return ours, reference, err
 }
 
-// openTallies opens nodes without a server.
-func (m *machine) openTallies(ctx context.Context, schema string, n int) ([]*node, []*tally, error) {
-	dbs, tallies := make([]*node, n), make([]*tally, n)
+// openCountingAdapters opens nodes without a server.
+func (m *machine) openCountingAdapters(ctx context.Context, schema string, n int) ([]*node, []*countingAdapter, error) {
+	dbs, tallies := make([]*node, n), make([]*countingAdapter, n)
 	for i := range n {
 		db, err := m.openDB(ctx, schema)
 		if err != nil {
 			return nil, nil, err
 		}
-		dbs[i], tallies[i] = &node{db: db}, &tally{id: strconv.Itoa(i)}
+		dbs[i], tallies[i] = &node{db: db}, &countingAdapter{id: strconv.Itoa(i)}
 		if _, err := db.Bind(tallies[i]); err != nil {
 			return nil, nil, err
 		}
@@ -138,7 +138,7 @@ func measure(ctx context.Context, conn *pgx.Conn, do func() error) (yield, error
 	return yield{published / took.Seconds(), float64(after-before) / published}, nil
 }
 
-func publishAll(ctx context.Context, dbs []*node, tallies []*tally) error {
+func publishAll(ctx context.Context, dbs []*node, tallies []*countingAdapter) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(dbs))
 	for i, n := range dbs {
@@ -251,12 +251,12 @@ func (m *machine) connects(ctx context.Context) (ours, reference float64, err er
 	rate := func(o socketio.Options) (rate float64, err error) {
 		err = m.withNodes(ctx, 1, o, func(nodes []*node, _ *pgx.Conn) error {
 			began := time.Now()
-			c, err := join(ctx, nodes[0].addr, loopback, clients, 256)
+			c, err := connectPool(ctx, nodes[0].addr, loopback, clients, 256)
 			if err != nil {
 				return err
 			}
 			rate = clients / time.Since(began).Seconds()
-			c.leave()
+			c.close()
 			return nil
 		})
 		return rate, err

@@ -46,7 +46,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if flag.NArg() > 0 {
-		if err := part(ctx, flag.Args()); err != nil {
+		if err := runSubprocess(ctx, flag.Args()); err != nil {
 			fmt.Fprintln(os.Stderr, "load:", flag.Args(), err)
 			os.Exit(1)
 		}

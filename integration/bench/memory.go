@@ -13,20 +13,20 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A lobby is a listener whose connections begin and end in memory: no system call, no port and no file, so that what
+// A memoryListener is a listener whose connections begin and end in memory: no system call, no port and no file, so that what
 // is measured is the server alone, and as many as memory has room for.
-type lobby struct {
+type memoryListener struct {
 	arrivals chan net.Conn
 	closed   chan struct{}
 	once     sync.Once
 	meter    *meter
 }
 
-func newLobby() *lobby {
-	return &lobby{arrivals: make(chan net.Conn), closed: make(chan struct{}), meter: newMeter()}
+func newMemoryListener() *memoryListener {
+	return &memoryListener{arrivals: make(chan net.Conn), closed: make(chan struct{}), meter: newMeter()}
 }
 
-func (l *lobby) Accept() (net.Conn, error) {
+func (l *memoryListener) Accept() (net.Conn, error) {
 	select {
 	case conn := <-l.arrivals:
 		return conn, nil
@@ -35,20 +35,20 @@ func (l *lobby) Accept() (net.Conn, error) {
 	}
 }
 
-func (l *lobby) Close() error {
+func (l *memoryListener) Close() error {
 	l.once.Do(func() { close(l.closed) })
 	return nil
 }
 
-func (*lobby) Addr() net.Addr { return inMemory{} }
+func (*memoryListener) Addr() net.Addr { return inMemory{} }
 
 type inMemory struct{}
 
 func (inMemory) Network() string { return "memory" }
 func (inMemory) String() string  { return "memory" }
 
-// A guest is a client in memory. It says what it came to say, counts what it hears, and remembers its session.
-type guest struct {
+// A memoryClient is a client in memory. It says what it came to say, counts what it hears, and remembers its session.
+type memoryClient struct {
 	meter *meter
 
 	mu      sync.Mutex
@@ -69,11 +69,11 @@ func script(connect string) []byte {
 	return b.Bytes()
 }
 
-// admit connects clients, some at a time, that say what script returns, and waits until they are in.
-func (l *lobby) admit(ctx context.Context, n, atOnce int, script func(i int) []byte) ([]*guest, error) {
-	guests := make([]*guest, n)
+// connect connects clients, some at a time, that say what script returns, and waits until they are in.
+func (l *memoryListener) connect(ctx context.Context, n, atOnce int, script func(i int) []byte) ([]*memoryClient, error) {
+	guests := make([]*memoryClient, n)
 	return guests, many(n, atOnce, func(i int) error {
-		g := &guest{meter: l.meter, script: script(i), in: make(chan struct{})}
+		g := &memoryClient{meter: l.meter, script: script(i), in: make(chan struct{})}
 		g.changed = sync.NewCond(&g.mu)
 		guests[i] = g
 		select {
@@ -92,7 +92,7 @@ func (l *lobby) admit(ctx context.Context, n, atOnce int, script func(i int) []b
 	})
 }
 
-func (g *guest) Read(p []byte) (int, error) {
+func (g *memoryClient) Read(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for len(g.script) == 0 && !g.late && !g.gone {
@@ -109,21 +109,21 @@ func (g *guest) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (g *guest) Write(p []byte) (int, error) {
+func (g *memoryClient) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.gone {
 		return 0, net.ErrClosed
 	}
 	if g.pid == "" {
-		g.hear(string(p))
+		g.onText(string(p))
 	}
 	g.meter.add(len(p))
 	return len(p), nil
 }
 
-// hear looks for the answer to CONNECT.
-func (g *guest) hear(text string) {
+// onText looks for the answer to CONNECT.
+func (g *memoryClient) onText(text string) {
 	if _, rest, ok := strings.Cut(text, `"pid":"`); ok {
 		pid, _, _ := strings.Cut(rest, `"`)
 		g.pid = strings.Clone(pid)
@@ -131,7 +131,7 @@ func (g *guest) hear(text string) {
 	}
 }
 
-func (g *guest) Close() error {
+func (g *memoryClient) Close() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.gone = true
@@ -139,7 +139,7 @@ func (g *guest) Close() error {
 	return nil
 }
 
-func (g *guest) SetReadDeadline(t time.Time) error {
+func (g *memoryClient) SetReadDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.late = !t.IsZero() && time.Until(t) <= 0 // those to come are further away than any measurement lasts
@@ -147,13 +147,13 @@ func (g *guest) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-func (*guest) SetWriteDeadline(time.Time) error { return nil } // a write does not wait
-func (g *guest) SetDeadline(t time.Time) error  { return g.SetReadDeadline(t) }
-func (*guest) LocalAddr() net.Addr              { return inMemory{} }
-func (*guest) RemoteAddr() net.Addr             { return inMemory{} }
+func (*memoryClient) SetWriteDeadline(time.Time) error { return nil } // a write does not wait
+func (g *memoryClient) SetDeadline(t time.Time) error  { return g.SetReadDeadline(t) }
+func (*memoryClient) LocalAddr() net.Addr              { return inMemory{} }
+func (*memoryClient) RemoteAddr() net.Addr             { return inMemory{} }
 
-// leave breaks the connections.
-func leave(guests []*guest) {
+// closeAll breaks the connections.
+func closeAll(guests []*memoryClient) {
 	for _, g := range guests {
 		if g != nil {
 			_ = g.Close()

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestEveryPanelIsDrawn: each curve, of all sizes and of one, comes out with its labels, its lines and its points.
-func TestEveryPanelIsDrawn(t *testing.T) {
+// TestCurves_EveryPanelIsDrawn: each curve, of all sizes and of one, comes out with its labels, its lines and its points.
+func TestCurves_EveryPanelIsDrawn(t *testing.T) {
 	t.Parallel()
 	for _, c := range curves() {
 		for _, sizes := range [][]int{c.sizes, c.sizes[:1]} {

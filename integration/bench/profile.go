@@ -147,7 +147,7 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 // profilePublish is 2,000,000 events of two nodes, until both have all.
 func profilePublish(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.inSchema(ctx, func(schema string, _ *pgx.Conn) error {
-		dbs, tallies, err := m.openTallies(ctx, schema, 2)
+		dbs, tallies, err := m.openCountingAdapters(ctx, schema, 2)
 		if err != nil {
 			return err
 		}

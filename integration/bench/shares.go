@@ -79,7 +79,7 @@ func publisher(ctx context.Context, schema, name string) error {
 	if err != nil {
 		return err
 	}
-	t := &tally{id: name}
+	t := &countingAdapter{id: name}
 	if _, err := db.Bind(t); err != nil {
 		return err
 	}

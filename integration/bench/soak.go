@@ -40,7 +40,7 @@ const (
 type soak struct {
 	nodes []*node
 	conn  *pgx.Conn
-	book  *soakBook
+	book  *soakRecorder
 
 	emitted, received, came, back, recovered, failed atomic.Int64
 }
@@ -69,7 +69,7 @@ func (m *machine) soaked(ctx context.Context, long time.Duration) error {
 				c.Cut()
 			}
 		}()
-		if s.book, err = newSoakBook(ctx, conn); err != nil {
+		if s.book, err = newSoakRecorder(ctx, conn); err != nil {
 			return err
 		}
 		defer s.book.close(context.WithoutCancel(ctx))

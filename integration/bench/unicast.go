@@ -97,7 +97,7 @@ func compare(nodes int, ours, reference target, measure measurement) func(ctx co
 type singles struct {
 	nodes   []*node
 	sockets [][]*socketio.Socket // of each node
-	crowds  []*crowd
+	crowds  []*clientPool
 	to      target
 	conn    *pgx.Conn
 	size    int64 // of an event on the wire
@@ -110,7 +110,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 		s := &singles{nodes: all, to: to, conn: conn}
 		defer func() {
 			for _, c := range s.crowds {
-				c.leave()
+				c.close()
 			}
 		}()
 		for _, n := range all {
@@ -119,7 +119,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 				connected <- s
 				return nil
 			})
-			c, err := join(ctx, n.addr, loopback, clients, clients)
+			c, err := connectPool(ctx, n.addr, loopback, clients, clients)
 			if err != nil {
 				return err
 			}

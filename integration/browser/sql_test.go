@@ -14,8 +14,8 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestPsqlSpeaksToPages runs what README.md shows, as it stands there, beside a page in a browser.
-func TestPsqlSpeaksToPages(t *testing.T) {
+// TestSQL_EmitFromPsqlReachesPages runs what README.md shows, as it stands there, beside a page in a browser.
+func TestSQL_EmitFromPsqlReachesPages(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	d := startDemo(t, dsn, schema)

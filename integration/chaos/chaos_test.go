@@ -12,15 +12,15 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestFire: everything at once, by chance, and the history is judged by the log. See docs/fire.md.
-func TestFire(t *testing.T) {
+// TestChaos_AllFaults: everything at once, by chance, and the history is judged by the log. See docs/fire.md.
+func TestChaos_AllFaults(t *testing.T) {
 	first := int(harness.Seed(t))
-	for i := range harness.EnvInt(t, "SOCKETIO_FIRE_SEEDS", 2) {
+	for i := range harness.EnvInt(t, "SOCKETIO_CHAOS_SEEDS", 2) {
 		t.Run(strconv.Itoa(first+i), func(t *testing.T) {
-			r := burn(t, fireConfig{
+			r := runWithFaults(t, config{
 				seed:     uint64(first + i),
-				length:   time.Duration(harness.EnvInt(t, "SOCKETIO_FIRE_SECONDS", 15)) * time.Second,
-				clients:  harness.EnvInt(t, "SOCKETIO_FIRE_CLIENTS", 60),
+				length:   time.Duration(harness.EnvInt(t, "SOCKETIO_CHAOS_SECONDS", 15)) * time.Second,
+				clients:  harness.EnvInt(t, "SOCKETIO_CHAOS_CLIENTS", 60),
 				official: 6,
 				brief:    (first+i)%2 == 1,
 			})
@@ -32,15 +32,15 @@ func TestFire(t *testing.T) {
 	}
 }
 
-// TestRollingRestart: three nodes under load are replaced one after the other, twice. Nobody is refused, and nothing is
+// TestChaos_RollingRestart: three nodes under load are replaced one after the other, twice. Nobody is refused, and nothing is
 // lost or doubled.
-func TestRollingRestart(t *testing.T) {
-	f := lay(t, fireConfig{
-		seed: harness.Seed(t), length: 2 * time.Minute, clients: harness.EnvInt(t, "SOCKETIO_FIRE_CLIENTS", 60), official: 6,
+func TestChaos_RollingRestart(t *testing.T) {
+	f := newRun(t, config{
+		seed: harness.Seed(t), length: 2 * time.Minute, clients: harness.EnvInt(t, "SOCKETIO_CHAOS_CLIENTS", 60), official: 6,
 	})
 	sent := 0 // away
 	r := f.run(func(ctx context.Context) {
-		for i := range 2 * fireNodes {
+		for i := range 2 * clusterSize {
 			harness.Pause(ctx, time.Second)
 			f.mu.Lock()
 			old := f.cl.Nodes[i]
@@ -48,7 +48,7 @@ func TestRollingRestart(t *testing.T) {
 			var there []harness.SocketState
 			old.Get("sockets", &there)
 			sent += len(there)
-			f.replace(old)
+			f.replaceNode(old)
 		}
 	})
 	t.Logf("SUMMARY %s: %v; %d sockets were on the nodes that went", t.Name(), r, sent)
@@ -60,19 +60,19 @@ func TestRollingRestart(t *testing.T) {
 	}
 }
 
-// replace shuts a node down after another has taken its place.
-func (f *fire) replace(old *harness.Node) {
-	f.pgUp.Lock()
+// replaceNode shuts a node down after another has taken its place.
+func (f *chaosRun) replaceNode(old *harness.Node) {
+	f.pgRestart.Lock()
 	next := f.newNode()
-	f.pgUp.Unlock()
+	f.pgRestart.Unlock()
 	f.mu.Lock()
-	f.well = append(slices.DeleteFunc(f.well, func(n *harness.Node) bool { return n == old }), next)
-	f.tellNodes()
+	f.healthy = append(slices.DeleteFunc(f.healthy, func(n *harness.Node) bool { return n == old }), next)
+	f.announceNodes()
 	f.mu.Unlock()
 	old.Signal(syscall.SIGTERM)
 	old.Wait(20 * time.Second)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old.Down = true
-	f.done["shutdown"]++
+	f.faults["shutdown"]++
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// asked answers a question of the node, at times so late that the client has another connection by then.
-func (b *bird) asked(id string, data json.RawMessage) {
+// onProbe answers a question of the node, at times so late that the client has another connection by then.
+func (b *client) onProbe(id string, data json.RawMessage) {
 	var args []string
 	if json.Unmarshal(data, &args) != nil || len(args) != 2 {
 		return
@@ -22,34 +22,34 @@ func (b *bird) asked(id string, data json.RawMessage) {
 	if err != nil {
 		return
 	}
-	b.flock.rests.Go(func() {
+	b.set.background.Go(func() {
 		harness.Pause(context.Background(), time.Duration(rand.IntN(4)*rand.IntN(300))*time.Millisecond)
 		_ = b.Acknowledge(id, answer) // there may be no connection
 	})
 }
 
-// leave disconnects of the client's own accord, and connects again, which is up to live.
-func (b *bird) leave() {
-	if !b.known.Load() {
+// disconnect disconnects of the client's own accord, and connects again, which is up to live.
+func (b *client) disconnect() {
+	if !b.hasSession.Load() {
 		return
 	}
-	b.left.Store(true)
-	b.flock.book.Note(b.number, "disconnects")
+	b.disconnected.Store(true)
+	b.set.recorder.Note(b.number, "disconnects")
 	_ = b.Send("41") // the connection may be gone
 	b.cut("close")
 }
 
-// twin claims the client's session by another connection at once, which hears some of it and goes away: nothing that
+// claimConcurrently claims the client's session by another connection at once, which hears some of it and goes away: nothing that
 // the client itself gets may depend on that.
-func (b *bird) twin(ctx context.Context, roll *rand.Rand) {
+func (b *client) claimConcurrently(ctx context.Context, rng *rand.Rand) {
 	pid, offset := b.PID(), b.Offset()
 	if pid == "" {
 		return
 	}
-	addr, times, stay := b.flock.anyNode(roll), 1+roll.IntN(2), time.Duration(roll.IntN(4)*roll.IntN(100))*time.Millisecond
-	b.flock.book.Note(b.number, "its session is claimed by %d more connections", times)
+	addr, times, stay := b.set.randomNode(rng), 1+rng.IntN(2), time.Duration(rng.IntN(4)*rng.IntN(100))*time.Millisecond
+	b.set.recorder.Note(b.number, "its session is claimed by %d more connections", times)
 	for range times {
-		b.flock.rests.Go(func() {
+		b.set.background.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 			defer cancel()
 			link, err := wire.Dial(ctx, addr)
@@ -69,13 +69,13 @@ func (b *bird) twin(ctx context.Context, roll *rand.Rand) {
 	}
 }
 
-// misanswered finds an answer that came to another question than that which it was given to.
-func (f *fire) misanswered() (asked int, v *checker.ViolationError) {
-	for _, n := range f.well {
+// wrongAck finds an answer that came to another question than that which it was given to.
+func (f *chaosRun) wrongAck() (asked int, v *checker.ViolationError) {
+	for _, n := range f.healthy {
 		stats := n.Stats()
-		asked += stats.Quizzed
-		if len(stats.Wrong) > 0 {
-			return asked, &checker.ViolationError{Kind: "misanswered", Text: fmt.Sprintf("%s: %d answers, the first: %s", n.Name, len(stats.Wrong), stats.Wrong[0])}
+		asked += stats.Probes
+		if len(stats.WrongAcks) > 0 {
+			return asked, &checker.ViolationError{Kind: "misanswered", Text: fmt.Sprintf("%s: %d answers, the first: %s", n.Name, len(stats.WrongAcks), stats.WrongAcks[0])}
 		}
 	}
 	return asked, nil

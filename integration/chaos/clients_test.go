@@ -18,142 +18,142 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A flock is many clients in Go that come back by themselves, each to a node of its own choice.
-type flock struct {
-	book  *checker.Book
-	birds []*bird
-	bulky []*bird // those that get the large events
-	lives sync.WaitGroup
-	rests sync.WaitGroup // lines that nobody but the server holds any more
+// A clientSet is many clients in Go that come back by themselves, each to a node of its own choice.
+type clientSet struct {
+	recorder    *checker.Recorder
+	clients     []*client
+	slowClients []*client // those that get the large events
+	running     sync.WaitGroup
+	background  sync.WaitGroup // lines that nobody but the server holds any more
 
-	mu      sync.Mutex
-	nodes   []string       // where they may go
-	refused map[string]int // reasons for which sessions were not recovered
-	ids     []string       // of sockets that were connected, some of them in vain
+	mu        sync.Mutex
+	nodes     []string       // where they may go
+	refused   map[string]int // reasons for which sessions were not recovered
+	socketIDs []string       // of sockets that were connected, some of them in vain
 
 	cuts, recovered, unrecovered atomic.Int64
 }
 
-// A bird is a client of a flock.
-type bird struct {
+// A client is a client of a flock.
+type client struct {
 	*wire.Client
 
-	flock  *flock
-	number int
-	roll   *rand.Rand
-	wishes chan wish
-	ended  chan struct{} // the connection is gone
-	fence  atomic.Int64  // the newest that it got
-	fuse   atomic.Int64  // after how many events it cuts its connection; 0: never
-	known  atomic.Bool   // it had a session
-	rest   atomic.Int64  // how long it stays away before it comes back
-	slow   atomic.Bool   // it reads slowly when it is back
-	fresh  atomic.Bool   // the session is new and lacks the rooms
-	left   atomic.Bool   // it has disconnected of its own accord, so that the session may be over
+	set          *clientSet
+	number       int
+	rng          *rand.Rand
+	roomChanges  chan roomChange
+	closedConn   chan struct{} // the connection is gone
+	fence        atomic.Int64  // the newest that it got
+	cutAfter     atomic.Int64  // after how many events it cuts its connection; 0: never
+	hasSession   atomic.Bool   // it had a session
+	awayFor      atomic.Int64  // how long it stays away before it comes back
+	slowReader   atomic.Bool   // it reads slowly when it is back
+	needsRooms   atomic.Bool   // the session is new and lacks the rooms
+	disconnected atomic.Bool   // it has disconnected of its own accord, so that the session may be over
 
 	mu    sync.Mutex
-	line  *line
+	conn  *faultyConn
 	rooms map[string]bool // those that it wants to be in
 }
 
-// A wish is to join or leave a room.
-type wish struct {
-	do   checker.Do
+// A roomChange is to join or leave a room.
+type roomChange struct {
+	op   checker.RoomOp
 	room string
 }
 
-// newBird starts a client; it lives until ctx ends.
-func (f *flock) newBird(ctx context.Context, number int, roll *rand.Rand, rooms ...string) *bird {
-	b := &bird{
-		flock: f, number: number, roll: roll,
-		wishes: make(chan wish, 64), ended: make(chan struct{}, 1), rooms: make(map[string]bool),
+// start starts a client; it lives until ctx ends.
+func (f *clientSet) start(ctx context.Context, number int, rng *rand.Rand, rooms ...string) *client {
+	b := &client{
+		set: f, number: number, rng: rng,
+		roomChanges: make(chan roomChange, 64), closedConn: make(chan struct{}, 1), rooms: make(map[string]bool),
 	}
 	for _, room := range rooms {
 		b.rooms[room] = true
 	}
-	b.Client = wire.New(wire.Options{Event: b.event, Connected: b.connected, Closed: b.closed, Dial: b.dial, Asked: b.asked})
-	f.birds = append(f.birds, b)
-	f.lives.Go(func() { b.live(ctx) })
+	b.Client = wire.New(wire.Options{Event: b.onEvent, Connected: b.onConnected, Closed: b.onClosed, Dial: b.dial, Asked: b.onProbe})
+	f.clients = append(f.clients, b)
+	f.running.Go(func() { b.run(ctx) })
 	return b
 }
 
-// send tells the clients where they may go.
-func (f *flock) send(nodes []string) {
+// setNodes tells the clients where they may go.
+func (f *clientSet) setNodes(nodes []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.nodes = slices.Clone(nodes)
 }
 
-func (f *flock) anyNode(roll *rand.Rand) string {
+func (f *clientSet) randomNode(rng *rand.Rand) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.nodes[roll.IntN(len(f.nodes))]
+	return f.nodes[rng.IntN(len(f.nodes))]
 }
 
-func (f *flock) anySocket(roll *rand.Rand) string {
+func (f *clientSet) randomSocket(rng *rand.Rand) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.ids) == 0 {
+	if len(f.socketIDs) == 0 {
 		return "nobody"
 	}
-	return f.ids[roll.IntN(len(f.ids))]
+	return f.socketIDs[rng.IntN(len(f.socketIDs))]
 }
 
-func (b *bird) live(ctx context.Context) {
+func (b *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if !b.come(ctx) {
-			harness.Pause(ctx, time.Duration(b.roll.IntN(200))*time.Millisecond)
+		if !b.connect(ctx) {
+			harness.Pause(ctx, time.Duration(b.rng.IntN(200))*time.Millisecond)
 			continue
 		}
-		b.stay(ctx)
-		harness.Pause(ctx, time.Duration(b.rest.Swap(0)))
+		b.serve(ctx)
+		harness.Pause(ctx, time.Duration(b.awayFor.Swap(0)))
 	}
 	b.Cut()
 }
 
-// come connects to a node; it returns false if that did not work.
-func (b *bird) come(ctx context.Context) bool {
+// connect connects to a node; it returns false if that did not work.
+func (b *client) connect(ctx context.Context) bool {
 	select {
-	case <-b.ended: // of the connection before
+	case <-b.closedConn: // of the connection before
 	default:
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
-	if err := b.Connect(ctx, b.flock.anyNode(b.roll)); err != nil {
-		b.flock.book.Note(b.number, "did not connect: %v", err)
+	if err := b.Connect(ctx, b.set.randomNode(b.rng)); err != nil {
+		b.set.recorder.Note(b.number, "did not connect: %v", err)
 		return false
 	}
 	return true
 }
 
-// stay does what the client wishes until the connection ends.
-func (b *bird) stay(ctx context.Context) {
-	if b.fresh.Load() {
+// serve does what the client wishes until the connection ends.
+func (b *client) serve(ctx context.Context) {
+	if b.needsRooms.Load() {
 		b.mu.Lock()
 		rooms := slices.Sorted(maps.Keys(b.rooms))
 		b.mu.Unlock()
-		if !b.move(ctx, checker.Join, rooms...) {
-			b.hang()
+		if !b.changeRooms(ctx, checker.Join, rooms...) {
+			b.cutAndWait()
 			return
 		}
-		b.fresh.Store(false)
+		b.needsRooms.Store(false)
 	}
 	for {
 		select {
-		case w := <-b.wishes:
+		case w := <-b.roomChanges:
 			b.mu.Lock()
-			if w.do == checker.Join {
+			if w.op == checker.Join {
 				b.rooms[w.room] = true
 			} else {
 				delete(b.rooms, w.room)
 			}
 			b.mu.Unlock()
-			if !b.move(ctx, w.do, w.room) {
-				b.again(w)
-				b.hang()
+			if !b.changeRooms(ctx, w.op, w.room) {
+				b.requeue(w)
+				b.cutAndWait()
 				return
 			}
-		case <-b.ended:
+		case <-b.closedConn:
 			return
 		case <-ctx.Done():
 			return
@@ -161,12 +161,12 @@ func (b *bird) stay(ctx context.Context) {
 	}
 }
 
-// again keeps a wish for the next connection, before those that came later: two of them may be about one room.
-func (b *bird) again(first wish) {
-	later := []wish{first}
+// requeue keeps a wish for the next connection, before those that came later: two of them may be about one room.
+func (b *client) requeue(first roomChange) {
+	later := []roomChange{first}
 	for {
 		select {
-		case w := <-b.wishes:
+		case w := <-b.roomChanges:
 			later = append(later, w)
 			continue
 		default:
@@ -175,122 +175,122 @@ func (b *bird) again(first wish) {
 	}
 	for _, w := range later {
 		select {
-		case b.wishes <- w:
+		case b.roomChanges <- w:
 		default: // it has enough to do
 		}
 	}
 }
 
-// move joins or leaves rooms; it returns false if the client does not know that it has.
-func (b *bird) move(ctx context.Context, do checker.Do, rooms ...string) bool {
+// changeRooms joins or leaves rooms; it returns false if the client does not know that it has.
+func (b *client) changeRooms(ctx context.Context, do checker.RoomOp, rooms ...string) bool {
 	if len(rooms) == 0 {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	b.flock.book.Add(checker.Record{What: checker.Asked, Client: b.number, Do: do, Rooms: rooms})
+	b.set.recorder.Add(checker.Record{Kind: checker.Requested, Client: b.number, Op: do, Rooms: rooms})
 	var at harness.Span
 	if err := b.Call(ctx, &at, string(do), rooms); err != nil || at.End == 0 {
-		b.flock.book.Note(b.number, "does not know if it did %s %q: %v", do, rooms, err)
+		b.set.recorder.Note(b.number, "does not know if it did %s %q: %v", do, rooms, err)
 		return false
 	}
-	b.flock.book.Add(checker.Record{What: checker.Done, Client: b.number, Do: do, Rooms: rooms})
+	b.set.recorder.Add(checker.Record{Kind: checker.Confirmed, Client: b.number, Op: do, Rooms: rooms})
 	return true
 }
 
-// hang ends the connection and waits until it has ended.
-func (b *bird) hang() {
+// cutAndWait ends the connection and waits until it has ended.
+func (b *client) cutAndWait() {
 	b.Cut()
-	<-b.ended
+	<-b.closedConn
 }
 
-func (b *bird) closed(err error) {
-	b.flock.book.Note(b.number, "connection ended: %v", err)
+func (b *client) onClosed(err error) {
+	b.set.recorder.Note(b.number, "connection ended: %v", err)
 	select {
-	case b.ended <- struct{}{}:
+	case b.closedConn <- struct{}{}:
 	default:
 	}
 }
 
-func (b *bird) connected(id string, recovered bool) {
-	f := b.flock
-	f.book.Add(checker.Record{What: checker.Connected, Client: b.number, Socket: id, Recovered: recovered})
+func (b *client) onConnected(id string, recovered bool) {
+	f := b.set
+	f.recorder.Add(checker.Record{Kind: checker.Connected, Client: b.number, Socket: id, Recovered: recovered})
 	f.mu.Lock()
-	f.ids = append(f.ids, id)
+	f.socketIDs = append(f.socketIDs, id)
 	f.mu.Unlock()
-	left := b.left.Swap(false)
+	left := b.disconnected.Swap(false)
 	if recovered {
 		f.recovered.Add(1)
 		return
 	}
-	b.fresh.Store(true)
-	if !b.known.Swap(true) || left {
+	b.needsRooms.Store(true)
+	if !b.hasSession.Swap(true) || left {
 		return
 	}
 	f.unrecovered.Add(1)
-	go b.why() // ends with the call's time
+	go b.askReason() // ends with the call's time
 }
 
-// untold is the reason of whose connection broke before it could ask.
-const untold = "not told"
+// reasonUnknown is the reason of whose connection broke before it could ask.
+const reasonUnknown = "not told"
 
-// why asks for the reason for which the session was not recovered.
-func (b *bird) why() {
+// askReason asks for the reason for which the session was not recovered.
+func (b *client) askReason() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var me harness.SocketState
 	if err := b.Call(ctx, &me, "whoami"); err != nil || me.Recovered { // or the answer is that of a later connection
-		me.Reason = untold
+		me.Reason = reasonUnknown
 	}
-	b.flock.mu.Lock()
-	defer b.flock.mu.Unlock()
-	b.flock.refused[me.Reason]++
+	b.set.mu.Lock()
+	defer b.set.mu.Unlock()
+	b.set.refused[me.Reason]++
 }
 
-func (b *bird) event(data json.RawMessage) {
+func (b *client) onEvent(data json.RawMessage) {
 	id, ok := harness.ParseTick(string(data))
 	if !ok {
 		return
 	}
-	b.flock.book.Add(checker.Record{What: checker.Got, Client: b.number, Event: id})
+	b.set.recorder.Add(checker.Record{Kind: checker.Received, Client: b.number, Event: id})
 	if id.Publisher() == harness.FencePublisher {
 		b.fence.Store(int64(id.Seq()))
 	}
-	if b.fuse.Load() > 0 && b.fuse.Add(-1) == 0 {
+	if b.cutAfter.Load() > 0 && b.cutAfter.Add(-1) == 0 {
 		b.cut("reset")
 	}
 }
 
 // cut breaks the connection: "reset" and "close" are what they say, "half" leaves the server alone with it.
-func (b *bird) cut(how string) {
+func (b *client) cut(how string) {
 	b.mu.Lock()
-	l := b.line
+	l := b.conn
 	b.mu.Unlock()
-	if l == nil || !b.known.Load() {
+	if l == nil || !b.hasSession.Load() {
 		return
 	}
-	b.flock.cuts.Add(1)
-	b.flock.book.Note(b.number, "cut (%s)", how)
+	b.set.cuts.Add(1)
+	b.set.recorder.Note(b.number, "cut (%s)", how)
 	if how == "close" {
-		l.polite.Store(true)
+		l.cleanClose.Store(true)
 		b.Close()
 		return
 	}
 	l.end(how)
 }
 
-// stall makes the client read nothing for a while.
-func (b *bird) stall(d time.Duration) {
+// stallReads makes the client read nothing for a while.
+func (b *client) stallReads(d time.Duration) {
 	b.mu.Lock()
-	l := b.line
+	l := b.conn
 	b.mu.Unlock()
 	if l != nil {
-		b.flock.book.Note(b.number, "reads nothing for %v", d)
-		l.until.Store(time.Now().Add(d).UnixNano())
+		b.set.recorder.Note(b.number, "reads nothing for %v", d)
+		l.stalledUntil.Store(time.Now().Add(d).UnixNano())
 	}
 }
 
-func (b *bird) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (b *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -299,50 +299,50 @@ func (b *bird) dial(ctx context.Context, network, addr string) (net.Conn, error)
 	if !ok {
 		return nil, fmt.Errorf("%T is not TCP", conn)
 	}
-	l := &line{TCPConn: tcp, flock: b.flock, over: make(chan struct{})}
-	if b.slow.Swap(false) {
-		l.slow = time.Now().Add(3 * time.Second)
+	l := &faultyConn{TCPConn: tcp, set: b.set, ended: make(chan struct{})}
+	if b.slowReader.Swap(false) {
+		l.slowUntil = time.Now().Add(3 * time.Second)
 	}
 	b.mu.Lock()
-	b.line = l
+	b.conn = l
 	b.mu.Unlock()
 	return l, nil
 }
 
-// A line is a connection that can be broken in several ways.
-type line struct {
+// A faultyConn is a connection that can be broken in several ways.
+type faultyConn struct {
 	*net.TCPConn
 
-	flock  *flock
-	slow   time.Time    // no more than some 800 kB a second are read before
-	until  atomic.Int64 // nothing is read before
-	polite atomic.Bool  // it is closed without a reset
-	once   sync.Once
-	over   chan struct{} // closed when the client has let go of it
+	set          *clientSet
+	slowUntil    time.Time    // no more than some 800 kB a second are read before
+	stalledUntil atomic.Int64 // nothing is read before
+	cleanClose   atomic.Bool  // it is closed without a reset
+	once         sync.Once
+	ended        chan struct{} // closed when the client has let go of it
 }
 
 var errCut = errors.New("the line is cut")
 
-// silence is what a client bears, as the official one does with its heartbeat.
-const silence = 6 * time.Second
+// readTimeout is what a client bears, as the official one does with its heartbeat.
+const readTimeout = 6 * time.Second
 
 // Read reads, unless the client is slow just now.
-func (l *line) Read(p []byte) (int, error) {
-	if d := time.Until(time.Unix(0, l.until.Load())); d > 0 {
+func (l *faultyConn) Read(p []byte) (int, error) {
+	if d := time.Until(time.Unix(0, l.stalledUntil.Load())); d > 0 {
 		select {
 		case <-time.After(d):
-		case <-l.over:
+		case <-l.ended:
 			return 0, errCut
 		}
 	}
-	if time.Now().Before(l.slow) {
+	if time.Now().Before(l.slowUntil) {
 		p = p[:min(len(p), 1<<10)]
 		harness.Pause(context.Background(), time.Millisecond)
 	}
-	_ = l.SetReadDeadline(time.Now().Add(silence)) // a connection that is closed says so below
+	_ = l.SetReadDeadline(time.Now().Add(readTimeout)) // a connection that is closed says so below
 	n, err := l.TCPConn.Read(p)
 	select {
-	case <-l.over:
+	case <-l.ended:
 		return 0, errCut
 	default:
 		return n, err
@@ -350,23 +350,23 @@ func (l *line) Read(p []byte) (int, error) {
 }
 
 // Close is a reset, unless the line was ended otherwise before.
-func (l *line) Close() error {
+func (l *faultyConn) Close() error {
 	l.end("reset")
 	return nil
 }
 
-func (l *line) end(how string) {
+func (l *faultyConn) end(how string) {
 	l.once.Do(func() {
-		close(l.over)
+		close(l.ended)
 		if how == "half" {
 			_ = l.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
-			l.flock.rests.Go(func() {
+			l.set.background.Go(func() {
 				harness.Pause(context.Background(), 3*time.Second) // the server is left alone with it
 				_ = l.TCPConn.Close()
 			})
 			return
 		}
-		if !l.polite.Load() {
+		if !l.cleanClose.Load() {
 			_ = l.SetLinger(0)
 		}
 		_ = l.TCPConn.Close()

@@ -14,31 +14,31 @@ import (
 
 // A logReader copies the log into the book as it grows.
 type logReader struct {
-	f    *fire
+	run  *chaosRun
 	last int64 // batch
 	stop chan struct{}
-	over chan struct{}
+	done chan struct{}
 }
 
-func (f *fire) readLog(ctx context.Context) *logReader {
-	r := &logReader{f: f, stop: make(chan struct{}), over: make(chan struct{})}
-	go r.run(ctx) // ends with finish
+func (f *chaosRun) startLogReader(ctx context.Context) *logReader {
+	r := &logReader{run: f, stop: make(chan struct{}), done: make(chan struct{})}
+	go r.loop(ctx) // ends with finish
 	return r
 }
 
 // finish reads what is left.
 func (r *logReader) finish() {
 	close(r.stop)
-	<-r.over
+	<-r.done
 }
 
-func (r *logReader) run(ctx context.Context) {
-	defer close(r.over)
+func (r *logReader) loop(ctx context.Context) {
+	defer close(r.done)
 	for {
 		select {
 		case <-r.stop:
 			if err := r.read(ctx); err != nil {
-				r.f.t.Errorf("read the log: %v", err)
+				r.run.t.Errorf("read the log: %v", err)
 			}
 			return
 		case <-time.After(300 * time.Millisecond):
@@ -48,8 +48,8 @@ func (r *logReader) run(ctx context.Context) {
 }
 
 func (r *logReader) read(ctx context.Context) error {
-	schema := pgx.Identifier{r.f.cl.Schema}.Sanitize()
-	return r.f.inSQL(ctx, func(tx pgx.Tx) error {
+	schema := pgx.Identifier{r.run.cl.Schema}.Sanitize()
+	return r.run.inTransaction(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			select l.id, l.id * 4096 + p.index, p.kind, p.rooms, p.except_rooms, `+schema+`.name_text(p.payload)
 			from `+schema+`.log l cross join lateral `+schema+`.frame_packets(l.frame) p
@@ -65,7 +65,7 @@ func (r *logReader) read(ctx context.Context) error {
 		var fresh []checker.Record
 		_, err = pgx.ForEachRow(rows, []any{&batch, &position, &kind, &to.Rooms, &to.Except, &payload}, func() error {
 			last = batch
-			entry := checker.Record{What: checker.Logged, Position: position, To: &checker.Target{Rooms: to.Rooms, Except: to.Except}}
+			entry := checker.Record{Kind: checker.Logged, Position: position, To: &checker.Target{Rooms: to.Rooms, Except: to.Except}}
 			to = checker.Target{}
 			switch kind {
 			case 0:
@@ -75,7 +75,7 @@ func (r *logReader) read(ctx context.Context) error {
 				}
 				entry.Event = id
 			case 3, 4:
-				entry.Do = []checker.Do{3: checker.Join, 4: checker.Leave}[kind]
+				entry.Op = []checker.RoomOp{3: checker.Join, 4: checker.Leave}[kind]
 				if err := json.Unmarshal([]byte(payload), &entry.Rooms); err != nil {
 					return err
 				}
@@ -88,7 +88,7 @@ func (r *logReader) read(ctx context.Context) error {
 		if err == nil {
 			r.last = last
 			for _, entry := range fresh {
-				r.f.book.Add(entry)
+				r.run.recorder.Add(entry)
 			}
 		}
 		return err

@@ -14,21 +14,21 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// lenient lets a cluster with a planted fault do what would fail a test.
-type lenient struct{ testing.TB }
+// logErrors lets a cluster with a planted fault do what would fail a test.
+type logErrors struct{ testing.TB }
 
 // Errorf logs.
-func (l lenient) Errorf(format string, args ...any) { l.Logf(format, args...) }
+func (l logErrors) Errorf(format string, args ...any) { l.Logf(format, args...) }
 
-// TestFireFindsPlantedFaults: the nodes are built with a fault in them, and the judge must find it. Two of the faults
-// are planted in every run, all of them if SOCKETIO_FIRE_FAULTS=all, or those that it names.
-func TestFireFindsPlantedFaults(t *testing.T) {
+// TestMutations_AreFound: the nodes are built with a fault in them, and the judge must find it. Two of the faults
+// are planted in every run, all of them if SOCKETIO_CHAOS_MUTATIONS=all, or those that it names.
+func TestMutations_AreFound(t *testing.T) {
 	names := []string{"replay-starts-late", "rooms-held-now"}
-	patches, err := filepath.Glob("testdata/faults/*.patch")
+	patches, err := filepath.Glob("testdata/mutations/*.patch")
 	if err != nil || len(patches) < 10 {
 		t.Fatalf("%d patches, %v", len(patches), err)
 	}
-	switch text := os.Getenv("SOCKETIO_FIRE_FAULTS"); text {
+	switch text := os.Getenv("SOCKETIO_CHAOS_MUTATIONS"); text {
 	case "":
 	case "all":
 		names = nil
@@ -40,7 +40,7 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 	}
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
-			patch, err := filepath.Abs("testdata/faults/" + name + ".patch")
+			patch, err := filepath.Abs("testdata/mutations/" + name + ".patch")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -49,13 +49,13 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			promise, _, _ := strings.Cut(string(text), "\n")
-			program := faulty(t, patch)
+			program := buildMutant(t, patch)
 			const attempts = 6
 			for attempt := range attempts {
-				var r *fireReport
+				var r *report
 				t.Run("attempt", func(t *testing.T) {
 					number := harness.Seed(t) + uint64(attempt)
-					r = burn(lenient{t}, fireConfig{
+					r = runWithFaults(logErrors{t}, config{
 						seed: number, length: 12 * time.Second, clients: 60, program: program, brief: number%2 == 1,
 					})
 				})
@@ -71,9 +71,9 @@ func TestFireFindsPlantedFaults(t *testing.T) {
 	}
 }
 
-// TestPlantedFaultsApply: the patches that are not planted in every run fit the code as well.
-func TestPlantedFaultsApply(t *testing.T) {
-	patches, err := filepath.Glob("testdata/faults/*.patch")
+// TestMutations_Apply: the patches that are not planted in every run fit the code as well.
+func TestMutations_Apply(t *testing.T) {
+	patches, err := filepath.Glob("testdata/mutations/*.patch")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +91,8 @@ func TestPlantedFaultsApply(t *testing.T) {
 	}
 }
 
-// faulty builds the node's program from a copy of this tree with a patch applied.
-func faulty(t *testing.T, patch string) string {
+// buildMutant builds the node's program from a copy of this tree with a patch applied.
+func buildMutant(t *testing.T, patch string) string {
 	t.Helper()
 	dir := t.TempDir()
 	copyTree(t, "../..", dir)

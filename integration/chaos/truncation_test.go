@@ -20,12 +20,12 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestFire_LogLosesItsEnd: while events are emitted, and clients are cut and come back, the log loses its newest batches
+// TestChaos_LogTruncation: while events are emitted, and clients are cut and come back, the log loses its newest batches
 // again and again, as when a standby is promoted that lacks them. What was lost is lost, and clients that know of it are
 // refused. All others are recovered, and of what the log has in the end a session has everything from its beginning to
 // its end, once, and in the log's order.
-func TestFire_LogLosesItsEnd(t *testing.T) {
-	roll := harness.NewRand(harness.Seed(t))
+func TestChaos_LogTruncation(t *testing.T) {
+	rng := harness.NewRand(harness.Seed(t))
 	pg, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
 	if err != nil {
 		t.Fatal(err)
@@ -36,15 +36,15 @@ func TestFire_LogLosesItsEnd(t *testing.T) {
 		}
 	})
 	dsn, schema := pgtest.Schema(t, pgtest.On(pg.DSN()))
-	l := &loss{t: t, lost: make(map[checker.ID]bool)}
-	l.cl = harness.NewClusterOn(t, dsn, schema, fireNodes)
+	l := &truncationRun{t: t, lost: make(map[checker.ID]bool)}
+	l.cl = harness.NewClusterOn(t, dsn, schema, clusterSize)
 	ctx, stop := context.WithCancel(t.Context())
 	var lives, publishers sync.WaitGroup
 	for range 30 {
-		h := &hapless{l: l, roll: harness.NewRand(roll.Uint64())}
-		h.Client = wire.New(wire.Options{Event: h.event, Connected: h.connected})
+		h := &truncationClient{run: l, rng: harness.NewRand(rng.Uint64())}
+		h.Client = wire.New(wire.Options{Event: h.onEvent, Connected: h.onConnected})
 		l.clients = append(l.clients, h)
-		lives.Go(func() { h.live(ctx) })
+		lives.Go(func() { h.loop(ctx) })
 	}
 	publishing, cease := context.WithCancel(t.Context())
 	for i, n := range l.cl.Nodes {
@@ -54,57 +54,57 @@ func TestFire_LogLosesItsEnd(t *testing.T) {
 			}
 		})
 	}
-	for range harness.EnvInt(t, "SOCKETIO_FIRE_LOSSES", 6) {
-		harness.Pause(ctx, time.Duration(1000+roll.IntN(1000))*time.Millisecond)
-		l.lose(roll.IntN(40))
+	for range harness.EnvInt(t, "SOCKETIO_CHAOS_TRUNCATIONS", 6) {
+		harness.Pause(ctx, time.Duration(1000+rng.IntN(1000))*time.Millisecond)
+		l.truncateLog(rng.IntN(40))
 	}
 	harness.Pause(ctx, time.Second)
 	cease()
 	publishers.Wait()
-	l.settle(roll)
+	l.awaitFence(rng)
 	stop()
 	lives.Wait()
-	l.judge()
+	l.check()
 }
 
-type loss struct {
+type truncationRun struct {
 	t       *testing.T
 	cl      *harness.Cluster
-	clients []*hapless
+	clients []*truncationClient
 	lost    map[checker.ID]bool
 }
 
-// A hapless is a client that is cut every other moment. It notes what each of its sessions got.
-type hapless struct {
+// A truncationClient is a client that is cut every other moment. It notes what each of its sessions got.
+type truncationClient struct {
 	*wire.Client
 
-	l    *loss
-	roll *rand.Rand
+	run *truncationRun
+	rng *rand.Rand
 
 	mu        sync.Mutex
 	sessions  [][]checker.ID
 	recovered int
 }
 
-func (h *hapless) live(ctx context.Context) {
+func (h *truncationClient) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := h.Connect(attempt, h.l.cl.Nodes[h.roll.IntN(fireNodes)].Addr)
+		err := h.Connect(attempt, h.run.cl.Nodes[h.rng.IntN(clusterSize)].Addr)
 		cancel()
 		if err != nil {
 			harness.Pause(ctx, 20*time.Millisecond)
 			continue
 		}
-		harness.Pause(ctx, time.Duration(50+h.roll.IntN(800))*time.Millisecond)
+		harness.Pause(ctx, time.Duration(50+h.rng.IntN(800))*time.Millisecond)
 		if ctx.Err() == nil {
 			h.Cut()
 		}
-		harness.Pause(ctx, time.Duration(h.roll.IntN(2)*h.roll.IntN(300))*time.Millisecond)
+		harness.Pause(ctx, time.Duration(h.rng.IntN(2)*h.rng.IntN(300))*time.Millisecond)
 	}
 	h.Cut()
 }
 
-func (h *hapless) connected(_ string, recovered bool) {
+func (h *truncationClient) onConnected(_ string, recovered bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if recovered {
@@ -114,7 +114,7 @@ func (h *hapless) connected(_ string, recovered bool) {
 	h.sessions = append(h.sessions, nil)
 }
 
-func (h *hapless) event(data json.RawMessage) {
+func (h *truncationClient) onEvent(data json.RawMessage) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if id, ok := harness.ParseTick(string(data)); ok {
@@ -123,9 +123,9 @@ func (h *hapless) event(data json.RawMessage) {
 	}
 }
 
-// lose takes back the newest batches of the log; nobody's connection to Postgres outlives that. The sequence goes on
+// truncateLog takes back the newest batches of the log; nobody's connection to Postgres outlives that. The sequence goes on
 // where a standby would, so that positions come to name other events.
-func (l *loss) lose(batches int) {
+func (l *truncationRun) truncateLog(batches int) {
 	l.t.Helper()
 	conn := l.cl.Connect()
 	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
@@ -170,14 +170,14 @@ func (l *loss) lose(batches int) {
 	}
 }
 
-// settle emits to everybody until all clients have got it.
-func (l *loss) settle(roll *rand.Rand) {
+// awaitFence emits to everybody until all clients have got it.
+func (l *truncationRun) awaitFence(rng *rand.Rand) {
 	l.t.Helper()
 	for seq := range 20 {
-		fence := checker.Of(harness.FencePublisher, seq)
-		l.cl.Nodes[roll.IntN(fireNodes)].Publish(l.t.Context(), &checker.History{}, harness.Publication{Publisher: harness.FencePublisher, First: seq, Count: 1, Wait: true})
+		fence := checker.NewID(harness.FencePublisher, seq)
+		l.cl.Nodes[rng.IntN(clusterSize)].Publish(l.t.Context(), &checker.History{}, harness.Publication{Publisher: harness.FencePublisher, First: seq, Count: 1, Wait: true})
 		if harness.Eventually(5*time.Second, func() bool {
-			return !slices.ContainsFunc(l.clients, func(h *hapless) bool { return !h.has(fence) })
+			return !slices.ContainsFunc(l.clients, func(h *truncationClient) bool { return !h.received(fence) })
 		}) {
 			return
 		}
@@ -185,16 +185,16 @@ func (l *loss) settle(roll *rand.Rand) {
 	l.t.Error("a client is not served any more")
 }
 
-func (h *hapless) has(id checker.ID) bool {
+func (h *truncationClient) received(id checker.ID) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.sessions) > 0 && slices.Contains(h.sessions[len(h.sessions)-1], id)
 }
 
-// judge compares what each session got with the log, without what was lost on the way.
-func (l *loss) judge() {
+// check compares what each session got with the log, without what was lost on the way.
+func (l *truncationRun) check() {
 	l.t.Helper()
-	order := l.order()
+	order := l.logOrder()
 	place := make(map[checker.ID]int, len(order))
 	for i, id := range order {
 		if _, again := place[id]; again {
@@ -208,7 +208,7 @@ func (l *loss) judge() {
 		for k, got := range h.sessions {
 			sessions++
 			receipts += len(got)
-			if text := follows(got, order, place, l.lost); text != "" {
+			if text := checkSession(got, order, place, l.lost); text != "" {
 				l.t.Errorf("client %d, its session %d of %d: %s", number, k+1, len(h.sessions), text)
 			}
 		}
@@ -220,8 +220,8 @@ func (l *loss) judge() {
 	}
 }
 
-// follows says what is wrong with what a session got. What the log had, lost and has again may come at either place.
-func follows(got, order []checker.ID, place map[checker.ID]int, lost map[checker.ID]bool) string {
+// checkSession says what is wrong with what a session got. What the log had, lost and has again may come at either place.
+func checkSession(got, order []checker.ID, place map[checker.ID]int, lost map[checker.ID]bool) string {
 	next := -1
 	for i, id := range got {
 		at, there := place[id]
@@ -244,8 +244,8 @@ func follows(got, order []checker.ID, place map[checker.ID]int, lost map[checker
 	return ""
 }
 
-// order returns the events that the log has.
-func (l *loss) order() []checker.ID {
+// logOrder returns the events that the log has.
+func (l *truncationRun) logOrder() []checker.ID {
 	l.t.Helper()
 	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
 	rows, err := l.cl.Connect().Query(l.t.Context(), `

@@ -7,22 +7,22 @@ import (
 	"strings"
 )
 
-// A Kind is a way in which a history can be wrong.
-type Kind string
+// A ViolationKind is a way in which a history can be wrong.
+type ViolationKind string
 
 // The kinds of violation.
 const (
-	Lost         Kind = "lost"         // an acknowledged event did not reach a client that it concerned
-	Doubled      Kind = "doubled"      // a client got an event twice
-	Invented     Kind = "invented"     // a client got an event that was never emitted
-	Misdelivered Kind = "misdelivered" // a client got an event that did not concern it
-	Overtaken    Kind = "overtaken"    // a publisher's later event came before its earlier one, or before one acknowledged earlier
-	Disagreement Kind = "disagreement" // there is no order that all clients followed
+	Lost          ViolationKind = "lost"         // an acknowledged event did not reach a client that it concerned
+	Duplicated    ViolationKind = "doubled"      // a client got an event twice
+	NeverEmitted  ViolationKind = "invented"     // a client got an event that was never emitted
+	Misdelivered  ViolationKind = "misdelivered" // a client got an event that did not concern it
+	Reordered     ViolationKind = "overtaken"    // a publisher's later event came before its earlier one, or before one acknowledged earlier
+	NoCommonOrder ViolationKind = "disagreement" // there is no order that all clients followed
 )
 
 // A ViolationError is the first thing found wrong with a history, with a transcript to read.
 type ViolationError struct {
-	Kind Kind
+	Kind ViolationKind
 	Text string
 }
 
@@ -37,31 +37,31 @@ func (h *History) Check() *ViolationError {
 	numbers := slices.Sorted(maps.Keys(h.clients))
 	for _, number := range numbers {
 		c := h.clients[number]
-		for _, check := range []func(*client) *ViolationError{h.strange, h.lost, h.overtaken} {
+		for _, check := range []func(*client) *ViolationError{h.unexpected, h.lost, h.reordered} {
 			if v := check(c); v != nil {
 				return v
 			}
 		}
 	}
-	return h.oneOrder(numbers)
+	return h.commonOrder(numbers)
 }
 
-// strange looks for what a client should not have got.
-func (h *History) strange(c *client) *ViolationError {
+// unexpected looks for what a client should not have got.
+func (h *History) unexpected(c *client) *ViolationError {
 	seen := make(map[ID]int, len(c.receipts))
 	for i, id := range c.receipts {
 		e, ok := h.emits[id]
 		if !ok {
-			return &ViolationError{Invented, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
+			return &ViolationError{NeverEmitted, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
 		}
 		if first, again := seen[id]; again {
-			return &ViolationError{Doubled, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
+			return &ViolationError{Duplicated, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
 				c.number, h.describe(id), c.around(first), c.around(i))}
 		}
 		seen[id] = i
-		if h.concerns(c, e) == no {
+		if h.addressed(c, e) == no {
 			return &ViolationError{Misdelivered, fmt.Sprintf("client %d got %s\nbut was %s\n%s",
-				c.number, h.describe(id), h.rooms(c, e), c.around(i))}
+				c.number, h.describe(id), h.describeRooms(c, e), c.around(i))}
 		}
 	}
 	return nil
@@ -75,7 +75,7 @@ func (h *History) lost(c *client) *ViolationError {
 	}
 	var missing []ID
 	for id, e := range h.emits {
-		if !seen[id] && e.acknowledged() && h.concerns(c, e) == yes {
+		if !seen[id] && e.acknowledged() && h.addressed(c, e) == yes {
 			missing = append(missing, id)
 		}
 	}
@@ -85,12 +85,12 @@ func (h *History) lost(c *client) *ViolationError {
 	slices.SortFunc(missing, func(a, b ID) int { return int(h.emits[a].Start - h.emits[b].Start) })
 	id := missing[0]
 	text := fmt.Sprintf("client %d never got %d of its events, %v, the first of them: %s\nit was %s\n",
-		c.number, len(missing), missing[:min(len(missing), 12)], h.describe(id), h.rooms(c, h.emits[id]))
-	return &ViolationError{Lost, text + h.hole(c, seen, id)}
+		c.number, len(missing), missing[:min(len(missing), 12)], h.describe(id), h.describeRooms(c, h.emits[id]))
+	return &ViolationError{Lost, text + h.explainLoss(c, seen, id)}
 }
 
-// hole shows where another client got the event, and what the loser got there.
-func (h *History) hole(loser *client, seen map[ID]bool, id ID) string {
+// explainLoss shows where another client got the event, and what the loser got there.
+func (h *History) explainLoss(loser *client, seen map[ID]bool, id ID) string {
 	for _, other := range h.clients {
 		at := slices.Index(other.receipts, id)
 		if at < 0 {
@@ -113,18 +113,18 @@ func (h *History) hole(loser *client, seen map[ID]bool, id ID) string {
 	return fmt.Sprintf("no client got it; client %d got last:\n%s", loser.number, loser.around(len(loser.receipts)-1))
 }
 
-// overtaken looks for an event that came after one that was emitted when it had been acknowledged already.
-func (h *History) overtaken(c *client) *ViolationError {
+// reordered looks for an event that came after one that was emitted when it had been acknowledged already.
+func (h *History) reordered(c *client) *ViolationError {
 	last := make(map[int]int) // by publisher: the receipt of its last event
 	latest := -1              // the receipt of the event that was emitted latest
 	for i, id := range c.receipts {
 		e := h.emits[id]
 		if j, ok := last[id.Publisher()]; ok && c.receipts[j].Seq() > id.Seq() {
-			return c.swapped(h, j, i, "both are of one publisher")
+			return c.reordered(h, j, i, "both are of one publisher")
 		}
 		last[id.Publisher()] = i
 		if latest >= 0 && e.End != 0 && e.Err == "" && e.End < h.emits[c.receipts[latest]].Start {
-			return c.swapped(h, latest, i, "the second was acknowledged before the first was emitted")
+			return c.reordered(h, latest, i, "the second was acknowledged before the first was emitted")
 		}
 		if latest < 0 || e.Start > h.emits[c.receipts[latest]].Start {
 			latest = i
@@ -133,14 +133,14 @@ func (h *History) overtaken(c *client) *ViolationError {
 	return nil
 }
 
-func (c *client) swapped(h *History, first, second int, why string) *ViolationError {
-	return &ViolationError{Overtaken, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
+func (c *client) reordered(h *History, first, second int, why string) *ViolationError {
+	return &ViolationError{Reordered, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
 		c.number, h.describe(c.receipts[first]), h.describe(c.receipts[second]), why, c.around(second))}
 }
 
-// oneOrder looks for an order of all events that every client followed. Who got b right after a says that a comes
+// commonOrder looks for an order of all events that every client followed. Who got b right after a says that a comes
 // before b; there is such an order if and only if these statements make no circle.
-func (h *History) oneOrder(numbers []int) *ViolationError {
+func (h *History) commonOrder(numbers []int) *ViolationError {
 	says := make(map[ID]map[ID]int) // a → b → a client that says so
 	before := make(map[ID]int)      // how many statements put something before an event
 	for _, number := range numbers {
@@ -177,11 +177,11 @@ func (h *History) oneOrder(numbers []int) *ViolationError {
 	if len(before) == 0 {
 		return nil
 	}
-	return h.circle(says, before)
+	return h.explainCycle(says, before)
 }
 
-// circle explains why there is no order, given the statements that are left.
-func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *ViolationError {
+// explainCycle explains why there is no order, given the statements that are left.
+func (h *History) explainCycle(says map[ID]map[ID]int, left map[ID]int) *ViolationError {
 	// Every event that is left has one that is left before it: going back from any leads into a circle.
 	previous := make(map[ID]ID)
 	for a, followers := range says {
@@ -207,7 +207,7 @@ func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *ViolationErro
 		for _, other := range h.clients {
 			x, y := slices.Index(other.receipts, a), slices.Index(other.receipts, b)
 			if x >= 0 && y >= 0 && y < x {
-				return &ViolationError{Disagreement, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
+				return &ViolationError{NoCommonOrder, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
 					one.number, a, b, other.number, h.describe(a), h.describe(b),
 					one.number, one.around(slices.Index(one.receipts, b)), other.number, other.around(x))}
 			}
@@ -219,7 +219,7 @@ func (h *History) circle(says map[ID]map[ID]int, left map[ID]int) *ViolationErro
 		b := ring[(i+1)%len(ring)]
 		fmt.Fprintf(&text, "  client %d got %v right before %v\n", says[a][b], a, b)
 	}
-	return &ViolationError{Disagreement, text.String()}
+	return &ViolationError{NoCommonOrder, text.String()}
 }
 
 // around shows what the client got before and after a receipt, and what happened to it meanwhile.

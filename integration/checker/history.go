@@ -23,8 +23,8 @@ type ID int64
 
 const numbers = 1e8
 
-// Of returns the ID of a publisher's event.
-func Of(publisher, seq int) ID { return ID(publisher*numbers + seq) }
+// NewID returns the ID of a publisher's event.
+func NewID(publisher, seq int) ID { return ID(publisher*numbers + seq) }
 
 // Publisher returns who emitted the event.
 func (id ID) Publisher() int { return int(id / numbers) }
@@ -64,10 +64,10 @@ type History struct {
 }
 
 type client struct {
-	number   int
-	receipts []ID
-	notes    []note
-	stays    map[string][]stay
+	number      int
+	receipts    []ID
+	notes       []note
+	memberships map[string][]membership
 }
 
 // A note is something else that happened to a client, after so many receipts.
@@ -76,8 +76,8 @@ type note struct {
 	text  string
 }
 
-// A stay is the time in a room; it began and ended at some moment of the two spans. A zero left means not yet.
-type stay struct{ joining, joined, leaving, left int64 }
+// A membership is the time in a room; it began and ended at some moment of the two spans. A zero left means not yet.
+type membership struct{ joining, joined, leaving, left int64 }
 
 // Emitted records an emit.
 func (h *History) Emitted(e Emit) {
@@ -113,14 +113,14 @@ func (h *History) Joined(client int, room string, start, end int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := h.clientLocked(client)
-	c.stays[room] = append(c.stays[room], stay{joining: start, joined: end})
+	c.memberships[room] = append(c.memberships[room], membership{joining: start, joined: end})
 }
 
 // Left records that a client left a room at some moment between start and end.
 func (h *History) Left(client int, room string, start, end int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	stays := h.clientLocked(client).stays[room]
+	stays := h.clientLocked(client).memberships[room]
 	if len(stays) > 0 {
 		stays[len(stays)-1].leaving, stays[len(stays)-1].left = start, end
 	}
@@ -173,26 +173,26 @@ func (h *History) clientLocked(number int) *client {
 		if h.clients == nil {
 			h.clients = make(map[int]*client)
 		}
-		c = &client{number: number, stays: make(map[string][]stay)}
+		c = &client{number: number, memberships: make(map[string][]membership)}
 		h.clients[number] = c
 	}
 	return c
 }
 
-// A belief is how sure it is that an event concerned a client.
-type belief int
+// A certainty is how sure it is that an event concerned a client.
+type certainty int
 
 const (
-	no belief = iota
+	no certainty = iota
 	maybe
 	yes
 )
 
 // in tells whether the client was in the room when the event took its place in the order.
-func (h *History) in(c *client, room string, e *Emit) belief {
+func (h *History) in(c *client, room string, e *Emit) certainty {
 	b := no
 	lag := int64(h.Lag)
-	for _, s := range c.stays[room] {
+	for _, s := range c.memberships[room] {
 		surelyBefore := e.End != 0 && e.End+lag < s.joining
 		surelyAfter := s.left != 0 && e.Start > s.left
 		surelyJoined := e.Start > s.joined
@@ -207,8 +207,8 @@ func (h *History) in(c *client, room string, e *Emit) belief {
 	return b
 }
 
-// concerns tells whether the event was for the client.
-func (h *History) concerns(c *client, e *Emit) belief {
+// addressed tells whether the event was for the client.
+func (h *History) addressed(c *client, e *Emit) certainty {
 	b := h.in(c, Everybody, e)
 	if len(e.To.Rooms) > 0 {
 		inAny := no
@@ -248,12 +248,12 @@ func (h *History) describe(id ID) string {
 	return fmt.Sprintf("event %v to %s, emitted at %s, %s at %s", id, &to, h.clock(e.Start), outcome, h.clock(e.End))
 }
 
-// rooms says where the client was, as far as it matters to the event.
-func (h *History) rooms(c *client, e *Emit) string {
+// describeRooms says where the client was, as far as it matters to the event.
+func (h *History) describeRooms(c *client, e *Emit) string {
 	names := append([]string{Everybody}, append(slices.Clone(e.To.Rooms), e.To.Except...)...)
 	var text []string
 	for _, room := range names {
-		for _, s := range c.stays[room] {
+		for _, s := range c.memberships[room] {
 			line := fmt.Sprintf("in %q since %s–%s", room, h.clock(s.joining), h.clock(s.joined))
 			if room == Everybody {
 				line = fmt.Sprintf("connected since %s–%s", h.clock(s.joining), h.clock(s.joined))

@@ -8,9 +8,9 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// good returns a history of three clients, two publishers and ten events each, in which all is well: client 0 is in
+// validHistory returns a history of three clients, two publishers and ten events each, in which all is well: client 0 is in
 // room a, client 1 in room b, client 2 in both; every third event is for room a, every third for b without a.
-func good() (h *checker.History, receipts map[int][]checker.ID) {
+func validHistory() (h *checker.History, receipts map[int][]checker.ID) {
 	h = &checker.History{}
 	receipts = make(map[int][]checker.ID)
 	rooms := map[int][]string{0: {"a"}, 1: {"b"}, 2: {"a", "b"}}
@@ -21,7 +21,7 @@ func good() (h *checker.History, receipts map[int][]checker.ID) {
 		}
 	}
 	for i := range 20 {
-		id := checker.Of(1+i%2, i/2)
+		id := checker.NewID(1+i%2, i/2)
 		e := checker.Emit{ID: id, Start: int64(100 + 10*i), End: int64(105 + 10*i)}
 		for2 := []int{0, 1, 2}
 		switch i % 3 {
@@ -40,48 +40,48 @@ func good() (h *checker.History, receipts map[int][]checker.ID) {
 	return h, receipts
 }
 
-// TestCheckFindsEachViolation plants one fault of each kind into a good checker.
-func TestCheckFindsEachViolation(t *testing.T) {
+// TestHistoryCheck_FindsEachViolation plants one fault of each kind into a good checker.
+func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 	t.Parallel()
 	type fault = func(h *checker.History, r map[int][]checker.ID)
 	for name, c := range map[string]struct {
 		plant fault
-		want  checker.Kind
+		want  checker.ViolationKind
 		shows string
 	}{
 		"none":           {plant: func(*checker.History, map[int][]checker.ID) {}},
 		"loss":           {func(_ *checker.History, r map[int][]checker.ID) { r[0] = append(r[0][:3], r[0][4:]...) }, checker.Lost, "client 0 never got 1"},
 		"tail lost":      {func(_ *checker.History, r map[int][]checker.ID) { r[2] = r[2][:len(r[2])-1] }, checker.Lost, "client 2 never got 1"},
 		"all lost":       {func(_ *checker.History, r map[int][]checker.ID) { r[1] = nil }, checker.Lost, "client 1 never got"},
-		"double":         {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[1][2]) }, checker.Doubled, "client 1 got twice"},
-		"invention":      {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], checker.Of(9, 9)) }, checker.Invented, "9/9"},
+		"double":         {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[1][2]) }, checker.Duplicated, "client 1 got twice"},
+		"invention":      {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], checker.NewID(9, 9)) }, checker.NeverEmitted, "9/9"},
 		"wrong room":     {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[0][1]) }, checker.Misdelivered, `rooms ["a"]`},
-		"excepted room":  {func(_ *checker.History, r map[int][]checker.ID) { r[2] = append(r[2], checker.Of(1, 1)) }, checker.Misdelivered, `but not ["a"]`},
+		"excepted room":  {func(_ *checker.History, r map[int][]checker.ID) { r[2] = append(r[2], checker.NewID(1, 1)) }, checker.Misdelivered, `but not ["a"]`},
 		"after leaving":  {func(h *checker.History, r map[int][]checker.ID) { h.Left(0, "a", 150, 151) }, checker.Misdelivered, `until`},
 		"before joining": {func(h *checker.History, r map[int][]checker.ID) { h.Left(0, "a", 5, 6); h.Joined(0, "a", 150, 151) }, checker.Misdelivered, `since`},
 		"publisher's order": {func(_ *checker.History, r map[int][]checker.ID) {
 			r[0][0], r[0][2] = r[0][2], r[0][0]
-		}, checker.Overtaken, "got"},
-		"acknowledged before emitted": {func(_ *checker.History, r map[int][]checker.ID) { r[2][0], r[2][1] = r[2][1], r[2][0] }, checker.Overtaken, "acknowledged before"},
+		}, checker.Reordered, "got"},
+		"acknowledged before emitted": {func(_ *checker.History, r map[int][]checker.ID) { r[2][0], r[2][1] = r[2][1], r[2][0] }, checker.Reordered, "acknowledged before"},
 		"delivered though failed, twice": {func(h *checker.History, r map[int][]checker.ID) {
-			h.Emitted(checker.Emit{ID: checker.Of(3, 0), Start: 1, End: 2000, Err: "no"})
-			r[0] = append([]checker.ID{checker.Of(3, 0)}, append(r[0], checker.Of(3, 0))...)
-		}, checker.Doubled, "3/0"},
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), Start: 1, End: 2000, Err: "no"})
+			r[0] = append([]checker.ID{checker.NewID(3, 0)}, append(r[0], checker.NewID(3, 0))...)
+		}, checker.Duplicated, "3/0"},
 		"delivered though failed, once": {plant: func(h *checker.History, r map[int][]checker.ID) {
-			h.Emitted(checker.Emit{ID: checker.Of(3, 0), Start: 1, End: 2000, Err: "no"})
-			r[0] = append([]checker.ID{checker.Of(3, 0)}, r[0]...)
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), Start: 1, End: 2000, Err: "no"})
+			r[0] = append([]checker.ID{checker.NewID(3, 0)}, r[0]...)
 		}},
 		"failed, and lost": {plant: func(h *checker.History, _ map[int][]checker.ID) {
-			h.Emitted(checker.Emit{ID: checker.Of(3, 0), Start: 90, End: 2000, Err: "no"})
-			h.Emitted(checker.Emit{ID: checker.Of(3, 1), Start: 90})
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), Start: 90, End: 2000, Err: "no"})
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 1), Start: 90})
 		}},
 		"concurrent, in two orders": {func(h *checker.History, r map[int][]checker.ID) {
 			x, y := concurrent(h, 5), concurrent(h, 6)
 			r[0], r[1] = append(r[0], x, y), append(r[1], y, x)
 			r[2] = append(r[2], x, y)
-		}, checker.Disagreement, "the other way round"},
+		}, checker.NoCommonOrder, "the other way round"},
 		"three in a circle": {func(h *checker.History, r map[int][]checker.ID) {
-			x, y, z := concurrentTo(h, 5, "x"), concurrentTo(h, 6, "y"), concurrentTo(h, 7, "z")
+			x, y, z := concurrentToRoom(h, 5, "x"), concurrentToRoom(h, 6, "y"), concurrentToRoom(h, 7, "z")
 			h.Joined(0, "x", 1, 2)
 			h.Joined(0, "y", 1, 2)
 			h.Joined(1, "y", 1, 2)
@@ -89,7 +89,7 @@ func TestCheckFindsEachViolation(t *testing.T) {
 			h.Joined(2, "z", 1, 2)
 			h.Joined(2, "x", 1, 2)
 			r[0], r[1], r[2] = append(r[0], x, y), append(r[1], y, z), append(r[2], z, x)
-		}, checker.Disagreement, "contradict"},
+		}, checker.NoCommonOrder, "contradict"},
 		"concurrent, in one order": {plant: func(h *checker.History, r map[int][]checker.ID) {
 			x, y := concurrent(h, 5), concurrent(h, 6)
 			for client := range 3 {
@@ -97,21 +97,21 @@ func TestCheckFindsEachViolation(t *testing.T) {
 			}
 		}},
 		"joining meanwhile": {plant: func(h *checker.History, r map[int][]checker.ID) {
-			h.Emitted(checker.Emit{ID: checker.Of(3, 0), To: checker.Target{Rooms: []string{"c"}}, Start: 5000, End: 6000})
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), To: checker.Target{Rooms: []string{"c"}}, Start: 5000, End: 6000})
 			h.Joined(0, "c", 5500, 5600) // got it
 			h.Joined(1, "c", 5500, 5600) // did not
-			r[0] = append(r[0], checker.Of(3, 0))
+			r[0] = append(r[0], checker.NewID(3, 0))
 		}},
 		"the lag of another node": {plant: func(h *checker.History, r map[int][]checker.ID) {
 			h.Lag = time.Microsecond
-			h.Emitted(checker.Emit{ID: checker.Of(3, 0), To: checker.Target{Rooms: []string{"c"}}, Start: 5000, End: 5100})
+			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), To: checker.Target{Rooms: []string{"c"}}, Start: 5000, End: 5100})
 			h.Joined(0, "c", 5500, 5600)
-			r[0] = append(r[0], checker.Of(3, 0))
+			r[0] = append(r[0], checker.NewID(3, 0))
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h, receipts := good()
+			h, receipts := validHistory()
 			c.plant(h, receipts)
 			for client, ids := range receipts {
 				h.Note(client, "connected")
@@ -136,13 +136,13 @@ func TestCheckFindsEachViolation(t *testing.T) {
 
 // concurrent adds an event that was emitted while everything else was.
 func concurrent(h *checker.History, publisher int) checker.ID {
-	id := checker.Of(publisher, 0)
+	id := checker.NewID(publisher, 0)
 	h.Emitted(checker.Emit{ID: id, Start: 90, End: 2000})
 	return id
 }
 
-func concurrentTo(h *checker.History, publisher int, room string) checker.ID {
-	id := checker.Of(publisher, 0)
+func concurrentToRoom(h *checker.History, publisher int, room string) checker.ID {
+	id := checker.NewID(publisher, 0)
 	h.Emitted(checker.Emit{ID: id, To: checker.Target{Rooms: []string{room}}, Start: 90, End: 2000})
 	return id
 }

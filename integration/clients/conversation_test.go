@@ -11,15 +11,15 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestConversation holds the official client's habits against one node, each in a client of its own, over every
+// TestOfficialClient holds the official client's habits against one node, each in a client of its own, over every
 // transport.
-func TestConversation(t *testing.T) {
+func TestOfficialClient(t *testing.T) {
 	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
-		t.Run(strings.Join(transports, " to "), func(t *testing.T) { converse(t, transports) })
+		t.Run(strings.Join(transports, " to "), func(t *testing.T) { testOfficialClient(t, transports) })
 	}
 }
 
-func converse(t *testing.T, transports []string) {
+func testOfficialClient(t *testing.T, transports []string) {
 	t.Helper()
 	cl := harness.NewCluster(t, 1, "-ping-interval", "300ms", "-ping-timeout", "20s")
 	cs := harness.NewClients(t, 1)
@@ -168,10 +168,10 @@ func converse(t *testing.T, transports []string) {
 		cs.Cut("reset", nil, k)
 		cs.Await(harness.MaxWait, "back", func() bool { return cs.ByNumber[k].Connects == 3 })
 		same(t, cs.Get(k).Disconnects[1:], `["transport close"]`)
-		before := node.Stats().Gone["client namespace disconnect"]
+		before := node.Stats().Disconnects["client namespace disconnect"]
 		cs.Send(k, harness.Command{"c": "leave", "k": k})
-		if !harness.Eventually(harness.MaxWait, func() bool { return node.Stats().Gone["client namespace disconnect"] == before+1 }) {
-			t.Errorf("the node has not heard that the client left: %v", node.Stats().Gone)
+		if !harness.Eventually(harness.MaxWait, func() bool { return node.Stats().Disconnects["client namespace disconnect"] == before+1 }) {
+			t.Errorf("the node has not heard that the client left: %v", node.Stats().Disconnects)
 		}
 	})
 	t.Run("reserved names", func(t *testing.T) {
@@ -209,8 +209,8 @@ func converse(t *testing.T, transports []string) {
 	})
 }
 
-// TestBinaryIsNoText: binary data where a handler takes a string does not fit; it must not arrive as some text.
-func TestBinaryIsNoText(t *testing.T) {
+// TestOfficialClient_BinaryWhereStringExpected: binary data where a handler takes a string does not fit; it must not arrive as some text.
+func TestOfficialClient_BinaryWhereStringExpected(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(1, cl.RunningURLs(), nil)

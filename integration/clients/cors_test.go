@@ -12,9 +12,9 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestCORSIsAMiddlewares: a middleware around the server does what the option Origins does: preflight, answers, refusals, and
+// TestCORS_Middleware: a middleware around the server does what the option Origins does: preflight, answers, refusals, and
 // the answer to a WebSocket; the server lets pages open one that the middleware has allowed.
-func TestCORSIsAMiddlewares(t *testing.T) {
+func TestCORS_Middleware(t *testing.T) {
 	t.Parallel()
 	io := socketio.NewServer(nil)
 	t.Cleanup(func() {

@@ -13,10 +13,10 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// An echo sends back what it gets.
-type echo struct{ session *transport.Session }
+// An echoReceiver sends back what it gets.
+type echoReceiver struct{ session *transport.Session }
 
-func (e *echo) Message(data []byte, binary bool) error {
+func (e *echoReceiver) Message(data []byte, binary bool) error {
 	if string(data) == "close me" {
 		e.session.Close(transport.ReasonForcedClose)
 		return nil
@@ -28,14 +28,14 @@ func (e *echo) Message(data []byte, binary bool) error {
 	return e.session.Send(m)
 }
 
-func (e *echo) Closed(transport.Reason, error) {}
+func (e *echoReceiver) Closed(transport.Reason, error) {}
 
-// TestEngineClient has engine.io-client speak to package transport, without Socket.IO: text and binary data of all sizes, in
+// TestEngineIOClient has engine.io-client speak to package transport, without Socket.IO: text and binary data of all sizes, in
 // order, also across an upgrade, and the goodbye.
-func TestEngineClient(t *testing.T) {
+func TestEngineIOClient(t *testing.T) {
 	t.Parallel()
 	server, err := transport.NewServer(&transport.Options{Logger: slog.New(slog.DiscardHandler)}, func(s *transport.Session, _ *http.Request) transport.Receiver {
-		return &echo{s}
+		return &echoReceiver{s}
 	})
 	if err != nil {
 		t.Fatal(err)

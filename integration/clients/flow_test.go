@@ -13,9 +13,9 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestFlow_OfficialClient has the official client send faster than its events are handled, for longer than a PONG may take, and
+// TestFlowControl_OfficialClient has the official client send faster than its events are handled, for longer than a PONG may take, and
 // take an event larger than the queue of its connection with an answer behind it: it gets all, on one connection.
-func TestFlow_OfficialClient(t *testing.T) {
+func TestFlowControl_OfficialClient(t *testing.T) {
 	t.Parallel()
 	for _, transports := range []string{"polling", "websocket", "polling,websocket"} {
 		t.Run(transports, func(t *testing.T) {

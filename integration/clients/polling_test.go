@@ -17,9 +17,9 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestRecoveryOverEveryTransport: clients that are cut while they poll, or after they have upgraded, come back to their
+// TestRecovery_EveryTransport: clients that are cut while they poll, or after they have upgraded, come back to their
 // sessions and miss nothing.
-func TestRecoveryOverEveryTransport(t *testing.T) {
+func TestRecovery_EveryTransport(t *testing.T) {
 	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
 		t.Run(strings.Join(transports, " to "), func(t *testing.T) {
 			cl := harness.NewCluster(t, 2)
@@ -47,7 +47,7 @@ func TestRecoveryOverEveryTransport(t *testing.T) {
 
 // TestBurst: clients that come all at once are all served. SOCKETIO_BURST is their number, 4,000 if it is not set;
 // a tenth of them, 2,000 at most, comes at a time.
-func TestBurstOverEveryTransport(t *testing.T) {
+func TestConnect_BurstOverEveryTransport(t *testing.T) {
 	total := 4000
 	if text := os.Getenv("SOCKETIO_BURST"); text != "" {
 		var err error

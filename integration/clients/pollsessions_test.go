@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// TestPollingSessions_AgreeWithTheOfficialServer posts the same bodies to both servers: the status of the answer, what
+// TestPollingSessions_MatchOfficialServer posts the same bodies to both servers: the status of the answer, what
 // the next polls bring, and whether the session is still there.
-func TestPollingSessions_AgreeWithTheOfficialServer(t *testing.T) {
+func TestPollingSessions_MatchOfficialServer(t *testing.T) {
 	t.Parallel()
-	theirs, here := official(t), ours(t)
+	theirs, here := startOfficialServer(t), startServer(t)
 	for _, body := range []string{
 		"", "\x1e", "3\x1e", "3\x1e\x1e3", "4", "9", "2", "1", "0", "5", "6", "3", "b", "é", "\xff", "4\xff",
 		`42["e",1]`, `42["e",1]` + "\x1e" + `427["e",2]`, `42["e","` + "\xff" + `"]`, `42["e","` + "\xe2\x82" + `"]`, `42["e","é😀"]`, "\ufeff42[\"e\"]",
@@ -64,7 +64,7 @@ func pollAfter(t *testing.T, url, body string) (told []string) {
 			return append(told, fmt.Sprint("poll ", status, " ", text))
 		}
 		for packet := range strings.SplitSeq(text, "\x1e") {
-			if packet = normal(packet[min(1, len(packet)):]); packet == `2["got","[\"end\"]"]` || strings.Contains(packet, `[\"end\"]`) {
+			if packet = normalize(packet[min(1, len(packet)):]); packet == `2["got","[\"end\"]"]` || strings.Contains(packet, `[\"end\"]`) {
 				return told
 			}
 			told = append(told, packet)

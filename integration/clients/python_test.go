@@ -53,8 +53,8 @@ refused {"message": "not today", "data": {"why": ""}}
 	}
 }
 
-// TestPythonEmits: a Python process that knows nothing of Socket.IO emits in its transactions.
-func TestPythonEmits(t *testing.T) {
+// TestPython_EmitsBySQL: a Python process that knows nothing of Socket.IO emits in its transactions.
+func TestPython_EmitsBySQL(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(1, cl.RunningURLs(), nil)

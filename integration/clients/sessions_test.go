@@ -30,15 +30,15 @@ import (
 // A session is what a client sends over a WebSocket, one message after the other; those with "b:" in front are binary.
 type session []string
 
-// A verdict is what a server makes of it: what it sent, up to the end, and whether it closed the connection. What it
+// A sessionResult is what a server makes of it: what it sent, up to the end, and whether it closed the connection. What it
 // sent before it closed is a matter of time, and left out.
-type verdict struct {
+type sessionResult struct {
 	Sent   []string
 	Closed bool
 }
 
-// ours returns the address of a server of this project that does as js/sessions.mjs does.
-func ours(t *testing.T) string {
+// startServer returns the address of a server of this project that does as js/sessions.mjs does.
+func startServer(t *testing.T) string {
 	t.Helper()
 	server := socketio.NewServer(&socketio.Options{
 		PingInterval: 10 * time.Minute, Recovery: socketio.Recovery{Disabled: true}, Logger: slog.New(slog.DiscardHandler),
@@ -47,7 +47,7 @@ func ours(t *testing.T) string {
 	for _, name := range []string{"/", "/a"} {
 		server.Of(name).Intercept(func(socketio.Handler) socketio.Handler {
 			return func(ctx context.Context, m *socketio.Message) error {
-				text, err := report(m)
+				text, err := formatMessage(m)
 				if err != nil {
 					return err
 				}
@@ -70,8 +70,8 @@ func ours(t *testing.T) string {
 	return web.URL
 }
 
-// report is the event as JSON.
-func report(m *socketio.Message) (string, error) {
+// formatMessage is the event as JSON.
+func formatMessage(m *socketio.Message) (string, error) {
 	dst := make([]any, len(m.Args()))
 	for i, arg := range m.Args() {
 		dst[i] = new(json.RawMessage)
@@ -98,8 +98,8 @@ func report(m *socketio.Message) (string, error) {
 	return string(text), err
 }
 
-// official returns the address of the official server.
-func official(t *testing.T) string {
+// startOfficialServer returns the address of the official server.
+func startOfficialServer(t *testing.T) string {
 	t.Helper()
 	node := exec.CommandContext(t.Context(), "node", "sessions.mjs")
 	node.Dir = "../js"
@@ -128,7 +128,7 @@ func official(t *testing.T) string {
 // run plays a session to a server. Its last message is an event whose report is the end of it. After each message the
 // server has time to answer: two turns of ping and pong, or until it has sent as much as the steps of the official
 // server say, which run returns.
-func (s session) run(ctx context.Context, url string, steps []int) (v verdict, done []int, err error) {
+func (s session) run(ctx context.Context, url string, steps []int) (v sessionResult, done []int, err error) {
 	conn, in, _, err := ws.Dial(ctx, strings.Replace(url, "http", "ws", 1)+"/socket.io/?EIO=4&transport=websocket")
 	if err != nil {
 		return v, nil, err
@@ -153,11 +153,11 @@ func (s session) run(ctx context.Context, url string, steps []int) (v verdict, d
 			text, err := nextFrame(r)
 			switch {
 			case errors.Is(err, errClosed):
-				return verdict{Closed: true}, done, nil
+				return sessionResult{Closed: true}, done, nil
 			case err != nil:
 				return v, done, fmt.Errorf("after %q: %w", m, err)
 			case text != "pong":
-				v.Sent = append(v.Sent, normal(text))
+				v.Sent = append(v.Sent, normalize(text))
 			case pongs == 0:
 				send(conn, ws.NewPingFrame([]byte("p")))
 				fallthrough
@@ -170,20 +170,20 @@ func (s session) run(ctx context.Context, url string, steps []int) (v verdict, d
 	for !slices.Contains(v.Sent, `42["got",["end"]]`) {
 		text, err := nextFrame(r)
 		if errors.Is(err, errClosed) {
-			return verdict{Closed: true}, done, nil
+			return sessionResult{Closed: true}, done, nil
 		}
 		if err != nil {
 			return v, done, err
 		}
-		v.Sent = append(v.Sent, normal(text))
+		v.Sent = append(v.Sent, normalize(text))
 	}
 	return v, done, nil
 }
 
 func send(w io.Writer, f ws.Frame) { _, _ = w.Write(ws.MustCompileFrame(ws.MaskFrame(f))) }
 
-// normal is a text without what differs from session to session and with its JSON written anew.
-func normal(text string) string {
+// normalize is a text without what differs from session to session and with its JSON written anew.
+func normalize(text string) string {
 	if head, _, ok := strings.Cut(text, `{"sid":`); ok {
 		return head + "connected"
 	}
@@ -220,19 +220,19 @@ func nextFrame(r io.Reader) (string, error) {
 	return string(data), nil
 }
 
-// TestSessions_AgreeWithTheOfficialServer plays the same sessions to both servers: what each sends, and whether it closes
+// TestSessions_MatchOfficialServer plays the same sessions to both servers: what each sends, and whether it closes
 // the connection. The differences that are meant are listed.
-func TestSessions_AgreeWithTheOfficialServer(t *testing.T) {
+func TestSessions_MatchOfficialServer(t *testing.T) {
 	t.Parallel()
-	theirs, here := official(t), ours(t)
-	sessions := slices.Concat(tableOfSessions(), randomSessions(600))
+	theirs, here := startOfficialServer(t), startServer(t)
+	sessions := slices.Concat(sessionTable(), randomSessions(600))
 	differ := 0
 	for _, s := range sessions {
 		want, steps, err := s.run(t.Context(), theirs, nil)
 		if err != nil {
 			t.Fatalf("%q: official: %v", s, err)
 		}
-		d := meant(s)
+		d := expectedDifference(s)
 		if d != nil {
 			steps = steps[:min(len(steps), 1)] // there may be less to wait for, but for the answer to a first CONNECT
 			if s[0] != "40" {
@@ -255,16 +255,16 @@ func TestSessions_AgreeWithTheOfficialServer(t *testing.T) {
 
 // A difference is meant, for the reason that is given.
 type difference struct {
-	of     *regexp.Regexp // a message
-	closes bool           // one of the servers closes the connection, the other does not
-	reason string
+	pattern *regexp.Regexp // a message
+	closes  bool           // one of the servers closes the connection, the other does not
+	reason  string
 }
 
-// meant returns the difference that is to be expected of a session, if there is one: of several, one that closes.
-func meant(s session) (expected *difference) {
+// expectedDifference returns the difference that is to be expected of a session, if there is one: of several, one that closes.
+func expectedDifference(s session) (expected *difference) {
 	for _, m := range s {
 		for i, d := range differences {
-			if d.of.MatchString(m) && (expected == nil || d.closes) {
+			if d.pattern.MatchString(m) && (expected == nil || d.closes) {
 				expected = &differences[i]
 			}
 		}
@@ -284,7 +284,7 @@ var differences = []difference{
 	{regexp.MustCompile(`_placeholder.*(0\.5|"x")`), true, "a placeholder is exactly one"},
 }
 
-func tableOfSessions() (all []session) {
+func sessionTable() (all []session) {
 	for _, m := range []string{
 		// Engine.IO
 		"", "0", "0{}", "1", "2", "2probe", "3", "3probe", "3x", "4", "5", "5x", "6", "6x", "7", "8", "9", "a", "b", "bAQID", " ", "-", "é", "\x1e", "4\x1e", "b:", "b:\x01", "٣",

@@ -12,25 +12,25 @@ import (
 
 // What is said of nodes that did not answer.
 const (
-	gone    = "n3: node left the cluster"
-	tooLate = "n3: context deadline exceeded"
+	nodeLeft         = "n3: node left the cluster"
+	deadlineExceeded = "n3: context deadline exceeded"
 )
 
-// TestCallAllThousands: 1,000 clients on each of three nodes are asked: all answer; ten never do; those of one node
+// TestCallAll_ThousandsOfClients: 1,000 clients on each of three nodes are asked: all answer; ten never do; those of one node
 // never do, and that node is killed.
-func TestCallAllThousands(t *testing.T) {
+func TestCallAll_ThousandsOfClients(t *testing.T) {
 	const each = 1000
 	cl := harness.NewCluster(t, 3, "-lease", "6s")
 	began := time.Now()
-	clients := crowd(t, cl, each)
+	clients := connectResponders(t, cl, each)
 	connected := time.Since(began)
 
 	// Nobody is silent: the last answer ends it.
-	all := ask(cl.Nodes[0], "call", within(harness.MaxWait))
-	all.want(t, "all answer", 3*each)
-	all.early(t, "all answer", harness.MaxWait)
-	found := ask(cl.Nodes[1], "fetch", within(harness.MaxWait))
-	found.want(t, "fetch all", 3*each)
+	all := call(cl.Nodes[0], "call", withTimeout(harness.MaxWait))
+	all.check(t, "all answer", 3*each)
+	all.checkBefore(t, "all answer", harness.MaxWait)
+	found := call(cl.Nodes[1], "fetch", withTimeout(harness.MaxWait))
+	found.check(t, "fetch all", 3*each)
 	if slices.Sort(all.Answers); !slices.Equal(all.Answers, slices.Sorted(slices.Values(found.Answers))) {
 		t.Error("those who answered are not those who were found")
 	}
@@ -40,118 +40,118 @@ func TestCallAllThousands(t *testing.T) {
 	for _, i := range []int{0, 1, 2} {
 		for k := range []int{3, 3, 4}[i] {
 			a := clients[i][100*k]
-			a.beSilent(true)
+			a.setSilent(true)
 			silent = append(silent, a.ID())
 		}
 	}
 	deadline := 2*time.Second + 5*all.took() // the others need their time
-	some := ask(cl.Nodes[1], "call", within(deadline))
-	some.ended(t, "ten are silent", deadline)
+	some := call(cl.Nodes[1], "call", withTimeout(deadline))
+	some.checkTimedOut(t, "ten are silent", deadline)
 	slices.Sort(silent)
 	if slices.Sort(some.Silent); !slices.Equal(some.Silent, silent) {
 		t.Errorf("silent are %v, want %v", some.Silent, silent)
 	}
 	some.Silent = nil
-	some.want(t, "ten are silent", 3*each-10)
+	some.check(t, "ten are silent", 3*each-10)
 
 	// A node is killed before any of its clients has answered: the end of its lease ends it.
 	for _, some := range clients {
 		for _, a := range some {
-			a.forget()
-			a.beSilent(false)
+			a.drain()
+			a.setSilent(false)
 		}
 	}
 	for _, a := range clients[2] {
-		a.beSilent(true)
+		a.setSilent(true)
 	}
-	answer := asking(t.Context(), cl.Nodes[0], "call", within(harness.MaxWait))
+	answer := startCall(t.Context(), cl.Nodes[0], "call", withTimeout(harness.MaxWait))
 	for _, a := range clients[2] {
-		a.wait(t, "asked", a.asked)
+		a.wait(t, "asked", a.requested)
 	}
 	cl.Nodes[2].Kill()
 	rest := answer()
-	rest.want(t, "a node is killed", 2*each, gone)
-	rest.early(t, "a node is killed", harness.MaxWait)
+	rest.check(t, "a node is killed", 2*each, nodeLeft)
+	rest.checkBefore(t, "a node is killed", harness.MaxWait)
 	t.Logf("SUMMARY %s: %d clients connected in %.1fs; all answered in %v; fetched in %v; ten silent: %v, its deadline was %v; a node killed: %v",
 		t.Name(), 3*each, connected.Seconds(), all.took(), found.took(), some.took(), deadline, rest.took())
 }
 
-// TestQuestionsToABrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
+// TestCalls_BrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
 // frozen, when it wakes, while it is killed, and after that.
-func TestQuestionsToABrokenNode(t *testing.T) {
+func TestCalls_BrokenNode(t *testing.T) {
 	cl := harness.NewCluster(t, 3, "-lease", "6s")
 	first, broken := cl.Nodes[0], cl.Nodes[2]
-	var clients []*answerer
+	var clients []*responder
 	for _, n := range cl.Nodes {
-		clients = append(clients, answering(t, n, "here"))
+		clients = append(clients, connectResponder(t, n, "here"))
 	}
 	whats := []string{"call", "fetch", "servers"}
 	answers := map[string]int{"call": 3, "fetch": 3, "servers": 2}
-	askAll := func(deadline time.Duration) map[string]*poll {
+	askAll := func(deadline time.Duration) map[string]*callResult {
 		t.Helper()
-		pending := make(map[string]func() *poll)
+		pending := make(map[string]func() *callResult)
 		for _, what := range whats {
-			pending[what] = asking(t.Context(), first, what, within(deadline))
+			pending[what] = startCall(t.Context(), first, what, withTimeout(deadline))
 		}
-		polls := make(map[string]*poll)
+		polls := make(map[string]*callResult)
 		for _, what := range whats {
 			polls[what] = pending[what]()
 		}
 		return polls
 	}
 	for what, p := range askAll(harness.MaxWait) {
-		p.want(t, what+", all is well", answers[what])
+		p.check(t, what+", all is well", answers[what])
 	}
 
 	// Frozen, and its lease is not over: the deadline ends it.
 	broken.Suspend()
 	const short = 2 * time.Second
 	for what, p := range askAll(short) {
-		p.want(t, what+", a node is frozen", answers[what]-1, tooLate)
-		p.ended(t, what+", a node is frozen", short)
+		p.check(t, what+", a node is frozen", answers[what]-1, deadlineExceeded)
+		p.checkTimedOut(t, what+", a node is frozen", short)
 	}
 	// The end of its lease ends it.
 	for what, p := range askAll(harness.MaxWait) {
-		p.want(t, what+", a node stays frozen", answers[what]-1, gone)
-		p.early(t, what+", a node stays frozen", harness.MaxWait)
+		p.check(t, what+", a node stays frozen", answers[what]-1, nodeLeft)
+		p.checkBefore(t, what+", a node stays frozen", harness.MaxWait)
 	}
 	for what, p := range askAll(harness.MaxWait) {
-		p.want(t, what+", a frozen node is given up", answers[what]-1)
+		p.check(t, what+", a frozen node is given up", answers[what]-1)
 	}
 
 	// It wakes, begins anew and takes part.
 	broken.Resume()
 	clients[2].wait(t, "dropped by the node that woke", clients[2].closed)
-	clients[2] = answering(t, broken, "here again")
+	clients[2] = connectResponder(t, broken, "here again")
 	for what, p := range askAll(harness.MaxWait) {
-		p.want(t, what+", the node is awake", answers[what])
+		p.check(t, what+", the node is awake", answers[what])
 	}
 
 	// It is killed while it owes answers. Another one answers late.
-	clients[2].forget()
-	clients[2].beSilent(true)
-	calling := asking(t.Context(), first, "call", within(harness.MaxWait))
-	slow := within(harness.MaxWait)
+	clients[2].drain()
+	clients[2].setSilent(true)
+	calling := startCall(t.Context(), first, "call", withTimeout(harness.MaxWait))
+	slow := withTimeout(harness.MaxWait)
 	slow.How = "wait"
-	waiting := asking(t.Context(), first, "servers", slow)
-	clients[2].wait(t, "asked", clients[2].asked)
+	waiting := startCall(t.Context(), first, "servers", slow)
+	clients[2].wait(t, "asked", clients[2].requested)
 	broken.Kill()
-	ask(first, "fetch", within(harness.MaxWait)).want(t, "fetch, a node is killed", 2, gone)
-	calling().want(t, "call, a node is killed", 2, gone)
-	ask(first, "servers", question{How: "tell"})
+	call(first, "fetch", withTimeout(harness.MaxWait)).check(t, "fetch, a node is killed", 2, nodeLeft)
+	calling().check(t, "call, a node is killed", 2, nodeLeft)
+	call(first, "servers", callRequest{How: "tell"})
 	p := waiting()
-	p.want(t, "servers, a node is killed", 1, gone)
-	p.early(t, "servers, a node is killed", harness.MaxWait)
+	p.check(t, "servers, a node is killed", 1, nodeLeft)
+	p.checkBefore(t, "servers, a node is killed", harness.MaxWait)
 
 	// Its lease is over: nobody waits for it.
 	for what, p := range askAll(harness.MaxWait) {
-		p.want(t, what+", a node was killed", answers[what]-1)
+		p.check(t, what+", a node was killed", answers[what]-1)
 	}
 }
 
-// TestQuestionsOfAMegabyte: questions and answers are as large as a client may send, and larger between servers; text
+// TestCalls_MegabytePayloads: questions and answers are as large as a client may send, and larger between servers; text
 // and binary; and there may be nobody to ask.
-func TestQuestionsOfAMegabyte(t *testing.T) {
+func TestCalls_MegabytePayloads(t *testing.T) {
 	const size, most = 1 << 20, 1_000_000 // most is what a node takes from a client in one message
 	cl := harness.NewCluster(t, 3)
 	first := cl.Nodes[0]
@@ -159,7 +159,7 @@ func TestQuestionsOfAMegabyte(t *testing.T) {
 	cs.ConnectAll(3, cl.RunningURLs(), nil)
 	cs.Join(harness.Numbers(3), func(int) []string { return []string{"official"} })
 	for _, n := range cl.Nodes {
-		a := answering(t, n, strings.Repeat("a", most-100))
+		a := connectResponder(t, n, strings.Repeat("a", most-100))
 		for _, args := range [][]any{
 			{"join", []string{"text"}},
 			{"set", map[string]string{"key": "pad", "value": strings.Repeat("d", most-100)}},
@@ -170,42 +170,42 @@ func TestQuestionsOfAMegabyte(t *testing.T) {
 		}
 	}
 
-	exact := func(what string, p *poll, answers, bytes int) {
+	exact := func(what string, p *callResult, answers, bytes int) {
 		t.Helper()
-		p.want(t, what, answers)
+		p.check(t, what, answers)
 		if p.Bytes != bytes {
 			t.Errorf("%s: %d bytes, want %d", what, p.Bytes, bytes)
 		}
 	}
-	q := within(harness.MaxWait)
+	q := withTimeout(harness.MaxWait)
 	q.Target, q.Pad = harness.Audience{Rooms: []string{"text"}}, size
-	exact("call, text", ask(first, "call", q), 3, 3*(most-100))
-	exact("fetch", ask(first, "fetch", q), 3, 3*(most-100))
+	exact("call, text", call(first, "call", q), 3, 3*(most-100))
+	exact("fetch", call(first, "fetch", q), 3, 3*(most-100))
 	q.Target, q.Pad, q.How = harness.Audience{Rooms: []string{"official"}}, most, "binary"
-	exact("call, binary", ask(first, "call", q), 3, 3*most)
-	q = within(harness.MaxWait)
+	exact("call, binary", call(first, "call", q), 3, 3*most)
+	q = withTimeout(harness.MaxWait)
 	q.Load, q.Pad = strings.Repeat("q", size), size
-	exact("servers", ask(first, "servers", q), 2, 2*2*size)
+	exact("servers", call(first, "servers", q), 2, 2*2*size)
 
 	// Server-side events are handled in order, and before the requests behind them.
-	q = question{How: "tell", Pad: size}
+	q = callRequest{How: "tell", Pad: size}
 	for _, n := range cl.Nodes[:2] {
-		ask(n, "servers", q)
+		call(n, "servers", q)
 	}
-	ask(first, "servers", within(harness.MaxWait)).want(t, "servers, after they were told", 2)
-	var stats struct{ Told []string }
+	call(first, "servers", withTimeout(harness.MaxWait)).check(t, "servers, after they were told", 2)
+	var stats struct{ ServerEvents []string }
 	cl.Nodes[2].Get("stats", &stats)
 	want := []string{"n1" + strings.Repeat("z", size), "n2" + strings.Repeat("z", size)}
-	if !slices.Equal(stats.Told, want) {
-		t.Errorf("the third node was told %d times", len(stats.Told))
+	if !slices.Equal(stats.ServerEvents, want) {
+		t.Errorf("the third node was told %d times", len(stats.ServerEvents))
 	}
 
 	// Nobody to ask: the nodes' word ends it.
-	q = within(harness.MaxWait)
+	q = withTimeout(harness.MaxWait)
 	q.Target = harness.Audience{Rooms: []string{"nobody"}}
 	for _, what := range []string{"call", "fetch"} {
-		p := ask(first, what, q)
-		p.want(t, what+", nobody", 0)
-		p.early(t, what+", nobody", harness.MaxWait)
+		p := call(first, what, q)
+		p.check(t, what+", nobody", 0)
+		p.checkBefore(t, what+", nobody", harness.MaxWait)
 	}
 }

@@ -16,11 +16,11 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A claimant is one connection of a raw client, which does nothing by itself but answer pings: it notes what it hears.
-type claimant struct {
-	link     *wire.Link
-	answered chan struct{} // closed by the answer to CONNECT, or by the end of the connection
-	ended    chan struct{}
+// A claimConn is one connection of a raw client, which does nothing by itself but answer pings: it notes what it hears.
+type claimConn struct {
+	link       *wire.Link
+	answered   chan struct{} // closed by the answer to CONNECT, or by the end of the connection
+	closedConn chan struct{}
 
 	mu     sync.Mutex
 	answer string
@@ -36,22 +36,22 @@ const (
 	claimClosed    = "closed"
 )
 
-// dialClaimant opens a connection that has not sent CONNECT yet.
-func dialClaimant(t *testing.T, addr string) *claimant {
+// dialClaim opens a connection that has not sent CONNECT yet.
+func dialClaim(t *testing.T, addr string) *claimConn {
 	t.Helper()
 	link, err := wire.Dial(t.Context(), addr)
 	if err != nil {
 		t.Error(err)
 		return nil
 	}
-	c := &claimant{link: link, answered: make(chan struct{}), ended: make(chan struct{})}
+	c := &claimConn{link: link, answered: make(chan struct{}), closedConn: make(chan struct{})}
 	go c.read() // ends with the connection
 	t.Cleanup(link.Cut)
 	return c
 }
 
-func (c *claimant) read() {
-	defer close(c.ended)
+func (c *claimConn) read() {
+	defer close(c.closedConn)
 	defer c.link.Cut()
 	for {
 		text, err := c.link.Next()
@@ -76,14 +76,14 @@ func (c *claimant) read() {
 	}
 }
 
-func (c *claimant) answerLocked(what string) {
+func (c *claimConn) answerLocked(what string) {
 	if c.answer == "" {
 		c.answer = what
 		close(c.answered)
 	}
 }
 
-func (c *claimant) eventLocked(data string) {
+func (c *claimConn) eventLocked(data string) {
 	var args []json.RawMessage
 	if json.Unmarshal([]byte(data), &args) == nil {
 		_ = json.Unmarshal(args[len(args)-1], &c.offset)
@@ -99,21 +99,21 @@ func (c *claimant) eventLocked(data string) {
 }
 
 // state returns what a client would claim its session with, and the number of the last event that it has then.
-func (c *claimant) state() (claim string, last int) {
+func (c *claimConn) state() (claim string, last int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return fmt.Sprintf(`{"pid":%q,"offset":%q}`, c.pid, c.offset), c.last
 }
 
-func (c *claimant) has(id checker.ID) bool {
+func (c *claimConn) has(id checker.ID) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Contains(c.got, id)
 }
 
-func (c *claimant) over() bool {
+func (c *claimConn) closed() bool {
 	select {
-	case <-c.ended:
+	case <-c.closedConn:
 		return true
 	default:
 		return false
@@ -121,27 +121,27 @@ func (c *claimant) over() bool {
 }
 
 // String says what has become of it.
-func (c *claimant) String() string {
+func (c *claimConn) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text := fmt.Sprintf("%s, over %v, %d events", c.answer, c.over(), len(c.got))
+	text := fmt.Sprintf("%s, over %v, %d events", c.answer, c.closed(), len(c.got))
 	if len(c.got) > 0 {
 		text += fmt.Sprintf(", %v to %v", c.got[0], c.got[len(c.got)-1])
 	}
 	return text
 }
 
-// A contested session is claimed by one connection, or by several at once.
-type contested struct {
-	connection *claimant // that is served
-	since      int       // the last event before the claims
-	claims     []*claimant
+// A contestedSession session is claimed by one connection, or by several at once.
+type contestedSession struct {
+	connection *claimConn // that is served
+	since      int        // the last event before the claims
+	claims     []*claimConn
 }
 
-// TestClaims_TwoAtOnce_OneSurvives: of many sessions under load some are claimed by two connections at the same moment,
+// TestClaims_Concurrent_OneSurvives: of many sessions under load some are claimed by two connections at the same moment,
 // with the same offset, while the connection before is still there or just cut. Every claim hears an answer: CONNECT, or
 // the end of its connection. One of the two is served in the end, alone, and has every event since the offset.
-func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
+func TestClaims_Concurrent_OneSurvives(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) []*harness.Node{
 		"memory": func(t *testing.T) []*harness.Node {
 			return []*harness.Node{harness.StartNode(t, harness.NodeProgram(t), "memory")}
@@ -150,7 +150,7 @@ func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
 		"two nodes": func(t *testing.T) []*harness.Node { return harness.NewCluster(t, 2).Nodes },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := contest{t: t, nodes: start(t), roll: harness.NewRand(harness.Seed(t)), sessions: make([]*contested, harness.EnvInt(t, "SOCKETIO_CLAIMS", 100))}
+			c := claimRun{t: t, nodes: start(t), rng: harness.NewRand(harness.Seed(t)), sessions: make([]*contestedSession, harness.EnvInt(t, "SOCKETIO_CLAIMS", 100))}
 			c.connect()
 			stop := c.publish(40)
 			for round := range harness.EnvInt(t, "SOCKETIO_CLAIMS_ROUNDS", 3) {
@@ -163,15 +163,15 @@ func TestClaims_TwoAtOnce_OneSurvives(t *testing.T) {
 	}
 }
 
-type contest struct {
+type claimRun struct {
 	t        *testing.T
 	nodes    []*harness.Node
-	roll     *rand.Rand
-	sessions []*contested
+	rng      *rand.Rand
+	sessions []*contestedSession
 }
 
 // publish emits to everybody until the returned function is called.
-func (c *contest) publish(perSecond int) (stop func()) {
+func (c *claimRun) publish(perSecond int) (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -183,14 +183,14 @@ func (c *contest) publish(perSecond int) (stop func()) {
 	return func() { cancel(); wg.Wait() }
 }
 
-func (c *contest) connect() {
+func (c *claimRun) connect() {
 	var wg sync.WaitGroup
 	for i := range c.sessions {
 		wg.Go(func() {
-			if first := dialClaimant(c.t, c.nodes[i%len(c.nodes)].Addr); first != nil {
+			if first := dialClaim(c.t, c.nodes[i%len(c.nodes)].Addr); first != nil {
 				_ = first.link.Send("40") // a failure shows by the answer
 				<-first.answered
-				c.sessions[i] = &contested{connection: first}
+				c.sessions[i] = &contestedSession{connection: first}
 			}
 		})
 	}
@@ -200,25 +200,25 @@ func (c *contest) connect() {
 	}
 }
 
-func (c *contest) round(number int) {
+func (c *claimRun) round(number int) {
 	began := make(chan struct{})
 	var dialed, sent sync.WaitGroup
 	for _, s := range c.sessions {
 		s.claims = nil
-		if c.roll.IntN(2) == 0 {
+		if c.rng.IntN(2) == 0 {
 			s.connection.link.Cut()
-			<-s.connection.ended
+			<-s.connection.closedConn
 		}
 		var claim string
 		claim, s.since = s.connection.state()
-		first := c.roll.IntN(len(c.nodes))
-		for k := range 1 + c.roll.IntN(3) {
-			claimer := dialClaimant(c.t, c.nodes[(first+k)%len(c.nodes)].Addr)
+		first := c.rng.IntN(len(c.nodes))
+		for k := range 1 + c.rng.IntN(3) {
+			claimer := dialClaim(c.t, c.nodes[(first+k)%len(c.nodes)].Addr)
 			if claimer == nil {
 				return
 			}
 			s.claims = append(s.claims, claimer)
-			later := time.Duration(c.roll.IntN(2)*c.roll.IntN(20)*k) * time.Millisecond
+			later := time.Duration(c.rng.IntN(2)*c.rng.IntN(20)*k) * time.Millisecond
 			sent.Go(func() {
 				<-began
 				harness.Pause(c.t.Context(), later)
@@ -229,15 +229,15 @@ func (c *contest) round(number int) {
 	dialed.Wait()
 	close(began)
 	sent.Wait()
-	c.answers(number)
+	c.awaitAnswers(number)
 
-	last := checker.Of(2, number)
+	last := checker.NewID(2, number)
 	c.nodes[0].Publish(c.t.Context(), &checker.History{}, harness.Publication{Publisher: 2, First: number, Count: 1, Wait: true})
 	var open []int
 	harness.Eventually(15*time.Second, func() bool {
 		open = nil
 		for i, s := range c.sessions {
-			if !s.settled(last) {
+			if !s.resolved(last) {
 				open = append(open, i)
 			}
 		}
@@ -248,13 +248,13 @@ func (c *contest) round(number int) {
 	}
 	if len(open) == 0 {
 		for i, s := range c.sessions {
-			s.judge(c.t, i)
+			s.check(c.t, i)
 		}
 	}
 }
 
-// answers waits for an answer to every claim.
-func (c *contest) answers(round int) {
+// awaitAnswers waits for an answer to every claim.
+func (c *claimRun) awaitAnswers(round int) {
 	answers, none := make(map[string]int), 0
 	deadline := time.After(harness.MaxWait)
 	for _, s := range c.sessions {
@@ -277,22 +277,22 @@ func (c *contest) answers(round int) {
 	c.t.Logf("SUMMARY %s: round %d, answers %v", c.t.Name(), round, answers)
 }
 
-// settled reports whether one of the connections is served, alone.
-func (s *contested) settled(last checker.ID) bool {
-	open := slices.DeleteFunc(slices.Clone(s.claims), (*claimant).over)
+// resolved reports whether one of the connections is served, alone.
+func (s *contestedSession) resolved(last checker.ID) bool {
+	open := slices.DeleteFunc(slices.Clone(s.claims), (*claimConn).closed)
 	if len(open) != 1 || !open[0].has(last) {
 		return false
 	}
-	if s.connection != nil && !s.connection.over() {
+	if s.connection != nil && !s.connection.closed() {
 		return false
 	}
 	return true
 }
 
-// judge looks at what the connection that is left got, from the offset on.
-func (s *contested) judge(t *testing.T, number int) {
+// check looks at what the connection that is left got, from the offset on.
+func (s *contestedSession) check(t *testing.T, number int) {
 	t.Helper()
-	left := slices.DeleteFunc(slices.Clone(s.claims), (*claimant).over)[0]
+	left := slices.DeleteFunc(slices.Clone(s.claims), (*claimConn).closed)[0]
 	left.mu.Lock()
 	defer left.mu.Unlock()
 	if left.pid != s.connection.pid {

@@ -13,9 +13,9 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestClocksAreSet: the wall clocks of nodes are set by up to a day, forward and back. Nobody notices: no node thinks
+// TestClock_OfNodesIsSet: the wall clocks of nodes are set by up to a day, forward and back. Nobody notices: no node thinks
 // another dead, no client loses its connection, nothing expires, and those that are away come back.
-func TestClocksAreSet(t *testing.T) {
+func TestClock_OfNodesIsSet(t *testing.T) {
 	const size = 30
 	cl := harness.NewClusterOf(t, harness.SteppedClockProgram(t), 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
 	cs := harness.NewClients(t, 1)
@@ -66,10 +66,10 @@ func TestClocksAreSet(t *testing.T) {
 	t.Logf("SUMMARY %s: %d clocks set, %d receipts", t.Name(), steps, cs.History.Receipts())
 }
 
-// TestClockOfPostgresIsSet: the wall clock of Postgres is set back by an hour and forward by hours while nodes and
+// TestClock_OfPostgresIsSet: the wall clock of Postgres is set back by an hour and forward by hours while nodes and
 // clients are connected. They notice nothing. Of clients that are away, one comes back after its session's time was set
 // back, and is recovered; for the others the time is over, and they are told so.
-func TestClockOfPostgresIsSet(t *testing.T) {
+func TestClock_OfPostgresIsSet(t *testing.T) {
 	const size = 20
 	setClock, env := fakeClock(t)
 	_, dsn, schema := harness.PrivatePostgresWith(t, pgserver.Options{Fast: true, Env: env})

@@ -11,8 +11,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestClusterOneOrder: three nodes, 200 clients on all of them, four publishers at once.
-func TestClusterOneOrder(t *testing.T) {
+// TestCluster_OneOrder: three nodes, 200 clients on all of them, four publishers at once.
+func TestCluster_OneOrder(t *testing.T) {
 	cl := harness.NewCluster(t, 3)
 	testOneOrder(t, cl, 200, 5000, 300)
 }
@@ -51,14 +51,14 @@ func testOneOrder(t *testing.T, cl *harness.Cluster, size, each, perSecond int) 
 	}
 }
 
-// TestClusterUnderFaults: the same, while everything breaks that may break: clients are cut fifty at a time, a node is
+// TestCluster_UnderFaults: the same, while everything breaks that may break: clients are cut fifty at a time, a node is
 // killed and replaced, and the connections to Postgres are ended again and again.
-func TestClusterUnderFaults(t *testing.T) {
+func TestCluster_UnderFaults(t *testing.T) {
 	const (
 		size, each, perSecond = 200, 2000, 90
 		crowd                 = 50
 	)
-	roll := harness.NewRand(harness.Seed(t))
+	rng := harness.NewRand(harness.Seed(t))
 	cl := harness.NewCluster(t, 3, "-lease", "3s")
 	cs := harness.NewClients(t, 2)
 	cs.ConnectAll(size, cl.RunningURLs(), harness.Command{"roam": true})
@@ -101,7 +101,7 @@ func TestClusterUnderFaults(t *testing.T) {
 	cuts, roundsOfCuts := 0, 0
 	faults.Go(func() {
 		for ctx.Err() == nil {
-			some := roll.Perm(size)[:crowd]
+			some := rng.Perm(size)[:crowd]
 			half := crowd / 2
 			cs.Cut("reset", nil, some[:half]...)
 			cs.Cut("close", nil, some[half:]...)

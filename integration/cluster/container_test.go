@@ -15,8 +15,8 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestOnTestcontainers: one order and nothing lost, on a Postgres in a container.
-func TestOnTestcontainers(t *testing.T) {
+// TestCluster_OnTestcontainers: one order and nothing lost, on a Postgres in a container.
+func TestCluster_OnTestcontainers(t *testing.T) {
 	if os.Getenv("SOCKETIO_TEST_DOCKER") != "1" {
 		t.Skip("it runs only if SOCKETIO_TEST_DOCKER=1")
 	}

@@ -28,8 +28,8 @@ type standby struct {
 	standby *pgserver.Server
 }
 
-// nodesOfAPair starts nodes that go where they may write, as a connection string with two hosts says.
-func nodesOfAPair(t *testing.T, nodes int) (*standby, *harness.Cluster) {
+// newStandbyCluster starts nodes that go where they may write, as a connection string with two hosts says.
+func newStandbyCluster(t *testing.T, nodes int) (*standby, *harness.Cluster) {
 	t.Helper()
 	own := func(srv *pgserver.Server, err error) *pgserver.Server {
 		t.Helper()
@@ -84,21 +84,21 @@ func (s *standby) connect(srv *pgserver.Server) *pgx.Conn {
 	return conn
 }
 
-// caughtUp waits until the standby has all that was committed before.
-func (s *standby) caughtUp() {
+// awaitCatchUp waits until the standby has all that was committed before.
+func (s *standby) awaitCatchUp() {
 	s.t.Helper()
 	var at string
 	if err := s.connect(s.primary).QueryRow(s.t.Context(), "select pg_current_wal_lsn()::text").Scan(&at); err != nil {
 		s.t.Fatal(err)
 	}
-	s.until("select pg_last_wal_replay_lsn() >= '" + at + "'")
+	s.awaitQuery("select pg_last_wal_replay_lsn() >= '" + at + "'")
 }
 
-// cutOff has the standby follow no more.
-func (s *standby) cutOff() {
+// stopReplication has the standby follow no more.
+func (s *standby) stopReplication() {
 	s.t.Helper()
 	s.exec("alter system set primary_conninfo = ''", "select pg_reload_conf()")
-	s.until("select not exists (select from pg_stat_wal_receiver)")
+	s.awaitQuery("select not exists (select from pg_stat_wal_receiver)")
 }
 
 // failOver ends the primary as in a crash, lets something happen, and makes the standby one that takes writes.
@@ -109,10 +109,10 @@ func (s *standby) failOver(meanwhile func()) {
 	}
 	meanwhile()
 	s.exec("select pg_promote()")
-	s.until("select not pg_is_in_recovery()")
+	s.awaitQuery("select not pg_is_in_recovery()")
 }
 
-func (s *standby) until(question string) {
+func (s *standby) awaitQuery(question string) {
 	s.t.Helper()
 	conn := s.connect(s.standby)
 	if !harness.Eventually(20*time.Second, func() bool {
@@ -124,8 +124,8 @@ func (s *standby) until(question string) {
 	}
 }
 
-// A pupil is a client that notes what it hears, one list for each session.
-type pupil struct {
+// A testClient is a client that notes what it hears, one list for each session.
+type testClient struct {
 	t      *testing.T
 	name   string
 	client *wire.Client
@@ -134,16 +134,16 @@ type pupil struct {
 	sessions [][]checker.ID
 }
 
-func newPupil(t *testing.T, name string, n *harness.Node) *pupil {
+func newTestClient(t *testing.T, name string, n *harness.Node) *testClient {
 	t.Helper()
-	p := &pupil{t: t, name: name}
-	p.client = wire.New(wire.Options{Connected: p.connected, Event: p.event})
+	p := &testClient{t: t, name: name}
+	p.client = wire.New(wire.Options{Connected: p.onConnected, Event: p.onEvent})
 	t.Cleanup(func() { p.client.Cut() })
-	p.come(n)
+	p.connect(n)
 	return p
 }
 
-func (p *pupil) connected(_ string, recovered bool) {
+func (p *testClient) onConnected(_ string, recovered bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !recovered {
@@ -151,7 +151,7 @@ func (p *pupil) connected(_ string, recovered bool) {
 	}
 }
 
-func (p *pupil) event(data json.RawMessage) {
+func (p *testClient) onEvent(data json.RawMessage) {
 	id, ok := harness.ParseTick(string(data))
 	if !ok {
 		return
@@ -162,8 +162,8 @@ func (p *pupil) event(data json.RawMessage) {
 	p.sessions[last] = append(p.sessions[last], id)
 }
 
-// come connects to a node, and tries again while that has no Postgres.
-func (p *pupil) come(n *harness.Node) {
+// connect connects to a node, and tries again while that has no Postgres.
+func (p *testClient) connect(n *harness.Node) {
 	p.t.Helper()
 	var err error
 	if !harness.Eventually(30*time.Second, func() bool { err = p.client.Connect(harness.ContextFor(p.t, 5*time.Second), n.Addr); return err == nil }) {
@@ -171,8 +171,8 @@ func (p *pupil) come(n *harness.Node) {
 	}
 }
 
-// awaits returns when the pupil has heard an event.
-func (p *pupil) awaits(id checker.ID) {
+// await returns when the pupil has heard an event.
+func (p *testClient) await(id checker.ID) {
 	p.t.Helper()
 	if !harness.Eventually(20*time.Second, func() bool {
 		p.mu.Lock()
@@ -183,8 +183,8 @@ func (p *pupil) awaits(id checker.ID) {
 	}
 }
 
-// heard fails the test unless the pupil's sessions heard just that.
-func (p *pupil) heard(want ...[]checker.ID) {
+// checkReceived fails the test unless the pupil's sessions heard just that.
+func (p *testClient) checkReceived(want ...[]checker.ID) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -193,20 +193,20 @@ func (p *pupil) heard(want ...[]checker.ID) {
 	}
 }
 
-// TestFailoverToAStandbyThatLags: an asynchronous standby lacks the end of the log when it is promoted. The nodes find
+// TestFailover_LaggingStandby: an asynchronous standby lacks the end of the log when it is promoted. The nodes find
 // it and go on. Who was connected all the time misses nothing and hears nothing twice. Who comes back is recovered exactly,
 // or is told that it is not: if it knows more than the log, or if its session is lost.
-func TestFailoverToAStandbyThatLags(t *testing.T) {
-	s, cl := nodesOfAPair(t, 3)
-	book := &checker.History{}
-	group := func(name string) []*pupil {
-		var some []*pupil
+func TestFailover_LaggingStandby(t *testing.T) {
+	s, cl := newStandbyCluster(t, 3)
+	history := &checker.History{}
+	group := func(name string) []*testClient {
+		var some []*testClient
 		for i, n := range cl.Nodes {
-			some = append(some, newPupil(t, fmt.Sprintf("%s-%d", name, i), n))
+			some = append(some, newTestClient(t, fmt.Sprintf("%s-%d", name, i), n))
 		}
 		return some
 	}
-	cut := func(some ...[]*pupil) {
+	cut := func(some ...[]*testClient) {
 		for _, p := range slices.Concat(some...) {
 			p.client.Cut()
 		}
@@ -216,39 +216,39 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 	}
 	live, ahead, behind, quiet := group("live"), group("ahead"), group("behind"), group("quiet")
 	torn := group("torn") // its lines break when the primary is dead already
-	await := func(id checker.ID, some ...[]*pupil) {
+	await := func(id checker.ID, some ...[]*testClient) {
 		for _, p := range slices.Concat(some...) {
-			p.awaits(id)
+			p.await(id)
 		}
 	}
 
-	first := events(1, 100)
-	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 1, Count: 100})
+	first := eventIDs(1, 100)
+	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 100})
 	await(first[99], live, ahead, behind, quiet, torn)
 	cut(behind)
 	parked(3)
-	second := events(2, 50) // missed by who is behind
-	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 2, Count: 50})
+	second := eventIDs(2, 50) // missed by who is behind
+	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: 50})
 	await(second[49], live, ahead, quiet, torn)
-	s.caughtUp()
-	s.cutOff()
+	s.awaitCatchUp()
+	s.stopReplication()
 	cut(quiet) // parked in what the standby lacks, with nothing heard of it
 	parked(6)
 	born := group("born") // as its session is
-	lost := events(3, 50)
-	cl.Nodes[2].MustPublish(book, harness.Publication{Publisher: 3, Count: 50, Wait: true})
+	lost := eventIDs(3, 50)
+	cl.Nodes[2].MustPublish(history, harness.Publication{Publisher: 3, Count: 50, Wait: true})
 	await(lost[49], live, ahead, born, torn)
 	cut(ahead, born)
 	parked(12) // in what the standby lacks, once more
 
 	s.failOver(func() { cut(torn) })
-	third := events(4, 50)
-	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
+	third := eventIDs(4, 50)
+	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
 	await(third[49], live)
 	for i := range cl.Nodes {
 		other := cl.Nodes[(i+1)%len(cl.Nodes)]
-		for _, p := range []*pupil{ahead[i], behind[i], quiet[i], born[i], torn[i]} {
-			p.come(other)
+		for _, p := range []*testClient{ahead[i], behind[i], quiet[i], born[i], torn[i]} {
+			p.connect(other)
 		}
 	}
 	reasons := make(map[string][]string)
@@ -259,18 +259,18 @@ func TestFailoverToAStandbyThatLags(t *testing.T) {
 		}
 		reasons[me.Reason] = append(reasons[me.Reason], p.name)
 	}
-	last := events(5, 20)
-	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 5, Count: 20})
+	last := eventIDs(5, 20)
+	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 5, Count: 20})
 	await(last[19], live, ahead, behind, quiet, born, torn)
 
 	kept := slices.Concat(first, second, third, last)
 	for i := range cl.Nodes {
-		live[i].heard(slices.Concat(first, second, lost, third, last))
-		behind[i].heard(kept)
-		quiet[i].heard(kept)
-		ahead[i].heard(slices.Concat(first, second, lost), last)
-		torn[i].heard(slices.Concat(first, second, lost), last) // though its node has written down, to the standby, what it heard last
-		born[i].heard(lost, last)
+		live[i].checkReceived(slices.Concat(first, second, lost, third, last))
+		behind[i].checkReceived(kept)
+		quiet[i].checkReceived(kept)
+		ahead[i].checkReceived(slices.Concat(first, second, lost), last)
+		torn[i].checkReceived(slices.Concat(first, second, lost), last) // though its node has written down, to the standby, what it heard last
+		born[i].checkReceived(lost, last)
 	}
 	for reason := range reasons {
 		if !slices.Contains([]string{"", "offset of another log", "offset ahead of the log", "unknown session"}, reason) {

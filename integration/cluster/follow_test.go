@@ -20,14 +20,14 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestFollow is the recipe of docs/sql.md: a client loads the history and follows from its bookmark, while others post.
+// TestFollow_SnapshotThenEvents is the recipe of docs/sql.md: a client loads the history and follows from its bookmark, while others post.
 // Its first connection breaks after it has received a little, and it comes back to another node.
-func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	dsn, schema := pgtest.Schema(t)
 	quoted := pgx.Identifier{schema}.Sanitize()
 	var addrs []string
 	for range 2 {
-		addrs = append(addrs, followNode(t, dsn, schema))
+		addrs = append(addrs, startFollowNode(t, dsn, schema))
 	}
 	connect := func() *pgx.Conn {
 		conn, err := pgx.Connect(t.Context(), dsn)
@@ -67,7 +67,7 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 		if err := conn.QueryRow(t.Context(), "select coalesce(array_agg(id), '{}'), "+quoted+".bookmark() from "+quoted+".posts").Scan(&f.ids, &mark); err != nil {
 			t.Fatal(err)
 		}
-		c := wire.New(wire.Options{Event: f.event, Auth: map[string]any{"follow": mark}})
+		c := wire.New(wire.Options{Event: f.onEvent, Auth: map[string]any{"follow": mark}})
 		if err := c.Connect(t.Context(), addrs[i%2]); err != nil {
 			t.Fatal(err)
 		}
@@ -75,7 +75,7 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 		// Half of them break off at once and again after every other post, and come back to the other node.
 		for cut := range i % 2 * 4 {
 			if cut > 0 {
-				f.hear(t, 2)
+				f.awaitPosts(t, 2)
 			}
 			c.Cut()
 			if err := c.Connect(t.Context(), addrs[(i+cut+1)%2]); err != nil {
@@ -107,7 +107,7 @@ func TestFollow(t *testing.T) { //nolint:paralleltest // it measures, and needs 
 	}
 }
 
-func followNode(t *testing.T, dsn, schema string) string {
+func startFollowNode(t *testing.T, dsn, schema string) string {
 	t.Helper()
 	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{Schema: schema, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -143,18 +143,18 @@ func followNode(t *testing.T, dsn, schema string) string {
 
 // A follower has the ids that it has read or received.
 type follower struct {
-	heard chan struct{} // one for each post received, as far as there is room
-	ended chan struct{} // closed by the event after the last post
+	received chan struct{} // one for each post received, as far as there is room
+	ended    chan struct{} // closed by the event after the last post
 
 	mu  sync.Mutex
 	ids []int
 }
 
 func newFollower() *follower {
-	return &follower{heard: make(chan struct{}, 100), ended: make(chan struct{})}
+	return &follower{received: make(chan struct{}, 100), ended: make(chan struct{})}
 }
 
-func (f *follower) event(data json.RawMessage) {
+func (f *follower) onEvent(data json.RawMessage) {
 	var name string
 	var change struct{ New struct{ ID int } }
 	if err := json.Unmarshal(data, &[]any{&name, &change}); err != nil || name != "post" {
@@ -165,17 +165,17 @@ func (f *follower) event(data json.RawMessage) {
 	f.ids = append(f.ids, change.New.ID)
 	f.mu.Unlock()
 	select {
-	case f.heard <- struct{}{}:
+	case f.received <- struct{}{}:
 	default:
 	}
 }
 
-// hear waits for that many posts.
-func (f *follower) hear(t *testing.T, posts int) {
+// awaitPosts waits for that many posts.
+func (f *follower) awaitPosts(t *testing.T, posts int) {
 	t.Helper()
 	for range posts {
 		select {
-		case <-f.heard:
+		case <-f.received:
 		case <-time.After(harness.MaxWait):
 			t.Fatal("no post for long")
 		}

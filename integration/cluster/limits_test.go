@@ -13,59 +13,59 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// limits skips a test that measures for docs/limits.md, and asserts little, unless it was asked for.
-func limits(t *testing.T) {
+// skipUnlessLimits skips a test that measures for docs/limits.md, and asserts little, unless it was asked for.
+func skipUnlessLimits(t *testing.T) {
 	t.Helper()
 	if os.Getenv("SOCKETIO_TEST_LIMITS") == "" {
 		t.Skip("SOCKETIO_TEST_LIMITS is not set")
 	}
 }
 
-// events returns the first events of a publisher.
-func events(publisher, count int) []checker.ID {
+// eventIDs returns the first events of a publisher.
+func eventIDs(publisher, count int) []checker.ID {
 	var ids []checker.ID
 	for seq := range count {
-		ids = append(ids, checker.Of(publisher, seq))
+		ids = append(ids, checker.NewID(publisher, seq))
 	}
 	return ids
 }
 
-// TestCrashWithoutSynchronousCommit: with synchronous_commit = off a crash takes back what was acknowledged. Clients that
+// TestPostgres_CrashWithoutSynchronousCommit: with synchronous_commit = off a crash takes back what was acknowledged. Clients that
 // stay connected miss nothing of what the log has then, and hear nothing twice; they are recovered afterwards.
-func TestCrashWithoutSynchronousCommit(t *testing.T) {
+func TestPostgres_CrashWithoutSynchronousCommit(t *testing.T) {
 	srv, dsn, schema := harness.PrivatePostgresWith(t, pgserver.Options{Fast: true, Settings: map[string]string{
 		"synchronous_commit": "off", "wal_writer_delay": "10s", // by default a fifth of a second
 	}})
 	cl := harness.NewClusterOn(t, dsn, schema, 2)
-	book := &checker.History{}
-	some := []*pupil{newPupil(t, "a", cl.Nodes[0]), newPupil(t, "b", cl.Nodes[1])}
+	history := &checker.History{}
+	some := []*testClient{newTestClient(t, "a", cl.Nodes[0]), newTestClient(t, "b", cl.Nodes[1])}
 	heard := func(id checker.ID) {
 		for _, p := range some {
-			p.awaits(id)
+			p.await(id)
 		}
 	}
 	conn := cl.Connect()
-	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 1, Count: 50, Wait: true})
-	heard(checker.Of(1, 49))
+	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 50, Wait: true})
+	heard(checker.NewID(1, 49))
 	for _, sql := range []string{"set synchronous_commit = on", "select pg_switch_wal()", "create table kept ()"} { // all so far is on the disk
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 2, Count: 100, Wait: true})
-	heard(checker.Of(2, 99))
+	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: 100, Wait: true})
+	heard(checker.NewID(2, 99))
 
 	if err := srv.Restart(t.Context(), pgserver.Immediate); err != nil {
 		t.Fatal(err)
 	}
-	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 3, Count: 150, Wait: true, TimeoutMS: 60_000})
-	heard(checker.Of(3, 149))
+	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 3, Count: 150, Wait: true, TimeoutMS: 60_000})
+	heard(checker.NewID(3, 149))
 	for i, p := range some {
 		p.client.Cut()
-		p.come(cl.Nodes[1-i])
+		p.connect(cl.Nodes[1-i])
 	}
-	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 4, Count: 1})
-	heard(checker.Of(4, 0))
+	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 4, Count: 1})
+	heard(checker.NewID(4, 0))
 
 	kept := cl.LogEvents()
 	lost := 50 + 100 + 150 + 1 - len(kept)
@@ -85,30 +85,30 @@ func TestCrashWithoutSynchronousCommit(t *testing.T) {
 	t.Logf("SUMMARY %s: of 301 acknowledged events the crash took back %d", t.Name(), lost) // how many is up to the WAL writer
 }
 
-// TestLimitOfAFreeze measures what becomes of clients that wait at a node that is stopped for long.
-func TestLimitOfAFreeze(t *testing.T) {
-	limits(t)
+// TestLimits_SuspendedNode measures what becomes of clients that wait at a node that is stopped for long.
+func TestLimits_SuspendedNode(t *testing.T) {
+	skipUnlessLimits(t)
 	const lease, retention = 2 * time.Second, 8 * time.Second
 	for _, frozen := range []time.Duration{lease / 2, 2 * lease, 3 * retention} {
 		t.Run(frozen.String(), func(t *testing.T) {
 			cl := harness.NewCluster(t, 2, "-lease", lease.String(), "-retention", retention.String(), "-window", "1m")
-			p := newPupil(t, "p", cl.Nodes[0])
-			book := &checker.History{}
-			cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 1, Count: 10})
-			p.awaits(checker.Of(1, 9))
+			p := newTestClient(t, "p", cl.Nodes[0])
+			history := &checker.History{}
+			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 1, Count: 10})
+			p.await(checker.NewID(1, 9))
 			cl.Nodes[0].Suspend()
-			cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 2, Count: int(frozen.Seconds() * 100), PerSecond: 100})
+			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: int(frozen.Seconds() * 100), PerSecond: 100})
 			cl.Nodes[0].Resume()
 			gone := harness.Eventually(2*lease, func() bool { return p.client.Send("3") != nil })
 			if gone {
-				p.come(cl.Nodes[0])
+				p.connect(cl.Nodes[0])
 			}
 			var me harness.SocketState
 			if err := p.client.Call(harness.ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 				t.Fatal(err)
 			}
-			cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 3, Count: 1})
-			p.awaits(checker.Of(3, 0))
+			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 3, Count: 1})
+			p.await(checker.NewID(3, 0))
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			t.Logf("SUMMARY %s: frozen for %v: connection cut %v, recovered %v, refused for %q, sessions %d", t.Name(), frozen, gone, me.Recovered, me.Reason, len(p.sessions))
@@ -121,17 +121,17 @@ func TestLimitOfAFreeze(t *testing.T) {
 	}
 }
 
-// TestLimitOfAnOutage measures what nodes hold while Postgres does not answer, and what becomes of it.
-func TestLimitOfAnOutage(t *testing.T) {
-	limits(t)
+// TestLimits_PostgresOutage measures what nodes hold while Postgres does not answer, and what becomes of it.
+func TestLimits_PostgresOutage(t *testing.T) {
+	skipUnlessLimits(t)
 	const retention = 20 * time.Second
 	srv, dsn, schema := harness.PrivatePostgres(t)
 	cl := harness.NewClusterOn(t, dsn, schema, 2, "-retention", retention.String(), "-window", "5s", "-lease", "2s")
-	book := &checker.History{}
-	p, away := newPupil(t, "p", cl.Nodes[0]), newPupil(t, "away", cl.Nodes[1])
+	history := &checker.History{}
+	p, away := newTestClient(t, "p", cl.Nodes[0]), newTestClient(t, "away", cl.Nodes[1])
 	memory := func() (bytes int) { cl.Nodes[0].Get("memory", &bytes); return bytes }
-	cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 1, Count: 10})
-	p.awaits(checker.Of(1, 9))
+	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 10})
+	p.await(checker.NewID(1, 9))
 	away.client.Cut()
 	cl.AwaitQuery("one is parked", "select count(*) = 1 from %s.sessions where node is null")
 	before := memory()
@@ -143,7 +143,7 @@ func TestLimitOfAnOutage(t *testing.T) {
 	const waiting = 100_000
 	done := make(chan harness.PublishResult)
 	go func() { // received below
-		done <- cl.Nodes[0].Publish(t.Context(), book, harness.Publication{Publisher: 2, Count: waiting, Pad: 100, TimeoutMS: 60_000})
+		done <- cl.Nodes[0].Publish(t.Context(), history, harness.Publication{Publisher: 2, Count: waiting, Pad: 100, TimeoutMS: 60_000})
 	}()
 	most := 0
 	for time.Since(began) < retention*3/4 { // the length of the outage is what is measured
@@ -156,45 +156,45 @@ func TestLimitOfAnOutage(t *testing.T) {
 	took := time.Since(began)
 	o := <-done
 	why := make(map[string]int)
-	for _, e := range book.All() {
+	for _, e := range history.All() {
 		if e.Err != "" {
 			why[e.Err]++
 		}
 	}
-	away.come(cl.Nodes[1])
+	away.connect(cl.Nodes[1])
 	var me harness.SocketState
 	if err := away.client.Call(harness.ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 		t.Fatal(err)
 	}
-	cl.Nodes[1].MustPublish(book, harness.Publication{Publisher: 3, Count: 1})
+	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 3, Count: 1})
 	if p.client.Send("3") != nil {
-		p.come(cl.Nodes[0])
+		p.connect(cl.Nodes[0])
 	}
-	p.awaits(checker.Of(3, 0))
+	p.await(checker.NewID(3, 0))
 	t.Logf("SUMMARY %s: %v; Postgres suspended for %v: of %d emits %d acknowledged, %d failed %v; memory %d MiB before, at most %d MiB; the client that was away: recovered %v, %q; the one that stayed: %d sessions",
-		t.Name(), cl.Nodes[0].Stats().Gone, took.Round(time.Second), waiting, o.Acknowledged, o.Failed, why, before>>20, most>>20, me.Recovered, me.Reason, len(p.sessions))
+		t.Name(), cl.Nodes[0].Stats().Disconnects, took.Round(time.Second), waiting, o.Acknowledged, o.Failed, why, before>>20, most>>20, me.Recovered, me.Reason, len(p.sessions))
 }
 
-// TestLimitOfAReplay measures how much one client can miss and get.
-func TestLimitOfAReplay(t *testing.T) {
-	limits(t)
+// TestLimits_LargeReplay measures how much one client can miss and get.
+func TestLimits_LargeReplay(t *testing.T) {
+	skipUnlessLimits(t)
 	for _, size := range []struct{ events, pad int }{{10_000, 100}, {100_000, 100}, {400_000, 100}, {20_000, 10_000}} {
 		t.Run(fmt.Sprintf("%dx%d", size.events, size.pad), func(t *testing.T) {
 			cl := harness.NewCluster(t, 2)
-			p := newPupil(t, "p", cl.Nodes[0])
-			book := &checker.History{}
-			cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 1, Count: 1})
-			p.awaits(checker.Of(1, 0))
+			p := newTestClient(t, "p", cl.Nodes[0])
+			history := &checker.History{}
+			cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 1})
+			p.await(checker.NewID(1, 0))
 			p.client.Cut()
 			cl.AwaitQuery("it is parked", "select count(*) = 1 from %s.sessions where node is null")
 			for first := 0; first < size.events; first += 10_000 {
-				cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: 2, First: first, Count: 10_000, Pad: size.pad, TimeoutMS: 60_000})
+				cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 2, First: first, Count: 10_000, Pad: size.pad, TimeoutMS: 60_000})
 			}
 			n := cl.Nodes[1]
 			var before, after int
 			n.Get("memory", &before)
 			began := time.Now()
-			p.come(n)
+			p.connect(n)
 			for p.count() < 1+size.events && time.Since(began) < 5*time.Minute {
 				harness.Pause(t.Context(), 10*time.Millisecond)
 			}
@@ -204,44 +204,44 @@ func TestLimitOfAReplay(t *testing.T) {
 				t.Errorf("heard %d events, recovered %v", got, p.client.Recovered())
 			}
 			t.Logf("SUMMARY %s: %d events, %d MB, replayed in %v; memory of the node %d MiB before, %d MiB after; gone %v", t.Name(),
-				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.Stats().Gone)
+				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.Stats().Disconnects)
 		})
 	}
 }
 
 // count returns how many events the newest session has heard.
-func (p *pupil) count() int {
+func (p *testClient) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.sessions[len(p.sessions)-1])
 }
 
-// TestLimitOfAStandbyThatLags shows what nobody is told: a room that was joined in what a promoted standby lacks is gone
+// TestLimits_LaggingStandby shows what nobody is told: a room that was joined in what a promoted standby lacks is gone
 // from the session's record, though the client's node has it in the room for as long as it stays connected.
-func TestLimitOfAStandbyThatLags(t *testing.T) {
-	limits(t)
-	s, cl := nodesOfAPair(t, 2)
-	book := &checker.History{}
-	p := newPupil(t, "p", cl.Nodes[0])
+func TestLimits_LaggingStandby(t *testing.T) {
+	skipUnlessLimits(t)
+	s, cl := newStandbyCluster(t, 2)
+	history := &checker.History{}
+	p := newTestClient(t, "p", cl.Nodes[0])
 	late := []checker.Target{{Rooms: []string{"late"}}}
 	emit := func(publisher int, to []checker.Target) checker.ID {
-		cl.Nodes[0].MustPublish(book, harness.Publication{Publisher: publisher, Count: 1, Targets: to, TimeoutMS: 60_000})
-		return checker.Of(publisher, 0)
+		cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: publisher, Count: 1, Targets: to, TimeoutMS: 60_000})
+		return checker.NewID(publisher, 0)
 	}
-	p.awaits(emit(1, nil))
-	s.caughtUp()
-	s.cutOff()
+	p.await(emit(1, nil))
+	s.awaitCatchUp()
+	s.stopReplication()
 	if err := p.client.Call(harness.ContextFor(t, 5*time.Second), nil, "join", []string{"late"}); err != nil {
 		t.Fatal(err)
 	}
 	s.failOver(func() {})
-	p.awaits(emit(2, nil))
-	p.awaits(emit(3, late)) // still
+	p.await(emit(2, nil))
+	p.await(emit(3, late)) // still
 	p.client.Cut()
 	missed := emit(4, late)
-	p.come(cl.Nodes[1])
+	p.connect(cl.Nodes[1])
 	later := emit(5, late)
-	p.awaits(emit(6, nil))
+	p.await(emit(6, nil))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	heard := p.sessions[len(p.sessions)-1]

@@ -14,26 +14,26 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestRolling: one goroutine on each of two nodes puts everybody into a room and takes everybody out again, and emits to
+// TestOperations_JoinAndLeaveInOrder: one goroutine on each of two nodes puts everybody into a room and takes everybody out again, and emits to
 // the room each time: an even number when they are in, an odd one when nobody is. Another two do so with a room that
 // they share, where the log alone says who is in. Some clients break their connection again and again, and come back to
 // the other node. Everybody gets what the log says, in its order.
-func TestRolling(t *testing.T) {
+func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	rounds := 250 // of two operations and two events
-	if long() {
+	if longRun() {
 		rounds = 1250
 	}
 	cl := harness.NewCluster(t, 2)
-	hearers := make([]*hearer, 8)
+	hearers := make([]*subscriber, 8)
 	for i := range hearers {
-		hearers[i] = hear(t, cl.Nodes[i%2], "base")
+		hearers[i] = subscribe(t, cl.Nodes[i%2], "base")
 	}
 
 	began := time.Now()
 	var rolling, roaming sync.WaitGroup
 	for publisher, through := range []string{"first", "second", "shared", "shared"} {
 		rolling.Go(func() {
-			_, err := harness.Control[bool](t.Context(), cl.Nodes[publisher%2], "roll", map[string]any{
+			_, err := harness.Control[bool](t.Context(), cl.Nodes[publisher%2], "join-leave", map[string]any{
 				"publisher": publisher + 1, "count": rounds, "from": "base", "through": through,
 			})
 			if err != nil {
@@ -45,7 +45,7 @@ func TestRolling(t *testing.T) {
 	rolled := make(chan struct{})
 	cuts := make([]int, len(hearers))
 	for i, h := range hearers {
-		roaming.Go(func() { cuts[i] = h.roam(ctx, cl, i%3 == 0, rolled) })
+		roaming.Go(func() { cuts[i] = h.reconnectRepeatedly(ctx, cl, i%3 == 0, rolled) })
 	}
 	rolling.Wait()
 	took := time.Since(began)
@@ -53,7 +53,7 @@ func TestRolling(t *testing.T) {
 	cl.Nodes[0].PublishUnrecorded(harness.Publication{Publisher: harness.FencePublisher, First: 1, Count: 1})
 	roaming.Wait()
 
-	want := expected(t, cl.LogEntries(), "base")
+	want := expectedEvents(t, cl.LogEntries(), "base")
 	counts := make([]int, 5)
 	for _, id := range want {
 		if id.Publisher() == harness.FencePublisher {
@@ -68,7 +68,7 @@ func TestRolling(t *testing.T) {
 		t.Errorf("by the log each client got %d events of each publisher", counts)
 	}
 	for i, h := range hearers {
-		differs(t, i, h.all(), want)
+		compareEvents(t, i, h.received(), want)
 	}
 	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
 		t.Name(), 4*rounds, took.Seconds(), len(hearers), len(want), cuts)
@@ -77,12 +77,12 @@ func TestRolling(t *testing.T) {
 	}
 }
 
-// roam stays connected until the last event has come. A restless client breaks its connection after every 40 events,
+// reconnectRepeatedly stays connected until the last event has come. A restless client breaks its connection after every 40 events,
 // until it has heard enough, and comes back to the other node. It returns how often it did.
-func (h *hearer) roam(ctx context.Context, cl *harness.Cluster, restless bool, enough <-chan struct{}) int {
+func (h *subscriber) reconnectRepeatedly(ctx context.Context, cl *harness.Cluster, restless bool, enough <-chan struct{}) int {
 	cuts, next, connections, ended := 0, 40, 1, 0
 	for {
-		ids, changed := h.now()
+		ids, changed := h.snapshot()
 		if n := len(ids); n > 0 && ids[n-1].Publisher() == harness.FencePublisher {
 			return cuts
 		}
@@ -98,7 +98,7 @@ func (h *hearer) roam(ctx context.Context, cl *harness.Cluster, restless bool, e
 		} else if ended < connections { // otherwise its node has ended it, because it was slow
 			select {
 			case <-changed:
-			case <-h.ended:
+			case <-h.closed:
 				ended++
 			case <-ctx.Done():
 				cl.T.Errorf("client %s has not got the last event, after %d others", h.ID(), len(ids))
@@ -114,8 +114,8 @@ func (h *hearer) roam(ctx context.Context, cl *harness.Cluster, restless bool, e
 	}
 }
 
-// differs fails the test if a client did not get what the log says.
-func differs(t *testing.T, client int, got, want []checker.ID) {
+// compareEvents fails the test if a client did not get what the log says.
+func compareEvents(t *testing.T, client int, got, want []checker.ID) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
 		if i < len(got) && i < len(want) && got[i] == want[i] {
@@ -128,24 +128,24 @@ func differs(t *testing.T, client int, got, want []checker.ID) {
 	}
 }
 
-// A group is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
+// A clientGroup is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
 // changed and the third is disconnected.
-type group struct {
-	t       *testing.T
-	number  int
-	clients []int
-	doomed  int
-	cluster *harness.Cluster
-	all     *harness.Clients
-	emitted *int
-	readers *[]*hearer // they hear what everybody does, at the nodes that are well
+type clientGroup struct {
+	t            *testing.T
+	number       int
+	clients      []int
+	disconnected int
+	cluster      *harness.Cluster
+	all          *harness.Clients
+	emitted      *int
+	readers      *[]*subscriber // they hear what everybody does, at the nodes that are well
 }
 
-func (g *group) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
+func (g *clientGroup) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
 
 // operate has the second node do something to an audience of the group, and then emit. It returns when both nodes, or
 // those that can, have read that.
-func (g *group) operate(do, to, room string) {
+func (g *clientGroup) operate(do, to, room string) {
 	g.all.T.Helper()
 	begun := time.Now().UnixNano()
 	n := g.cluster.Nodes[1]
@@ -158,7 +158,7 @@ func (g *group) operate(do, to, room string) {
 		case "leave":
 			g.all.History.Left(k, g.room(room), begun, done)
 		case "disconnect":
-			if k == g.doomed {
+			if k == g.disconnected {
 				g.all.History.Left(k, g.room("new"), begun, done)
 			}
 		}
@@ -170,7 +170,7 @@ func (g *group) operate(do, to, room string) {
 			{}, {Rooms: []string{g.room("base")}}, {Rooms: []string{g.room("old")}}, {Rooms: []string{g.room("new")}}, {Except: []string{g.room("new")}},
 		},
 	})
-	last := checker.Of(1, first+count-1)
+	last := checker.NewID(1, first+count-1)
 	for _, h := range *g.readers {
 		if err := h.await(harness.ContextFor(g.t, harness.MaxWait), func(ids []checker.ID) bool { return slices.Contains(ids, last) }); err != nil {
 			g.t.Fatal(err)
@@ -179,36 +179,36 @@ func (g *group) operate(do, to, room string) {
 }
 
 // check asks the node where the clients are now what it knows of them.
-func (g *group) check() {
+func (g *clientGroup) check() {
 	g.all.T.Helper()
 	for _, k := range g.clients {
 		h := g.all.WhoAmI(k)
 		rooms := slices.DeleteFunc(h.Rooms, func(room string) bool { return room == h.ID })
 		want := []string{g.room("base"), g.room("kept"), g.room("new")}
 		reason := ""
-		if k == g.doomed {
+		if k == g.disconnected {
 			want, reason = []string{}, recovery.ErrOver.Error()
 		}
-		if !slices.Equal(rooms, want) || h.Recovered == (k == g.doomed) || h.Reason != reason {
+		if !slices.Equal(rooms, want) || h.Recovered == (k == g.disconnected) || h.Reason != reason {
 			g.all.T.Errorf("client %d of group %d: %+v, want rooms %q, reason %q", k, g.number, h, want, reason)
 		}
 	}
 }
 
-// TestOperationsOnWhoIsAway: the rooms of clients are changed, and one of them is disconnected, while they are away and
+// TestOperations_AbsentClients: the rooms of clients are changed, and one of them is disconnected, while they are away and
 // their node lives, while they are away and it is killed, and while it is frozen and then killed. On their return their
 // rooms are as the operations say, and they get what was emitted to them at the time; whoever was disconnected starts
 // anew and is told why.
-func TestOperationsOnWhoIsAway(t *testing.T) {
+func TestOperations_AbsentClients(t *testing.T) {
 	cl := harness.NewCluster(t, 2, "-lease", "3s")
 	first, second := cl.Nodes[0], cl.Nodes[1]
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(9, []string{first.URL}, nil)
 	cs.SetNodes([]string{second.URL})
-	var groups []*group
-	emitted, readers := 0, []*hearer{hear(t, second), hear(t, first)}
+	var groups []*clientGroup
+	emitted, readers := 0, []*subscriber{subscribe(t, second), subscribe(t, first)}
 	for i := range 3 {
-		g := &group{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, doomed: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
+		g := &clientGroup{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, disconnected: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
 		cs.Join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
 		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
 		groups = append(groups, g)
@@ -237,7 +237,7 @@ func TestOperationsOnWhoIsAway(t *testing.T) {
 	first.Kill()
 	ticks := make(map[int]int)
 	for _, g := range groups {
-		ticks[g.doomed] = cs.Get(g.doomed).Ticks
+		ticks[g.disconnected] = cs.Get(g.disconnected).Ticks
 	}
 	cs.Reconnect(second.URL, slices.Concat(alive.clients, killed.clients)...)
 	cs.Await(harness.MaxWait, "the clients of the killed node are elsewhere", func() bool {
@@ -249,8 +249,8 @@ func TestOperationsOnWhoIsAway(t *testing.T) {
 	cs.AwaitDelivery(second, harness.MaxWait)
 	cs.Check()
 	for _, g := range groups[1:] {
-		if got := cs.Get(g.doomed).Ticks - ticks[g.doomed]; got != 1 {
-			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.doomed, got)
+		if got := cs.Get(g.disconnected).Ticks - ticks[g.disconnected]; got != 1 {
+			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.disconnected, got)
 		}
 	}
 }

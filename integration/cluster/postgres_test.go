@@ -12,9 +12,9 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestPostgresRestart: Postgres crashes three times in the middle of the traffic. Nodes and clients stay; what was
+// TestPostgres_Restarts: Postgres crashes three times in the middle of the traffic. Nodes and clients stay; what was
 // acknowledged is delivered once, what failed at most once.
-func TestPostgresRestart(t *testing.T) {
+func TestPostgres_Restarts(t *testing.T) {
 	const size = 60
 	srv, dsn, schema := harness.PrivatePostgres(t)
 	cl := harness.NewClusterOn(t, dsn, schema, 3)
@@ -57,9 +57,9 @@ func TestPostgresRestart(t *testing.T) {
 	t.Logf("SUMMARY %s: %d crashes, Postgres away for %v in all; %+v; %d receipts", t.Name(), restarts, down.Round(time.Millisecond), outcomes, cs.History.Receipts())
 }
 
-// TestPostgresAway30s: Postgres is away for long. Nodes stay up, clients stay connected, emits fail by their ctx, and
+// TestPostgres_Outage: Postgres is away for long. Nodes stay up, clients stay connected, emits fail by their ctx, and
 // recovery goes on afterwards without a restart.
-func TestPostgresAway30s(t *testing.T) {
+func TestPostgres_Outage(t *testing.T) {
 	const size = 30
 	away := 10 * time.Second
 	if text := os.Getenv("SOCKETIO_TEST_AWAY"); text != "" {
@@ -110,9 +110,9 @@ func TestPostgresAway30s(t *testing.T) {
 	t.Logf("SUMMARY %s: Postgres away for %v; %d reconnections, the last %v after its return", t.Name(), booted.Sub(gone).Round(time.Millisecond), back, connected.Round(time.Millisecond))
 }
 
-// TestFrozenNode: a node is stopped for longer than its lease, and its wall clock was set back by a day just before. Its
+// TestNode_SuspendedLongerThanLease: a node is stopped for longer than its lease, and its wall clock was set back by a day just before. Its
 // clients go on elsewhere; when it wakes it sends nothing to the sessions that it lost, and serves again.
-func TestFrozenNode(t *testing.T) {
+func TestNode_SuspendedLongerThanLease(t *testing.T) {
 	const size = 30
 	cl := harness.NewClusterOf(t, harness.SteppedClockProgram(t), 3, "-lease", "4s", "-ping-interval", "1s", "-ping-timeout", "3s")
 	cs := harness.NewClients(t, 1)

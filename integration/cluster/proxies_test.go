@@ -24,36 +24,36 @@ import (
 
 // A proxy is a program, and how it is run on one of the files in examples/proxies.
 type proxy struct {
-	program string
-	file    string
-	frame   string                     // what goes around the file; %s: its text
-	args    func(file string) []string // file: that with the frame
-	polling bool                       // it keeps a client at its node
-	asksOn  bool                       // when a node answers 503 it asks the other
+	program      string
+	file         string
+	wrapper      string                     // what goes around the file; %s: its text
+	args         func(file string) []string // file: that with the frame
+	polling      bool                       // it keeps a client at its node
+	retriesOn503 bool                       // when a node answers 503 it asks the other
 }
 
 // With the cookies of a browser, which has them by itself.
 var proxies = map[string]proxy{
 	"nginx": {
-		program: "nginx", file: "nginx.conf", frame: nginxFrame, args: nginxArgs, polling: true, asksOn: true,
+		program: "nginx", file: "nginx.conf", wrapper: nginxWrapper, args: nginxArgs, polling: true, retriesOn503: true,
 	},
 	"nginx, WebSocket only": {
-		program: "nginx", file: "nginx-websocket.conf", frame: nginxFrame, args: nginxArgs, asksOn: true,
+		program: "nginx", file: "nginx-websocket.conf", wrapper: nginxWrapper, args: nginxArgs, retriesOn503: true,
 	},
 	"HAProxy": {
-		program: "haproxy", file: "haproxy.cfg", frame: "%s",
-		args: func(file string) []string { return []string{"-db", "-f", file} }, polling: true, asksOn: true,
+		program: "haproxy", file: "haproxy.cfg", wrapper: "%s",
+		args: func(file string) []string { return []string{"-db", "-f", file} }, polling: true, retriesOn503: true,
 	},
 	"Caddy": {
-		program: "caddy", file: "Caddyfile", frame: "{\n\tadmin off\n}\n%s",
+		program: "caddy", file: "Caddyfile", wrapper: "{\n\tadmin off\n}\n%s",
 		args: func(file string) []string {
 			return []string{"run", "--adapter", "caddyfile", "--config", file}
 		}, polling: true,
 	},
 }
 
-// nginxFrame is as much of an nginx.conf as is needed to include a file in it without rights to write elsewhere.
-const nginxFrame = `
+// nginxWrapper is as much of an nginx.conf as is needed to include a file in it without rights to write elsewhere.
+const nginxWrapper = `
 daemon off;
 master_process off;
 pid nginx.pid;
@@ -73,9 +73,9 @@ func nginxArgs(file string) []string {
 	return []string{"-p", filepath.Dir(file), "-c", file, "-e", "stderr"}
 }
 
-// TestThroughProxies: a client of each transport reaches two nodes through a proxy. Again and again the node that they
+// TestProxies_RecoveryAtOtherNode: a client of each transport reaches two nodes through a proxy. Again and again the node that they
 // are on ends, killed, or shut down as in a rolling deploy, and they recover at the other; they miss nothing.
-func TestThroughProxies(t *testing.T) {
+func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.find(t)
@@ -114,10 +114,10 @@ func TestThroughProxies(t *testing.T) {
 	}
 }
 
-// TestProxiesPassOverShutdown: while a node shuts down, new clients get to the other, if the file says that they do.
-func TestProxiesPassOverShutdown(t *testing.T) {
+// TestProxies_NodeShutsDown: while a node shuts down, new clients get to the other, if the file says that they do.
+func TestProxies_NodeShutsDown(t *testing.T) {
 	for name, p := range proxies {
-		if !p.asksOn {
+		if !p.retriesOn503 {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 			// Each of both is once the one that shuts down. Which is asked first may depend on its address: they keep them.
 			var shutsDown, refused atomic.Int32
 			node := func(number int32) string {
-				return serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if shutsDown.Load() == number {
 						refused.Add(1)
 						leaving.ServeHTTP(w, r)
@@ -141,7 +141,7 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 				shutsDown.Store(int32(number))
 				url := p.start(t, nodes...)
 				for range 4 {
-					if status, answer := knock(t, url, ""); status != http.StatusOK {
+					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client hears %d %s", status, answer)
 					}
 				}
@@ -153,16 +153,16 @@ func TestProxiesPassOverShutdown(t *testing.T) {
 	}
 }
 
-// TestProxiesPassOverTheDead: no client hears of a node that is not there.
-func TestProxiesPassOverTheDead(t *testing.T) {
+// TestProxies_DeadNode: no client hears of a node that is not there.
+func TestProxies_DeadNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.find(t)
-			dead, alive := freeAddress(t), serving(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			dead, alive := freeAddress(t), serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			for _, nodes := range [][2]string{{dead, alive}, {alive, dead}} {
 				url := p.start(t, nodes[0], nodes[1])
 				for range 8 {
-					if status, answer := knock(t, url, ""); status != http.StatusOK {
+					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client hears %d %s", status, answer)
 					}
 				}
@@ -171,32 +171,32 @@ func TestProxiesPassOverTheDead(t *testing.T) {
 	}
 }
 
-// TestProxiesSayWhoAsks: nodes are told the client's address and scheme, and the host that it asked for.
-func TestProxiesSayWhoAsks(t *testing.T) {
+// TestProxies_ForwardedHeaders: nodes are told the client's address and scheme, and the host that it asked for.
+func TestProxies_ForwardedHeaders(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.find(t)
-			node := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			node := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = fmt.Fprint(w, r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"), " ", r.Host)
 			}))
 			url := p.start(t, node, freeAddress(t))
 			want := "127.0.0.1 http " + strings.TrimPrefix(url, "http://")
-			if _, got := knock(t, url, ""); got != want {
+			if _, got := pollOnce(t, url, ""); got != want {
 				t.Errorf("the node hears of %q, want %q", got, want)
 			}
 		})
 	}
 }
 
-// TestPollingNeedsItsNode is why the proxies keep clients at their nodes: no other knows a polling session.
-func TestPollingNeedsItsNode(t *testing.T) {
+// TestPolling_OtherNode_UnknownSession is why the proxies keep clients at their nodes: no other knows a polling session.
+func TestPolling_OtherNode_UnknownSession(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
-	_, open := knock(t, cl.Nodes[0].URL, "")
+	_, open := pollOnce(t, cl.Nodes[0].URL, "")
 	var handshake struct{ SID string }
 	if err := json.Unmarshal([]byte(strings.TrimPrefix(open, "0")), &handshake); err != nil {
 		t.Fatalf("handshake %q: %v", open, err)
 	}
-	status, answer := knock(t, cl.Nodes[1].URL, "&sid="+handshake.SID)
+	status, answer := pollOnce(t, cl.Nodes[1].URL, "&sid="+handshake.SID)
 	if resp, err := http.Post(cl.Nodes[0].URL+"/socket.io/?EIO=4&transport=polling&sid="+handshake.SID, "text/plain", strings.NewReader("1")); err == nil {
 		resp.Body.Close() // it has said goodbye, so that its node need not wait for it
 	}
@@ -205,8 +205,8 @@ func TestPollingNeedsItsNode(t *testing.T) {
 	}
 }
 
-// knock sends the GET of a polling client, the first without sid.
-func knock(t *testing.T, url, sid string) (status int, body string) {
+// pollOnce sends the GET of a polling client, the first without sid.
+func pollOnce(t *testing.T, url, sid string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url + "/socket.io/?EIO=4&transport=polling" + sid)
 	if err != nil {
@@ -256,7 +256,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 		}
 		text = []byte(strings.Replace(string(text), replace[0], replace[1], 1))
 	}
-	if err := os.WriteFile(file, fmt.Appendf(nil, p.frame, text), 0o600); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, p.wrapper, text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 
@@ -287,8 +287,8 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 	return "http://" + addr
 }
 
-// serving returns the address at which a handler is served.
-func serving(t *testing.T, h http.Handler) string {
+// serve returns the address at which a handler is served.
+func serve(t *testing.T, h http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)

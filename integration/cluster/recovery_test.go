@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestCutBeforeFirstEvent: a client that has never received anything has no offset, and is recovered all the same.
-func TestCutBeforeFirstEvent(t *testing.T) {
+// TestRecovery_CutBeforeFirstEvent: a client that has never received anything has no offset, and is recovered all the same.
+func TestRecovery_CutBeforeFirstEvent(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(12, cl.RunningURLs()[:1], nil)
@@ -35,10 +35,10 @@ func TestCutBeforeFirstEvent(t *testing.T) {
 	cs.CheckAllRecovered(12)
 }
 
-// TestSilentLongerThanRetention: a client to whom nothing was addressed for longer than events are kept is recovered:
+// TestRecovery_SilentLongerThanRetention: a client to whom nothing was addressed for longer than events are kept is recovered:
 // after a cut, and after its node was killed.
-func TestSilentLongerThanRetention(t *testing.T) {
-	q := newQuiet(t)
+func TestRecovery_SilentLongerThanRetention(t *testing.T) {
+	q := newSilentClients(t)
 	cl, cs := q.cluster, q.clients
 
 	cs.CutAndHold("reset", 0, 4)
@@ -65,10 +65,10 @@ func TestSilentLongerThanRetention(t *testing.T) {
 	t.Logf("SUMMARY %s: the log was trimmed up to %d, the silent clients stood at %d; refused %v", t.Name(), cl.LogLow(t), q.position, cl.Nodes[1].Stats().Refused)
 }
 
-// TestSilentThenBackBeforeNoticed: the line of a client that was silent for long dies unnoticed; then an event is
+// TestRecovery_SilentThenUnnoticedCut: the line of a client that was silent for long dies unnoticed; then an event is
 // addressed to it, which its node sends into the void. The log has all that it missed, so it is recovered.
-func TestSilentThenBackBeforeNoticed(t *testing.T) {
-	q := newQuiet(t)
+func TestRecovery_SilentThenUnnoticedCut(t *testing.T) {
+	q := newSilentClients(t)
 	cl, cs := q.cluster, q.clients
 
 	cs.CutAndHold("half", harness.Numbers(8)...)
@@ -82,15 +82,15 @@ func TestSilentThenBackBeforeNoticed(t *testing.T) {
 	cs.CheckAllRecovered(8)
 }
 
-// A quiet is a cluster in which clients 0 to 3 have received one event, and 4 to 7 none, so long ago that the log does
+// A silentClients is a cluster in which clients 0 to 3 have received one event, and 4 to 7 none, so long ago that the log does
 // not have it any more. Even numbers are on the first node, odd ones on the second.
-type quiet struct {
+type silentClients struct {
 	cluster  *harness.Cluster
 	clients  *harness.Clients
 	position adapter.Position // of that event
 }
 
-func newQuiet(t *testing.T) *quiet {
+func newSilentClients(t *testing.T) *silentClients {
 	t.Helper()
 	cl := harness.NewCluster(t, 2, "-retention", "16s") // checkpoints are made every 4 s
 	cs := harness.NewClients(t, 1)
@@ -101,7 +101,7 @@ func newQuiet(t *testing.T) *quiet {
 	cs.Await(harness.MaxWait, "the one event", func() bool {
 		return cs.ByNumber[0].Ticks+cs.ByNumber[1].Ticks+cs.ByNumber[2].Ticks+cs.ByNumber[3].Ticks == 4
 	})
-	q := &quiet{cl, cs, cl.LogHead(t)}
+	q := &silentClients{cl, cs, cl.LogHead(t)}
 
 	// Traffic for the others, until both nodes have noted that it was not for the silent; and of that, the log knows nothing
 	// any more.
@@ -120,9 +120,9 @@ func newQuiet(t *testing.T) *quiet {
 	return q
 }
 
-// TestBackBeforeNoticed: a client comes back while its old connection still stands, to the same node and to another.
+// TestRecovery_UnnoticedCut: a client comes back while its old connection still stands, to the same node and to another.
 // It is recovered, and nothing is left of the old socket.
-func TestBackBeforeNoticed(t *testing.T) {
+func TestRecovery_UnnoticedCut(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(20, cl.RunningURLs()[:1], nil)
@@ -170,16 +170,16 @@ func TestBackBeforeNoticed(t *testing.T) {
 	}
 	var gone map[string]int
 	if !harness.Eventually(harness.MaxWait, func() bool {
-		gone = cl.Nodes[0].Stats().Gone
+		gone = cl.Nodes[0].Stats().Disconnects
 		return gone["session taken over"]+gone["transport close"] == 20
 	}) {
 		t.Errorf("the old sockets went for %v", gone)
 	}
 }
 
-// TestFormerHolderHasNoSay: a node notices late that its clients are gone, when they are at another node already. What
+// TestRecovery_FormerOwnerIsIgnored: a node notices late that its clients are gone, when they are at another node already. What
 // it then says of their sessions does not count: they do not expire, change their rooms, and are recovered again.
-func TestFormerHolderHasNoSay(t *testing.T) {
+func TestRecovery_FormerOwnerIsIgnored(t *testing.T) {
 	const size = 40
 	cl := harness.NewCluster(t, 2, "-window", "1s", "-retention", "20s", "-lease", "10s")
 	cs := harness.NewClients(t, 1)
@@ -199,7 +199,7 @@ func TestFormerHolderHasNoSay(t *testing.T) {
 	cs.AwaitDelivery(cl.Nodes[0], harness.MaxWait)
 	cs.Check()
 	cs.CheckAllRecovered(2 * size)
-	if gone := cl.Nodes[0].Stats().Gone; gone["session taken over"] == size {
+	if gone := cl.Nodes[0].Stats().Disconnects; gone["session taken over"] == size {
 		t.Errorf("the former holder had nothing to say: its sockets went for %v", gone)
 	}
 	for _, n := range cl.Nodes {
@@ -209,8 +209,8 @@ func TestFormerHolderHasNoSay(t *testing.T) {
 	}
 }
 
-// TestTenCutsInARow: ten cuts as fast as the client comes back, in live traffic; and ten in the middle of a replay.
-func TestTenCutsInARow(t *testing.T) {
+// TestRecovery_TenCutsInARow: ten cuts as fast as the client comes back, in live traffic; and ten in the middle of a replay.
+func TestRecovery_TenCutsInARow(t *testing.T) {
 	const size = 24
 	cl := harness.NewCluster(t, 3)
 	cs := harness.NewClients(t, 2)
@@ -262,8 +262,8 @@ func TestTenCutsInARow(t *testing.T) {
 	t.Logf("SUMMARY %s: %d clients, %d reconnections, %d recovered, %d events replayed, %d receipts", t.Name(), size, back, recovered, replayed, cs.History.Receipts())
 }
 
-// TestNotRecoveredSaysWhy: where nothing can be proven the client gets a new session, and the application the reason.
-func TestNotRecoveredSaysWhy(t *testing.T) {
+// TestRecovery_Refused_ReasonIsReported: where nothing can be proven the client gets a new session, and the application the reason.
+func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(3, cl.RunningURLs()[:1], nil)
@@ -343,9 +343,9 @@ func TestNotRecoveredSaysWhy(t *testing.T) {
 	}
 }
 
-// TestExpiredSaysWhy: a client that was away for longer than the window gets a new session, and one node of the
+// TestRecovery_Expired_ReasonIsReported: a client that was away for longer than the window gets a new session, and one node of the
 // cluster is told once that the old one is over.
-func TestExpiredSaysWhy(t *testing.T) {
+func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 	const size = 10
 	cl := harness.NewCluster(t, 2, "-window", "500ms", "-retention", "20s", "-lease", "6s")
 	cs := harness.NewClients(t, 1)

@@ -19,30 +19,30 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// long runs the form of a test whose figures are in docs/benchmarks.md.
-func long() bool { return os.Getenv("SOCKETIO_TEST_LONG") != "" }
+// longRun runs the form of a test whose figures are in docs/benchmarks.md.
+func longRun() bool { return os.Getenv("SOCKETIO_TEST_LONG") != "" }
 
-// TestSQLEmits: three nodes, 50 official clients; six writers that emit in
+// TestSQLEmit_ConcurrentTransactions: three nodes, 50 official clients; six writers that emit in
 // transactions with savepoints, pauses and rollbacks, and six publishers in Go;
 // once without and once beside a transaction that has emitted and stays open.
-func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+func TestSQLEmit_ConcurrentTransactions(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	open := 4 * time.Second
-	if long() {
+	if longRun() {
 		open = 60 * time.Second
 	}
-	roll := harness.Seed(t)
+	rng := harness.Seed(t)
 	cl := harness.NewCluster(t, 3)
 	cs := harness.NewClients(t, 1)
 	const size, writers = 50, 6
 	cs.ConnectAll(size, cl.RunningURLs(), nil)
 	cs.Join(harness.Numbers(size), harness.RoomsOf)
-	probe := newProbe(t, cl)
+	probe := newLatencyProbe(t, cl)
 
 	began := time.Now()
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
 	for w := range writers {
-		writing.Go(func() { writeSQL(ctx, cl, cs.History, 20+w, harness.NewRand(roll+uint64(w))) })
+		writing.Go(func() { emitSQL(ctx, cl, cs.History, 20+w, harness.NewRand(rng+uint64(w))) })
 		writing.Go(func() {
 			for round := 0; ctx.Err() == nil; round++ {
 				cl.Nodes[w%3].Publish(context.Background(), cs.History, harness.Publication{
@@ -66,7 +66,7 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 	exec("select SCHEMA.emit_all('tick', args => '[77, 1]')")
 	end := exec("commit")
 	for seq := range 2 {
-		cs.History.Emitted(checker.Emit{ID: checker.Of(77, seq), Start: start, End: end})
+		cs.History.Emitted(checker.Emit{ID: checker.NewID(77, seq), Start: start, End: end})
 	}
 	stop()
 	writing.Wait()
@@ -78,9 +78,9 @@ func TestSQLEmits(t *testing.T) { //nolint:paralleltest // it measures, and need
 		t.Name(), all, acknowledged, cs.History.Receipts(), time.Since(began).Seconds(), alone, open, beside)
 }
 
-// writeSQL emits in transactions until ctx ends. Only what is committed is recorded:
+// emitSQL emits in transactions until ctx ends. Only what is committed is recorded:
 // a receipt of anything else is one that nobody emitted.
-func writeSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publisher int, roll *rand.Rand) {
+func emitSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publisher int, rng *rand.Rand) {
 	conn, err := pgx.Connect(ctx, cl.DSN)
 	if err != nil {
 		cl.T.Error(err)
@@ -95,7 +95,7 @@ func writeSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publ
 	}
 	schema := pgx.Identifier{cl.Schema}.Sanitize()
 	emitted := func() checker.Emit {
-		e := checker.Emit{ID: checker.Of(publisher, seq), To: harness.Targets()[seq%len(harness.Targets())], Start: time.Now().UnixNano()}
+		e := checker.Emit{ID: checker.NewID(publisher, seq), To: harness.Targets()[seq%len(harness.Targets())], Start: time.Now().UnixNano()}
 		if len(e.To.Rooms) == 0 {
 			run("select "+schema+".emit_all('tick', args => jsonb_build_array($1::int, $2::int), except_rooms => $3)", publisher, seq, e.To.Except)
 		} else {
@@ -107,11 +107,11 @@ func writeSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publ
 	for ctx.Err() == nil {
 		var events []checker.Emit
 		run("begin")
-		for range 1 + roll.IntN(4) {
-			if roll.IntN(3) == 0 {
+		for range 1 + rng.IntN(4) {
+			if rng.IntN(3) == 0 {
 				run("savepoint s")
 				e := emitted()
-				if roll.IntN(2) == 0 {
+				if rng.IntN(2) == 0 {
 					run("rollback to s")
 				} else {
 					events = append(events, e)
@@ -119,9 +119,9 @@ func writeSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publ
 			} else {
 				events = append(events, emitted())
 			}
-			harness.Pause(context.Background(), time.Duration(roll.IntN(12))*time.Millisecond)
+			harness.Pause(context.Background(), time.Duration(rng.IntN(12))*time.Millisecond)
 		}
-		if roll.IntN(5) == 0 {
+		if rng.IntN(5) == 0 {
 			run("rollback")
 			continue
 		}
@@ -134,22 +134,22 @@ func writeSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publ
 	}
 }
 
-// A probe measures the time from a commit to the receipt by a client.
-type probe struct {
-	t     *testing.T
-	conn  *pgx.Conn
-	emit  string
-	heard chan time.Time
-	pace  time.Duration
+// A latencyProbe measures the time from a commit to the receipt by a client.
+type latencyProbe struct {
+	t        *testing.T
+	conn     *pgx.Conn
+	emit     string
+	received chan time.Time
+	pace     time.Duration
 }
 
-func newProbe(t *testing.T, cl *harness.Cluster) *probe {
+func newLatencyProbe(t *testing.T, cl *harness.Cluster) *latencyProbe {
 	t.Helper()
-	p := &probe{t: t, conn: cl.Connect(), heard: make(chan time.Time, 1), pace: 20 * time.Millisecond}
+	p := &latencyProbe{t: t, conn: cl.Connect(), received: make(chan time.Time, 1), pace: 20 * time.Millisecond}
 	p.emit = "select " + pgx.Identifier{cl.Schema}.Sanitize() + ".emit('probe', 'probe', '{}', ring => %v)"
 	c := wire.New(wire.Options{Event: func(data json.RawMessage) {
 		if strings.Contains(string(data), `"probe"`) {
-			p.heard <- time.Now()
+			p.received <- time.Now()
 		}
 	}})
 	if err := c.Connect(t.Context(), cl.Nodes[1].Addr); err != nil {
@@ -173,9 +173,9 @@ func (l latency) String() string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-func (p *probe) measure(d time.Duration) latency { return p.measureForm(d, false) }
+func (p *latencyProbe) measure(d time.Duration) latency { return p.measureForm(d, false) }
 
-func (p *probe) measureForm(d time.Duration, ring bool) latency {
+func (p *latencyProbe) measureForm(d time.Duration, ring bool) latency {
 	p.t.Helper()
 	var took []time.Duration
 	for begun := time.Now(); time.Since(begun) < d; {
@@ -184,7 +184,7 @@ func (p *probe) measureForm(d time.Duration, ring bool) latency {
 		}
 		committed := time.Now()
 		select {
-		case at := <-p.heard:
+		case at := <-p.received:
 			took = append(took, max(0, at.Sub(committed)))
 		case <-time.After(harness.MaxWait):
 			p.t.Fatal("a probe was not heard")
@@ -195,14 +195,14 @@ func (p *probe) measureForm(d time.Duration, ring bool) latency {
 	return latency{len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]}
 }
 
-// TestSQLEmitLatency: a cluster that does nothing else.
-func TestSQLEmitLatency(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+// TestSQLEmit_Latency: a cluster that does nothing else.
+func TestSQLEmit_Latency(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
 	d := time.Second
-	if long() {
+	if longRun() {
 		d = 20 * time.Second
 	}
 	cl := harness.NewCluster(t, 3)
-	p := newProbe(t, cl)
+	p := newLatencyProbe(t, cl)
 	p.measure(500 * time.Millisecond)         // the first emit of all wakes the adopters
 	harness.Pause(t.Context(), 3*time.Second) // and the nodes agree who is the first of them
 	p.pace = 100 * time.Millisecond

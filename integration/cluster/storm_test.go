@@ -17,9 +17,9 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestStorm: a node is killed, its clients miss 20 events each, and all of them come to the other node at once. Those
+// TestRecovery_ReconnectStorm: a node is killed, its clients miss 20 events each, and all of them come to the other node at once. Those
 // who were at that node already go on getting their events.
-func TestStorm(t *testing.T) {
+func TestRecovery_ReconnectStorm(t *testing.T) {
 	const missed = 20
 	size := harness.EnvInt(t, "SOCKETIO_STORM", 500)
 	_, dsn, schema := harness.PrivatePostgres(t)
@@ -34,20 +34,20 @@ func TestStorm(t *testing.T) {
 		return over
 	}
 	dying, staying := cl.Start(), cl.Start()
-	people := &throng{Size: size, Missed: missed, From: dying.Addr, To: staying.Addr}
-	startThrong(t, people)
+	people := &clientPool{Size: size, Missed: missed, From: dying.Addr, To: staying.Addr}
+	startClientPool(t, people)
 	first := people.step(t)
 	if t.Failed() {
 		return
 	}
 	without := liveLatency(t, staying, 2, func() { harness.Pause(t.Context(), 3*time.Second) })
-	memory := residentOf(staying, true)
+	memory := peakMemory(staying, true)
 
 	dying.Kill()
 	staying.MustPublish(&checker.History{}, harness.Publication{
 		Publisher: 1, Count: missed, Targets: []checker.Target{{Rooms: []string{"throng"}}},
 	})
-	var back throngReport
+	var back poolReport
 	var trips int64
 	within := liveLatency(t, staying, 3, func() {
 		before := proxy.RoundTrips.Load()
@@ -60,11 +60,11 @@ func TestStorm(t *testing.T) {
 	t.Logf("SUMMARY %s: %d clients, %d missed events each: all recovered in %.2fs, %.0f sessions/s, p50 %v, p99 %v (their first connections: %.2fs); %d round trips to Postgres, live traffic included: %.3f per session; live latency p50 %v p90 %v p99 %v, without the storm p50 %v p99 %v; the node's memory %d MiB before, %d at the peak, %d per session KiB",
 		t.Name(), size, missed, back.Took.Seconds(), float64(size)/back.Took.Seconds(), harness.Percentile(back.Each, 50), harness.Percentile(back.Each, 99), first.Took.Seconds(),
 		trips, float64(trips)/float64(size), harness.Percentile(within, 50), harness.Percentile(within, 90), harness.Percentile(within, 99), harness.Percentile(without, 50), harness.Percentile(without, 99),
-		memory>>10, residentOf(staying, false)>>10, (residentOf(staying, false)-memory)/size)
+		memory>>10, peakMemory(staying, false)>>10, (peakMemory(staying, false)-memory)/size)
 }
 
-// residentOf returns the peak of a node's memory in KiB, where the system tells, and lets the peak begin anew.
-func residentOf(n *harness.Node, anew bool) int {
+// peakMemory returns the peak of a node's memory in KiB, where the system tells, and lets the peak begin anew.
+func peakMemory(n *harness.Node, anew bool) int {
 	dir := fmt.Sprintf("/proc/%d/", n.Cmd.Process.Pid)
 	if anew {
 		_ = os.WriteFile(dir+"clear_refs", []byte("5"), 0o200)

@@ -13,28 +13,28 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A hearer is a client in Go that keeps the ticks that it gets, in order.
-type hearer struct {
+// A subscriber is a client in Go that keeps the ticks that it gets, in order.
+type subscriber struct {
 	*wire.Client
 
-	ended chan struct{} // one for each connection that has ended, up to its capacity
+	closed chan struct{} // one for each connection that has ended, up to its capacity
 
 	mu      sync.Mutex
 	ticks   []checker.ID
 	changed chan struct{} // closed with every tick
 }
 
-// hear connects a client to a node, and puts it into rooms. It ends with the test.
-func hear(t *testing.T, n *harness.Node, rooms ...string) *hearer {
+// subscribe connects a client to a node, and puts it into rooms. It ends with the test.
+func subscribe(t *testing.T, n *harness.Node, rooms ...string) *subscriber {
 	t.Helper()
-	return hearIn(t, n, "/", rooms...)
+	return subscribeIn(t, n, "/", rooms...)
 }
 
-// hearIn is hear in a namespace.
-func hearIn(t *testing.T, n *harness.Node, namespace string, rooms ...string) *hearer {
+// subscribeIn is hear in a namespace.
+func subscribeIn(t *testing.T, n *harness.Node, namespace string, rooms ...string) *subscriber {
 	t.Helper()
-	h := &hearer{changed: make(chan struct{}), ended: make(chan struct{}, 1000)}
-	h.Client = wire.New(wire.Options{Namespace: namespace, Event: h.event, Closed: func(error) { h.ended <- struct{}{} }})
+	h := &subscriber{changed: make(chan struct{}), closed: make(chan struct{}, 1000)}
+	h.Client = wire.New(wire.Options{Namespace: namespace, Event: h.onEvent, Closed: func(error) { h.closed <- struct{}{} }})
 	if err := h.Connect(t.Context(), n.Addr); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +47,7 @@ func hearIn(t *testing.T, n *harness.Node, namespace string, rooms ...string) *h
 	return h
 }
 
-func (h *hearer) event(data json.RawMessage) {
+func (h *subscriber) onEvent(data json.RawMessage) {
 	var name string
 	var publisher, seq int
 	if err := json.Unmarshal(data, &[]any{&name, &publisher, &seq}); err != nil || name != "tick" {
@@ -55,28 +55,28 @@ func (h *hearer) event(data json.RawMessage) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.ticks = append(h.ticks, checker.Of(publisher, seq))
+	h.ticks = append(h.ticks, checker.NewID(publisher, seq))
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
-// all returns the ticks so far.
-func (h *hearer) all() []checker.ID {
-	ids, _ := h.now()
+// received returns the ticks so far.
+func (h *subscriber) received() []checker.ID {
+	ids, _ := h.snapshot()
 	return slices.Clone(ids)
 }
 
-// now returns the ticks so far, which nobody may change, and what is closed with the next one.
-func (h *hearer) now() ([]checker.ID, <-chan struct{}) {
+// snapshot returns the ticks so far, which nobody may change, and what is closed with the next one.
+func (h *subscriber) snapshot() ([]checker.ID, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ticks, h.changed
 }
 
 // await waits until the ticks are as ok wants them.
-func (h *hearer) await(ctx context.Context, ok func([]checker.ID) bool) error {
+func (h *subscriber) await(ctx context.Context, ok func([]checker.ID) bool) error {
 	for {
-		ids, changed := h.now()
+		ids, changed := h.snapshot()
 		if ok(ids) {
 			return nil
 		}
@@ -88,9 +88,9 @@ func (h *hearer) await(ctx context.Context, ok func([]checker.ID) bool) error {
 	}
 }
 
-// expected returns the ticks that a client got by the end of the log that was in the given rooms at its beginning, and
+// expectedEvents returns the ticks that a client got by the end of the log that was in the given rooms at its beginning, and
 // whose rooms nothing but the log has changed since.
-func expected(t *testing.T, log []harness.LogEntry, rooms ...string) []checker.ID {
+func expectedEvents(t *testing.T, log []harness.LogEntry, rooms ...string) []checker.ID {
 	t.Helper()
 	in := make(map[string]bool)
 	for _, room := range rooms {
@@ -107,7 +107,7 @@ func expected(t *testing.T, log []harness.LogEntry, rooms ...string) []checker.I
 			if err := json.Unmarshal([]byte(l.Payload), &[]any{&name, &publisher, &seq}); err != nil {
 				t.Fatalf("event in the log: %v: %.100s", err, l.Payload)
 			}
-			ids = append(ids, checker.Of(publisher, seq))
+			ids = append(ids, checker.NewID(publisher, seq))
 			continue
 		}
 		var moved []string

@@ -345,10 +345,10 @@ func (n *Node) Sockets() []SocketState {
 
 type NodeStats struct {
 	Connected, Recovered, Replayed int
-	Refused, Gone                  map[string]int
+	Refused, Disconnects           map[string]int
 	Expired                        []string
-	Quizzed                        int
-	Wrong                          []string
+	Probes                         int
+	WrongAcks                      []string
 }
 
 func (n *Node) Stats() (s NodeStats) {

@@ -26,7 +26,7 @@ func (w *Observer) onEvent(data json.RawMessage) {
 	if json.Unmarshal(data, &[]any{&name, &publisher, &seq}) == nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		w.received = append(w.received, checker.Of(publisher, seq))
+		w.received = append(w.received, checker.NewID(publisher, seq))
 	}
 }
 

@@ -76,7 +76,7 @@ func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e checker.Emit)
 			if err := json.Unmarshal(lines.Bytes(), &[]any{&seq, &start, &end, &text}); err != nil {
 				break // half a line of a node that was killed
 			}
-			h.Emitted(checker.Emit{ID: checker.Of(p.Publisher, seq), To: p.target(seq), Start: start, End: end, Err: text})
+			h.Emitted(checker.Emit{ID: checker.NewID(p.Publisher, seq), To: p.target(seq), Start: start, End: end, Err: text})
 			next = seq + 1
 			if text == "" {
 				o.Acknowledged++
@@ -87,7 +87,7 @@ func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e checker.Emit)
 		resp.Body.Close()
 	}
 	for ; next < p.First+p.Count; next++ {
-		h.Emitted(checker.Emit{ID: checker.Of(p.Publisher, next), To: p.target(next), Start: began})
+		h.Emitted(checker.Emit{ID: checker.NewID(p.Publisher, next), To: p.target(next), Start: began})
 		o.Unknown++
 	}
 	return o

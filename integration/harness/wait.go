@@ -69,7 +69,7 @@ func ParseTick(text string) (checker.ID, bool) {
 	two, _, _ := strings.Cut(strings.TrimSuffix(rest, "]"), ",")
 	publisher, err := strconv.Atoi(strings.TrimSpace(one)) // SQL writes spaces
 	seq, err2 := strconv.Atoi(strings.TrimSpace(two))
-	return checker.Of(publisher, seq), ok && more && err == nil && err2 == nil
+	return checker.NewID(publisher, seq), ok && more && err == nil && err2 == nil
 }
 
 // EnvInt returns a number from the environment.

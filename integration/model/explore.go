@@ -91,7 +91,7 @@ func (x *explorer) expand(s *State) {
 		}
 		x.report.Moves++
 		if violation == "" {
-			violation = x.model.judge(to)
+			violation = x.model.check(to)
 		}
 		if violation != "" {
 			x.report.Violation = violation

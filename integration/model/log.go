@@ -141,7 +141,7 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 		sent = true
 		k.last = cursor
 		if k.line {
-			k.mind.offset = cursor
+			k.known.offset = cursor
 		}
 	}
 	if sent {

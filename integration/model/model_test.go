@@ -44,7 +44,7 @@ var large = []string{"checkpoints", "cuts", "goodbye", "late claim", "no answer"
 // limit is more states than any configuration of the tests has.
 const limit = 20_000_000
 
-func TestTheProtocolKeepsItsPromises(t *testing.T) {
+func TestModel_KeepsPromises(t *testing.T) {
 	t.Parallel()
 	for name, c := range configs() {
 		t.Run(name, func(t *testing.T) {
@@ -61,8 +61,8 @@ func TestTheProtocolKeepsItsPromises(t *testing.T) {
 	}
 }
 
-// planted says of each fault in which configuration it shows, and as a breach of what.
-func planted() map[string]struct {
+// injectedFaults says of each fault in which configuration it shows, and as a breach of what.
+func injectedFaults() map[string]struct {
 	fault    Faults
 	config   string
 	promised string
@@ -102,9 +102,9 @@ func planted() map[string]struct {
 	}
 }
 
-func TestEveryFaultIsFound(t *testing.T) {
+func TestModel_FindsFaults(t *testing.T) {
 	t.Parallel()
-	for name, p := range planted() {
+	for name, p := range injectedFaults() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := configs()[p.config]
@@ -118,8 +118,8 @@ func TestEveryFaultIsFound(t *testing.T) {
 	}
 }
 
-// TestDeeper explores more for longer, one model after the other.
-func TestDeeper(t *testing.T) { //nolint:paralleltest // each takes gigabytes
+// TestModel_Deep explores more for longer, one model after the other.
+func TestModel_Deep(t *testing.T) { //nolint:paralleltest // each takes gigabytes
 	if os.Getenv("SOCKETIO_TEST_MODEL") != "deep" {
 		t.Skip("SOCKETIO_TEST_MODEL=deep explores more, for minutes and in gigabytes of memory")
 	}

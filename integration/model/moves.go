@@ -44,7 +44,7 @@ func (m *model) start() State {
 	if m.Connected {
 		s.rows[1] = row{there: true, epoch: 1, node: 1, known: true}
 		s.clients[0].online = true
-		s.sockets[0] = socket{phase: live, node: 0, line: true, pid: 1, epoch: 1, mind: mind{pid: 1}}
+		s.sockets[0] = socket{phase: live, node: 0, line: true, pid: 1, epoch: 1, known: clientState{pid: 1}}
 	}
 	return s
 }

@@ -26,7 +26,7 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 	// Somebody has watched it for the length of its lease.
 	if n.health != up && n.row && s.somebodyElse(i) {
 		to := *s
-		to.bury(i)
+		to.reapDeadNode(i)
 		do(Move{opBury, i + 1, 0, 0}, &to, "")
 	}
 	if n.health == up && !n.row {
@@ -61,8 +61,8 @@ func (s *State) kill(i uint8) {
 	}
 }
 
-// bury is node_end.sql, one statement.
-func (s *State) bury(i uint8) {
+// reapDeadNode is node_end.sql, one statement.
+func (s *State) reapDeadNode(i uint8) {
 	n := &s.nodes[i]
 	for pid := range s.rows {
 		if r := &s.rows[pid]; r.there && r.node == i+1 {

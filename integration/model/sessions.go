@@ -27,7 +27,7 @@ func (m *model) openMove(s *State, k *socket, try try) {
 		}
 		to.memos[pid] = memo{since: n.cursor, opened: opened}
 		*k = socket{
-			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, mind: k.mind,
+			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, known: k.known,
 		}
 		return ""
 	})
@@ -44,12 +44,12 @@ func (s *State) freePID() uint8 {
 
 func (s *State) speaksOf(pid uint8) bool {
 	for i := range s.clients {
-		if s.clients[i].mind.pid == pid {
+		if s.clients[i].known.pid == pid {
 			return true
 		}
 	}
 	for j := range s.sockets {
-		if s.sockets[j].pid == pid || s.sockets[j].mind.pid == pid {
+		if s.sockets[j].pid == pid || s.sockets[j].known.pid == pid {
 			return true
 		}
 	}
@@ -91,7 +91,7 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r, taker := &to.rows[k.pid], &to.sockets[j]
 	from, last, err := m.prove(s, k)
 	if err != nil {
-		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset, mind: k.mind}
+		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset, known: k.known}
 		do(k.move(opRefuse, 0), &to, "")
 		return
 	}
@@ -107,7 +107,7 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
 	*taker = socket{
 		phase: claimed, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
-		served: from, last: last, joined: r.joined, left: r.left, mind: k.mind, moved: moved && m.has(EvictsWhenHeld),
+		served: from, last: last, joined: r.joined, left: r.left, known: k.known, moved: moved && m.has(EvictsWhenHeld),
 	}
 	if m.Budget.Twins == 0 { // else what comes in between is a part of the model
 		m.hold(&to, taker)

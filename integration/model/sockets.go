@@ -24,16 +24,16 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 		if k == nil || s.nodes[n].health != up {
 			continue
 		}
-		know := c.mind
+		know := c.known
 		if c.online {
-			know = s.line(i).mind
+			know = s.line(i).known
 			to.left.Twins--
 		}
-		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, mind: know}
+		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, known: know}
 		if know.pid != 0 {
 			k.phase, k.pid = claiming, know.pid
 		}
-		to.clients[i].online, to.clients[i].mind = true, mind{}
+		to.clients[i].online, to.clients[i].known = true, clientState{}
 		do(k.move(opConnect, know.offset), &to, "")
 	}
 }
@@ -63,10 +63,10 @@ func (s *State) hangUp(k *socket) {
 	if !k.line {
 		return
 	}
-	c, know := &s.clients[k.client], k.mind
-	k.line, k.mind = false, mind{}
+	c, know := &s.clients[k.client], k.known
+	k.line, k.known = false, clientState{}
 	if s.line(k.client) == nil { // else it goes on with the other one
-		c.online, c.mind = false, know
+		c.online, c.known = false, know
 	}
 }
 
@@ -173,7 +173,7 @@ func (m *model) connect(s *State, k *socket) string {
 		return ""
 	}
 	c := &s.clients[k.client]
-	if know := &k.mind; know.pid != k.pid {
+	if know := &k.known; know.pid != k.pid {
 		know.pid, know.got, know.latest = k.pid, 0, 0
 	}
 	if c.again {

@@ -139,12 +139,12 @@ type socket struct {
 	epoch  uint8
 	offset uint8 // as the client presented it
 
-	mind   mind  // what the client knows by this connection, while it has a line
-	asked  bool  // claiming: the socket that held the session here lets go
-	late   bool  // claimed: the node has learned of a later epoch
-	moved  bool  // claimed: from another node, which is told when the session is held; only without EvictsWhenHeld
-	served uint8 // how far the replay has come
-	goal   uint8 // how far it goes: the cursor when it began, then that at the attachment
+	known  clientState // what the client knows by this connection, while it has a line
+	asked  bool        // claiming: the socket that held the session here lets go
+	late   bool        // claimed: the node has learned of a later epoch
+	moved  bool        // claimed: from another node, which is told when the session is held; only without EvictsWhenHeld
+	served uint8       // how far the replay has come
+	goal   uint8       // how far it goes: the cursor when it began, then that at the attachment
 	last   uint8
 	queue  uint16 // held live events, by position
 	inRoom bool
@@ -190,14 +190,14 @@ func (k *socket) holds() bool    { return k.phase >= held && k.phase <= live }
 // A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions. It
 // may have two connections for a time, if there is a budget for it; each then goes on from what the client knew.
 type client struct {
-	online bool   // has a connection that it believes in
-	mind   mind   // while it has none
-	buffer uint16 // received before CONNECT, by event; kept when the line breaks
-	again  bool   // something was put into the buffer twice
+	online bool        // has a connection that it believes in
+	known  clientState // while it has none
+	buffer uint16      // received before CONNECT, by event; kept when the line breaks
+	again  bool        // something was put into the buffer twice
 }
 
-// A mind is what a client knows of its session.
-type mind struct {
+// A clientState is what a client knows of its session.
+type clientState struct {
 	pid    uint8
 	offset uint8
 	got    uint16 // of this session, by event; the judge's
@@ -206,11 +206,11 @@ type mind struct {
 
 // knows reports whether a client can come back to a session.
 func (s *State) knows(client, pid uint8) bool {
-	if s.clients[client].mind.pid == pid {
+	if s.clients[client].known.pid == pid {
 		return true
 	}
 	for j := range s.sockets {
-		if k := &s.sockets[j]; k.line && k.client == client && k.mind.pid == pid {
+		if k := &s.sockets[j]; k.line && k.client == client && k.known.pid == pid {
 			return true
 		}
 	}
@@ -263,10 +263,10 @@ func (s *State) tidy() {
 	}
 	var used [maxPIDs + 1]bool
 	for i := range s.clients {
-		used[s.clients[i].mind.pid] = true
+		used[s.clients[i].known.pid] = true
 	}
 	for i := range s.sockets {
-		used[s.sockets[i].pid], used[s.sockets[i].mind.pid] = true, true
+		used[s.sockets[i].pid], used[s.sockets[i].known.pid] = true, true
 	}
 	for pid := 1; pid <= maxPIDs; pid++ {
 		if !used[pid] {

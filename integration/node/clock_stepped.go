@@ -15,7 +15,7 @@ import (
 func (n *node) routeClock(mux *http.ServeMux) {
 	mux.HandleFunc("POST /control/clock", func(w http.ResponseWriter, r *http.Request) {
 		var seconds int64
-		if !order(w, r, &seconds) {
+		if !decode(w, r, &seconds) {
 			return
 		}
 		before := time.Now()

@@ -37,7 +37,7 @@ func (n *node) routes() http.Handler {
 	mux.HandleFunc("POST /control/call", n.callAll)
 	mux.HandleFunc("POST /control/fetch", n.fetch)
 	mux.HandleFunc("POST /control/servers", n.servers)
-	mux.HandleFunc("POST /control/roll", n.roll)
+	mux.HandleFunc("POST /control/join-leave", n.joinLeave)
 	mux.HandleFunc("GET /control/nodes", n.nodes)
 	n.routeClock(mux)
 	mux.Handle("/debug/", http.DefaultServeMux)
@@ -176,7 +176,7 @@ func (p *publication) audience(ns *socketio.Namespace, seq int) socketio.Target 
 }
 
 func (n *node) sockets(w http.ResponseWriter, _ *http.Request) {
-	all := []whoami{}
+	all := []socketState{}
 	for _, name := range []string{"/", "/chat", "/guarded"} {
 		for s := range n.server.Of(name).Sockets() {
 			all = append(all, n.describe(s))
@@ -188,8 +188,8 @@ func (n *node) sockets(w http.ResponseWriter, _ *http.Request) {
 func (n *node) statistics(w http.ResponseWriter, _ *http.Request) {
 	n.mu.Lock()
 	s := n.stats
-	s.Refused, s.Gone = maps.Clone(s.Refused), maps.Clone(s.Gone)
-	s.Expired, s.Told = slices.Clone(s.Expired), slices.Clone(s.Told)
+	s.Refused, s.Disconnects = maps.Clone(s.Refused), maps.Clone(s.Disconnects)
+	s.Expired, s.ServerEvents = slices.Clone(s.Expired), slices.Clone(s.ServerEvents)
 	n.mu.Unlock()
 	reply(w, s)
 }

@@ -32,8 +32,8 @@ type config struct {
 	pingInterval, pingTimeout            time.Duration
 	tailBytes, queueEvents, queueBytes   int
 	connectsAtOnce                       int
-	skipGates, debug, quiz               bool
-	gateFails                            int
+	skipMiddlewares, debug, probe        bool
+	middlewareFails                      int
 }
 
 func parseFlags() *config {
@@ -52,9 +52,9 @@ func parseFlags() *config {
 	flag.IntVar(&c.queueEvents, "queue-events", 0, "what may wait to be appended")
 	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "what may wait to be written to one connection")
 	flag.IntVar(&c.connectsAtOnce, "connects-at-once", 0, "how many sockets may be connected at a time")
-	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
-	flag.BoolVar(&c.quiz, "quiz", false, "ask every socket questions, and compare the answers")
-	flag.IntVar(&c.gateFails, "gate-fails", 0, "how many of a hundred connections fail in the gate, for no reason of the client's")
+	flag.BoolVar(&c.skipMiddlewares, "skip-middlewares", false, "let recovered sockets in without asking")
+	flag.BoolVar(&c.probe, "probe", false, "ask every socket questions, and compare the answers")
+	flag.IntVar(&c.middlewareFails, "middleware-fails", 0, "how many of a hundred connections fail in the gate, for no reason of the client's")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
 	return c
@@ -111,10 +111,10 @@ func run(c *config) error {
 
 // open connects to Postgres, if there is one, and makes the server with its handlers.
 func open(ctx context.Context, c *config) (*node, error) {
-	n := &node{name: c.name, born: time.Now(), heard: make(chan struct{})}
+	n := &node{name: c.name, started: time.Now(), serverEventSeen: make(chan struct{})}
 	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes, ConnectsAtOnce: c.connectsAtOnce}
 	opts.Recovery.Window = c.window
-	opts.Recovery.SkipGates = c.skipGates
+	opts.Recovery.SkipGates = c.skipMiddlewares
 	opts.Recovery.OnExpired = n.expired
 	if c.dsn != "" {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -139,11 +139,11 @@ func open(ctx context.Context, c *config) (*node, error) {
 	}
 	n.server = socketio.NewServer(opts)
 	n.register()
-	if c.gateFails > 0 {
-		n.failGates(c.gateFails)
+	if c.middlewareFails > 0 {
+		n.failMiddleware(c.middlewareFails)
 	}
-	if c.quiz {
-		n.server.OnConnect(n.quiz)
+	if c.probe {
+		n.server.OnConnect(n.probe)
 	}
 	return n, nil
 }

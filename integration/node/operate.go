@@ -23,7 +23,7 @@ type operation struct {
 
 func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	var o operation
-	if !order(w, r, &o) {
+	if !decode(w, r, &o) {
 		return
 	}
 	a := o.Target.of(n.server.Of(o.Namespace))
@@ -45,8 +45,8 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	reply(w, true)
 }
 
-// A question is what is asked of sockets or servers.
-type question struct {
+// A callRequest is what is asked of sockets or servers.
+type callRequest struct {
 	Target    target `json:"target"`
 	TimeoutMS int    `json:"timeout_ms"`
 	Pad       int    `json:"pad"`  // bytes of the question, and of the answers that repeat it
@@ -54,8 +54,8 @@ type question struct {
 	How       string `json:"how"`  // servers: "hang", "wait" until told, or ""; call: "binary" or ""
 }
 
-// A poll is what became of it.
-type poll struct {
+// A callResult is what became of it.
+type callResult struct {
 	Answers []string `json:"answers"` // who answered
 	Silent  []string `json:"silent"`  // who did not, though asked
 	Lost    []string `json:"lost"`    // who was disconnected first
@@ -65,7 +65,7 @@ type poll struct {
 	TookMS  int64    `json:"took_ms"`
 }
 
-func (p *poll) fail(from string, err error) {
+func (p *callResult) fail(from string, err error) {
 	if bad, ok := errors.AsType[*socketio.NodeError](err); ok {
 		p.Nodes = append(p.Nodes, bad.Name+": "+bad.Err.Error())
 		return
@@ -82,10 +82,10 @@ func (p *poll) fail(from string, err error) {
 }
 
 const (
-	pinged socketio.Request[string, string]             = "ping-all"
-	solved socketio.ServerRequest[question, serverSide] = "solve"
-	told   socketio.ServerEvent[string]                 = "told"
-	mirror socketio.Request[[]byte, []byte]             = "mirror"
+	pinged socketio.Request[string, string]                = "ping-all"
+	solved socketio.ServerRequest[callRequest, serverSide] = "solve"
+	told   socketio.ServerEvent[string]                    = "told"
+	mirror socketio.Request[[]byte, []byte]                = "mirror"
 )
 
 // A serverSide is what a server answers to another.
@@ -95,13 +95,13 @@ type serverSide struct {
 }
 
 func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	to := q.Target.of(n.server.Namespace)
 	if q.How == "binary" {
@@ -121,7 +121,7 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 }
 
 // reflect sends binary data that the sockets are to send back as it is.
-func (p *poll) reflect(ctx context.Context, to socketio.Target, size int) {
+func (p *callResult) reflect(ctx context.Context, to socketio.Target, size int) {
 	sent := make([]byte, size)
 	for i := range sent {
 		sent[i] = byte(i * 31 >> 3)
@@ -140,13 +140,13 @@ func (p *poll) reflect(ctx context.Context, to socketio.Target, size int) {
 }
 
 func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	for s, err := range q.Target.of(n.server.Namespace).Fetch(ctx) {
 		if err != nil {
@@ -163,14 +163,14 @@ func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 
 // serverSide registers what the servers do for each other.
 func (n *node) serverSide() {
-	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q question) (serverSide, error) {
+	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q callRequest) (serverSide, error) {
 		if q.How == "hang" {
 			<-ctx.Done()
 			return serverSide{}, context.Cause(ctx)
 		}
 		if q.How == "wait" {
 			select {
-			case <-n.heard:
+			case <-n.serverEventSeen:
 			case <-ctx.Done():
 				return serverSide{}, context.Cause(ctx)
 			}
@@ -180,16 +180,16 @@ func (n *node) serverSide() {
 	told.On(n.server.Namespace, func(_ context.Context, _, v string) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.stats.Told = append(n.stats.Told, v); len(n.stats.Told) == 1 {
-			close(n.heard)
+		if n.stats.ServerEvents = append(n.stats.ServerEvents, v); len(n.stats.ServerEvents) == 1 {
+			close(n.serverEventSeen)
 		}
 		return nil
 	})
 }
 
 func (n *node) servers(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	if q.How == "tell" {
@@ -197,12 +197,12 @@ func (n *node) servers(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		reply(w, poll{})
+		reply(w, callResult{})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	for answer, err := range solved.Call(ctx, n.server.Namespace, q) {
 		if err != nil {
@@ -216,18 +216,18 @@ func (n *node) servers(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// A rolling puts everybody in the room From into the room Through and out again, Count times, from one goroutine. It
+// A joinLeaveRounds puts everybody in the room From into the room Through and out again, Count times, from one goroutine. It
 // emits an event when they are in, with an even number, and one when they are out, with an odd one.
-type rolling struct {
+type joinLeaveRounds struct {
 	Publisher int           `json:"publisher"`
 	Count     int           `json:"count"`
 	From      socketio.Room `json:"from"`
 	Through   socketio.Room `json:"through"`
 }
 
-func (n *node) roll(w http.ResponseWriter, r *http.Request) {
-	var o rolling
-	if !order(w, r, &o) {
+func (n *node) joinLeave(w http.ResponseWriter, r *http.Request) {
+	var o joinLeaveRounds
+	if !decode(w, r, &o) {
 		return
 	}
 	var last *socketio.Receipt
@@ -259,8 +259,8 @@ func (n *node) nodes(w http.ResponseWriter, r *http.Request) {
 	reply(w, all)
 }
 
-// order decodes what a node is told.
-func order(w http.ResponseWriter, r *http.Request, v any) bool {
+// decode decodes what a node is told.
+func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	if err := json.NewDecoder(r.Body).Decode(v); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return false

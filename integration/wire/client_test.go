@@ -14,9 +14,9 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestWhatWasHeardIsInTheOffset: a client that is cut while it hears an event comes back with the offset of that event.
+// TestClient_OffsetOfLastEvent: a client that is cut while it hears an event comes back with the offset of that event.
 // With the one before it a server that does all right would send the event again, and a test would take it for a double.
-func TestWhatWasHeardIsInTheOffset(t *testing.T) {
+func TestClient_OffsetOfLastEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		connects := make(chan string, 2)

@@ -11,17 +11,17 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A crowd is many connections whose clients only count what they receive.
-type crowd struct {
+// A clientPool is many connections whose clients only count what they receive.
+type clientPool struct {
 	conns    []net.Conn
 	received *meter
 	readers  sync.WaitGroup
 }
 
-// join connects n clients to a node, each with a CONNECT to "/". They come from the address source: one has ports for
+// connectPool connects n clients to a node, each with a CONNECT to "/". They come from the address source: one has ports for
 // not many more than 25,000.
-func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, error) {
-	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
+func connectPool(ctx context.Context, addr, source string, n, atOnce int) (*clientPool, error) {
+	c := &clientPool{conns: make([]net.Conn, n), received: newMeter()}
 	var from net.Dialer
 	if source != loopback {
 		from.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
@@ -40,7 +40,7 @@ func join(ctx context.Context, addr, source string, n, atOnce int) (*crowd, erro
 		return enter(conn, conn)
 	})
 	if err != nil {
-		c.leave()
+		c.close()
 		return nil, err
 	}
 	c.count()
@@ -79,7 +79,7 @@ func enter(r io.Reader, w io.Writer) error {
 }
 
 // bare connects n clients to a listener that does nothing but upgrade, and returns the server's ends too.
-func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
+func bare(ctx context.Context, n int) (*clientPool, []net.Conn, error) {
 	listener, err := listen(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -97,13 +97,13 @@ func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
 			}
 		}
 	}()
-	c := &crowd{conns: make([]net.Conn, n), received: newMeter()}
+	c := &clientPool{conns: make([]net.Conn, n), received: newMeter()}
 	err = many(n, 64, func(i int) (err error) {
 		c.conns[i], _, _, err = ws.Dial(ctx, "ws://"+listener.Addr().String())
 		return err
 	})
 	if err != nil {
-		c.leave()
+		c.close()
 		return nil, nil, err
 	}
 	servers := make([]net.Conn, n)
@@ -115,7 +115,7 @@ func bare(ctx context.Context, n int) (*crowd, []net.Conn, error) {
 }
 
 // count has every client read, from now on.
-func (c *crowd) count() {
+func (c *clientPool) count() {
 	for _, conn := range c.conns {
 		c.readers.Go(func() { // ends with the connection
 			buf := make([]byte, 32<<10)
@@ -130,7 +130,7 @@ func (c *crowd) count() {
 	}
 }
 
-func (c *crowd) leave() {
+func (c *clientPool) close() {
 	for _, conn := range c.conns {
 		if conn != nil {
 			_ = conn.Close()

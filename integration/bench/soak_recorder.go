@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A soakBook keeps what a soak comes to.
-type soakBook struct {
+// A soakRecorder keeps what a soak comes to.
+type soakRecorder struct {
 	conn *pgx.Conn
 	wal  int64
 
@@ -35,23 +35,23 @@ type soakAppend struct {
 	took  time.Duration
 }
 
-func newSoakBook(ctx context.Context, sibling *pgx.Conn) (*soakBook, error) {
+func newSoakRecorder(ctx context.Context, sibling *pgx.Conn) (*soakRecorder, error) {
 	config := sibling.Config().Copy()
 	conn, err := pgx.ConnectConfig(ctx, config)
-	return &soakBook{conn: conn, counts: make(map[string]int64)}, err
+	return &soakRecorder{conn: conn, counts: make(map[string]int64)}, err
 }
 
-func (b *soakBook) close(ctx context.Context) { _ = b.conn.Close(ctx) }
+func (b *soakRecorder) close(ctx context.Context) { _ = b.conn.Close(ctx) }
 
 // appended notes when a burst was emitted, and how long it took to be in the log.
-func (b *soakBook) appended(began time.Time, took time.Duration) {
+func (b *soakRecorder) appended(began time.Time, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.appends = append(b.appends, soakAppend{began, took})
 }
 
 // keep looks after the partitions all the time, after sizes every five seconds, and prints a line a minute.
-func (b *soakBook) keep(ctx context.Context, s *soak) {
+func (b *soakRecorder) keep(ctx context.Context, s *soak) {
 	fmt.Println("| minute | schema KiB | dead rows | WAL MiB | RSS MiB | heap MiB | goroutines | append p50 / p99 / max ms | " +
 		"within a second of a turn: appends, p99, max ms | events | received | came | came back: recovered | failed |")
 	fmt.Println("|" + strings.Repeat("---|", 14))
@@ -74,7 +74,7 @@ func (b *soakBook) keep(ctx context.Context, s *soak) {
 }
 
 // watch notes when a partition was emptied or changed.
-func (b *soakBook) watch(ctx context.Context) error {
+func (b *soakRecorder) watch(ctx context.Context) error {
 	var state string
 	err := b.conn.QueryRow(ctx, "select concat_ws(' ', low, slot, outbox_slot) from meta").Scan(&state)
 	if err != nil {
@@ -101,7 +101,7 @@ with relation as (
 select name, sum(pg_table_size(oid))::bigint from relation group by name`
 
 // measure notes how large everything is, if it was not larger before in this minute.
-func (b *soakBook) measure(ctx context.Context) error {
+func (b *soakRecorder) measure(ctx context.Context) error {
 	rows, err := b.conn.Query(ctx, parts)
 	if err != nil {
 		return err
@@ -116,7 +116,7 @@ func (b *soakBook) measure(ctx context.Context) error {
 }
 
 // turn ends a minute.
-func (b *soakBook) turn(ctx context.Context, s *soak, minute int) {
+func (b *soakRecorder) turn(ctx context.Context, s *soak, minute int) {
 	var dead, wal int64
 	err := b.conn.QueryRow(ctx, "select sum(n_dead_tup)::bigint, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint "+
 		"from pg_stat_user_tables where schemaname = current_schema()").Scan(&dead, &wal)
@@ -145,7 +145,7 @@ func (b *soakBook) turn(ctx context.Context, s *soak, minute int) {
 }
 
 // latencies returns how long the appends of the minute took: all, and those that began within half a second of a turn.
-func (b *soakBook) latencies() (all, near []time.Duration) {
+func (b *soakRecorder) latencies() (all, near []time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, a := range b.appends {
@@ -183,7 +183,7 @@ func resident() int64 {
 
 // verdict compares the last third with the one before it: nothing may be a fifth larger. What is small may be, by a few
 // pages or rows.
-func (b *soakBook) verdict() error {
+func (b *soakRecorder) verdict() error {
 	third := len(b.sizes) / 3
 	if third == 0 {
 		return errors.New("a soak of less than three minutes says nothing")

@@ -17,7 +17,7 @@ func (m *model) send(s *State, k *socket, p uint8) string {
 
 // receive lets the client process the record at p and judges whether it should have got it.
 func (m *model) receive(s *State, k *socket, p uint8) string {
-	c, memo, r := &k.mind, &s.memos[k.pid], &s.log[p]
+	c, memo, r := &k.known, &s.memos[k.pid], &s.log[p]
 	who := fmt.Sprintf("client %d gets event %d at position %d", k.client+1, r.event, p)
 	switch {
 	case c.got&(1<<r.event) != 0:
@@ -44,7 +44,7 @@ func whole(k *socket) string {
 }
 
 // missing returns the first position up to p of which the client should have the event and has not.
-func (s *State) missing(c *mind, memo *memo, p uint8) uint8 {
+func (s *State) missing(c *clientState, memo *memo, p uint8) uint8 {
 	for q := uint8(1); q <= p; q++ {
 		if r := &s.log[q]; memo.must(r, q) && c.got&(1<<r.event) == 0 {
 			return q
@@ -53,15 +53,15 @@ func (s *State) missing(c *mind, memo *memo, p uint8) uint8 {
 	return 0
 }
 
-// judge returns which promise a state breaks, if any.
-func (m *model) judge(s *State) string {
+// check returns which promise a state breaks, if any.
+func (m *model) check(s *State) string {
 	for j := range s.sockets {
 		k := &s.sockets[j]
-		c := &k.mind
+		c := &k.known
 		if k.phase != live || !k.line || c.pid != k.pid {
 			continue
 		}
-		if m.forsaken(s, k) {
+		if m.neverEnded(s, k) {
 			return fmt.Sprintf("P5: client %d is connected and served, its session has gone on, and nothing will end the connection", k.client+1)
 		}
 		if r := &s.rows[k.pid]; !r.there || r.epoch == k.epoch && r.node != k.node+1 {
@@ -74,9 +74,9 @@ func (m *model) judge(s *State) string {
 	return m.ordered(s)
 }
 
-// forsaken reports whether a socket is served with a session that has gone on to a later epoch, and its node will not
+// neverEnded reports whether a socket is served with a session that has gone on to a later epoch, and its node will not
 // hear of that. It is asked where clients claim twice; where nodes are killed it may not hear, see docs/model.md.
-func (m *model) forsaken(s *State, k *socket) bool {
+func (m *model) neverEnded(s *State, k *socket) bool {
 	r, n := &s.rows[k.pid], &s.nodes[k.node]
 	if m.Budget.Twins == 0 || m.Budget.Kills > 0 || !r.there || r.epoch <= k.epoch || !n.row || n.health != up {
 		return false

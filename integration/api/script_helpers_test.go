@@ -61,17 +61,17 @@ func shutdown(t *testing.T, io *socketio.Server) {
 	}
 }
 
-// play runs a script with clients of the server at url, and fails the test if it fails or says anything but want. See
-// ../js/scene.mjs.
-func play(t *testing.T, url, script, want string) {
+// runScript runs a script with clients of the server at url, and fails the test if it fails or says anything but want. See
+// ../js/script.mjs.
+func runScript(t *testing.T, url, script, want string) {
 	t.Helper()
 	if got := run(t, url, script, "websocket"); got != lines(want) {
 		t.Errorf("the clients said\n%s\nwant\n%s", got, lines(want))
 	}
 }
 
-// playEverywhere plays a script over each transport, and over one that is upgraded, each time with a server of its own.
-func playEverywhere(t *testing.T, begin func() string, script, want string) {
+// runScriptEveryTransport plays a script over each transport, and over one that is upgraded, each time with a server of its own.
+func runScriptEveryTransport(t *testing.T, begin func() string, script, want string) {
 	t.Helper()
 	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
 		if got := run(t, begin(), script, transports); got != lines(want) {
@@ -88,7 +88,7 @@ func run(t *testing.T, url, script, transports string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./scene.mjs";` + script + "\nprocess.exit(0);"
+	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./script.mjs";` + script + "\nprocess.exit(0);"
 	cmd := exec.CommandContext(ctx, "node", "--input-type=module", "--eval", script)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "URL="+url, "TRANSPORTS="+transports)

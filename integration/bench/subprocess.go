@@ -12,11 +12,11 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// part is what this program does when it has started itself, for what has to be a process of its own.
-func part(ctx context.Context, args []string) error {
+// runSubprocess is what this program does when it has started itself, for what has to be a process of its own.
+func runSubprocess(ctx context.Context, args []string) error {
 	liftLimit()
 	if args[0] == "crowd" && len(args) == 4 {
-		return standIn(ctx, args[1], args[2], args[3])
+		return runClientPool(ctx, args[1], args[2], args[3])
 	}
 	if args[0] == "clients" && len(args) == 3 {
 		return answerPings(ctx, args[1], args[2])
@@ -42,13 +42,13 @@ func answerPings(ctx context.Context, addr, size string) error {
 	return nil
 }
 
-// standIn is a crowd that says how many bytes it has received, or when it has received as many as it is asked for.
-func standIn(ctx context.Context, addr, size, source string) error {
+// runClientPool is a crowd that says how many bytes it has received, or when it has received as many as it is asked for.
+func runClientPool(ctx context.Context, addr, size, source string) error {
 	n, err := strconv.Atoi(size)
 	if err != nil {
 		return err
 	}
-	c, err := join(ctx, addr, source, n, 128)
+	c, err := connectPool(ctx, addr, source, n, 128)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func standIn(ctx context.Context, addr, size, source string) error {
 		}
 		_, _ = fmt.Fprintln(os.Stdout, n)
 	}
-	c.leave()
+	c.close()
 	return nil
 }
 

@@ -18,9 +18,9 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A throng is clients in a process of their own, of less priority than the nodes, so that what they cost is not taken
-// for what the node costs. Its process is this program, and runs TestThrong.
-type throng struct {
+// A clientPool is clients in a process of their own, of less priority than the nodes, so that what they cost is not taken
+// for what the node costs. Its process is this program, and runs TestClientPool.
+type clientPool struct {
 	Size   int
 	Missed int
 	From   string // the address of the node that they are at first
@@ -30,18 +30,18 @@ type throng struct {
 	stdin interface{ Write(b []byte) (int, error) }
 }
 
-// A throngReport is what a throng says of a step that it has made.
-type throngReport struct {
+// A poolReport is what a throng says of a step that it has made.
+type poolReport struct {
 	Took      time.Duration
 	Each      []time.Duration // of coming back, until everything that was missed was there
 	Recovered int             // with all that they missed, once, and in order
 	Failures  []string
 }
 
-const throngVariable = "SOCKETIO_THRONG"
+const clientPoolVariable = "SOCKETIO_CLIENT_POOL"
 
-// startThrong starts the process. It ends with the test.
-func startThrong(t *testing.T, c *throng) {
+// startClientPool starts the process. It ends with the test.
+func startClientPool(t *testing.T, c *clientPool) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -52,7 +52,7 @@ func startThrong(t *testing.T, c *throng) {
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), "nice", "-n", "10", self, "-test.run", "^TestThrong$", "-test.v", "-test.timeout", "5m")
-	cmd.Env = append(os.Environ(), throngVariable+"="+string(order))
+	cmd.Env = append(os.Environ(), clientPoolVariable+"="+string(order))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -74,7 +74,7 @@ func startThrong(t *testing.T, c *throng) {
 }
 
 // step has the throng make its next step: connect, or come back.
-func (c *throng) step(t *testing.T) throngReport {
+func (c *clientPool) step(t *testing.T) poolReport {
 	t.Helper()
 	if _, err := fmt.Fprintln(c.stdin, "go"); err != nil {
 		t.Fatal(err)
@@ -84,7 +84,7 @@ func (c *throng) step(t *testing.T) throngReport {
 		if !ok {
 			continue
 		}
-		var r throngReport
+		var r poolReport
 		if err := json.Unmarshal([]byte(line), &r); err != nil {
 			t.Fatal(err)
 		}
@@ -94,30 +94,30 @@ func (c *throng) step(t *testing.T) throngReport {
 		return r
 	}
 	t.Fatal("the throng's process ended")
-	return throngReport{}
+	return poolReport{}
 }
 
-// TestThrong is the throng's process.
-func TestThrong(t *testing.T) {
-	order := os.Getenv(throngVariable)
+// TestClientPool is the throng's process.
+func TestClientPool(t *testing.T) {
+	order := os.Getenv(clientPoolVariable)
 	if order == "" {
 		t.Skip("the process of a throng, for other tests")
 	}
-	var c throng
+	var c clientPool
 	if err := json.Unmarshal([]byte(order), &c); err != nil {
 		t.Fatal(err)
 	}
-	refugees := make([]*refugee, c.Size)
+	refugees := make([]*poolClient, c.Size)
 	for i := range refugees {
-		refugees[i] = newRefugee(c.Missed)
+		refugees[i] = newPoolClient(c.Missed)
 	}
-	steps := []func(context.Context, []*refugee, *throngReport){c.settle, c.comeBack}
+	steps := []func(context.Context, []*poolClient, *poolReport){c.connectAll, c.reconnectAll}
 	orders := bufio.NewScanner(os.Stdin)
 	for _, step := range steps {
 		if !orders.Scan() {
 			return
 		}
-		var r throngReport
+		var r poolReport
 		began := time.Now()
 		step(harness.ContextFor(t, 2*time.Minute), refugees, &r)
 		r.Took = time.Since(began)
@@ -130,10 +130,10 @@ func TestThrong(t *testing.T) {
 	orders.Scan() // until the test is over
 }
 
-// settle connects all, 200 at a time, each into the throng's room.
-func (c *throng) settle(ctx context.Context, refugees []*refugee, report *throngReport) {
+// connectAll connects all, 200 at a time, each into the throng's room.
+func (c *clientPool) connectAll(ctx context.Context, refugees []*poolClient, report *poolReport) {
 	tickets := make(chan struct{}, 200)
-	c.each(refugees, report, func(r *refugee) error {
+	c.each(refugees, report, func(r *poolClient) error {
 		tickets <- struct{}{}
 		defer func() { <-tickets }()
 		if err := r.Connect(ctx, c.From); err != nil {
@@ -143,30 +143,30 @@ func (c *throng) settle(ctx context.Context, refugees []*refugee, report *throng
 	})
 }
 
-// comeBack has all come to the other node at once, and waits until each has got what it missed.
-func (c *throng) comeBack(ctx context.Context, refugees []*refugee, report *throngReport) {
+// reconnectAll has all come to the other node at once, and waits until each has got what it missed.
+func (c *clientPool) reconnectAll(ctx context.Context, refugees []*poolClient, report *poolReport) {
 	began := time.Now()
 	var mu sync.Mutex
-	c.each(refugees, report, func(r *refugee) error {
+	c.each(refugees, report, func(r *poolClient) error {
 		if err := r.Connect(ctx, c.To); err != nil {
 			return fmt.Errorf("come back: %w", err)
 		}
 		select {
-		case <-r.whole:
+		case <-r.complete:
 		case <-ctx.Done():
 			return fmt.Errorf("not all that was missed has come: %w", context.Cause(ctx))
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		report.Each = append(report.Each, time.Since(began))
-		if r.Recovered() && !r.bad.Load() {
+		if r.Recovered() && !r.wrong.Load() {
 			report.Recovered++
 		}
 		return nil
 	})
 }
 
-func (c *throng) each(refugees []*refugee, report *throngReport, do func(r *refugee) error) {
+func (c *clientPool) each(refugees []*poolClient, report *poolReport, do func(r *poolClient) error) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
 	for _, r := range refugees {
@@ -181,27 +181,27 @@ func (c *throng) each(refugees []*refugee, report *throngReport, do func(r *refu
 	all.Wait()
 }
 
-// A refugee is a client whose node is killed, and the ticks that it gets.
-type refugee struct {
+// A poolClient is a client whose node is killed, and the ticks that it gets.
+type poolClient struct {
 	*wire.Client
 
-	last  int           // the newest tick of the throng's
-	bad   atomic.Bool   // one was lost, doubled or out of order
-	whole chan struct{} // closed when it has got all
+	last     int           // the newest tick of the throng's
+	wrong    atomic.Bool   // one was lost, doubled or out of order
+	complete chan struct{} // closed when it has got all
 }
 
-func newRefugee(all int) *refugee {
-	r := &refugee{whole: make(chan struct{}), last: -1}
+func newPoolClient(all int) *poolClient {
+	r := &poolClient{complete: make(chan struct{}), last: -1}
 	r.Client = wire.New(wire.Options{Event: func(data json.RawMessage) {
 		id, ok := harness.ParseTick(string(data))
 		if !ok || id.Publisher() != 1 {
 			return
 		}
 		if id.Seq() != r.last+1 {
-			r.bad.Store(true)
+			r.wrong.Store(true)
 		}
 		if r.last = id.Seq(); r.last == all-1 {
-			close(r.whole)
+			close(r.complete)
 		}
 	}})
 	return r

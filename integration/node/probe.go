@@ -10,11 +10,11 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-const quizzed socketio.Request[string, string] = "quiz"
+const probed socketio.Request[string, string] = "probe"
 
-// quiz asks a socket one question after the other until it is gone, and has it noted when an answer is that to another
+// probe asks a socket one question after the other until it is gone, and has it noted when an answer is that to another
 // question. Clients answer late, on whatever connection they have by then.
-func (n *node) quiz(ctx context.Context, s *socketio.Socket) error {
+func (n *node) probe(ctx context.Context, s *socketio.Socket) error {
 	go func() { // ends with the socket
 		for number := 1; ; number++ {
 			select {
@@ -24,27 +24,27 @@ func (n *node) quiz(ctx context.Context, s *socketio.Socket) error {
 			}
 			question := fmt.Sprintf("%s %s %d %d", n.name, s.ID(), n.clock(), number)
 			asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-			answer, err := quizzed.Call(asking, s, question)
+			answer, err := probed.Call(asking, s, question)
 			cancel()
 			if err == nil {
-				n.answered(question, answer)
+				n.probeAnswered(question, answer)
 			}
 		}
 	}()
 	return nil
 }
 
-func (n *node) answered(question, answer string) {
+func (n *node) probeAnswered(question, answer string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.stats.Quizzed++
+	n.stats.Probes++
 	if answer != question {
-		n.stats.Wrong = append(n.stats.Wrong, fmt.Sprintf("%q was answered %q", question, answer))
+		n.stats.WrongAcks = append(n.stats.WrongAcks, fmt.Sprintf("%q was answered %q", question, answer))
 	}
 }
 
-// failGates lets some connections fail in the gate: by an error that is not meant for the client, a panic, or a wait.
-func (n *node) failGates(percent int) {
+// failMiddleware lets some connections fail in the gate: by an error that is not meant for the client, a panic, or a wait.
+func (n *node) failMiddleware(percent int) {
 	n.server.Use(func(ctx context.Context, _ *socketio.Socket) error {
 		if rand.IntN(100) >= percent {
 			return nil

@@ -24,21 +24,21 @@ import (
 func sequence(publisher, count int) []checker.ID {
 	ids := make([]checker.ID, count)
 	for i := range ids {
-		ids[i] = checker.Of(publisher, i)
+		ids[i] = checker.NewID(publisher, i)
 	}
 	return ids
 }
 
-// gets waits until a client has as many ticks as are wanted of these publishers together, and fails the test if they
+// checkReceived waits until a client has as many ticks as are wanted of these publishers together, and fails the test if they
 // are not all events of each of them, in order, and nothing else.
-func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
+func (h *subscriber) checkReceived(t *testing.T, count int, publishers ...int) {
 	t.Helper()
 	total := count * len(publishers)
 	err := h.await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool { return len(ids) >= total })
 	if err != nil {
 		t.Errorf("client %s: %v, want %d", h.ID(), err, total)
 	}
-	rest := h.all()
+	rest := h.received()
 	for _, p := range publishers {
 		mine := slices.DeleteFunc(slices.Clone(rest), func(id checker.ID) bool { return id.Publisher() != p })
 		if !slices.Equal(mine, sequence(p, count)) {
@@ -50,15 +50,15 @@ func (h *hearer) gets(t *testing.T, count int, publishers ...int) {
 	}
 }
 
-// TestSecondNamespaceHearsOtherNodes: elsewhere each namespace listens on a channel of its own, and a namespace that
+// TestCluster_SecondNamespace: elsewhere each namespace listens on a channel of its own, and a namespace that
 // came second asked for it on a connection that was busy waiting for the first: its sockets never heard other nodes.
-func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
+func TestCluster_SecondNamespace(t *testing.T) {
 	const count = 20
 	cl := harness.NewCluster(t, 3)
-	var first, second []*hearer
+	var first, second []*subscriber
 	for _, n := range cl.Nodes {
-		first = append(first, hear(t, n))
-		second = append(second, hearIn(t, n, "/chat"))
+		first = append(first, subscribe(t, n))
+		second = append(second, subscribeIn(t, n, "/chat"))
 	}
 	var publishing sync.WaitGroup
 	for i, n := range cl.Nodes {
@@ -69,15 +69,15 @@ func TestSecondNamespaceHearsOtherNodes(t *testing.T) {
 	}
 	publishing.Wait()
 	for i := range cl.Nodes {
-		first[i].gets(t, count, 1, 2, 3)
-		second[i].gets(t, count, 11, 12, 13)
+		first[i].checkReceived(t, count, 1, 2, 3)
+		second[i].checkReceived(t, count, 11, 12, 13)
 	}
 }
 
-// TestBinaryReachesOtherNodes: elsewhere what goes to other nodes is made JSON as a whole, and binary data arrives there
+// TestCluster_BinaryData: elsewhere what goes to other nodes is made JSON as a whole, and binary data arrives there
 // as an empty object. Official clients at three nodes get the bytes as they were sent, at any depth, small ones and more
 // than a NOTIFY can carry, connected or on their return.
-func TestBinaryReachesOtherNodes(t *testing.T) {
+func TestCluster_BinaryData(t *testing.T) {
 	cl := harness.NewCluster(t, 3)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(4, cl.RunningURLs(), nil) // the first node has clients 0 and 3
@@ -120,16 +120,16 @@ func parcel(size int) map[string]any {
 	}
 }
 
-// TestLostListenIsRestored: elsewhere a connection that listened and was lost is never replaced, and the node stays deaf
+// TestListen_Lost_IsRestored: elsewhere a connection that listened and was lost is never replaced, and the node stays deaf
 // until it is started anew; or what is emitted until it is replaced is lost. Here nothing is lost, also of the answers
 // to a question that is on its way.
-func TestLostListenIsRestored(t *testing.T) {
+func TestListen_Lost_IsRestored(t *testing.T) {
 	const rounds, count = 5, 20
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
-	hearers := []*hearer{hear(t, cl.Nodes[0], "others"), hear(t, cl.Nodes[1], "others")}
-	rung := []*hearer{hear(t, cl.Nodes[0], "bell"), hear(t, cl.Nodes[1], "bell")}
-	answerers := []*answerer{answering(t, cl.Nodes[0], "here"), answering(t, cl.Nodes[1], "here")}
+	hearers := []*subscriber{subscribe(t, cl.Nodes[0], "others"), subscribe(t, cl.Nodes[1], "others")}
+	rung := []*subscriber{subscribe(t, cl.Nodes[0], "bell"), subscribe(t, cl.Nodes[1], "bell")}
+	answerers := []*responder{connectResponder(t, cl.Nodes[0], "here"), connectResponder(t, cl.Nodes[1], "here")}
 
 	listening := cl.AwaitListeners(conn, []uint32{})
 	for round := range rounds {
@@ -137,11 +137,11 @@ func TestLostListenIsRestored(t *testing.T) {
 		for _, a := range answerers {
 			a.hold(release)
 		}
-		q := within(harness.MaxWait)
+		q := withTimeout(harness.MaxWait)
 		q.Target.Rooms = []string{answerers[0].ID(), answerers[1].ID()}
-		answer := asking(t.Context(), cl.Nodes[round%2], "call", q)
+		answer := startCall(t.Context(), cl.Nodes[round%2], "call", q)
 		for _, a := range answerers {
-			a.wait(t, "asked", a.asked)
+			a.wait(t, "asked", a.requested)
 		}
 		if n := cl.Terminate(t.Context(), conn, "listen"); n != 2 {
 			t.Fatalf("%d connections listened", n)
@@ -153,8 +153,8 @@ func TestLostListenIsRestored(t *testing.T) {
 		}
 		close(release)
 		p := answer()
-		p.want(t, "call", 2)
-		p.early(t, "call", harness.MaxWait)
+		p.check(t, "call", 2)
+		p.checkBefore(t, "call", harness.MaxWait)
 		listening = cl.AwaitListeners(conn, listening)
 	}
 
@@ -166,7 +166,7 @@ func TestLostListenIsRestored(t *testing.T) {
 			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []checker.Target{{Rooms: []string{"bell"}}},
 		})
 		for _, h := range rung {
-			last := checker.Of(3, i)
+			last := checker.NewID(3, i)
 			if err := h.await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool { return slices.Contains(ids, last) }); err != nil {
 				t.Fatal(err)
 			}
@@ -179,16 +179,16 @@ func TestLostListenIsRestored(t *testing.T) {
 		t.Errorf("of the events, one after the other, the quickest took %v", quickest)
 	}
 	for _, h := range hearers {
-		h.gets(t, rounds*count, 1, 2)
+		h.checkReceived(t, rounds*count, 1, 2)
 	}
 }
 
-// TestLargeIsNotOvertaken: elsewhere a NOTIFY carries what is small, and of what is large only where to find it: the
+// TestCluster_LargeEventsKeepOrder: elsewhere a NOTIFY carries what is small, and of what is large only where to find it: the
 // small ones behind it arrive first. Every fourth event here is larger than a NOTIFY can be.
-func TestLargeIsNotOvertaken(t *testing.T) {
+func TestCluster_LargeEventsKeepOrder(t *testing.T) {
 	const count = 80
 	cl := harness.NewCluster(t, 2)
-	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
+	hearers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
 	var publishing sync.WaitGroup
 	for publisher, wait := range []bool{true, true, false, false} {
 		publishing.Go(func() {
@@ -199,21 +199,21 @@ func TestLargeIsNotOvertaken(t *testing.T) {
 	}
 	publishing.Wait()
 	for _, h := range hearers {
-		h.gets(t, count, 1, 2, 3, 4)
+		h.checkReceived(t, count, 1, 2, 3, 4)
 	}
-	if !slices.Equal(hearers[0].all(), hearers[1].all()) {
+	if !slices.Equal(hearers[0].received(), hearers[1].received()) {
 		t.Error("two clients disagree on the order")
 	}
 }
 
-// TestNodesOutliveTheirBackends: elsewhere the end of the connection that listens is an error that nobody handles, and
+// TestPostgres_BackendsTerminated: elsewhere the end of the connection that listens is an error that nobody handles, and
 // ends the process. Here every connection of every node to Postgres is ended again and again under traffic: no node
 // ends, no client loses its connection, and nothing is lost or doubled.
-func TestNodesOutliveTheirBackends(t *testing.T) {
+func TestPostgres_BackendsTerminated(t *testing.T) {
 	const rounds, perRound = 10, 40
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
-	hearers := []*hearer{hear(t, cl.Nodes[0]), hear(t, cl.Nodes[1])}
+	hearers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
 	listening := []uint32{}
 	for round := range rounds {
 		listening = cl.AwaitListeners(conn, listening)
@@ -239,8 +239,8 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 		publishing.Wait()
 	}
 	for i, h := range hearers {
-		h.gets(t, rounds*perRound, 1, 2)
-		if len(h.ended) > 0 {
+		h.checkReceived(t, rounds*perRound, 1, 2)
+		if len(h.closed) > 0 {
 			t.Errorf("client %d has lost its connection", i)
 		}
 	}
@@ -253,20 +253,20 @@ func TestNodesOutliveTheirBackends(t *testing.T) {
 	}
 }
 
-// A tick is the event that the nodes emit, in a program without one.
-type tick struct{ publisher, seq int }
+// A tickEvent is the event that the nodes emit, in a program without one.
+type tickEvent struct{ publisher, seq int }
 
-func (t *tick) Args() []any { return []any{&t.publisher, &t.seq} }
+func (t *tickEvent) Args() []any { return []any{&t.publisher, &t.seq} }
 
 const (
-	ticked socketio.Event[tick]         = "tick"
-	told   socketio.ServerEvent[string] = "told"
+	tick        socketio.Event[tickEvent]    = "tick"
+	serverEvent socketio.ServerEvent[string] = "told"
 )
 
-// TestEmitterIsHeard: elsewhere what a process without a server emits lacks its namespace, and every node takes it for
+// TestEmitter_ReachesAllNodes: elsewhere what a process without a server emits lacks its namespace, and every node takes it for
 // somebody else's and drops it. Here it is heard on every node, in every namespace, in order and by those whom it
 // concerns, also when the emitter's connection is ended again and again.
-func TestEmitterIsHeard(t *testing.T) {
+func TestEmitter_ReachesAllNodes(t *testing.T) {
 	const count = 100
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
@@ -283,16 +283,16 @@ func TestEmitterIsHeard(t *testing.T) {
 		}
 	})
 	io := socketio.NewEmitter(log)
-	var everybody, members, elsewhere []*hearer
+	var everybody, members, elsewhere []*subscriber
 	for _, n := range cl.Nodes {
-		everybody = append(everybody, hear(t, n))
-		members = append(members, hear(t, n, "members"))
-		elsewhere = append(elsewhere, hearIn(t, n, "/chat"))
+		everybody = append(everybody, subscribe(t, n))
+		members = append(members, subscribe(t, n, "members"))
+		elsewhere = append(elsewhere, subscribeIn(t, n, "/chat"))
 	}
 
 	emit := func(to socketio.Target, publisher, seq int) {
 		t.Helper()
-		if err := ticked.Emit(harness.ContextFor(t, harness.MaxWait), to, tick{publisher, seq}); err != nil {
+		if err := tick.Emit(harness.ContextFor(t, harness.MaxWait), to, tickEvent{publisher, seq}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -317,18 +317,18 @@ func TestEmitterIsHeard(t *testing.T) {
 	for seq := range count {
 		emit(io.To("late"), 5, seq)
 	}
-	if err := told.Emit(t.Context(), io, "news"); err != nil {
+	if err := serverEvent.Emit(t.Context(), io, "news"); err != nil {
 		t.Fatal(err)
 	}
 	for i, n := range cl.Nodes {
-		everybody[i].gets(t, count, 1)
-		members[i].gets(t, count, 1, 2, 5)
-		elsewhere[i].gets(t, count, 4)
+		everybody[i].checkReceived(t, count, 1)
+		members[i].checkReceived(t, count, 1, 2, 5)
+		elsewhere[i].checkReceived(t, count, 4)
 		// The other's question is behind the event in the log, and a node handles them in order.
-		ask(cl.Nodes[1-i], "servers", within(harness.MaxWait)).want(t, "servers", 1)
-		var stats struct{ Told []string }
-		if n.Get("stats", &stats); !slices.Equal(stats.Told, []string{"news"}) {
-			t.Errorf("%s was told %q", n.Name, stats.Told)
+		call(cl.Nodes[1-i], "servers", withTimeout(harness.MaxWait)).check(t, "servers", 1)
+		var stats struct{ ServerEvents []string }
+		if n.Get("stats", &stats); !slices.Equal(stats.ServerEvents, []string{"news"}) {
+			t.Errorf("%s was told %q", n.Name, stats.ServerEvents)
 		}
 	}
 	if ended != count/10 {

@@ -11,38 +11,38 @@ import (
 	"time"
 )
 
-// What is what a Record tells.
-type What string
+// RecordKind is what a Record tells.
+type RecordKind string
 
 // What can be told. An Asked that is not followed by its Done may have taken effect or not.
 const (
-	Published What = "published" // a publisher's event, with its outcome
-	Logged    What = "logged"    // a packet of the log: an event, or an audience that joins or leaves rooms
-	Connected What = "connected" // a client heard CONNECT
-	Got       What = "got"       // a client got an event
-	Asked     What = "asked"     // a client asks to join or leave rooms
-	Done      What = "done"      // and hears that it is done
-	Noted     What = "noted"     // what helps to understand a transcript
+	Published RecordKind = "published" // a publisher's event, with its outcome
+	Logged    RecordKind = "logged"    // a packet of the log: an event, or an audience that joins or leaves rooms
+	Connected RecordKind = "connected" // a client heard CONNECT
+	Received  RecordKind = "got"       // a client got an event
+	Requested RecordKind = "asked"     // a client asks to join or leave rooms
+	Confirmed RecordKind = "done"      // and hears that it is done
+	Noted     RecordKind = "noted"     // what helps to understand a transcript
 )
 
-// Do is what happens to rooms.
-type Do string
+// RoomOp is what happens to rooms.
+type RoomOp string
 
 // What can happen to rooms.
 const (
-	Join  Do = "join"
-	Leave Do = "leave"
+	Join  RoomOp = "join"
+	Leave RoomOp = "leave"
 )
 
 // A Record is one line of a Book.
 type Record struct {
-	At   int64 `json:"at"` // nanoseconds of one clock for all
-	What What  `json:"what"`
+	At   int64      `json:"at"` // nanoseconds of one clock for all
+	Kind RecordKind `json:"kind"`
 
 	Client    int      `json:"client,omitempty"`    // whom it happened to
 	Event     ID       `json:"event,omitempty"`     // Published, Logged, Got
 	Position  int64    `json:"position,omitempty"`  // Logged
-	Do        Do       `json:"do,omitempty"`        // Asked, Done; Logged: empty for an event
+	Op        RoomOp   `json:"op,omitempty"`        // Asked, Done; Logged: empty for an event
 	Rooms     []string `json:"rooms,omitempty"`     // that are joined or left
 	To        *Target  `json:"to,omitempty"`        // Published, Logged
 	Start     int64    `json:"start,omitempty"`     // Published: the call
@@ -53,18 +53,18 @@ type Record struct {
 	Text      string   `json:"text,omitempty"`      // Noted
 }
 
-// A Book is a history that has the log beside it: each receipt has a position there, and rooms are judged by
+// A Recorder is a history that has the log beside it: each receipt has a position there, and rooms are judged by
 // positions, not by clocks. Its methods may be called from any goroutine.
 //
 // It knows only what the clients saw and what Postgres has. A client was surely in a room from the first event that
 // it got after it heard that it had joined, and surely not before the last one that it had got when it asked.
-type Book struct {
+type Recorder struct {
 	mu      sync.Mutex
 	records []Record
 }
 
 // Add appends a record, at this moment.
-func (b *Book) Add(r Record) {
+func (b *Recorder) Add(r Record) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r.At = time.Now().UnixNano()
@@ -72,28 +72,28 @@ func (b *Book) Add(r Record) {
 }
 
 // Emitted records an emit.
-func (b *Book) Emitted(e Emit) {
-	b.Add(Record{What: Published, Event: e.ID, To: &e.To, Start: e.Start, End: e.End, Err: e.Err})
+func (b *Recorder) Emitted(e Emit) {
+	b.Add(Record{Kind: Published, Event: e.ID, To: &e.To, Start: e.Start, End: e.End, Err: e.Err})
 }
 
 // Note records something that will help to understand a transcript.
-func (b *Book) Note(client int, format string, args ...any) {
-	b.Add(Record{What: Noted, Client: client, Text: fmt.Sprintf(format, args...)})
+func (b *Recorder) Note(client int, format string, args ...any) {
+	b.Add(Record{Kind: Noted, Client: client, Text: fmt.Sprintf(format, args...)})
 }
 
 // Count returns how many records there are of each kind.
-func (b *Book) Count() map[What]int {
+func (b *Recorder) Count() map[RecordKind]int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := make(map[What]int)
+	n := make(map[RecordKind]int)
 	for i := range b.records {
-		n[b.records[i].What]++
+		n[b.records[i].Kind]++
 	}
 	return n
 }
 
 // Save writes the book to a file, one JSON object a line.
-func (b *Book) Save(path string) (err error) {
+func (b *Recorder) Save(path string) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	file, err := os.Create(path)
@@ -112,13 +112,13 @@ func (b *Book) Save(path string) (err error) {
 }
 
 // Load reads a book that Save has written.
-func Load(path string) (*Book, error) {
+func Load(path string) (*Recorder, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // only read
-	b := &Book{}
+	b := &Recorder{}
 	for lines := json.NewDecoder(bufio.NewReader(file)); ; {
 		var r Record
 		switch err := lines.Decode(&r); {

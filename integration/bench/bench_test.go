@@ -26,8 +26,8 @@ func benchOnly(t *testing.T) {
 	}
 }
 
-// TestBenchIdleMemory measures what an idle connection costs: 5,000 raw clients in a room, with recovery on.
-func TestBenchIdleMemory(t *testing.T) {
+// TestBench_IdleMemory measures what an idle connection costs: 5,000 raw clients in a room, with recovery on.
+func TestBench_IdleMemory(t *testing.T) {
 	benchOnly(t)
 	const size = 5000
 	cl := harness.NewCluster(t, 1, "-ping-interval", "10s")
@@ -72,9 +72,9 @@ func TestBenchIdleMemory(t *testing.T) {
 		t.Name(), size, per(full), per(after), float64(empty)/(1<<20))
 }
 
-// TestBenchLatency measures the time from Emit on one node to the client on another, at 50 events per second, beside
+// TestBench_Latency measures the time from Emit on one node to the client on another, at 50 events per second, beside
 // a bare INSERT and NOTIFY to a listener of the same Postgres at the same time.
-func TestBenchLatency(t *testing.T) {
+func TestBench_Latency(t *testing.T) {
 	benchOnly(t)
 	const count, perSecond = 1000, 50
 	cl := harness.NewCluster(t, 2)

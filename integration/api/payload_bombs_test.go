@@ -17,9 +17,9 @@ import (
 	"github.com/pgsocket/socketio/msgpack"
 )
 
-// A bomb is what a hostile client sends once it is connected, and what comes of it: an answer, or the end of the
+// A payloadBomb is what a hostile client sends once it is connected, and what comes of it: an answer, or the end of the
 // connection if there is none.
-type bomb struct {
+type payloadBomb struct {
 	name   string
 	send   []any // string: a text message; []byte: a binary one
 	answer string
@@ -30,14 +30,14 @@ const (
 	deep     = 400_000
 )
 
-func bombs() []bomb {
+func payloadBombs() []payloadBomb {
 	x := strings.Repeat("x", megabyte)
 	tens := make([]any, 0, 11)
 	tens = append(tens, `4510-["x",{"_placeholder":true,"num":0}]`)
 	for range 9 {
 		tens = append(tens, make([]byte, megabyte))
 	}
-	return []bomb{
+	return []payloadBomb{
 		{"a million attachments", []any{`451000000-["x",{"_placeholder":true,"num":0}]`}, ""},
 		{"as many as a number holds", []any{`4599999999999999999999-["x"]`}, ""},
 		{"ten attachments, one of them text", append(tens, `42["x"]`), ""},
@@ -61,7 +61,7 @@ func bombs() []bomb {
 		{"a long name of an event", []any{`42["` + x + `"]`, `421["echo"]`}, `31[]`},
 		{"as many arguments as are allowed", []any{`42["nobody"` + strings.Repeat(",0", 1<<16-1) + `]`, `421["echo"]`}, `31[]`},
 		{"many arguments", []any{`421["nobody"` + strings.Repeat(",0", megabyte/2-10) + `]`}, ""},
-		{"one attachment for many placeholders", []any{bombOfPlaceholders(30_000), make([]byte, megabyte)}, ""},
+		{"one attachment for many placeholders", []any{placeholderBomb(30_000), make([]byte, megabyte)}, ""},
 		{"many keys", []any{`42["nobody",{"a":0` + strings.Repeat(`,"a":0`, megabyte/6-10) + `}]`, `421["echo"]`}, `31[]`},
 		{"a long number", []any{`421["number",1` + strings.Repeat("0", megabyte-100) + `]`}, `bad_payload`},
 		{"a number that is no float", []any{`421["number",1e999999999]`}, `bad_payload`},
@@ -71,8 +71,8 @@ func bombs() []bomb {
 	}
 }
 
-// bombOfPlaceholders is an event that stands for many times what it takes: each placeholder for the same attachment.
-func bombOfPlaceholders(n int) string {
+// placeholderBomb is an event that stands for many times what it takes: each placeholder for the same attachment.
+func placeholderBomb(n int) string {
 	return `451-["echo"` + strings.Repeat(`,{"_placeholder":true,"num":0}`, n) + `]`
 }
 
@@ -86,19 +86,19 @@ func TestPayloadBombs(t *testing.T) {
 		return socketio.None{}, s.Join(ctx, r)
 	})
 	url := serve(t, io)
-	besides(t, url, func() {
-		for _, b := range bombs() {
+	withOtherClient(t, url, func() {
+		for _, b := range payloadBombs() {
 			var attackers sync.WaitGroup
 			for range 4 {
-				attackers.Go(func() { throw(t, url, b) })
+				attackers.Go(func() { sendBomb(t, url, b) })
 			}
 			attackers.Wait()
 		}
 	})
 }
 
-// throw sends a bomb over a connection of its own.
-func throw(t *testing.T, url string, b bomb) {
+// sendBomb sends a bomb over a connection of its own.
+func sendBomb(t *testing.T, url string, b payloadBomb) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -136,8 +136,8 @@ func throw(t *testing.T, url string, b bomb) {
 	}
 }
 
-// besides runs the attack while a client goes on with what it does, and looks at the memory it takes.
-func besides(t *testing.T, url string, attack func()) {
+// withOtherClient runs the attack while a client goes on with what it does, and looks at the memory it takes.
+func withOtherClient(t *testing.T, url string, attack func()) {
 	t.Helper()
 	done := make(chan struct{})
 	healthy := make(chan string, 1)
@@ -166,7 +166,7 @@ func besides(t *testing.T, url string, attack func()) {
 			slowest = max(slowest, time.Since(began))
 		}
 	}()
-	peak := &peak{stop: done}
+	peak := &heapPeak{stop: done}
 	peak.watch()
 	attack()
 	close(done)
@@ -177,14 +177,14 @@ func besides(t *testing.T, url string, attack func()) {
 	victim.Cut()
 }
 
-// A peak is the greatest heap until stop is closed.
-type peak struct {
+// A heapPeak is the greatest heap until stop is closed.
+type heapPeak struct {
 	stop  <-chan struct{}
 	ended chan struct{}
 	heap  uint64
 }
 
-func (p *peak) watch() {
+func (p *heapPeak) watch() {
 	p.ended = make(chan struct{})
 	go func() { // ends with stop
 		defer close(p.ended)
@@ -203,13 +203,13 @@ func (p *peak) watch() {
 	}()
 }
 
-func (p *peak) wait() uint64 {
+func (p *heapPeak) wait() uint64 {
 	<-p.ended
 	return p.heap
 }
 
-// TestBombsInMessagePack: the same for the other form, whose headers announce what need not come.
-func TestBombsInMessagePack(t *testing.T) {
+// TestPayloadBombs_MessagePack: the same for the other form, whose headers announce what need not come.
+func TestPayloadBombs_MessagePack(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{Parser: msgpack.Parser{}})
 	connected, echoed := make(chan struct{}, 1), make(chan struct{}, 1)
@@ -283,15 +283,15 @@ func await(t *testing.T, event <-chan struct{}) {
 	}
 }
 
-// TestNamespacesWithoutEnd: a client that asks for one namespace after the other gets a bounded number, and leaves
+// TestNamespaces_Limit: a client that asks for one namespace after the other gets a bounded number, and leaves
 // nothing behind.
-func TestNamespacesWithoutEnd(t *testing.T) {
+func TestNamespaces_Limit(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{CleanupEmptyChildNamespaces: true, ConnectsPerSecond: -1})
 	echo(io, "echo")
 	parent := io.OfPattern(regexp.MustCompile(`^/any-`))
 	url := serve(t, io)
-	besides(t, url, func() {
+	withOtherClient(t, url, func() {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		link, err := wire.Dial(ctx, strings.TrimPrefix(url, "http://"))

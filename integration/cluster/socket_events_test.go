@@ -18,25 +18,25 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-const dripped = socketio.Event[string]("dripped")
+const emitted = socketio.Event[string]("dripped")
 
-// TestEventsOfOneSocketFollowItsClient has a node emit to a socket, many events at a time, while its client leaves for
+// TestRecovery_EventsToOneSocket_OtherNode has a node emit to a socket, many events at a time, while its client leaves for
 // another node, which emits nothing. No bell rings for these events and no node polls: what nobody tells the other node
 // of does not come.
-func TestEventsOfOneSocketFollowItsClient(t *testing.T) {
+func TestRecovery_EventsToOneSocket_OtherNode(t *testing.T) {
 	t.Parallel()
 	const moves = 15
 	dsn, schema := pgtest.Schema(t)
-	d := &drip{acknowledged: make(map[socketio.SocketID][]string)}
-	from, to := d.node(t, dsn, schema, true), d.node(t, dsn, schema, false)
+	d := &socketEmitter{acknowledged: make(map[socketio.SocketID][]string)}
+	from, to := d.startNode(t, dsn, schema, true), d.startNode(t, dsn, schema, false)
 	for k := range moves {
-		b := &bucket{counts: make(map[string]int), filled: make(chan struct{}, 1)}
-		b.client = wire.New(wire.Options{Event: b.event})
+		b := &eventCounter{counts: make(map[string]int), received: make(chan struct{}, 1)}
+		b.client = wire.New(wire.Options{Event: b.onEvent})
 		t.Cleanup(b.client.Close)
 		if err := b.client.Connect(t.Context(), from); err != nil {
 			t.Fatal(err)
 		}
-		b.hear(t, 1+k%3)
+		b.await(t, 1+k%3)
 		if err := b.client.Connect(t.Context(), to); err != nil {
 			t.Fatal(err)
 		}
@@ -48,15 +48,15 @@ func TestEventsOfOneSocketFollowItsClient(t *testing.T) {
 	}
 }
 
-// A drip is what is emitted.
-type drip struct {
+// A socketEmitter is what is emitted.
+type socketEmitter struct {
 	emitters sync.WaitGroup
 
 	mu           sync.Mutex
 	acknowledged map[socketio.SocketID][]string
 }
 
-func (d *drip) node(t *testing.T, dsn, schema string, emits bool) string {
+func (d *socketEmitter) startNode(t *testing.T, dsn, schema string, emits bool) string {
 	t.Helper()
 	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{
 		Schema: schema, Logger: slog.New(slog.DiscardHandler), PollInterval: time.Hour, Retention: 24 * time.Hour,
@@ -86,10 +86,10 @@ func (d *drip) node(t *testing.T, dsn, schema string, emits bool) string {
 }
 
 // emit emits to a socket until it is gone.
-func (d *drip) emit(s *socketio.Socket) {
+func (d *socketEmitter) emit(s *socketio.Socket) {
 	var receipts []*socketio.Receipt
 	for s.Context().Err() == nil {
-		receipts = append(receipts, dripped.EmitAsync(s, strconv.Itoa(len(receipts))))
+		receipts = append(receipts, emitted.EmitAsync(s, strconv.Itoa(len(receipts))))
 		harness.Pause(s.Context(), 100*time.Microsecond)
 	}
 	d.mu.Lock()
@@ -101,16 +101,16 @@ func (d *drip) emit(s *socketio.Socket) {
 	}
 }
 
-// A bucket is what a client has received.
-type bucket struct {
-	client *wire.Client
-	filled chan struct{} // rung by each event
+// A eventCounter is what a client has received.
+type eventCounter struct {
+	client   *wire.Client
+	received chan struct{} // rung by each event
 
 	mu     sync.Mutex
 	counts map[string]int
 }
 
-func (b *bucket) event(data json.RawMessage) {
+func (b *eventCounter) onEvent(data json.RawMessage) {
 	var args []string
 	if json.Unmarshal(data, &args) != nil || len(args) < 2 {
 		args = []string{"", "malformed: " + string(data)}
@@ -119,16 +119,16 @@ func (b *bucket) event(data json.RawMessage) {
 	b.counts[args[1]]++
 	b.mu.Unlock()
 	select {
-	case b.filled <- struct{}{}:
+	case b.received <- struct{}{}:
 	default:
 	}
 }
 
-// hear waits for so many events, more or less.
-func (b *bucket) hear(t *testing.T, n int) {
+// await waits for so many events, more or less.
+func (b *eventCounter) await(t *testing.T, n int) {
 	for range n {
 		select {
-		case <-b.filled:
+		case <-b.received:
 		case <-time.After(30 * time.Second):
 			t.Error("no event comes")
 			return
@@ -137,11 +137,11 @@ func (b *bucket) hear(t *testing.T, n int) {
 }
 
 // check waits until all that was acknowledged is there, and says what is there twice.
-func (b *bucket) check(t *testing.T, k int, want []string) {
+func (b *eventCounter) check(t *testing.T, k int, want []string) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); b.missing(want) > 0 && time.Now().Before(deadline); {
 		select {
-		case <-b.filled:
+		case <-b.received:
 		case <-time.After(time.Second):
 		}
 	}
@@ -160,7 +160,7 @@ func (b *bucket) check(t *testing.T, k int, want []string) {
 	}
 }
 
-func (b *bucket) missing(want []string) int {
+func (b *eventCounter) missing(want []string) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := 0

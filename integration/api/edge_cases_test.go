@@ -17,7 +17,7 @@ const (
 
 // The person who is asked answers the first question when the second is on the screen, on
 // another connection.
-func TestCall_LateAnswerOfAFormerConnection_IsIgnored(t *testing.T) {
+func TestCall_LateAnswerOfFormerConnection_IsIgnored(t *testing.T) {
 	t.Parallel()
 	for name, io := range map[string]*socketio.Server{"recovered": server(socketio.Options{}), "not recovered": plain(socketio.Options{})} {
 		t.Run(name, func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestCall_LateAnswerOfAFormerConnection_IsIgnored(t *testing.T) {
 				}()
 				return nil
 			})
-			play(t, serve(t, io), `
+			runScript(t, serve(t, io), `
 				const s = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1 });
 				const [, first] = await next(s, "ask");
 				const asked = next(s, "ask");
@@ -60,7 +60,7 @@ func TestCall_LateAnswerOfAFormerConnection_IsIgnored(t *testing.T) {
 }
 
 // The official client comes back by itself, and is recovered, when a gate has failed.
-func TestGates_PassingError_ClientComesBackRecovered(t *testing.T) {
+func TestMiddleware_TransientError_ClientIsRecovered(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{})
 	const said socketio.Event[int] = "said"
@@ -75,7 +75,7 @@ func TestGates_PassingError_ClientComesBackRecovered(t *testing.T) {
 		return nil
 	})
 	io.OnConnect(func(ctx context.Context, s *socketio.Socket) error { return said.Emit(ctx, s, int(asked.Load())) })
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const s = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1 });
 		s.on("connect_error", (err) => say("refused", err.message));
 		const all = heard(s);
@@ -94,7 +94,7 @@ func TestGates_PassingError_ClientComesBackRecovered(t *testing.T) {
 
 // An official client that leaves a namespace of its connection, or is disconnected from it,
 // may still answer what it was asked there. That does not cost it the other namespaces.
-func TestNamespaces_LateAnswerInOneThatWasLeft_IsIgnored(t *testing.T) {
+func TestNamespaces_LateAnswerAfterLeave_IsIgnored(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	begin.On(io, func(context.Context, *socketio.Socket, socketio.None) (socketio.None, error) {
@@ -110,7 +110,7 @@ func TestNamespaces_LateAnswerInOneThatWasLeft_IsIgnored(t *testing.T) {
 			return s.Disconnect(ctx)
 		})
 	}
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const manager = new Manager(url, { transports: ["websocket"], reconnection: false });
 		const main = manager.socket("/"), left = manager.socket("/left"), closed = manager.socket("/closed");
 		const [, [, answerLeft], [, answerClosed]] = await Promise.all([next(main, "connect"), next(left, "ask"), next(closed, "ask")]);

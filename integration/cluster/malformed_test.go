@@ -23,9 +23,9 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestBurstConnect: two thousand clients connect at once, in bursts, and send their CONNECT the moment they may. All
+// TestConnect_Burst: two thousand clients connect at once, in bursts, and send their CONNECT the moment they may. All
 // of them get in, and all hear what is emitted then.
-func TestBurstConnect(t *testing.T) {
+func TestConnect_Burst(t *testing.T) {
 	const bursts, size = 4, 500
 	cl := harness.NewCluster(t, 2)
 	var all []*wire.Client
@@ -94,9 +94,9 @@ func TestBurstConnect(t *testing.T) {
 		t.Name(), len(all), bursts, took.Round(time.Millisecond), slowest.Round(time.Millisecond), len(all), back.Round(time.Millisecond), len(all)-lost)
 }
 
-// TestMalformedPacketsLeaveOthersUntouched: ten thousand malformed packets from other connections, and the official
+// TestMalformed_Packets: ten thousand malformed packets from other connections, and the official
 // clients keep receiving, without a disconnect.
-func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
+func TestMalformed_Packets(t *testing.T) {
 	const packets, senders = 10_000, 24
 	s := harness.Seed(t)
 	cl := harness.NewCluster(t, 2)
@@ -104,14 +104,14 @@ func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	cs.ConnectAll(20, cl.RunningURLs(), nil)
 	cs.Join(harness.Numbers(20), harness.RoomsOf)
 	stop := harness.StartPublishing(t, cl.Nodes[0], cs.History, 1, 200)
-	corpus := corpora(t)
+	corpus := fuzzCorpora(t)
 
 	began := time.Now()
 	var sent, connections atomic.Int64
 	var wg sync.WaitGroup
 	for i := range senders {
 		wg.Go(func() {
-			m := &mischief{dice: harness.NewRand(s + uint64(i)), corpus: corpus, addr: cl.Nodes[i%2].Addr, sent: &sent, connections: &connections}
+			m := &malformedSender{rng: harness.NewRand(s + uint64(i)), corpus: corpus, addr: cl.Nodes[i%2].Addr, sent: &sent, connections: &connections}
 			for sent.Load() < packets {
 				if err := m.connection(t); err != nil {
 					t.Errorf("no connection for a malformed packet: %v", err)
@@ -132,28 +132,28 @@ func TestMalformedPacketsLeaveOthersUntouched(t *testing.T) {
 	if !harness.Eventually(harness.MaxWait, func() bool { return len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()) == 20 }) {
 		t.Errorf("%d sockets are left", len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()))
 	}
-	gone := cl.Nodes[0].Stats().Gone
+	gone := cl.Nodes[0].Stats().Disconnects
 	t.Logf("SUMMARY %s: %d malformed packets on %d connections in %v, %d samples from the fuzz corpora; 20 clients got %d events undisturbed; sockets of node 1 went for %v",
 		t.Name(), sent.Load(), connections.Load(), took.Round(time.Millisecond), len(corpus), cs.History.Receipts(), gone)
 }
 
-// A mischief sends what no client would.
-type mischief struct {
-	dice              *rand.Rand
+// A malformedSender sends what no client would.
+type malformedSender struct {
+	rng               *rand.Rand
 	corpus            [][]byte
 	addr              string
 	sent, connections *atomic.Int64
 }
 
 // connection opens one connection, in half of the cases joins a namespace, and sends until it is cut off.
-func (m *mischief) connection(t *testing.T) error {
+func (m *malformedSender) connection(t *testing.T) error {
 	link, err := wire.Dial(harness.ContextFor(t, harness.MaxWait), m.addr)
 	if err != nil {
 		return err
 	}
 	defer link.Cut()
 	m.connections.Add(1)
-	if m.dice.IntN(2) == 0 {
+	if m.rng.IntN(2) == 0 {
 		if err := link.Send("40"); err != nil {
 			return err
 		}
@@ -170,12 +170,12 @@ func (m *mischief) connection(t *testing.T) error {
 			}
 		}
 	}()
-	for range 1 + m.dice.IntN(20) {
+	for range 1 + m.rng.IntN(20) {
 		m.sent.Add(1)
 		if m.send(link) != nil {
 			break
 		}
-		if m.dice.IntN(3) == 0 {
+		if m.rng.IntN(3) == 0 {
 			select { // mostly the node has enough of it by now
 			case <-ended:
 				return nil
@@ -183,15 +183,15 @@ func (m *mischief) connection(t *testing.T) error {
 			}
 		}
 	}
-	if m.dice.IntN(4) == 0 {
+	if m.rng.IntN(4) == 0 {
 		link.Close()
 	}
 	return nil
 }
 
-func (m *mischief) send(link *wire.Link) error {
+func (m *malformedSender) send(link *wire.Link) error {
 	sample := m.sample()
-	switch m.dice.IntN(12) {
+	switch m.rng.IntN(12) {
 	case 0: // as an Engine.IO packet of any type
 		return link.Send(string(sample))
 	case 1: // as a binary message that nothing announced
@@ -200,60 +200,60 @@ func (m *mischief) send(link *wire.Link) error {
 		return errors.Join(link.Send(`452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), link.Send("4"+string(sample)))
 	case 3: // a frame with reserved bits, or an unmasked one, or one of an unknown opcode
 		frame := ws.MustCompileFrame(ws.NewFrame(ws.OpText, true, sample))
-		if m.dice.IntN(2) == 0 {
-			frame[0] |= byte(0x70 & m.dice.IntN(256))
+		if m.rng.IntN(2) == 0 {
+			frame[0] |= byte(0x70 & m.rng.IntN(256))
 		}
 		return link.Write(frame)
 	case 4: // half a frame, then nothing
 		frame := ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(ws.OpText, true, append([]byte("42"), sample...))))
-		return link.Write(frame[:1+m.dice.IntN(len(frame)-1)])
+		return link.Write(frame[:1+m.rng.IntN(len(frame)-1)])
 	case 5: // a frame that claims to be enormous
 		return link.Write([]byte{0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4})
 	case 6: // something that is deep
-		n := 1 + m.dice.IntN(50_000)
+		n := 1 + m.rng.IntN(50_000)
 		return link.Send(`42["echo",` + strings.Repeat("[", n) + strings.Repeat("]", n) + "]")
 	case 7: // control frames that are too long or lie
-		return link.Frame(ws.OpPing, bytes.Repeat([]byte("x"), m.dice.IntN(300)))
+		return link.Frame(ws.OpPing, bytes.Repeat([]byte("x"), m.rng.IntN(300)))
 	default: // as a Socket.IO packet
 		return link.Send("4" + string(sample))
 	}
 }
 
-var templates = []string{
+var packetTemplates = []string{
 	`2["echo",%s]`, `2%d["echo"]`, `2["join",["%s"]]`, `2["%s"]`, `3%d[]`, `0{"pid":"%s","offset":"%s"}`, `0/%s,{}`, `1/%s,`,
 	`5%d-["echo",{"_placeholder":true,"num":%d}]`, `2[%s`, `2["connect"]`, `2["disconnect","%s"]`, `4{"message":"%s"}`, `6%d-%d[]`,
 	`2["fail","panic"]`, `20["fail","panic"]`, `2["set",{"key":"%s"}]`, `7%s`, `%s`, ``, `2`, `2[]`, `2{}`, `2[1]`, `2[null]`, `2["get"]`,
 }
 
 // sample returns one of the corpora's, one made from a template, or either with some bytes changed.
-func (m *mischief) sample() []byte {
+func (m *malformedSender) sample() []byte {
 	var b []byte
-	if m.dice.IntN(2) == 0 {
-		b = bytes.Clone(m.corpus[m.dice.IntN(len(m.corpus))])
+	if m.rng.IntN(2) == 0 {
+		b = bytes.Clone(m.corpus[m.rng.IntN(len(m.corpus))])
 	} else {
-		template := templates[m.dice.IntN(len(templates))]
+		template := packetTemplates[m.rng.IntN(len(packetTemplates))]
 		args := make([]any, 0, 2)
 		for _, part := range strings.SplitAfter(template, "%")[1:] {
 			if part[0] == 'd' {
-				args = append(args, m.dice.IntN(1<<m.dice.IntN(40)))
+				args = append(args, m.rng.IntN(1<<m.rng.IntN(40)))
 				continue
 			}
-			text := make([]byte, m.dice.IntN(40))
+			text := make([]byte, m.rng.IntN(40))
 			for i := range text {
-				text[i] = byte(m.dice.IntN(256))
+				text[i] = byte(m.rng.IntN(256))
 			}
 			args = append(args, text)
 		}
 		b = fmt.Appendf(nil, template, args...)
 	}
-	if m.dice.IntN(3) == 0 && len(b) > 0 {
-		b[m.dice.IntN(len(b))] = byte(m.dice.IntN(256))
+	if m.rng.IntN(3) == 0 && len(b) > 0 {
+		b[m.rng.IntN(len(b))] = byte(m.rng.IntN(256))
 	}
 	return b
 }
 
-// corpora returns the inputs that the fuzz tests of the packages have kept.
-func corpora(t *testing.T) [][]byte {
+// fuzzCorpora returns the inputs that the fuzz tests of the packages have kept.
+func fuzzCorpora(t *testing.T) [][]byte {
 	t.Helper()
 	files, err := filepath.Glob("../../*/testdata/fuzz/*/*")
 	deeper, err2 := filepath.Glob("../../*/*/testdata/fuzz/*/*")
@@ -282,8 +282,8 @@ func corpora(t *testing.T) [][]byte {
 	return samples
 }
 
-// TestHTTPGarbageLeavesOthersUntouched: connections that are not even WebSockets, some half-sent and left open.
-func TestHTTPGarbageLeavesOthersUntouched(t *testing.T) {
+// TestMalformed_HTTPRequests: connections that are not even WebSockets, some half-sent and left open.
+func TestMalformed_HTTPRequests(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)
 	cs.ConnectAll(5, cl.RunningURLs(), nil)

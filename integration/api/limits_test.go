@@ -8,8 +8,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestLimits_OfficialClient_IsTold: what is beyond a limit is refused with a reason, and the connection goes on.
-func TestLimits_OfficialClient_IsTold(t *testing.T) {
+// TestLimits_OfficialClient_ReceivesError: what is beyond a limit is refused with a reason, and the connection goes on.
+func TestLimits_OfficialClient_ReceivesError(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{MaxNamespaces: 2, MaxDynamicNamespaces: 1, MaxRooms: 1})
 	io.OfPattern(regexp.MustCompile(`^/room-`))
@@ -20,7 +20,7 @@ func TestLimits_OfficialClient_IsTold(t *testing.T) {
 	said.On(io, func(ctx context.Context, s *socketio.Socket, rooms []socketio.Room) (socketio.None, error) {
 		return socketio.None{}, socketio.Event[string]("said").Emit(ctx, s.To(rooms...), "hi")
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const manager = new Manager(url, { transports: ["websocket"], reconnection: false });
 		const main = manager.socket("/");
 		await next(main, "connect");

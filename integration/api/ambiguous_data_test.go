@@ -10,9 +10,9 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestDataThatLooksLikeProtocol: what a client sends is relayed to the others beside binary data, as JSON and decoded.
+// TestEvents_DataThatLooksLikeProtocol: what a client sends is relayed to the others beside binary data, as JSON and decoded.
 // Nobody gets what was not sent, and nobody is disconnected.
-func TestDataThatLooksLikeProtocol(t *testing.T) {
+func TestEvents_DataThatLooksLikeProtocol(t *testing.T) {
 	t.Parallel()
 	type post struct {
 		Meta  json.RawMessage `json:"meta"`
@@ -42,7 +42,7 @@ func TestDataThatLooksLikeProtocol(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const victim = await connect(), hostile = await connect();
 		const all = heard(victim);
 		victim.on("disconnect", (reason) => say("disconnected", reason));
@@ -76,8 +76,8 @@ func TestDataThatLooksLikeProtocol(t *testing.T) {
 	`)
 }
 
-// TestMissingArguments: callbacks and events without any.
-func TestMissingArguments(t *testing.T) {
+// TestEvents_MissingArguments: callbacks and events without any.
+func TestEvents_MissingArguments(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	handled := make(chan string, 4)
@@ -101,7 +101,7 @@ func TestMissingArguments(t *testing.T) {
 		}
 		return answers, nil
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const s = await connect();
 		s.on("confirm", (_, callback) => callback());
 		s.emit("pointer");
@@ -117,8 +117,8 @@ func TestMissingArguments(t *testing.T) {
 	}
 }
 
-// TestRecoveryOptOut: a listener with rest arguments sees the offset, unless its client opts out.
-func TestRecoveryOptOut(t *testing.T) {
+// TestRecovery_OptOut: a listener with rest arguments sees the offset, unless its client opts out.
+func TestRecovery_OptOut(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Recovery: socketio.Recovery{
 		OptOut: func(namespace string, h *socketio.Handshake) bool {
@@ -133,7 +133,7 @@ func TestRecoveryOptOut(t *testing.T) {
 		err := socketio.Event[string]("news").Emit(ctx, io, "fit to print")
 		return socketio.None{}, errors.Join(err, socketio.Event[string]("news").Emit(ctx, io.Of("/plain"), "fit to print"))
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const clients = [await connect(), await connect("/", { query: { recovery: "off" } }),
 			await connect("/", { auth: { recovery: "off" } }), await connect("/plain")];
 		const news = clients.map((s) => next(s, "news"));
