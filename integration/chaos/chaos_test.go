@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package chaos_test
 
 import (
@@ -12,7 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestChaos_AllFaults: everything at once, by chance, and the history is judged by the log. See docs/fire.md.
+// TestChaos_AllFaults injects faults of all kinds at random, several at a time, and checks what every client received
+// against the log.
 func TestChaos_AllFaults(t *testing.T) {
 	first := int(harness.Seed(t))
 	for i := range harness.EnvInt(t, "SOCKETIO_CHAOS_SEEDS", 2) {
@@ -32,47 +33,47 @@ func TestChaos_AllFaults(t *testing.T) {
 	}
 }
 
-// TestChaos_RollingRestart: three nodes under load are replaced one after the other, twice. Nobody is refused, and nothing is
-// lost or doubled.
+// TestChaos_RollingRestart replaces three nodes under load, one after the other, twice. Every session is recovered,
+// and no event is lost or duplicated.
 func TestChaos_RollingRestart(t *testing.T) {
-	f := newRun(t, config{
+	run := newRun(t, config{
 		seed: harness.Seed(t), length: 2 * time.Minute, clients: harness.EnvInt(t, "SOCKETIO_CHAOS_CLIENTS", 60), official: 6,
 	})
-	sent := 0 // away
-	r := f.run(func(ctx context.Context) {
+	moved := 0
+	r := run.execute(func(ctx context.Context) {
 		for i := range 2 * clusterSize {
 			harness.Pause(ctx, time.Second)
-			f.mu.Lock()
-			old := f.cl.Nodes[i]
-			f.mu.Unlock()
+			run.mu.Lock()
+			old := run.cl.Nodes[i]
+			run.mu.Unlock()
 			var there []harness.SocketState
 			old.Get("sockets", &there)
-			sent += len(there)
-			f.replaceNode(old)
+			moved += len(there)
+			run.replaceNode(old)
 		}
 	})
-	t.Logf("SUMMARY %s: %v; %d sockets were on the nodes that went", t.Name(), r, sent)
+	t.Logf("SUMMARY %s: %v; %d sockets had to change their node", t.Name(), r, moved)
 	if r.violation != nil {
 		t.Errorf("%v\nthe history is in %s", r.violation, r.file)
 	}
-	if back, _ := f.official.Reconnections(); int(r.recovered)+back < sent || sent < f.clients {
-		t.Errorf("%d sockets were sent away, %d and %d came back", sent, r.recovered, back)
+	if back, _ := run.official.Reconnections(); int(r.recovered)+back < moved || moved < run.clients {
+		t.Errorf("%d sockets had to change their node, %d and %d were recovered", moved, r.recovered, back)
 	}
 }
 
-// replaceNode shuts a node down after another has taken its place.
-func (f *chaosRun) replaceNode(old *harness.Node) {
-	f.pgRestart.Lock()
-	next := f.newNode()
-	f.pgRestart.Unlock()
-	f.mu.Lock()
-	f.healthy = append(slices.DeleteFunc(f.healthy, func(n *harness.Node) bool { return n == old }), next)
-	f.announceNodes()
-	f.mu.Unlock()
+// replaceNode starts a node in the place of another, and shuts the other down.
+func (run *chaosRun) replaceNode(old *harness.Node) {
+	run.pgRestart.Lock()
+	next := run.newNode()
+	run.pgRestart.Unlock()
+	run.mu.Lock()
+	run.healthy = append(slices.DeleteFunc(run.healthy, func(n *harness.Node) bool { return n == old }), next)
+	run.announceNodes()
+	run.mu.Unlock()
 	old.Signal(syscall.SIGTERM)
 	old.Wait(20 * time.Second)
-	f.mu.Lock()
-	defer f.mu.Unlock()
+	run.mu.Lock()
+	defer run.mu.Unlock()
 	old.Down = true
-	f.faults["shutdown"]++
+	run.faults["shutdown"]++
 }

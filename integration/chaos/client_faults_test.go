@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// onProbe answers a question of the node, at times so late that the client has another connection by then.
-func (b *client) onProbe(id string, data json.RawMessage) {
+// onProbe answers a probe of the node, at times so late that the client has another connection by then.
+func (c *client) onProbe(id string, data json.RawMessage) {
 	var args []string
 	if json.Unmarshal(data, &args) != nil || len(args) != 2 {
 		return
@@ -22,34 +22,34 @@ func (b *client) onProbe(id string, data json.RawMessage) {
 	if err != nil {
 		return
 	}
-	b.set.background.Go(func() {
+	c.set.background.Go(func() {
 		harness.Pause(context.Background(), time.Duration(rand.IntN(4)*rand.IntN(300))*time.Millisecond)
-		_ = b.Acknowledge(id, answer) // there may be no connection
+		_ = c.Acknowledge(id, answer) // there may be no connection
 	})
 }
 
-// disconnect disconnects of the client's own accord, and connects again, which is up to live.
-func (b *client) disconnect() {
-	if !b.hasSession.Load() {
+// disconnect sends DISCONNECT and closes the connection; run connects again.
+func (c *client) disconnect() {
+	if !c.hasSession.Load() {
 		return
 	}
-	b.disconnected.Store(true)
-	b.set.recorder.Note(b.number, "disconnects")
-	_ = b.Send("41") // the connection may be gone
-	b.cut("close")
+	c.disconnected.Store(true)
+	c.set.recorder.Note(c.number, "disconnects")
+	_ = c.Send("41") // the connection may be gone
+	c.cut("close")
 }
 
-// claimConcurrently claims the client's session by another connection at once, which hears some of it and goes away: nothing that
-// the client itself gets may depend on that.
-func (b *client) claimConcurrently(ctx context.Context, rng *rand.Rand) {
-	pid, offset := b.PID(), b.Offset()
+// claimConcurrently claims the client's session by one or two other connections, which receive some events and end.
+// This must not change what the client receives.
+func (c *client) claimConcurrently(ctx context.Context, rng *rand.Rand) {
+	pid, offset := c.PID(), c.Offset()
 	if pid == "" {
 		return
 	}
-	addr, times, stay := b.set.randomNode(rng), 1+rng.IntN(2), time.Duration(rng.IntN(4)*rng.IntN(100))*time.Millisecond
-	b.set.recorder.Note(b.number, "its session is claimed by %d more connections", times)
+	addr, times, stay := c.set.randomNode(rng), 1+rng.IntN(2), time.Duration(rng.IntN(4)*rng.IntN(100))*time.Millisecond
+	c.set.recorder.Note(c.number, "%d other connections claim the session", times)
 	for range times {
-		b.set.background.Go(func() {
+		c.set.background.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 			defer cancel()
 			link, err := wire.Dial(ctx, addr)
@@ -69,14 +69,14 @@ func (b *client) claimConcurrently(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
-// wrongAck finds an answer that came to another question than that which it was given to.
-func (f *chaosRun) wrongAck() (asked int, v *checker.ViolationError) {
-	for _, n := range f.healthy {
+// wrongAck returns a violation if a node received an acknowledgement that belongs to another probe.
+func (run *chaosRun) wrongAck() (probes int, v *checker.ViolationError) {
+	for _, n := range run.healthy {
 		stats := n.Stats()
-		asked += stats.Probes
+		probes += stats.Probes
 		if len(stats.WrongAcks) > 0 {
-			return asked, &checker.ViolationError{Kind: "misanswered", Text: fmt.Sprintf("%s: %d answers, the first: %s", n.Name, len(stats.WrongAcks), stats.WrongAcks[0])}
+			return probes, &checker.ViolationError{Kind: "wrong acknowledgement", Text: fmt.Sprintf("%s: %d acknowledgements, the first: %s", n.Name, len(stats.WrongAcks), stats.WrongAcks[0])}
 		}
 	}
-	return asked, nil
+	return probes, nil
 }

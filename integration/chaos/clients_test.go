@@ -18,23 +18,23 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A clientSet is many clients in Go that come back by themselves, each to a node of its own choice.
+// A clientSet is many clients in Go that reconnect by themselves, each to a random node.
 type clientSet struct {
 	recorder    *checker.Recorder
 	clients     []*client
-	slowClients []*client // those that get the large events
+	slowClients []*client // those that receive the large events
 	running     sync.WaitGroup
-	background  sync.WaitGroup // lines that nobody but the server holds any more
+	background  sync.WaitGroup // half-open connections, late answers, concurrent claims
 
 	mu        sync.Mutex
-	nodes     []string       // where they may go
+	nodes     []string       // where clients may connect
 	refused   map[string]int // reasons for which sessions were not recovered
-	socketIDs []string       // of sockets that were connected, some of them in vain
+	socketIDs []string       // of all sockets so far, connected or not
 
 	cuts, recovered, unrecovered atomic.Int64
 }
 
-// A client is a client of a flock.
+// A client is one client of a clientSet.
 type client struct {
 	*wire.Client
 
@@ -42,118 +42,118 @@ type client struct {
 	number       int
 	rng          *rand.Rand
 	roomChanges  chan roomChange
-	closedConn   chan struct{} // the connection is gone
-	fence        atomic.Int64  // the newest that it got
-	cutAfter     atomic.Int64  // after how many events it cuts its connection; 0: never
-	hasSession   atomic.Bool   // it had a session
-	awayFor      atomic.Int64  // how long it stays away before it comes back
-	slowReader   atomic.Bool   // it reads slowly when it is back
-	needsRooms   atomic.Bool   // the session is new and lacks the rooms
-	disconnected atomic.Bool   // it has disconnected of its own accord, so that the session may be over
+	closedConn   chan struct{} // the connection has ended
+	fence        atomic.Int64  // the newest fence that it received
+	cutAfter     atomic.Int64  // the connection is cut after so many events; 0: never
+	hasSession   atomic.Bool   // it has had a session
+	awayFor      atomic.Int64  // how long it waits before it reconnects
+	slowReader   atomic.Bool   // it reads slowly after the next connect
+	needsRooms   atomic.Bool   // the session is new and has not joined the rooms
+	disconnected atomic.Bool   // it has sent DISCONNECT, so the session may have ended
 
 	mu    sync.Mutex
 	conn  *faultyConn
-	rooms map[string]bool // those that it wants to be in
+	rooms map[string]bool // that it wants to be in
 }
 
-// A roomChange is to join or leave a room.
+// A roomChange is a join or a leave that a client still has to request.
 type roomChange struct {
 	op   checker.RoomOp
 	room string
 }
 
-// start starts a client; it lives until ctx ends.
-func (f *clientSet) start(ctx context.Context, number int, rng *rand.Rand, rooms ...string) *client {
-	b := &client{
-		set: f, number: number, rng: rng,
+// start starts a client. It runs until ctx ends.
+func (s *clientSet) start(ctx context.Context, number int, rng *rand.Rand, rooms ...string) *client {
+	c := &client{
+		set: s, number: number, rng: rng,
 		roomChanges: make(chan roomChange, 64), closedConn: make(chan struct{}, 1), rooms: make(map[string]bool),
 	}
 	for _, room := range rooms {
-		b.rooms[room] = true
+		c.rooms[room] = true
 	}
-	b.Client = wire.New(wire.Options{Event: b.onEvent, Connected: b.onConnected, Closed: b.onClosed, Dial: b.dial, Asked: b.onProbe})
-	f.clients = append(f.clients, b)
-	f.running.Go(func() { b.run(ctx) })
-	return b
+	c.Client = wire.New(wire.Options{Event: c.onEvent, Connected: c.onConnected, Closed: c.onClosed, Dial: c.dial, Asked: c.onProbe})
+	s.clients = append(s.clients, c)
+	s.running.Go(func() { c.run(ctx) })
+	return c
 }
 
-// setNodes tells the clients where they may go.
-func (f *clientSet) setNodes(nodes []string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.nodes = slices.Clone(nodes)
+// setNodes sets the nodes that clients connect to.
+func (s *clientSet) setNodes(nodes []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes = slices.Clone(nodes)
 }
 
-func (f *clientSet) randomNode(rng *rand.Rand) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.nodes[rng.IntN(len(f.nodes))]
+func (s *clientSet) randomNode(rng *rand.Rand) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nodes[rng.IntN(len(s.nodes))]
 }
 
-func (f *clientSet) randomSocket(rng *rand.Rand) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.socketIDs) == 0 {
+func (s *clientSet) randomSocket(rng *rand.Rand) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.socketIDs) == 0 {
 		return "nobody"
 	}
-	return f.socketIDs[rng.IntN(len(f.socketIDs))]
+	return s.socketIDs[rng.IntN(len(s.socketIDs))]
 }
 
-func (b *client) run(ctx context.Context) {
+func (c *client) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if !b.connect(ctx) {
-			harness.Pause(ctx, time.Duration(b.rng.IntN(200))*time.Millisecond)
+		if !c.connect(ctx) {
+			harness.Pause(ctx, time.Duration(c.rng.IntN(200))*time.Millisecond)
 			continue
 		}
-		b.serve(ctx)
-		harness.Pause(ctx, time.Duration(b.awayFor.Swap(0)))
+		c.serve(ctx)
+		harness.Pause(ctx, time.Duration(c.awayFor.Swap(0)))
 	}
-	b.Cut()
+	c.Cut()
 }
 
-// connect connects to a node; it returns false if that did not work.
-func (b *client) connect(ctx context.Context) bool {
+// connect connects to a random node, and reports whether that worked.
+func (c *client) connect(ctx context.Context) bool {
 	select {
-	case <-b.closedConn: // of the connection before
+	case <-c.closedConn: // of the former connection
 	default:
 	}
 	ctx, cancel := context.WithTimeout(ctx, 4*time.Second)
 	defer cancel()
-	if err := b.Connect(ctx, b.set.randomNode(b.rng)); err != nil {
-		b.set.recorder.Note(b.number, "did not connect: %v", err)
+	if err := c.Connect(ctx, c.set.randomNode(c.rng)); err != nil {
+		c.set.recorder.Note(c.number, "connect failed: %v", err)
 		return false
 	}
 	return true
 }
 
-// serve does what the client wishes until the connection ends.
-func (b *client) serve(ctx context.Context) {
-	if b.needsRooms.Load() {
-		b.mu.Lock()
-		rooms := slices.Sorted(maps.Keys(b.rooms))
-		b.mu.Unlock()
-		if !b.changeRooms(ctx, checker.Join, rooms...) {
-			b.cutAndWait()
+// serve joins and leaves rooms until the connection ends.
+func (c *client) serve(ctx context.Context) {
+	if c.needsRooms.Load() {
+		c.mu.Lock()
+		rooms := slices.Sorted(maps.Keys(c.rooms))
+		c.mu.Unlock()
+		if !c.changeRooms(ctx, checker.Join, rooms...) {
+			c.cutAndWait()
 			return
 		}
-		b.needsRooms.Store(false)
+		c.needsRooms.Store(false)
 	}
 	for {
 		select {
-		case w := <-b.roomChanges:
-			b.mu.Lock()
+		case w := <-c.roomChanges:
+			c.mu.Lock()
 			if w.op == checker.Join {
-				b.rooms[w.room] = true
+				c.rooms[w.room] = true
 			} else {
-				delete(b.rooms, w.room)
+				delete(c.rooms, w.room)
 			}
-			b.mu.Unlock()
-			if !b.changeRooms(ctx, w.op, w.room) {
-				b.requeue(w)
-				b.cutAndWait()
+			c.mu.Unlock()
+			if !c.changeRooms(ctx, w.op, w.room) {
+				c.requeue(w)
+				c.cutAndWait()
 				return
 			}
-		case <-b.closedConn:
+		case <-c.closedConn:
 			return
 		case <-ctx.Done():
 			return
@@ -161,12 +161,12 @@ func (b *client) serve(ctx context.Context) {
 	}
 }
 
-// requeue keeps a wish for the next connection, before those that came later: two of them may be about one room.
-func (b *client) requeue(first roomChange) {
+// requeue keeps a room change for the next connection, before later ones: two of them may be about the same room.
+func (c *client) requeue(first roomChange) {
 	later := []roomChange{first}
 	for {
 		select {
-		case w := <-b.roomChanges:
+		case w := <-c.roomChanges:
 			later = append(later, w)
 			continue
 		default:
@@ -175,122 +175,123 @@ func (b *client) requeue(first roomChange) {
 	}
 	for _, w := range later {
 		select {
-		case b.roomChanges <- w:
-		default: // it has enough to do
+		case c.roomChanges <- w:
+		default: // enough are pending
 		}
 	}
 }
 
-// changeRooms joins or leaves rooms; it returns false if the client does not know that it has.
-func (b *client) changeRooms(ctx context.Context, do checker.RoomOp, rooms ...string) bool {
+// changeRooms joins or leaves rooms, and reports whether the node confirmed it.
+func (c *client) changeRooms(ctx context.Context, do checker.RoomOp, rooms ...string) bool {
 	if len(rooms) == 0 {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	b.set.recorder.Add(checker.Record{Kind: checker.Requested, Client: b.number, Op: do, Rooms: rooms})
+	c.set.recorder.Add(checker.Record{Kind: checker.Requested, Client: c.number, Op: do, Rooms: rooms})
 	var at harness.Span
-	if err := b.Call(ctx, &at, string(do), rooms); err != nil || at.End == 0 {
-		b.set.recorder.Note(b.number, "does not know if it did %s %q: %v", do, rooms, err)
+	if err := c.Call(ctx, &at, string(do), rooms); err != nil || at.End == 0 {
+		c.set.recorder.Note(c.number, "unconfirmed: %s %q: %v", do, rooms, err)
 		return false
 	}
-	b.set.recorder.Add(checker.Record{Kind: checker.Confirmed, Client: b.number, Op: do, Rooms: rooms})
+	c.set.recorder.Add(checker.Record{Kind: checker.Confirmed, Client: c.number, Op: do, Rooms: rooms})
 	return true
 }
 
-// cutAndWait ends the connection and waits until it has ended.
-func (b *client) cutAndWait() {
-	b.Cut()
-	<-b.closedConn
+// cutAndWait cuts the connection and waits until it has ended.
+func (c *client) cutAndWait() {
+	c.Cut()
+	<-c.closedConn
 }
 
-func (b *client) onClosed(err error) {
-	b.set.recorder.Note(b.number, "connection ended: %v", err)
+func (c *client) onClosed(err error) {
+	c.set.recorder.Note(c.number, "connection ended: %v", err)
 	select {
-	case b.closedConn <- struct{}{}:
+	case c.closedConn <- struct{}{}:
 	default:
 	}
 }
 
-func (b *client) onConnected(id string, recovered bool) {
-	f := b.set
-	f.recorder.Add(checker.Record{Kind: checker.Connected, Client: b.number, Socket: id, Recovered: recovered})
-	f.mu.Lock()
-	f.socketIDs = append(f.socketIDs, id)
-	f.mu.Unlock()
-	left := b.disconnected.Swap(false)
+func (c *client) onConnected(id string, recovered bool) {
+	s := c.set
+	s.recorder.Add(checker.Record{Kind: checker.Connected, Client: c.number, Socket: id, Recovered: recovered})
+	s.mu.Lock()
+	s.socketIDs = append(s.socketIDs, id)
+	s.mu.Unlock()
+	left := c.disconnected.Swap(false)
 	if recovered {
-		f.recovered.Add(1)
+		s.recovered.Add(1)
 		return
 	}
-	b.needsRooms.Store(true)
-	if !b.hasSession.Swap(true) || left {
+	c.needsRooms.Store(true)
+	if !c.hasSession.Swap(true) || left {
 		return
 	}
-	f.unrecovered.Add(1)
-	go b.askReason() // ends with the call's time
+	s.unrecovered.Add(1)
+	go c.askReason() // ends with the timeout of the call
 }
 
-// reasonUnknown is the reason of whose connection broke before it could ask.
-const reasonUnknown = "not told"
+// reasonUnknown is the reason of a client whose connection ended before it could ask.
+const reasonUnknown = "unknown"
 
-// askReason asks for the reason for which the session was not recovered.
-func (b *client) askReason() {
+// askReason asks the node why the session was not recovered.
+func (c *client) askReason() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	var me harness.SocketState
-	if err := b.Call(ctx, &me, "whoami"); err != nil || me.Recovered { // or the answer is that of a later connection
+	if err := c.Call(ctx, &me, "whoami"); err != nil || me.Recovered { // or the answer is from a later connection
 		me.Reason = reasonUnknown
 	}
-	b.set.mu.Lock()
-	defer b.set.mu.Unlock()
-	b.set.refused[me.Reason]++
+	c.set.mu.Lock()
+	defer c.set.mu.Unlock()
+	c.set.refused[me.Reason]++
 }
 
-func (b *client) onEvent(data json.RawMessage) {
+func (c *client) onEvent(data json.RawMessage) {
 	id, ok := harness.ParseTick(string(data))
 	if !ok {
 		return
 	}
-	b.set.recorder.Add(checker.Record{Kind: checker.Received, Client: b.number, Event: id})
+	c.set.recorder.Add(checker.Record{Kind: checker.Received, Client: c.number, Event: id})
 	if id.Publisher() == harness.FencePublisher {
-		b.fence.Store(int64(id.Seq()))
+		c.fence.Store(int64(id.Seq()))
 	}
-	if b.cutAfter.Load() > 0 && b.cutAfter.Add(-1) == 0 {
-		b.cut("reset")
+	if c.cutAfter.Load() > 0 && c.cutAfter.Add(-1) == 0 {
+		c.cut("reset")
 	}
 }
 
-// cut breaks the connection: "reset" and "close" are what they say, "half" leaves the server alone with it.
-func (b *client) cut(how string) {
-	b.mu.Lock()
-	l := b.conn
-	b.mu.Unlock()
-	if l == nil || !b.hasSession.Load() {
+// cut breaks the connection: "reset" with a TCP reset, "close" with a close frame, "half" so that the server does not
+// notice.
+func (c *client) cut(how string) {
+	c.mu.Lock()
+	l := c.conn
+	c.mu.Unlock()
+	if l == nil || !c.hasSession.Load() {
 		return
 	}
-	b.set.cuts.Add(1)
-	b.set.recorder.Note(b.number, "cut (%s)", how)
+	c.set.cuts.Add(1)
+	c.set.recorder.Note(c.number, "cut (%s)", how)
 	if how == "close" {
 		l.cleanClose.Store(true)
-		b.Close()
+		c.Close()
 		return
 	}
 	l.end(how)
 }
 
-// stallReads makes the client read nothing for a while.
-func (b *client) stallReads(d time.Duration) {
-	b.mu.Lock()
-	l := b.conn
-	b.mu.Unlock()
+// stallReads stops the client from reading for a while.
+func (c *client) stallReads(d time.Duration) {
+	c.mu.Lock()
+	l := c.conn
+	c.mu.Unlock()
 	if l != nil {
-		b.set.recorder.Note(b.number, "reads nothing for %v", d)
+		c.set.recorder.Note(c.number, "reads stalled for %v", d)
 		l.stalledUntil.Store(time.Now().Add(d).UnixNano())
 	}
 }
 
-func (b *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+func (c *client) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
 	if err != nil {
 		return nil, err
@@ -299,13 +300,13 @@ func (b *client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 	if !ok {
 		return nil, fmt.Errorf("%T is not TCP", conn)
 	}
-	l := &faultyConn{TCPConn: tcp, set: b.set, ended: make(chan struct{})}
-	if b.slowReader.Swap(false) {
+	l := &faultyConn{TCPConn: tcp, set: c.set, ended: make(chan struct{})}
+	if c.slowReader.Swap(false) {
 		l.slowUntil = time.Now().Add(3 * time.Second)
 	}
-	b.mu.Lock()
-	b.conn = l
-	b.mu.Unlock()
+	c.mu.Lock()
+	c.conn = l
+	c.mu.Unlock()
 	return l, nil
 }
 
@@ -314,19 +315,19 @@ type faultyConn struct {
 	*net.TCPConn
 
 	set          *clientSet
-	slowUntil    time.Time    // no more than some 800 kB a second are read before
-	stalledUntil atomic.Int64 // nothing is read before
-	cleanClose   atomic.Bool  // it is closed without a reset
+	slowUntil    time.Time    // until then it reads at most 800 kB per second
+	stalledUntil atomic.Int64 // until then it reads nothing
+	cleanClose   atomic.Bool  // close without a reset
 	once         sync.Once
-	ended        chan struct{} // closed when the client has let go of it
+	ended        chan struct{} // closed when the client has closed the connection
 }
 
-var errCut = errors.New("the line is cut")
+var errCut = errors.New("the connection is cut")
 
-// readTimeout is what a client bears, as the official one does with its heartbeat.
+// readTimeout is how long a client waits for a packet, like the official client with its heartbeat.
 const readTimeout = 6 * time.Second
 
-// Read reads, unless the client is slow just now.
+// Read implements net.Conn, slowly or not at all while the connection is slowed down or stalled.
 func (l *faultyConn) Read(p []byte) (int, error) {
 	if d := time.Until(time.Unix(0, l.stalledUntil.Load())); d > 0 {
 		select {
@@ -339,7 +340,7 @@ func (l *faultyConn) Read(p []byte) (int, error) {
 		p = p[:min(len(p), 1<<10)]
 		harness.Pause(context.Background(), time.Millisecond)
 	}
-	_ = l.SetReadDeadline(time.Now().Add(readTimeout)) // a connection that is closed says so below
+	_ = l.SetReadDeadline(time.Now().Add(readTimeout)) // fails on a closed connection, as the read below does
 	n, err := l.TCPConn.Read(p)
 	select {
 	case <-l.ended:
@@ -349,7 +350,7 @@ func (l *faultyConn) Read(p []byte) (int, error) {
 	}
 }
 
-// Close is a reset, unless the line was ended otherwise before.
+// Close resets the connection, unless it was ended in another way before.
 func (l *faultyConn) Close() error {
 	l.end("reset")
 	return nil
@@ -361,7 +362,7 @@ func (l *faultyConn) end(how string) {
 		if how == "half" {
 			_ = l.SetReadDeadline(time.Unix(1, 0)) // wakes the reader
 			l.set.background.Go(func() {
-				harness.Pause(context.Background(), 3*time.Second) // the server is left alone with it
+				harness.Pause(context.Background(), 3*time.Second) // meanwhile the server writes to a half-open connection
 				_ = l.TCPConn.Close()
 			})
 			return

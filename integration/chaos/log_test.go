@@ -12,21 +12,21 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// A logReader copies the log into the book as it grows.
+// A logReader copies the log into the recorder as it grows.
 type logReader struct {
 	run  *chaosRun
-	last int64 // batch
+	last int64 // id of the last batch read
 	stop chan struct{}
 	done chan struct{}
 }
 
-func (f *chaosRun) startLogReader(ctx context.Context) *logReader {
-	r := &logReader{run: f, stop: make(chan struct{}), done: make(chan struct{})}
+func (run *chaosRun) startLogReader(ctx context.Context) *logReader {
+	r := &logReader{run: run, stop: make(chan struct{}), done: make(chan struct{})}
 	go r.loop(ctx) // ends with finish
 	return r
 }
 
-// finish reads what is left.
+// finish reads the rest of the log.
 func (r *logReader) finish() {
 	close(r.stop)
 	<-r.done
@@ -42,7 +42,7 @@ func (r *logReader) loop(ctx context.Context) {
 			}
 			return
 		case <-time.After(300 * time.Millisecond):
-			_ = r.read(ctx) // Postgres may be away; the next time then
+			_ = r.read(ctx) // Postgres may be down: the next read gets it
 		}
 	}
 }

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package chaos_test
 
 import (
@@ -14,14 +14,14 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// logErrors lets a cluster with a planted fault do what would fail a test.
+// logErrors logs the errors of a cluster that is expected to fail.
 type logErrors struct{ testing.TB }
 
 // Errorf logs.
 func (l logErrors) Errorf(format string, args ...any) { l.Logf(format, args...) }
 
-// TestMutations_AreFound: the nodes are built with a fault in them, and the judge must find it. Two of the faults
-// are planted in every run, all of them if SOCKETIO_CHAOS_MUTATIONS=all, or those that it names.
+// TestMutations_AreFound builds nodes with a fault in their code, and the checker must find it. Two mutations run by
+// default; SOCKETIO_CHAOS_MUTATIONS selects others.
 func TestMutations_AreFound(t *testing.T) {
 	names := []string{"replay-starts-late", "rooms-held-now"}
 	patches, err := filepath.Glob("testdata/mutations/*.patch")
@@ -60,8 +60,8 @@ func TestMutations_AreFound(t *testing.T) {
 					})
 				})
 				if r != nil && r.violation != nil {
-					_ = os.Remove(r.file) // nothing is wrong with this tree
-					t.Logf("SUMMARY planted %s; found in attempt %d:\n%v\n%.1500s", promise, attempt+1, r, r.violation)
+					_ = os.Remove(r.file) // of the history of a mutation is not needed
+					t.Logf("SUMMARY mutation %s; found in attempt %d:\n%v\n%.1500s", promise, attempt+1, r, r.violation)
 					return
 				}
 				t.Logf("not found by %v", r)
@@ -71,7 +71,7 @@ func TestMutations_AreFound(t *testing.T) {
 	}
 }
 
-// TestMutations_Apply: the patches that are not planted in every run fit the code as well.
+// TestMutations_Apply checks that all patches apply to the code, also those that do not run by default.
 func TestMutations_Apply(t *testing.T) {
 	patches, err := filepath.Glob("testdata/mutations/*.patch")
 	if err != nil {
@@ -91,7 +91,7 @@ func TestMutations_Apply(t *testing.T) {
 	}
 }
 
-// buildMutant builds the node's program from a copy of this tree with a patch applied.
+// buildMutant builds the node program from a copy of this tree with a patch applied.
 func buildMutant(t *testing.T, patch string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -101,7 +101,7 @@ func buildMutant(t *testing.T, patch string) string {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("apply %s: %v\n%s", patch, err, out)
 	}
-	program := filepath.Join(dir, "faulty")
+	program := filepath.Join(dir, "mutant")
 	flags, err := harness.SteppedClockFlags(t.TempDir())
 	if err == nil {
 		err = harness.BuildNode(filepath.Join(dir, "integration"), program, flags...)
@@ -112,7 +112,7 @@ func buildMutant(t *testing.T, patch string) string {
 	return program
 }
 
-// copyTree copies what the node is built from.
+// copyTree copies the files that a build of the node needs.
 func copyTree(t *testing.T, from, to string) {
 	t.Helper()
 	err := filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {

@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// randomTargets are whom some events or operations are for.
-func (f *chaosRun) randomTargets(rng *rand.Rand) []checker.Target {
+// randomTargets returns targets of events or operations.
+func (run *chaosRun) randomTargets(rng *rand.Rand) []checker.Target {
 	names := []string{
 		"quarter-0", "quarter-1", "quarter-2", "quarter-3", "third-0", "third-1", "third-2",
 		"flip-0", "flip-1", "flip-2", "moved-0", "moved-1",
@@ -29,12 +29,12 @@ func (f *chaosRun) randomTargets(rng *rand.Rand) []checker.Target {
 	for range 7 {
 		switch rng.IntN(6) {
 		case 0:
-			if f.brief && rng.IntN(8) != 0 { // let some clients hear nothing for a while
+			if run.brief && rng.IntN(8) != 0 { // so that some clients receive nothing for a while
 				continue
 			}
 			to = append(to, checker.Target{Except: some(rng.IntN(2))})
 		case 1:
-			to = append(to, checker.Target{Rooms: []string{f.set.randomSocket(rng)}})
+			to = append(to, checker.Target{Rooms: []string{run.set.randomSocket(rng)}})
 		case 2:
 			to = append(to, checker.Target{Rooms: some(1 + rng.IntN(2)), Except: some(1)})
 		default:
@@ -44,54 +44,54 @@ func (f *chaosRun) randomTargets(rng *rand.Rand) []checker.Target {
 	return append(to, checker.Target{Rooms: some(1)})
 }
 
-// healthyNode returns a node that nothing is done to.
-func (f *chaosRun) healthyNode(rng *rand.Rand) *harness.Node {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.healthy[rng.IntN(len(f.healthy))]
+// healthyNode returns a random node without a fault.
+func (run *chaosRun) healthyNode(rng *rand.Rand) *harness.Node {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	return run.healthy[rng.IntN(len(run.healthy))]
 }
 
-func (f *chaosRun) newPublisher() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lastPublisher++
-	return f.lastPublisher
+func (run *chaosRun) newPublisher() int {
+	run.mu.Lock()
+	defer run.mu.Unlock()
+	run.lastPublisher++
+	return run.lastPublisher
 }
 
-// publish emits from one goroutine of a node, then of another, and so on.
-func (f *chaosRun) publish(ctx context.Context, rng *rand.Rand) {
+// publish emits from one goroutine of a node at a time, each time from another node.
+func (run *chaosRun) publish(ctx context.Context, rng *rand.Rand) {
 	for ctx.Err() == nil {
-		n := f.healthyNode(rng)
-		n.Publish(f.t.Context(), f.recorder, harness.Publication{
-			Publisher: f.newPublisher(), Count: 20 + rng.IntN(60), Targets: f.randomTargets(rng), PerSecond: 40, Wait: rng.IntN(4) == 0,
+		n := run.healthyNode(rng)
+		n.Publish(run.t.Context(), run.recorder, harness.Publication{
+			Publisher: run.newPublisher(), Count: 20 + rng.IntN(60), Targets: run.randomTargets(rng), PerSecond: 40, Wait: rng.IntN(4) == 0,
 		})
 		harness.Pause(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
 	}
 }
 
 // publishLarge emits large events to a few clients, so that the queue of a slow one fills up.
-func (f *chaosRun) publishLarge(ctx context.Context, rng *rand.Rand) {
+func (run *chaosRun) publishLarge(ctx context.Context, rng *rand.Rand) {
 	for ctx.Err() == nil {
-		f.healthyNode(rng).Publish(f.t.Context(), f.recorder, harness.Publication{
-			Publisher: f.newPublisher(), Count: 10, PerSecond: 15, Pad: 48 << 10, Targets: []checker.Target{{Rooms: []string{"bulk"}}},
+		run.healthyNode(rng).Publish(run.t.Context(), run.recorder, harness.Publication{
+			Publisher: run.newPublisher(), Count: 10, PerSecond: 15, Pad: 48 << 10, Targets: []checker.Target{{Rooms: []string{"bulk"}}},
 		})
 	}
 }
 
 // publishSQL emits in transactions, some of which are rolled back.
-func (f *chaosRun) publishSQL(ctx context.Context, rng *rand.Rand) {
+func (run *chaosRun) publishSQL(ctx context.Context, rng *rand.Rand) {
 	for ctx.Err() == nil {
 		var events []checker.Emit
 		commits := rng.IntN(4) > 0
-		err := f.inTransaction(ctx, func(tx pgx.Tx) error {
-			publisher := f.newPublisher()
-			to := f.randomTargets(rng)
+		err := run.inTransaction(ctx, func(tx pgx.Tx) error {
+			publisher := run.newPublisher()
+			to := run.randomTargets(rng)
 			for seq := range 1 + rng.IntN(3) {
 				e := checker.Emit{ID: checker.NewID(publisher, seq), To: to[seq%len(to)], Start: time.Now().UnixNano()}
 				if commits {
 					events = append(events, e)
 				}
-				_, err := tx.Exec(ctx, "select "+pgx.Identifier{f.cl.Schema}.Sanitize()+emitSQL(&e), e.To.Rooms, publisher, seq, e.To.Except)
+				_, err := tx.Exec(ctx, "select "+pgx.Identifier{run.cl.Schema}.Sanitize()+emitSQL(&e), e.To.Rooms, publisher, seq, e.To.Except)
 				if err != nil {
 					return err
 				}
@@ -106,7 +106,7 @@ func (f *chaosRun) publishSQL(ctx context.Context, rng *rand.Rand) {
 			if err == nil {
 				e.End = end
 			}
-			f.recorder.Emitted(e)
+			run.recorder.Emitted(e)
 		}
 		harness.Pause(ctx, time.Duration(20+rng.IntN(150))*time.Millisecond)
 	}
@@ -119,10 +119,10 @@ func emitSQL(e *checker.Emit) string {
 	return ".emit_to($1, 'tick', args => jsonb_build_array($2::int, $3::int), except_rooms => $4)"
 }
 
-func (f *chaosRun) inTransaction(ctx context.Context, do func(tx pgx.Tx) error) error {
+func (run *chaosRun) inTransaction(ctx context.Context, do func(tx pgx.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	conn, err := pgx.Connect(ctx, f.cl.DSN)
+	conn, err := pgx.Connect(ctx, run.cl.DSN)
 	if err != nil {
 		return err
 	}

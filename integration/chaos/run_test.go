@@ -17,17 +17,17 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// A config says how large a fire is.
+// A config is the size of a chaos run.
 type config struct {
 	seed     uint64
 	length   time.Duration
 	clients  int    // in Go
 	official int    // in JavaScript
-	program  string // of the nodes, with a clock that can be set; "": as built from this tree
-	brief    bool   // events are kept for so short that clients that were away for long cannot be recovered
+	program  string // the node program, with a clock that can be set; "": SteppedClockProgram
+	brief    bool   // a short retention: after a long absence a session cannot be recovered
 }
 
-// A report is what came of it.
+// A report is the result of a chaos run.
 type report struct {
 	config
 
@@ -36,53 +36,54 @@ type report struct {
 	cuts        int64
 	recovered   int64
 	refused     map[string]int
-	probes      int            // questions to clients that were answered with the right answer
-	disconnects map[string]int // reasons of disconnections, as the nodes have it that are left
+	probes      int            // probes with the right acknowledgement
+	disconnects map[string]int // reasons of disconnections, counted by the last nodes
 	violation   *checker.ViolationError
-	file        string // the history
+	file        string // of the history
 }
 
-// String is one line for each seed.
+// String returns one line for each seed.
 func (r *report) String() string {
-	verdict := "no violation"
+	result := "no violation"
 	if r.violation != nil {
-		verdict = "VIOLATION: " + string(r.violation.Kind)
+		result = "VIOLATION: " + string(r.violation.Kind)
 	}
-	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, gone %v, recovered %d, refused %v, %d answers, %s",
-		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, verdict)
+	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, disconnects %v, recovered %d, not recovered %v, %d probes, %s",
+		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, result)
 }
 
-// A chaosRun is one run: a cluster, its clients, and what happens to them.
+// A chaosRun is one run: a cluster, its clients, and the faults.
 type chaosRun struct {
 	config
 
 	t        testing.TB
-	rng      *rand.Rand // of the schedule
+	rng      *rand.Rand // draws the schedule
 	pg       *pgserver.Server
 	cl       *harness.Cluster
 	recorder *checker.Recorder
 	set      *clientSet
 	official *harness.Clients
 
-	nodeFaults    sync.WaitGroup // faults that take a while
-	pgRestart     sync.Mutex     // held while Postgres restarts, and while a node starts, which needs it
+	nodeFaults    sync.WaitGroup // faults that last for a while
+	pgRestart     sync.Mutex     // held while Postgres restarts and while a node starts
 	mu            sync.Mutex
-	healthy       []*harness.Node // those that nothing is done to
+	healthy       []*harness.Node // without a fault
 	proxies       map[string]*harness.PGProxy
 	faults        map[string]int
-	lastPublisher int // number of the next publisher
+	lastPublisher int // number of the newest publisher
 }
 
 const clusterSize = 3
 
-// runWithFaults runs a fire and judges it. What is done to the cluster is the same for the same seed as far as the clock allows.
+// runWithFaults runs with random faults and checks the result. The schedule is the same for the same seed, as far as
+// the clock allows.
 func runWithFaults(t testing.TB, c config) *report {
 	t.Helper()
-	f := newRun(t, c)
-	return f.run(f.nemesis)
+	run := newRun(t, c)
+	return run.execute(run.nemesis)
 }
 
-// newRun starts a cluster with a Postgres of its own, and no clients yet.
+// newRun starts a cluster with a Postgres of its own, without clients.
 func newRun(t testing.TB, c config) *chaosRun {
 	t.Helper()
 	pg, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
@@ -94,103 +95,103 @@ func newRun(t testing.TB, c config) *chaosRun {
 			t.Errorf("stop the private Postgres: %v", err)
 		}
 	})
-	f := &chaosRun{
+	run := &chaosRun{
 		config: c, t: t, rng: harness.NewRand(c.seed), pg: pg, recorder: &checker.Recorder{},
 		proxies: make(map[string]*harness.PGProxy), faults: make(map[string]int), lastPublisher: 100,
 	}
-	f.set = &clientSet{recorder: f.recorder, refused: make(map[string]int)}
-	f.startCluster()
-	return f
+	run.set = &clientSet{recorder: run.recorder, refused: make(map[string]int)}
+	run.startCluster()
+	return run
 }
 
-func (f *chaosRun) startCluster() {
-	f.t.Helper()
-	dsn, schema := pgtest.Schema(f.t, pgtest.On(f.pg.DSN()))
+func (run *chaosRun) startCluster() {
+	run.t.Helper()
+	dsn, schema := pgtest.Schema(run.t, pgtest.On(run.pg.DSN()))
 	flags := []string{"-lease", "2s", "-ping-interval", "1s", "-ping-timeout", "2s", "-queue-bytes", "262144", "-probe", "-middleware-fails", "2"}
-	if f.brief {
+	if run.brief {
 		flags = append(flags, "-retention", "4s")
 	}
-	if f.program == "" {
-		f.program = harness.SteppedClockProgram(f.t)
+	if run.program == "" {
+		run.program = harness.SteppedClockProgram(run.t)
 	}
-	f.cl = &harness.Cluster{T: f.t, DSN: dsn, Schema: schema, Flags: flags, Program: f.program}
-	f.cl.Route = func(name string) string {
-		proxy, over := harness.NewPGProxy(f.t, dsn)
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.proxies[name] = proxy
+	run.cl = &harness.Cluster{T: run.t, DSN: dsn, Schema: schema, Flags: flags, Program: run.program}
+	run.cl.Route = func(name string) string {
+		proxy, over := harness.NewPGProxy(run.t, dsn)
+		run.mu.Lock()
+		defer run.mu.Unlock()
+		run.proxies[name] = proxy
 		return over
 	}
 	for range clusterSize {
-		f.healthy = append(f.healthy, f.newNode())
+		run.healthy = append(run.healthy, run.newNode())
 	}
-	f.announceNodes()
+	run.announceNodes()
 }
 
-// announceNodes tells the clients where they may go: where nothing is wrong.
-func (f *chaosRun) announceNodes() {
+// announceNodes tells the clients which nodes are healthy.
+func (run *chaosRun) announceNodes() {
 	var addrs, urls []string
-	for _, n := range f.healthy {
+	for _, n := range run.healthy {
 		addrs, urls = append(addrs, n.Addr), append(urls, n.URL)
 	}
-	f.set.setNodes(addrs)
-	if f.official != nil {
-		f.official.SetNodes(urls)
+	run.set.setNodes(addrs)
+	if run.official != nil {
+		run.official.SetNodes(urls)
 	}
 }
 
-// run has clients and publishers go on while something happens to them, and judges what they got.
-func (f *chaosRun) run(happens func(ctx context.Context)) *report {
-	f.t.Helper()
-	life, end := context.WithCancel(context.Background()) // of clients and of who reads the log
+// execute injects faults while clients and publishers run, and checks what the clients received.
+func (run *chaosRun) execute(inject func(ctx context.Context)) *report {
+	run.t.Helper()
+	life, end := context.WithCancel(context.Background()) // of the clients and the log reader
 	defer end()
-	reader := f.startLogReader(life)
-	f.startClients(life)
+	reader := run.startLogReader(life)
+	run.startClients(life)
 
-	ctx, stop := context.WithTimeout(f.t.Context(), f.length)
+	ctx, stop := context.WithTimeout(run.t.Context(), run.length)
 	defer stop()
 	var publishers sync.WaitGroup
 	for p := range 4 {
-		rng := harness.NewRand(f.seed<<8 + uint64(p))
-		publishers.Go(func() { f.publish(ctx, rng) })
+		rng := harness.NewRand(run.seed<<8 + uint64(p))
+		publishers.Go(func() { run.publish(ctx, rng) })
 	}
-	publishers.Go(func() { f.publishLarge(ctx, harness.NewRand(f.seed<<8+10)) })
-	publishers.Go(func() { f.publishSQL(ctx, harness.NewRand(f.seed<<8+11)) })
-	happens(ctx)
+	publishers.Go(func() { run.publishLarge(ctx, harness.NewRand(run.seed<<8+10)) })
+	publishers.Go(func() { run.publishSQL(ctx, harness.NewRand(run.seed<<8+11)) })
+	inject(ctx)
 	stop()
-	f.nodeFaults.Wait()
+	run.nodeFaults.Wait()
 	publishers.Wait()
-	stuck := f.awaitFence()
+	stuck := run.awaitFence()
 	reader.finish()
 
 	r := &report{
-		config: f.config, counts: f.recorder.Count(), faults: f.faults, cuts: f.set.cuts.Load(),
-		recovered: f.set.recovered.Load(), refused: f.set.refused, disconnects: make(map[string]int),
+		config: run.config, counts: run.recorder.Count(), faults: run.faults, cuts: run.set.cuts.Load(),
+		recovered: run.set.recovered.Load(), refused: run.set.refused, disconnects: make(map[string]int),
 	}
-	for _, n := range f.healthy {
+	for _, n := range run.healthy {
 		for reason, times := range n.Stats().Disconnects {
 			r.disconnects[reason] += times
 		}
 	}
-	r.violation = f.recorder.Check()
+	r.violation = run.recorder.Check()
 	if r.violation == nil && stuck != nil {
 		r.violation = stuck
 	}
 	if r.violation == nil {
-		r.violation = f.unjustifiedRefusal()
+		r.violation = run.unjustifiedRefusal()
 	}
 	if r.violation == nil {
-		r.probes, r.violation = f.wrongAck()
+		r.probes, r.violation = run.wrongAck()
 	}
-	r.save(f)
+	r.save(run)
 	end()
-	f.set.running.Wait()
-	f.set.background.Wait()
+	run.set.running.Wait()
+	run.set.background.Wait()
 	return r
 }
 
-// save writes the history down where it will be found, if there is something to be found in it.
-func (r *report) save(f *chaosRun) {
+// save writes the history to a file if there is a violation, or if SOCKETIO_CHAOS_DIR is set.
+func (r *report) save(run *chaosRun) {
 	dir := os.Getenv("SOCKETIO_CHAOS_DIR")
 	if dir == "" && r.violation == nil {
 		return
@@ -198,105 +199,106 @@ func (r *report) save(f *chaosRun) {
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	r.file = filepath.Join(dir, fmt.Sprintf("fire-%d.jsonl", r.seed))
-	if err := f.recorder.Save(r.file); err != nil {
-		f.t.Errorf("save the history: %v", err)
+	r.file = filepath.Join(dir, fmt.Sprintf("chaos-%d.jsonl", r.seed))
+	if err := run.recorder.Save(r.file); err != nil {
+		run.t.Errorf("save the history: %v", err)
 	}
 }
 
-// unjustifiedRefusal finds a session that was refused although nothing it needed was gone.
-func (f *chaosRun) unjustifiedRefusal() *checker.ViolationError {
-	f.set.mu.Lock()
-	defer f.set.mu.Unlock()
-	for reason, times := range f.set.refused {
-		if f.brief && (reason == "events no longer kept" || reason == reasonUnknown) {
+// unjustifiedRefusal returns a violation if a session was not recovered although everything that it needed was
+// available.
+func (run *chaosRun) unjustifiedRefusal() *checker.ViolationError {
+	run.set.mu.Lock()
+	defer run.set.mu.Unlock()
+	for reason, times := range run.set.refused {
+		if run.brief && (reason == "events no longer kept" || reason == reasonUnknown) {
 			continue
 		}
 		return &checker.ViolationError{Kind: checker.NotRecovered, Text: fmt.Sprintf("%d sessions were not recovered: %q", times, reason)}
 	}
-	if f.official == nil {
+	if run.official == nil {
 		return nil
 	}
-	if back, recovered := f.official.Reconnections(); back != recovered && !f.brief {
+	if back, recovered := run.official.Reconnections(); back != recovered && !run.brief {
 		return &checker.ViolationError{Kind: checker.NotRecovered, Text: fmt.Sprintf("%d of %d reconnections of official clients were not recovered", back-recovered, back)}
 	}
 	return nil
 }
 
-// startClients starts the clients and waits until they are there.
-func (f *chaosRun) startClients(ctx context.Context) {
-	f.t.Helper()
-	for i := range f.clients {
+// startClients starts the clients and waits until they are connected.
+func (run *chaosRun) startClients(ctx context.Context) {
+	run.t.Helper()
+	for i := range run.clients {
 		rooms := harness.RoomsOf(i)
 		if i%10 == 0 {
 			rooms = append(rooms, "bulk")
 		}
 		if i%7 == 3 {
-			rooms = nil // a quiet one
+			rooms = nil // receives few events
 		}
-		b := f.set.start(ctx, 1000+i, harness.NewRand(f.seed<<20+uint64(i)), rooms...)
+		c := run.set.start(ctx, 1000+i, harness.NewRand(run.seed<<20+uint64(i)), rooms...)
 		if slices.Contains(rooms, "bulk") {
-			f.set.slowClients = append(f.set.slowClients, b)
+			run.set.slowClients = append(run.set.slowClients, c)
 		}
 	}
-	if f.config.official > 0 {
-		f.official = harness.NewClients(f.t, 1)
-		f.official.OnReport = f.recordReport
-		f.official.ConnectAll(f.config.official, f.cl.RunningURLs(), harness.Command{"roam": true, "why": true})
+	if run.config.official > 0 {
+		run.official = harness.NewClients(run.t, 1)
+		run.official.OnReport = run.recordReport
+		run.official.ConnectAll(run.config.official, run.cl.RunningURLs(), harness.Command{"roam": true, "why": true})
 	}
-	for _, b := range f.set.clients {
-		if !harness.Eventually(30*time.Second, func() bool { return b.hasSession.Load() && !b.needsRooms.Load() }) {
-			f.t.Fatalf("client %d did not connect", b.number)
+	for _, c := range run.set.clients {
+		if !harness.Eventually(30*time.Second, func() bool { return c.hasSession.Load() && !c.needsRooms.Load() }) {
+			run.t.Fatalf("client %d did not connect", c.number)
 		}
 	}
 }
 
-// recordReport writes down what an official client hears.
-func (f *chaosRun) recordReport(r harness.Report) {
+// recordReport records the report of an official client.
+func (run *chaosRun) recordReport(r harness.Report) {
 	switch r.T {
 	case "ticks":
 		for _, id := range r.I {
-			f.recorder.Add(checker.Record{Kind: checker.Received, Client: r.K, Event: id})
+			run.recorder.Add(checker.Record{Kind: checker.Received, Client: r.K, Event: id})
 		}
 	case "connect":
-		f.recorder.Add(checker.Record{Kind: checker.Connected, Client: r.K, Socket: r.ID, Recovered: r.Recovered})
+		run.recorder.Add(checker.Record{Kind: checker.Connected, Client: r.K, Socket: r.ID, Recovered: r.Recovered})
 	case "disconnect":
-		f.recorder.Note(r.K, "disconnected: %s; holds %s", r.Reason, r.Offset)
+		run.recorder.Note(r.K, "disconnected: %s; offset %s", r.Reason, r.Offset)
 	case "refused":
-		f.recorder.Note(r.K, "not recovered: %s; came with %s", r.Reason, r.Offset)
-		f.set.mu.Lock()
-		defer f.set.mu.Unlock()
-		f.set.refused[r.Reason]++
+		run.recorder.Note(r.K, "not recovered: %s; offset %s", r.Reason, r.Offset)
+		run.set.mu.Lock()
+		defer run.set.mu.Unlock()
+		run.set.refused[r.Reason]++
 	}
 }
 
-// awaitFence emits the fence until all clients have it. What it returns says who does not.
-func (f *chaosRun) awaitFence() *checker.ViolationError {
-	f.t.Helper()
+// awaitFence emits the fence until all clients have received it, and returns a violation if one does not.
+func (run *chaosRun) awaitFence() *checker.ViolationError {
+	run.t.Helper()
 	var late []int
 	for seq := range 6 {
-		f.healthyNode(f.rng).Publish(f.t.Context(), f.recorder, harness.Publication{Publisher: harness.FencePublisher, First: seq + 1, Count: 1, Wait: true, TimeoutMS: 10_000})
+		run.healthyNode(run.rng).Publish(run.t.Context(), run.recorder, harness.Publication{Publisher: harness.FencePublisher, First: seq + 1, Count: 1, Wait: true, TimeoutMS: 10_000})
 		all := harness.Eventually(10*time.Second, func() bool {
-			late = f.behind(seq + 1)
+			late = run.behind(seq + 1)
 			return len(late) == 0
 		})
 		if all {
 			return nil
-		} // else a client had to begin anew meanwhile, perhaps
+		} // a client may have started a new session meanwhile
 	}
-	return &checker.ViolationError{Kind: "stuck", Text: fmt.Sprintf("clients %v are not served any more\n%s", late, f.cl.Diagnose())}
+	return &checker.ViolationError{Kind: "stuck", Text: fmt.Sprintf("clients %v receive no events any more\n%s", late, run.cl.Diagnose())}
 }
 
-// behind returns the clients that have not got a fence, or have something left to do.
-func (f *chaosRun) behind(fence int) []int {
+// behind returns the clients that have not received a fence, or have pending room changes.
+func (run *chaosRun) behind(fence int) []int {
 	var late []int
-	for _, b := range f.set.clients {
-		if int(b.fence.Load()) < fence || len(b.roomChanges) > 0 {
-			late = append(late, b.number)
+	for _, c := range run.set.clients {
+		if int(c.fence.Load()) < fence || len(c.roomChanges) > 0 {
+			late = append(late, c.number)
 		}
 	}
-	for k := range f.config.official {
-		if f.official.Get(k).Fence < fence {
+	for k := range run.config.official {
+		if run.official.Get(k).Fence < fence {
 			late = append(late, k)
 		}
 	}

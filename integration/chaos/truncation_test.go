@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package chaos_test
 
 import (
@@ -20,10 +20,10 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestChaos_LogTruncation: while events are emitted, and clients are cut and come back, the log loses its newest batches
-// again and again, as when a standby is promoted that lacks them. What was lost is lost, and clients that know of it are
-// refused. All others are recovered, and of what the log has in the end a session has everything from its beginning to
-// its end, once, and in the log's order.
+// TestChaos_LogTruncation deletes the newest batches of the log again and again, while events are emitted and clients
+// are cut and reconnect, like the promotion of a standby that lacks them. A client that received a deleted event is
+// not recovered. All other clients are. Of the final log, a session has every event from its first to its last, once
+// and in order.
 func TestChaos_LogTruncation(t *testing.T) {
 	rng := harness.NewRand(harness.Seed(t))
 	pg, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
@@ -36,45 +36,46 @@ func TestChaos_LogTruncation(t *testing.T) {
 		}
 	})
 	dsn, schema := pgtest.Schema(t, pgtest.On(pg.DSN()))
-	l := &truncationRun{t: t, lost: make(map[checker.ID]bool)}
-	l.cl = harness.NewClusterOn(t, dsn, schema, clusterSize)
+	run := &truncationRun{t: t, deleted: make(map[checker.ID]bool)}
+	run.cl = harness.NewClusterOn(t, dsn, schema, clusterSize)
 	ctx, stop := context.WithCancel(t.Context())
-	var lives, publishers sync.WaitGroup
+	var running, publishers sync.WaitGroup
 	for range 30 {
-		h := &truncationClient{run: l, rng: harness.NewRand(rng.Uint64())}
-		h.Client = wire.New(wire.Options{Event: h.onEvent, Connected: h.onConnected})
-		l.clients = append(l.clients, h)
-		lives.Go(func() { h.loop(ctx) })
+		c := &truncationClient{run: run, rng: harness.NewRand(rng.Uint64())}
+		c.Client = wire.New(wire.Options{Event: c.onEvent, Connected: c.onConnected})
+		run.clients = append(run.clients, c)
+		running.Go(func() { c.loop(ctx) })
 	}
-	publishing, cease := context.WithCancel(t.Context())
-	for i, n := range l.cl.Nodes {
+	publishing, stopPublishing := context.WithCancel(t.Context())
+	for i, n := range run.cl.Nodes {
 		publishers.Go(func() {
-			for first := 0; publishing.Err() == nil; first += 20 { // one that is sent again is in the log once
+			for first := 0; publishing.Err() == nil; first += 20 { // an emit that is retried is in the log once
 				n.Publish(t.Context(), &checker.History{}, harness.Publication{Publisher: 1 + i, First: first, Count: 20, PerSecond: 50})
 			}
 		})
 	}
 	for range harness.EnvInt(t, "SOCKETIO_CHAOS_TRUNCATIONS", 6) {
 		harness.Pause(ctx, time.Duration(1000+rng.IntN(1000))*time.Millisecond)
-		l.truncateLog(rng.IntN(40))
+		run.truncateLog(rng.IntN(40))
 	}
 	harness.Pause(ctx, time.Second)
-	cease()
+	stopPublishing()
 	publishers.Wait()
-	l.awaitFence(rng)
+	run.awaitFence(rng)
 	stop()
-	lives.Wait()
-	l.check()
+	running.Wait()
+	run.check()
 }
 
+// A truncationRun is one run of TestChaos_LogTruncation.
 type truncationRun struct {
 	t       *testing.T
 	cl      *harness.Cluster
 	clients []*truncationClient
-	lost    map[checker.ID]bool
+	deleted map[checker.ID]bool
 }
 
-// A truncationClient is a client that is cut every other moment. It notes what each of its sessions got.
+// A truncationClient is cut again and again. It records what each of its sessions received.
 type truncationClient struct {
 	*wire.Client
 
@@ -86,56 +87,56 @@ type truncationClient struct {
 	recovered int
 }
 
-func (h *truncationClient) loop(ctx context.Context) {
+func (c *truncationClient) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		err := h.Connect(attempt, h.run.cl.Nodes[h.rng.IntN(clusterSize)].Addr)
+		err := c.Connect(attempt, c.run.cl.Nodes[c.rng.IntN(clusterSize)].Addr)
 		cancel()
 		if err != nil {
 			harness.Pause(ctx, 20*time.Millisecond)
 			continue
 		}
-		harness.Pause(ctx, time.Duration(50+h.rng.IntN(800))*time.Millisecond)
+		harness.Pause(ctx, time.Duration(50+c.rng.IntN(800))*time.Millisecond)
 		if ctx.Err() == nil {
-			h.Cut()
+			c.Cut()
 		}
-		harness.Pause(ctx, time.Duration(h.rng.IntN(2)*h.rng.IntN(300))*time.Millisecond)
+		harness.Pause(ctx, time.Duration(c.rng.IntN(2)*c.rng.IntN(300))*time.Millisecond)
 	}
-	h.Cut()
+	c.Cut()
 }
 
-func (h *truncationClient) onConnected(_ string, recovered bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (c *truncationClient) onConnected(_ string, recovered bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if recovered {
-		h.recovered++
+		c.recovered++
 		return
 	}
-	h.sessions = append(h.sessions, nil)
+	c.sessions = append(c.sessions, nil)
 }
 
-func (h *truncationClient) onEvent(data json.RawMessage) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+func (c *truncationClient) onEvent(data json.RawMessage) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if id, ok := harness.ParseTick(string(data)); ok {
-		last := &h.sessions[len(h.sessions)-1]
+		last := &c.sessions[len(c.sessions)-1]
 		*last = append(*last, id)
 	}
 }
 
-// truncateLog takes back the newest batches of the log; nobody's connection to Postgres outlives that. The sequence goes on
-// where a standby would, so that positions come to name other events.
-func (l *truncationRun) truncateLog(batches int) {
-	l.t.Helper()
-	conn := l.cl.Connect()
-	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
-	var lost []checker.ID
-	err := pgx.BeginFunc(l.t.Context(), conn, func(tx pgx.Tx) error {
-		// Nobody appends meanwhile: it is the append lock.
-		if _, err := tx.Exec(l.t.Context(), "lock table "+schema+".append_lock in share update exclusive mode"); err != nil {
+// truncateLog deletes the newest batches of the log, and terminates all connections. The sequence continues where
+// that of a standby would, so positions come to name other events.
+func (run *truncationRun) truncateLog(batches int) {
+	run.t.Helper()
+	conn := run.cl.Connect()
+	schema := pgx.Identifier{run.cl.Schema}.Sanitize()
+	var deleted []checker.ID
+	err := pgx.BeginFunc(run.t.Context(), conn, func(tx pgx.Tx) error {
+		// This is the append lock: no batch is appended meanwhile.
+		if _, err := tx.Exec(run.t.Context(), "lock table "+schema+".append_lock in share update exclusive mode"); err != nil {
 			return err
 		}
-		rows, err := tx.Query(l.t.Context(), `
+		rows, err := tx.Query(run.t.Context(), `
 			with cut as (select coalesce(min(id), 0) as id from (select id from `+schema+`.log order by id desc limit $1) newest)
 			select `+schema+`.name_text(p.payload) from `+schema+`.log l cross join lateral `+schema+`.frame_packets(l.frame) p, cut
 			where l.id >= cut.id and p.kind = 0`, batches)
@@ -148,93 +149,94 @@ func (l *truncationRun) truncateLog(batches int) {
 		}
 		for _, text := range texts {
 			if id, ok := harness.ParseTick(text); ok {
-				lost = append(lost, id)
+				deleted = append(deleted, id)
 			}
 		}
-		_, err = tx.Exec(l.t.Context(), `
+		_, err = tx.Exec(run.t.Context(), `
 			with cut as (select min(id) as id from (select id from `+schema+`.log order by id desc limit `+strconv.Itoa(batches)+`) newest),
 			gone as (delete from `+schema+`.log using cut where log.id >= cut.id returning log.id)
 			select setval('`+schema+`.log_id_seq', (select min(id) from gone), false) where exists (select from gone)`)
 		return err
 	})
 	if err != nil {
-		l.t.Errorf("the log did not lose its end: %v", err)
+		run.t.Errorf("truncate the log: %v", err)
 		return
 	}
-	for _, id := range lost {
-		l.lost[id] = true
+	for _, id := range deleted {
+		run.deleted[id] = true
 	}
-	if _, err := conn.Exec(l.t.Context(), `
-		select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 || '-%'`, l.cl.Schema); err != nil {
-		l.t.Error(err)
+	if _, err := conn.Exec(run.t.Context(), `
+		select pg_terminate_backend(pid) from pg_stat_activity where application_name like $1 || '-%'`, run.cl.Schema); err != nil {
+		run.t.Error(err)
 	}
 }
 
-// awaitFence emits to everybody until all clients have got it.
-func (l *truncationRun) awaitFence(rng *rand.Rand) {
-	l.t.Helper()
+// awaitFence emits the fence until all clients have received it.
+func (run *truncationRun) awaitFence(rng *rand.Rand) {
+	run.t.Helper()
 	for seq := range 20 {
 		fence := checker.NewID(harness.FencePublisher, seq)
-		l.cl.Nodes[rng.IntN(clusterSize)].Publish(l.t.Context(), &checker.History{}, harness.Publication{Publisher: harness.FencePublisher, First: seq, Count: 1, Wait: true})
+		run.cl.Nodes[rng.IntN(clusterSize)].Publish(run.t.Context(), &checker.History{}, harness.Publication{Publisher: harness.FencePublisher, First: seq, Count: 1, Wait: true})
 		if harness.Eventually(5*time.Second, func() bool {
-			return !slices.ContainsFunc(l.clients, func(h *truncationClient) bool { return !h.received(fence) })
+			return !slices.ContainsFunc(run.clients, func(c *truncationClient) bool { return !c.received(fence) })
 		}) {
 			return
 		}
 	}
-	l.t.Error("a client is not served any more")
+	run.t.Error("a client receives no events any more")
 }
 
-func (h *truncationClient) received(id checker.ID) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.sessions) > 0 && slices.Contains(h.sessions[len(h.sessions)-1], id)
+func (c *truncationClient) received(id checker.ID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.sessions) > 0 && slices.Contains(c.sessions[len(c.sessions)-1], id)
 }
 
-// check compares what each session got with the log, without what was lost on the way.
-func (l *truncationRun) check() {
-	l.t.Helper()
-	order := l.logOrder()
-	place := make(map[checker.ID]int, len(order))
+// check compares what each session received with the log, without the deleted events.
+func (run *truncationRun) check() {
+	run.t.Helper()
+	order := run.logOrder()
+	positions := make(map[checker.ID]int, len(order))
 	for i, id := range order {
-		if _, again := place[id]; again {
-			l.t.Errorf("the log has %v twice", id)
+		if _, again := positions[id]; again {
+			run.t.Errorf("%v is in the log twice", id)
 		}
-		place[id] = i
+		positions[id] = i
 	}
 	sessions, recovered, receipts := 0, 0, 0
-	for number, h := range l.clients {
-		recovered += h.recovered
-		for k, got := range h.sessions {
+	for number, c := range run.clients {
+		recovered += c.recovered
+		for k, got := range c.sessions {
 			sessions++
 			receipts += len(got)
-			if text := checkSession(got, order, place, l.lost); text != "" {
-				l.t.Errorf("client %d, its session %d of %d: %s", number, k+1, len(h.sessions), text)
+			if text := checkSession(got, order, positions, run.deleted); text != "" {
+				run.t.Errorf("client %d, session %d of %d: %s", number, k+1, len(c.sessions), text)
 			}
 		}
 	}
-	l.t.Logf("SUMMARY %s: %d events in the log, %d lost on the way, %d sessions of %d clients, %d recovered, %d receipts",
-		l.t.Name(), len(order), len(l.lost), sessions, len(l.clients), recovered, receipts)
-	if recovered < len(l.clients) {
-		l.t.Error("hardly anybody was recovered")
+	run.t.Logf("SUMMARY %s: %d events in the log, %d deleted, %d sessions of %d clients, %d recovered, %d receipts",
+		run.t.Name(), len(order), len(run.deleted), sessions, len(run.clients), recovered, receipts)
+	if recovered < len(run.clients) {
+		run.t.Error("fewer recoveries than clients")
 	}
 }
 
-// checkSession says what is wrong with what a session got. What the log had, lost and has again may come at either place.
-func checkSession(got, order []checker.ID, place map[checker.ID]int, lost map[checker.ID]bool) string {
+// checkSession returns what is wrong with the events of a session. An event that was deleted and appended again may
+// come at either position.
+func checkSession(got, order []checker.ID, positions map[checker.ID]int, deleted map[checker.ID]bool) string {
 	next := -1
 	for i, id := range got {
-		at, there := place[id]
+		at, there := positions[id]
 		switch {
-		case lost[id]:
+		case deleted[id]:
 			continue
 		case !there:
-			return "got " + id.String() + ", which the log has not"
+			return "got " + id.String() + ", which is not in the log"
 		case next >= 0 && at < next:
-			return "got " + id.String() + " twice, or too late"
+			return "got " + id.String() + " twice, or out of order"
 		}
 		for next >= 0 && next < at {
-			if skipped := order[next]; !lost[skipped] {
+			if skipped := order[next]; !deleted[skipped] {
 				return "got " + id.String() + " without " + skipped.String() + " before it, receipt " + strconv.Itoa(i)
 			}
 			next++
@@ -244,19 +246,19 @@ func checkSession(got, order []checker.ID, place map[checker.ID]int, lost map[ch
 	return ""
 }
 
-// logOrder returns the events that the log has.
-func (l *truncationRun) logOrder() []checker.ID {
-	l.t.Helper()
-	schema := pgx.Identifier{l.cl.Schema}.Sanitize()
-	rows, err := l.cl.Connect().Query(l.t.Context(), `
+// logOrder returns the events in the log.
+func (run *truncationRun) logOrder() []checker.ID {
+	run.t.Helper()
+	schema := pgx.Identifier{run.cl.Schema}.Sanitize()
+	rows, err := run.cl.Connect().Query(run.t.Context(), `
 		select `+schema+`.name_text(p.payload) from `+schema+`.log l cross join lateral `+schema+`.frame_packets(l.frame) p
 		where p.kind = 0 order by l.id, p.index`)
 	if err != nil {
-		l.t.Fatal(err)
+		run.t.Fatal(err)
 	}
 	texts, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
-		l.t.Fatal(err)
+		run.t.Fatal(err)
 	}
 	var order []checker.ID
 	for _, text := range texts {

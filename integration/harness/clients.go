@@ -19,7 +19,7 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// Seed returns the number that everything random in a test depends on, and prints it.
+// Seed returns the seed of everything random in a test, and logs it. SOCKETIO_TEST_SEED sets it.
 func Seed(t testing.TB) uint64 {
 	t.Helper()
 	s := uint64(20261120)
@@ -33,17 +33,18 @@ func Seed(t testing.TB) uint64 {
 	return s
 }
 
+// NewRand returns a random generator for a seed.
 func NewRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
-// The publisher of the fence, an event to everybody that is emitted after all others.
+// FencePublisher is the publisher of the fence: an event to everybody that is emitted after all others.
 const FencePublisher = 99
 
-// Clients are official clients, hosted by a few processes of Node.
+// Clients are official JavaScript clients, hosted by a few Node.js processes.
 type Clients struct {
 	T        testing.TB
 	History  *checker.History
 	hosts    []*host
-	OnReport func(r Report) // hears of everything, in order, before connectAll is called; nil: nobody
+	OnReport func(r Report) // gets every report, in order; set it before ConnectAll
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed at every change
@@ -60,12 +61,12 @@ type host struct {
 // A Client is what is known of one client.
 type Client struct {
 	Number      int
-	opened      int64 // when it was told to connect
+	opened      int64 // when it was told to connect, in nanoseconds
 	Connected   bool
 	ID, PID     string
 	Offset      string
-	Transport   string // when it was last asked for its state
-	Recovered   bool   // its last connection
+	Transport   string // at the last state report
+	Recovered   bool   // by its last connection
 	Connects    int
 	Recoveries  int
 	Ticks       int
@@ -76,7 +77,7 @@ type Client struct {
 	Rooms       []string
 }
 
-// A Report is what a host tells.
+// A Report is one line of a host's output.
 type Report struct {
 	T         string
 	K         int
@@ -95,10 +96,10 @@ type Report struct {
 	Order     string
 }
 
-// An Command is what a host is told; see js/client.mjs.
+// A Command is one line of a host's input; see js/client.mjs.
 type Command map[string]any
 
-// NewClients starts the hosts.
+// NewClients starts the hosts. They end with the test.
 func NewClients(t testing.TB, hosts int) *Clients {
 	t.Helper()
 	if _, err := os.Stat("../js/node_modules/socket.io-client"); err != nil {
@@ -130,7 +131,7 @@ func NewClients(t testing.TB, hosts int) *Clients {
 			c.read(out)
 		}()
 		t.Cleanup(func() {
-			_ = in.Close() // the host ends by that
+			_ = in.Close() // the host exits at the end of its input
 			select {
 			case <-read:
 			case <-time.After(MaxWait):
@@ -139,7 +140,7 @@ func NewClients(t testing.TB, hosts int) *Clients {
 			}
 			_ = cmd.Wait()
 			if text := log.String(); text != "" {
-				t.Errorf("a host of clients said: %s", text)
+				t.Errorf("stderr of a client host: %s", text)
 			}
 		})
 		c.hosts = append(c.hosts, &host{in: in})
@@ -153,7 +154,7 @@ func (c *Clients) read(out io.Reader) {
 	for lines.Scan() {
 		var r Report
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			c.T.Errorf("a host of clients said %.200q: %v", lines.Text(), err)
+			c.T.Errorf("output of a client host: %.200q: %v", lines.Text(), err)
 			continue
 		}
 		c.handle(r)
@@ -172,7 +173,7 @@ func (c *Clients) handle(r Report) {
 		}
 		return
 	case "failed":
-		c.T.Errorf("order %s: %s", r.Order, r.Message)
+		c.T.Errorf("command %s: %s", r.Order, r.Message)
 		return
 	}
 	if c.OnReport != nil {
@@ -226,7 +227,8 @@ func (c *Clients) changedLocked() {
 	c.changed = make(chan struct{})
 }
 
-// Await waits until ok, which is called whenever something has changed, with the lock held.
+// Await waits until ok returns true, and fails the test after a time. It calls ok after every change, with the lock
+// held.
 func (c *Clients) Await(patience time.Duration, what string, ok func() bool) {
 	c.T.Helper()
 	if err := c.WaitFor(patience, ok); err != nil {
@@ -234,6 +236,7 @@ func (c *Clients) Await(patience time.Duration, what string, ok func() bool) {
 	}
 }
 
+// WaitFor is Await with an error instead of a failed test.
 func (c *Clients) WaitFor(patience time.Duration, ok func() bool) error {
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
@@ -247,12 +250,12 @@ func (c *Clients) WaitFor(patience time.Duration, ok func() bool) error {
 		select {
 		case <-changed:
 		case <-deadline.C:
-			return fmt.Errorf("not after %v; %s", patience, c.summary())
+			return fmt.Errorf("not within %v; %s", patience, c.summary())
 		}
 	}
 }
 
-// summary says how the clients are, those that are connected in one word.
+// summary describes the clients: one count for those that are connected, one line for each of the others.
 func (c *Clients) summary() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,7 +275,7 @@ func (c *Clients) summary() string {
 	return fmt.Sprintf("connected clients by their number of connections: %v\n%s", connects, &text)
 }
 
-// Send gives an order to the host of client k.
+// Send sends a command to the host of client k.
 func (c *Clients) Send(k int, o Command) {
 	c.T.Helper()
 	data, err := json.Marshal(o)
@@ -283,11 +286,11 @@ func (c *Clients) Send(k int, o Command) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if _, err := h.in.Write(append(data, '\n')); err != nil {
-		c.T.Errorf("tell a host of clients: %v", err)
+		c.T.Errorf("write to a client host: %v", err)
 	}
 }
 
-// SendAll gives an order that names several clients, to whom it concerns.
+// SendAll sends a command for several clients to their hosts.
 func (c *Clients) SendAll(nums []int, o Command) {
 	c.T.Helper()
 	for i := range c.hosts {
@@ -304,7 +307,7 @@ func (c *Clients) SendAll(nums []int, o Command) {
 	}
 }
 
-// Register makes client k known, which is about to connect.
+// Register adds client k, which is about to connect.
 func (c *Clients) Register(k int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -320,7 +323,7 @@ func (c *Clients) Open(k int, url string, more Command) {
 	c.Send(k, o)
 }
 
-// ConnectAll opens clients 0 … n-1, spread over the nodes, and waits for them.
+// ConnectAll connects clients 0 to n-1, spread over the nodes, and waits for them.
 func (c *Clients) ConnectAll(n int, urls []string, more Command) {
 	c.T.Helper()
 	for i := range c.hosts {
@@ -332,6 +335,7 @@ func (c *Clients) ConnectAll(n int, urls []string, more Command) {
 	c.Await(MaxWait, "all clients connect", func() bool { return c.AllConnectedLocked() })
 }
 
+// AllConnectedLocked reports whether every client is connected.
 func (c *Clients) AllConnectedLocked() bool {
 	for _, k := range c.ByNumber {
 		if !k.Connected {
@@ -341,7 +345,7 @@ func (c *Clients) AllConnectedLocked() bool {
 	return true
 }
 
-// SetNodes tells roaming clients where they may go.
+// SetNodes sets the nodes that roaming clients choose from.
 func (c *Clients) SetNodes(urls []string) {
 	c.T.Helper()
 	for i := range c.hosts {
@@ -349,6 +353,7 @@ func (c *Clients) SetNodes(urls []string) {
 	}
 }
 
+// Cut breaks the connections of clients: how is "reset", "close" or "half"; see js/client.mjs.
 func (c *Clients) Cut(how string, more Command, nums ...int) {
 	c.T.Helper()
 	o := Command{"c": "cut", "how": how}
@@ -359,11 +364,11 @@ func (c *Clients) Cut(how string, more Command, nums ...int) {
 	c.SendAll(nums, o)
 }
 
-// CutAndHold cuts clients, which do not come back before back.
+// CutAndHold breaks the connections of clients, which stay disconnected until Reconnect or StartReconnect.
 func (c *Clients) CutAndHold(how string, nums ...int) {
 	c.T.Helper()
 	c.Cut(how, Command{"away": true}, nums...)
-	c.Await(MaxWait, "clients are gone", func() bool {
+	c.Await(MaxWait, "clients are disconnected", func() bool {
 		for _, k := range nums {
 			if c.ByNumber[k].Connected {
 				return false
@@ -373,11 +378,11 @@ func (c *Clients) CutAndHold(how string, nums ...int) {
 	})
 }
 
-// Reconnect lets clients come back at a node and waits for them.
+// Reconnect lets clients connect to a node again, and waits for them.
 func (c *Clients) Reconnect(url string, nums ...int) {
 	c.T.Helper()
 	c.StartReconnect(url, nums...)
-	c.Await(MaxWait, "clients are back", func() bool {
+	c.Await(MaxWait, "clients are connected again", func() bool {
 		for _, k := range nums {
 			if !c.ByNumber[k].Connected {
 				return false
@@ -387,7 +392,8 @@ func (c *Clients) Reconnect(url string, nums ...int) {
 	})
 }
 
-// CheckAllRecovered fails the test if a client ever came back and was not recovered.
+// CheckAllRecovered fails the test if a client reconnected without recovery, or if there were fewer reconnections
+// than atLeast.
 func (c *Clients) CheckAllRecovered(atLeast int) {
 	c.T.Helper()
 	back, recovered := c.Reconnections()
@@ -399,11 +405,12 @@ func (c *Clients) CheckAllRecovered(atLeast int) {
 	}
 	for _, num := range c.Numbers() {
 		if k := c.Get(num); k.Connected && k.Recoveries < k.Connects-1 {
-			c.T.Logf("client %d: %d connections, %d recovered, the last one refused for %q", num, k.Connects, k.Recoveries, c.WhoAmI(num).Reason)
+			c.T.Logf("client %d: %d connections, %d recovered, the last one not, because %q", num, k.Connects, k.Recoveries, c.WhoAmI(num).Reason)
 		}
 	}
 }
 
+// StartReconnect lets clients connect again, to a node of their choice if url is empty. It does not wait.
 func (c *Clients) StartReconnect(url string, nums ...int) {
 	c.T.Helper()
 	c.SendAll(nums, Command{"c": "back", "url": url})
@@ -416,7 +423,7 @@ func (c *Clients) Get(k int) Client {
 	return *c.ByNumber[k]
 }
 
-// callAsync emits an event that asks for an acknowledgement, which it returns a channel for.
+// callAsync emits an event with an acknowledgement, and returns a channel for it.
 func (c *Clients) callAsync(k int, event string, args ...any) <-chan Report {
 	c.T.Helper()
 	answer := make(chan Report, 1)
@@ -434,7 +441,7 @@ func (c *Clients) callAsync(k int, event string, args ...any) <-chan Report {
 
 var errNoAnswer = errors.New("no answer")
 
-// Call emits an event and returns its acknowledgement's arguments.
+// Call emits an event and returns the arguments of its acknowledgement.
 func (c *Clients) Call(k int, event string, args ...any) []json.RawMessage {
 	c.T.Helper()
 	r, err := waitAnswer(c.callAsync(k, event, args...))
@@ -444,6 +451,7 @@ func (c *Clients) Call(k int, event string, args ...any) []json.RawMessage {
 	return r.Args
 }
 
+// waitAnswer waits for a host's answer.
 func waitAnswer(answer <-chan Report) (Report, error) {
 	select {
 	case r := <-answer:
@@ -456,7 +464,7 @@ func waitAnswer(answer <-chan Report) (Report, error) {
 	}
 }
 
-// callInto is call for an answer of one argument.
+// callInto is Call for an acknowledgement of one argument, which it decodes into v.
 func (c *Clients) callInto(k int, v any, event string, args ...any) {
 	c.T.Helper()
 	answer := c.Call(k, event, args...)
@@ -468,14 +476,14 @@ func (c *Clients) callInto(k int, v any, event string, args ...any) {
 	}
 }
 
-// WhoAmI asks a client's node what it knows of it.
+// WhoAmI returns the state of a client's socket at its node.
 func (c *Clients) WhoAmI(k int) (h SocketState) {
 	c.T.Helper()
 	c.callInto(k, &h, "whoami")
 	return h
 }
 
-// Sync waits until the hosts have done everything before, and have told it.
+// Sync waits until the hosts have executed all commands, and the reports have been read.
 func (c *Clients) Sync() {
 	c.T.Helper()
 	for i := range c.hosts {
@@ -492,9 +500,10 @@ func (c *Clients) Sync() {
 	}
 }
 
+// A Span is the time in which something took effect, in nanoseconds of the machine's clock.
 type Span struct{ Start, End int64 }
 
-// Join puts clients into the rooms that a function gives for each, all at once.
+// Join puts clients into the rooms that a function returns for each, all at once.
 func (c *Clients) Join(nums []int, rooms func(k int) []string) {
 	c.T.Helper()
 	waiting := make(map[int]<-chan Report)
@@ -519,7 +528,8 @@ func (c *Clients) Join(nums []int, rooms func(k int) []string) {
 	}
 }
 
-// AwaitDelivery emits the fence from a node and waits until every client has got it, which ends the checker.
+// AwaitDelivery emits the fence from a node and waits until every client has received it. Then the history is
+// complete.
 func (c *Clients) AwaitDelivery(n *Node, patience time.Duration) {
 	c.T.Helper()
 	fence := 0
@@ -545,9 +555,10 @@ func (c *Clients) AwaitDelivery(n *Node, patience time.Duration) {
 			missing++
 		}
 	}
-	c.T.Errorf("%d of %d clients have not got the last event: %v", missing, len(c.Numbers()), err)
+	c.T.Errorf("%d of %d clients did not receive the fence: %v", missing, len(c.Numbers()), err)
 }
 
+// Numbers returns the numbers of all clients.
 func (c *Clients) Numbers() []int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -558,7 +569,7 @@ func (c *Clients) Numbers() []int {
 	return nums
 }
 
-// Check fails the test if the history is wrong.
+// Check fails the test if the history violates a promise.
 func (c *Clients) Check() {
 	c.T.Helper()
 	if v := c.History.Check(); v != nil {
@@ -566,7 +577,7 @@ func (c *Clients) Check() {
 	}
 }
 
-// Reconnections returns how often clients came back, and how often they were recovered.
+// Reconnections returns how often clients reconnected, and how often they were recovered then.
 func (c *Clients) Reconnections() (back, recovered int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -577,7 +588,7 @@ func (c *Clients) Reconnections() (back, recovered int) {
 	return back, recovered
 }
 
-// AwaitTransport waits until all clients are on the transport.
+// AwaitTransport waits until all clients use the transport.
 func (c *Clients) AwaitTransport(name string) {
 	c.T.Helper()
 	if !Eventually(MaxWait, func() bool {
@@ -590,10 +601,11 @@ func (c *Clients) AwaitTransport(name string) {
 		}
 		return true
 	}) {
-		c.T.Fatalf("not all clients are on %s", name)
+		c.T.Fatalf("not all clients use %s", name)
 	}
 }
 
+// ConnectedTimesLocked reports whether every client is connected, for at least the nth time.
 func (c *Clients) ConnectedTimesLocked(n int) bool {
 	for _, k := range c.ByNumber {
 		if !k.Connected || k.Connects < n {
@@ -603,7 +615,7 @@ func (c *Clients) ConnectedTimesLocked(n int) bool {
 	return true
 }
 
-// AwaitNode waits until the sockets of all clients are on a node, and are connected to it.
+// AwaitNode waits until all clients are connected to a node.
 func (c *Clients) AwaitNode(n *Node) {
 	c.T.Helper()
 	ok := Eventually(MaxWait, func() bool {
@@ -621,10 +633,11 @@ func (c *Clients) AwaitNode(n *Node) {
 		return true
 	})
 	if !ok {
-		c.T.Fatalf("clients are not all on node %s: %s", n.Name, c.summary())
+		c.T.Fatalf("not all clients are connected to node %s: %s", n.Name, c.summary())
 	}
 }
 
+// FetchOffset returns the offset that a client would recover with.
 func (c *Clients) FetchOffset(k int) string {
 	c.T.Helper()
 	c.Send(k, Command{"c": "state", "k": k})

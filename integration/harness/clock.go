@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-// SteppedClockProgram is the node's program with a wall clock that can be set while it runs.
+// SteppedClockProgram returns the path of a node program whose wall clock can be set while it runs.
 func SteppedClockProgram(t testing.TB) string {
 	t.Helper()
 	return steppedClockProgram.build(t, SteppedClockFlags)
 }
 
-// SteppedClockFlags build a node with another package time, which is made in dir: the wall clock of time.Now can be set, and
-// what it measures between two moments, by the monotonic clock, stays right. That is what a program sees of an operator
-// or a daemon that sets the clock of the machine, and, forward, of a machine that slept.
+// SteppedClockFlags returns build flags that replace package time by one that is made in dir: the wall clock of
+// time.Now can be set, and time measured by the monotonic clock stays right. To the program this looks like an
+// operator or a daemon that sets the clock of the machine, or, forward, like a machine that was suspended.
 func SteppedClockFlags(dir string) ([]string, error) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
@@ -42,7 +42,7 @@ func SteppedClockFlags(dir string) ([]string, error) {
 		},
 	} {
 		if strings.Count(source, change[0]) != 1 {
-			return nil, fmt.Errorf("%s: this version of Go has not %q: say here how its clock is set", original, change[0])
+			return nil, fmt.Errorf("%s: not found in this version of Go: %q; adapt this function", original, change[0])
 		}
 		source = strings.Replace(source, change[0], change[1], 1)
 	}
@@ -60,10 +60,10 @@ func SteppedClockFlags(dir string) ([]string, error) {
 	return []string{"-overlay", overlay, "-tags", "steppedclock"}, nil
 }
 
-// A ClockStep is by how much the clocks of a process went on while its wall clock was set, in seconds.
+// A ClockStep is the time by which the two clocks of a process advanced while its wall clock was set, in seconds.
 type ClockStep struct{ Wall, Monotonic int64 }
 
-// SetClock sets the wall clock of a node to differ by some time from that of the machine.
+// SetClock sets the difference between the wall clock of a node and that of the machine.
 func (n *Node) SetClock(ctx context.Context, differs time.Duration) (ClockStep, error) {
 	return Control[ClockStep](ctx, n, "clock", int64(differs.Seconds()))
 }

@@ -23,7 +23,7 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// A program is that of a node, built once for a run of tests.
+// A program is a node program, built once per test binary.
 type program struct {
 	once sync.Once
 	dir  string
@@ -31,15 +31,16 @@ type program struct {
 	err  error
 }
 
-// The programs: as built from this tree, and with a wall clock that can be set, see SteppedClockFlags.
+// The programs: the normal build, and one with a wall clock that can be set, see SteppedClockFlags.
 var standardProgram, steppedClockProgram program
 
+// NodeProgram returns the path of the node program, built from this tree.
 func NodeProgram(t testing.TB) string {
 	t.Helper()
 	return standardProgram.build(t, func(string) ([]string, error) { return nil, nil })
 }
 
-// build builds the program, with the flags that are made in its directory.
+// build builds the program with the flags that a function returns for its directory.
 func (p *program) build(t testing.TB, flags func(dir string) ([]string, error)) string {
 	t.Helper()
 	p.once.Do(func() {
@@ -63,7 +64,7 @@ func (p *program) build(t testing.TB, flags func(dir string) ([]string, error)) 
 	return p.path
 }
 
-// BuildNode builds a node from the integration module in dir.
+// BuildNode builds the node program from the integration module in dir.
 func BuildNode(dir, path string, flags ...string) error {
 	cmd := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "./node")...)
 	cmd.Dir = dir
@@ -73,7 +74,7 @@ func BuildNode(dir, path string, flags ...string) error {
 	return nil
 }
 
-// A Cluster is some nodes on one schema.
+// A Cluster is a set of nodes on one schema.
 type Cluster struct {
 	T      testing.TB
 	DSN    string
@@ -81,8 +82,8 @@ type Cluster struct {
 	Flags  []string
 	Nodes  []*Node
 
-	Program string                   // the node's; "" for the one that is built from this tree
-	Route   func(name string) string // how a node reaches Postgres; nil: by dsn
+	Program string                   // the node program; "": NodeProgram
+	Route   func(name string) string // returns the address of Postgres for a node; nil: DSN
 }
 
 // NewCluster starts nodes with the given flags. They end with the test.
@@ -92,7 +93,7 @@ func NewCluster(t testing.TB, nodes int, flags ...string) *Cluster {
 	return NewClusterOn(t, dsn, schema, nodes, flags...)
 }
 
-// NewClusterOf starts nodes with another program.
+// NewClusterOf is NewCluster with another node program.
 func NewClusterOf(t testing.TB, program string, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	dsn, schema := pgtest.Schema(t)
@@ -103,6 +104,7 @@ func NewClusterOf(t testing.TB, program string, nodes int, flags ...string) *Clu
 	return c
 }
 
+// NewClusterOn is NewCluster on an existing schema.
 func NewClusterOn(t testing.TB, dsn, schema string, nodes int, flags ...string) *Cluster {
 	t.Helper()
 	c := &Cluster{T: t, DSN: dsn, Schema: schema, Flags: flags}
@@ -132,7 +134,7 @@ func (c *Cluster) Start() *Node {
 	return n
 }
 
-// WithApplicationName gives the connections to dsn a name by which Postgres tells them apart.
+// WithApplicationName sets application_name in a connection string.
 func WithApplicationName(t testing.TB, dsn, application string) string {
 	t.Helper()
 	if !strings.Contains(dsn, "://") {
@@ -148,7 +150,7 @@ func WithApplicationName(t testing.TB, dsn, application string) string {
 	return u.String()
 }
 
-// RunningURLs returns the addresses of the nodes that run.
+// RunningURLs returns the URLs of the nodes that run.
 func (c *Cluster) RunningURLs() []string {
 	var urls []string
 	for _, n := range c.Nodes {
@@ -159,7 +161,7 @@ func (c *Cluster) RunningURLs() []string {
 	return urls
 }
 
-// Terminate ends backends of the cluster, those of a kind: "listen", "publish" or "pool". It returns how many.
+// Terminate terminates backends of the cluster of one kind, "listen", "publish" or "pool", and returns their number.
 func (c *Cluster) Terminate(ctx context.Context, conn *pgx.Conn, kind string) int {
 	c.T.Helper()
 	n, err := c.TryTerminate(ctx, conn, kind)
@@ -169,6 +171,7 @@ func (c *Cluster) Terminate(ctx context.Context, conn *pgx.Conn, kind string) in
 	return n
 }
 
+// TryTerminate is Terminate with an error.
 func (c *Cluster) TryTerminate(ctx context.Context, conn *pgx.Conn, kind string) (n int, err error) {
 	err = conn.QueryRow(ctx, `
 		select count(pg_terminate_backend(pid)) from pg_stat_activity
@@ -180,6 +183,7 @@ func (c *Cluster) TryTerminate(ctx context.Context, conn *pgx.Conn, kind string)
 	return n, err
 }
 
+// Connect opens a connection to Postgres. It is closed with the test.
 func (c *Cluster) Connect() *pgx.Conn {
 	c.T.Helper()
 	conn, err := pgx.Connect(c.T.Context(), c.DSN)
@@ -190,8 +194,8 @@ func (c *Cluster) Connect() *pgx.Conn {
 	return conn
 }
 
-// Diagnose says what the cluster is busy with: the sessions of Postgres that wait, and where the goroutines of each
-// node are written down.
+// Diagnose describes the Postgres sessions of the cluster, and names the files to which it writes the goroutines of
+// each node.
 func (c *Cluster) Diagnose() string {
 	var text strings.Builder
 	conn := c.Connect()
@@ -224,7 +228,7 @@ func (c *Cluster) Diagnose() string {
 	return text.String()
 }
 
-// A Node is one process.
+// A Node is one node process.
 type Node struct {
 	T      testing.TB
 	Name   string
@@ -236,11 +240,12 @@ type Node struct {
 	Down   bool
 }
 
+// StartNode starts a node process. It ends with the test.
 func StartNode(t testing.TB, program, name string, flags ...string) *Node {
 	t.Helper()
 	n := &Node{T: t, Name: name, log: &LogBuffer{}, Exited: make(chan struct{})}
 	n.Cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
-	n.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // by default each node would sleep for a second at its end
+	n.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // otherwise a race build sleeps for a second at exit
 	n.Cmd.Stderr = n.log
 	stdin, err := n.Cmd.StdinPipe()
 	if err != nil {
@@ -254,7 +259,7 @@ func StartNode(t testing.TB, program, name string, flags ...string) *Node {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = stdin.Close() // the node shuts down by that
+		_ = stdin.Close() // the node shuts down at the end of its input
 		n.Wait(MaxWait)
 		n.report()
 	})
@@ -273,12 +278,12 @@ func StartNode(t testing.TB, program, name string, flags ...string) *Node {
 		}
 		n.Addr, n.URL = ready.Addr, "http://"+ready.Addr
 	case <-time.After(MaxWait):
-		t.Fatalf("node %s did not start in time:\n%s", name, n.log.String())
+		t.Fatalf("node %s did not start within MaxWait:\n%s", name, n.log.String())
 	}
 	return n
 }
 
-// Wait waits for the process to end, and kills it when that takes too long.
+// Wait waits for the process to end, and kills it after a time.
 func (n *Node) Wait(patience time.Duration) {
 	select {
 	case <-n.Exited:
@@ -294,7 +299,7 @@ func (n *Node) Wait(patience time.Duration) {
 	}
 }
 
-// report fails the test for what a node should never print, and shows its log if the test failed.
+// report fails the test if the node logged a panic or a data race, and shows its log if the test failed.
 func (n *Node) report() {
 	text := n.log.String()
 	for _, bad := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} { // at the start of a line
@@ -303,7 +308,7 @@ func (n *Node) report() {
 		}
 	}
 	if (n.T.Failed() || os.Getenv("SOCKETIO_TEST_LOGS") != "") && text != "" {
-		n.T.Logf("node %s said:\n%s", n.Name, text)
+		n.T.Logf("log of node %s:\n%s", n.Name, text)
 	}
 }
 
@@ -314,11 +319,13 @@ func (n *Node) Kill() {
 	<-n.Exited
 }
 
-// Suspend stops the process where it stands; thaw lets it go on.
+// Suspend stops the process with SIGSTOP; Resume continues it.
 func (n *Node) Suspend() { n.Signal(syscall.SIGSTOP) }
 
+// Resume continues a suspended process.
 func (n *Node) Resume() { n.Signal(syscall.SIGCONT) }
 
+// Signal sends a signal to the process.
 func (n *Node) Signal(s syscall.Signal) {
 	n.T.Helper()
 	if err := n.Cmd.Process.Signal(s); err != nil {
@@ -336,6 +343,7 @@ type SocketState struct {
 	Rooms     []string
 }
 
+// Sockets returns the sockets of the node.
 func (n *Node) Sockets() []SocketState {
 	n.T.Helper()
 	var all []SocketState
@@ -343,6 +351,7 @@ func (n *Node) Sockets() []SocketState {
 	return all
 }
 
+// NodeStats are the counters of a node, see node.Stats.
 type NodeStats struct {
 	Connected, Recovered, Replayed int
 	Refused, Disconnects           map[string]int
@@ -351,12 +360,14 @@ type NodeStats struct {
 	WrongAcks                      []string
 }
 
+// Stats returns the counters of the node.
 func (n *Node) Stats() (s NodeStats) {
 	n.T.Helper()
 	n.Get("stats", &s)
 	return s
 }
 
+// Get decodes the answer to GET /control/what into v.
 func (n *Node) Get(what string, v any) {
 	n.T.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), MaxWait)
@@ -367,7 +378,7 @@ func (n *Node) Get(what string, v any) {
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		n.T.Fatalf("ask %s: %v", n.Name, err)
+		n.T.Fatalf("GET from %s: %v", n.Name, err)
 	}
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
@@ -375,7 +386,7 @@ func (n *Node) Get(what string, v any) {
 		err = json.Unmarshal(data, v)
 	}
 	if err != nil {
-		n.T.Fatalf("ask %s for %s: %v: %.200s", n.Name, what, err, data)
+		n.T.Fatalf("GET /control/%[2]s from %[1]s: %[3]v: %.200[4]s", n.Name, what, err, data)
 	}
 }
 
@@ -416,7 +427,7 @@ func (w *LogBuffer) String() string {
 	return fmt.Sprintf("%s\n… %d bytes …\n%s", w.start[:min(len(w.start), 4<<10)], w.cut, w.last)
 }
 
-// PublishUnrecorded publishes where no history is kept. It may be called from any goroutine.
+// PublishUnrecorded is MustPublish without a history. It may be called from any goroutine.
 func (n *Node) PublishUnrecorded(p Publication) {
 	n.T.Helper()
 	if o := n.Publish(n.T.Context(), &checker.History{}, p); o.Acknowledged != p.Count {
@@ -424,7 +435,7 @@ func (n *Node) PublishUnrecorded(p Publication) {
 	}
 }
 
-// StartAt adds a node at an address that proxies know.
+// StartAt adds a node that listens on an address.
 func (c *Cluster) StartAt(addr string) *Node {
 	c.T.Helper()
 	c.Flags = []string{"-listen", addr}

@@ -9,7 +9,7 @@ import (
 	"net/http"
 )
 
-// Control has the node do something, and returns what it says of it.
+// Control sends a command to POST /control/what of a node, and returns the decoded answer.
 func Control[A any](ctx context.Context, n *Node, what string, order any) (answer A, err error) {
 	body, err := json.Marshal(order)
 	if err != nil {
@@ -34,13 +34,13 @@ func Control[A any](ctx context.Context, n *Node, what string, order any) (answe
 	return answer, err
 }
 
-// An Audience is whom something is for, as the nodes are told.
+// An Audience is a target of an operation, as the nodes decode it.
 type Audience struct {
 	Rooms  []string `json:"rooms"`
 	Except []string `json:"except"`
 }
 
-// Operate has a node do something to an audience: "join", "leave" or "disconnect".
+// Operate has a node change an audience: do is "join", "leave" or "disconnect".
 func (n *Node) Operate(do string, a Audience, rooms ...string) {
 	n.T.Helper()
 	_, err := Control[bool](n.T.Context(), n, "operate", struct {

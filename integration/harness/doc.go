@@ -1,30 +1,42 @@
-// Package integration holds the tests of a whole cluster: several nodes, each a process of its own, a real Postgres,
-// and the official JavaScript client. It is a module of its own, so that what the tests need burdens nobody else.
+// Package harness starts clusters, clients and faults for the integration tests: several node processes, a real
+// Postgres, the official JavaScript client and raw clients in Go. The tests and their packages:
 //
-//	go test -race ./...                                    # the promises; nodes are built with -race as well
-//	go test -run Bench -v -count=1 .                       # with SOCKETIO_BENCH=1: idle memory and latency, printed
-//	SOCKETIO_TEST_DOCKER=1 go test -run Testcontainers .   # the same promises on a Postgres in a container
+//   - cluster: several nodes: order, delivery, recovery, operations, calls, failover, proxies, clocks.
+//   - clients: the official client, python-socketio and engine.io-client at one server, and sessions that are compared
+//     with the official server.
+//   - chaos: fault injection with a random schedule; chaos/testdata/mutations are faults in the code that it must find.
+//   - checker: decides whether the clients saw what was promised. History checks by the clients alone, Recorder by the log.
+//   - model: the protocol as a state machine, explored exhaustively.
+//   - api, browser: one feature after the other with official clients, and the pages of the examples.
+//   - bench: measurements, as a program and as tests.
+//   - node, wire: the node program, and the raw client.
+//   - js: the official client and server; js/client.mjs hosts hundreds of clients in one process.
 //
-// A test waits for Node and for what "npm ci" installs in the directory js; without them it fails and says so.
+// Integration is a module of its own, so that its dependencies are not those of the library.
 //
-// # What is where
+//	go test -race ./...                                             # nodes are built with -race, too
+//	SOCKETIO_BENCH=1 go test -run Bench -v -count=1 ./bench         # idle memory and latency
+//	SOCKETIO_TEST_DOCKER=1 go test -run Testcontainers ./cluster    # with Postgres in a container
 //
-//   - node is one node of a cluster: a program that serves Socket.IO and takes orders over HTTP.
-//   - js/client.mjs hosts hundreds of official clients in one process and takes orders, one JSON line each.
-//   - wire is a client in Go that keeps the official client's rules, for thousands of connections.
-//   - history is the judge: it is told what was emitted and what arrived, and finds what was lost, doubled, out of
-//     order, or delivered to whom it did not concern. History judges by the clients alone, Book by the log.
-//   - fire_*_test.go drive a cluster with all faults at once, see docs/fire.md; testdata/faults are planted there.
+// The tests need Node.js and the packages that "npm ci" installs in js, and fail without them.
 //
-// # Numbers that can be turned
+// # Environment
 //
-//   - SOCKETIO_TEST_SEED: the seed of everything random, printed by the tests that use it.
-//   - SOCKETIO_TEST_LONG: if set, TestSQLEmits runs as long as for docs/benchmarks.md, and TestRolling five times as long.
-//   - SOCKETIO_TEST_AWAY: for how long TestPostgresAway30s stops Postgres. Default: 10s.
-//   - SOCKETIO_TEST_IMAGE: the image of the container tests. Default: postgres:17-alpine. Where no registry can be
-//     reached, scripts/docker-image makes one, and TESTCONTAINERS_RYUK_DISABLED=true does without testcontainers' own;
-//     inside of a container TESTCONTAINERS_HOST_OVERRIDE names the host on which the ports appear.
-//   - SOCKETIO_STORM: how many clients come back at once in TestStorm. Default: 500.
-//   - SOCKETIO_FIRE_…: see docs/fire.md.
-//   - SOCKETIO_TEST_LOGS: if set, the nodes' logs are shown also where nothing failed.
+//   - SOCKETIO_TEST_SEED: the seed of everything random. Tests that use it log it.
+//   - SOCKETIO_TEST_LONG: if set, TestSQLEmit_* measure for longer, and TestOperations_JoinAndLeaveInOrder runs five
+//     times as many rounds.
+//   - SOCKETIO_TEST_LIMITS: if set, TestLimits_* run.
+//   - SOCKETIO_TEST_AWAY: how long TestPostgres_Outage stops Postgres. Default: 10s.
+//   - SOCKETIO_TEST_IMAGE: the image of TestCluster_OnTestcontainers. Default: postgres:17-alpine. Where no registry can be
+//     reached, scripts/docker-image builds one, and TESTCONTAINERS_RYUK_DISABLED=true avoids the second image that
+//     testcontainers uses. Inside a container TESTCONTAINERS_HOST_OVERRIDE names the host that exposes the ports.
+//   - SOCKETIO_TEST_LOGS: if set, the logs of the nodes are shown also if no test fails.
+//   - SOCKETIO_STORM: the number of clients in TestRecovery_ReconnectStorm. Default: 500.
+//   - SOCKETIO_CLAIMS, SOCKETIO_CLAIMS_ROUNDS: sessions and rounds of TestClaims_Concurrent_OneSurvives. Default: 100, 3.
+//   - SOCKETIO_BURST: the number of clients in TestConnect_BurstOverEveryTransport. Default: 4000.
+//   - SOCKETIO_JITTER, SOCKETIO_JITTER_SECONDS: clients and duration of TestBench_Jitter. Default: 500, 60.
+//   - SOCKETIO_CHAOS_SEEDS, SOCKETIO_CHAOS_SECONDS, SOCKETIO_CHAOS_CLIENTS: runs, duration and clients of TestChaos_AllFaults.
+//   - SOCKETIO_CHAOS_DIR: the directory in which every history is saved. By default only one with a violation is.
+//   - SOCKETIO_CHAOS_MUTATIONS: the mutations that TestMutations_AreFound builds: "all", or names with commas.
+//   - SOCKETIO_CHAOS_TRUNCATIONS: how often TestChaos_LogTruncation truncates the log. Default: 6.
 package harness

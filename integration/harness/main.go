@@ -12,7 +12,7 @@ func Main(m *testing.M) int {
 	code := pgtest.Main(m)
 	for _, p := range []*program{&standardProgram, &steppedClockProgram} {
 		if p.dir != "" {
-			_ = os.RemoveAll(p.dir) // a temporary directory: the system clears it otherwise
+			_ = os.RemoveAll(p.dir) // a temporary directory: a failure leaves it to the system
 		}
 	}
 	return code

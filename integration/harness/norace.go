@@ -2,4 +2,5 @@
 
 package harness
 
+// RaceEnabled reports whether the tests, and the nodes that they build, run with the race detector.
 const RaceEnabled = false

@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A Observer is a raw client whose connection stays as it is until the node ends it.
+// An Observer is a raw client whose connection stays open until the node closes it.
 type Observer struct {
 	Client *wire.Client
 	Closed chan struct{}
@@ -19,7 +19,7 @@ type Observer struct {
 	received []checker.ID
 }
 
-// onEvent notes a tick.
+// onEvent records a tick.
 func (w *Observer) onEvent(data json.RawMessage) {
 	var name string
 	var publisher, seq int
@@ -37,6 +37,7 @@ func (w *Observer) Received() []checker.ID {
 	return slices.Clone(w.received)
 }
 
+// Observe connects an observer to a node.
 func Observe(t *testing.T, n *Node) *Observer {
 	t.Helper()
 	w := &Observer{Closed: make(chan struct{})}
@@ -48,7 +49,7 @@ func Observe(t *testing.T, n *Node) *Observer {
 	return w
 }
 
-// TakeOver comes back to the watcher's session at another node, while the watcher's own connection still stands.
+// TakeOver claims the observer's session at another node, while the observer's own connection is still open.
 func (w *Observer) TakeOver(t *testing.T, n *Node) *wire.Client {
 	t.Helper()
 	c := wire.New(wire.Options{})

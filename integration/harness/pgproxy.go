@@ -9,19 +9,19 @@ import (
 	"testing"
 )
 
-// A PGProxy is one node's road to Postgres, which can be closed.
+// A PGProxy is a TCP proxy between one node and Postgres that can be taken down.
 type PGProxy struct {
 	target string
 
-	DropReplies atomic.Bool  // what Postgres answers gets lost
-	RoundTrips  atomic.Int64 // round trips: how often it was asked after it had answered
+	DropReplies atomic.Bool  // replies of Postgres are dropped
+	RoundTrips  atomic.Int64 // requests that followed a reply
 
 	mu     sync.Mutex
 	closed bool
 	conns  map[net.Conn]struct{}
 }
 
-// NewPGProxy returns the road and the address that leads over it. It ends with the test.
+// NewPGProxy starts a proxy, and returns it with the DSN that leads through it. It ends with the test.
 func NewPGProxy(t testing.TB, dsn string) (*PGProxy, string) {
 	t.Helper()
 	u, err := url.Parse(dsn)
@@ -75,7 +75,7 @@ func (p *PGProxy) forward(conn net.Conn) {
 	p.mu.Unlock()
 }
 
-// requestWriter is the way to Postgres.
+// requestWriter writes to Postgres.
 type requestWriter struct {
 	p     *PGProxy
 	asked *atomic.Bool
@@ -90,7 +90,7 @@ func (q requestWriter) Write(b []byte) (int, error) {
 	return q.conn.Write(b)
 }
 
-// replyWriter is the way back.
+// replyWriter writes to the node.
 type replyWriter struct {
 	p     *PGProxy
 	asked *atomic.Bool
@@ -101,12 +101,12 @@ type replyWriter struct {
 func (a replyWriter) Write(b []byte) (int, error) {
 	a.asked.Store(false)
 	if a.p.DropReplies.Load() {
-		return len(b), nil // whoever waits for the rest of it is cut off in the end
+		return len(b), nil // the fault ends with SetDown, which closes the connection
 	}
 	return a.conn.Write(b)
 }
 
-// SetDown closes the road, with all that is on it, or opens it again.
+// SetDown takes the proxy down and closes its connections, or brings it up again.
 func (p *PGProxy) SetDown(closed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

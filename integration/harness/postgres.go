@@ -7,12 +7,13 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// PrivatePostgres starts a Postgres that the test may hurt, and returns a migrated schema in it.
+// PrivatePostgres starts a Postgres for one test, and returns a migrated schema in it.
 func PrivatePostgres(t *testing.T) (srv *pgserver.Server, dsn, schema string) {
 	t.Helper()
 	return PrivatePostgresWith(t, pgserver.Options{Fast: true})
 }
 
+// PrivatePostgresWith is PrivatePostgres with options.
 func PrivatePostgresWith(t *testing.T, opts pgserver.Options) (srv *pgserver.Server, dsn, schema string) {
 	t.Helper()
 	srv, err := pgserver.Start(t.Context(), opts)

@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// A Publication is what the node's /control/publish takes.
+// A Publication is the body of the node's POST /control/publish.
 type Publication struct {
 	Publisher int              `json:"publisher"`
 	First     int              `json:"first"`
@@ -35,6 +35,7 @@ func (p Publication) target(seq int) checker.Target {
 	return p.Targets[seq%len(p.Targets)]
 }
 
+// MarshalJSON implements json.Marshaler.
 func (p Publication) MarshalJSON() ([]byte, error) {
 	type plain Publication
 	type target struct {
@@ -51,10 +52,10 @@ func (p Publication) MarshalJSON() ([]byte, error) {
 	}{plain(p), targets})
 }
 
-// An PublishResult is how the emits of a publication ended.
+// A PublishResult counts the outcomes of a publication's emits.
 type PublishResult struct{ Acknowledged, Failed, Unknown int }
 
-// Publish lets the node emit, writes the results into h, and returns when all are known or the node is gone.
+// Publish has the node emit, records the results in h, and returns when all are known or the node has ended.
 func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e checker.Emit) }, p Publication) PublishResult {
 	began := time.Now().UnixNano()
 	body, err := json.Marshal(p)
@@ -74,7 +75,7 @@ func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e checker.Emit)
 			var start, end int64
 			var text string
 			if err := json.Unmarshal(lines.Bytes(), &[]any{&seq, &start, &end, &text}); err != nil {
-				break // half a line of a node that was killed
+				break // an incomplete line of a node that was killed
 			}
 			h.Emitted(checker.Emit{ID: checker.NewID(p.Publisher, seq), To: p.target(seq), Start: start, End: end, Err: text})
 			next = seq + 1
@@ -93,7 +94,7 @@ func (n *Node) Publish(ctx context.Context, h interface{ Emitted(e checker.Emit)
 	return o
 }
 
-// MustPublish publishes from a node that is well.
+// MustPublish is Publish, and fails the test unless every emit is acknowledged.
 func (n *Node) MustPublish(h *checker.History, p Publication) {
 	n.T.Helper()
 	if o := n.Publish(n.T.Context(), h, p); o.Acknowledged != p.Count {
@@ -101,7 +102,7 @@ func (n *Node) MustPublish(h *checker.History, p Publication) {
 	}
 }
 
-// StartPublishing lets a node emit at a steady rate until the returned function is called, which waits for the results.
+// StartPublishing has a node emit at a steady rate until stop is called, which waits for the results.
 func StartPublishing(t *testing.T, n *Node, h *checker.History, publisher, perSecond int) (stop func()) {
 	t.Helper()
 	quit := make(chan struct{})

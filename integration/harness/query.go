@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// AwaitQuery waits until a question about the schema, which %s stands for, is answered with yes.
+// AwaitQuery waits until a query returns true; %s in it stands for the schema.
 func (c *Cluster) AwaitQuery(what, question string) {
 	c.T.Helper()
 	conn := c.Connect()
@@ -22,11 +22,11 @@ func (c *Cluster) AwaitQuery(what, question string) {
 		err := conn.QueryRow(c.T.Context(), fmt.Sprintf(question, c.Schema)).Scan(&yes)
 		return err == nil && yes
 	}) {
-		c.T.Errorf("it never came about that %s", what)
+		c.T.Errorf("not within 20 s: %s", what)
 	}
 }
 
-// NodeIDs returns the ids under which the nodes live.
+// NodeIDs returns the ids of the nodes in the table of nodes.
 func (c *Cluster) NodeIDs() []int64 {
 	c.T.Helper()
 	var ids []int64
@@ -37,7 +37,7 @@ func (c *Cluster) NodeIDs() []int64 {
 	return ids
 }
 
-// AwaitHeartbeats waits until every node has said some more times that it is alive, and has looked at the others as often.
+// AwaitHeartbeats waits until every node has renewed its lease some more times.
 func (c *Cluster) AwaitHeartbeats(times int) {
 	c.T.Helper()
 	conn := c.Connect()
@@ -63,13 +63,13 @@ func (c *Cluster) AwaitHeartbeats(times int) {
 			last = seen()
 		}
 		if !Eventually(20*time.Second, moved) {
-			c.T.Fatalf("the nodes do not beat: %s", last)
+			c.T.Fatalf("no heartbeats: %s", last)
 		}
 		last = seen()
 	}
 }
 
-// LogEvents returns the events that the log has.
+// LogEvents returns the ids of the events in the log.
 func (c *Cluster) LogEvents() (ids []checker.ID) {
 	c.T.Helper()
 	rows, err := c.Connect().Query(c.T.Context(), fmt.Sprintf(`
@@ -94,14 +94,14 @@ func (c *Cluster) LogEvents() (ids []checker.ID) {
 	return ids
 }
 
-// A LogEntry is an event or an operation in the log, as Postgres shows it.
+// A LogEntry is an event or an operation in the log.
 type LogEntry struct {
 	Kind    string
 	Rooms   []string
 	Payload string
 }
 
-// LogEntries returns the events and operations of the log.
+// LogEntries returns the events and operations in the log.
 func (c *Cluster) LogEntries() []LogEntry {
 	c.T.Helper()
 	rows, err := c.Connect().Query(c.T.Context(), `
@@ -124,37 +124,39 @@ func (c *Cluster) LogEntries() []LogEntry {
 	return all
 }
 
-// TrimLog makes the log forget what there was up to a position: the next partition is taken into use as if it was time.
+// TrimLog trims the log up to a position: it switches to the next partition before its time.
 func (c *Cluster) TrimLog(t *testing.T, to adapter.Position) {
 	t.Helper()
 	conn := c.Connect()
 	if !Eventually(MaxWait, func() bool {
 		for _, sql := range []string{
 			"update %s.meta set slot_started = slot_started - interval '1 hour'",
-			"select %s.empty_slot('1 second')", // may find that somebody reads it
+			"select %s.empty_slot('1 second')", // fails while the partition is read
 			"select %s.switch_slot('1 second')",
 		} {
 			_, _ = conn.Exec(t.Context(), fmt.Sprintf(sql, c.Schema))
 		}
 		return c.LogLow(t) > to
 	}) {
-		t.Fatalf("the log was not trimmed: it reaches back to %d", c.LogLow(t))
+		t.Fatalf("the log was not trimmed: its first position is %d", c.LogLow(t))
 	}
 }
 
-// LogLow and head return how far back the log reaches, and its newest position.
+// LogLow returns the position up to which the log is trimmed.
 func (c *Cluster) LogLow(t *testing.T) (p adapter.Position) {
 	t.Helper()
 	c.QueryRow(t, &p, "select low from %s.meta")
 	return p
 }
 
+// LogHead returns the newest position of the log.
 func (c *Cluster) LogHead(t *testing.T) (p adapter.Position) {
 	t.Helper()
 	c.QueryRow(t, &p, "select coalesce(max(id * 4096 + packets - 1), 0) from %s.log")
 	return p
 }
 
+// QueryRow scans one value; %s in the query stands for the schema.
 func (c *Cluster) QueryRow(t *testing.T, v any, sql string) {
 	t.Helper()
 	conn := c.Connect()
@@ -163,7 +165,8 @@ func (c *Cluster) QueryRow(t *testing.T, v any, sql string) {
 	}
 }
 
-// AwaitListeners waits until every node has a connection that listens and was not among the former ones, and returns them.
+// AwaitListeners waits until every node has a listening connection that is not among the former ones, and returns
+// their backend pids.
 func (c *Cluster) AwaitListeners(conn *pgx.Conn, former []uint32) []uint32 {
 	c.T.Helper()
 	for begun := time.Now(); time.Since(begun) < MaxWait; Pause(c.T.Context(), 50*time.Millisecond) {

@@ -13,6 +13,7 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
+// Percentile returns a percentile of durations.
 func Percentile(d []time.Duration, p int) time.Duration {
 	if len(d) == 0 {
 		return 0
@@ -22,15 +23,15 @@ func Percentile(d []time.Duration, p int) time.Duration {
 	return d[min(len(d)*p/100, len(d)-1)].Round(time.Microsecond)
 }
 
-// MaxWait is a deadline that nothing comes near unless something is wrong.
+// MaxWait is a deadline that is reached only if something is wrong.
 const MaxWait = 2 * time.Minute
 
-// RoomsOf are those of client k in the tests with many clients: one of four, and one of three.
+// RoomsOf returns the rooms of client k in tests with many clients: one of four, and one of three.
 func RoomsOf(k int) []string {
 	return []string{fmt.Sprintf("quarter-%d", k%4), fmt.Sprintf("third-%d", k%3)}
 }
 
-// Targets are whom the events of those tests are for; together they reach every client with about a third of all.
+// Targets returns the targets of the events in those tests. Each client receives about a third of all events.
 func Targets() []checker.Target {
 	return []checker.Target{
 		{},
@@ -46,6 +47,7 @@ func Targets() []checker.Target {
 	}
 }
 
+// Numbers returns 0 to n-1.
 func Numbers(n int) []int {
 	nums := make([]int, n)
 	for i := range nums {
@@ -54,7 +56,7 @@ func Numbers(n int) []int {
 	return nums
 }
 
-// Pause waits for a while, or until ctx ends: between two faults there has to be some time.
+// Pause waits for a time, or until ctx ends. It separates two faults.
 func Pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -62,7 +64,7 @@ func Pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// ParseTick reads ["tick",publisher,seq,…]. There are too many of them for package json.
+// ParseTick parses ["tick",publisher,seq,…]. It is faster than package json, because there are many ticks.
 func ParseTick(text string) (checker.ID, bool) {
 	rest, ok := strings.CutPrefix(text, `["tick",`)
 	one, rest, more := strings.Cut(rest, ",")
@@ -72,7 +74,7 @@ func ParseTick(text string) (checker.ID, bool) {
 	return checker.NewID(publisher, seq), ok && more && err == nil && err2 == nil
 }
 
-// EnvInt returns a number from the environment.
+// EnvInt returns a number from the environment, or a default.
 func EnvInt(t testing.TB, name string, otherwise int) int {
 	t.Helper()
 	text := os.Getenv(name)
@@ -86,6 +88,7 @@ func EnvInt(t testing.TB, name string, otherwise int) int {
 	return n
 }
 
+// ContextFor returns a context that ends after a time, or with the test.
 func ContextFor(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -93,7 +96,7 @@ func ContextFor(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
-// SkipMissing ends a test that needs what is not installed. In CI everything is.
+// SkipMissing skips a test that needs a program that is not installed. In CI it fails the test.
 func SkipMissing(t *testing.T, what string) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
@@ -102,7 +105,7 @@ func SkipMissing(t *testing.T, what string) {
 	t.Skipf("%s is not installed", what)
 }
 
-// Eventually waits until ok, which asks other processes.
+// Eventually polls ok, which asks other processes, until it returns true or the time is over.
 func Eventually(patience time.Duration, ok func() bool) bool {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		if ok() {
