@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A callRequest is what a node is to ask of sockets ("call", "fetch") or of the other servers ("servers").
+// A callRequest is what a node requests of sockets ("call", "fetch") or of the other servers ("servers").
 type callRequest struct {
 	Target    harness.Audience `json:"target"`
 	TimeoutMS int64            `json:"timeout_ms"`
@@ -22,10 +22,10 @@ type callRequest struct {
 	How       string           `json:"how,omitempty"`
 }
 
-// withTimeout is a question to everybody that is to be answered in that time.
+// withTimeout is a request to everybody with a deadline.
 func withTimeout(d time.Duration) callRequest { return callRequest{TimeoutMS: d.Milliseconds()} }
 
-// A callResult is what became of a question.
+// A callResult is the result of a callRequest, see node.callResult.
 type callResult struct {
 	Answers, Silent, Lost, Nodes []string
 	Bytes                        int
@@ -35,13 +35,13 @@ type callResult struct {
 
 func (p *callResult) took() time.Duration { return time.Duration(p.TookMS) * time.Millisecond }
 
-// String says what it is about in one line.
+// String describes the result in one line.
 func (p *callResult) String() string {
 	return fmt.Sprintf("%d answers, %d silent, %d lost, nodes %q, %d bytes, error %q, %v",
 		len(p.Answers), len(p.Silent), len(p.Lost), p.Nodes, p.Bytes, p.Error, p.took())
 }
 
-// check fails the test if there are not as many answers, or if there is anything else but these words about nodes.
+// check fails the test if the number of answers or the errors of nodes differ, or if there is any other error.
 func (p *callResult) check(t *testing.T, what string, answers int, nodes ...string) {
 	t.Helper()
 	if len(p.Answers) != answers || len(p.Silent)+len(p.Lost) > 0 || p.Error != "" || strings.Join(p.Nodes, ", ") != strings.Join(nodes, ", ") {
@@ -49,15 +49,15 @@ func (p *callResult) check(t *testing.T, what string, answers int, nodes ...stri
 	}
 }
 
-// checkTimedOut fails the test if the question did not take about as long as it was allowed, on a slow machine.
+// checkTimedOut fails the test unless the call ended at its deadline, with a margin for a slow machine.
 func (p *callResult) checkTimedOut(t *testing.T, what string, deadline time.Duration) {
 	t.Helper()
 	if p.took() < deadline || p.took() > deadline+harness.MaxWait/4 {
-		t.Errorf("%s: ended after %v, its deadline was %v", what, p.took(), deadline)
+		t.Errorf("%s: ended after %v, the deadline was %v", what, p.took(), deadline)
 	}
 }
 
-// checkBefore fails the test if the question took even half as long as it was allowed.
+// checkBefore fails the test if the call took more than half of its deadline.
 func (p *callResult) checkBefore(t *testing.T, what string, deadline time.Duration) {
 	t.Helper()
 	if p.took() > deadline/2 {
@@ -65,13 +65,13 @@ func (p *callResult) checkBefore(t *testing.T, what string, deadline time.Durati
 	}
 }
 
-// call has a node ask, and waits for what becomes of it.
+// call has a node send a request, and waits for the result.
 func call(n *harness.Node, what string, q callRequest) *callResult {
 	n.T.Helper()
 	return startCall(n.T.Context(), n, what, q)()
 }
 
-// startCall has a node ask. What it returns waits for what becomes of it.
+// startCall has a node send a request. The returned function waits for the result.
 func startCall(ctx context.Context, n *harness.Node, what string, q callRequest) func() *callResult {
 	n.T.Helper()
 	type result struct {
@@ -79,7 +79,7 @@ func startCall(ctx context.Context, n *harness.Node, what string, q callRequest)
 		err  error
 	}
 	done := make(chan result, 1)
-	go func() { // ends with the node's answer
+	go func() { // ends with the answer of the node
 		p, err := harness.Control[callResult](ctx, n, what, q)
 		done <- result{p, err}
 	}()
@@ -93,20 +93,20 @@ func startCall(ctx context.Context, n *harness.Node, what string, q callRequest)
 	}
 }
 
-// An responder is a client in Go that answers what all are asked, unless it is told otherwise.
+// A responder is a client in Go that answers requests, unless it is set silent.
 type responder struct {
 	*wire.Client
 
 	answer    string
-	requested chan struct{} // one for each question, up to its capacity
-	closed    chan struct{} // when its connection has ended
+	requested chan struct{} // one for each request, up to its capacity
+	closed    chan struct{} // closed with its connection
 
 	mu     sync.Mutex
 	silent bool
-	held   <-chan struct{} // if not nil, an answer waits until it is closed
+	held   <-chan struct{} // if not nil, answers wait until it is closed
 }
 
-// connectResponder connects a client to a node. It ends with the test.
+// connectResponder connects a responder to a node. It ends with the test.
 func connectResponder(t *testing.T, n *harness.Node, answer string) *responder {
 	t.Helper()
 	a := newResponder(answer)
@@ -143,21 +143,21 @@ func (a *responder) setSilent(silent bool) {
 	a.silent = silent
 }
 
-// hold has answers wait until c is closed.
+// hold makes answers wait until c is closed.
 func (a *responder) hold(c <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.held = c
 }
 
-// drain lets go of the questions so far.
+// drain discards the requests so far.
 func (a *responder) drain() {
 	for len(a.requested) > 0 {
 		<-a.requested
 	}
 }
 
-// wait waits for what is to happen to the client.
+// wait waits for an event of the client.
 func (a *responder) wait(t *testing.T, what string, happened <-chan struct{}) {
 	t.Helper()
 	select {
@@ -167,7 +167,7 @@ func (a *responder) wait(t *testing.T, what string, happened <-chan struct{}) {
 	}
 }
 
-// connectResponders connects as many clients to each node of the cluster. They end with the test.
+// connectResponders connects responders to each node of the cluster. They end with the test.
 func connectResponders(t *testing.T, cl *harness.Cluster, each int) [][]*responder {
 	t.Helper()
 	all := make([][]*responder, len(cl.Nodes))

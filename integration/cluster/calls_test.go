@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -10,14 +10,14 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// What is said of nodes that did not answer.
+// Errors of nodes that did not answer.
 const (
 	nodeLeft         = "n3: node left the cluster"
 	deadlineExceeded = "n3: context deadline exceeded"
 )
 
-// TestCallAll_ThousandsOfClients: 1,000 clients on each of three nodes are asked: all answer; ten never do; those of one node
-// never do, and that node is killed.
+// TestCallAll_ThousandsOfClients calls 1,000 clients on each of three nodes: all answer; then ten do not; then those
+// of one node do not, and the node is killed.
 func TestCallAll_ThousandsOfClients(t *testing.T) {
 	const each = 1000
 	cl := harness.NewCluster(t, 3, "-lease", "6s")
@@ -25,17 +25,17 @@ func TestCallAll_ThousandsOfClients(t *testing.T) {
 	clients := connectResponders(t, cl, each)
 	connected := time.Since(began)
 
-	// Nobody is silent: the last answer ends it.
+	// All answer: the last answer ends the call.
 	all := call(cl.Nodes[0], "call", withTimeout(harness.MaxWait))
 	all.check(t, "all answer", 3*each)
 	all.checkBefore(t, "all answer", harness.MaxWait)
 	found := call(cl.Nodes[1], "fetch", withTimeout(harness.MaxWait))
 	found.check(t, "fetch all", 3*each)
 	if slices.Sort(all.Answers); !slices.Equal(all.Answers, slices.Sorted(slices.Values(found.Answers))) {
-		t.Error("those who answered are not those who were found")
+		t.Error("the sockets that answered are not those that Fetch found")
 	}
 
-	// Ten are silent: the deadline ends it, and they are named.
+	// Ten do not answer: the deadline ends the call, and they are named.
 	var silent []string
 	for _, i := range []int{0, 1, 2} {
 		for k := range []int{3, 3, 4}[i] {
@@ -44,17 +44,17 @@ func TestCallAll_ThousandsOfClients(t *testing.T) {
 			silent = append(silent, a.ID())
 		}
 	}
-	deadline := 2*time.Second + 5*all.took() // the others need their time
+	deadline := 2*time.Second + 5*all.took() // time for the others
 	some := call(cl.Nodes[1], "call", withTimeout(deadline))
 	some.checkTimedOut(t, "ten are silent", deadline)
 	slices.Sort(silent)
 	if slices.Sort(some.Silent); !slices.Equal(some.Silent, silent) {
-		t.Errorf("silent are %v, want %v", some.Silent, silent)
+		t.Errorf("silent: %v, want %v", some.Silent, silent)
 	}
 	some.Silent = nil
 	some.check(t, "ten are silent", 3*each-10)
 
-	// A node is killed before any of its clients has answered: the end of its lease ends it.
+	// A node is killed before any of its clients has answered: the end of its lease ends the call.
 	for _, some := range clients {
 		for _, a := range some {
 			a.drain()
@@ -72,12 +72,12 @@ func TestCallAll_ThousandsOfClients(t *testing.T) {
 	rest := answer()
 	rest.check(t, "a node is killed", 2*each, nodeLeft)
 	rest.checkBefore(t, "a node is killed", harness.MaxWait)
-	t.Logf("SUMMARY %s: %d clients connected in %.1fs; all answered in %v; fetched in %v; ten silent: %v, its deadline was %v; a node killed: %v",
+	t.Logf("SUMMARY %s: %d clients connected in %.1fs; all answered in %v; fetched in %v; ten silent: %v, deadline %v; a node killed: %v",
 		t.Name(), 3*each, connected.Seconds(), all.took(), found.took(), some.took(), deadline, rest.took())
 }
 
-// TestCalls_BrokenNode: sockets are called and fetched, and servers are asked, while one of three nodes is
-// frozen, when it wakes, while it is killed, and after that.
+// TestCalls_BrokenNode calls and fetches sockets and calls servers while one of three nodes is suspended, after it
+// resumes, while it is killed, and after that.
 func TestCalls_BrokenNode(t *testing.T) {
 	cl := harness.NewCluster(t, 3, "-lease", "6s")
 	first, broken := cl.Nodes[0], cl.Nodes[2]
@@ -100,34 +100,34 @@ func TestCalls_BrokenNode(t *testing.T) {
 		return polls
 	}
 	for what, p := range askAll(harness.MaxWait) {
-		p.check(t, what+", all is well", answers[what])
+		p.check(t, what+", all nodes up", answers[what])
 	}
 
-	// Frozen, and its lease is not over: the deadline ends it.
+	// The node is suspended and its lease is valid: the deadline ends the call.
 	broken.Suspend()
 	const short = 2 * time.Second
 	for what, p := range askAll(short) {
-		p.check(t, what+", a node is frozen", answers[what]-1, deadlineExceeded)
-		p.checkTimedOut(t, what+", a node is frozen", short)
+		p.check(t, what+", a node is suspended", answers[what]-1, deadlineExceeded)
+		p.checkTimedOut(t, what+", a node is suspended", short)
 	}
-	// The end of its lease ends it.
+	// The end of its lease ends the call.
 	for what, p := range askAll(harness.MaxWait) {
-		p.check(t, what+", a node stays frozen", answers[what]-1, nodeLeft)
-		p.checkBefore(t, what+", a node stays frozen", harness.MaxWait)
+		p.check(t, what+", the lease of a suspended node ends", answers[what]-1, nodeLeft)
+		p.checkBefore(t, what+", the lease of a suspended node ends", harness.MaxWait)
 	}
 	for what, p := range askAll(harness.MaxWait) {
-		p.check(t, what+", a frozen node is given up", answers[what]-1)
+		p.check(t, what+", after the lease of a suspended node", answers[what]-1)
 	}
 
-	// It wakes, begins anew and takes part.
+	// It resumes, registers again and takes part.
 	broken.Resume()
-	clients[2].wait(t, "dropped by the node that woke", clients[2].closed)
+	clients[2].wait(t, "dropped by the resumed node", clients[2].closed)
 	clients[2] = connectResponder(t, broken, "here again")
 	for what, p := range askAll(harness.MaxWait) {
-		p.check(t, what+", the node is awake", answers[what])
+		p.check(t, what+", the node is resumed", answers[what])
 	}
 
-	// It is killed while it owes answers. Another one answers late.
+	// It is killed with requests pending. Another node answers late.
 	clients[2].drain()
 	clients[2].setSilent(true)
 	calling := startCall(t.Context(), first, "call", withTimeout(harness.MaxWait))
@@ -143,16 +143,16 @@ func TestCalls_BrokenNode(t *testing.T) {
 	p.check(t, "servers, a node is killed", 1, nodeLeft)
 	p.checkBefore(t, "servers, a node is killed", harness.MaxWait)
 
-	// Its lease is over: nobody waits for it.
+	// Its lease has ended: no call waits for it.
 	for what, p := range askAll(harness.MaxWait) {
 		p.check(t, what+", a node was killed", answers[what]-1)
 	}
 }
 
-// TestCalls_MegabytePayloads: questions and answers are as large as a client may send, and larger between servers; text
-// and binary; and there may be nobody to ask.
+// TestCalls_MegabytePayloads sends requests and answers that are as large as a client may send, and larger ones
+// between servers, as text and as binary data, and calls an empty room.
 func TestCalls_MegabytePayloads(t *testing.T) {
-	const size, most = 1 << 20, 1_000_000 // most is what a node takes from a client in one message
+	const size, most = 1 << 20, 1_000_000 // most is the largest message of a client
 	cl := harness.NewCluster(t, 3)
 	first := cl.Nodes[0]
 	cs := harness.NewClients(t, 1)
@@ -192,20 +192,20 @@ func TestCalls_MegabytePayloads(t *testing.T) {
 	for _, n := range cl.Nodes[:2] {
 		call(n, "servers", q)
 	}
-	call(first, "servers", withTimeout(harness.MaxWait)).check(t, "servers, after they were told", 2)
+	call(first, "servers", withTimeout(harness.MaxWait)).check(t, "servers, after the server events", 2)
 	var stats struct{ ServerEvents []string }
 	cl.Nodes[2].Get("stats", &stats)
 	want := []string{"n1" + strings.Repeat("z", size), "n2" + strings.Repeat("z", size)}
 	if !slices.Equal(stats.ServerEvents, want) {
-		t.Errorf("the third node was told %d times", len(stats.ServerEvents))
+		t.Errorf("the third node received %d server events", len(stats.ServerEvents))
 	}
 
-	// Nobody to ask: the nodes' word ends it.
+	// An empty room: the nodes' answers end the call.
 	q = withTimeout(harness.MaxWait)
 	q.Target = harness.Audience{Rooms: []string{"nobody"}}
 	for _, what := range []string{"call", "fetch"} {
 		p := call(first, what, q)
-		p.check(t, what+", nobody", 0)
-		p.checkBefore(t, what+", nobody", harness.MaxWait)
+		p.check(t, what+", empty room", 0)
+		p.checkBefore(t, what+", empty room", harness.MaxWait)
 	}
 }

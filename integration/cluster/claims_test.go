@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A claimConn is one connection of a raw client, which does nothing by itself but answer pings: it notes what it hears.
+// A claimConn is one connection of a raw client that only answers pings. It records what it receives.
 type claimConn struct {
 	link       *wire.Link
 	answered   chan struct{} // closed by the answer to CONNECT, or by the end of the connection
@@ -26,7 +26,7 @@ type claimConn struct {
 	answer string
 	pid    string
 	offset string
-	last   int // of the events of publisher 1, the newest
+	last   int // number of the newest event of publisher 1
 	got    []checker.ID
 }
 
@@ -36,7 +36,7 @@ const (
 	claimClosed    = "closed"
 )
 
-// dialClaim opens a connection that has not sent CONNECT yet.
+// dialClaim opens a connection without sending CONNECT.
 func dialClaim(t *testing.T, addr string) *claimConn {
 	t.Helper()
 	link, err := wire.Dial(t.Context(), addr)
@@ -98,7 +98,7 @@ func (c *claimConn) eventLocked(data string) {
 	}
 }
 
-// state returns what a client would claim its session with, and the number of the last event that it has then.
+// state returns the auth that a client would send to recover its session, and the number of its newest event.
 func (c *claimConn) state() (claim string, last int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -120,27 +120,28 @@ func (c *claimConn) closed() bool {
 	}
 }
 
-// String says what has become of it.
+// String describes the connection.
 func (c *claimConn) String() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	text := fmt.Sprintf("%s, over %v, %d events", c.answer, c.closed(), len(c.got))
+	text := fmt.Sprintf("%s, closed %v, %d events", c.answer, c.closed(), len(c.got))
 	if len(c.got) > 0 {
 		text += fmt.Sprintf(", %v to %v", c.got[0], c.got[len(c.got)-1])
 	}
 	return text
 }
 
-// A contestedSession session is claimed by one connection, or by several at once.
+// A contestedSession is a session that several connections claim.
 type contestedSession struct {
-	connection *claimConn // that is served
+	connection *claimConn // the one that is served
 	since      int        // the last event before the claims
 	claims     []*claimConn
 }
 
-// TestClaims_Concurrent_OneSurvives: of many sessions under load some are claimed by two connections at the same moment,
-// with the same offset, while the connection before is still there or just cut. Every claim hears an answer: CONNECT, or
-// the end of its connection. One of the two is served in the end, alone, and has every event since the offset.
+// TestClaims_Concurrent_OneSurvives has several connections claim the same session at the same moment with the same
+// offset, for many sessions under load, while the former connection is open or just cut. Every claim receives
+// CONNECT, or its connection is closed. One of them is served in the end, alone, and receives every event since the
+// offset.
 func TestClaims_Concurrent_OneSurvives(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T) []*harness.Node{
 		"memory": func(t *testing.T) []*harness.Node {
@@ -170,7 +171,7 @@ type claimRun struct {
 	sessions []*contestedSession
 }
 
-// publish emits to everybody until the returned function is called.
+// publish emits to everybody until stop is called.
 func (c *claimRun) publish(perSecond int) (stop func()) {
 	ctx, cancel := context.WithCancel(c.t.Context())
 	var wg sync.WaitGroup
@@ -188,7 +189,7 @@ func (c *claimRun) connect() {
 	for i := range c.sessions {
 		wg.Go(func() {
 			if first := dialClaim(c.t, c.nodes[i%len(c.nodes)].Addr); first != nil {
-				_ = first.link.Send("40") // a failure shows by the answer
+				_ = first.link.Send("40") // a failure shows in the answer
 				<-first.answered
 				c.sessions[i] = &contestedSession{connection: first}
 			}
@@ -272,12 +273,12 @@ func (c *claimRun) awaitAnswers(round int) {
 		}
 	}
 	if none > 0 {
-		c.t.Errorf("round %d: %d claims heard no answer", round, none)
+		c.t.Errorf("round %d: %d claims without an answer", round, none)
 	}
 	c.t.Logf("SUMMARY %s: round %d, answers %v", c.t.Name(), round, answers)
 }
 
-// resolved reports whether one of the connections is served, alone.
+// resolved reports whether exactly one connection is left, and is served.
 func (s *contestedSession) resolved(last checker.ID) bool {
 	open := slices.DeleteFunc(slices.Clone(s.claims), (*claimConn).closed)
 	if len(open) != 1 || !open[0].has(last) {
@@ -289,7 +290,7 @@ func (s *contestedSession) resolved(last checker.ID) bool {
 	return true
 }
 
-// check looks at what the connection that is left got, from the offset on.
+// check checks what the remaining connection received since the offset.
 func (s *contestedSession) check(t *testing.T, number int) {
 	t.Helper()
 	left := slices.DeleteFunc(slices.Clone(s.claims), (*claimConn).closed)[0]
@@ -304,7 +305,7 @@ func (s *contestedSession) check(t *testing.T, number int) {
 			continue
 		}
 		if next++; id.Seq() != next {
-			t.Errorf("session %d came back with event %d and got %d where %d was to come", number, s.since, id.Seq(), next)
+			t.Errorf("session %d was recovered at event %d and received %d instead of %d", number, s.since, id.Seq(), next)
 			return
 		}
 	}

@@ -1,4 +1,3 @@
-//nolint:paralleltest // see storm_test.go
 package cluster_test
 
 import (
@@ -8,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,23 +16,23 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A clientPool is clients in a process of their own, of less priority than the nodes, so that what they cost is not taken
-// for what the node costs. Its process is this program, and runs TestClientPool.
+// A clientPool is many clients in a process of lower priority than the nodes, so that their load does not distort
+// what is measured of the nodes. The process is this test binary, see TestMain and runClientPool.
 type clientPool struct {
 	Size   int
 	Missed int
-	From   string // the address of the node that they are at first
-	To     string // of the one to which they come back
+	From   string // address of the node of the first connections
+	To     string // address of the node that they reconnect to
 
 	lines *bufio.Scanner
 	stdin interface{ Write(b []byte) (int, error) }
 }
 
-// A poolReport is what a throng says of a step that it has made.
+// A poolReport is the result of one step.
 type poolReport struct {
 	Took      time.Duration
-	Each      []time.Duration // of coming back, until everything that was missed was there
-	Recovered int             // with all that they missed, once, and in order
+	Each      []time.Duration // from reconnecting to the last missed event
+	Recovered int             // with every missed event, once and in order
 	Failures  []string
 }
 
@@ -47,12 +45,12 @@ func startClientPool(t *testing.T, c *clientPool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	order, err := json.Marshal(c)
+	config, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "nice", "-n", "10", self, "-test.run", "^TestThrong$", "-test.v", "-test.timeout", "5m")
-	cmd.Env = append(os.Environ(), clientPoolVariable+"="+string(order))
+	cmd := exec.CommandContext(t.Context(), "nice", "-n", "10", self)
+	cmd.Env = append(os.Environ(), clientPoolVariable+"="+string(config))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -67,94 +65,85 @@ func startClientPool(t *testing.T, c *clientPool) {
 	}
 	t.Cleanup(func() {
 		_ = stdin.Close()
-		_ = cmd.Wait() // it is killed if need be, by the test's context
+		_ = cmd.Wait() // the test's context kills it if it hangs
 	})
 	c.lines, c.stdin = bufio.NewScanner(stdout), stdin
 	c.lines.Buffer(nil, 16<<20)
 }
 
-// step has the throng make its next step: connect, or come back.
+// step has the pool take its next step: connect, or reconnect.
 func (c *clientPool) step(t *testing.T) poolReport {
 	t.Helper()
 	if _, err := fmt.Fprintln(c.stdin, "go"); err != nil {
 		t.Fatal(err)
 	}
-	for c.lines.Scan() {
-		line, ok := strings.CutPrefix(c.lines.Text(), "throng: ")
-		if !ok {
-			continue
-		}
-		var r poolReport
-		if err := json.Unmarshal([]byte(line), &r); err != nil {
-			t.Fatal(err)
-		}
-		for _, failure := range r.Failures {
-			t.Error(failure)
-		}
-		return r
+	if !c.lines.Scan() {
+		t.Fatalf("the client pool has ended: %v", c.lines.Err())
 	}
-	t.Fatal("the throng's process ended")
-	return poolReport{}
-}
-
-// TestClientPool is the throng's process.
-func TestClientPool(t *testing.T) {
-	order := os.Getenv(clientPoolVariable)
-	if order == "" {
-		t.Skip("the process of a throng, for other tests")
-	}
-	var c clientPool
-	if err := json.Unmarshal([]byte(order), &c); err != nil {
+	var r poolReport
+	if err := json.Unmarshal(c.lines.Bytes(), &r); err != nil {
 		t.Fatal(err)
 	}
-	refugees := make([]*poolClient, c.Size)
-	for i := range refugees {
-		refugees[i] = newPoolClient(c.Missed)
+	for _, failure := range r.Failures {
+		t.Error(failure)
 	}
-	steps := []func(context.Context, []*poolClient, *poolReport){c.connectAll, c.reconnectAll}
-	orders := bufio.NewScanner(os.Stdin)
-	for _, step := range steps {
-		if !orders.Scan() {
-			return
+	return r
+}
+
+// runClientPool is the process of a client pool: it executes a step for each line of its input.
+func runClientPool(config string) error {
+	var c clientPool
+	if err := json.Unmarshal([]byte(config), &c); err != nil {
+		return err
+	}
+	clients := make([]*poolClient, c.Size)
+	for i := range clients {
+		clients[i] = newPoolClient(c.Missed)
+	}
+	commands := bufio.NewScanner(os.Stdin)
+	for _, step := range []func(context.Context, []*poolClient, *poolReport){c.connectAll, c.reconnectAll} {
+		if !commands.Scan() {
+			return commands.Err()
 		}
 		var r poolReport
 		began := time.Now()
-		step(harness.ContextFor(t, 2*time.Minute), refugees, &r)
+		ctx, cancel := context.WithTimeout(context.Background(), harness.MaxWait)
+		step(ctx, clients, &r)
+		cancel()
 		r.Took = time.Since(began)
-		text, err := json.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
+		if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+			return err
 		}
-		fmt.Printf("throng: %s\n", text)
 	}
-	orders.Scan() // until the test is over
+	commands.Scan() // the clients stay connected until the end of the input
+	return commands.Err()
 }
 
-// connectAll connects all, 200 at a time, each into the throng's room.
-func (c *clientPool) connectAll(ctx context.Context, refugees []*poolClient, report *poolReport) {
+// connectAll connects all clients, 200 at a time, and puts them into the room "pool".
+func (c *clientPool) connectAll(ctx context.Context, clients []*poolClient, report *poolReport) {
 	tickets := make(chan struct{}, 200)
-	c.each(refugees, report, func(r *poolClient) error {
+	c.each(clients, report, func(r *poolClient) error {
 		tickets <- struct{}{}
 		defer func() { <-tickets }()
 		if err := r.Connect(ctx, c.From); err != nil {
 			return fmt.Errorf("connect: %w", err)
 		}
-		return r.Call(ctx, nil, "join", []string{"throng"})
+		return r.Call(ctx, nil, "join", []string{"pool"})
 	})
 }
 
-// reconnectAll has all come to the other node at once, and waits until each has got what it missed.
-func (c *clientPool) reconnectAll(ctx context.Context, refugees []*poolClient, report *poolReport) {
+// reconnectAll connects all clients to the other node at once, and waits until each has received what it missed.
+func (c *clientPool) reconnectAll(ctx context.Context, clients []*poolClient, report *poolReport) {
 	began := time.Now()
 	var mu sync.Mutex
-	c.each(refugees, report, func(r *poolClient) error {
+	c.each(clients, report, func(r *poolClient) error {
 		if err := r.Connect(ctx, c.To); err != nil {
-			return fmt.Errorf("come back: %w", err)
+			return fmt.Errorf("reconnect: %w", err)
 		}
 		select {
 		case <-r.complete:
 		case <-ctx.Done():
-			return fmt.Errorf("not all that was missed has come: %w", context.Cause(ctx))
+			return fmt.Errorf("missed events did not arrive: %w", context.Cause(ctx))
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -166,10 +155,10 @@ func (c *clientPool) reconnectAll(ctx context.Context, refugees []*poolClient, r
 	})
 }
 
-func (c *clientPool) each(refugees []*poolClient, report *poolReport, do func(r *poolClient) error) {
+func (c *clientPool) each(clients []*poolClient, report *poolReport, do func(r *poolClient) error) {
 	var all sync.WaitGroup
 	var mu sync.Mutex
-	for _, r := range refugees {
+	for _, r := range clients {
 		all.Go(func() {
 			if err := do(r); err != nil {
 				mu.Lock()
@@ -181,13 +170,13 @@ func (c *clientPool) each(refugees []*poolClient, report *poolReport, do func(r 
 	all.Wait()
 }
 
-// A poolClient is a client whose node is killed, and the ticks that it gets.
+// A poolClient is a client whose node is killed.
 type poolClient struct {
 	*wire.Client
 
-	last     int           // the newest tick of the throng's
-	wrong    atomic.Bool   // one was lost, doubled or out of order
-	complete chan struct{} // closed when it has got all
+	last     int           // number of the newest tick
+	wrong    atomic.Bool   // a tick was lost, duplicated or out of order
+	complete chan struct{} // closed by the last tick
 }
 
 func newPoolClient(all int) *poolClient {

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -13,8 +13,8 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestClock_OfNodesIsSet: the wall clocks of nodes are set by up to a day, forward and back. Nobody notices: no node thinks
-// another dead, no client loses its connection, nothing expires, and those that are away come back.
+// TestClock_OfNodesIsSet sets the wall clocks of nodes by up to a day, forward and back. No node takes another for
+// dead, no client loses its connection, nothing expires, and disconnected clients are recovered.
 func TestClock_OfNodesIsSet(t *testing.T) {
 	const size = 30
 	cl := harness.NewClusterOf(t, harness.SteppedClockProgram(t), 3, "-lease", "5s", "-ping-interval", "1s", "-ping-timeout", "5s")
@@ -51,14 +51,14 @@ func TestClock_OfNodesIsSet(t *testing.T) {
 		t.Errorf("%d clients lost their connection", back)
 	}
 
-	// What was parked before its node's clock is set is not expired after.
+	// Sessions that are parked before the clock is set have not expired after.
 	cs.Cut("reset", nil, harness.Numbers(size)...)
 	for _, n := range cl.Nodes {
 		if _, err := n.SetClock(t.Context(), 12*time.Hour); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cs.Await(20*time.Second, "all are back", func() bool { return cs.ConnectedTimesLocked(2) })
+	cs.Await(20*time.Second, "all are connected again", func() bool { return cs.ConnectedTimesLocked(2) })
 	stop()
 	cs.AwaitDelivery(cl.Nodes[2], 30*time.Second)
 	cs.Check()
@@ -66,9 +66,9 @@ func TestClock_OfNodesIsSet(t *testing.T) {
 	t.Logf("SUMMARY %s: %d clocks set, %d receipts", t.Name(), steps, cs.History.Receipts())
 }
 
-// TestClock_OfPostgresIsSet: the wall clock of Postgres is set back by an hour and forward by hours while nodes and
-// clients are connected. They notice nothing. Of clients that are away, one comes back after its session's time was set
-// back, and is recovered; for the others the time is over, and they are told so.
+// TestClock_OfPostgresIsSet sets the wall clock of Postgres back by an hour and forward by hours, while nodes and
+// clients are connected and stay connected. A disconnected client that returns after the clock was set back is
+// recovered. The sessions of the others have expired after the clock was set forward.
 func TestClock_OfPostgresIsSet(t *testing.T) {
 	const size = 20
 	setClock, env := fakeClock(t)
@@ -88,7 +88,7 @@ func TestClock_OfPostgresIsSet(t *testing.T) {
 		cl.QueryRow(t, &before, "select clock_timestamp() from %s.meta")
 		setClock(differs)
 		cl.QueryRow(t, &after, "select clock_timestamp() from %s.meta")
-		t.Logf("the clock of Postgres went on by %v in %v", after.Sub(before).Round(time.Second), time.Since(began).Round(time.Second))
+		t.Logf("the clock of Postgres advanced by %v in %v", after.Sub(before).Round(time.Second), time.Since(began).Round(time.Second))
 		cl.AwaitHeartbeats(2)
 		if now := cl.NodeIDs(); !slices.Equal(lives, now) {
 			t.Errorf("the nodes were %v and are %v", lives, now)
@@ -98,7 +98,7 @@ func TestClock_OfPostgresIsSet(t *testing.T) {
 	set(-time.Hour)
 	cs.Reconnect(cl.Nodes[0].URL, 0)
 	if me := cs.WhoAmI(0); !me.Recovered {
-		t.Errorf("after the clock was set back: refused for %q", me.Reason)
+		t.Errorf("not recovered after the clock was set back: %q", me.Reason)
 	}
 	head := cl.LogHead(t)
 	for hour := range 3 {
@@ -109,20 +109,19 @@ func TestClock_OfPostgresIsSet(t *testing.T) {
 	cs.Reconnect(cl.Nodes[1].URL, 1, 2)
 	for k := 1; k < 3; k++ {
 		if me := cs.WhoAmI(k); me.Recovered || me.Reason != "session expired" && me.Reason != "unknown session" {
-			t.Errorf("after the clock was set forward by hours: client %d recovered %v, refused for %q", k, me.Recovered, me.Reason)
+			t.Errorf("after the clock was set forward by hours: client %d recovered %v, reason %q", k, me.Recovered, me.Reason)
 		}
 	}
 	if back, _ := cs.Reconnections(); back != 3 {
-		t.Errorf("%d clients lost their connection that kept it", back-3)
+		t.Errorf("%d connected clients lost their connection", back-3)
 	}
 	if low := cl.LogLow(t); low < head {
-		t.Errorf("the log had come to %d and has only forgotten what is before %d, three hours later", head, low)
+		t.Errorf("three hours later the log is trimmed up to %[2]d, and not to its former head %[1]d", head, low)
 	}
 
-	// Who was connected comes back, or is told that the log has forgotten what its node has not yet had the time to
-	// write down.
+	// The other clients are recovered, or not because the log has trimmed events that are missing in the last checkpoint.
 	cs.Cut("reset", nil, harness.Numbers(size)[3:]...)
-	cs.Await(20*time.Second, "all are back", func() bool { return cs.ConnectedTimesLocked(2) })
+	cs.Await(20*time.Second, "all are connected again", func() bool { return cs.ConnectedTimesLocked(2) })
 	stop()
 	cs.AwaitDelivery(cl.Nodes[2], 30*time.Second)
 	cs.Check()
@@ -131,21 +130,21 @@ func TestClock_OfPostgresIsSet(t *testing.T) {
 		if me := cs.WhoAmI(k); !me.Recovered {
 			refused++
 			if me.Reason != "events no longer kept" {
-				t.Errorf("client %d was refused for %q", k, me.Reason)
+				t.Errorf("client %d was not recovered: %q", k, me.Reason)
 			}
 		}
 	}
-	t.Logf("SUMMARY %s: %d receipts; %d of %d were told that events are no longer kept", t.Name(), cs.History.Receipts(), refused, size-3)
+	t.Logf("SUMMARY %s: %d receipts; %d of %d were not recovered because events are no longer kept", t.Name(), cs.History.Receipts(), refused, size-3)
 }
 
-// fakeClock returns the environment of a process whose wall clock can be set, and what sets it.
+// fakeClock returns the environment of a process whose wall clock can be set, and a function that sets it.
 func fakeClock(t *testing.T) (set func(differs time.Duration), env []string) {
 	t.Helper()
 	libraries, err := filepath.Glob("/usr/lib/*/faketime/libfaketime.so.1")
 	if err != nil || len(libraries) == 0 {
 		harness.SkipMissing(t, "faketime")
 	}
-	dir, err := os.MkdirTemp("", "clock-") //nolint:usetesting // Postgres runs as another user, who may not enter t.TempDir
+	dir, err := os.MkdirTemp("", "clock-") //nolint:usetesting // Postgres runs as another user, without access to t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -153,7 +152,7 @@ func fakeClock(t *testing.T) (set func(differs time.Duration), env []string) {
 	file := filepath.Join(dir, "clock")
 	set = func(differs time.Duration) {
 		t.Helper()
-		// One that is read at any time is whole at any time.
+		// A rename is atomic: a reader never finds half a file.
 		err := os.WriteFile(file+".new", fmt.Appendf(nil, "%+d\n", int(differs.Seconds())), 0o644) //nolint:gosec // not a secret
 		if err == nil {
 			err = os.Rename(file+".new", file)

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -11,13 +11,13 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestCluster_OneOrder: three nodes, 200 clients on all of them, four publishers at once.
+// TestCluster_OneOrder emits from four publishers at once to 200 clients on three nodes.
 func TestCluster_OneOrder(t *testing.T) {
 	cl := harness.NewCluster(t, 3)
 	testOneOrder(t, cl, 200, 5000, 300)
 }
 
-// testOneOrder emits from four goroutines on the nodes of the cluster and judges what the clients got.
+// testOneOrder emits from four goroutines on the nodes of the cluster and checks what the clients received.
 func testOneOrder(t *testing.T, cl *harness.Cluster, size, each, perSecond int) {
 	t.Helper()
 	cs := harness.NewClients(t, 2)
@@ -51,12 +51,12 @@ func testOneOrder(t *testing.T, cl *harness.Cluster, size, each, perSecond int) 
 	}
 }
 
-// TestCluster_UnderFaults: the same, while everything breaks that may break: clients are cut fifty at a time, a node is
-// killed and replaced, and the connections to Postgres are ended again and again.
+// TestCluster_UnderFaults is TestCluster_OneOrder with faults: clients are cut fifty at a time, a node is killed and
+// replaced, and connections to Postgres are terminated again and again.
 func TestCluster_UnderFaults(t *testing.T) {
 	const (
 		size, each, perSecond = 200, 2000, 90
-		crowd                 = 50
+		perCut                = 50
 	)
 	rng := harness.NewRand(harness.Seed(t))
 	cl := harness.NewCluster(t, 3, "-lease", "3s")
@@ -78,7 +78,7 @@ func TestCluster_UnderFaults(t *testing.T) {
 			if o.Failed > 0 || o.Unknown > 0 && n != cl.Nodes[1] {
 				t.Errorf("publisher %d: %+v", p+1, o)
 			}
-			if o.Unknown > 0 { // it goes on elsewhere, under another number
+			if o.Unknown > 0 { // another publisher continues at another node
 				o = cl.Nodes[0].Publish(t.Context(), cs.History, harness.Publication{
 					Publisher: p + 11, Count: o.Unknown, Targets: harness.Targets(), PerSecond: perSecond,
 				})
@@ -101,18 +101,18 @@ func TestCluster_UnderFaults(t *testing.T) {
 	cuts, roundsOfCuts := 0, 0
 	faults.Go(func() {
 		for ctx.Err() == nil {
-			some := rng.Perm(size)[:crowd]
-			half := crowd / 2
+			some := rng.Perm(size)[:perCut]
+			half := perCut / 2
 			cs.Cut("reset", nil, some[:half]...)
 			cs.Cut("close", nil, some[half:]...)
-			cuts += crowd
+			cuts += perCut
 			roundsOfCuts++
 			harness.Pause(ctx, 700*time.Millisecond)
 		}
 	})
 	harness.Pause(ctx, 6*time.Second)
 	victim := cl.Nodes[1]
-	victim.Down = true // first of all, so that nobody roams there
+	victim.Down = true // first, so that no client chooses it
 	cs.SetNodes(cl.RunningURLs())
 	victim.Kill()
 	harness.Pause(ctx, 2*time.Second)
@@ -123,12 +123,12 @@ func TestCluster_UnderFaults(t *testing.T) {
 	faults.Wait()
 
 	quiet := time.Now()
-	// Sooner than a node gives up a client whose CONNECT it does not answer, which is after 45 s.
+	// Less than the 45 s after which a node closes a connection whose CONNECT it has not answered.
 	if err := cs.WaitFor(30*time.Second, cs.AllConnectedLocked); err != nil {
 		t.Errorf("clients hang after the last fault: %v\n%s", err, cl.Diagnose())
 	}
 	cs.Await(harness.MaxWait, "all clients are back", cs.AllConnectedLocked)
-	t.Logf("all clients are back %.1fs after the last fault", time.Since(quiet).Seconds())
+	t.Logf("all clients are connected %.1fs after the last fault", time.Since(quiet).Seconds())
 	cs.AwaitDelivery(cl.Nodes[0], harness.MaxWait)
 	cs.Check()
 	all, acknowledged := cs.History.Emits()

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -15,10 +15,10 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestCluster_OnTestcontainers: one order and nothing lost, on a Postgres in a container.
+// TestCluster_OnTestcontainers is TestCluster_OneOrder with Postgres in a container.
 func TestCluster_OnTestcontainers(t *testing.T) {
 	if os.Getenv("SOCKETIO_TEST_DOCKER") != "1" {
-		t.Skip("it runs only if SOCKETIO_TEST_DOCKER=1")
+		t.Skip("SOCKETIO_TEST_DOCKER is not 1")
 	}
 	image := cmp.Or(os.Getenv("SOCKETIO_TEST_IMAGE"), "postgres:17-alpine")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -28,7 +28,7 @@ func TestCluster_OnTestcontainers(t *testing.T) {
 			Image:        image,
 			ExposedPorts: []string{"5432/tcp"},
 			Env:          map[string]string{"POSTGRES_PASSWORD": "integration"},
-			// The first time it says so while it is being set up.
+			// The first line is from the initialization.
 			WaitingFor: wait.ForLog("database system is ready to accept connections").WithOccurrence(2).
 				WithStartupTimeout(time.Minute),
 		},

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -21,14 +21,14 @@ import (
 	"github.com/pgsocket/socketio/migrations"
 )
 
-// A pair of servers, one of which follows the other, asynchronously.
+// A standby is a pair of Postgres servers with asynchronous replication.
 type standby struct {
 	t       *testing.T
 	primary *pgserver.Server
 	standby *pgserver.Server
 }
 
-// newStandbyCluster starts nodes that go where they may write, as a connection string with two hosts says.
+// newStandbyCluster starts nodes with a connection string of two hosts that selects the writable one.
 func newStandbyCluster(t *testing.T, nodes int) (*standby, *harness.Cluster) {
 	t.Helper()
 	own := func(srv *pgserver.Server, err error) *pgserver.Server {
@@ -84,7 +84,7 @@ func (s *standby) connect(srv *pgserver.Server) *pgx.Conn {
 	return conn
 }
 
-// awaitCatchUp waits until the standby has all that was committed before.
+// awaitCatchUp waits until the standby has replayed everything that is committed.
 func (s *standby) awaitCatchUp() {
 	s.t.Helper()
 	var at string
@@ -94,14 +94,14 @@ func (s *standby) awaitCatchUp() {
 	s.awaitQuery("select pg_last_wal_replay_lsn() >= '" + at + "'")
 }
 
-// stopReplication has the standby follow no more.
+// stopReplication stops the replication to the standby.
 func (s *standby) stopReplication() {
 	s.t.Helper()
 	s.exec("alter system set primary_conninfo = ''", "select pg_reload_conf()")
 	s.awaitQuery("select not exists (select from pg_stat_wal_receiver)")
 }
 
-// failOver ends the primary as in a crash, lets something happen, and makes the standby one that takes writes.
+// failOver crashes the primary, calls meanwhile, and promotes the standby.
 func (s *standby) failOver(meanwhile func()) {
 	s.t.Helper()
 	if err := s.primary.Shut(pgserver.Immediate); err != nil {
@@ -120,11 +120,11 @@ func (s *standby) awaitQuery(question string) {
 		err := conn.QueryRow(s.t.Context(), question).Scan(&yes)
 		return err == nil && yes
 	}) {
-		s.t.Fatalf("the standby never said yes to %s", question)
+		s.t.Fatalf("not true on the standby within 20 s: %s", question)
 	}
 }
 
-// A testClient is a client that notes what it hears, one list for each session.
+// A testClient is a raw client that records what it receives, one list for each session.
 type testClient struct {
 	t      *testing.T
 	name   string
@@ -162,16 +162,16 @@ func (p *testClient) onEvent(data json.RawMessage) {
 	p.sessions[last] = append(p.sessions[last], id)
 }
 
-// connect connects to a node, and tries again while that has no Postgres.
+// connect connects to a node, and retries while the node has no Postgres.
 func (p *testClient) connect(n *harness.Node) {
 	p.t.Helper()
 	var err error
 	if !harness.Eventually(30*time.Second, func() bool { err = p.client.Connect(harness.ContextFor(p.t, 5*time.Second), n.Addr); return err == nil }) {
-		p.t.Fatalf("%s does not get in: %v", p.name, err)
+		p.t.Fatalf("%s cannot connect: %v", p.name, err)
 	}
 }
 
-// await returns when the pupil has heard an event.
+// await waits for an event.
 func (p *testClient) await(id checker.ID) {
 	p.t.Helper()
 	if !harness.Eventually(20*time.Second, func() bool {
@@ -179,23 +179,23 @@ func (p *testClient) await(id checker.ID) {
 		defer p.mu.Unlock()
 		return slices.Contains(p.sessions[len(p.sessions)-1], id)
 	}) {
-		p.t.Fatalf("%s never hears %v", p.name, id)
+		p.t.Fatalf("%s did not receive %v", p.name, id)
 	}
 }
 
-// checkReceived fails the test unless the pupil's sessions heard just that.
+// checkReceived fails the test unless the sessions received exactly these events.
 func (p *testClient) checkReceived(want ...[]checker.ID) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !slices.EqualFunc(p.sessions, want, slices.Equal) {
-		p.t.Errorf("%s: its sessions heard\n  %v, want\n  %v", p.name, p.sessions, want)
+		p.t.Errorf("%s received by session\n  %v, want\n  %v", p.name, p.sessions, want)
 	}
 }
 
-// TestFailover_LaggingStandby: an asynchronous standby lacks the end of the log when it is promoted. The nodes find
-// it and go on. Who was connected all the time misses nothing and hears nothing twice. Who comes back is recovered exactly,
-// or is told that it is not: if it knows more than the log, or if its session is lost.
+// TestFailover_LaggingStandby promotes an asynchronous standby that lacks the end of the log. The nodes reconnect to
+// it. A client that stays connected misses nothing and receives nothing twice. A client that reconnects is recovered
+// without a gap, or is not recovered: if it received events that the standby lacks, or if its session is lost.
 func TestFailover_LaggingStandby(t *testing.T) {
 	s, cl := newStandbyCluster(t, 3)
 	history := &checker.History{}
@@ -212,10 +212,10 @@ func TestFailover_LaggingStandby(t *testing.T) {
 		}
 	}
 	parked := func(n int) {
-		cl.AwaitQuery("they are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
+		cl.AwaitQuery("the sessions are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
 	}
 	live, ahead, behind, quiet := group("live"), group("ahead"), group("behind"), group("quiet")
-	torn := group("torn") // its lines break when the primary is dead already
+	torn := group("torn") // cut after the crash of the primary
 	await := func(id checker.ID, some ...[]*testClient) {
 		for _, p := range slices.Concat(some...) {
 			p.await(id)
@@ -227,19 +227,19 @@ func TestFailover_LaggingStandby(t *testing.T) {
 	await(first[99], live, ahead, behind, quiet, torn)
 	cut(behind)
 	parked(3)
-	second := eventIDs(2, 50) // missed by who is behind
+	second := eventIDs(2, 50) // missed by the clients "behind"
 	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: 50})
 	await(second[49], live, ahead, quiet, torn)
 	s.awaitCatchUp()
 	s.stopReplication()
-	cut(quiet) // parked in what the standby lacks, with nothing heard of it
+	cut(quiet) // parked by transactions that the standby lacks; they received none of its events
 	parked(6)
-	born := group("born") // as its session is
+	born := group("born") // their sessions begin in what the standby lacks
 	lost := eventIDs(3, 50)
 	cl.Nodes[2].MustPublish(history, harness.Publication{Publisher: 3, Count: 50, Wait: true})
 	await(lost[49], live, ahead, born, torn)
 	cut(ahead, born)
-	parked(12) // in what the standby lacks, once more
+	parked(12) // by transactions that the standby lacks
 
 	s.failOver(func() { cut(torn) })
 	third := eventIDs(4, 50)
@@ -269,17 +269,17 @@ func TestFailover_LaggingStandby(t *testing.T) {
 		behind[i].checkReceived(kept)
 		quiet[i].checkReceived(kept)
 		ahead[i].checkReceived(slices.Concat(first, second, lost), last)
-		torn[i].checkReceived(slices.Concat(first, second, lost), last) // though its node has written down, to the standby, what it heard last
+		torn[i].checkReceived(slices.Concat(first, second, lost), last) // although its node has written its progress to the standby
 		born[i].checkReceived(lost, last)
 	}
 	for reason := range reasons {
 		if !slices.Contains([]string{"", "offset of another log", "offset ahead of the log", "unknown session"}, reason) {
-			t.Errorf("refused for %q", reason)
+			t.Errorf("unexpected reason %q", reason)
 		}
 	}
 	for _, p := range born {
 		if !slices.Contains(reasons["unknown session"], p.name) {
-			t.Errorf("%s was not refused because its session is lost: %v", p.name, reasons)
+			t.Errorf("%s: want reason \"unknown session\": %v", p.name, reasons)
 		}
 	}
 	t.Logf("SUMMARY %s: %v", t.Name(), reasons)

@@ -20,9 +20,9 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestFollow_SnapshotThenEvents is the recipe of docs/sql.md: a client loads the history and follows from its bookmark, while others post.
-// Its first connection breaks after it has received a little, and it comes back to another node.
-func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+// TestFollow_SnapshotThenEvents is the recipe of docs/sql.md: a client loads the history and follows from its
+// bookmark, while others post. Half of the clients are cut after a few events and reconnect to the other node.
+func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it measures, and must not share the machine
 	dsn, schema := pgtest.Schema(t)
 	quoted := pgx.Identifier{schema}.Sanitize()
 	var addrs []string
@@ -72,7 +72,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 			t.Fatal(err)
 		}
 		t.Cleanup(c.Close)
-		// Half of them break off at once and again after every other post, and come back to the other node.
+		// Half of them are cut at once and after every other post, and reconnect to the other node.
 		for cut := range i % 2 * 4 {
 			if cut > 0 {
 				f.awaitPosts(t, 2)
@@ -103,7 +103,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 	stale := wire.New(wire.Options{Auth: map[string]any{"follow": "nonsense"}})
 	var refused *wire.RefusedError
 	if err := stale.Connect(t.Context(), addrs[0]); !errors.As(err, &refused) || !strings.Contains(refused.Body, "load_again") {
-		t.Errorf("a bookmark that is none: %v", err)
+		t.Errorf("an invalid bookmark: %v", err)
 	}
 }
 
@@ -141,9 +141,9 @@ func startFollowNode(t *testing.T, dsn, schema string) string {
 	return server.Listener.Addr().String()
 }
 
-// A follower has the ids that it has read or received.
+// A follower collects the ids that it has loaded or received.
 type follower struct {
-	received chan struct{} // one for each post received, as far as there is room
+	received chan struct{} // one for each post, up to its capacity
 	ended    chan struct{} // closed by the event after the last post
 
 	mu  sync.Mutex
@@ -170,25 +170,25 @@ func (f *follower) onEvent(data json.RawMessage) {
 	}
 }
 
-// awaitPosts waits for that many posts.
+// awaitPosts waits for a number of posts.
 func (f *follower) awaitPosts(t *testing.T, posts int) {
 	t.Helper()
 	for range posts {
 		select {
 		case <-f.received:
 		case <-time.After(harness.MaxWait):
-			t.Fatal("no post for long")
+			t.Fatal("no post within MaxWait")
 		}
 	}
 }
 
-// check waits for the end, and compares what the follower has by then with what was posted.
+// check waits for the end, and compares what the follower has with what was posted.
 func (f *follower) check(t *testing.T, number int, all []int) {
 	t.Helper()
 	select {
 	case <-f.ended:
 	case <-time.After(harness.MaxWait):
-		t.Errorf("follower %d: the end has not come", number)
+		t.Errorf("follower %d: the last event did not arrive", number)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -13,7 +13,8 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// skipUnlessLimits skips a test that measures for docs/limits.md, and asserts little, unless it was asked for.
+// skipUnlessLimits skips a test that measures for docs/limits.md, and asserts little, unless SOCKETIO_TEST_LIMITS is
+// set.
 func skipUnlessLimits(t *testing.T) {
 	t.Helper()
 	if os.Getenv("SOCKETIO_TEST_LIMITS") == "" {
@@ -21,7 +22,7 @@ func skipUnlessLimits(t *testing.T) {
 	}
 }
 
-// eventIDs returns the first events of a publisher.
+// eventIDs returns the ids of the first events of a publisher.
 func eventIDs(publisher, count int) []checker.ID {
 	var ids []checker.ID
 	for seq := range count {
@@ -30,42 +31,43 @@ func eventIDs(publisher, count int) []checker.ID {
 	return ids
 }
 
-// TestPostgres_CrashWithoutSynchronousCommit: with synchronous_commit = off a crash takes back what was acknowledged. Clients that
-// stay connected miss nothing of what the log has then, and hear nothing twice; they are recovered afterwards.
+// TestPostgres_CrashWithoutSynchronousCommit crashes Postgres with synchronous_commit = off: acknowledged events are
+// lost. Clients that stay connected miss nothing that is in the log afterwards, receive nothing twice, and are
+// recovered later.
 func TestPostgres_CrashWithoutSynchronousCommit(t *testing.T) {
 	srv, dsn, schema := harness.PrivatePostgresWith(t, pgserver.Options{Fast: true, Settings: map[string]string{
-		"synchronous_commit": "off", "wal_writer_delay": "10s", // by default a fifth of a second
+		"synchronous_commit": "off", "wal_writer_delay": "10s", // the default is 200 ms
 	}})
 	cl := harness.NewClusterOn(t, dsn, schema, 2)
 	history := &checker.History{}
 	some := []*testClient{newTestClient(t, "a", cl.Nodes[0]), newTestClient(t, "b", cl.Nodes[1])}
-	heard := func(id checker.ID) {
+	awaitAll := func(id checker.ID) {
 		for _, p := range some {
 			p.await(id)
 		}
 	}
 	conn := cl.Connect()
 	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 50, Wait: true})
-	heard(checker.NewID(1, 49))
-	for _, sql := range []string{"set synchronous_commit = on", "select pg_switch_wal()", "create table kept ()"} { // all so far is on the disk
+	awaitAll(checker.NewID(1, 49))
+	for _, sql := range []string{"set synchronous_commit = on", "select pg_switch_wal()", "create table kept ()"} { // flushes the WAL
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
 	}
 	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: 100, Wait: true})
-	heard(checker.NewID(2, 99))
+	awaitAll(checker.NewID(2, 99))
 
 	if err := srv.Restart(t.Context(), pgserver.Immediate); err != nil {
 		t.Fatal(err)
 	}
 	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 3, Count: 150, Wait: true, TimeoutMS: 60_000})
-	heard(checker.NewID(3, 149))
+	awaitAll(checker.NewID(3, 149))
 	for i, p := range some {
 		p.client.Cut()
 		p.connect(cl.Nodes[1-i])
 	}
 	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 4, Count: 1})
-	heard(checker.NewID(4, 0))
+	awaitAll(checker.NewID(4, 0))
 
 	kept := cl.LogEvents()
 	lost := 50 + 100 + 150 + 1 - len(kept)
@@ -74,30 +76,30 @@ func TestPostgres_CrashWithoutSynchronousCommit(t *testing.T) {
 			t.Errorf("%s was not recovered", p.name)
 		}
 		p.mu.Lock()
-		for i, ids := range p.sessions { // the last one, if not the only one, begins somewhere
+		for i, ids := range p.sessions { // if there are two, the last one may begin at any event
 			both := slices.DeleteFunc(slices.Clone(ids), func(id checker.ID) bool { return !slices.Contains(kept, id) })
 			if len(both) > len(kept) || !slices.Equal(both, kept[len(kept)-len(both):]) || i == 0 && len(p.sessions) == 1 && len(both) != len(kept) {
-				t.Errorf("%s: session %d heard %v of what the log has, want %v", p.name, i, both, kept)
+				t.Errorf("%s: session %d received %v of the log, want %v", p.name, i, both, kept)
 			}
 		}
 		p.mu.Unlock()
 	}
-	t.Logf("SUMMARY %s: of 301 acknowledged events the crash took back %d", t.Name(), lost) // how many is up to the WAL writer
+	t.Logf("SUMMARY %s: of 301 acknowledged events the crash took back %d", t.Name(), lost) // the number depends on the WAL writer
 }
 
-// TestLimits_SuspendedNode measures what becomes of clients that wait at a node that is stopped for long.
+// TestLimits_SuspendedNode measures what happens to the clients of a node that is suspended for long.
 func TestLimits_SuspendedNode(t *testing.T) {
 	skipUnlessLimits(t)
 	const lease, retention = 2 * time.Second, 8 * time.Second
-	for _, frozen := range []time.Duration{lease / 2, 2 * lease, 3 * retention} {
-		t.Run(frozen.String(), func(t *testing.T) {
+	for _, suspended := range []time.Duration{lease / 2, 2 * lease, 3 * retention} {
+		t.Run(suspended.String(), func(t *testing.T) {
 			cl := harness.NewCluster(t, 2, "-lease", lease.String(), "-retention", retention.String(), "-window", "1m")
 			p := newTestClient(t, "p", cl.Nodes[0])
 			history := &checker.History{}
 			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 1, Count: 10})
 			p.await(checker.NewID(1, 9))
 			cl.Nodes[0].Suspend()
-			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: int(frozen.Seconds() * 100), PerSecond: 100})
+			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: int(suspended.Seconds() * 100), PerSecond: 100})
 			cl.Nodes[0].Resume()
 			gone := harness.Eventually(2*lease, func() bool { return p.client.Send("3") != nil })
 			if gone {
@@ -111,17 +113,18 @@ func TestLimits_SuspendedNode(t *testing.T) {
 			p.await(checker.NewID(3, 0))
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			t.Logf("SUMMARY %s: frozen for %v: connection cut %v, recovered %v, refused for %q, sessions %d", t.Name(), frozen, gone, me.Recovered, me.Reason, len(p.sessions))
+			t.Logf("SUMMARY %s: suspended for %v: connection cut %v, recovered %v, reason %q, sessions %d", t.Name(), suspended, gone, me.Recovered, me.Reason, len(p.sessions))
 			if !gone || me.Recovered {
-				if want := 10 + int(frozen.Seconds()*100) + 1; len(p.sessions) != 1 || len(p.sessions[0]) != want {
-					t.Errorf("heard %d events in %d sessions, want %d in one", len(p.sessions[0]), len(p.sessions), want)
+				if want := 10 + int(suspended.Seconds()*100) + 1; len(p.sessions) != 1 || len(p.sessions[0]) != want {
+					t.Errorf("%d events in %d sessions, want %d in one", len(p.sessions[0]), len(p.sessions), want)
 				}
 			}
 		})
 	}
 }
 
-// TestLimits_PostgresOutage measures what nodes hold while Postgres does not answer, and what becomes of it.
+// TestLimits_PostgresOutage measures the memory of nodes while Postgres does not answer, and what happens to their
+// emits.
 func TestLimits_PostgresOutage(t *testing.T) {
 	skipUnlessLimits(t)
 	const retention = 20 * time.Second
@@ -133,7 +136,7 @@ func TestLimits_PostgresOutage(t *testing.T) {
 	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 10})
 	p.await(checker.NewID(1, 9))
 	away.client.Cut()
-	cl.AwaitQuery("one is parked", "select count(*) = 1 from %s.sessions where node is null")
+	cl.AwaitQuery("one session is parked", "select count(*) = 1 from %s.sessions where node is null")
 	before := memory()
 
 	if err := srv.Suspend(); err != nil {
@@ -171,11 +174,11 @@ func TestLimits_PostgresOutage(t *testing.T) {
 		p.connect(cl.Nodes[0])
 	}
 	p.await(checker.NewID(3, 0))
-	t.Logf("SUMMARY %s: %v; Postgres suspended for %v: of %d emits %d acknowledged, %d failed %v; memory %d MiB before, at most %d MiB; the client that was away: recovered %v, %q; the one that stayed: %d sessions",
+	t.Logf("SUMMARY %s: %v; Postgres suspended for %v: of %d emits %d acknowledged, %d failed %v; memory %d MiB before, at most %d MiB; the disconnected client: recovered %v, %q; the connected one: %d sessions",
 		t.Name(), cl.Nodes[0].Stats().Disconnects, took.Round(time.Second), waiting, o.Acknowledged, o.Failed, why, before>>20, most>>20, me.Recovered, me.Reason, len(p.sessions))
 }
 
-// TestLimits_LargeReplay measures how much one client can miss and get.
+// TestLimits_LargeReplay measures how much one client can miss and receive.
 func TestLimits_LargeReplay(t *testing.T) {
 	skipUnlessLimits(t)
 	for _, size := range []struct{ events, pad int }{{10_000, 100}, {100_000, 100}, {400_000, 100}, {20_000, 10_000}} {
@@ -186,7 +189,7 @@ func TestLimits_LargeReplay(t *testing.T) {
 			cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 1})
 			p.await(checker.NewID(1, 0))
 			p.client.Cut()
-			cl.AwaitQuery("it is parked", "select count(*) = 1 from %s.sessions where node is null")
+			cl.AwaitQuery("the session is parked", "select count(*) = 1 from %s.sessions where node is null")
 			for first := 0; first < size.events; first += 10_000 {
 				cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 2, First: first, Count: 10_000, Pad: size.pad, TimeoutMS: 60_000})
 			}
@@ -201,7 +204,7 @@ func TestLimits_LargeReplay(t *testing.T) {
 			took := time.Since(began)
 			n.Get("memory", &after)
 			if got := p.count(); got != 1+size.events || !p.client.Recovered() {
-				t.Errorf("heard %d events, recovered %v", got, p.client.Recovered())
+				t.Errorf("received %d events, recovered %v", got, p.client.Recovered())
 			}
 			t.Logf("SUMMARY %s: %d events, %d MB, replayed in %v; memory of the node %d MiB before, %d MiB after; gone %v", t.Name(),
 				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.Stats().Disconnects)
@@ -209,15 +212,15 @@ func TestLimits_LargeReplay(t *testing.T) {
 	}
 }
 
-// count returns how many events the newest session has heard.
+// count returns the number of events of the newest session.
 func (p *testClient) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.sessions[len(p.sessions)-1])
 }
 
-// TestLimits_LaggingStandby shows what nobody is told: a room that was joined in what a promoted standby lacks is gone
-// from the session's record, though the client's node has it in the room for as long as it stays connected.
+// TestLimits_LaggingStandby shows a loss that is not reported: a room joined in a transaction that a promoted standby
+// lacks is missing from the session, although the client's node keeps it in the room while it stays connected.
 func TestLimits_LaggingStandby(t *testing.T) {
 	skipUnlessLimits(t)
 	s, cl := newStandbyCluster(t, 2)
@@ -244,7 +247,7 @@ func TestLimits_LaggingStandby(t *testing.T) {
 	p.await(emit(6, nil))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	heard := p.sessions[len(p.sessions)-1]
-	t.Logf("SUMMARY %s: recovered %v; of the room heard what it missed %v, what came later %v", t.Name(),
-		p.client.Recovered(), slices.Contains(heard, missed), slices.Contains(heard, later))
+	received := p.sessions[len(p.sessions)-1]
+	t.Logf("SUMMARY %s: recovered %v; received of the room: missed events %v, later events %v", t.Name(),
+		p.client.Recovered(), slices.Contains(received, missed), slices.Contains(received, later))
 }

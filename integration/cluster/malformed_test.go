@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -23,8 +23,8 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestConnect_Burst: two thousand clients connect at once, in bursts, and send their CONNECT the moment they may. All
-// of them get in, and all hear what is emitted then.
+// TestConnect_Burst connects two thousand clients in bursts. All are connected, and all receive the events that are
+// emitted then. Then all reconnect to the other node at once.
 func TestConnect_Burst(t *testing.T) {
 	const bursts, size = 4, 500
 	cl := harness.NewCluster(t, 2)
@@ -59,10 +59,10 @@ func TestConnect_Burst(t *testing.T) {
 	h := harness.NewClients(t, 0).History
 	cl.Nodes[0].MustPublish(h, harness.Publication{Publisher: 1, Count: 5})
 	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 5*bursts*size }) {
-		t.Errorf("%d events heard, want %d", heard.Load(), 5*bursts*size)
+		t.Errorf("%d events received, want %d", heard.Load(), 5*bursts*size)
 	}
 
-	// The same crowd comes back at once, at the other node.
+	// All reconnect at once, to the other node.
 	for _, c := range all {
 		c.Cut()
 	}
@@ -85,17 +85,17 @@ func TestConnect_Burst(t *testing.T) {
 		}
 	}
 	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 10*bursts*size }) {
-		t.Errorf("%d events heard, want %d", heard.Load(), 10*bursts*size)
+		t.Errorf("%d events received, want %d", heard.Load(), 10*bursts*size)
 	}
 	if lost > 0 {
 		t.Errorf("%d of %d clients were not recovered", lost, len(all))
 	}
-	t.Logf("SUMMARY %s: %d clients connected in %d bursts in %v (slowest burst %v); all %d came back to the other node at once in %v, %d of them recovered",
+	t.Logf("SUMMARY %s: %d clients connected in %d bursts in %v (slowest burst %v); all %d reconnected to the other node at once in %v, %d of them recovered",
 		t.Name(), len(all), bursts, took.Round(time.Millisecond), slowest.Round(time.Millisecond), len(all), back.Round(time.Millisecond), len(all)-lost)
 }
 
-// TestMalformed_Packets: ten thousand malformed packets from other connections, and the official
-// clients keep receiving, without a disconnect.
+// TestMalformed_Packets sends ten thousand malformed packets on other connections. The official clients receive
+// everything, without a disconnect.
 func TestMalformed_Packets(t *testing.T) {
 	const packets, senders = 10_000, 24
 	s := harness.Seed(t)
@@ -133,11 +133,11 @@ func TestMalformed_Packets(t *testing.T) {
 		t.Errorf("%d sockets are left", len(cl.Nodes[0].Sockets())+len(cl.Nodes[1].Sockets()))
 	}
 	gone := cl.Nodes[0].Stats().Disconnects
-	t.Logf("SUMMARY %s: %d malformed packets on %d connections in %v, %d samples from the fuzz corpora; 20 clients got %d events undisturbed; sockets of node 1 went for %v",
+	t.Logf("SUMMARY %s: %d malformed packets on %d connections in %v, %d samples from the fuzz corpora; 20 clients received %d events; disconnections of node 1: %v",
 		t.Name(), sent.Load(), connections.Load(), took.Round(time.Millisecond), len(corpus), cs.History.Receipts(), gone)
 }
 
-// A malformedSender sends what no client would.
+// A malformedSender sends what no client would send.
 type malformedSender struct {
 	rng               *rand.Rand
 	corpus            [][]byte
@@ -145,7 +145,7 @@ type malformedSender struct {
 	sent, connections *atomic.Int64
 }
 
-// connection opens one connection, in half of the cases joins a namespace, and sends until it is cut off.
+// connection opens one connection, connects to a namespace in half of the cases, and sends until the node closes it.
 func (m *malformedSender) connection(t *testing.T) error {
 	link, err := wire.Dial(harness.ContextFor(t, harness.MaxWait), m.addr)
 	if err != nil {
@@ -176,7 +176,7 @@ func (m *malformedSender) connection(t *testing.T) error {
 			break
 		}
 		if m.rng.IntN(3) == 0 {
-			select { // mostly the node has enough of it by now
+			select { // usually the node has closed it by now
 			case <-ended:
 				return nil
 			case <-time.After(time.Millisecond):
@@ -194,9 +194,9 @@ func (m *malformedSender) send(link *wire.Link) error {
 	switch m.rng.IntN(12) {
 	case 0: // as an Engine.IO packet of any type
 		return link.Send(string(sample))
-	case 1: // as a binary message that nothing announced
+	case 1: // as a binary message without a packet that announces it
 		return link.Frame(ws.OpBinary, sample)
-	case 2: // announced attachments that do not come, and another packet in between
+	case 2: // missing attachments, and another packet instead
 		return errors.Join(link.Send(`452-["echo",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), link.Send("4"+string(sample)))
 	case 3: // a frame with reserved bits, or an unmasked one, or one of an unknown opcode
 		frame := ws.MustCompileFrame(ws.NewFrame(ws.OpText, true, sample))
@@ -207,12 +207,12 @@ func (m *malformedSender) send(link *wire.Link) error {
 	case 4: // half a frame, then nothing
 		frame := ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(ws.OpText, true, append([]byte("42"), sample...))))
 		return link.Write(frame[:1+m.rng.IntN(len(frame)-1)])
-	case 5: // a frame that claims to be enormous
+	case 5: // a frame with an enormous length
 		return link.Write([]byte{0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3, 4})
-	case 6: // something that is deep
+	case 6: // deeply nested JSON
 		n := 1 + m.rng.IntN(50_000)
 		return link.Send(`42["echo",` + strings.Repeat("[", n) + strings.Repeat("]", n) + "]")
-	case 7: // control frames that are too long or lie
+	case 7: // control frames that are too long
 		return link.Frame(ws.OpPing, bytes.Repeat([]byte("x"), m.rng.IntN(300)))
 	default: // as a Socket.IO packet
 		return link.Send("4" + string(sample))
@@ -225,7 +225,7 @@ var packetTemplates = []string{
 	`2["fail","panic"]`, `20["fail","panic"]`, `2["set",{"key":"%s"}]`, `7%s`, `%s`, ``, `2`, `2[]`, `2{}`, `2[1]`, `2[null]`, `2["get"]`,
 }
 
-// sample returns one of the corpora's, one made from a template, or either with some bytes changed.
+// sample returns an input of the fuzz corpora or of a template, at times with one byte changed.
 func (m *malformedSender) sample() []byte {
 	var b []byte
 	if m.rng.IntN(2) == 0 {
@@ -252,7 +252,7 @@ func (m *malformedSender) sample() []byte {
 	return b
 }
 
-// fuzzCorpora returns the inputs that the fuzz tests of the packages have kept.
+// fuzzCorpora returns the inputs in the fuzz corpora of the packages.
 func fuzzCorpora(t *testing.T) [][]byte {
 	t.Helper()
 	files, err := filepath.Glob("../../*/testdata/fuzz/*/*")
@@ -282,7 +282,7 @@ func fuzzCorpora(t *testing.T) [][]byte {
 	return samples
 }
 
-// TestMalformed_HTTPRequests: connections that are not even WebSockets, some half-sent and left open.
+// TestMalformed_HTTPRequests sends malformed HTTP requests, some of which stay incomplete and open.
 func TestMalformed_HTTPRequests(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestOperations_JoinAndLeaveInOrder: one goroutine on each of two nodes puts everybody into a room and takes everybody out again, and emits to
-// the room each time: an even number when they are in, an odd one when nobody is. Another two do so with a room that
-// they share, where the log alone says who is in. Some clients break their connection again and again, and come back to
-// the other node. Everybody gets what the log says, in its order.
+// TestOperations_JoinAndLeaveInOrder: one goroutine on each of two nodes puts everybody into a room, emits to it,
+// takes everybody out and emits again. Even events have receivers, odd ones have none. Two more goroutines share a
+// room, so that only the log decides. Some clients are cut again and again and reconnect to the other node. Every
+// client receives what the log says, in its order.
 func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	rounds := 250 // of two operations and two events
 	if longRun() {
@@ -61,11 +61,11 @@ func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 		}
 		counts[id.Publisher()]++
 		if id.Publisher() <= 2 && id.Seq()%2 == 1 {
-			t.Errorf("by the log somebody was in the room for %v", id)
+			t.Errorf("by the log %v has receivers", id)
 		}
 	}
 	if counts[1] != rounds || counts[2] != rounds || counts[3] < rounds/2 || counts[4] < rounds/2 {
-		t.Errorf("by the log each client got %d events of each publisher", counts)
+		t.Errorf("by the log each client receives %d events of each publisher", counts)
 	}
 	for i, h := range hearers {
 		compareEvents(t, i, h.received(), want)
@@ -73,12 +73,12 @@ func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
 		t.Name(), 4*rounds, took.Seconds(), len(hearers), len(want), cuts)
 	if slices.Max(cuts) == 0 {
-		t.Error("nobody came back")
+		t.Error("no client reconnected")
 	}
 }
 
-// reconnectRepeatedly stays connected until the last event has come. A restless client breaks its connection after every 40 events,
-// until it has heard enough, and comes back to the other node. It returns how often it did.
+// reconnectRepeatedly stays connected until the last event. While restless, it cuts its connection after every 40
+// events and reconnects to the other node. It returns the number of cuts.
 func (h *subscriber) reconnectRepeatedly(ctx context.Context, cl *harness.Cluster, restless bool, enough <-chan struct{}) int {
 	cuts, next, connections, ended := 0, 40, 1, 0
 	for {
@@ -95,26 +95,26 @@ func (h *subscriber) reconnectRepeatedly(ctx context.Context, cl *harness.Cluste
 			h.Cut()
 			cuts++
 			next = len(ids) + 40
-		} else if ended < connections { // otherwise its node has ended it, because it was slow
+		} else if ended < connections { // otherwise the node has closed it, because it was slow
 			select {
 			case <-changed:
 			case <-h.closed:
 				ended++
 			case <-ctx.Done():
-				cl.T.Errorf("client %s has not got the last event, after %d others", h.ID(), len(ids))
+				cl.T.Errorf("client %s did not receive the last event, after %d others", h.ID(), len(ids))
 				return cuts
 			}
 			continue
 		}
 		if err := h.Connect(ctx, cl.Nodes[connections%2].Addr); err != nil || !h.Recovered() {
-			cl.T.Errorf("client %s came back after %d events: %v, recovered: %v", h.ID(), len(ids), err, h.Recovered())
+			cl.T.Errorf("client %s reconnected after %d events: %v, recovered: %v", h.ID(), len(ids), err, h.Recovered())
 			return cuts
 		}
 		connections++
 	}
 }
 
-// compareEvents fails the test if a client did not get what the log says.
+// compareEvents fails the test if a client did not receive what the log says.
 func compareEvents(t *testing.T, client int, got, want []checker.ID) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {
@@ -122,14 +122,14 @@ func compareEvents(t *testing.T, client int, got, want []checker.ID) {
 			continue
 		}
 		around := func(ids []checker.ID) []checker.ID { return ids[min(max(i-3, 0), len(ids)):min(i+5, len(ids))] }
-		t.Errorf("client %d got %d events instead of %d; from the %dth on\n  got  %v\n  want %v",
+		t.Errorf("client %d received %d events instead of %d; from number %d on\n  got  %v\n  want %v",
 			client, len(got), len(want), max(i-3, 0), around(got), around(want))
 		return
 	}
 }
 
-// A clientGroup is three clients who are away, or whose node does not see what happens, while the rooms of all of them are
-// changed and the third is disconnected.
+// A clientGroup is three clients that are disconnected, or whose node is suspended, while the rooms of all of them
+// are changed and the third one is disconnected by the server.
 type clientGroup struct {
 	t            *testing.T
 	number       int
@@ -138,13 +138,13 @@ type clientGroup struct {
 	cluster      *harness.Cluster
 	all          *harness.Clients
 	emitted      *int
-	readers      *[]*subscriber // they hear what everybody does, at the nodes that are well
+	readers      *[]*subscriber // receive what is emitted to everybody, at the healthy nodes
 }
 
 func (g *clientGroup) room(name string) string { return fmt.Sprintf("%s-%d", name, g.number) }
 
-// operate has the second node do something to an audience of the group, and then emit. It returns when both nodes, or
-// those that can, have read that.
+// operate has the second node change the group's rooms, or disconnect a client, and then emit. It returns when the
+// readers have received that.
 func (g *clientGroup) operate(do, to, room string) {
 	g.all.T.Helper()
 	begun := time.Now().UnixNano()
@@ -178,7 +178,7 @@ func (g *clientGroup) operate(do, to, room string) {
 	}
 }
 
-// check asks the node where the clients are now what it knows of them.
+// check compares what the node knows of the clients with what the operations did.
 func (g *clientGroup) check() {
 	g.all.T.Helper()
 	for _, k := range g.clients {
@@ -195,10 +195,10 @@ func (g *clientGroup) check() {
 	}
 }
 
-// TestOperations_AbsentClients: the rooms of clients are changed, and one of them is disconnected, while they are away and
-// their node lives, while they are away and it is killed, and while it is frozen and then killed. On their return their
-// rooms are as the operations say, and they get what was emitted to them at the time; whoever was disconnected starts
-// anew and is told why.
+// TestOperations_AbsentClients changes the rooms of clients, and disconnects one of them, while they are disconnected
+// and their node runs, while it is killed, and while it is suspended and then killed. When they reconnect, their
+// rooms are those after the operations, and they receive what was emitted to these. The disconnected client gets a
+// new session and the reason.
 func TestOperations_AbsentClients(t *testing.T) {
 	cl := harness.NewCluster(t, 2, "-lease", "3s")
 	first, second := cl.Nodes[0], cl.Nodes[1]
@@ -213,7 +213,7 @@ func TestOperations_AbsentClients(t *testing.T) {
 		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
 		groups = append(groups, g)
 	}
-	alive, killed, frozen := groups[0], groups[1], groups[2]
+	alive, killed, suspended := groups[0], groups[1], groups[2]
 
 	cs.CutAndHold("reset", alive.clients...)
 	cs.CutAndHold("close", killed.clients...)
@@ -225,14 +225,14 @@ func TestOperations_AbsentClients(t *testing.T) {
 	alive.check()
 	cs.CutAndHold("half", alive.clients...)
 
-	cs.SendAll(frozen.clients, harness.Command{"c": "roam"})
+	cs.SendAll(suspended.clients, harness.Command{"c": "roam"})
 	cs.Sync()
 	readers = readers[:1]
 	first.Suspend()
-	frozen.operate("join", "base", "new")
-	frozen.operate("disconnect", "doomed", "")
+	suspended.operate("join", "base", "new")
+	suspended.operate("disconnect", "doomed", "")
 	killed.operate("leave", "old", "old")
-	frozen.operate("leave", "old", "old")
+	suspended.operate("leave", "old", "old")
 	killed.operate("disconnect", "doomed", "")
 	first.Kill()
 	ticks := make(map[int]int)
@@ -240,17 +240,17 @@ func TestOperations_AbsentClients(t *testing.T) {
 		ticks[g.disconnected] = cs.Get(g.disconnected).Ticks
 	}
 	cs.Reconnect(second.URL, slices.Concat(alive.clients, killed.clients)...)
-	cs.Await(harness.MaxWait, "the clients of the killed node are elsewhere", func() bool {
+	cs.Await(harness.MaxWait, "the clients of the killed node are at the other", func() bool {
 		return cs.AllConnectedLocked() && cs.ByNumber[6].Connects == 2 && cs.ByNumber[7].Connects == 2 && cs.ByNumber[8].Connects == 2
 	})
 	killed.check()
-	frozen.check()
+	suspended.check()
 
 	cs.AwaitDelivery(second, harness.MaxWait)
 	cs.Check()
 	for _, g := range groups[1:] {
 		if got := cs.Get(g.disconnected).Ticks - ticks[g.disconnected]; got != 1 {
-			t.Errorf("client %d, which was disconnected, got %d events in its new session instead of 1", g.disconnected, got)
+			t.Errorf("client %d, which was disconnected, received %d events in its new session instead of 1", g.disconnected, got)
 		}
 	}
 }

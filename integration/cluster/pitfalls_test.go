@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// The tests of this file are of faults that were seen in other servers on Postgres, or read in their code.
+// The tests of this file are for faults that other Socket.IO adapters for Postgres have, or had.
 
 // sequence returns the numbers of a publisher's events.
 func sequence(publisher, count int) []checker.ID {
@@ -29,8 +29,8 @@ func sequence(publisher, count int) []checker.ID {
 	return ids
 }
 
-// checkReceived waits until a client has as many ticks as are wanted of these publishers together, and fails the test if they
-// are not all events of each of them, in order, and nothing else.
+// checkReceived waits until a client has received count events of each publisher, and fails the test if these are not
+// all of their events, in order, and nothing else.
 func (h *subscriber) checkReceived(t *testing.T, count int, publishers ...int) {
 	t.Helper()
 	total := count * len(publishers)
@@ -50,8 +50,8 @@ func (h *subscriber) checkReceived(t *testing.T, count int, publishers ...int) {
 	}
 }
 
-// TestCluster_SecondNamespace: elsewhere each namespace listens on a channel of its own, and a namespace that
-// came second asked for it on a connection that was busy waiting for the first: its sockets never heard other nodes.
+// TestCluster_SecondNamespace: a namespace with a LISTEN of its own could block behind the connection that waits for
+// the first namespace, and its sockets would receive nothing from other nodes.
 func TestCluster_SecondNamespace(t *testing.T) {
 	const count = 20
 	cl := harness.NewCluster(t, 3)
@@ -74,9 +74,9 @@ func TestCluster_SecondNamespace(t *testing.T) {
 	}
 }
 
-// TestCluster_BinaryData: elsewhere what goes to other nodes is made JSON as a whole, and binary data arrives there
-// as an empty object. Official clients at three nodes get the bytes as they were sent, at any depth, small ones and more
-// than a NOTIFY can carry, connected or on their return.
+// TestCluster_BinaryData: an adapter that encodes packets as JSON delivers binary data to other nodes as empty
+// objects. Official clients at three nodes receive the bytes as they were sent, at any depth, small ones and more
+// than a NOTIFY can carry, live and in a replay.
 func TestCluster_BinaryData(t *testing.T) {
 	cl := harness.NewCluster(t, 3)
 	cs := harness.NewClients(t, 1)
@@ -88,7 +88,7 @@ func TestCluster_BinaryData(t *testing.T) {
 	}
 	cs.Reconnect(cl.Nodes[1].URL, 3)
 	for k := range 4 {
-		cs.Await(harness.MaxWait, "all parcels", func() bool { return len(cs.ByNumber[k].Events) == len(sizes) })
+		cs.Await(harness.MaxWait, "all events", func() bool { return len(cs.ByNumber[k].Events) == len(sizes) })
 		for i, e := range cs.Get(k).Events {
 			want, err := json.Marshal(parcel(sizes[i]))
 			if err != nil {
@@ -106,7 +106,7 @@ func TestCluster_BinaryData(t *testing.T) {
 	cs.CheckAllRecovered(1)
 }
 
-// parcel is an event with binary data of three sizes, as the official client's host writes it.
+// parcel is an event with binary data of three sizes, in the encoding of the client host.
 func parcel(size int) map[string]any {
 	bin := func(first byte, size int) map[string][]byte {
 		data := make([]byte, size)
@@ -120,9 +120,8 @@ func parcel(size int) map[string]any {
 	}
 }
 
-// TestListen_Lost_IsRestored: elsewhere a connection that listened and was lost is never replaced, and the node stays deaf
-// until it is started anew; or what is emitted until it is replaced is lost. Here nothing is lost, also of the answers
-// to a question that is on its way.
+// TestListen_Lost_IsRestored terminates the listening connections of all nodes. They are replaced, and nothing is
+// lost meanwhile, nor are the answers to a pending request.
 func TestListen_Lost_IsRestored(t *testing.T) {
 	const rounds, count = 5, 20
 	cl := harness.NewCluster(t, 2)
@@ -144,7 +143,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 			a.wait(t, "asked", a.requested)
 		}
 		if n := cl.Terminate(t.Context(), conn, "listen"); n != 2 {
-			t.Fatalf("%d connections listened", n)
+			t.Fatalf("%d listening connections", n)
 		}
 		for i, n := range cl.Nodes {
 			n.PublishUnrecorded(harness.Publication{
@@ -158,7 +157,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 		listening = cl.AwaitListeners(conn, listening)
 	}
 
-	// They hear the bell again: a node that only looks once a second would take as long each time, but for the first.
+	// Notifications work again: a node that only polls once a second would take a second for each event after the first.
 	quickest := harness.MaxWait
 	for i := range 10 {
 		began := time.Now()
@@ -176,15 +175,15 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 		}
 	}
 	if quickest > time.Second/2 {
-		t.Errorf("of the events, one after the other, the quickest took %v", quickest)
+		t.Errorf("the fastest event took %v", quickest)
 	}
 	for _, h := range hearers {
 		h.checkReceived(t, rounds*count, 1, 2)
 	}
 }
 
-// TestCluster_LargeEventsKeepOrder: elsewhere a NOTIFY carries what is small, and of what is large only where to find it: the
-// small ones behind it arrive first. Every fourth event here is larger than a NOTIFY can be.
+// TestCluster_LargeEventsKeepOrder: an adapter that stores large events outside NOTIFY can deliver later small events
+// first. Every fourth event here is larger than a NOTIFY can be.
 func TestCluster_LargeEventsKeepOrder(t *testing.T) {
 	const count = 80
 	cl := harness.NewCluster(t, 2)
@@ -202,13 +201,12 @@ func TestCluster_LargeEventsKeepOrder(t *testing.T) {
 		h.checkReceived(t, count, 1, 2, 3, 4)
 	}
 	if !slices.Equal(hearers[0].received(), hearers[1].received()) {
-		t.Error("two clients disagree on the order")
+		t.Error("two clients received different orders")
 	}
 }
 
-// TestPostgres_BackendsTerminated: elsewhere the end of the connection that listens is an error that nobody handles, and
-// ends the process. Here every connection of every node to Postgres is ended again and again under traffic: no node
-// ends, no client loses its connection, and nothing is lost or doubled.
+// TestPostgres_BackendsTerminated terminates every connection of every node to Postgres again and again under load.
+// No node exits, no client loses its connection, and nothing is lost or duplicated.
 func TestPostgres_BackendsTerminated(t *testing.T) {
 	const rounds, perRound = 10, 40
 	cl := harness.NewCluster(t, 2)
@@ -223,37 +221,37 @@ func TestPostgres_BackendsTerminated(t *testing.T) {
 				n.PublishUnrecorded(harness.Publication{Publisher: 1 + i, First: round * perRound, Count: perRound, Wait: true})
 			})
 		}
-		// Something has arrived, and more is under way.
+		// Events of this round have arrived, and more are on their way.
 		if err := hearers[round%2].await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool {
 			return len(ids) > 2*round*perRound
 		}); err != nil {
 			t.Fatal(err)
 		}
 		if n := cl.Terminate(t.Context(), conn, "listen"); n != len(cl.Nodes) {
-			t.Errorf("%d connections listened", n)
+			t.Errorf("%d listening connections", n)
 		}
 		if cl.Terminate(t.Context(), conn, "publish") == 0 {
-			t.Error("no connection appended")
+			t.Error("no connection was appending")
 		}
-		cl.Terminate(t.Context(), conn, "pool") // whichever there are
+		cl.Terminate(t.Context(), conn, "pool") // there may be none
 		publishing.Wait()
 	}
 	for i, h := range hearers {
 		h.checkReceived(t, rounds*perRound, 1, 2)
 		if len(h.closed) > 0 {
-			t.Errorf("client %d has lost its connection", i)
+			t.Errorf("client %d lost its connection", i)
 		}
 	}
 	for _, n := range cl.Nodes {
 		select {
 		case <-n.Exited:
-			t.Errorf("node %s has ended", n.Name)
+			t.Errorf("node %s has exited", n.Name)
 		default:
 		}
 	}
 }
 
-// A tickEvent is the event that the nodes emit, in a program without one.
+// A tickEvent is the payload of the event that the nodes emit.
 type tickEvent struct{ publisher, seq int }
 
 func (t *tickEvent) Args() []any { return []any{&t.publisher, &t.seq} }
@@ -263,9 +261,8 @@ const (
 	serverEvent socketio.ServerEvent[string] = "told"
 )
 
-// TestEmitter_ReachesAllNodes: elsewhere what a process without a server emits lacks its namespace, and every node takes it for
-// somebody else's and drops it. Here it is heard on every node, in every namespace, in order and by those whom it
-// concerns, also when the emitter's connection is ended again and again.
+// TestEmitter_ReachesAllNodes: events of a process without a server reach every node, in every namespace, in order
+// and only their audience, also while the emitter's connection is terminated again and again.
 func TestEmitter_ReachesAllNodes(t *testing.T) {
 	const count = 100
 	cl := harness.NewCluster(t, 2)
@@ -308,7 +305,7 @@ func TestEmitter_ReachesAllNodes(t *testing.T) {
 		}
 		emit(io, 1, seq)
 		emit(io.To("members"), 2, seq)
-		emit(io.To("late"), 3, seq) // nobody yet
+		emit(io.To("late"), 3, seq) // an empty room
 		emit(io.Of("/chat"), 4, seq)
 	}
 	if err := io.To("members").Join(t.Context(), "late"); err != nil {
@@ -324,14 +321,14 @@ func TestEmitter_ReachesAllNodes(t *testing.T) {
 		everybody[i].checkReceived(t, count, 1)
 		members[i].checkReceived(t, count, 1, 2, 5)
 		elsewhere[i].checkReceived(t, count, 4)
-		// The other's question is behind the event in the log, and a node handles them in order.
+		// The request of the other node is behind the server event in the log, and a node handles them in order.
 		call(cl.Nodes[1-i], "servers", withTimeout(harness.MaxWait)).check(t, "servers", 1)
 		var stats struct{ ServerEvents []string }
 		if n.Get("stats", &stats); !slices.Equal(stats.ServerEvents, []string{"news"}) {
-			t.Errorf("%s was told %q", n.Name, stats.ServerEvents)
+			t.Errorf("%s received server events %q", n.Name, stats.ServerEvents)
 		}
 	}
 	if ended != count/10 {
-		t.Errorf("the connection was ended %d times", ended)
+		t.Errorf("the connection was terminated %d times", ended)
 	}
 }

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -22,14 +22,14 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// A proxy is a program, and how it is run on one of the files in examples/proxies.
+// A proxy is a proxy program with one of the configurations in examples/proxies.
 type proxy struct {
 	program      string
 	file         string
-	wrapper      string                     // what goes around the file; %s: its text
-	args         func(file string) []string // file: that with the frame
-	polling      bool                       // it keeps a client at its node
-	retriesOn503 bool                       // when a node answers 503 it asks the other
+	wrapper      string                     // a configuration around the file; %s: its text
+	args         func(file string) []string // file: the wrapped configuration
+	polling      bool                       // it routes a client to the same node again
+	retriesOn503 bool                       // when a node answers 503 it tries the other
 }
 
 // With the cookies of a browser, which has them by itself.
@@ -52,7 +52,7 @@ var proxies = map[string]proxy{
 	},
 }
 
-// nginxWrapper is as much of an nginx.conf as is needed to include a file in it without rights to write elsewhere.
+// nginxWrapper is a minimal nginx.conf that includes a file and writes nothing outside its directory.
 const nginxWrapper = `
 daemon off;
 master_process off;
@@ -73,8 +73,8 @@ func nginxArgs(file string) []string {
 	return []string{"-p", filepath.Dir(file), "-c", file, "-e", "stderr"}
 }
 
-// TestProxies_RecoveryAtOtherNode: a client of each transport reaches two nodes through a proxy. Again and again the node that they
-// are on ends, killed, or shut down as in a rolling deploy, and they recover at the other; they miss nothing.
+// TestProxies_RecoveryAtOtherNode connects a client of each transport to two nodes through a proxy. Their node is
+// killed or shut down again and again. They are recovered at the other node and miss nothing.
 func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +94,7 @@ func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 				}
 			}
 
-			end, next := n1, n2 // some are on the first, afterwards all
+			end, next := n1, n2 // some clients are at the first node, later all
 			for i, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL, syscall.SIGTERM} {
 				next.MustPublish(cs.History, harness.Publication{Publisher: 2*i + 1, Count: 10})
 				end.Down = true
@@ -108,13 +108,14 @@ func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 			cs.AwaitDelivery(next, harness.MaxWait)
 			cs.Check()
 			cs.CheckAllRecovered(2 * len(p.transports()))
-			cs.SendAll(cs.Numbers(), harness.Command{"c": "leave"}) // the node would wait for polling clients that vanish
+			cs.SendAll(cs.Numbers(), harness.Command{"c": "leave"}) // otherwise the node would wait for the polling clients
 			harness.Eventually(5*time.Second, func() bool { return len(next.Sockets()) == 0 })
 		})
 	}
 }
 
-// TestProxies_NodeShutsDown: while a node shuts down, new clients get to the other, if the file says that they do.
+// TestProxies_NodeShutsDown: while a node shuts down, new clients reach the other, with the configurations that
+// retry.
 func TestProxies_NodeShutsDown(t *testing.T) {
 	for name, p := range proxies {
 		if !p.retriesOn503 {
@@ -126,7 +127,7 @@ func TestProxies_NodeShutsDown(t *testing.T) {
 			if err := leaving.Shutdown(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			// Each of both is once the one that shuts down. Which is asked first may depend on its address: they keep them.
+			// Each node shuts down once, at the same address: the order of requests may depend on the addresses.
 			var shutsDown, refused atomic.Int32
 			node := func(number int32) string {
 				return serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -142,18 +143,18 @@ func TestProxies_NodeShutsDown(t *testing.T) {
 				url := p.start(t, nodes...)
 				for range 4 {
 					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
-						t.Errorf("a new client hears %d %s", status, answer)
+						t.Errorf("a new client received %d %s", status, answer)
 					}
 				}
 			}
 			if refused.Load() == 0 {
-				t.Error("no request has come to the node that shuts down")
+				t.Error("the node that shuts down received no request")
 			}
 		})
 	}
 }
 
-// TestProxies_DeadNode: no client hears of a node that is not there.
+// TestProxies_DeadNode: requests do not fail because a node does not exist.
 func TestProxies_DeadNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +164,7 @@ func TestProxies_DeadNode(t *testing.T) {
 				url := p.start(t, nodes[0], nodes[1])
 				for range 8 {
 					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
-						t.Errorf("a new client hears %d %s", status, answer)
+						t.Errorf("a new client received %d %s", status, answer)
 					}
 				}
 			}
@@ -171,7 +172,7 @@ func TestProxies_DeadNode(t *testing.T) {
 	}
 }
 
-// TestProxies_ForwardedHeaders: nodes are told the client's address and scheme, and the host that it asked for.
+// TestProxies_ForwardedHeaders: nodes receive the client's address and scheme, and the requested host.
 func TestProxies_ForwardedHeaders(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
@@ -182,13 +183,14 @@ func TestProxies_ForwardedHeaders(t *testing.T) {
 			url := p.start(t, node, freeAddress(t))
 			want := "127.0.0.1 http " + strings.TrimPrefix(url, "http://")
 			if _, got := pollOnce(t, url, ""); got != want {
-				t.Errorf("the node hears of %q, want %q", got, want)
+				t.Errorf("the node received %q, want %q", got, want)
 			}
 		})
 	}
 }
 
-// TestPolling_OtherNode_UnknownSession is why the proxies keep clients at their nodes: no other knows a polling session.
+// TestPolling_OtherNode_UnknownSession shows why proxies must route a polling client to its node: no other node knows
+// the session.
 func TestPolling_OtherNode_UnknownSession(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	_, open := pollOnce(t, cl.Nodes[0].URL, "")
@@ -198,14 +200,14 @@ func TestPolling_OtherNode_UnknownSession(t *testing.T) {
 	}
 	status, answer := pollOnce(t, cl.Nodes[1].URL, "&sid="+handshake.SID)
 	if resp, err := http.Post(cl.Nodes[0].URL+"/socket.io/?EIO=4&transport=polling&sid="+handshake.SID, "text/plain", strings.NewReader("1")); err == nil {
-		resp.Body.Close() // it has said goodbye, so that its node need not wait for it
+		resp.Body.Close() // closes the session, so that the node does not wait for it
 	}
 	if want := `{"code":1,"message":"Session ID unknown"}`; status != http.StatusBadRequest || answer != want {
 		t.Errorf("got %d %s, want %s", status, answer, want)
 	}
 }
 
-// pollOnce sends the GET of a polling client, the first without sid.
+// pollOnce sends one GET of a polling client; sid is empty in the first.
 func pollOnce(t *testing.T, url, sid string) (status int, body string) {
 	t.Helper()
 	resp, err := http.Get(url + "/socket.io/?EIO=4&transport=polling" + sid)
@@ -227,12 +229,12 @@ func (p *proxy) transports() [][]string {
 	return [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}}
 }
 
-// find skips the test without the program, but not in CI.
+// find skips the test if the program is not installed. In CI it fails the test.
 func (p *proxy) find(t *testing.T) {
 	t.Helper()
 	path, err := exec.LookPath(p.program)
 	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + p.program) // which is not in everybody's path
+		path, err = exec.LookPath("/usr/sbin/" + p.program) // which is not in every PATH
 	}
 	if err != nil {
 		harness.SkipMissing(t, p.program)
@@ -240,7 +242,7 @@ func (p *proxy) find(t *testing.T) {
 	p.program = path
 }
 
-// start runs the proxy before the nodes at two addresses, and returns its URL.
+// start runs the proxy in front of two nodes, and returns its URL.
 func (p *proxy) start(t *testing.T, nodes ...string) string {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "proxies", p.file))
@@ -252,7 +254,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 	file := filepath.Join(t.TempDir(), p.file)
 	for _, replace := range [][2]string{{":8080", ":" + port}, {"127.0.0.1:3001", nodes[0]}, {"127.0.0.1:3002", nodes[1]}} {
 		if strings.Count(string(text), replace[0]) != 1 {
-			t.Fatalf("%s does not have %s once", p.file, replace[0])
+			t.Fatalf("%s does not contain %s exactly once", p.file, replace[0])
 		}
 		text = []byte(strings.Replace(string(text), replace[0], replace[1], 1))
 	}
@@ -268,10 +270,10 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		early := cmd.Process.Signal(syscall.SIGTERM) // it has ended by itself
+		early := cmd.Process.Signal(syscall.SIGTERM) // fails if it has exited
 		_ = cmd.Wait()
 		if early != nil || t.Failed() {
-			t.Errorf("%s said: %s", p.program, log)
+			t.Errorf("output of %s: %s", p.program, log)
 		}
 	})
 	ready := harness.Eventually(harness.MaxWait, func() bool {
@@ -287,7 +289,7 @@ func (p *proxy) start(t *testing.T, nodes ...string) string {
 	return "http://" + addr
 }
 
-// serve returns the address at which a handler is served.
+// serve serves a handler, and returns its address.
 func serve(t *testing.T, h http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -295,8 +297,7 @@ func serve(t *testing.T, h http.Handler) string {
 	return server.Listener.Addr().String()
 }
 
-// freeAddress returns an address of this machine that nobody listens at, outside of the ports that the system gives
-// to whoever asks for any.
+// freeAddress returns an unused loopback address with a port outside the ephemeral range.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 100 {

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestRecovery_CutBeforeFirstEvent: a client that has never received anything has no offset, and is recovered all the same.
+// TestRecovery_CutBeforeFirstEvent: a client that has received no event has no offset, and is recovered.
 func TestRecovery_CutBeforeFirstEvent(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
@@ -27,7 +27,7 @@ func TestRecovery_CutBeforeFirstEvent(t *testing.T) {
 		{}, {Rooms: []string{"odd"}}, {Except: []string{"odd"}},
 	}})
 	for k := range 12 {
-		cs.Reconnect(cl.Nodes[k/3%2].URL, k) // the same node, and another, for each way to be cut
+		cs.Reconnect(cl.Nodes[k/3%2].URL, k) // each kind of cut at the same node and at another
 	}
 
 	cs.AwaitDelivery(cl.Nodes[0], harness.MaxWait)
@@ -35,8 +35,8 @@ func TestRecovery_CutBeforeFirstEvent(t *testing.T) {
 	cs.CheckAllRecovered(12)
 }
 
-// TestRecovery_SilentLongerThanRetention: a client to whom nothing was addressed for longer than events are kept is recovered:
-// after a cut, and after its node was killed.
+// TestRecovery_SilentLongerThanRetention: a client that receives no event for longer than events are kept is
+// recovered, after a cut and after its node was killed.
 func TestRecovery_SilentLongerThanRetention(t *testing.T) {
 	q := newSilentClients(t)
 	cl, cs := q.cluster, q.clients
@@ -51,7 +51,7 @@ func TestRecovery_SilentLongerThanRetention(t *testing.T) {
 	cs.Sync()
 	cl.Nodes[0].Kill()
 	cs.Await(harness.MaxWait, "all are on the other node", func() bool {
-		for _, k := range []int{2, 4, 5, 6, 8} { // those of the node that was killed
+		for _, k := range []int{2, 4, 5, 6, 8} { // those of the killed node
 			if !cs.ByNumber[k].Connected || cs.ByNumber[k].Connects < 2 {
 				return false
 			}
@@ -62,18 +62,18 @@ func TestRecovery_SilentLongerThanRetention(t *testing.T) {
 	cs.AwaitDelivery(cl.Nodes[1], harness.MaxWait)
 	cs.Check()
 	cs.CheckAllRecovered(9)
-	t.Logf("SUMMARY %s: the log was trimmed up to %d, the silent clients stood at %d; refused %v", t.Name(), cl.LogLow(t), q.position, cl.Nodes[1].Stats().Refused)
+	t.Logf("SUMMARY %s: the log was trimmed up to %d, the offset of the silent clients is %d; refused %v", t.Name(), cl.LogLow(t), q.position, cl.Nodes[1].Stats().Refused)
 }
 
-// TestRecovery_SilentThenUnnoticedCut: the line of a client that was silent for long dies unnoticed; then an event is
-// addressed to it, which its node sends into the void. The log has all that it missed, so it is recovered.
+// TestRecovery_SilentThenUnnoticedCut: the connection of a silent client breaks, and its node sends an event before
+// it notices. The log has the missed event, so the client is recovered.
 func TestRecovery_SilentThenUnnoticedCut(t *testing.T) {
 	q := newSilentClients(t)
 	cl, cs := q.cluster, q.clients
 
 	cs.CutAndHold("half", harness.Numbers(8)...)
 	cl.Nodes[0].MustPublish(cs.History, harness.Publication{Publisher: 3, Count: 5})
-	for k := range 8 { // each of them has received something or not, and comes to the node where it was or to the other
+	for k := range 8 { // with and without a received event, at the same node and at the other
 		cs.Reconnect(cl.Nodes[k/2%2].URL, k)
 	}
 
@@ -82,8 +82,8 @@ func TestRecovery_SilentThenUnnoticedCut(t *testing.T) {
 	cs.CheckAllRecovered(8)
 }
 
-// A silentClients is a cluster in which clients 0 to 3 have received one event, and 4 to 7 none, so long ago that the log does
-// not have it any more. Even numbers are on the first node, odd ones on the second.
+// silentClients is a cluster in which clients 0 to 3 have received one event, and 4 to 7 none, so long ago that the
+// log has trimmed it. Even numbers are on the first node, odd ones on the second.
 type silentClients struct {
 	cluster  *harness.Cluster
 	clients  *harness.Clients
@@ -103,8 +103,7 @@ func newSilentClients(t *testing.T) *silentClients {
 	})
 	q := &silentClients{cl, cs, cl.LogHead(t)}
 
-	// Traffic for the others, until both nodes have noted that it was not for the silent; and of that, the log knows nothing
-	// any more.
+	// Events for the others, until both nodes have a checkpoint of the silent clients after them. Then the log is trimmed.
 	const noise = 50
 	cl.Nodes[0].MustPublish(cs.History, harness.Publication{Publisher: 2, Count: noise, Targets: []checker.Target{{Rooms: []string{"noise"}}}})
 	cs.Await(harness.MaxWait, "the traffic", func() bool { return cs.ByNumber[8].Ticks == 1+noise && cs.ByNumber[9].Ticks == 1+noise })
@@ -114,14 +113,14 @@ func newSilentClients(t *testing.T) *silentClients {
 		cl.QueryRow(t, &silent, "select count(*) from %[1]s.sessions s join %[1]s.nodes n on n.id = s.node where s.settled and s.known and n.checkpoint >= "+fmt.Sprint(head))
 		return silent >= 8
 	}) {
-		t.Fatal("there is no checkpoint of the silent clients")
+		t.Fatal("no checkpoint of the silent clients")
 	}
 	cl.TrimLog(t, q.position)
 	return q
 }
 
-// TestRecovery_UnnoticedCut: a client comes back while its old connection still stands, to the same node and to another.
-// It is recovered, and nothing is left of the old socket.
+// TestRecovery_UnnoticedCut: a client reconnects to the same node or another while its old connection is open at the
+// server. It is recovered, and the old socket is removed.
 func TestRecovery_UnnoticedCut(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
@@ -135,7 +134,7 @@ func TestRecovery_UnnoticedCut(t *testing.T) {
 	for k := 10; k < 20; k++ {
 		cs.Cut("half", harness.Command{"url": cl.Nodes[1].URL}, k)
 	}
-	cs.Await(harness.MaxWait, "all came back", func() bool {
+	cs.Await(harness.MaxWait, "all have reconnected", func() bool {
 		for _, k := range cs.ByNumber {
 			if k.Connects != 2 {
 				return false
@@ -149,7 +148,7 @@ func TestRecovery_UnnoticedCut(t *testing.T) {
 	cs.Check()
 	cs.CheckAllRecovered(20)
 	if !harness.Eventually(harness.MaxWait, func() bool { return len(cl.Nodes[0].Sockets()) == 10 }) {
-		t.Errorf("on the first node there are %d sockets, want those of the 10 clients that came back to it", len(cl.Nodes[0].Sockets()))
+		t.Errorf("the first node has %d sockets, want those of the 10 clients that reconnected to it", len(cl.Nodes[0].Sockets()))
 	}
 	for k := range 20 {
 		where := 0
@@ -160,7 +159,7 @@ func TestRecovery_UnnoticedCut(t *testing.T) {
 				}
 				where++
 				if want := append(harness.RoomsOf(k), s.ID); len(s.Rooms) != 3 || !slices.Contains(s.Rooms, want[0]) || !slices.Contains(s.Rooms, want[1]) {
-					t.Errorf("client %d came back into rooms %q, was in %q", k, s.Rooms, want)
+					t.Errorf("client %d was recovered in rooms %q, was in %q", k, s.Rooms, want)
 				}
 			}
 		}
@@ -173,12 +172,13 @@ func TestRecovery_UnnoticedCut(t *testing.T) {
 		gone = cl.Nodes[0].Stats().Disconnects
 		return gone["session taken over"]+gone["transport close"] == 20
 	}) {
-		t.Errorf("the old sockets went for %v", gone)
+		t.Errorf("reasons of the old sockets: %v", gone)
 	}
 }
 
-// TestRecovery_FormerOwnerIsIgnored: a node notices late that its clients are gone, when they are at another node already. What
-// it then says of their sessions does not count: they do not expire, change their rooms, and are recovered again.
+// TestRecovery_FormerOwnerIsIgnored: a node notices the end of its connections after their clients have moved to
+// another node. Its late statements about the sessions have no effect: they do not expire, keep their rooms, and are
+// recovered again.
 func TestRecovery_FormerOwnerIsIgnored(t *testing.T) {
 	const size = 40
 	cl := harness.NewCluster(t, 2, "-window", "1s", "-retention", "20s", "-lease", "10s")
@@ -186,30 +186,31 @@ func TestRecovery_FormerOwnerIsIgnored(t *testing.T) {
 	cs.ConnectAll(size, cl.RunningURLs()[:1], nil)
 
 	cl.Nodes[0].Suspend()
-	cl.Terminate(t.Context(), cl.Connect(), "listen") // it will hear of the cuts first, and of the takeover later
+	cl.Terminate(t.Context(), cl.Connect(), "listen") // so that it notices the cuts before it reads of the takeover
 	cs.Cut("reset", harness.Command{"url": cl.Nodes[1].URL}, harness.Numbers(size)...)
 	cs.Await(harness.MaxWait, "all are at the other node", func() bool { return cs.ConnectedTimesLocked(2) })
 	cl.Nodes[0].Resume()
 	harness.Pause(t.Context(), 2500*time.Millisecond)
 	cs.Join(harness.Numbers(size), harness.RoomsOf)
 	cs.Cut("close", harness.Command{"url": cl.Nodes[0].URL}, harness.Numbers(size)...)
-	cs.Await(harness.MaxWait, "all are back", func() bool { return cs.ConnectedTimesLocked(3) })
+	cs.Await(harness.MaxWait, "all are connected again", func() bool { return cs.ConnectedTimesLocked(3) })
 
 	cl.Nodes[1].MustPublish(cs.History, harness.Publication{Publisher: 1, Count: 20, Targets: harness.Targets()})
 	cs.AwaitDelivery(cl.Nodes[0], harness.MaxWait)
 	cs.Check()
 	cs.CheckAllRecovered(2 * size)
 	if gone := cl.Nodes[0].Stats().Disconnects; gone["session taken over"] == size {
-		t.Errorf("the former holder had nothing to say: its sockets went for %v", gone)
+		t.Errorf("the former owner noticed no cut first; reasons of its sockets: %v", gone)
 	}
 	for _, n := range cl.Nodes {
 		if expired := n.Stats().Expired; len(expired) > 0 {
-			t.Errorf("%d sessions expired on %s, and their clients are connected", len(expired), n.Name)
+			t.Errorf("%d sessions of connected clients expired on %s", len(expired), n.Name)
 		}
 	}
 }
 
-// TestRecovery_TenCutsInARow: ten cuts as fast as the client comes back, in live traffic; and ten in the middle of a replay.
+// TestRecovery_TenCutsInARow cuts clients ten times as fast as they reconnect, under load, and ten times during a
+// replay.
 func TestRecovery_TenCutsInARow(t *testing.T) {
 	const size = 24
 	cl := harness.NewCluster(t, 3)
@@ -221,7 +222,7 @@ func TestRecovery_TenCutsInARow(t *testing.T) {
 		for k := range size {
 			cs.Cut([]string{"reset", "close", "half"}[(round+k)%3], nil, k)
 		}
-		cs.Await(harness.MaxWait, fmt.Sprintf("all are back from cut %d", round+1), func() bool {
+		cs.Await(harness.MaxWait, fmt.Sprintf("all have reconnected after cut %d", round+1), func() bool {
 			for _, k := range cs.ByNumber {
 				if k.Connects != round+2 || !k.Connected {
 					return false
@@ -240,10 +241,10 @@ func TestRecovery_TenCutsInARow(t *testing.T) {
 
 	cs.CutAndHold("reset", harness.Numbers(size)...)
 	cl.Nodes[1].MustPublish(cs.History, harness.Publication{Publisher: 2, Count: 3000, Pad: 500})
-	// A client reads about 100 of these at once, which it still gets when it has cut its connection at the first.
+	// A client reads about 100 of these at once, and receives them even if the first one cuts the connection.
 	cs.SendAll(harness.Numbers(size), harness.Command{"c": "cuts", "cuts": []int{1, 50, 150, 77, 110, 2, 40, 133, 90, 123}})
 	cs.StartReconnect("", harness.Numbers(size)...)
-	cs.Await(harness.MaxWait, "all have the 3,000 events", func() bool {
+	cs.Await(harness.MaxWait, "all have received the 3,000 events", func() bool {
 		for _, k := range cs.ByNumber {
 			if !k.Connected || k.Connects < 22 {
 				return false
@@ -262,7 +263,8 @@ func TestRecovery_TenCutsInARow(t *testing.T) {
 	t.Logf("SUMMARY %s: %d clients, %d reconnections, %d recovered, %d events replayed, %d receipts", t.Name(), size, back, recovered, replayed, cs.History.Receipts())
 }
 
-// TestRecovery_Refused_ReasonIsReported: where nothing can be proven the client gets a new session, and the application the reason.
+// TestRecovery_Refused_ReasonIsReported: if a recovery without a gap cannot be proven, the client gets a new session,
+// and the application the reason.
 func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	cs := harness.NewClients(t, 1)
@@ -305,10 +307,10 @@ func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 			}
 		}
 	}
-	refused("a pid that never was", "unknown session", map[string]string{"pid": "nosuchsession0000000", "offset": good.String()})
-	refused("a pid of strange letters", "unknown session", map[string]string{"pid": "'; drop table sessions; --\u0000\U0001f4a9"})
+	refused("a pid that never existed", "unknown session", map[string]string{"pid": "nosuchsession0000000", "offset": good.String()})
+	refused("a pid with special characters", "unknown session", map[string]string{"pid": "'; drop table sessions; --\u0000\U0001f4a9"})
 	refused("an offset of another log", "offset of another log", map[string]string{"pid": pid(0), "offset": changed(func(o *adapter.Offset) { o.Log ^= 1 })})
-	refused("a record that the log does not have", "offset of another log", map[string]string{"pid": pid(0), "offset": changed(func(o *adapter.Offset) { o.Check ^= 1 })})
+	refused("a batch that the log does not have", "offset of another log", map[string]string{"pid": pid(0), "offset": changed(func(o *adapter.Offset) { o.Check ^= 1 })})
 	refused("an offset ahead of the log", "offset ahead of the log", map[string]string{"pid": pid(0), "offset": changed(func(o *adapter.Offset) { o.Position += 1 << 30 })})
 	refused("an offset from before the session", "offset before the session", map[string]string{"pid": pid(3), "offset": before})
 	for _, bad := range []string{"x", "12345-0", good.String() + "A", good.String()[:21] + "!", string(make([]byte, 2000))} {
@@ -316,13 +318,13 @@ func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 	}
 	refused("another namespace's session", "unknown session", map[string]string{"pid": "also-not-there"})
 
-	// What was refused was not touched.
+	// A refused request does not change the session.
 	cs.Reconnect(cl.Nodes[1].URL, 0)
 	if me := cs.WhoAmI(0); !me.Recovered {
-		t.Errorf("after all that, the session's own client is not recovered: %q", me.Reason)
+		t.Errorf("afterwards the client of the session is not recovered: %q", me.Reason)
 	}
 
-	// Trimmed: the client had received something, something else was addressed to it, and the log forgot that.
+	// Trimmed: the log does not keep an event that the client has missed.
 	cl.Nodes[0].MustPublish(cs.History, harness.Publication{Publisher: 2, Count: 10})
 	cs.Await(harness.MaxWait, "both nodes have read the log", func() bool { return cs.ByNumber[k].Ticks == 10 && cs.ByNumber[k-1].Ticks == 10 })
 	cl.TrimLog(t, cl.LogHead(t)-1)
@@ -331,11 +333,11 @@ func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 		t.Errorf("trimmed: recovered %v, reason %q", me.Recovered, me.Reason)
 	}
 
-	// Rejected: the application does not want the client back, and the session is over.
+	// Rejected: the middleware refuses the client, and the session ends.
 	cs.CutAndHold("reset", 0)
 	cs.Send(0, harness.Command{"c": "auth", "k": 0, "auth": map[string]string{"refuse": "banned"}})
 	cs.StartReconnect(cl.Nodes[0].URL, 0)
-	cs.Await(harness.MaxWait, "the gate refuses", func() bool { return len(cs.ByNumber[0].Errors) > 0 })
+	cs.Await(harness.MaxWait, "the middleware refuses", func() bool { return len(cs.ByNumber[0].Errors) > 0 })
 	cs.Send(0, harness.Command{"c": "auth", "k": 0, "auth": map[string]string{}})
 	cs.Reconnect(cl.Nodes[0].URL, 0)
 	if me := cs.WhoAmI(0); me.Recovered || me.Reason != "unknown session" {
@@ -343,8 +345,8 @@ func TestRecovery_Refused_ReasonIsReported(t *testing.T) {
 	}
 }
 
-// TestRecovery_Expired_ReasonIsReported: a client that was away for longer than the window gets a new session, and one node of the
-// cluster is told once that the old one is over.
+// TestRecovery_Expired_ReasonIsReported: a client that is disconnected for longer than the window gets a new session,
+// and one node of the cluster reports once that the old one has expired.
 func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 	const size = 10
 	cl := harness.NewCluster(t, 2, "-window", "500ms", "-retention", "20s", "-lease", "6s")
@@ -352,7 +354,7 @@ func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 	cs.ConnectAll(size, cl.RunningURLs()[:1], nil)
 	var ids []string
 	reasons := make(map[string]int)
-	// The sessions are swept at intervals, here of 5 s: who comes before that finds an expired one, later none.
+	// Sessions are swept every 5 s: a client that returns before finds an expired session, later none.
 	for range 20 {
 		before := len(ids)
 		for k := range size {
@@ -364,7 +366,7 @@ func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 			cl.QueryRow(t, &left, "select count(*) from %s.sessions where node is not null or expires_at > clock_timestamp()")
 			return left == 0
 		}) {
-			t.Fatal("the window does not end")
+			t.Fatal("the window did not end")
 		}
 		for k := range size {
 			cs.Reconnect(cl.Nodes[k%2].URL, k)
@@ -383,7 +385,7 @@ func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 	if reasons["session expired"] == 0 || reasons["session expired"]+reasons["unknown session"] != len(ids) {
 		t.Errorf("reasons: %v", reasons)
 	}
-	told := func() (all []string) {
+	expired := func() (all []string) {
 		for _, n := range cl.Nodes {
 			all = append(all, n.Stats().Expired...)
 		}
@@ -391,7 +393,7 @@ func TestRecovery_Expired_ReasonIsReported(t *testing.T) {
 		return all
 	}
 	slices.Sort(ids)
-	if !harness.Eventually(harness.MaxWait, func() bool { return len(told()) >= len(ids) }) || !slices.Equal(told(), ids) {
-		t.Errorf("told of the end of %q, want %q", told(), ids)
+	if !harness.Eventually(harness.MaxWait, func() bool { return len(expired()) >= len(ids) }) || !slices.Equal(expired(), ids) {
+		t.Errorf("expired sessions %q, want %q", expired(), ids)
 	}
 }

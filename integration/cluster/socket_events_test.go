@@ -20,9 +20,9 @@ import (
 
 const emitted = socketio.Event[string]("dripped")
 
-// TestRecovery_EventsToOneSocket_OtherNode has a node emit to a socket, many events at a time, while its client leaves for
-// another node, which emits nothing. No bell rings for these events and no node polls: what nobody tells the other node
-// of does not come.
+// TestRecovery_EventsToOneSocket_OtherNode emits to a socket, many events at a time, while its client moves to
+// another node, which emits nothing. These events cause no notification and the nodes do not poll, so the nodes must
+// hand them over.
 func TestRecovery_EventsToOneSocket_OtherNode(t *testing.T) {
 	t.Parallel()
 	const moves = 15
@@ -48,7 +48,7 @@ func TestRecovery_EventsToOneSocket_OtherNode(t *testing.T) {
 	}
 }
 
-// A socketEmitter is what is emitted.
+// A socketEmitter emits to the sockets of a node.
 type socketEmitter struct {
 	emitters sync.WaitGroup
 
@@ -85,7 +85,7 @@ func (d *socketEmitter) startNode(t *testing.T, dsn, schema string, emits bool) 
 	return server.Listener.Addr().String()
 }
 
-// emit emits to a socket until it is gone.
+// emit emits to a socket until it disconnects.
 func (d *socketEmitter) emit(s *socketio.Socket) {
 	var receipts []*socketio.Receipt
 	for s.Context().Err() == nil {
@@ -101,10 +101,10 @@ func (d *socketEmitter) emit(s *socketio.Socket) {
 	}
 }
 
-// A eventCounter is what a client has received.
+// An eventCounter counts what a client receives.
 type eventCounter struct {
 	client   *wire.Client
-	received chan struct{} // rung by each event
+	received chan struct{} // signaled by each event
 
 	mu     sync.Mutex
 	counts map[string]int
@@ -124,19 +124,19 @@ func (b *eventCounter) onEvent(data json.RawMessage) {
 	}
 }
 
-// await waits for so many events, more or less.
+// await waits for about n events.
 func (b *eventCounter) await(t *testing.T, n int) {
 	for range n {
 		select {
 		case <-b.received:
 		case <-time.After(30 * time.Second):
-			t.Error("no event comes")
+			t.Error("no event within 30 s")
 			return
 		}
 	}
 }
 
-// check waits until all that was acknowledged is there, and says what is there twice.
+// check waits until all acknowledged events have arrived, and fails the test for missing and duplicate ones.
 func (b *eventCounter) check(t *testing.T, k int, want []string) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); b.missing(want) > 0 && time.Now().Before(deadline); {
@@ -146,13 +146,13 @@ func (b *eventCounter) check(t *testing.T, k int, want []string) {
 		}
 	}
 	if n := b.missing(want); n > 0 {
-		t.Errorf("client %d lacks %d of %d events", k, n, len(want))
+		t.Errorf("client %d misses %d of %d events", k, n, len(want))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for event, n := range b.counts {
 		if n > 1 {
-			t.Errorf("client %d has %q %d times", k, event, n)
+			t.Errorf("client %d received %q %d times", k, event, n)
 		}
 	}
 	if len(want) == 0 {

@@ -19,13 +19,13 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// longRun runs the form of a test whose figures are in docs/benchmarks.md.
+// longRun reports whether to measure for as long as docs/benchmarks.md needs.
 func longRun() bool { return os.Getenv("SOCKETIO_TEST_LONG") != "" }
 
-// TestSQLEmit_ConcurrentTransactions: three nodes, 50 official clients; six writers that emit in
-// transactions with savepoints, pauses and rollbacks, and six publishers in Go;
-// once without and once beside a transaction that has emitted and stays open.
-func TestSQLEmit_ConcurrentTransactions(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+// TestSQLEmit_ConcurrentTransactions: on three nodes with 50 official clients, six writers emit in transactions with
+// savepoints, pauses and rollbacks, beside six publishers in Go; first alone, and then beside an open transaction
+// that has emitted.
+func TestSQLEmit_ConcurrentTransactions(t *testing.T) { //nolint:paralleltest // it measures, and must not share the machine
 	open := 4 * time.Second
 	if longRun() {
 		open = 60 * time.Second
@@ -62,7 +62,7 @@ func TestSQLEmit_ConcurrentTransactions(t *testing.T) { //nolint:paralleltest //
 	}
 	exec("begin")
 	start := exec("select SCHEMA.emit_all('tick', args => '[77, 0]')")
-	beside := probe.measure(open) // what waited for the transaction to end would not be heard
+	beside := probe.measure(open) // fails if events wait for the end of the transaction
 	exec("select SCHEMA.emit_all('tick', args => '[77, 1]')")
 	end := exec("commit")
 	for seq := range 2 {
@@ -78,8 +78,8 @@ func TestSQLEmit_ConcurrentTransactions(t *testing.T) { //nolint:paralleltest //
 		t.Name(), all, acknowledged, cs.History.Receipts(), time.Since(began).Seconds(), alone, open, beside)
 }
 
-// emitSQL emits in transactions until ctx ends. Only what is committed is recorded:
-// a receipt of anything else is one that nobody emitted.
+// emitSQL emits in transactions until ctx ends. It records only what is committed: any other event that a client
+// receives was never emitted.
 func emitSQL(ctx context.Context, cl *harness.Cluster, h *checker.History, publisher int, rng *rand.Rand) {
 	conn, err := pgx.Connect(ctx, cl.DSN)
 	if err != nil {
@@ -187,30 +187,30 @@ func (p *latencyProbe) measureForm(d time.Duration, ring bool) latency {
 		case at := <-p.received:
 			took = append(took, max(0, at.Sub(committed)))
 		case <-time.After(harness.MaxWait):
-			p.t.Fatal("a probe was not heard")
+			p.t.Fatal("a probe was not received")
 		}
-		harness.Pause(p.t.Context(), p.pace+rand.N(p.pace)) // lest it keeps step with the poll
+		harness.Pause(p.t.Context(), p.pace+rand.N(p.pace)) // so that it does not run in step with polling
 	}
 	slices.Sort(took)
 	return latency{len(took), took[len(took)/2], took[len(took)*99/100], took[len(took)-1]}
 }
 
-// TestSQLEmit_Latency: a cluster that does nothing else.
-func TestSQLEmit_Latency(t *testing.T) { //nolint:paralleltest // it measures, and needs the machine for itself
+// TestSQLEmit_Latency measures the latency in an idle cluster.
+func TestSQLEmit_Latency(t *testing.T) { //nolint:paralleltest // it measures, and must not share the machine
 	d := time.Second
 	if longRun() {
 		d = 20 * time.Second
 	}
 	cl := harness.NewCluster(t, 3)
 	p := newLatencyProbe(t, cl)
-	p.measure(500 * time.Millisecond)         // the first emit of all wakes the adopters
-	harness.Pause(t.Context(), 3*time.Second) // and the nodes agree who is the first of them
+	p.measure(500 * time.Millisecond)         // the first emit wakes the outbox relays
+	harness.Pause(t.Context(), 3*time.Second) // and the nodes elect a leader
 	p.pace = 100 * time.Millisecond
 
 	quiet, ring := p.measureForm(d, false), p.measureForm(d, true)
 
 	t.Logf("SUMMARY %s: quiet: %v; ring: %v", t.Name(), quiet, ring)
-	// Who only looks once a second takes half a second longer than who is told.
+	// A node that only polls once a second takes half a second longer on average.
 	if quiet.p50 > ring.p50+time.Second*2/5 {
 		t.Errorf("quiet: %v; ring: %v", quiet, ring)
 	}

@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package cluster_test
 
 import (
@@ -17,8 +17,8 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestRecovery_ReconnectStorm: a node is killed, its clients miss 20 events each, and all of them come to the other node at once. Those
-// who were at that node already go on getting their events.
+// TestRecovery_ReconnectStorm kills a node. Its clients miss 20 events each, and all reconnect to the other node at
+// once. The clients of that node continue to receive their events.
 func TestRecovery_ReconnectStorm(t *testing.T) {
 	const missed = 20
 	size := harness.EnvInt(t, "SOCKETIO_STORM", 500)
@@ -27,16 +27,16 @@ func TestRecovery_ReconnectStorm(t *testing.T) {
 	if atOnce := os.Getenv("SOCKETIO_STORM_AT_ONCE"); atOnce != "" {
 		cl.Flags = []string{"-connects-at-once", atOnce}
 	}
-	var proxy *harness.PGProxy // of the node that was started last: the one that stays
+	var proxy *harness.PGProxy // of the node that was started last, which is not killed
 	cl.Route = func(string) string {
 		p, over := harness.NewPGProxy(t, dsn)
 		proxy = p
 		return over
 	}
 	dying, staying := cl.Start(), cl.Start()
-	people := &clientPool{Size: size, Missed: missed, From: dying.Addr, To: staying.Addr}
-	startClientPool(t, people)
-	first := people.step(t)
+	pool := &clientPool{Size: size, Missed: missed, From: dying.Addr, To: staying.Addr}
+	startClientPool(t, pool)
+	first := pool.step(t)
 	if t.Failed() {
 		return
 	}
@@ -45,25 +45,25 @@ func TestRecovery_ReconnectStorm(t *testing.T) {
 
 	dying.Kill()
 	staying.MustPublish(&checker.History{}, harness.Publication{
-		Publisher: 1, Count: missed, Targets: []checker.Target{{Rooms: []string{"throng"}}},
+		Publisher: 1, Count: missed, Targets: []checker.Target{{Rooms: []string{"pool"}}},
 	})
 	var back poolReport
 	var trips int64
 	within := liveLatency(t, staying, 3, func() {
 		before := proxy.RoundTrips.Load()
-		back = people.step(t)
+		back = pool.step(t)
 		trips = proxy.RoundTrips.Load() - before
 	})
 	if back.Recovered != size {
-		t.Errorf("%d of %d are recovered, with all that they missed, once, and in order", back.Recovered, size)
+		t.Errorf("%d of %d are recovered with every missed event, once and in order", back.Recovered, size)
 	}
-	t.Logf("SUMMARY %s: %d clients, %d missed events each: all recovered in %.2fs, %.0f sessions/s, p50 %v, p99 %v (their first connections: %.2fs); %d round trips to Postgres, live traffic included: %.3f per session; live latency p50 %v p90 %v p99 %v, without the storm p50 %v p99 %v; the node's memory %d MiB before, %d at the peak, %d per session KiB",
+	t.Logf("SUMMARY %s: %d clients, %d missed events each: all recovered in %.2fs, %.0f sessions/s, p50 %v, p99 %v (first connections: %.2fs); %d round trips to Postgres, live traffic included: %.3f per session; live latency p50 %v p90 %v p99 %v, before the storm p50 %v p99 %v; the node's memory %d MiB before, %d at the peak, %d per session KiB",
 		t.Name(), size, missed, back.Took.Seconds(), float64(size)/back.Took.Seconds(), harness.Percentile(back.Each, 50), harness.Percentile(back.Each, 99), first.Took.Seconds(),
 		trips, float64(trips)/float64(size), harness.Percentile(within, 50), harness.Percentile(within, 90), harness.Percentile(within, 99), harness.Percentile(without, 50), harness.Percentile(without, 99),
 		memory>>10, peakMemory(staying, false)>>10, (peakMemory(staying, false)-memory)/size)
 }
 
-// peakMemory returns the peak of a node's memory in KiB, where the system tells, and lets the peak begin anew.
+// peakMemory returns the peak of a node's memory in KiB on Linux, and can reset the peak.
 func peakMemory(n *harness.Node, anew bool) int {
 	dir := fmt.Sprintf("/proc/%d/", n.Cmd.Process.Pid)
 	if anew {
@@ -78,7 +78,7 @@ func peakMemory(n *harness.Node, anew bool) int {
 	return kib
 }
 
-// liveLatency measures the time from an emit to its receipt, 50 times a second, while something happens.
+// liveLatency measures the time from an emit to its receipt, 50 times a second, while a function runs.
 func liveLatency(t *testing.T, n *harness.Node, publisher int, happens func()) []time.Duration {
 	t.Helper()
 	var mu sync.Mutex

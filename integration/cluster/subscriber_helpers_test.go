@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A subscriber is a client in Go that keeps the ticks that it gets, in order.
+// A subscriber is a client in Go that records the ticks that it receives, in order.
 type subscriber struct {
 	*wire.Client
 
@@ -24,13 +24,13 @@ type subscriber struct {
 	changed chan struct{} // closed with every tick
 }
 
-// subscribe connects a client to a node, and puts it into rooms. It ends with the test.
+// subscribe connects a subscriber to a node and puts it into rooms. It ends with the test.
 func subscribe(t *testing.T, n *harness.Node, rooms ...string) *subscriber {
 	t.Helper()
 	return subscribeIn(t, n, "/", rooms...)
 }
 
-// subscribeIn is hear in a namespace.
+// subscribeIn is subscribe in a namespace.
 func subscribeIn(t *testing.T, n *harness.Node, namespace string, rooms ...string) *subscriber {
 	t.Helper()
 	h := &subscriber{changed: make(chan struct{}), closed: make(chan struct{}, 1000)}
@@ -66,14 +66,14 @@ func (h *subscriber) received() []checker.ID {
 	return slices.Clone(ids)
 }
 
-// snapshot returns the ticks so far, which nobody may change, and what is closed with the next one.
+// snapshot returns the ticks so far, which must not be changed, and a channel that the next tick closes.
 func (h *subscriber) snapshot() ([]checker.ID, <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.ticks, h.changed
 }
 
-// await waits until the ticks are as ok wants them.
+// await waits until ok returns true for the ticks.
 func (h *subscriber) await(ctx context.Context, ok func([]checker.ID) bool) error {
 	for {
 		ids, changed := h.snapshot()
@@ -88,8 +88,8 @@ func (h *subscriber) await(ctx context.Context, ok func([]checker.ID) bool) erro
 	}
 }
 
-// expectedEvents returns the ticks that a client got by the end of the log that was in the given rooms at its beginning, and
-// whose rooms nothing but the log has changed since.
+// expectedEvents returns the events in the log for a client that was in the given rooms at its beginning, if only
+// operations in the log change its rooms.
 func expectedEvents(t *testing.T, log []harness.LogEntry, rooms ...string) []checker.ID {
 	t.Helper()
 	in := make(map[string]bool)
@@ -105,14 +105,14 @@ func expectedEvents(t *testing.T, log []harness.LogEntry, rooms ...string) []che
 			var name string
 			var publisher, seq int
 			if err := json.Unmarshal([]byte(l.Payload), &[]any{&name, &publisher, &seq}); err != nil {
-				t.Fatalf("event in the log: %v: %.100s", err, l.Payload)
+				t.Fatalf("decode an event in the log: %v: %.100s", err, l.Payload)
 			}
 			ids = append(ids, checker.NewID(publisher, seq))
 			continue
 		}
 		var moved []string
 		if err := json.Unmarshal([]byte(l.Payload), &moved); err != nil {
-			t.Fatalf("operation in the log: %v: %.100s", err, l.Payload)
+			t.Fatalf("decode an operation in the log: %v: %.100s", err, l.Payload)
 		}
 		for _, room := range moved {
 			in[room] = l.Kind == "join"
