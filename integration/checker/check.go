@@ -12,15 +12,15 @@ type ViolationKind string
 
 // The kinds of violation.
 const (
-	Lost          ViolationKind = "lost"         // an acknowledged event did not reach a client that it concerned
-	Duplicated    ViolationKind = "doubled"      // a client got an event twice
-	NeverEmitted  ViolationKind = "invented"     // a client got an event that was never emitted
-	Misdelivered  ViolationKind = "misdelivered" // a client got an event that did not concern it
-	Reordered     ViolationKind = "overtaken"    // a publisher's later event came before its earlier one, or before one acknowledged earlier
-	NoCommonOrder ViolationKind = "disagreement" // there is no order that all clients followed
+	Lost          ViolationKind = "lost"            // a client did not receive an acknowledged event of its own
+	Duplicated    ViolationKind = "duplicated"      // a client received an event twice
+	NeverEmitted  ViolationKind = "never emitted"   // a client received an event that was never emitted
+	Misdelivered  ViolationKind = "misdelivered"    // a client received an event that was not for it
+	Reordered     ViolationKind = "reordered"       // a publisher's later event came before its earlier one, or before one acknowledged earlier
+	NoCommonOrder ViolationKind = "no common order" // no order of events agrees with all clients
 )
 
-// A ViolationError is the first thing found wrong with a history, with a transcript to read.
+// A ViolationError is the first violation in a history, with a transcript.
 type ViolationError struct {
 	Kind ViolationKind
 	Text string
@@ -29,8 +29,8 @@ type ViolationError struct {
 // Error implements error.
 func (v *ViolationError) Error() string { return string(v.Kind) + ": " + v.Text }
 
-// Check judges the history and returns the first violation, or nil. Clients have to be connected and have to have
-// received all that is on its way; an event to everybody that was emitted last, and has arrived, proves that.
+// Check returns the first violation, or nil. All clients must be connected and must have received everything that is
+// on its way. An event to everybody that was emitted last and has arrived proves that.
 func (h *History) Check() *ViolationError {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -46,28 +46,28 @@ func (h *History) Check() *ViolationError {
 	return h.commonOrder(numbers)
 }
 
-// unexpected looks for what a client should not have got.
+// unexpected looks for events that a client should not have received.
 func (h *History) unexpected(c *client) *ViolationError {
 	seen := make(map[ID]int, len(c.receipts))
 	for i, id := range c.receipts {
 		e, ok := h.emits[id]
 		if !ok {
-			return &ViolationError{NeverEmitted, fmt.Sprintf("client %d got %s\n%s", c.number, h.describe(id), c.around(i))}
+			return &ViolationError{NeverEmitted, fmt.Sprintf("client %d received %s\n%s", c.number, h.describe(id), c.around(i))}
 		}
 		if first, again := seen[id]; again {
-			return &ViolationError{Duplicated, fmt.Sprintf("client %d got twice: %s\nthe first time:\n%sthe second time:\n%s",
+			return &ViolationError{Duplicated, fmt.Sprintf("client %d received twice: %s\nfirst:\n%ssecond:\n%s",
 				c.number, h.describe(id), c.around(first), c.around(i))}
 		}
 		seen[id] = i
 		if h.addressed(c, e) == no {
-			return &ViolationError{Misdelivered, fmt.Sprintf("client %d got %s\nbut was %s\n%s",
+			return &ViolationError{Misdelivered, fmt.Sprintf("client %d received %s\nbut was %s\n%s",
 				c.number, h.describe(id), h.describeRooms(c, e), c.around(i))}
 		}
 	}
 	return nil
 }
 
-// lost looks for what a client should have got.
+// lost looks for events that a client should have received.
 func (h *History) lost(c *client) *ViolationError {
 	seen := make(map[ID]bool, len(c.receipts))
 	for _, id := range c.receipts {
@@ -84,39 +84,39 @@ func (h *History) lost(c *client) *ViolationError {
 	}
 	slices.SortFunc(missing, func(a, b ID) int { return int(h.emits[a].Start - h.emits[b].Start) })
 	id := missing[0]
-	text := fmt.Sprintf("client %d never got %d of its events, %v, the first of them: %s\nit was %s\n",
+	text := fmt.Sprintf("client %d did not receive %d of its events, %v, the first of them: %s\nit was %s\n",
 		c.number, len(missing), missing[:min(len(missing), 12)], h.describe(id), h.describeRooms(c, h.emits[id]))
 	return &ViolationError{Lost, text + h.explainLoss(c, seen, id)}
 }
 
-// explainLoss shows where another client got the event, and what the loser got there.
-func (h *History) explainLoss(loser *client, seen map[ID]bool, id ID) string {
+// explainLoss shows where another client received the event, and what this client received there.
+func (h *History) explainLoss(victim *client, seen map[ID]bool, id ID) string {
 	for _, other := range h.clients {
 		at := slices.Index(other.receipts, id)
 		if at < 0 {
 			continue
 		}
-		text := fmt.Sprintf("client %d got it:\n%s", other.number, other.around(at))
+		text := fmt.Sprintf("client %d received it:\n%s", other.number, other.around(at))
 		for i := at - 1; i >= 0; i-- {
 			if seen[other.receipts[i]] {
-				return text + fmt.Sprintf("client %d, after the last event that both had got:\n%s",
-					loser.number, loser.around(slices.Index(loser.receipts, other.receipts[i])))
+				return text + fmt.Sprintf("client %d, after the last event that both had received:\n%s",
+					victim.number, victim.around(slices.Index(victim.receipts, other.receipts[i])))
 			}
 		}
-		return text + fmt.Sprintf("client %d got:\n%s", loser.number, loser.around(0))
+		return text + fmt.Sprintf("client %d received:\n%s", victim.number, victim.around(0))
 	}
-	for i, r := range loser.receipts { // whatever came next
+	for i, r := range victim.receipts { // the first later event
 		if h.emits[r].Start > h.emits[id].Start {
-			return fmt.Sprintf("no client got it; client %d got instead:\n%s", loser.number, loser.around(i))
+			return fmt.Sprintf("no client received it; client %d received instead:\n%s", victim.number, victim.around(i))
 		}
 	}
-	return fmt.Sprintf("no client got it; client %d got last:\n%s", loser.number, loser.around(len(loser.receipts)-1))
+	return fmt.Sprintf("no client received it; client %d received last:\n%s", victim.number, victim.around(len(victim.receipts)-1))
 }
 
-// reordered looks for an event that came after one that was emitted when it had been acknowledged already.
+// reordered looks for an event that a client received after one that was emitted later than its acknowledgement.
 func (h *History) reordered(c *client) *ViolationError {
-	last := make(map[int]int) // by publisher: the receipt of its last event
-	latest := -1              // the receipt of the event that was emitted latest
+	last := make(map[int]int) // by publisher: receipt of its newest event
+	latest := -1              // receipt of the latest emit so far
 	for i, id := range c.receipts {
 		e := h.emits[id]
 		if j, ok := last[id.Publisher()]; ok && c.receipts[j].Seq() > id.Seq() {
@@ -134,15 +134,15 @@ func (h *History) reordered(c *client) *ViolationError {
 }
 
 func (c *client) reordered(h *History, first, second int, why string) *ViolationError {
-	return &ViolationError{Reordered, fmt.Sprintf("client %d got\n  %s\nbefore\n  %s\nbut %s\n%s",
+	return &ViolationError{Reordered, fmt.Sprintf("client %d received\n  %s\nbefore\n  %s\nbut %s\n%s",
 		c.number, h.describe(c.receipts[first]), h.describe(c.receipts[second]), why, c.around(second))}
 }
 
-// commonOrder looks for an order of all events that every client followed. Who got b right after a says that a comes
-// before b; there is such an order if and only if these statements make no circle.
+// commonOrder looks for an order of all events that agrees with every client. A client that received b right after a
+// states that a is before b. A common order exists if and only if these statements have no cycle.
 func (h *History) commonOrder(numbers []int) *ViolationError {
-	says := make(map[ID]map[ID]int) // a → b → a client that says so
-	before := make(map[ID]int)      // how many statements put something before an event
+	says := make(map[ID]map[ID]int) // a → b → a client that states it
+	before := make(map[ID]int)      // number of statements that put another event before this one
 	for _, number := range numbers {
 		receipts := h.clients[number].receipts
 		for i := 1; i < len(receipts); i++ {
@@ -180,9 +180,9 @@ func (h *History) commonOrder(numbers []int) *ViolationError {
 	return h.explainCycle(says, before)
 }
 
-// explainCycle explains why there is no order, given the statements that are left.
+// explainCycle explains why there is no common order, given the statements in cycles.
 func (h *History) explainCycle(says map[ID]map[ID]int, left map[ID]int) *ViolationError {
-	// Every event that is left has one that is left before it: going back from any leads into a circle.
+	// Every remaining event has a remaining predecessor, so walking back from any one leads into a cycle.
 	previous := make(map[ID]ID)
 	for a, followers := range says {
 		for b := range followers {
@@ -199,7 +199,7 @@ func (h *History) explainCycle(says map[ID]map[ID]int, left map[ID]int) *Violati
 	for id := previous[at]; id != at; id = previous[id] {
 		ring = append(ring, id)
 	}
-	slices.Reverse(ring) // now each is said to come before the next, and the last before the first
+	slices.Reverse(ring) // each is stated to be before the next, and the last before the first
 
 	for i, a := range ring {
 		b := ring[(i+1)%len(ring)]
@@ -207,7 +207,7 @@ func (h *History) explainCycle(says map[ID]map[ID]int, left map[ID]int) *Violati
 		for _, other := range h.clients {
 			x, y := slices.Index(other.receipts, a), slices.Index(other.receipts, b)
 			if x >= 0 && y >= 0 && y < x {
-				return &ViolationError{NoCommonOrder, fmt.Sprintf("client %d got %v before %v, client %d the other way round\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
+				return &ViolationError{NoCommonOrder, fmt.Sprintf("client %d received %v before %v, client %d in the other order\n  %s\n  %s\nclient %d:\n%sclient %d:\n%s",
 					one.number, a, b, other.number, h.describe(a), h.describe(b),
 					one.number, one.around(slices.Index(one.receipts, b)), other.number, other.around(x))}
 			}
@@ -217,12 +217,12 @@ func (h *History) explainCycle(says map[ID]map[ID]int, left map[ID]int) *Violati
 	text.WriteString("these statements contradict each other:\n")
 	for i, a := range ring {
 		b := ring[(i+1)%len(ring)]
-		fmt.Fprintf(&text, "  client %d got %v right before %v\n", says[a][b], a, b)
+		fmt.Fprintf(&text, "  client %d received %v right before %v\n", says[a][b], a, b)
 	}
 	return &ViolationError{NoCommonOrder, text.String()}
 }
 
-// around shows what the client got before and after a receipt, and what happened to it meanwhile.
+// around shows what a client received before and after a receipt, with its notes.
 func (c *client) around(receipt int) string {
 	const context = 4
 	var text strings.Builder

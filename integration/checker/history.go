@@ -26,7 +26,7 @@ const numbers = 1e8
 // NewID returns the ID of a publisher's event.
 func NewID(publisher, seq int) ID { return ID(publisher*numbers + seq) }
 
-// Publisher returns who emitted the event.
+// Publisher returns the number of the publisher.
 func (id ID) Publisher() int { return int(id / numbers) }
 
 // Seq returns the event's number at its publisher.
@@ -35,25 +35,25 @@ func (id ID) Seq() int { return int(id % numbers) }
 // String returns publisher/number.
 func (id ID) String() string { return fmt.Sprintf("%d/%d", id.Publisher(), id.Seq()) }
 
-// A Target is whom an event is for: clients in any of the rooms, everybody if there are none, and in none of Except.
+// A Target selects the clients in any of Rooms, or all if it is empty, without those in any of Except.
 type Target struct{ Rooms, Except []string }
 
-// An Emit is one event as its publisher saw it. Times are nanoseconds of one clock for all.
+// An Emit is one event as its publisher saw it. Times are in nanoseconds of one clock for all.
 type Emit struct {
 	ID         ID
 	To         Target
-	Start, End int64  // the call; End is 0 if the outcome was never heard of
-	Err        string // why it failed; "" if it was acknowledged
+	Start, End int64  // of the call; End is 0 if the outcome is unknown
+	Err        string // of a failed emit; "" if it was acknowledged
 }
 
 func (e *Emit) acknowledged() bool { return e.End != 0 && e.Err == "" }
 
-// Everybody stands for the room that a client is in while its session lasts.
+// Everybody is the name of a room that every client is in while its session lasts.
 const Everybody = ""
 
-// A History collects what happened. Its methods may be called from any goroutine.
+// A History collects emits and receipts. Its methods may be called from any goroutine.
 type History struct {
-	// Lag is how far a node may be behind another: an event that was acknowledged less than that before a client
+	// Lag is how far a node may lag behind another: an event that was acknowledged less than that before a client
 	// joined or left a room may count either way. Default: 0.
 	Lag time.Duration
 
@@ -70,13 +70,13 @@ type client struct {
 	memberships map[string][]membership
 }
 
-// A note is something else that happened to a client, after so many receipts.
+// A note is text about a client, after a number of receipts.
 type note struct {
 	after int
 	text  string
 }
 
-// A membership is the time in a room; it began and ended at some moment of the two spans. A zero left means not yet.
+// A membership is the time in a room. It begins and ends at some moment of two intervals. A zero left means not yet.
 type membership struct{ joining, joined, leaving, left int64 }
 
 // Emitted records an emit.
@@ -92,7 +92,7 @@ func (h *History) Emitted(e Emit) {
 	}
 }
 
-// Received records what a client got, in order.
+// Received records what a client received, in order.
 func (h *History) Received(client int, ids ...ID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -100,7 +100,7 @@ func (h *History) Received(client int, ids ...ID) {
 	c.receipts = append(c.receipts, ids...)
 }
 
-// Note records something that will help to understand a transcript.
+// Note records text that helps to understand a transcript.
 func (h *History) Note(client int, format string, args ...any) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -126,7 +126,7 @@ func (h *History) Left(client int, room string, start, end int64) {
 	}
 }
 
-// Receipts returns how many events all clients got together.
+// Receipts returns the number of events that all clients received.
 func (h *History) Receipts() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -144,7 +144,7 @@ func (h *History) Of(client int) int {
 	return len(h.clientLocked(client).receipts)
 }
 
-// All returns what was emitted, in no order.
+// All returns all emits, in no order.
 func (h *History) All() []Emit {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -179,7 +179,7 @@ func (h *History) clientLocked(number int) *client {
 	return c
 }
 
-// A certainty is how sure it is that an event concerned a client.
+// A certainty is how certain it is that an event was for a client.
 type certainty int
 
 const (
@@ -188,7 +188,7 @@ const (
 	yes
 )
 
-// in tells whether the client was in the room when the event took its place in the order.
+// in reports whether the client was in the room at the position of the event.
 func (h *History) in(c *client, room string, e *Emit) certainty {
 	b := no
 	lag := int64(h.Lag)
@@ -207,7 +207,7 @@ func (h *History) in(c *client, room string, e *Emit) certainty {
 	return b
 }
 
-// addressed tells whether the event was for the client.
+// addressed reports whether the event was for the client.
 func (h *History) addressed(c *client, e *Emit) certainty {
 	b := h.in(c, Everybody, e)
 	if len(e.To.Rooms) > 0 {
@@ -223,11 +223,11 @@ func (h *History) addressed(c *client, e *Emit) certainty {
 	return b
 }
 
-// describe says in one line what is known of an event.
+// describe describes an event in one line.
 func (h *History) describe(id ID) string {
 	e, ok := h.emits[id]
 	if !ok {
-		return fmt.Sprintf("event %v, which nobody emitted", id)
+		return fmt.Sprintf("event %v, which was never emitted", id)
 	}
 	var to strings.Builder
 	to.WriteString("everybody")
@@ -248,7 +248,7 @@ func (h *History) describe(id ID) string {
 	return fmt.Sprintf("event %v to %s, emitted at %s, %s at %s", id, &to, h.clock(e.Start), outcome, h.clock(e.End))
 }
 
-// describeRooms says where the client was, as far as it matters to the event.
+// describeRooms describes when the client was in the rooms of the event.
 func (h *History) describeRooms(c *client, e *Emit) string {
 	names := append([]string{Everybody}, append(slices.Clone(e.To.Rooms), e.To.Except...)...)
 	var text []string

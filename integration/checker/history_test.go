@@ -8,8 +8,8 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// validHistory returns a history of three clients, two publishers and ten events each, in which all is well: client 0 is in
-// room a, client 1 in room b, client 2 in both; every third event is for room a, every third for b without a.
+// validHistory returns a history of three clients, two publishers and ten events each without a violation: client 0
+// is in room a, client 1 in room b, client 2 in both; every third event is for room a, every third for b without a.
 func validHistory() (h *checker.History, receipts map[int][]checker.ID) {
 	h = &checker.History{}
 	receipts = make(map[int][]checker.ID)
@@ -40,7 +40,7 @@ func validHistory() (h *checker.History, receipts map[int][]checker.ID) {
 	return h, receipts
 }
 
-// TestHistoryCheck_FindsEachViolation plants one fault of each kind into a good checker.
+// TestHistoryCheck_FindsEachViolation injects one violation of each kind into a valid history.
 func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 	t.Parallel()
 	type fault = func(h *checker.History, r map[int][]checker.ID)
@@ -50,10 +50,10 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 		shows string
 	}{
 		"none":           {plant: func(*checker.History, map[int][]checker.ID) {}},
-		"loss":           {func(_ *checker.History, r map[int][]checker.ID) { r[0] = append(r[0][:3], r[0][4:]...) }, checker.Lost, "client 0 never got 1"},
-		"tail lost":      {func(_ *checker.History, r map[int][]checker.ID) { r[2] = r[2][:len(r[2])-1] }, checker.Lost, "client 2 never got 1"},
-		"all lost":       {func(_ *checker.History, r map[int][]checker.ID) { r[1] = nil }, checker.Lost, "client 1 never got"},
-		"double":         {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[1][2]) }, checker.Duplicated, "client 1 got twice"},
+		"loss":           {func(_ *checker.History, r map[int][]checker.ID) { r[0] = append(r[0][:3], r[0][4:]...) }, checker.Lost, "client 0 did not receive 1"},
+		"tail lost":      {func(_ *checker.History, r map[int][]checker.ID) { r[2] = r[2][:len(r[2])-1] }, checker.Lost, "client 2 did not receive 1"},
+		"all lost":       {func(_ *checker.History, r map[int][]checker.ID) { r[1] = nil }, checker.Lost, "client 1 did not receive"},
+		"double":         {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[1][2]) }, checker.Duplicated, "client 1 received twice"},
 		"invention":      {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], checker.NewID(9, 9)) }, checker.NeverEmitted, "9/9"},
 		"wrong room":     {func(_ *checker.History, r map[int][]checker.ID) { r[1] = append(r[1], r[0][1]) }, checker.Misdelivered, `rooms ["a"]`},
 		"excepted room":  {func(_ *checker.History, r map[int][]checker.ID) { r[2] = append(r[2], checker.NewID(1, 1)) }, checker.Misdelivered, `but not ["a"]`},
@@ -61,7 +61,7 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 		"before joining": {func(h *checker.History, r map[int][]checker.ID) { h.Left(0, "a", 5, 6); h.Joined(0, "a", 150, 151) }, checker.Misdelivered, `since`},
 		"publisher's order": {func(_ *checker.History, r map[int][]checker.ID) {
 			r[0][0], r[0][2] = r[0][2], r[0][0]
-		}, checker.Reordered, "got"},
+		}, checker.Reordered, "received"},
 		"acknowledged before emitted": {func(_ *checker.History, r map[int][]checker.ID) { r[2][0], r[2][1] = r[2][1], r[2][0] }, checker.Reordered, "acknowledged before"},
 		"delivered though failed, twice": {func(h *checker.History, r map[int][]checker.ID) {
 			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), Start: 1, End: 2000, Err: "no"})
@@ -79,7 +79,7 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 			x, y := concurrent(h, 5), concurrent(h, 6)
 			r[0], r[1] = append(r[0], x, y), append(r[1], y, x)
 			r[2] = append(r[2], x, y)
-		}, checker.NoCommonOrder, "the other way round"},
+		}, checker.NoCommonOrder, "in the other order"},
 		"three in a circle": {func(h *checker.History, r map[int][]checker.ID) {
 			x, y, z := concurrentToRoom(h, 5, "x"), concurrentToRoom(h, 6, "y"), concurrentToRoom(h, 7, "z")
 			h.Joined(0, "x", 1, 2)
@@ -98,7 +98,7 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 		}},
 		"joining meanwhile": {plant: func(h *checker.History, r map[int][]checker.ID) {
 			h.Emitted(checker.Emit{ID: checker.NewID(3, 0), To: checker.Target{Rooms: []string{"c"}}, Start: 5000, End: 6000})
-			h.Joined(0, "c", 5500, 5600) // got it
+			h.Joined(0, "c", 5500, 5600) // received it
 			h.Joined(1, "c", 5500, 5600) // did not
 			r[0] = append(r[0], checker.NewID(3, 0))
 		}},
@@ -122,9 +122,9 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 
 			switch {
 			case c.want == "" && v != nil:
-				t.Fatalf("a good history is found wrong: %v", v)
+				t.Fatalf("a violation was found in a valid history: %v", v)
 			case c.want != "" && v == nil:
-				t.Fatalf("a fault was not found")
+				t.Fatalf("the violation was not found")
 			case c.want != "" && (v.Kind != c.want || !strings.Contains(v.Text, c.shows)):
 				t.Fatalf("found %v\nwant %s, showing %q", v, c.want, c.shows)
 			case v != nil:
@@ -134,7 +134,7 @@ func TestHistoryCheck_FindsEachViolation(t *testing.T) {
 	}
 }
 
-// concurrent adds an event that was emitted while everything else was.
+// concurrent adds an event whose emit overlaps all others.
 func concurrent(h *checker.History, publisher int) checker.ID {
 	id := checker.NewID(publisher, 0)
 	h.Emitted(checker.Emit{ID: id, Start: 90, End: 2000})

@@ -8,18 +8,19 @@ import (
 	"strings"
 )
 
-// Further kinds of violation, of which only a Book can tell.
+// Further kinds of violation, which only a Recorder can find.
 const (
-	NotLogged    ViolationKind = "unlogged" // an acknowledged event is not in the log
-	NotRecovered ViolationKind = "refused"  // a session was not recovered, though nothing was against it
+	NotLogged    ViolationKind = "not logged"    // an acknowledged event is not in the log
+	NotRecovered ViolationKind = "not recovered" // a session was not recovered without a reason
 )
 
-// Check returns the first violation of a book, or nil. The clients have to have received all that was on its way.
+// Check returns the first violation, or nil. The clients must have received everything that is on its way.
 //
-//   - The log has every acknowledged event once, every other at most once, and none that nobody emitted. It keeps the
-//     order of each publisher, and no event comes before one that was acknowledged before it was emitted.
-//   - What a session got is in the order of the log, without doubles, without holes, and without what it was not in
-//     the room for. A session ends where its client hears that it was not recovered.
+// The log has every acknowledged event once, every other emit at most once, and nothing else. It keeps the order of
+// each publisher, and no event is before one that was acknowledged before it was emitted.
+//
+// A session received its events in the order of the log, without duplicates, without gaps, and without events for
+// rooms that it was not in. A session ends when its client is not recovered.
 func (b *Recorder) Check() *ViolationError {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,20 +47,20 @@ type logChecker struct {
 	clients     []*clientLog
 }
 
-// A startBound says that everything from a position on came later than a moment.
+// A startBound states that everything from a position on was appended later than a moment.
 type startBound struct{ start, position int64 }
 
-// A clientLog is a client.
+// A clientLog is the records of one client.
 type clientLog struct {
 	number   int
 	records  []*Record
 	sessions []session
 }
 
-// A session is a part of a client's records: the first is Connected.
+// A session is a range of a client's records. The first one is Connected.
 type session struct {
 	from, to int
-	last     bool // of its client: it goes on to the end of the log
+	last     bool // the last one of its client, which lasts to the end of the log
 }
 
 func newLogChecker(records []Record) *logChecker {
@@ -114,7 +115,7 @@ func (c *clientLog) add(r *Record) {
 	}
 }
 
-// positionAfter returns a position that came later than a moment, and so did all after it.
+// positionAfter returns a position such that it and all after it were appended later than a moment.
 func (j *logChecker) positionAfter(moment int64) int64 {
 	i, _ := slices.BinarySearchFunc(j.startBounds, moment+1, func(s startBound, at int64) int { return cmp.Compare(s.start, at) })
 	if i == len(j.startBounds) {
@@ -123,7 +124,7 @@ func (j *logChecker) positionAfter(moment int64) int64 {
 	return j.startBounds[i].position
 }
 
-// checkLog judges the log.
+// checkLog checks the log against the emits.
 func (j *logChecker) checkLog() *ViolationError {
 	seen := make(map[ID]int64)
 	for _, entry := range j.entries {
@@ -132,7 +133,7 @@ func (j *logChecker) checkLog() *ViolationError {
 		}
 		e, ok := j.emits[entry.Event]
 		if !ok {
-			return &ViolationError{NeverEmitted, fmt.Sprintf("the log has at %d event %v, which nobody emitted", entry.Position, entry.Event)}
+			return &ViolationError{NeverEmitted, fmt.Sprintf("the log has at %d event %v, which was never emitted", entry.Position, entry.Event)}
 		}
 		if at, again := seen[e.Event]; again {
 			return &ViolationError{Duplicated, fmt.Sprintf("the log has twice, at %d and %d: %s", at, entry.Position, j.describe(e))}
@@ -141,16 +142,16 @@ func (j *logChecker) checkLog() *ViolationError {
 	}
 	for id, e := range j.emits {
 		if _, ok := seen[id]; !ok && e.End != 0 && e.Err == "" {
-			return &ViolationError{NotLogged, "the log has not " + j.describe(e)}
+			return &ViolationError{NotLogged, "the log lacks " + j.describe(e)}
 		}
 	}
 	return j.checkLogOrder()
 }
 
-// checkLogOrder looks for an event that the log has too late.
+// checkLogOrder looks for events that are out of order in the log.
 func (j *logChecker) checkLogOrder() *ViolationError {
 	last := make(map[int]*Record) // by publisher
-	var latest *Record            // the one that was emitted latest
+	var latest *Record            // the latest emit so far
 	for _, entry := range j.entries {
 		if entry.Op != "" {
 			continue
@@ -175,16 +176,16 @@ func (j *logChecker) reordered(first, second *Record, why string) *ViolationErro
 	return &ViolationError{Reordered, fmt.Sprintf("the log has\n  %s\nbefore\n  %s\nbut %s", j.describe(first), j.describe(second), why)}
 }
 
-// A transition is a change of what is believed of a session, from a position on.
+// A transition is a change of the certainty that a session is in a room, from a position on.
 type transition struct {
 	from          int64
 	room          string
 	to            certainty
-	unlessCertain bool // only if it is not believed already
+	unlessCertain bool // has no effect if the session is certain to be in the state unlessAlready
 	unlessAlready certainty
 }
 
-// checkSession judges what one session got.
+// checkSession checks what one session received.
 func (j *logChecker) checkSession(c *clientLog, s *session) *ViolationError {
 	got := make(map[int64]int) // by position: the record
 	last := int64(-1)
@@ -195,16 +196,16 @@ func (j *logChecker) checkSession(c *clientLog, s *session) *ViolationError {
 		}
 		at, ok := j.positions[r.Event]
 		if !ok {
-			return j.violation(NeverEmitted, c, i, "got event %v, which is not in the log", r.Event)
+			return j.violation(NeverEmitted, c, i, "received event %v, which is not in the log", r.Event)
 		}
 		if first, again := got[at]; again {
-			v := j.violation(Duplicated, c, i, "got twice: %s", j.describe(j.emits[r.Event]))
-			v.Text += "the first time:\n" + j.around(c, first)
+			v := j.violation(Duplicated, c, i, "received twice: %s", j.describe(j.emits[r.Event]))
+			v.Text += "first:\n" + j.around(c, first)
 			return v
 		}
 		got[at] = i
 		if at < last {
-			return j.violation(Reordered, c, i, "got %s\nafter what the log has behind it", j.describe(j.emits[r.Event]))
+			return j.violation(Reordered, c, i, "received %s\nafter an event that is behind it in the log", j.describe(j.emits[r.Event]))
 		}
 		last = at
 	}
@@ -214,12 +215,12 @@ func (j *logChecker) checkSession(c *clientLog, s *session) *ViolationError {
 	return j.checkDeliveries(c, j.steps(c, s), got, last)
 }
 
-// A timeline is how a session's rooms changed, as far as its client knows.
+// A timeline is how the rooms of a session changed, as far as its client knows.
 type timeline struct {
 	j       *logChecker
 	steps   []transition
-	pending []transition // that are true from the next receipt on, if not before
-	at      int64        // of the last receipt
+	pending []transition // hold from the next receipt on, at the latest
+	at      int64        // position of the last receipt
 }
 
 func (j *logChecker) steps(c *clientLog, s *session) []transition {
@@ -251,7 +252,7 @@ func (o *timeline) begin(r *Record) {
 
 func (o *timeline) requested(r *Record) {
 	for _, room := range r.Rooms {
-		// Between what was done last and what is asked now it may have got nothing.
+		// There may have been no receipt since the last confirmed change.
 		o.pending = slices.DeleteFunc(o.pending, func(before transition) bool { return before.room == room })
 		o.steps = append(o.steps, transition{from: o.at + 1, room: room, to: maybe, unlessCertain: true, unlessAlready: membershipAfter(r.Op)})
 	}
@@ -278,7 +279,7 @@ func membershipAfter(do RoomOp) certainty {
 	return no
 }
 
-// checkDeliveries goes along the log, up to a position, with what is believed of the session's rooms.
+// checkDeliveries walks the log up to a position, with what is known of the session's rooms.
 func (j *logChecker) checkDeliveries(c *clientLog, steps []transition, got map[int64]int, last int64) *ViolationError {
 	in := make(map[string]certainty)
 	for _, e := range j.entries {
@@ -296,7 +297,7 @@ func (j *logChecker) checkDeliveries(c *clientLog, steps []transition, got map[i
 		i, received := got[e.Position]
 		switch {
 		case received && concerned == no:
-			return j.violation(Misdelivered, c, i, "got %s\nat position %d, but was not in the room", j.describe(j.emits[e.Event]), e.Position)
+			return j.violation(Misdelivered, c, i, "received %s\nat position %d, but was not in the room", j.describe(j.emits[e.Event]), e.Position)
 		case !received && concerned == yes && e.Position <= last:
 			return j.lostEvent(c, e, got)
 		}
@@ -304,7 +305,7 @@ func (j *logChecker) checkDeliveries(c *clientLog, steps []transition, got map[i
 	return nil
 }
 
-// audienceCertainty tells whether a packet of the log is for a session that is in rooms as believed.
+// audienceCertainty returns how certain it is that a packet of the log is for a session.
 func audienceCertainty(in map[string]certainty, to *Target) certainty {
 	b := in[Everybody]
 	if len(to.Rooms) > 0 {
@@ -320,7 +321,7 @@ func audienceCertainty(in map[string]certainty, to *Target) certainty {
 	return b
 }
 
-// applyOperation changes the rooms as an operation of the log does.
+// applyOperation changes the rooms as an operation in the log does.
 func applyOperation(in map[string]certainty, e *Record, concerned certainty) {
 	to := membershipAfter(e.Op)
 	for _, room := range e.Rooms {
@@ -333,7 +334,7 @@ func applyOperation(in map[string]certainty, e *Record, concerned certainty) {
 	}
 }
 
-// lostEvent explains a loss: what the client got before and after the place in the log.
+// lostEvent explains a loss with the receipts before and after its position in the log.
 func (j *logChecker) lostEvent(c *clientLog, e *Record, got map[int64]int) *ViolationError {
 	before, after := int64(-1), int64(math.MaxInt64)
 	for at := range got {
@@ -349,7 +350,7 @@ func (j *logChecker) lostEvent(c *clientLog, e *Record, got map[int64]int) *Viol
 	} else if i, ok := got[before]; ok {
 		place = i
 	}
-	v := j.violation(Lost, c, place, "never got %s\nat position %d of the log, between %d and %d, which it got", j.describe(j.emits[e.Event]), e.Position, before, after)
+	v := j.violation(Lost, c, place, "did not receive %s\nat position %d of the log, between %d and %d, which it received", j.describe(j.emits[e.Event]), e.Position, before, after)
 	var text strings.Builder
 	at, _ := slices.BinarySearchFunc(j.entries, e.Position, func(r *Record, p int64) int { return cmp.Compare(r.Position, p) })
 	for i := max(0, at-4); i < min(len(j.entries), at+5); i++ {
@@ -372,11 +373,11 @@ func (j *logChecker) violation(kind ViolationKind, c *clientLog, at int, format 
 	return &ViolationError{kind, fmt.Sprintf("client %d %s\n%s", c.number, fmt.Sprintf(format, args...), j.around(c, at))}
 }
 
-// around shows what happened to a client before and after a record of its own.
+// around shows the records of a client before and after one of them.
 func (j *logChecker) around(c *clientLog, at int) string {
 	var text strings.Builder
 	first := at
-	for receipts := 0; first > 0 && receipts < 6; first-- { // lines without receipts come in crowds
+	for receipts := 0; first > 0 && receipts < 6; first-- { // there can be many records between receipts
 		if c.records[first].Kind == Received {
 			receipts++
 		}
@@ -397,13 +398,13 @@ func (j *logChecker) around(c *clientLog, at int) string {
 func (j *logChecker) describeRecord(r *Record) string {
 	switch r.Kind {
 	case Received:
-		return fmt.Sprintf("got %v, at %d of the log", r.Event, j.positions[r.Event])
+		return fmt.Sprintf("received %v, at %d of the log", r.Event, j.positions[r.Event])
 	case Connected:
 		return fmt.Sprintf("connected as %s, recovered: %v", r.Socket, r.Recovered)
 	case Requested:
-		return fmt.Sprintf("asks to %s %q", r.Op, r.Rooms)
+		return fmt.Sprintf("requests %s %q", r.Op, r.Rooms)
 	case Confirmed:
-		return fmt.Sprintf("hears that it did %s %q", r.Op, r.Rooms)
+		return fmt.Sprintf("confirmed: %s %q", r.Op, r.Rooms)
 	case Noted, Published, Logged:
 	}
 	return r.Text

@@ -11,53 +11,54 @@ import (
 	"time"
 )
 
-// RecordKind is what a Record tells.
+// RecordKind is the kind of a Record.
 type RecordKind string
 
-// What can be told. An Asked that is not followed by its Done may have taken effect or not.
+// The kinds of records. A Requested change that is not Confirmed may have taken effect or not.
 const (
 	Published RecordKind = "published" // a publisher's event, with its outcome
 	Logged    RecordKind = "logged"    // a packet of the log: an event, or an audience that joins or leaves rooms
-	Connected RecordKind = "connected" // a client heard CONNECT
-	Received  RecordKind = "got"       // a client got an event
-	Requested RecordKind = "asked"     // a client asks to join or leave rooms
-	Confirmed RecordKind = "done"      // and hears that it is done
-	Noted     RecordKind = "noted"     // what helps to understand a transcript
+	Connected RecordKind = "connected" // a client received CONNECT
+	Received  RecordKind = "received"  // a client received an event
+	Requested RecordKind = "requested" // a client requested to join or leave rooms
+	Confirmed RecordKind = "confirmed" // and the node confirmed it
+	Noted     RecordKind = "noted"     // text for a transcript
 )
 
-// RoomOp is what happens to rooms.
+// A RoomOp is a change of rooms.
 type RoomOp string
 
-// What can happen to rooms.
+// The changes of rooms.
 const (
 	Join  RoomOp = "join"
 	Leave RoomOp = "leave"
 )
 
-// A Record is one line of a Book.
+// A Record is one line of a Recorder.
 type Record struct {
-	At   int64      `json:"at"` // nanoseconds of one clock for all
+	At   int64      `json:"at"` // in nanoseconds of one clock for all
 	Kind RecordKind `json:"kind"`
 
-	Client    int      `json:"client,omitempty"`    // whom it happened to
-	Event     ID       `json:"event,omitempty"`     // Published, Logged, Got
+	Client    int      `json:"client,omitempty"`    // number of the client
+	Event     ID       `json:"event,omitempty"`     // Published, Logged, Received
 	Position  int64    `json:"position,omitempty"`  // Logged
-	Op        RoomOp   `json:"op,omitempty"`        // Asked, Done; Logged: empty for an event
+	Op        RoomOp   `json:"op,omitempty"`        // Requested, Confirmed; Logged: empty for an event
 	Rooms     []string `json:"rooms,omitempty"`     // that are joined or left
 	To        *Target  `json:"to,omitempty"`        // Published, Logged
 	Start     int64    `json:"start,omitempty"`     // Published: the call
-	End       int64    `json:"end,omitempty"`       // Published: its return, 0 if it was never heard of
-	Err       string   `json:"err,omitempty"`       // Published: why it failed
+	End       int64    `json:"end,omitempty"`       // Published: its return, 0 if it is unknown
+	Err       string   `json:"err,omitempty"`       // Published: of a failed emit
 	Socket    string   `json:"socket,omitempty"`    // Connected: the socket's id
-	Recovered bool     `json:"recovered,omitempty"` // Connected: the session goes on
+	Recovered bool     `json:"recovered,omitempty"` // Connected: the session was recovered
 	Text      string   `json:"text,omitempty"`      // Noted
 }
 
-// A Recorder is a history that has the log beside it: each receipt has a position there, and rooms are judged by
-// positions, not by clocks. Its methods may be called from any goroutine.
+// A Recorder is a history with the log: each receipt has a position in the log, and rooms are checked by positions,
+// not by clocks. Its methods may be called from any goroutine.
 //
-// It knows only what the clients saw and what Postgres has. A client was surely in a room from the first event that
-// it got after it heard that it had joined, and surely not before the last one that it had got when it asked.
+// It knows only what the clients saw and what Postgres stores. A client was certainly in a room from the first event
+// that it received after its join was confirmed, and certainly not before the last event that it had received when it
+// requested the join.
 type Recorder struct {
 	mu      sync.Mutex
 	records []Record
@@ -76,7 +77,7 @@ func (b *Recorder) Emitted(e Emit) {
 	b.Add(Record{Kind: Published, Event: e.ID, To: &e.To, Start: e.Start, End: e.End, Err: e.Err})
 }
 
-// Note records something that will help to understand a transcript.
+// Note records text that helps to understand a transcript.
 func (b *Recorder) Note(client int, format string, args ...any) {
 	b.Add(Record{Kind: Noted, Client: client, Text: fmt.Sprintf(format, args...)})
 }
@@ -92,7 +93,7 @@ func (b *Recorder) Count() map[RecordKind]int {
 	return n
 }
 
-// Save writes the book to a file, one JSON object a line.
+// Save writes the records to a file, one JSON object a line.
 func (b *Recorder) Save(path string) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +112,7 @@ func (b *Recorder) Save(path string) (err error) {
 	return out.Flush()
 }
 
-// Load reads a book that Save has written.
+// Load reads a file that Save has written.
 func Load(path string) (*Recorder, error) {
 	file, err := os.Open(path)
 	if err != nil {

@@ -8,12 +8,12 @@ import (
 	"github.com/pgsocket/socketio/integration/checker"
 )
 
-// A record is one record of a Book, with its time.
+// A record is a checker.Record.
 type record = checker.Record
 
-// validRecords writes a book of two clients and twelve events, in which all is well: client 1 joins room a after the event 1/2
-// and leaves it after 1/8, an operation puts both into room b at position 55; every third event is for room a, every
-// third for b. Client 2 comes back after the event 1/5.
+// validRecords returns records of two clients and twelve events without a violation: client 1 joins room a after
+// event 1/2 and leaves it after 1/8, an operation puts both into room b at position 55; every third event is for room
+// a, every third for b. Client 2 reconnects after event 1/5.
 func validRecords() []record {
 	to := func(rooms ...string) *checker.Target { return &checker.Target{Rooms: rooms} }
 	everybody := to()
@@ -66,7 +66,7 @@ func indexOf(t *testing.T, book []record, is func(record) bool) int {
 	return 0
 }
 
-// TestRecorderCheck_FindsEachViolation plants one fault of each kind into a good book.
+// TestRecorderCheck_FindsEachViolation injects one violation of each kind into valid records.
 func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 	t.Parallel()
 	type plant = func(t *testing.T, book []record) []record
@@ -94,11 +94,11 @@ func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 		shows string
 	}{
 		"none":                 {plant: func(_ *testing.T, b []record) []record { return b }},
-		"loss in the middle":   {without(receivedBy(2, 5)), checker.Lost, "client 2 never got event 1/5"},
-		"loss of the end":      {without(receivedBy(2, 11)), checker.Lost, "client 2 never got event 1/11"},
+		"loss in the middle":   {without(receivedBy(2, 5)), checker.Lost, "client 2 did not receive event 1/5"},
+		"loss of the end":      {without(receivedBy(2, 11)), checker.Lost, "client 2 did not receive event 1/11"},
 		"loss in a room":       {without(receivedBy(1, 7)), checker.Lost, `rooms ["a"]`},
 		"loss after operation": {without(receivedBy(1, 5)), checker.Lost, `rooms ["b"]`},
-		"double":               {after(receivedBy(2, 8), got(2, 8)), checker.Duplicated, "the first time"},
+		"double":               {after(receivedBy(2, 8), got(2, 8)), checker.Duplicated, "first:"},
 		"double after return":  {after(receivedBy(2, 11), record{Kind: checker.Connected, Client: 2, Recovered: true}, got(2, 11)), checker.Duplicated, "recovered: true"},
 		"new session, double":  {plant: after(receivedBy(2, 11), fresh, got(2, 11))},
 		"other order":          {after(receivedBy(2, 3), got(2, 6)), checker.Reordered, "behind"},
@@ -114,13 +114,13 @@ func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 			t.Parallel()
 			book := c.plant(t, validRecords())
 
-			v := logChecker(t, book)
+			v := check(t, book)
 
 			switch {
 			case c.want == "" && v != nil:
-				t.Fatalf("a good book is found wrong: %v", v)
+				t.Fatalf("a violation was found in valid records: %v", v)
 			case c.want != "" && v == nil:
-				t.Fatal("a fault was not found")
+				t.Fatal("the violation was not found")
 			case c.want != "" && (v.Kind != c.want || !strings.Contains(v.Text, c.shows)):
 				t.Fatalf("found %v\nwant %s, showing %q", v, c.want, c.shows)
 			}
@@ -128,25 +128,25 @@ func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 	}
 }
 
-// TestRecorderCheck_UnconfirmedJoin_MayCountEitherWay: a join that was not heard of may have taken effect or not; one that was done, has.
+// TestRecorderCheck_UnconfirmedJoin_MayCountEitherWay: a join that was not confirmed may have taken effect or not.
 func TestRecorderCheck_UnconfirmedJoin_MayCountEitherWay(t *testing.T) {
 	t.Parallel()
 	for _, gotIt := range []bool{true, false} {
 		book := validRecords()
 		i := indexOf(t, book, func(p record) bool { return p.Kind == checker.Confirmed })
-		book = append(book[:i:i], book[i+1:]...) // the join's
+		book = append(book[:i:i], book[i+1:]...) // that of the join
 		if !gotIt {
 			i = indexOf(t, book, receivedBy(1, 4))
 			book = append(book[:i:i], book[i+1:]...)
 		}
-		if v := logChecker(t, book); v != nil {
-			t.Errorf("got it: %v: %v", gotIt, v)
+		if v := check(t, book); v != nil {
+			t.Errorf("received %v: %v", gotIt, v)
 		}
 	}
 }
 
-// logChecker adds the records to a Book, and judges it as it is after it was saved and loaded.
-func logChecker(t *testing.T, records []record) *checker.ViolationError {
+// check adds the records to a Recorder, saves and loads it, and checks it.
+func check(t *testing.T, records []record) *checker.ViolationError {
 	t.Helper()
 	var b checker.Recorder
 	for _, r := range records {

@@ -11,8 +11,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestOfficialClient holds the official client's habits against one node, each in a client of its own, over every
-// transport.
+// TestOfficialClient exercises the official client against one node, over every transport, with a new client for each
+// feature.
 func TestOfficialClient(t *testing.T) {
 	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
 		t.Run(strings.Join(transports, " to "), func(t *testing.T) { testOfficialClient(t, transports) })
@@ -59,21 +59,21 @@ func testOfficialClient(t *testing.T, transports []string) {
 		large := strings.Repeat("QUJD", 150_000) // 450 kB
 		same(t, len(cs.Call(k, "echo", bin(large))[0]), "600011")
 	})
-	t.Run("the server asks the client", func(t *testing.T) {
+	t.Run("requests to the client", func(t *testing.T) {
 		k := connect(t, nil)
 		same(t, cs.Call(k, "call-me", "what time is it"), `[{"asked":"what time is it"}]`)
 	})
-	t.Run("a room full of people", func(t *testing.T) {
+	t.Run("events to a namespace", func(t *testing.T) {
 		a, b := connect(t, harness.Command{"ns": "/chat"}), connect(t, harness.Command{"ns": "/chat"})
 		same(t, cs.Call(a, "say", map[string]any{"hello": "everybody"}), `[]`)
-		cs.Await(harness.MaxWait, "both hear it", func() bool { return len(cs.ByNumber[a].Events) == 1 && len(cs.ByNumber[b].Events) == 1 })
+		cs.Await(harness.MaxWait, "both receive it", func() bool { return len(cs.ByNumber[a].Events) == 1 && len(cs.ByNumber[b].Events) == 1 })
 		e := cs.Get(b).Events[0]
 		same(t, []any{e.Event, e.Args[0]}, `["post",{"hello":"everybody"}]`)
 		if len(e.Args) != 2 {
 			t.Errorf("arguments %s: want the post and the offset", e.Args)
 		}
 	})
-	t.Run("data is kept through a recovery", func(t *testing.T) {
+	t.Run("data survives a recovery", func(t *testing.T) {
 		k := connect(t, nil)
 		cs.Call(k, "set", map[string]any{"Key": "user", "Value": map[string]any{"name": "Ada", "n": []int{1, 2}}})
 		cs.Call(k, "set", map[string]any{"Key": "n\u0000ul", "Value": "\u0000"})
@@ -111,15 +111,15 @@ func testOfficialClient(t *testing.T, transports []string) {
 		cs.Send(k, harness.Command{"c": "emit", "k": k, "event": "fail", "args": []string{"panic"}, "ack": false})
 		same(t, cs.Call(k, "echo", "in order"), `["in order"]`)
 	})
-	t.Run("gates refuse with data", func(t *testing.T) {
+	t.Run("middleware refuses with data", func(t *testing.T) {
 		for name, c := range map[string]struct {
 			ns, want string
 			auth     map[string]string
 		}{
-			"with data":     {"/guarded", `["not today",{"why":"because"}]`, map[string]string{"refuse": "because"}},
-			"without token": {"/guarded", `["not today",{"why":""}]`, nil},
-			"no such place": {"/nowhere", `["Invalid namespace",null]`, nil},
-			"a strange one": {"/%2e%2e?x=1", `["Invalid namespace",null]`, nil},
+			"with data":          {"/guarded", `["not today",{"why":"because"}]`, map[string]string{"refuse": "because"}},
+			"without token":      {"/guarded", `["not today",{"why":""}]`, nil},
+			"unknown namespace":  {"/nowhere", `["Invalid namespace",null]`, nil},
+			"special characters": {"/%2e%2e?x=1", `["Invalid namespace",null]`, nil},
 		} {
 			next++
 			k := next
@@ -171,7 +171,7 @@ func testOfficialClient(t *testing.T, transports []string) {
 		before := node.Stats().Disconnects["client namespace disconnect"]
 		cs.Send(k, harness.Command{"c": "leave", "k": k})
 		if !harness.Eventually(harness.MaxWait, func() bool { return node.Stats().Disconnects["client namespace disconnect"] == before+1 }) {
-			t.Errorf("the node has not heard that the client left: %v", node.Stats().Disconnects)
+			t.Errorf("the node did not receive DISCONNECT: %v", node.Stats().Disconnects)
 		}
 	})
 	t.Run("reserved names", func(t *testing.T) {
@@ -195,7 +195,7 @@ func testOfficialClient(t *testing.T, transports []string) {
 			t.Errorf("disconnected for %q", c.Disconnects)
 		}
 	})
-	t.Run("a volatile event has our offset too", func(t *testing.T) {
+	t.Run("a volatile event has an offset", func(t *testing.T) {
 		k := connect(t, nil)
 		if o := node.Publish(t.Context(), cs.History, harness.Publication{Publisher: 5, Count: 1, Volatile: true, Pad: 10}); o.Acknowledged != 1 {
 			t.Fatalf("%+v", o)
@@ -209,7 +209,8 @@ func testOfficialClient(t *testing.T, transports []string) {
 	})
 }
 
-// TestOfficialClient_BinaryWhereStringExpected: binary data where a handler takes a string does not fit; it must not arrive as some text.
+// TestOfficialClient_BinaryWhereStringExpected: binary data for a handler that takes a string is refused as
+// bad_payload, and does not arrive as text.
 func TestOfficialClient_BinaryWhereStringExpected(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)

@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestCORS_Middleware: a middleware around the server does what the option Origins does: preflight, answers, refusals, and
-// the answer to a WebSocket; the server lets pages open one that the middleware has allowed.
+// TestCORS_Middleware: a CORS middleware around the server does what the option Origins does for preflights, answers,
+// refusals and WebSockets.
 func TestCORS_Middleware(t *testing.T) {
 	t.Parallel()
 	io := socketio.NewServer(nil)
@@ -60,7 +60,7 @@ func TestCORS_Middleware(t *testing.T) {
 				}
 				_ = resp.Body.Close()
 				status := c.status
-				if share == "" && name == "WebSocket" { // what the middleware has not allowed, the server does not either
+				if share == "" && name == "WebSocket" { // the server does not allow it either
 					status = http.StatusBadRequest
 				}
 				if got := resp.Header.Get("Access-Control-Allow-Origin"); resp.StatusCode != status || got != share {

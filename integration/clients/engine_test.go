@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// An echoReceiver sends back what it gets.
+// An echoReceiver sends back what it receives.
 type echoReceiver struct{ session *transport.Session }
 
 func (e *echoReceiver) Message(data []byte, binary bool) error {
@@ -30,8 +30,8 @@ func (e *echoReceiver) Message(data []byte, binary bool) error {
 
 func (e *echoReceiver) Closed(transport.Reason, error) {}
 
-// TestEngineIOClient has engine.io-client speak to package transport, without Socket.IO: text and binary data of all sizes, in
-// order, also across an upgrade, and the goodbye.
+// TestEngineIOClient connects engine.io-client to package transport, without Socket.IO: text and binary data of all
+// sizes, in order, also across an upgrade, and the close.
 func TestEngineIOClient(t *testing.T) {
 	t.Parallel()
 	server, err := transport.NewServer(&transport.Options{Logger: slog.New(slog.DiscardHandler)}, func(s *transport.Session, _ *http.Request) transport.Receiver {
@@ -58,7 +58,7 @@ func TestEngineIOClient(t *testing.T) {
 		client.Dir = "../js"
 		out, err := client.CombinedOutput()
 		if got := strings.TrimSpace(string(out)); err != nil || got != want {
-			t.Errorf("%s: %v, said %q, want %q", transports, err, got, want)
+			t.Errorf("%s: %v, output %q, want %q", transports, err, got, want)
 		}
 	}
 }

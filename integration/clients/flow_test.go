@@ -13,8 +13,9 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestFlowControl_OfficialClient has the official client send faster than its events are handled, for longer than a PONG may take, and
-// take an event larger than the queue of its connection with an answer behind it: it gets all, on one connection.
+// TestFlowControl_OfficialClient has the official client send faster than its events are handled, for longer than the
+// ping timeout, and receive an event larger than the queue of its connection with an acknowledgement behind it. It
+// receives everything on one connection.
 func TestFlowControl_OfficialClient(t *testing.T) {
 	t.Parallel()
 	for _, transports := range []string{"polling", "websocket", "polling,websocket"} {
@@ -46,7 +47,7 @@ func TestFlowControl_OfficialClient(t *testing.T) {
 			client.Dir = "../js"
 			out, err := client.CombinedOutput()
 			if got := strings.TrimSpace(string(out)); err != nil || got != "4000 5000000 true" {
-				t.Errorf("%v, said %q", err, got)
+				t.Errorf("%v, output %q", err, got)
 			}
 			if err := server.Shutdown(ctx); err != nil {
 				t.Error(err)

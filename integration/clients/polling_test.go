@@ -17,8 +17,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestRecovery_EveryTransport: clients that are cut while they poll, or after they have upgraded, come back to their
-// sessions and miss nothing.
+// TestRecovery_EveryTransport cuts clients while they poll, or after an upgrade. They are recovered and miss nothing.
 func TestRecovery_EveryTransport(t *testing.T) {
 	for _, transports := range [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}} {
 		t.Run(strings.Join(transports, " to "), func(t *testing.T) {
@@ -33,7 +32,7 @@ func TestRecovery_EveryTransport(t *testing.T) {
 			}
 			cl.Nodes[1].MustPublish(cs.History, harness.Publication{Publisher: 2, Count: 500})
 			for k := range 12 {
-				cs.Reconnect(cl.Nodes[k/3%2].URL, k) // the same node, and another, for each way to be cut
+				cs.Reconnect(cl.Nodes[k/3%2].URL, k) // each kind of cut at the same node and at another
 			}
 			cl.Nodes[0].MustPublish(cs.History, harness.Publication{Publisher: 3, Count: 500}) // while they upgrade
 
@@ -45,8 +44,8 @@ func TestRecovery_EveryTransport(t *testing.T) {
 	}
 }
 
-// TestBurst: clients that come all at once are all served. SOCKETIO_BURST is their number, 4,000 if it is not set;
-// a tenth of them, 2,000 at most, comes at a time.
+// TestConnect_BurstOverEveryTransport connects clients in bursts. SOCKETIO_BURST is their number, 4,000 by default;
+// a tenth of them, at most 2,000, connect at once.
 func TestConnect_BurstOverEveryTransport(t *testing.T) {
 	total := 4000
 	if text := os.Getenv("SOCKETIO_BURST"); text != "" {
@@ -88,7 +87,7 @@ func TestConnect_BurstOverEveryTransport(t *testing.T) {
 				}
 				wg.Wait()
 				if !harness.Eventually(harness.MaxWait, func() bool { return len(node.Sockets()) == 0 }) {
-					t.Fatal("sockets are left over")
+					t.Fatal("sockets remain")
 				}
 				cancel()
 			}

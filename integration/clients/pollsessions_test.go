@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// TestPollingSessions_MatchOfficialServer posts the same bodies to both servers: the status of the answer, what
-// the next polls bring, and whether the session is still there.
+// TestPollingSessions_MatchOfficialServer posts the same bodies to both servers, and compares the status of the
+// answer, the results of the next polls, and whether the session is still open.
 func TestPollingSessions_MatchOfficialServer(t *testing.T) {
 	t.Parallel()
 	theirs, here := startOfficialServer(t), startServer(t)
@@ -25,7 +25,7 @@ func TestPollingSessions_MatchOfficialServer(t *testing.T) {
 		`451-["e",{"_placeholder":true,"num":0}]` + "\x1eb", `451-["e",{"_placeholder":true,"num":0}]` + "\x1eb A*Q=I", "bAQID", `451-["e",{"_placeholder":true,"num":0}]` + "\x1e3\x1ebAQID",
 		"41", "40/a,", `42/a,["e"]`, "44{}",
 	} {
-		// A poll and the end of a session cross: each server may answer in the one way or the other.
+		// If a poll and the end of a session cross, each server has two possible answers.
 		want, got := pollAfter(t, theirs, body), pollAfter(t, here, body)
 		for attempt := 1; attempt < 5 && !slices.Equal(got, want); attempt++ {
 			want, got = pollAfter(t, theirs, body), pollAfter(t, here, body)
@@ -36,7 +36,7 @@ func TestPollingSessions_MatchOfficialServer(t *testing.T) {
 	}
 }
 
-// pollAfter opens a polling session, connects, posts the body, and then an event, and tells what came of it. A poll is
+// pollAfter opens a polling session, connects, posts the body and then an event, and returns the results. A poll is
 // open while the body is posted.
 func pollAfter(t *testing.T, url, body string) (told []string) {
 	t.Helper()

@@ -12,12 +12,12 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// TestPythonClient: the client of another language, with a parser, a transport and habits of its own.
+// TestPythonClient exercises python-socketio, which has a parser and transports of its own.
 func TestPythonClient(t *testing.T) {
 	cl := harness.NewCluster(t, 1, "-ping-interval", "1s", "-ping-timeout", "5s")
 	for name, c := range map[string]struct {
 		args []string
-		ends string // the transport that it ends with
+		ends string // the transport at the end
 	}{
 		"polling":              {[]string{"polling"}, "polling"},
 		"websocket":            {[]string{"websocket"}, "websocket"},
@@ -43,17 +43,17 @@ echo "/chat" "still here"
 refused {"message": "not today", "data": {"why": ""}}
 `
 			if got != want[1:] {
-				t.Errorf("the client said\n%s\nwant\n%s", got, want)
+				t.Errorf("output of the client\n%s\nwant\n%s", got, want)
 			}
 		})
 	}
-	// A polling client of this kind may end before its goodbye is sent.
+	// This client may exit before its close packet is sent while it polls.
 	if !harness.Eventually(harness.MaxWait, func() bool { return len(cl.Nodes[0].Sockets()) == 0 }) {
-		t.Error("the node has not noticed that the clients are gone")
+		t.Error("the node did not notice that the clients have disconnected")
 	}
 }
 
-// TestPython_EmitsBySQL: a Python process that knows nothing of Socket.IO emits in its transactions.
+// TestPython_EmitsBySQL emits from a Python program without Socket.IO, in SQL transactions.
 func TestPython_EmitsBySQL(t *testing.T) {
 	cl := harness.NewCluster(t, 1)
 	cs := harness.NewClients(t, 1)
@@ -61,7 +61,7 @@ func TestPython_EmitsBySQL(t *testing.T) {
 	cs.Join([]int{0}, func(int) []string { return []string{"orders"} })
 
 	if got := python(t, "python/emit.py", cl.DSN, cl.Schema); got != "taken back\n" {
-		t.Errorf("the program said %q", got)
+		t.Errorf("output of the program: %q", got)
 	}
 	cs.Await(harness.MaxWait, "three events", func() bool { return len(cs.ByNumber[0].Events) >= 3 })
 	got := make([]string, 0, 3)
@@ -80,14 +80,14 @@ photo [3,{"$bin":"AAH/"}]`
 	}
 }
 
-// python runs a script and returns what it said. Without Python and its libraries, which are Debian's, the test is
-// skipped, but not in CI.
+// python runs a script and returns its output. Without Python and the libraries of the Debian packages it skips the
+// test; in CI it fails it.
 func python(t *testing.T, script string, args ...string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), harness.MaxWait)
 	defer cancel()
 	program := ""
-	for _, path := range []string{"python3", "/usr/bin/python3"} { // the first may be one without Debian's libraries
+	for _, path := range []string{"python3", "/usr/bin/python3"} { // the first may lack the libraries
 		if exec.CommandContext(ctx, path, "-c", "import socketio, requests, websocket, psycopg2").Run() == nil {
 			program = path
 			break
@@ -101,7 +101,7 @@ func python(t *testing.T, script string, args ...string) string {
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()
 	if err != nil || complaints.Len() > 0 {
-		t.Fatalf("%s: %v\n%s\nafter\n%s", script, err, &complaints, out)
+		t.Fatalf("%s: %v\n%s\noutput\n%s", script, err, &complaints, out)
 	}
 	return string(out)
 }

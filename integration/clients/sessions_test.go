@@ -27,17 +27,17 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// A session is what a client sends over a WebSocket, one message after the other; those with "b:" in front are binary.
+// A session is the messages that a client sends over a WebSocket. The prefix "b:" marks a binary one.
 type session []string
 
-// A sessionResult is what a server makes of it: what it sent, up to the end, and whether it closed the connection. What it
-// sent before it closed is a matter of time, and left out.
+// A sessionResult is what a server sent, up to the end of the session, and whether it closed the connection. What it
+// sent before it closed the connection depends on timing, and is left out.
 type sessionResult struct {
 	Sent   []string
 	Closed bool
 }
 
-// startServer returns the address of a server of this project that does as js/sessions.mjs does.
+// startServer starts a server that behaves like js/sessions.mjs, and returns its URL.
 func startServer(t *testing.T) string {
 	t.Helper()
 	server := socketio.NewServer(&socketio.Options{
@@ -70,7 +70,7 @@ func startServer(t *testing.T) string {
 	return web.URL
 }
 
-// formatMessage is the event as JSON.
+// formatMessage returns the event as JSON.
 func formatMessage(m *socketio.Message) (string, error) {
 	dst := make([]any, len(m.Args()))
 	for i, arg := range m.Args() {
@@ -79,7 +79,7 @@ func formatMessage(m *socketio.Message) (string, error) {
 			dst[i] = new([]byte)
 		}
 	}
-	if err := m.Decode(dst...); err != nil { // a placeholder is data in a packet without attachments
+	if err := m.Decode(dst...); err != nil { // without attachments a placeholder is data
 		for i := range dst {
 			dst[i] = new(json.RawMessage)
 		}
@@ -98,7 +98,7 @@ func formatMessage(m *socketio.Message) (string, error) {
 	return string(text), err
 }
 
-// startOfficialServer returns the address of the official server.
+// startOfficialServer starts the official server, and returns its URL.
 func startOfficialServer(t *testing.T) string {
 	t.Helper()
 	node := exec.CommandContext(t.Context(), "node", "sessions.mjs")
@@ -125,9 +125,9 @@ func startOfficialServer(t *testing.T) string {
 	return strings.TrimSpace(line)
 }
 
-// run plays a session to a server. Its last message is an event whose report is the end of it. After each message the
-// server has time to answer: two turns of ping and pong, or until it has sent as much as the steps of the official
-// server say, which run returns.
+// run plays a session to a server, and then an event that marks its end. After each message it gives the server time
+// to answer: two pings, or until it has sent as much as in steps, the result of the official server, which run
+// returns as done.
 func (s session) run(ctx context.Context, url string, steps []int) (v sessionResult, done []int, err error) {
 	conn, in, _, err := ws.Dial(ctx, strings.Replace(url, "http", "ws", 1)+"/socket.io/?EIO=4&transport=websocket")
 	if err != nil {
@@ -182,7 +182,7 @@ func (s session) run(ctx context.Context, url string, steps []int) (v sessionRes
 
 func send(w io.Writer, f ws.Frame) { _, _ = w.Write(ws.MustCompileFrame(ws.MaskFrame(f))) }
 
-// normalize is a text without what differs from session to session and with its JSON written anew.
+// normalize removes what differs between sessions, and encodes JSON in one way.
 func normalize(text string) string {
 	if head, _, ok := strings.Cut(text, `{"sid":`); ok {
 		return head + "connected"
@@ -199,7 +199,7 @@ func normalize(text string) string {
 
 var errClosed = errors.New("closed")
 
-// nextFrame returns a text as it is, and "pong" for a pong.
+// nextFrame returns the text of the next frame, and "pong" for a pong.
 func nextFrame(r io.Reader) (string, error) {
 	h, err := ws.ReadHeader(r)
 	if err == nil && h.OpCode == ws.OpClose {
@@ -220,8 +220,8 @@ func nextFrame(r io.Reader) (string, error) {
 	return string(data), nil
 }
 
-// TestSessions_MatchOfficialServer plays the same sessions to both servers: what each sends, and whether it closes
-// the connection. The differences that are meant are listed.
+// TestSessions_MatchOfficialServer plays the same sessions to both servers, and compares what each sends and whether
+// it closes the connection. Intended differences are listed.
 func TestSessions_MatchOfficialServer(t *testing.T) {
 	t.Parallel()
 	theirs, here := startOfficialServer(t), startServer(t)
@@ -234,7 +234,7 @@ func TestSessions_MatchOfficialServer(t *testing.T) {
 		}
 		d := expectedDifference(s)
 		if d != nil {
-			steps = steps[:min(len(steps), 1)] // there may be less to wait for, but for the answer to a first CONNECT
+			steps = steps[:min(len(steps), 1)] // this server may send less, except the answer to a first CONNECT
 			if s[0] != "40" {
 				steps = nil
 			}
@@ -253,14 +253,14 @@ func TestSessions_MatchOfficialServer(t *testing.T) {
 	t.Logf("%d sessions, %d differ", len(sessions), differ)
 }
 
-// A difference is meant, for the reason that is given.
+// A difference is an intended one, with its reason.
 type difference struct {
-	pattern *regexp.Regexp // a message
+	pattern *regexp.Regexp // of a message
 	closes  bool           // one of the servers closes the connection, the other does not
 	reason  string
 }
 
-// expectedDifference returns the difference that is to be expected of a session, if there is one: of several, one that closes.
+// expectedDifference returns the intended difference for a session, or nil. Of several it prefers one that closes.
 func expectedDifference(s session) (expected *difference) {
 	for _, m := range s {
 		for i, d := range differences {
@@ -276,7 +276,7 @@ var differences = []difference{
 	{regexp.MustCompile(`^1$`), true, "a CLOSE packet ends the session at once, and not with the next ping"},
 	{regexp.MustCompile(`[0-9]{16}`), true, "an ack id that JavaScript rounds is refused"},
 	{regexp.MustCompile(`^4[56][^-]*[^-0-9\s][^-]*-`), true, "a count of attachments is written in digits"},
-	{regexp.MustCompile(`^42[\s0-9]*$`), false, "an event without a name is nobody's; JavaScript calls the listeners of undefined"},
+	{regexp.MustCompile(`^42[\s0-9]*$`), false, "an event without a name has no handler; JavaScript calls the listeners of undefined"},
 	{regexp.MustCompile(`^42\[1e3\]$`), false, "a number that names an event stays as it is written"},
 	{regexp.MustCompile(`^4(3|61-)/(a|none)`), true, "an ack for a namespace that the client is not in is late, and ignored"},
 	{regexp.MustCompile(`^451-\[("e"|"e",\{"_placeholder":1.*)\]$`), true, "each attachment has a placeholder"},
@@ -319,7 +319,7 @@ func sessionTable() (all []session) {
 	)
 }
 
-// randomSessions are made of pieces that matter.
+// randomSessions returns sessions of random parts.
 func randomSessions(n int) (all []session) {
 	r := rand.New(rand.NewPCG(11, 13))
 	types := []string{"40", "41", "42", "43", "44", "451-", "461-", "452-", "4", "2", "3", "6", "47"}

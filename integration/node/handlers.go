@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// A node is the server and what the tests want to know of it.
+// A node is the server with what the tests observe.
 type node struct {
 	name            string
 	started         time.Time
@@ -24,20 +24,20 @@ type node struct {
 	stats Stats
 }
 
-// Stats is what has happened on a node since it started.
+// Stats counts what has happened on a node since it started.
 type Stats struct {
-	Connected    int            `json:"connected"` // sockets that got in, recovered ones included
+	Connected    int            `json:"connected"` // sockets, recovered ones included
 	Recovered    int            `json:"recovered"`
-	Replayed     int            `json:"replayed"`     // events that recovered clients had missed
+	Replayed     int            `json:"replayed"`     // events replayed to recovered clients
 	Refused      map[string]int `json:"refused"`      // reasons for which sessions were not recovered
 	Disconnects  map[string]int `json:"disconnects"`  // reasons of disconnections
-	Expired      []string       `json:"expired"`      // ids of sockets whose clients stayed away
+	Expired      []string       `json:"expired"`      // ids of sockets of expired sessions
 	ServerEvents []string       `json:"serverEvents"` // server-side events
-	Probes       int            `json:"probes"`       // questions that were answered
-	WrongAcks    []string       `json:"wrongAcks"`    // answers to other questions
+	Probes       int            `json:"probes"`       // acknowledged probes
+	WrongAcks    []string       `json:"wrongAcks"`    // acknowledgements of other probes
 }
 
-// A tick is the event that the tests count. Its pad makes it as large as a test wants.
+// A tick is the event that the tests count. Its pad makes it larger.
 type tick struct {
 	publisher, seq int
 	pad            string
@@ -116,7 +116,7 @@ func (n *node) register() {
 	n.server.Of("/guarded").Use(func(_ context.Context, s *socketio.Socket) error { return authMiddleware(s, true) })
 }
 
-// authMiddleware refuses who says so, and who has no token where one is needed.
+// authMiddleware refuses a client that requests it, and in strict mode a client without the token.
 func authMiddleware(s *socketio.Socket, strict bool) error {
 	var auth struct{ Token, Refuse string }
 	if err := s.Handshake().DecodeAuth(&auth); err != nil && strict {

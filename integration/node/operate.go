@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// An operation is what /control/operate does to an audience.
+// An operation is the body of POST /control/operate.
 type operation struct {
 	Do        string          `json:"do"` // join, leave or disconnect
 	Namespace string          `json:"namespace"`
@@ -36,7 +36,7 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	case "disconnect":
 		err = a.Disconnect(r.Context())
 	default:
-		err = errors.New("do what?")
+		err = fmt.Errorf("unknown operation %q", o.Do)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -45,21 +45,21 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	reply(w, true)
 }
 
-// A callRequest is what is asked of sockets or servers.
+// A callRequest is the body of POST /control/call, /control/fetch and /control/servers.
 type callRequest struct {
 	Target    target `json:"target"`
 	TimeoutMS int    `json:"timeout_ms"`
-	Pad       int    `json:"pad"`  // bytes of the question, and of the answers that repeat it
-	Load      string `json:"load"` // servers: what the question carries, and the answers repeat
-	How       string `json:"how"`  // servers: "hang", "wait" until told, or ""; call: "binary" or ""
+	Pad       int    `json:"pad"`  // bytes of the request, and of the answers that repeat it
+	Load      string `json:"load"` // servers: text in the request, which the answers repeat
+	How       string `json:"how"`  // servers: "hang", "wait" for a server event, or ""; call: "binary" or ""
 }
 
-// A callResult is what became of it.
+// A callResult is the result of a call.
 type callResult struct {
-	Answers []string `json:"answers"` // who answered
-	Silent  []string `json:"silent"`  // who did not, though asked
-	Lost    []string `json:"lost"`    // who was disconnected first
-	Nodes   []string `json:"nodes"`   // whose nodes did not answer, and why
+	Answers []string `json:"answers"` // sockets or servers that answered
+	Silent  []string `json:"silent"`  // sockets that did not answer in time
+	Lost    []string `json:"lost"`    // sockets that disconnected
+	Nodes   []string `json:"nodes"`   // nodes that did not answer, with the error
 	Bytes   int      `json:"bytes"`
 	Error   string   `json:"error"`
 	TookMS  int64    `json:"took_ms"`
@@ -88,7 +88,7 @@ const (
 	mirror socketio.Request[[]byte, []byte]                = "mirror"
 )
 
-// A serverSide is what a server answers to another.
+// A serverSide is the answer of a server to another.
 type serverSide struct {
 	Node string `json:"node"`
 	Pad  string `json:"pad"`
@@ -120,7 +120,7 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// reflect sends binary data that the sockets are to send back as it is.
+// reflect sends binary data that the sockets send back.
 func (p *callResult) reflect(ctx context.Context, to socketio.Target, size int) {
 	sent := make([]byte, size)
 	for i := range sent {
@@ -128,7 +128,7 @@ func (p *callResult) reflect(ctx context.Context, to socketio.Target, size int) 
 	}
 	for answer, err := range mirror.CallAll(ctx, to, sent) {
 		if err == nil && !bytes.Equal(answer.Value, sent) {
-			err = fmt.Errorf("%d bytes came back from %s as %d others", size, answer.From, len(answer.Value))
+			err = fmt.Errorf("%[2]s returned %[3]d bytes, not the %[1]d that were sent", size, answer.From, len(answer.Value))
 		}
 		if err != nil {
 			p.fail(string(answer.From), err)
@@ -161,7 +161,7 @@ func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// serverSide registers what the servers do for each other.
+// serverSide registers the server-side handlers.
 func (n *node) serverSide() {
 	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q callRequest) (serverSide, error) {
 		if q.How == "hang" {
@@ -216,8 +216,8 @@ func (n *node) servers(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// A joinLeaveRounds puts everybody in the room From into the room Through and out again, Count times, from one goroutine. It
-// emits an event when they are in, with an even number, and one when they are out, with an odd one.
+// A joinLeaveRounds puts everybody in room From into room Through and out again, Count times, from one goroutine. It
+// emits an event with an even number when they are in, and one with an odd number when they are out.
 type joinLeaveRounds struct {
 	Publisher int           `json:"publisher"`
 	Count     int           `json:"count"`
@@ -259,7 +259,7 @@ func (n *node) nodes(w http.ResponseWriter, r *http.Request) {
 	reply(w, all)
 }
 
-// decode decodes what a node is told.
+// decode decodes the body of a request, and reports whether it is valid.
 func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	if err := json.NewDecoder(r.Body).Decode(v); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -12,8 +12,8 @@ import (
 
 const probed socketio.Request[string, string] = "probe"
 
-// probe asks a socket one question after the other until it is gone, and has it noted when an answer is that to another
-// question. Clients answer late, on whatever connection they have by then.
+// probe sends a socket one probe after the other until it disconnects, and records an acknowledgement that belongs to
+// another probe. Clients acknowledge late, on the connection that they have then.
 func (n *node) probe(ctx context.Context, s *socketio.Socket) error {
 	go func() { // ends with the socket
 		for number := 1; ; number++ {
@@ -22,28 +22,28 @@ func (n *node) probe(ctx context.Context, s *socketio.Socket) error {
 			case <-ctx.Done():
 				return
 			}
-			question := fmt.Sprintf("%s %s %d %d", n.name, s.ID(), n.clock(), number)
+			text := fmt.Sprintf("%s %s %d %d", n.name, s.ID(), n.clock(), number)
 			asking, cancel := context.WithTimeout(ctx, 2*time.Second)
-			answer, err := probed.Call(asking, s, question)
+			answer, err := probed.Call(asking, s, text)
 			cancel()
 			if err == nil {
-				n.probeAnswered(question, answer)
+				n.probeAnswered(text, answer)
 			}
 		}
 	}()
 	return nil
 }
 
-func (n *node) probeAnswered(question, answer string) {
+func (n *node) probeAnswered(text, answer string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.stats.Probes++
-	if answer != question {
-		n.stats.WrongAcks = append(n.stats.WrongAcks, fmt.Sprintf("%q was answered %q", question, answer))
+	if answer != text {
+		n.stats.WrongAcks = append(n.stats.WrongAcks, fmt.Sprintf("%q was acknowledged with %q", text, answer))
 	}
 }
 
-// failMiddleware lets some connections fail in the gate: by an error that is not meant for the client, a panic, or a wait.
+// failMiddleware lets some connections fail in a middleware: with an internal error, a panic, or a delay.
 func (n *node) failMiddleware(percent int) {
 	n.server.Use(func(ctx context.Context, _ *socketio.Socket) error {
 		if rand.IntN(100) >= percent {
@@ -51,7 +51,7 @@ func (n *node) failMiddleware(percent int) {
 		}
 		switch rand.IntN(4) {
 		case 0:
-			panic("a gate that panics") //nolint:forbidigo // what the test wants to see survived
+			panic("a middleware that panics") //nolint:forbidigo // what the test wants to see survived
 		case 1:
 			select {
 			case <-time.After(time.Duration(rand.IntN(300)) * time.Millisecond):
