@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package main_test
 
 import (
@@ -26,7 +26,7 @@ func benchOnly(t *testing.T) {
 	}
 }
 
-// TestBench_IdleMemory measures what an idle connection costs: 5,000 raw clients in a room, with recovery on.
+// TestBench_IdleMemory measures the memory of an idle connection: 5,000 raw clients in a room, with recovery.
 func TestBench_IdleMemory(t *testing.T) {
 	benchOnly(t)
 	const size = 5000
@@ -72,8 +72,8 @@ func TestBench_IdleMemory(t *testing.T) {
 		t.Name(), size, per(full), per(after), float64(empty)/(1<<20))
 }
 
-// TestBench_Latency measures the time from Emit on one node to the client on another, at 50 events per second, beside
-// a bare INSERT and NOTIFY to a listener of the same Postgres at the same time.
+// TestBench_Latency measures the time from Emit on one node to the client on another, at 50 events per second,
+// together with a bare INSERT and NOTIFY to a listener of the same Postgres.
 func TestBench_Latency(t *testing.T) {
 	benchOnly(t)
 	const count, perSecond = 1000, 50
@@ -115,7 +115,7 @@ func TestBench_Latency(t *testing.T) {
 		t.Name(), perSecond, harness.Percentile(receive, 50), harness.Percentile(receive, 99), harness.Percentile(emit, 50), harness.Percentile(emit, 99), harness.Percentile(bare, 50), harness.Percentile(bare, 99))
 }
 
-// bareRoundTrips is what the database alone needs: a row and a NOTIFY in one transaction, until a listener has it.
+// bareRoundTrips measures the database alone: from a row and a NOTIFY in one transaction to a listener.
 func bareRoundTrips(t *testing.T, cl *harness.Cluster, count, perSecond int) []time.Duration {
 	writer, err := pgx.Connect(t.Context(), cl.DSN)
 	if err != nil {

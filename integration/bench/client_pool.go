@@ -11,15 +11,15 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A clientPool is many connections whose clients only count what they receive.
+// A clientPool is many connections that only count what they receive.
 type clientPool struct {
 	conns    []net.Conn
 	received *meter
 	readers  sync.WaitGroup
 }
 
-// connectPool connects n clients to a node, each with a CONNECT to "/". They come from the address source: one has ports for
-// not many more than 25,000.
+// connectPool connects n clients to a node, each with a CONNECT to "/". They connect from the address source, which
+// has ports for about 25,000 of them.
 func connectPool(ctx context.Context, addr, source string, n, atOnce int) (*clientPool, error) {
 	c := &clientPool{conns: make([]net.Conn, n), received: newMeter()}
 	var from net.Dialer
@@ -34,10 +34,10 @@ func connectPool(ctx context.Context, addr, source string, n, atOnce int) (*clie
 			return err
 		}
 		c.conns[i] = conn
-		if early != nil { // the handshake may have come with the answer
-			return enter(io.MultiReader(io.LimitReader(early, int64(early.Buffered())), conn), conn)
+		if early != nil { // the handshake may have arrived with the response
+			return awaitConnect(io.MultiReader(io.LimitReader(early, int64(early.Buffered())), conn), conn)
 		}
-		return enter(conn, conn)
+		return awaitConnect(conn, conn)
 	})
 	if err != nil {
 		c.close()
@@ -47,10 +47,10 @@ func connectPool(ctx context.Context, addr, source string, n, atOnce int) (*clie
 	return c, nil
 }
 
-// lateBound has the system choose the port of a connection from a named address when it connects, as it does without
-// one: a port then serves for several nodes, and again after it was closed.
+// lateBound has the system choose the port of a connection from a given source address at connect, as it does without
+// one. Then a port can serve several nodes, and be used again after a close.
 func lateBound(_, _ string, conn syscall.RawConn) error {
-	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT, ip(7); elsewhere than on Linux there are fewer ports
+	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT, ip(7); other systems have fewer ports
 	return conn.Control(func(fd uintptr) {
 		if runtime.GOOS == "linux" {
 			_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1)
@@ -58,8 +58,8 @@ func lateBound(_, _ string, conn syscall.RawConn) error {
 	})
 }
 
-// enter reads the handshake, says CONNECT and reads the answer.
-func enter(r io.Reader, w io.Writer) error {
+// awaitConnect reads the handshake, sends CONNECT and reads the answer.
+func awaitConnect(r io.Reader, w io.Writer) error {
 	for i := range 2 {
 		h, err := ws.ReadHeader(r)
 		if err == nil {
@@ -78,8 +78,8 @@ func enter(r io.Reader, w io.Writer) error {
 	return nil
 }
 
-// bare connects n clients to a listener that does nothing but upgrade, and returns the server's ends too.
-func bare(ctx context.Context, n int) (*clientPool, []net.Conn, error) {
+// connectBare connects n clients to a listener that only upgrades, and returns the server's connections too.
+func connectBare(ctx context.Context, n int) (*clientPool, []net.Conn, error) {
 	listener, err := listen(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -114,7 +114,7 @@ func bare(ctx context.Context, n int) (*clientPool, []net.Conn, error) {
 	return c, servers, nil
 }
 
-// count has every client read, from now on.
+// count starts the readers of all clients.
 func (c *clientPool) count() {
 	for _, conn := range c.conns {
 		c.readers.Go(func() { // ends with the connection
@@ -139,7 +139,7 @@ func (c *clientPool) close() {
 	c.readers.Wait()
 }
 
-// many runs do for each of n, some at a time, and returns the first error.
+// many runs do for each of n, atOnce at a time, and returns the first error.
 func many(n, atOnce int, do func(i int) error) error {
 	slots := make(chan struct{}, atOnce)
 	errs := make(chan error, n)

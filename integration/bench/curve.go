@@ -10,20 +10,20 @@ import (
 	"time"
 )
 
-// A curve shows how costs grow with one thing: a drawing of several panels, and a table of its points.
+// A curve shows how costs grow with one parameter: a drawing of several panels, and a table of points.
 type curve struct {
 	name   string
-	grows  string // what grows, the label of every x axis
+	grows  string // the label of every x axis
 	sizes  []int
 	panels []panel
 
 	// measure adds the points of one size.
 	measure func(ctx context.Context, m *machine, size int, add adder) error
-	// all, for curves that build on what is there, adds the points of all sizes. One of the two is set.
+	// all adds the points of all sizes, each on top of the one before. One of the two is set.
 	all func(ctx context.Context, m *machine, sizes []int, add func(size int) adder) error
 }
 
-// An adder takes the cost of a unit of work, for one line of a panel.
+// An adder adds the cost of one unit of work to a line of a panel.
 type adder func(panel, line string, cost float64)
 
 // A panel is one diagram.
@@ -31,10 +31,10 @@ type panel struct {
 	name  string
 	title string
 	unit  string // of the y axis
-	flat  string // what a cost means that stays the same
+	flat  string // what a constant cost means
 }
 
-// A point is a cost that was measured.
+// A point is a measured cost.
 type point struct {
 	panel, line string
 	size, cost  float64
@@ -44,8 +44,8 @@ func curves() []curve {
 	return []curve{growSockets(), growRooms(), growNodes(), growNamespaces(), growSessions()}
 }
 
-// drawCurves measures the curves whose names contain a text, up to a size, and writes each into a directory when it
-// is complete.
+// drawCurves measures the curves whose names contain a text, up to a size, and writes each to a directory when it is
+// complete.
 func (m *machine) drawCurves(ctx context.Context, dir, only string, upTo int) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return err

@@ -16,13 +16,13 @@ import (
 
 const said = socketio.Event[string]("said")
 
-// text is what an event says: with it a frame has about 100 bytes.
+// text is the payload of an event; the frame has about 100 bytes.
 var text = strings.Repeat("x", 50) //nolint:gochecknoglobals // constant
 
-// A burstLoad is how many events are emitted to how many sockets: burst at a time.
+// A burstLoad is the number of sockets, bursts, and events in a burst.
 type burstLoad struct{ sockets, bursts, burst int }
 
-// deliveries are the comparisons that need no Postgres.
+// deliveries returns the comparisons without Postgres.
 func deliveries() []comparison {
 	fanout := func(sockets, events int, goal string) comparison {
 		return comparison{
@@ -37,7 +37,7 @@ func deliveries() []comparison {
 		return comparison{
 			name: name, unit: "deliveries/s", goal: goal, what: what, than: "the official server, on Node, without recovery",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
-				return m.besideOfficial(ctx, v)
+				return m.fanOutWithOfficial(ctx, v)
 			},
 		}
 	}
@@ -56,7 +56,7 @@ func deliveries() []comparison {
 	}
 }
 
-// fanOut emits, and waits after each burst until all have it.
+// fanOut emits bursts, and waits after each until all sockets have it.
 func (m *machine) fanOut(ctx context.Context, v burstLoad) (ours, reference float64, err error) {
 	if ours, err = m.ownFanOut(ctx, v); err != nil {
 		return 0, 0, err
@@ -81,7 +81,7 @@ func (m *machine) ownFanOut(ctx context.Context, v burstLoad) (rate float64, err
 	})
 }
 
-// fanOutTo connects clients to a server, and has it emit.
+// fanOutTo connects clients to a server and has it emit.
 func fanOutTo(ctx context.Context, addr string, v burstLoad, emit func() error) (float64, error) {
 	c, err := connectPool(ctx, addr, loopback, v.sockets, 64)
 	if err != nil {
@@ -91,9 +91,9 @@ func fanOutTo(ctx context.Context, addr string, v burstLoad, emit func() error) 
 	return c.rate(ctx, v, emit)
 }
 
-// besideOfficial is fanOut with the official server beside us. That has a process of its own, and no recovery, which makes
-// it faster.
-func (m *machine) besideOfficial(ctx context.Context, v burstLoad) (ours, reference float64, err error) {
+// fanOutWithOfficial is fanOut with the official server as the reference. It runs in a process of its own and without
+// recovery, which makes it faster.
+func (m *machine) fanOutWithOfficial(ctx context.Context, v burstLoad) (ours, reference float64, err error) {
 	if ours, err = m.ownFanOut(ctx, v); err != nil {
 		return 0, 0, err
 	}
@@ -102,7 +102,7 @@ func (m *machine) besideOfficial(ctx context.Context, v burstLoad) (ours, refere
 		return 0, 0, fmt.Errorf("start the official server: %w", err)
 	}
 	defer official.kill()
-	addr, err := official.hello()
+	addr, err := official.readAddress()
 	if err != nil {
 		return 0, 0, fmt.Errorf("the official server does not say where it is; is it installed (make setup)? %w", err)
 	}
@@ -114,7 +114,7 @@ func (m *machine) besideOfficial(ctx context.Context, v burstLoad) (ours, refere
 }
 
 func rawFanOut(ctx context.Context, v burstLoad) (float64, error) {
-	c, servers, err := bare(ctx, v.sockets)
+	c, servers, err := connectBare(ctx, v.sockets)
 	if err != nil {
 		return 0, err
 	}
@@ -145,9 +145,9 @@ func rawFanOut(ctx context.Context, v burstLoad) (float64, error) {
 	})
 }
 
-// rate returns how many frames the crowd receives a second.
+// rate returns how many frames the clients receive per second.
 func (c *clientPool) rate(ctx context.Context, v burstLoad, send func() error) (float64, error) {
-	// The first burst tells how large one is, and warms up.
+	// The first burst measures the size of one, and warms up.
 	before := c.received.n.Load()
 	if err := send(); err != nil {
 		return 0, err

@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// growNamespaces is what more and more namespaces cost, each with ten sockets.
+// growNamespaces measures more and more namespaces, each with ten sockets.
 func growNamespaces() curve {
 	return curve{
 		name: "namespaces", grows: "namespaces of 10 sockets each", sizes: []int{1, 3, 10, 30, 100},
@@ -38,7 +38,7 @@ func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
 		}
 		all := &memoryClients{l.meter, clients}
 		last := spaces[size-1]
-		frame, heard, err := frameSize(ctx, all, func() (int, error) { return each10, said.Emit(ctx, last, text) })
+		frame, received, err := frameSize(ctx, all, func() (int, error) { return each10, said.Emit(ctx, last, text) })
 		if err != nil {
 			return err
 		}
@@ -46,8 +46,8 @@ func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
 			if err := said.Emit(ctx, last, text); err != nil {
 				return err
 			}
-			heard += frame * each10
-			_, err := all.await(ctx, heard)
+			received += frame * each10
+			_, err := all.await(ctx, received)
 			return err
 		})
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// growNodes is what a cluster of more and more nodes costs, without clients. All share the machine's processors.
+// growNodes measures more and more nodes without clients. All share the machine's processors.
 func growNodes() curve {
 	return curve{
 		name: "nodes", grows: "nodes on one machine", sizes: []int{1, 2, 4, 8},
@@ -29,17 +29,17 @@ func growNodes() curve {
 	}
 }
 
-// An echo tells when an event was delivered to a node without a server.
-type echo struct {
+// An echoAdapter signals when an event was delivered to a node without a server.
+type echoAdapter struct {
 	countingAdapter
 
-	heard chan<- struct{}
+	delivered chan<- struct{}
 }
 
-func (e *echo) Deliver(ds []adapter.Delivery) {
+func (e *echoAdapter) Deliver(ds []adapter.Delivery) {
 	for _, d := range ds {
-		if string(d.Payload) == text { // a node that leaves says something else
-			e.heard <- struct{}{}
+		if string(d.Payload) == text { // not an event of a node that leaves
+			e.delivered <- struct{}{}
 		}
 	}
 }
@@ -70,20 +70,20 @@ func nodesOn(ctx context.Context, m *machine, size int, add adder) error {
 		for _, n := range dbs {
 			err = errors.Join(err, n.db.Close(context.WithoutCancel(ctx)))
 		}
-		return errors.Join(err, trips(ctx, m, schema, size, add))
+		return errors.Join(err, deliveryTimes(ctx, m, schema, size, add))
 	})
 }
 
-// trips measures single events until every node has it.
-func trips(ctx context.Context, m *machine, schema string, size int, add adder) error {
-	heard := make(chan struct{}, size)
+// deliveryTimes measures single events until every node has received them.
+func deliveryTimes(ctx context.Context, m *machine, schema string, size int, add adder) error {
+	received := make(chan struct{}, size)
 	var dbs []*node
 	for i := range size {
 		db, err := m.openDB(ctx, schema)
 		if err != nil {
 			return err
 		}
-		if _, err := db.Bind(&echo{countingAdapter{id: strconv.Itoa(i)}, heard}); err != nil {
+		if _, err := db.Bind(&echoAdapter{countingAdapter{id: strconv.Itoa(i)}, received}); err != nil {
 			return err
 		}
 		dbs = append(dbs, &node{db: db})
@@ -99,7 +99,7 @@ func trips(ctx context.Context, m *machine, schema string, size int, add adder) 
 		}
 		for range size {
 			select {
-			case <-heard:
+			case <-received:
 			case <-time.After(10 * time.Second):
 				return errors.New("an event did not arrive")
 			}
@@ -114,7 +114,7 @@ func trips(ctx context.Context, m *machine, schema string, size int, add adder) 
 	return err
 }
 
-// postgresTime is the processor time that Postgres has used, if it runs on this machine and may be looked at.
+// postgresTime returns the processor time of Postgres, if it runs on this machine and is visible.
 func postgresTime(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
 	var backend int
 	if err := conn.QueryRow(ctx, "select pg_backend_pid()").Scan(&backend); err != nil {
@@ -128,12 +128,12 @@ func postgresTime(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	const tick = 10 * time.Millisecond // Linux counts in hundredths of a second for everybody who reads
+	const tick = 10 * time.Millisecond // the unit of times in proc(5)
 	var sum time.Duration
 	for _, path := range all {
 		s, err := readStat(path)
 		switch {
-		case err != nil: // it has ended, and its parent has its time
+		case err != nil: // it has ended: its time is counted in its parent
 		case s.pid == self.parent:
 			sum += time.Duration(s.own+s.ended) * tick
 		case s.parent == self.parent:
@@ -143,7 +143,7 @@ func postgresTime(ctx context.Context, conn *pgx.Conn) (time.Duration, error) {
 	return sum, nil
 }
 
-// A stat is what Linux says of a process: times in ticks, its own and those of its children that have ended.
+// A stat is the times of a process in proc(5), its own and those of its ended children.
 type stat struct{ pid, parent, own, ended int }
 
 func readStat(path string) (stat, error) {

@@ -11,7 +11,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// growRooms is what more and more rooms cost, held by 1,000 sockets that share them out.
+// growRooms measures more and more rooms of 1,000 sockets.
 func growRooms() curve {
 	return curve{
 		name: "rooms", grows: "rooms on the node, of 1,000 sockets", sizes: []int{10, 100, 1000, 10_000, 100_000},
@@ -28,7 +28,7 @@ func growRooms() curve {
 func heap() float64 {
 	var s runtime.MemStats
 	runtime.GC()
-	runtime.GC() // what finalizers and pools let go of
+	runtime.GC() // also what finalizers and pools release
 	runtime.ReadMemStats(&s)
 	return float64(s.HeapAlloc)
 }
@@ -41,7 +41,7 @@ func roomsOn(ctx context.Context, m *machine, rooms int, add adder) error {
 		if err != nil {
 			return err
 		}
-		frame, heard, err := frameSize(ctx, all, func() (int, error) { return sockets, said.Emit(ctx, n.io, text) })
+		frame, received, err := frameSize(ctx, all, func() (int, error) { return sockets, said.Emit(ctx, n.io, text) })
 		if err != nil {
 			return err
 		}
@@ -58,15 +58,15 @@ func roomsOn(ctx context.Context, m *machine, rooms int, add adder) error {
 			return err
 		}
 		add("many", "Join", micros(time.Since(began))/float64(rooms))
-		if rooms >= sockets { // below, it is lost in what else goes on
+		if rooms >= sockets { // fewer cannot be measured
 			add("memory", "heap", (heap()-before)/float64(rooms))
 		}
 		processor, elapsed, err := each(500, func(i int) error {
 			if err := said.Emit(ctx, n.io.To(room(int64(i*7%rooms))), text); err != nil {
 				return err
 			}
-			heard += frame
-			_, err := all.await(ctx, heard)
+			received += frame
+			_, err := all.await(ctx, received)
 			return err
 		})
 		if err != nil {

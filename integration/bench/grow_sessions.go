@@ -14,13 +14,13 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// growSessions is what more and more clients that are away cost those who are here.
+// growSessions measures what more and more parked sessions cost the connected clients.
 func growSessions() curve {
 	return curve{
 		name: "sessions", grows: "sessions parked", sizes: []int{100, 1000, 10_000, 100_000, 500_000},
 		panels: []panel{
-			{"clients", "3,000 clients, 256 at a time", "µs per client", "those who are away cost nothing"},
-			{"publish", "an event for one client", "µs until it is there", "those who are away cost nothing"},
+			{"clients", "3,000 clients, 256 at a time", "µs per client", "parked sessions cost nothing"},
+			{"publish", "an event for one client", "µs until it is there", "parked sessions cost nothing"},
 			{"house", "house-keeping", "ms for 1,000 sessions", "the others cost nothing"},
 			{"size", "tables and indexes", "bytes per session parked", "linear: the same for each session"},
 		},
@@ -28,7 +28,7 @@ func growSessions() curve {
 	}
 }
 
-const userData = socketio.Data[string]("mood")
+const userData = socketio.Data[string]("user")
 
 func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) adder) error {
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, conn *pgx.Conn) error {
@@ -37,10 +37,10 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 			if s.Recovered() {
 				return nil
 			}
-			return errors.Join(s.Join(ctx, "lobby", "news"), userData.Set(ctx, s, "curious"))
+			return errors.Join(s.Join(ctx, "room", "news"), userData.Set(ctx, s, "value"))
 		})
 		l := n.memoryListener()
-		pattern, err := onePatternAway(ctx, n, l, conn)
+		pattern, err := parkPattern(ctx, n, l, conn)
 		if err != nil {
 			return err
 		}
@@ -50,10 +50,10 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 				return fmt.Errorf("park: %w", err)
 			}
 			had = size
-			if err := weigh(ctx, conn, size, add(size)); err != nil {
+			if err := measureSize(ctx, conn, size, add(size)); err != nil {
 				return err
 			}
-			if err := besideParked(ctx, n, l, conn, add(size)); err != nil {
+			if err := measureWithParked(ctx, n, l, conn, add(size)); err != nil {
 				return fmt.Errorf("%d: %w", size, err)
 			}
 		}
@@ -61,9 +61,8 @@ func parkMore(ctx context.Context, m *machine, sizes []int, add func(size int) a
 	})
 }
 
-// onePatternAway connects a client, lets it lose its connection, and returns the hash of the private id of its session
-// when that is parked.
-func onePatternAway(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn) (string, error) {
+// parkPattern connects a client, cuts it, and returns the hash of the private id of its session when that is parked.
+func parkPattern(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn) (string, error) {
 	one, err := l.connect(ctx, 1, 1, func(int) []byte { return script("40") })
 	if err != nil {
 		return "", err
@@ -72,11 +71,11 @@ func onePatternAway(ctx context.Context, n *node, l *memoryListener, conn *pgx.C
 		return "", err
 	}
 	closeAll(one)
-	return recovery.HashPID(one[0].pid), allParked(ctx, conn)
+	return recovery.HashPID(one[0].pid), awaitParked(ctx, conn)
 }
 
-// allParked waits until no node holds a session.
-func allParked(ctx context.Context, conn *pgx.Conn) error {
+// awaitParked waits until no node owns a session.
+func awaitParked(ctx context.Context, conn *pgx.Conn) error {
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		var held bool
 		if err := conn.QueryRow(ctx, "select exists (select from sessions where node is not null)").Scan(&held); err != nil || !held {
@@ -86,7 +85,7 @@ func allParked(ctx context.Context, conn *pgx.Conn) error {
 	return errors.New("sessions were not parked")
 }
 
-// park makes copies of a session that is parked, with its rooms and its data, until there are so many.
+// park copies a parked session, with its rooms and its data, until there are size of them.
 func park(ctx context.Context, conn *pgx.Conn, pattern string, had, size int) error {
 	if _, err := conn.Exec(ctx, "create temp table fresh (pid_hash text collate \"C\", sid text)"); err != nil {
 		return err
@@ -118,7 +117,7 @@ func park(ctx context.Context, conn *pgx.Conn, pattern string, had, size int) er
 	return err
 }
 
-func weigh(ctx context.Context, conn *pgx.Conn, size int, add adder) error {
+func measureSize(ctx context.Context, conn *pgx.Conn, size int, add adder) error {
 	var bytes float64
 	err := conn.QueryRow(ctx, `select sum(pg_total_relation_size(name::regclass))::float8
 		from unnest(array['sessions', 'session_rooms', 'session_data']) name`).Scan(&bytes)
@@ -126,8 +125,8 @@ func weigh(ctx context.Context, conn *pgx.Conn, size int, add adder) error {
 	return err
 }
 
-// besideParked measures clients who connect and come back, events, and the house-keeping.
-func besideParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn, add adder) error {
+// measureWithParked measures clients that connect and reconnect, events, and housekeeping.
+func measureWithParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn, add adder) error {
 	const clients = 3000
 	began := time.Now()
 	came, err := l.connect(ctx, clients, 256, func(int) []byte { return script("40") })
@@ -142,7 +141,7 @@ func besideParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Con
 		return err
 	}
 	closeAll(came)
-	if err := allParked(ctx, conn); err != nil {
+	if err := awaitParked(ctx, conn); err != nil {
 		return err
 	}
 	began = time.Now()
@@ -159,7 +158,7 @@ func besideParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Con
 		hashes[i] = recovery.HashPID(back[i].pid)
 	}
 	closeAll(back)
-	if err := allParked(ctx, conn); err != nil {
+	if err := awaitParked(ctx, conn); err != nil {
 		return err
 	}
 	_, err = conn.Exec(ctx, "delete from sessions where pid_hash = any($1)", hashes)
@@ -177,7 +176,7 @@ func oneEvent(ctx context.Context, n *node, l *memoryListener, add adder) error 
 		id = s.ID() // any will do
 	}
 	to := n.io.To(socketio.Room(id))
-	frame, heard, err := frameSize(ctx, l.meter, func() (int, error) { return 1, said.Emit(ctx, to, text) })
+	frame, received, err := frameSize(ctx, l.meter, func() (int, error) { return 1, said.Emit(ctx, to, text) })
 	if err != nil {
 		return err
 	}
@@ -185,8 +184,8 @@ func oneEvent(ctx context.Context, n *node, l *memoryListener, add adder) error 
 		if err := said.Emit(ctx, to, text); err != nil {
 			return err
 		}
-		heard += frame
-		_, err := l.meter.await(ctx, heard)
+		received += frame
+		_, err := l.meter.await(ctx, received)
 		return err
 	})
 	closeAll(one)
@@ -194,15 +193,15 @@ func oneEvent(ctx context.Context, n *node, l *memoryListener, add adder) error 
 	return err
 }
 
-// housekeeping times the statements with which a node removes sessions that are over, and writes down how far those
-// of its own have come, and takes back what they did.
+// housekeeping measures the statements with which a node removes expired sessions and writes checkpoints. It rolls
+// them back.
 func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, add adder) error {
 	hashes := make([]string, len(clients))
 	for i := range clients {
 		hashes[i] = recovery.HashPID(clients[i].pid)
 	}
 	timed := func(line, file, before string, args ...any) error {
-		statement, err := os.ReadFile("../pgadapter/sql/" + file + ".sql") // from the module that this command is run in
+		statement, err := os.ReadFile("../pgadapter/sql/" + file + ".sql") // relative to the integration module
 		if err != nil {
 			return err
 		}
@@ -211,7 +210,7 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, 
 			if err != nil {
 				return 0, err
 			}
-			defer func() { _ = tx.Rollback(ctx) }() // a broken connection is found out by the next statement
+			defer func() { _ = tx.Rollback(ctx) }() // the next statement fails on a broken connection
 			if _, err := tx.Exec(ctx, before, hashes); err != nil {
 				return 0, err
 			}

@@ -14,7 +14,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// growSockets is what one node with more and more sockets costs. Ten sockets share a room.
+// growSockets measures one node with more and more sockets. Ten sockets share a room.
 func growSockets() curve {
 	return curve{
 		name: "sockets", grows: "sockets on the node", sizes: []int{1000, 2000, 5000, 10_000, 18_000, 50_000},
@@ -41,13 +41,13 @@ func openFiles() int {
 	return int(limit.Cur)
 }
 
-// Ears count what they hear.
+// A receiver counts received bytes.
 type receiver interface {
-	// await waits until they have heard so many bytes, and returns how many they have.
+	// await waits until it has received so many bytes, and returns how many it has.
 	await(ctx context.Context, bytes int64) (int64, error)
 }
 
-// An audience is clients of a node.
+// An audience is the clients of a node.
 type audience interface {
 	receiver
 
@@ -68,14 +68,14 @@ func connectMemoryClients(ctx context.Context, n *node, size int) (audience, err
 	return &memoryClients{l.meter, all}, err
 }
 
-// processes are crowds in processes of their own, whose work is not that of the node.
+// processes are client pools in other processes, so that their work is not counted as that of the node.
 type processes []*process
 
-// connectProcesses starts as many as have ports and files for the clients, each with a source address of its own.
+// connectProcesses starts as many processes as there are ports and files for, each with a source address of its own.
 func connectProcesses(ctx context.Context, n *node, size int) (audience, error) {
 	var all processes
 	for left, most := size, min(openFiles()-100, 25_000); left > 0; left -= most {
-		p, err := self(ctx, "crowd", n.addr, strconv.Itoa(min(left, most)), fmt.Sprintf("127.0.0.%d", 2+len(all)))
+		p, err := startSelf(ctx, "pool", n.addr, strconv.Itoa(min(left, most)), fmt.Sprintf("127.0.0.%d", 2+len(all)))
 		if err != nil {
 			return all, err
 		}
@@ -87,7 +87,7 @@ func connectProcesses(ctx context.Context, n *node, size int) (audience, error) 
 	return all, nil
 }
 
-// await polls unless there is one process: nobody knows which of several hears what.
+// await polls if there are several processes, because it is unknown which of them receives what.
 func (p processes) await(ctx context.Context, bytes int64) (int64, error) {
 	for ctx.Err() == nil {
 		var sum int64
@@ -123,7 +123,7 @@ func (p processes) leave() (err error) {
 	return err
 }
 
-// memoryListener lets the node serve in memory too.
+// memoryListener makes the node serve in memory, too.
 func (n *node) memoryListener() *memoryListener {
 	l := newMemoryListener()
 	go func() { _ = n.web.Serve(l) }() // owner: the node; ends with stop
@@ -165,9 +165,9 @@ func (m *machine) socketsOn(ctx context.Context, size int, add adder, line strin
 
 func room(i int64) socketio.Room { return socketio.Room(fmt.Sprint("room-", i)) }
 
-// deliver measures events to all, and to a room.
+// deliver measures events to all sockets, and to a room.
 func deliver(ctx context.Context, n *node, all audience, size int, add adder) error {
-	frame, heard, err := frameSize(ctx, all, func() (int, error) { return size, said.Emit(ctx, n.io, text) })
+	frame, received, err := frameSize(ctx, all, func() (int, error) { return size, said.Emit(ctx, n.io, text) })
 	if err != nil {
 		return err
 	}
@@ -175,11 +175,11 @@ func deliver(ctx context.Context, n *node, all audience, size int, add adder) er
 		if err := said.Emit(ctx, to, text); err != nil {
 			return err
 		}
-		heard += frame * int64(sockets)
-		_, err := all.await(ctx, heard)
+		received += frame * int64(sockets)
+		_, err := all.await(ctx, received)
 		return err
 	}
-	// Room 0 has 9, and the last one what is left.
+	// Room 0 has 9 sockets, and the last one the rest.
 	processor, elapsed, err := each(500, func(i int) error { return emit(n.io.To(room(1+int64(i*7%(size/10-1)))), 10) })
 	if err != nil {
 		return err
@@ -196,8 +196,8 @@ func deliver(ctx context.Context, n *node, all audience, size int, add adder) er
 	return nil
 }
 
-// frameSize emits once, and returns how many bytes each socket got, and how many all have got until then.
-func frameSize(ctx context.Context, all receiver, emit func() (sockets int, err error)) (frame, heard int64, err error) {
+// frameSize emits once, and returns how many bytes each socket received, and all of them so far.
+func frameSize(ctx context.Context, all receiver, emit func() (sockets int, err error)) (frame, received int64, err error) {
 	before, err := all.await(ctx, 0)
 	if err != nil {
 		return 0, 0, err
@@ -206,10 +206,10 @@ func frameSize(ctx context.Context, all receiver, emit func() (sockets int, err 
 	for deadline := time.Now().Add(time.Minute); err == nil && time.Now().Before(deadline); {
 		time.Sleep(200 * time.Millisecond)
 		var now int64
-		if now, err = all.await(ctx, 0); now > before && now == heard {
+		if now, err = all.await(ctx, 0); now > before && now == received {
 			return (now - before) / int64(sockets), now, err
 		}
-		heard = now
+		received = now
 	}
-	return 0, 0, errors.Join(errors.New("nobody heard an event"), err)
+	return 0, 0, errors.Join(errors.New("no socket received an event"), err)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// idles are the comparisons of processes that do nothing but hold connections.
+// idles returns the comparisons of processes that only hold connections.
 func idles() []comparison {
 	const goroutines = "goroutines per connection"
 	row := func(name, unit, goal, what, than string, pick func(footprint) float64, measure func(*machine, context.Context) (a, b footprint, err error)) comparison {
@@ -47,7 +47,7 @@ type program interface {
 	footprint(ctx context.Context) (footprint, error)
 }
 
-// perConnection measures by how much a program grows when it gets n connections.
+// perConnection measures by how much a program grows with n connections.
 func perConnection(ctx context.Context, p program, n int, connect func() error) (per footprint, err error) {
 	before, err := p.footprint(ctx)
 	if err != nil {
@@ -56,7 +56,7 @@ func perConnection(ctx context.Context, p program, n int, connect func() error) 
 	if err := connect(); err != nil {
 		return per, err
 	}
-	// What connecting took is given back when the last handlers have returned.
+	// The memory for connecting is released when the last handlers have returned.
 	after := footprint{bytes: math.Inf(1)}
 	for range 50 {
 		last := after
@@ -91,7 +91,7 @@ func (m *machine) idleSockets(ctx context.Context) (ours, reference footprint, e
 		return ours, reference, err
 	}
 	conns := make([]net.Conn, n)
-	reference, err = inPart(ctx, "echo", n, func(addr string) error {
+	reference, err = inSubprocess(ctx, "echo", n, func(addr string) error {
 		return many(n, 128, func(i int) (err error) {
 			conns[i], _, _, err = ws.Dial(ctx, "ws://"+addr)
 			return err
@@ -127,14 +127,14 @@ func (m *machine) idlePolls(ctx context.Context) (ours, reference footprint, err
 					return err
 				}
 			}
-			hanging.Go(func() { _, _ = p.Next(ctx) }) // until leave, which it fails with
+			hanging.Go(func() { _, _ = p.Next(ctx) }) // fails with leave
 			return nil
 		})
 	}, func() {})
 	if err != nil {
 		return ours, reference, err
 	}
-	reference, err = inPart(ctx, "hang", n, func(addr string) error {
+	reference, err = inSubprocess(ctx, "hang", n, func(addr string) error {
 		return many(n, 64, func(int) error {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr)
 			if err != nil {
@@ -148,7 +148,7 @@ func (m *machine) idlePolls(ctx context.Context) (ours, reference footprint, err
 	return ours, reference, err
 }
 
-// inNode measures the connections of a node in a process of its own.
+// inNode measures the connections of a node process.
 func (m *machine) inNode(ctx context.Context, n int, connect func(*remote) error, leave func()) (per footprint, err error) {
 	err = m.inSchema(ctx, func(schema string, _ *pgx.Conn) error {
 		r, err := m.spawn(ctx, schema)
@@ -163,9 +163,9 @@ func (m *machine) inNode(ctx context.Context, n int, connect func(*remote) error
 	return per, err
 }
 
-// inPart measures the connections of a part of this program in a process of its own.
-func inPart(ctx context.Context, name string, n int, connect func(addr string) error) (per footprint, err error) {
-	p, err := self(ctx, name)
+// inSubprocess measures the connections of a subprocess of this program.
+func inSubprocess(ctx context.Context, name string, n int, connect func(addr string) error) (per footprint, err error) {
+	p, err := startSelf(ctx, name)
 	if err != nil {
 		return per, err
 	}
@@ -176,8 +176,8 @@ func inPart(ctx context.Context, name string, n int, connect func(addr string) e
 	return per, errors.Join(err, p.stop())
 }
 
-// holdConnections is the part that holds connections and says what that costs: "echo" of WebSockets, "hang" of
-// requests that it does not answer.
+// holdConnections is the subprocess that only holds connections: "echo" of WebSockets, "hang" of requests without an
+// answer.
 func holdConnections(ctx context.Context, name string) error {
 	listener, err := listen(ctx)
 	if err != nil {

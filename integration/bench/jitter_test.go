@@ -1,4 +1,4 @@
-//nolint:paralleltest // each test has several processes to itself; together they would outgrow the machine
+//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package main_test
 
 import (
@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// A reconnectingClient is a client that loses its connection at fixed times and comes back after a while, to any node.
+// A reconnectingClient loses its connection at fixed times and reconnects to any node after a while.
 type reconnectingClient struct {
 	*wire.Client
 
@@ -26,7 +26,7 @@ type reconnectingClient struct {
 	mu         sync.Mutex
 	got        map[int]time.Time // by number of the event
 	duplicates int
-	returns    []time.Time // when it began to connect again
+	returns    []time.Time // starts of connection attempts
 	refusals   int
 	connected  int
 }
@@ -56,8 +56,8 @@ func newReconnectingClient(rng *rand.Rand) *reconnectingClient {
 	return c
 }
 
-// run connects to any node, loses its line after the first time and then again and again, and stays away for a
-// while each time. Who is sent away by its node comes back at once.
+// run connects to any node, and cuts the connection after a first time and then again and again, staying away for a
+// while each time. If its node closes the connection, it reconnects at once.
 func (c *reconnectingClient) run(ctx context.Context, nodes *addresses, first, every, away time.Duration) {
 	cut := time.NewTimer(first)
 	defer cut.Stop()
@@ -82,7 +82,7 @@ func (c *reconnectingClient) run(ctx context.Context, nodes *addresses, first, e
 	}
 }
 
-// addresses are those of the nodes that serve at the moment.
+// addresses are those of the nodes that serve.
 type addresses struct {
 	mu    sync.Mutex
 	addrs []string
@@ -100,7 +100,7 @@ func (a *addresses) any(rng *rand.Rand) string {
 	return a.addrs[rng.IntN(len(a.addrs))]
 }
 
-// replays returns how long it took, after each return, until the client had what had been emitted before it.
+// replays returns, for each reconnect, the time until the client had received everything that was emitted before.
 func (c *reconnectingClient) replays(emits []checker.Emit) []time.Duration {
 	var took []time.Duration
 	for _, back := range c.returns {
@@ -110,14 +110,15 @@ func (c *reconnectingClient) replays(emits []checker.Emit) []time.Duration {
 				caughtUp = c.got[e.ID.Seq()]
 			}
 		}
-		if caughtUp.After(back) { // else nothing was missed
+		if caughtUp.After(back) { // otherwise it missed nothing
 			took = append(took, caughtUp.Sub(back))
 		}
 	}
 	return took
 }
 
-// TestBench_Jitter: clients that lose their connection every 15 s for 2 s, a broadcast every 0.5 s, and a deploy.
+// TestBench_Jitter measures clients that lose their connection every 15 s for 2 s, with a broadcast every 0.5 s, and
+// a rolling deployment.
 func TestBench_Jitter(t *testing.T) {
 	benchOnly(t)
 	const every, away, beat = 15 * time.Second, 2 * time.Second, 500 * time.Millisecond
@@ -155,7 +156,7 @@ func TestBench_Jitter(t *testing.T) {
 		}
 	})
 	harness.Pause(ctx, length)
-	for i := range 2 { // the deploy
+	for i := range 2 { // the deployment
 		next := cl.Start()
 		from.Store(next)
 		nodes.set(cl.Nodes[i+1].Addr, next.Addr)
@@ -182,9 +183,9 @@ func TestBench_Jitter(t *testing.T) {
 		replays = append(replays, c.replays(h.All())...)
 		doubles, refusals, returns = doubles+c.duplicates, refusals+c.refusals, returns+c.connected-1
 	}
-	t.Logf("SUMMARY %s: %d clients, %d events: delivered %.3f %%, %d doubles; %d returns, %d refused; from connecting again to having all that was missed p50 %v, p99 %v",
+	t.Logf("SUMMARY %s: %d clients, %d events: delivered %.3f %%, %d duplicates; %d reconnects, %d not recovered; from reconnecting to the last missed event p50 %v, p99 %v",
 		t.Name(), len(all), emitted, 100*float64(delivered())/float64(emitted*len(all)), doubles, returns, refusals, harness.Percentile(replays, 50), harness.Percentile(replays, 99))
 	if delivered() != emitted*len(all) || doubles > 0 || refusals > 0 {
-		t.Error("something was lost, doubled or refused")
+		t.Error("an event was lost or duplicated, or a client was not recovered")
 	}
 }

@@ -24,13 +24,13 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// logs are the comparisons on Postgres.
+// logs returns the comparisons on Postgres.
 func logs() []comparison {
 	publish := func(nodes int, goal string) comparison {
 		return comparison{
 			name: fmt.Sprint("publish-", nodes), unit: "events/s", goal: goal,
 			what: fmt.Sprintf("%d nodes publish events of 200 bytes, until all have all", nodes),
-			than: "one connection that appends batches of 1,000, and nobody who reads",
+			than: "one connection that appends batches of 1,000, without a reader",
 			round: func(ctx context.Context, m *machine) (float64, float64, error) {
 				ours, reference, err := m.publish(ctx, nodes)
 				return ours.rate, reference.rate, err
@@ -66,8 +66,8 @@ func logs() []comparison {
 	}
 }
 
-// A yield is what publishing came to.
-type yield struct{ rate, wal float64 }
+// A publishCost is the rate of publishing, and its WAL per event.
+type publishCost struct{ rate, wal float64 }
 
 const published = 1_000_000
 
@@ -85,7 +85,7 @@ func (t *countingAdapter) Rewind(adapter.Offset) {}
 
 func (t *countingAdapter) Reset(adapter.Offset, error) {}
 
-func (m *machine) publish(ctx context.Context, nodes int) (ours, reference yield, err error) {
+func (m *machine) publish(ctx context.Context, nodes int) (ours, reference publishCost, err error) {
 	err = m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {
 		dbs, tallies, err := m.openCountingAdapters(ctx, schema, nodes)
 		if err != nil {
@@ -120,22 +120,22 @@ func (m *machine) openCountingAdapters(ctx context.Context, schema string, n int
 	return dbs, tallies, nil
 }
 
-// measure times what appends so many events, and counts the WAL that it writes.
-func measure(ctx context.Context, conn *pgx.Conn, do func() error) (yield, error) {
+// measure measures the rate and the WAL of a function that appends a fixed number of events.
+func measure(ctx context.Context, conn *pgx.Conn, do func() error) (publishCost, error) {
 	var before, after int64
 	const lsn = "select pg_current_wal_insert_lsn() - '0/0'"
 	if err := conn.QueryRow(ctx, lsn+"::pg_lsn").Scan(&before); err != nil {
-		return yield{}, err
+		return publishCost{}, err
 	}
 	began := time.Now()
 	if err := do(); err != nil {
-		return yield{}, err
+		return publishCost{}, err
 	}
 	took := time.Since(began)
 	if err := conn.QueryRow(ctx, lsn+"::pg_lsn").Scan(&after); err != nil {
-		return yield{}, err
+		return publishCost{}, err
 	}
-	return yield{published / took.Seconds(), float64(after-before) / published}, nil
+	return publishCost{published / took.Seconds(), float64(after-before) / published}, nil
 }
 
 func publishAll(ctx context.Context, dbs []*node, tallies []*countingAdapter) error {
@@ -164,7 +164,7 @@ func publishPart(ctx context.Context, db *pgadapter.DB, count int) error {
 	return nil
 }
 
-// appendBare appends as many events as one connection can, a thousand at a time.
+// appendBare appends as many events as one connection can, 1,000 at a time.
 func appendBare(ctx context.Context, conn *pgx.Conn) error {
 	const each = 1000
 	packet := []byte{0}
@@ -182,7 +182,7 @@ func appendBare(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// latency measures emits from one node to a client of another, in turn with bare round trips, in milliseconds.
+// latency measures, in milliseconds, emits from one node to a client of another, alternating with bare round trips.
 func (m *machine) latency(ctx context.Context, percent int) (ours, reference float64, err error) {
 	const count = 300
 	err = m.withNodes(ctx, 2, socketio.Options{}, func(nodes []*node, conn *pgx.Conn) error {
@@ -268,8 +268,8 @@ func (m *machine) connects(ctx context.Context) (ours, reference float64, err er
 	return ours, reference, err
 }
 
-// unrelated runs pgbench beside two nodes that emit 1,000 events a second for three seconds, and none for three, and so
-// on. From one run of pgbench to the next the machine changes more than the events cost.
+// unrelated runs pgbench beside two nodes that emit 1,000 events per second for three seconds, then none for three,
+// and so on. Between two runs of pgbench the machine would vary by more than the effect.
 func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err error) {
 	if err := m.pgbench(ctx, nil, "-i", "-q"); err != nil {
 		return 0, 0, err
@@ -285,7 +285,7 @@ func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err e
 				<-tick.C
 				for _, n := range nodes {
 					if on.Load() {
-						_ = said.EmitAsync(n.io, text) // what it comes to is seen in the figures
+						_ = said.EmitAsync(n.io, text) // the result shows an error
 					}
 				}
 			}
@@ -294,7 +294,7 @@ func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err e
 		var sums [2]float64       // without, with
 		err := m.pgbench(ctx, func(second int, tps float64) {
 			with := second / turn % 2
-			if second%turn != 0 { // the first of a turn has something of both
+			if second%turn != 0 { // the first second of a turn has both
 				sums[with] += tps
 			}
 			on.Store((second+1)/turn%2 == 1)
@@ -308,7 +308,7 @@ func (m *machine) unrelated(ctx context.Context) (ours, reference float64, err e
 	return ours, reference, err
 }
 
-// pgbench runs it, and tells of each second, from 0, how many transactions there were.
+// pgbench runs pgbench, and calls progress with the transactions of each second, from 0.
 func (m *machine) pgbench(ctx context.Context, progress func(second int, tps float64), args ...string) error {
 	bin, err := exec.LookPath("pgbench")
 	if err != nil {

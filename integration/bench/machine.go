@@ -20,13 +20,13 @@ import (
 // A machine is where everything runs.
 type machine struct {
 	dsn     string
-	scratch string            // a directory for programs that are built
-	pg      pgadapter.Options // of every node, but for the schema
+	scratch string            // a directory for built programs
+	pg      pgadapter.Options // of every node; the schema is set
 }
 
 // inSchema runs do with a migrated schema of its own.
 func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx.Conn) error) error {
-	schema := fmt.Sprintf("load_%x", rand.Uint32())
+	schema := fmt.Sprintf("bench_%x", rand.Uint32())
 	if err := migrations.Up(ctx, m.dsn, &migrations.Options{Schema: schema}); err != nil {
 		return err
 	}
@@ -40,10 +40,10 @@ func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx
 		return err
 	}
 	err = do(schema, conn)
-	ctx = context.WithoutCancel(ctx) // what was made is removed in any case
+	ctx = context.WithoutCancel(ctx) // remove the schema in any case
 	var dropped error
 	for range 20 {
-		// What a killed node had begun goes on in Postgres for a moment, and may stand in the way.
+		// The statements of a killed node continue in Postgres for a moment, and can block this.
 		if _, dropped = conn.Exec(ctx, "drop schema "+schema+" cascade"); dropped == nil {
 			break
 		}
@@ -55,12 +55,12 @@ func (m *machine) inSchema(ctx context.Context, do func(schema string, conn *pgx
 // A node is a server that listens on loopback.
 type node struct {
 	io   *socketio.Server
-	db   *pgadapter.DB // nil on memory
+	db   *pgadapter.DB // nil without Postgres
 	web  *http.Server
 	addr string
 }
 
-// quiet keeps errors only.
+// quiet discards the log.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, error) {
@@ -69,12 +69,12 @@ func (m *machine) openDB(ctx context.Context, schema string) (*pgadapter.DB, err
 	return pgadapter.Open(ctx, m.dsn, &opts)
 }
 
-// startNode starts a node on a schema, or on memory if there is none.
+// startNode starts a node on a schema, or without Postgres if schema is empty.
 func (m *machine) startNode(ctx context.Context, schema string, opts socketio.Options) (*node, error) {
 	n := &node{}
 	opts.Logger = quiet()
 	if opts.PingInterval == 0 {
-		opts.PingInterval = 10 * time.Minute // a heartbeat is not what is measured
+		opts.PingInterval = 10 * time.Minute // heartbeats are not measured
 	}
 	opts.DrainRate = -1
 	if schema != "" {

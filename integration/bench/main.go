@@ -1,8 +1,8 @@
-// Command load measures the server against what the machine allows: each figure stands beside another that was
-// measured in the same run, turn and turn about, and what counts is their ratio.
+// Command bench compares the server with what the machine allows: each figure has a reference that is measured in the
+// same run, alternating with it, and the result is their ratio.
 //
 //	make bench                       # all of it, as a table
-//	make bench ARGS='-only fanout'   # those whose names contain a text
+//	make bench ARGS='-only fanout'   # those with the text in their names
 //	make curves                      # how costs grow, as drawings
 //	make curves ARGS='-only rooms'   # one of them
 //	make profiles                    # where the processor time goes
@@ -31,13 +31,13 @@ type comparison struct {
 	unit string
 	goal string // for the ratio
 
-	// round measures once: us, and the reference.
+	// round measures the server and the reference once.
 	round func(ctx context.Context, m *machine) (ours, reference float64, err error)
 }
 
 func main() {
 	rounds := flag.Int("rounds", 3, "measure everything so many `times`; the medians are shown")
-	only := flag.String("only", "", "leave out what has not this `text` in its name")
+	only := flag.String("only", "", "run only what has this `text` in its name")
 	drawings := flag.String("curves", "", "measure how costs grow instead, and write drawings and tables to this `directory`")
 	upTo := flag.Int("upto", math.MaxInt, "with -curves: leave out larger `sizes`")
 	profiles := flag.String("profile", "", "take profiles instead, and write them to this `directory`")
@@ -47,7 +47,7 @@ func main() {
 	defer stop()
 	if flag.NArg() > 0 {
 		if err := runSubprocess(ctx, flag.Args()); err != nil {
-			fmt.Fprintln(os.Stderr, "load:", flag.Args(), err)
+			fmt.Fprintln(os.Stderr, "bench:", flag.Args(), err)
 			os.Exit(1)
 		}
 		return
@@ -64,12 +64,12 @@ func main() {
 		return m.compare(ctx, *rounds, *only)
 	})
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "load:", err)
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// inScratch runs do on the Postgres of the environment, with a directory for what is built.
+// inScratch runs do on the Postgres of DATABASE_URL, with a temporary directory.
 func inScratch(do func(*machine) error) error {
 	m := &machine{dsn: os.Getenv("DATABASE_URL")}
 	if m.dsn == "" {
@@ -77,17 +77,17 @@ func inScratch(do func(*machine) error) error {
 	}
 	liftLimit()
 	var err error
-	if m.scratch, err = os.MkdirTemp("", "load-"); err != nil {
+	if m.scratch, err = os.MkdirTemp("", "bench-"); err != nil {
 		return err
 	}
-	defer func() { _ = os.RemoveAll(m.scratch) }() // a temporary directory: the system clears it otherwise
+	defer func() { _ = os.RemoveAll(m.scratch) }() // a temporary directory: a failure leaves it to the system
 	return do(m)
 }
 
 // compare measures and prints the table.
 func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs(), shares(), unicasts(), returns(), idles()) {
+	for _, c := range slices.Concat(deliveries(), logs(), shares(), unicasts(), reconnects(), idles()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}
@@ -103,7 +103,7 @@ func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	return nil
 }
 
-// figures measures, and writes the middle of the line.
+// figures measures, and returns the middle columns of the line.
 func (c *comparison) figures(ctx context.Context, m *machine, rounds int) (string, error) {
 	var ours, references, ratios []float64
 	for range rounds {
@@ -122,7 +122,7 @@ func median(values []float64) float64 {
 	return sorted[len(sorted)/2]
 }
 
-// number writes three digits that matter.
+// number formats a number with three significant digits.
 func number(v float64) string {
 	switch {
 	case v >= 1e6:

@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A memoryListener is a listener whose connections begin and end in memory: no system call, no port and no file, so that what
-// is measured is the server alone, and as many as memory has room for.
+// A memoryListener is a listener with connections in memory: without system calls, ports and files, so that only the
+// server is measured, and memory is the only limit.
 type memoryListener struct {
 	arrivals chan net.Conn
 	closed   chan struct{}
@@ -47,29 +47,30 @@ type inMemory struct{}
 func (inMemory) Network() string { return "memory" }
 func (inMemory) String() string  { return "memory" }
 
-// A memoryClient is a client in memory. It says what it came to say, counts what it hears, and remembers its session.
+// A memoryClient is a client in memory. It sends its script, counts what it receives, and remembers its session.
 type memoryClient struct {
 	meter *meter
 
 	mu      sync.Mutex
 	changed *sync.Cond
-	script  []byte        // what it has not said yet
-	late    bool          // the read deadline is over
+	script  []byte        // that it has not sent yet
+	late    bool          // the read deadline has passed
 	gone    bool          //
 	in      chan struct{} // closed by the answer to CONNECT
 	pid     string        // from that answer; "" before
 }
 
-// script is what a client says that sends one CONNECT: "40", a namespace and what goes with it.
+// script returns what a client sends with one CONNECT: "40", a namespace and a payload.
 func script(connect string) []byte {
 	var b bytes.Buffer
 	b.WriteString("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
-	_ = ws.WriteFrame(&b, ws.MaskFrame(ws.NewTextFrame([]byte(connect)))) // a buffer takes all
+	_ = ws.WriteFrame(&b, ws.MaskFrame(ws.NewTextFrame([]byte(connect)))) // a buffer does not fail
 	return b.Bytes()
 }
 
-// connect connects clients, some at a time, that say what script returns, and waits until they are in.
+// connect connects clients, atOnce at a time, with the scripts that a function returns, and waits until they are
+// connected.
 func (l *memoryListener) connect(ctx context.Context, n, atOnce int, script func(i int) []byte) ([]*memoryClient, error) {
 	guests := make([]*memoryClient, n)
 	return guests, many(n, atOnce, func(i int) error {
@@ -142,17 +143,17 @@ func (g *memoryClient) Close() error {
 func (g *memoryClient) SetReadDeadline(t time.Time) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.late = !t.IsZero() && time.Until(t) <= 0 // those to come are further away than any measurement lasts
+	g.late = !t.IsZero() && time.Until(t) <= 0 // a later deadline does not pass during a measurement
 	g.changed.Broadcast()
 	return nil
 }
 
-func (*memoryClient) SetWriteDeadline(time.Time) error { return nil } // a write does not wait
+func (*memoryClient) SetWriteDeadline(time.Time) error { return nil } // a write does not block
 func (g *memoryClient) SetDeadline(t time.Time) error  { return g.SetReadDeadline(t) }
 func (*memoryClient) LocalAddr() net.Addr              { return inMemory{} }
 func (*memoryClient) RemoteAddr() net.Addr             { return inMemory{} }
 
-// closeAll breaks the connections.
+// closeAll closes the connections.
 func closeAll(guests []*memoryClient) {
 	for _, g := range guests {
 		if g != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A meter counts the bytes that a crowd receives, and tells the one who waits for them.
+// A meter counts received bytes, and wakes a goroutine that waits for a number of them.
 type meter struct {
 	n    atomic.Int64
 	want atomic.Int64
@@ -51,7 +51,7 @@ func (m *meter) await(ctx context.Context, bytes int64) (int64, error) {
 	}
 }
 
-// processorTime is what this process has used.
+// processorTime returns the processor time of this process.
 func processorTime() time.Duration {
 	var u syscall.Rusage
 	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail with these arguments

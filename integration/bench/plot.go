@@ -16,7 +16,7 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The colors can be read on white and on black.
+// The colors are readable on white and on black.
 func ink() color.Color { return color.RGBA{0x7d, 0x85, 0x90, 0xff} }
 
 func colors() []color.Color {
@@ -53,14 +53,14 @@ func (c *curve) draw(path string, points []point) error {
 	if _, err := canvas.WriteTo(&svg); err != nil {
 		return err
 	}
-	// A reader who does not have the font has one of the same widths.
+	// Viewers without the font have one with the same widths.
 	text := bytes.ReplaceAll(svg.Bytes(), []byte("font-family:Liberation Sans"), []byte("font-family:Liberation Sans,Arial,Helvetica,sans-serif"))
 	return os.WriteFile(path, text, 0o600)
 }
 
 func (c *curve) drawPanel(p panel, points []point) (*plot.Plot, error) {
 	d := plot.New()
-	d.BackgroundColor = nil // that of the page
+	d.BackgroundColor = nil // transparent
 	d.Title.Text, d.X.Label.Text, d.Y.Label.Text = p.title, c.grows, p.unit
 	d.Title.TextStyle.Color, d.Title.Padding = ink(), vg.Points(4)
 	d.X.Scale, d.X.Tick.Marker = plot.LogScale{}, plot.TickerFunc(powers)
@@ -104,7 +104,7 @@ func (c *curve) drawPanel(p panel, points []point) (*plot.Plot, error) {
 	return d, nil
 }
 
-// linesOf returns the names of the lines of a panel, in the order in which they were measured.
+// linesOf returns the names of the lines of a panel in the order of measurement.
 func linesOf(p panel, points []point) []string {
 	var names []string
 	for _, at := range points {
@@ -115,7 +115,7 @@ func linesOf(p panel, points []point) []string {
 	return names
 }
 
-// powers are ticks at 1, 10, 100 and so on.
+// powers returns ticks at 1, 10, 100 and so on.
 func powers(from, to float64) []plot.Tick {
 	var ticks []plot.Tick
 	for power := 1.0; power <= to; power *= 10 {

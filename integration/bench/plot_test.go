@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// TestCurves_EveryPanelIsDrawn: each curve, of all sizes and of one, comes out with its labels, its lines and its points.
+// TestCurves_EveryPanelIsDrawn draws each curve, with all sizes and with one, and looks for its labels, lines and
+// points.
 func TestCurves_EveryPanelIsDrawn(t *testing.T) {
 	t.Parallel()
 	for _, c := range curves() {

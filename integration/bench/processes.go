@@ -16,7 +16,7 @@ import (
 	"strings"
 )
 
-// A process is a program that answers each line on its standard input with one, and ends when there are no more.
+// A process is a program that answers each line of its standard input with one line, and ends with its input.
 type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
@@ -24,10 +24,10 @@ type process struct {
 }
 
 func startProcess(ctx context.Context, path string, args ...string) (*process, error) {
-	return begin(exec.CommandContext(ctx, path, args...)) // what it logs is not what is measured
+	return startCommand(exec.CommandContext(ctx, path, args...)) // its log is discarded
 }
 
-func begin(cmd *exec.Cmd) (*process, error) {
+func startCommand(cmd *exec.Cmd) (*process, error) {
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
@@ -39,15 +39,15 @@ func begin(cmd *exec.Cmd) (*process, error) {
 	return &process{cmd, in, bufio.NewReader(out)}, cmd.Start()
 }
 
-// self starts this program once more, for a part of its own.
-func self(ctx context.Context, args ...string) (*process, error) {
+// startSelf starts this program as a subprocess, see runSubprocess.
+func startSelf(ctx context.Context, args ...string) (*process, error) {
 	path, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Stderr = os.Stderr
-	return begin(cmd)
+	return startCommand(cmd)
 }
 
 // line returns the next line that the process prints.
@@ -66,16 +66,16 @@ func (p *process) ask(question string) (string, error) {
 
 func (p *process) stop() error { return errors.Join(p.in.Close(), p.cmd.Wait()) }
 
-// kill ends it without a chance to say goodbye.
+// kill ends the process with SIGKILL.
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended
-	_ = p.cmd.Wait()         // as it was killed, it failed
+	_ = p.cmd.Wait()         // fails, because it was killed
 }
 
-// A footprint is what a process holds: bytes of resident memory, after a collection, and goroutines.
+// A footprint is the resident memory in bytes, after a collection, and the goroutines of a process.
 type footprint struct{ bytes, goroutines float64 }
 
-// ownFootprint is that of this process.
+// ownFootprint returns that of this process.
 func ownFootprint() (footprint, error) {
 	debug.FreeOSMemory()
 	text, err := os.ReadFile("/proc/self/statm")
@@ -87,7 +87,7 @@ func ownFootprint() (footprint, error) {
 	return footprint{float64(resident * os.Getpagesize()), float64(runtime.NumGoroutine())}, err
 }
 
-// footprint asks a part of this program for its footprint.
+// footprint asks a subprocess for its footprint.
 func (p *process) footprint(context.Context) (footprint, error) {
 	answer, err := p.ask("footprint")
 	if err != nil {
@@ -98,14 +98,14 @@ func (p *process) footprint(context.Context) (footprint, error) {
 	return f, err
 }
 
-// A remote is a node in a process of its own.
+// A remote is a node process.
 type remote struct {
 	*process
 
 	addr string
 }
 
-// spawn starts a node on a schema, with more flags of its program.
+// spawn starts a node process on a schema, with more flags.
 func (m *machine) spawn(ctx context.Context, schema string, flags ...string) (*remote, error) {
 	path := filepath.Join(m.scratch, "node")
 	if _, err := os.Stat(path); err != nil {
@@ -117,7 +117,7 @@ func (m *machine) spawn(ctx context.Context, schema string, flags ...string) (*r
 	if err != nil {
 		return nil, err
 	}
-	addr, err := p.hello()
+	addr, err := p.readAddress()
 	if err != nil {
 		p.kill()
 		return nil, fmt.Errorf("start a node: %w", err)
@@ -125,8 +125,8 @@ func (m *machine) spawn(ctx context.Context, schema string, flags ...string) (*r
 	return &remote{p, addr}, nil
 }
 
-// hello returns the address that a server says first of all.
-func (p *process) hello() (addr string, err error) {
+// readAddress returns the address in the first line of a server.
+func (p *process) readAddress() (addr string, err error) {
 	text, err := p.line()
 	var hello struct{ Addr string }
 	if err == nil {
@@ -135,7 +135,7 @@ func (p *process) hello() (addr string, err error) {
 	return hello.Addr, err
 }
 
-// request calls a path of the node and returns the answer.
+// request sends a request to the node and returns the answer.
 func (r *remote) request(ctx context.Context, method, path, body string) (string, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://"+r.addr+path, strings.NewReader(body))
 	if err != nil {

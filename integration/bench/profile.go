@@ -21,7 +21,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// A load is work whose processor time is of interest: that of the node, whose clients are in processes of their own.
+// A load is work whose processor time is profiled: that of the node, with its clients in other processes.
 type load struct {
 	name string
 	run  func(ctx context.Context, m *machine, profiled func(do func() error) error) error
@@ -31,7 +31,7 @@ func loads() []load {
 	return []load{{"fanout", profileFanOut}, {"publish", profilePublish}, {"connect", profileConnect}, {"idle", profileIdle}}
 }
 
-// profile takes a profile of each load whose name contains a text, and writes it into a directory with the functions
+// profile takes a profile of each load whose name contains a text, and writes it to a directory, with the functions
 // that took most.
 func (m *machine) profile(ctx context.Context, dir, only string) error {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
@@ -58,7 +58,7 @@ func (m *machine) profile(ctx context.Context, dir, only string) error {
 	return nil
 }
 
-// report is a table of the packages that took most, and of the functions, themselves and with what they call.
+// report returns a table of the packages that took most, and of functions, with and without what they call.
 func report(ctx context.Context, file string) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "tool", "pprof", "-top", "-unit=ms", "-nodecount=0", "-nodefraction=0", file).Output()
 	if err != nil {
@@ -94,7 +94,7 @@ func report(ctx context.Context, file string) (string, error) {
 	return b.String(), nil
 }
 
-// packageOf takes the import path from the name of a function.
+// packageOf returns the import path in the name of a function.
 func packageOf(function string) string {
 	function, _, _ = strings.Cut(function, "[") // type arguments may be paths too
 	dir, last := path.Split(function)
@@ -115,7 +115,7 @@ func takeProfile(name string, do func() error) error {
 	return errors.Join(err, file.Close())
 }
 
-// profileFanOut is 1,000 events, one at a time, to 1,000 sockets.
+// profileFanOut emits 1,000 events, one at a time, to 1,000 sockets.
 func profileFanOut(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	const sockets = 1000
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
@@ -124,7 +124,7 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 		if err != nil {
 			return err
 		}
-		frame, heard, err := frameSize(ctx, all, func() (int, error) { return sockets, said.Emit(ctx, n.io, text) })
+		frame, received, err := frameSize(ctx, all, func() (int, error) { return sockets, said.Emit(ctx, n.io, text) })
 		if err != nil {
 			return err
 		}
@@ -133,8 +133,8 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 				if err := said.Emit(ctx, n.io, text); err != nil {
 					return err
 				}
-				heard += frame * sockets
-				if _, err := all.await(ctx, heard); err != nil {
+				received += frame * sockets
+				if _, err := all.await(ctx, received); err != nil {
 					return err
 				}
 			}
@@ -144,7 +144,7 @@ func profileFanOut(ctx context.Context, m *machine, profiled func(do func() erro
 	})
 }
 
-// profilePublish is 2,000,000 events of two nodes, until both have all.
+// profilePublish publishes 2,000,000 events on two nodes, until both have all.
 func profilePublish(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.inSchema(ctx, func(schema string, _ *pgx.Conn) error {
 		dbs, tallies, err := m.openCountingAdapters(ctx, schema, 2)
@@ -169,7 +169,7 @@ func profilePublish(ctx context.Context, m *machine, profiled func(do func() err
 	})
 }
 
-// profileConnect is 20,000 clients that connect, with recovery, and leave.
+// profileConnect connects and closes 20,000 clients, with recovery.
 func profileConnect(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
 		return profiled(func() error {
@@ -184,11 +184,10 @@ func profileConnect(ctx context.Context, m *machine, profiled func(do func() err
 	})
 }
 
-// profileIdle is ten seconds of 5,000 sockets that do nothing but answer a ping each second, 25 times as often as they
-// normally have to.
+// profileIdle runs 5,000 sockets for ten seconds that only answer a ping per second, 25 times as often as by default.
 func profileIdle(ctx context.Context, m *machine, profiled func(do func() error) error) error {
 	return m.withNodes(ctx, 1, socketio.Options{PingInterval: time.Second}, func(nodes []*node, _ *pgx.Conn) error {
-		clients, err := self(ctx, "clients", nodes[0].addr, strconv.Itoa(5000))
+		clients, err := startSelf(ctx, "clients", nodes[0].addr, strconv.Itoa(5000))
 		if err != nil {
 			return err
 		}

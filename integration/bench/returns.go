@@ -15,15 +15,17 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// missed is how many events each client misses while it is away.
+// missed is how many events each client misses.
 const missed = 20
 
-// returns are the comparisons of clients that come back, all at once, with the connections of as many new ones.
-func returns() []comparison {
+// reconnects returns the comparisons of clients that reconnect all at once with as many new clients.
+func reconnects() []comparison {
 	row := func(name string, clients int, goal, what string, kill bool) comparison {
 		return comparison{
 			name: name, unit: "clients/s", goal: goal, what: what, than: "as many new clients connect to the same node at once",
-			round: func(ctx context.Context, m *machine) (float64, float64, error) { return m.comeBack(ctx, clients, kill) },
+			round: func(ctx context.Context, m *machine) (float64, float64, error) {
+				return m.reconnectAll(ctx, clients, kill)
+			},
 		}
 	}
 	return []comparison{
@@ -32,18 +34,18 @@ func returns() []comparison {
 	}
 }
 
-// A returner is a client that has to get events 0 to missed-1, once each and in order.
-type returner struct {
+// A replayClient expects events 0 to missed-1, once and in order.
+type replayClient struct {
 	*wire.Client
 
-	next    int
-	doubles atomic.Int64
-	lost    atomic.Int64
-	whole   chan struct{} // closed when it got the last
+	next     int
+	doubles  atomic.Int64
+	lost     atomic.Int64
+	complete chan struct{} // closed by the last event
 }
 
-func newReturner() *returner {
-	r := &returner{whole: make(chan struct{})}
+func newReturner() *replayClient {
+	r := &replayClient{complete: make(chan struct{})}
 	r.Client = wire.New(wire.Options{Event: func(data json.RawMessage) {
 		var seq int
 		if _, err := fmt.Sscanf(string(data), `["tick",1,%d,`, &seq); err != nil {
@@ -55,15 +57,15 @@ func newReturner() *returner {
 		}
 		r.lost.Add(int64(seq - r.next))
 		if r.next = seq + 1; r.next == missed {
-			close(r.whole)
+			close(r.complete)
 		}
 	}})
 	return r
 }
 
-// comeBack cuts clients off, or kills their node, emits what they miss, and lets all of them connect to another node
-// at once. It fails if any of them gets not exactly what it missed.
-func (m *machine) comeBack(ctx context.Context, clients int, kill bool) (ours, reference float64, err error) {
+// reconnectAll cuts clients, or kills their node, emits what they miss, and reconnects all to another node at once.
+// It fails unless each receives exactly what it missed.
+func (m *machine) reconnectAll(ctx context.Context, clients int, kill bool) (ours, reference float64, err error) {
 	err = m.inSchema(ctx, func(schema string, _ *pgx.Conn) error {
 		left, err := m.spawn(ctx, schema)
 		if err != nil {
@@ -75,7 +77,7 @@ func (m *machine) comeBack(ctx context.Context, clients int, kill bool) (ours, r
 			return err
 		}
 		defer to.kill()
-		all, err := gather(ctx, left.addr, clients)
+		all, err := connectReplayClients(ctx, left.addr, clients)
 		if err != nil {
 			return err
 		}
@@ -88,38 +90,38 @@ func (m *machine) comeBack(ctx context.Context, clients int, kill bool) (ours, r
 		if err := to.emit(ctx); err != nil {
 			return err
 		}
-		if ours, err = atOnce(all, func(r *returner) error { return r.comeBack(ctx, to.addr) }); err != nil {
+		if ours, err = atOnce(all, func(r *replayClient) error { return r.reconnect(ctx, to.addr) }); err != nil {
 			return err
 		}
-		if err := exact(all); err != nil {
+		if err := checkReplay(all); err != nil {
 			return err
 		}
-		fresh := make([]*returner, clients)
+		fresh := make([]*replayClient, clients)
 		for i := range fresh {
 			fresh[i] = newReturner()
 		}
-		reference, err = atOnce(fresh, func(r *returner) error { return r.Connect(ctx, to.addr) })
+		reference, err = atOnce(fresh, func(r *replayClient) error { return r.Connect(ctx, to.addr) })
 		return err
 	})
 	return ours, reference, err
 }
 
-// gather connects clients that join a room.
-func gather(ctx context.Context, addr string, clients int) ([]*returner, error) {
-	all := make([]*returner, clients)
+// connectReplayClients connects clients and puts them into a room.
+func connectReplayClients(ctx context.Context, addr string, clients int) ([]*replayClient, error) {
+	all := make([]*replayClient, clients)
 	return all, many(clients, 128, func(i int) error {
 		all[i] = newReturner()
 		if err := all[i].Connect(ctx, addr); err != nil {
 			return err
 		}
-		return all[i].Call(ctx, nil, "join", []string{"crowd"})
+		return all[i].Call(ctx, nil, "join", []string{"pool"})
 	})
 }
 
-// emit emits what the crowd is to miss.
+// emit emits the events that the clients miss.
 func (r *remote) emit(ctx context.Context) error {
 	results, err := r.request(ctx, http.MethodPost, "/control/publish",
-		fmt.Sprintf(`{"publisher":1,"count":%d,"targets":[{"rooms":["crowd"]}]}`, missed))
+		fmt.Sprintf(`{"publisher":1,"count":%d,"targets":[{"rooms":["pool"]}]}`, missed))
 	if err != nil {
 		return err
 	}
@@ -129,21 +131,21 @@ func (r *remote) emit(ctx context.Context) error {
 	return nil
 }
 
-// comeBack returns when the client has all that it missed.
-func (r *returner) comeBack(ctx context.Context, addr string) error {
+// reconnect returns when the client has received everything that it missed.
+func (r *replayClient) reconnect(ctx context.Context, addr string) error {
 	if err := r.Connect(ctx, addr); err != nil {
 		return err
 	}
 	select {
-	case <-r.whole:
+	case <-r.complete:
 		return nil
 	case <-time.After(30 * time.Second):
 		return errors.New("did not get all that it missed")
 	}
 }
 
-// atOnce runs do for all at the same time, and returns how many are done a second.
-func atOnce(all []*returner, do func(*returner) error) (float64, error) {
+// atOnce runs do for all at the same time, and returns the rate per second.
+func atOnce(all []*replayClient, do func(*replayClient) error) (float64, error) {
 	began := time.Now()
 	err := many(len(all), len(all), func(i int) error { return do(all[i]) })
 	rate := float64(len(all)) / time.Since(began).Seconds()
@@ -153,8 +155,8 @@ func atOnce(all []*returner, do func(*returner) error) (float64, error) {
 	return rate, err
 }
 
-// exact returns an error unless each client was recovered and got all that it missed, once and in order.
-func exact(all []*returner) error {
+// checkReplay returns an error unless each client was recovered and received what it missed, once and in order.
+func checkReplay(all []*replayClient) error {
 	var refused, lost, doubles int64
 	for _, r := range all {
 		if !r.Recovered() {
@@ -163,7 +165,7 @@ func exact(all []*returner) error {
 		lost, doubles = lost+r.lost.Load(), doubles+r.doubles.Load()
 	}
 	if refused+lost+doubles > 0 {
-		return fmt.Errorf("%d clients were not recovered; %d events lost, %d doubled", refused, lost, doubles)
+		return fmt.Errorf("%d clients were not recovered; %d events lost, %d duplicated", refused, lost, doubles)
 	}
 	return nil
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// share is the part of a processor that each node of these comparisons has. Nodes, of which each brings its own
-// processors, are on one machine like this: two of them and Postgres do not take all that it has, nor do four.
+// share is the part of a processor that each node of these comparisons has. With it, two or four nodes and Postgres do
+// not use up one machine, so that nodes with processors of their own can be measured there.
 const share = 0.2
 
 var errNoShares = errors.New("needs Linux, and the right to make control groups")
 
-// shares are the comparisons of a cluster with one of half as many nodes, when each has a share of a processor.
+// shares returns the comparisons of a cluster with one of half as many nodes, each with a share of a processor.
 func shares() []comparison {
 	grown := func(nodes int, goal string) comparison {
 		return comparison{
@@ -38,15 +38,15 @@ func shares() []comparison {
 	return []comparison{grown(2, ""), grown(4, "≥ 1")}
 }
 
-// publishOnShares returns how many events a second nodes publish and have, in a process each.
+// publishOnShares returns how many events per second nodes publish and receive, each in a process of its own.
 func (m *machine) publishOnShares(ctx context.Context, nodes int) (rate float64, err error) {
 	err = m.inSchema(ctx, func(schema string, _ *pgx.Conn) (err error) {
 		parts := make([]*process, nodes)
 		for i := range parts {
-			if parts[i], err = self(ctx, "publisher", schema, strconv.Itoa(i)); err != nil {
+			if parts[i], err = startSelf(ctx, "publisher", schema, strconv.Itoa(i)); err != nil {
 				return err
 			}
-			free, err := ration(parts[i].cmd.Process.Pid)
+			free, err := limitProcessor(parts[i].cmd.Process.Pid)
 			defer func() {
 				parts[i].kill()
 				free()
@@ -71,8 +71,8 @@ func (m *machine) publishOnShares(ctx context.Context, nodes int) (rate float64,
 	return rate, err
 }
 
-// publisher is a node without a server: for a line that says of how many it is one, it publishes its part, and answers
-// when it has all.
+// publisher is the subprocess of a node without a server. For a line with the number of nodes it publishes its part,
+// and answers when it has received all.
 func publisher(ctx context.Context, schema, name string) error {
 	m := &machine{dsn: os.Getenv("DATABASE_URL")}
 	db, err := m.openDB(ctx, schema)
@@ -100,8 +100,8 @@ func publisher(ctx context.Context, schema, name string) error {
 	return db.Close(ctx)
 }
 
-// ration gives a process its share of a processor, see cgroups(7). Free is to be called when it has ended.
-func ration(pid int) (free func(), err error) {
+// limitProcessor limits a process to its share of a processor, see cgroups(7). Call free after its end.
+func limitProcessor(pid int) (free func(), err error) {
 	const period = 10_000 // microseconds
 	dir := "/sys/fs/cgroup"
 	limits := [][2]string{{"cpu.max", fmt.Sprint(share*period, " ", period)}}
@@ -109,7 +109,7 @@ func ration(pid int) (free func(), err error) {
 		dir = filepath.Join(dir, "cpu")
 		limits = [][2]string{{"cpu.cfs_period_us", strconv.Itoa(period)}, {"cpu.cfs_quota_us", strconv.Itoa(share * period)}}
 	}
-	dir = filepath.Join(dir, fmt.Sprint("load-", pid))
+	dir = filepath.Join(dir, fmt.Sprint("bench-", pid))
 	err = os.Mkdir(dir, 0o750)
 	for _, set := range append(limits, [2]string{"cgroup.procs", strconv.Itoa(pid)}) {
 		err = errors.Join(err, os.WriteFile(filepath.Join(dir, set[0]), []byte(set[1]), 0o600))
@@ -117,5 +117,5 @@ func ration(pid int) (free func(), err error) {
 	if err != nil {
 		err = fmt.Errorf("%w: %w", errNoShares, err)
 	}
-	return func() { _ = os.Remove(dir) }, err // empty once the process has ended
+	return func() { _ = os.Remove(dir) }, err // empty after the end of the process
 }

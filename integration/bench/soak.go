@@ -21,13 +21,13 @@ import (
 
 // The traffic of a soak.
 const (
-	soakNodes     = 2
-	soakStayers   = 50                     // clients that stay connected
-	soakBeat      = 100 * time.Millisecond // each node emits a burst so often
-	soakBurst     = 15                     // and so many events
-	soakChurn     = 200 * time.Millisecond // a client comes so often
-	soakRetention = time.Minute
-	soakWindow    = 20 * time.Second
+	soakNodes        = 2
+	permanentClients = 50                     // clients that stay connected
+	soakBeat         = 100 * time.Millisecond // interval of the bursts of each node
+	soakBurst        = 15                     // events in a burst
+	soakChurn        = 200 * time.Millisecond // interval of new clients
+	soakRetention    = time.Minute
+	soakWindow       = 20 * time.Second
 )
 
 const (
@@ -36,7 +36,7 @@ const (
 	visits    socketio.Data[int]                      = "visits"
 )
 
-// A soak is a cluster under light and steady traffic of all kinds, for long.
+// A soak is a cluster under light, steady traffic of all kinds for a long time.
 type soak struct {
 	nodes []*node
 	conn  *pgx.Conn
@@ -45,7 +45,7 @@ type soak struct {
 	emitted, received, came, back, recovered, failed atomic.Int64
 }
 
-// soaked runs the traffic for so long, prints a line a minute, and returns an error if anything grew.
+// soaked runs the traffic for a time, prints a line per minute, and returns an error if anything grew.
 func (m *machine) soaked(ctx context.Context, long time.Duration) error {
 	m.pg = pgadapter.Options{Retention: soakRetention}
 	opts := socketio.Options{Recovery: socketio.Recovery{Window: soakWindow}}
@@ -60,7 +60,7 @@ func (m *machine) soaked(ctx context.Context, long time.Duration) error {
 				return none, s.Leave(ctx, socketio.Room(room))
 			})
 		}
-		stayers, err := s.stayers(ctx)
+		stayers, err := s.connectPermanent(ctx)
 		if err != nil {
 			return err
 		}
@@ -74,11 +74,11 @@ func (m *machine) soaked(ctx context.Context, long time.Duration) error {
 		}
 		defer s.book.close(context.WithoutCancel(ctx))
 		s.traffic(ctx, long)
-		return errors.Join(s.verdict(), s.book.verdict())
+		return errors.Join(s.check(), s.book.check())
 	})
 }
 
-// traffic runs until the time is over, and has the book keep what it comes to.
+// traffic runs until the time is over.
 func (s *soak) traffic(ctx context.Context, long time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, long)
 	defer cancel()
@@ -86,13 +86,13 @@ func (s *soak) traffic(ctx context.Context, long time.Duration) {
 	for _, n := range s.nodes {
 		all.Go(func() { every(ctx, soakBeat, func() { s.emit(ctx, n) }) })
 	}
-	all.Go(func() { every(ctx, soakChurn, func() { all.Go(func() { s.visit(ctx) }) }) })
+	all.Go(func() { every(ctx, soakChurn, func() { all.Go(func() { s.visitClient(ctx) }) }) })
 	all.Go(func() { every(ctx, soakChurn, func() { s.emitSQL(ctx) }) })
-	all.Go(func() { s.book.keep(ctx, s) })
+	all.Go(func() { s.book.run(ctx, s) })
 	all.Wait()
 }
 
-// every does something at a steady rate until ctx ends.
+// every runs a function at a steady rate until ctx ends.
 func every(ctx context.Context, pause time.Duration, do func()) {
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -106,10 +106,10 @@ func every(ctx context.Context, pause time.Duration, do func()) {
 	}
 }
 
-// stayers connects the clients that stay, each in a room of its own and in one for all.
-func (s *soak) stayers(ctx context.Context) ([]*wire.Client, error) {
+// connectPermanent connects clients that stay, each in a room of its own and in a common one.
+func (s *soak) connectPermanent(ctx context.Context) ([]*wire.Client, error) {
 	var clients []*wire.Client
-	for i := range soakStayers {
+	for i := range permanentClients {
 		c := wire.New(wire.Options{Event: func(json.RawMessage) { s.received.Add(1) }})
 		if err := c.Connect(ctx, s.nodes[i%len(s.nodes)].addr); err != nil {
 			return clients, err
@@ -124,12 +124,12 @@ func (s *soak) stayers(ctx context.Context) ([]*wire.Client, error) {
 	return clients, nil
 }
 
-// emit emits a burst from a node, each event to one of the rooms, and notes how long it took to be in the log.
+// emit emits a burst from a node, each event to one of the rooms, and records how long it took to append.
 func (s *soak) emit(ctx context.Context, n *node) {
 	began := time.Now()
 	var last *socketio.Receipt
 	for range soakBurst {
-		last = said.EmitAsync(n.io.To(socketio.Room(strconv.Itoa(rand.IntN(soakStayers)))), text)
+		last = said.EmitAsync(n.io.To(socketio.Room(strconv.Itoa(rand.IntN(permanentClients)))), text)
 	}
 	if err := last.Wait(ctx); err != nil {
 		s.fail(ctx, err)
@@ -139,7 +139,7 @@ func (s *soak) emit(ctx context.Context, n *node) {
 	s.book.appended(began, time.Since(began))
 }
 
-// emitSQL emits to all from a transaction of a user, once in five times under a key, and moves a socket between rooms.
+// emitSQL emits to all in a transaction of a user, one time in five with a key, and moves a socket between rooms.
 func (s *soak) emitSQL(ctx context.Context) {
 	var b pgx.Batch
 	key := any(nil)
@@ -147,18 +147,18 @@ func (s *soak) emitSQL(ctx context.Context) {
 		key = strconv.FormatUint(rand.Uint64(), 36)
 	}
 	b.Queue("select emit('all', 'said', to_jsonb($1::text), key => $2)", text, key)
-	room := strconv.Itoa(rand.IntN(soakStayers))
+	room := strconv.Itoa(rand.IntN(permanentClients))
 	for _, function := range []string{"join_room", "leave_room"} {
 		b.Queue(fmt.Sprintf("select %s($1, 'visited')", function), room)
 	}
-	if err := s.conn.SendBatch(context.WithoutCancel(ctx), &b).Close(); err != nil { // a connection that is cut off is lost
+	if err := s.conn.SendBatch(context.WithoutCancel(ctx), &b).Close(); err != nil { // cancellation would break the connection
 		s.fail(ctx, err)
 	}
 }
 
-// visit is what a client does that comes, joins and leaves rooms, is cut off, comes back to the other node perhaps, and
-// goes.
-func (s *soak) visit(ctx context.Context) {
+// visitClient is the life of a short-lived client: it connects, joins and leaves rooms, is cut, may reconnect to the
+// other node, and ends.
+func (s *soak) visitClient(ctx context.Context) {
 	s.came.Add(1)
 	c := wire.New(wire.Options{})
 	first := rand.IntN(len(s.nodes))
@@ -167,7 +167,7 @@ func (s *soak) visit(ctx context.Context) {
 		return
 	}
 	defer func() { c.Cut() }()
-	room := strconv.Itoa(rand.IntN(soakStayers))
+	room := strconv.Itoa(rand.IntN(permanentClients))
 	for _, do := range []string{"join", "leave", "join"} {
 		if err := c.Call(ctx, nil, do, room); err != nil {
 			s.fail(ctx, err)
@@ -187,12 +187,12 @@ func (s *soak) visit(ctx context.Context) {
 		s.recovered.Add(1)
 	}
 	if rand.IntN(2) == 0 {
-		_ = c.Send("41") // its session ends; if it cannot say so, it expires
+		_ = c.Send("41") // ends the session; otherwise it expires
 	}
 }
 
-// verdict says whether all went well that could.
-func (s *soak) verdict() error {
+// check returns an error if anything failed.
+func (s *soak) check() error {
 	if failed := s.failed.Load(); failed > 0 {
 		return fmt.Errorf("%d emits, visits or queries failed", failed)
 	}
@@ -202,7 +202,7 @@ func (s *soak) verdict() error {
 	return nil
 }
 
-// fail counts and shows what went wrong while there was time.
+// fail counts and prints an error before the end.
 func (s *soak) fail(ctx context.Context, err error) {
 	if ctx.Err() == nil {
 		s.failed.Add(1)

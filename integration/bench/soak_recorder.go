@@ -16,14 +16,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A soakRecorder keeps what a soak comes to.
+// A soakRecorder records sizes and latencies of a soak.
 type soakRecorder struct {
 	conn *pgx.Conn
 	wal  int64
 
-	sizes   []map[string]int64 // of each minute, the largest that each part was
-	counts  map[string]int64   // of the minute that runs
-	turns   []time.Time        // when a partition was emptied or changed, as seen
+	sizes   []map[string]int64 // of each minute: the largest size of each part
+	counts  map[string]int64   // of the current minute
+	turns   []time.Time        // when a partition was emptied or switched
 	turning string
 
 	mu      sync.Mutex
@@ -43,21 +43,21 @@ func newSoakRecorder(ctx context.Context, sibling *pgx.Conn) (*soakRecorder, err
 
 func (b *soakRecorder) close(ctx context.Context) { _ = b.conn.Close(ctx) }
 
-// appended notes when a burst was emitted, and how long it took to be in the log.
+// appended records when a burst was emitted, and how long it took to append.
 func (b *soakRecorder) appended(began time.Time, took time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.appends = append(b.appends, soakAppend{began, took})
 }
 
-// keep looks after the partitions all the time, after sizes every five seconds, and prints a line a minute.
-func (b *soakRecorder) keep(ctx context.Context, s *soak) {
+// run observes the partitions all the time and sizes every five seconds, and prints a line per minute.
+func (b *soakRecorder) run(ctx context.Context, s *soak) {
 	fmt.Println("| minute | schema KiB | dead rows | WAL MiB | RSS MiB | heap MiB | goroutines | append p50 / p99 / max ms | " +
 		"within a second of a turn: appends, p99, max ms | events | received | came | came back: recovered | failed |")
 	fmt.Println("|" + strings.Repeat("---|", 14))
 	began := time.Now()
 	n := 0
-	asking := context.WithoutCancel(ctx) // a connection that is cut off is lost
+	asking := context.WithoutCancel(ctx) // cancellation would break the connection
 	every(ctx, 50*time.Millisecond, func() {
 		if err := b.watch(asking); err != nil {
 			s.fail(ctx, err)
@@ -68,12 +68,12 @@ func (b *soakRecorder) keep(ctx context.Context, s *soak) {
 			}
 		}
 		if minute := int(time.Since(began) / time.Minute); minute > len(b.sizes) {
-			b.turn(asking, s, minute)
+			b.endMinute(asking, s, minute)
 		}
 	})
 }
 
-// watch notes when a partition was emptied or changed.
+// watch records when a partition was emptied or switched.
 func (b *soakRecorder) watch(ctx context.Context) error {
 	var state string
 	err := b.conn.QueryRow(ctx, "select concat_ws(' ', low, slot, outbox_slot) from meta").Scan(&state)
@@ -87,8 +87,8 @@ func (b *soakRecorder) watch(ctx context.Context) error {
 	return nil
 }
 
-// parts are all that has a size in the schema: tables, their indexes, and what is stored beside them. The log and the
-// outbox have three partitions which are full in turn, so each is taken as a whole.
+// parts are everything with a size in the schema: tables with indexes and TOAST. The log and the
+// outbox have three partitions that fill in turn, so each counts as a whole.
 const parts = `
 with relation as (
     select c.oid, regexp_replace(c.relname, '_[012]($|_)', '\1') as name, c.oid as part from pg_class c
@@ -100,7 +100,7 @@ with relation as (
 )
 select name, sum(pg_table_size(oid))::bigint from relation group by name`
 
-// measure notes how large everything is, if it was not larger before in this minute.
+// measure records the sizes, if they are the largest in this minute.
 func (b *soakRecorder) measure(ctx context.Context) error {
 	rows, err := b.conn.Query(ctx, parts)
 	if err != nil {
@@ -115,8 +115,8 @@ func (b *soakRecorder) measure(ctx context.Context) error {
 	return err
 }
 
-// turn ends a minute.
-func (b *soakRecorder) turn(ctx context.Context, s *soak, minute int) {
+// endMinute ends a minute.
+func (b *soakRecorder) endMinute(ctx context.Context, s *soak, minute int) {
 	var dead, wal int64
 	err := b.conn.QueryRow(ctx, "select sum(n_dead_tup)::bigint, (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint "+
 		"from pg_stat_user_tables where schemaname = current_schema()").Scan(&dead, &wal)
@@ -144,7 +144,8 @@ func (b *soakRecorder) turn(ctx context.Context, s *soak, minute int) {
 	b.counts = make(map[string]int64)
 }
 
-// latencies returns how long the appends of the minute took: all, and those that began within half a second of a turn.
+// latencies returns how long the appends of the minute took: all, and those that began within half a second of a
+// switch of partitions.
 func (b *soakRecorder) latencies() (all, near []time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -160,7 +161,7 @@ func (b *soakRecorder) latencies() (all, near []time.Duration) {
 	return all, near
 }
 
-// milli returns a percentile of sorted times, in milliseconds.
+// milli returns a percentile of sorted times in milliseconds.
 func milli(sorted []time.Duration, percent int) float64 {
 	if len(sorted) == 0 {
 		return 0
@@ -168,7 +169,7 @@ func milli(sorted []time.Duration, percent int) float64 {
 	return sorted[(len(sorted)-1)*percent/100].Seconds() * 1e3
 }
 
-// resident is the memory that this process has.
+// resident returns the resident memory of this process.
 func resident() int64 {
 	text, err := os.ReadFile("/proc/self/statm")
 	if err != nil {
@@ -181,9 +182,9 @@ func resident() int64 {
 	return pages * int64(os.Getpagesize())
 }
 
-// verdict compares the last third with the one before it: nothing may be a fifth larger. What is small may be, by a few
-// pages or rows.
-func (b *soakRecorder) verdict() error {
+// check compares the last third with the one before: nothing may grow by a fifth, and small sizes by a few pages or
+// rows.
+func (b *soakRecorder) check() error {
 	third := len(b.sizes) / 3
 	if third == 0 {
 		return errors.New("a soak of less than three minutes says nothing")
@@ -209,7 +210,7 @@ func (b *soakRecorder) verdict() error {
 	return errors.Join(grown...)
 }
 
-// allowance is what chance adds to a number.
+// allowance returns the growth of a number that is due to chance.
 func allowance(name string) int64 {
 	switch name {
 	case "goroutines":

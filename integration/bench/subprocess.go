@@ -12,10 +12,10 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// runSubprocess is what this program does when it has started itself, for what has to be a process of its own.
+// runSubprocess runs a part of this program that needs a process of its own, see startSelf.
 func runSubprocess(ctx context.Context, args []string) error {
 	liftLimit()
-	if args[0] == "crowd" && len(args) == 4 {
+	if args[0] == "pool" && len(args) == 4 {
 		return runClientPool(ctx, args[1], args[2], args[3])
 	}
 	if args[0] == "clients" && len(args) == 3 {
@@ -27,7 +27,7 @@ func runSubprocess(ctx context.Context, args []string) error {
 	return holdConnections(ctx, args[0])
 }
 
-// answerPings is clients that do nothing of themselves.
+// answerPings runs clients that only answer pings.
 func answerPings(ctx context.Context, addr, size string) error {
 	n, err := strconv.Atoi(size)
 	if err != nil {
@@ -42,7 +42,8 @@ func answerPings(ctx context.Context, addr, size string) error {
 	return nil
 }
 
-// runClientPool is a crowd that says how many bytes it has received, or when it has received as many as it is asked for.
+// runClientPool is a client pool that prints how many bytes it has received, or when it has received as many as
+// requested.
 func runClientPool(ctx context.Context, addr, size, source string) error {
 	n, err := strconv.Atoi(size)
 	if err != nil {
@@ -68,7 +69,7 @@ func runClientPool(ctx context.Context, addr, size, source string) error {
 	return nil
 }
 
-// liftLimit allows as many open files as it takes, or as many as the system lets us.
+// liftLimit raises the limit of open files as far as possible.
 func liftLimit() {
 	const files = 1 << 17
 	limit := syscall.Rlimit{Cur: files, Max: files}
@@ -76,5 +77,5 @@ func liftLimit() {
 		return
 	}
 	limit.Cur = limit.Max
-	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // what fails for lack of files says so
+	_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit) // a failure shows when files run out
 }

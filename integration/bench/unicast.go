@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// unicasts are the comparisons of events for one socket, each emitted on the node of its client.
+// unicasts returns the comparisons of events for one socket, each emitted on the node of its client.
 func unicasts() []comparison {
 	var all []comparison
 	for _, nodes := range []int{1, 2, 4} {
@@ -41,7 +41,7 @@ func unicasts() []comparison {
 		comparison{
 			name: "unicast-bells", unit: "notifications per event",
 			what: "the same, 4 nodes", than: "to the room of its id",
-			round: compare(4, toSocket, toRoom, (*singles).bells),
+			round: compare(4, toSocket, toRoom, (*singles).notifications),
 		},
 		comparison{
 			name: "unicast-statements", unit: "transactions per event",
@@ -63,7 +63,7 @@ func unicasts() []comparison {
 		})
 }
 
-// A target says to whom the i-th event goes.
+// A target returns the target of the i-th event.
 type target func(n *node, s *socketio.Socket, i int) socketio.Target
 
 func toSocket(_ *node, s *socketio.Socket, _ int) socketio.Target { return s }
@@ -93,7 +93,7 @@ func compare(nodes int, ours, reference target, measure measurement) func(ctx co
 	}
 }
 
-// singles are nodes, each with clients that are emitted to one by one.
+// A singles is nodes with clients that receive events one by one.
 type singles struct {
 	nodes   []*node
 	sockets [][]*socketio.Socket // of each node
@@ -130,7 +130,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 			}
 			s.sockets = append(s.sockets, sockets)
 		}
-		if err := s.weigh(ctx); err != nil {
+		if err := s.measureFrame(ctx); err != nil {
 			return err
 		}
 		result, err = measure(s, ctx)
@@ -139,8 +139,8 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 	return result, err
 }
 
-// weigh finds out how large an event is on the wire.
-func (s *singles) weigh(ctx context.Context) error {
+// measureFrame measures the size of an event on the wire.
+func (s *singles) measureFrame(ctx context.Context) error {
 	before := s.received()
 	if err := said.Emit(ctx, s.sockets[0][0], text); err != nil {
 		return err
@@ -163,7 +163,7 @@ func (s *singles) received() int64 {
 	return n
 }
 
-// emit has every node emit so many events, with so much time between two, and waits until their clients have them.
+// emit has every node emit events with a pause between them, and waits until their clients have received them.
 func (s *singles) emit(ctx context.Context, each int, between time.Duration) error {
 	want := s.received() + s.size*int64(each*len(s.nodes))
 	errs := make([]error, len(s.nodes))
@@ -176,7 +176,7 @@ func (s *singles) emit(ctx context.Context, each int, between time.Duration) err
 				if between > 0 {
 					time.Sleep(time.Until(began.Add(time.Duration(i) * between)))
 				}
-				// The next client after two: what alternates is not always to the same ones.
+				// The next client after two events, so that alternating targets do not always hit the same clients.
 				socket := s.sockets[k][i/2%len(s.sockets[k])]
 				receipt = said.EmitAsync(s.to(n, socket, i), text)
 			}
@@ -205,13 +205,13 @@ func (s *singles) saturate(ctx context.Context) (float64, error) {
 	return float64(each*len(s.nodes)) / time.Since(began).Seconds(), err
 }
 
-// For period an event is emitted on each node after each pause.
+// period is a run with one event on each node after each pause.
 const (
 	period = 4 * time.Second
 	pause  = 4 * time.Millisecond
 )
 
-// processor returns the microseconds of processor that an event takes, of this process and of Postgres.
+// processor returns the microseconds of processor time of an event, of this process and of Postgres.
 func (s *singles) processor(ctx context.Context) (float64, error) {
 	before, err := s.burnt(ctx)
 	if err != nil {
@@ -254,19 +254,19 @@ func (s *singles) burnt(ctx context.Context) (time.Duration, error) {
 	return sum + time.Duration(own.Utime.Nano()+own.Stime.Nano()), nil
 }
 
-// bells returns how many notifications each node gets for an event.
-func (s *singles) bells(ctx context.Context) (float64, error) {
+// notifications returns how many notifications each node receives for an event.
+func (s *singles) notifications(ctx context.Context) (float64, error) {
 	if _, err := s.conn.Exec(ctx, "do $$ begin execute format('listen %I', current_schema()); end $$"); err != nil {
 		return 0, err
 	}
 	each := int(period / pause)
 	hearing, stop := context.WithCancel(ctx)
-	heard := make(chan int)
+	received := make(chan int)
 	go func() { // ends with stop
 		n := 0
 		for {
 			if _, err := s.conn.WaitForNotification(hearing); err != nil {
-				heard <- n
+				received <- n
 				return
 			}
 			n++
@@ -274,15 +274,15 @@ func (s *singles) bells(ctx context.Context) (float64, error) {
 	}()
 	err := s.emit(ctx, each, pause)
 	stop()
-	n := <-heard
+	n := <-received
 	_, unlistened := s.conn.Exec(ctx, "unlisten *")
 	return float64(n) / float64(each*len(s.nodes)), errors.Join(err, unlistened)
 }
 
-// transactions returns how many transactions the database runs for an event.
+// transactions returns how many transactions the database executes for an event.
 func (s *singles) transactions(ctx context.Context) (float64, error) {
 	committed := func() (n int64, err error) {
-		// An idle backend reports what it did within a second.
+		// An idle backend reports its statistics within a second.
 		time.Sleep(1500 * time.Millisecond)
 		err = s.conn.QueryRow(ctx, "select xact_commit from pg_stat_database where datname = current_database()").Scan(&n)
 		return n, err

@@ -1,4 +1,3 @@
-//nolint:paralleltest // each test runs several processes; in parallel they would overload the machine
 package chaos_test
 
 import (

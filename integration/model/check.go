@@ -28,15 +28,15 @@ func (m *model) receive(s *State, k *socket, p uint8) string {
 		return "P3: " + who + ", which was not meant for it"
 	}
 	if q := s.missing(c, memo, p-1); q != 0 {
-		return whole(k) + who + fmt.Sprintf(", but never got position %d", q)
+		return brokenPromise(k) + who + fmt.Sprintf(", but never got position %d", q)
 	}
 	c.got |= 1 << r.event
 	c.latest, c.offset = p, p
 	return ""
 }
 
-// whole returns which promise a hole breaks: the truth, if the client was told that it is recovered.
-func whole(k *socket) string {
+// brokenPromise returns which promise a hole breaks: the truth, if the client was told that it is recovered.
+func brokenPromise(k *socket) string {
 	if k.epoch > 1 {
 		return "P4: "
 	}
@@ -44,7 +44,7 @@ func whole(k *socket) string {
 }
 
 // missing returns the first position up to p of which the client should have the event and has not.
-func (s *State) missing(c *clientState, memo *memo, p uint8) uint8 {
+func (s *State) missing(c *clientState, memo *sessionMemo, p uint8) uint8 {
 	for q := uint8(1); q <= p; q++ {
 		if r := &s.log[q]; memo.must(r, q) && c.got&(1<<r.event) == 0 {
 			return q
@@ -68,7 +68,7 @@ func (m *model) check(s *State) string {
 			return fmt.Sprintf("P5: client %d is connected and served, but its session is not held and will expire", k.client+1)
 		}
 		if p := s.missing(c, &s.memos[k.pid], s.nodes[k.node].cursor); p != 0 {
-			return whole(k) + fmt.Sprintf("client %d is connected and served, but never got position %d", k.client+1, p)
+			return brokenPromise(k) + fmt.Sprintf("client %d is connected and served, but never got position %d", k.client+1, p)
 		}
 	}
 	return m.ordered(s)
@@ -78,7 +78,7 @@ func (m *model) check(s *State) string {
 // hear of that. It is asked where clients claim twice; where nodes are killed it may not hear, see docs/model.md.
 func (m *model) neverEnded(s *State, k *socket) bool {
 	r, n := &s.rows[k.pid], &s.nodes[k.node]
-	if m.Budget.Twins == 0 || m.Budget.Kills > 0 || !r.there || r.epoch <= k.epoch || !n.row || n.health != up {
+	if m.Budget.ConcurrentClaims == 0 || m.Budget.Kills > 0 || !r.there || r.epoch <= k.epoch || !n.row || n.health != up {
 		return false
 	}
 	for p := n.cursor + 1; p <= s.head; p++ {

@@ -98,7 +98,7 @@ func (x *explorer) expand(s *State) {
 			x.report.Transcript = append(x.way(from), by.String())
 			return
 		}
-		to.tidy()
+		to.normalize()
 		d := x.digest(to)
 		if _, known := x.reached[d]; known {
 			return

@@ -19,9 +19,9 @@ const (
 	SettledSurvivesClaim
 	EndClaimsTheCursor
 	CheckpointOvertakesEnd
-	BellBelieved
+	NotificationTrusted
 	LocalEcho
-	LiveNotCorked
+	LiveNotBuffered
 	SpliceGap
 	NoIntervals
 	JoinBeforeDurable
@@ -29,9 +29,9 @@ const (
 	OpenedBehindOffset
 	EvictionsIgnored
 	NoSync
-	HoldsUnasked
-	EvictsWhenHeld
-	GoneDropsNobody
+	LaterEpochIgnored
+	MoveAnnouncedLate
+	DisconnectDuringClaimIgnored
 )
 
 func (m *model) has(f Faults) bool { return m.Faults&f != 0 }

@@ -176,7 +176,7 @@ func (m *model) tailMoves(s *State, i uint8, do yield) {
 		violation := m.fanOut(&to, i, p)
 		to.nodes[i].cursor = p
 		do(Move{opDeliver, i + 1, p, 0}, &to, violation)
-		if !m.has(BellBelieved) {
+		if !m.has(NotificationTrusted) {
 			return
 		}
 	}
@@ -193,13 +193,13 @@ func (m *model) fanOut(s *State, i, p uint8) string {
 			switch {
 			case r.pid == 0 || k.pid != r.pid || k.epoch >= r.epoch || m.has(EvictionsIgnored):
 			case k.holds():
-				s.overtaken(k)
+				s.superseded(k)
 			case k.phase == claimed:
-				k.late = !m.has(HoldsUnasked)
+				k.late = !m.has(LaterEpochIgnored)
 			}
 		case !k.attached() || r.room && !k.inRoom:
 		case m.has(LocalEcho) && k.last >= p: // it had the echo
-		case k.phase == corked && !m.has(LiveNotCorked):
+		case k.phase == buffering && !m.has(LiveNotBuffered):
 			k.queue |= 1 << p
 			k.last = p
 		default:

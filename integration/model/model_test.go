@@ -11,21 +11,21 @@ import (
 // fits into half a minute.
 func configs() map[string]Config {
 	c := map[string]Config{
-		"cuts":        {Budget: Budget{Emits: 1, Cuts: 2}},
-		"traffic":     {Budget: Budget{Emits: 4, Echoes: 1, Cuts: 1}},
-		"late claim":  {Budget: Budget{RoomEmits: 1, Joins: 1, Cuts: 1, Freezes: 1}},
-		"rooms":       {AllEmit: true, Budget: Budget{RoomEmits: 2, Joins: 1, Leaves: 1, Cuts: 1}},
-		"checkpoints": {Budget: Budget{Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1}},
-		"generations": {Budget: Budget{Emits: 1, Cuts: 1, Checkpoints: 2, Trims: 1}},
-		"one node":    {Nodes: 1, Budget: Budget{Emits: 2, Cuts: 2, Checkpoints: 2, Trims: 1}},
-		"freeze":      {Budget: Budget{Emits: 1, Cuts: 1, Freezes: 1}},
-		"freeze room": {Budget: Budget{RoomEmits: 2, Joins: 1, Freezes: 1}},
-		"kill":        {Budget: Budget{RoomEmits: 2, Joins: 1, Cuts: 1, Kills: 1}},
-		"kill, trim":  {Budget: Budget{Emits: 2, Checkpoints: 2, Trims: 1, Kills: 1}},
-		"no answer":   {AllEmit: true, Budget: Budget{Emits: 2, Cuts: 1, Unanswered: 1, Trims: 1}},
-		"goodbye":     {Budget: Budget{Emits: 1, Cuts: 1, Goodbyes: 1}},
-		"twins":       {Budget: Budget{Emits: 1, Twins: 1, Cuts: 1}},
-		"twins here":  {Nodes: 1, Budget: Budget{Emits: 1, Twins: 2, Cuts: 1}},
+		"cuts":                        {Budget: Budget{Emits: 1, Cuts: 2}},
+		"traffic":                     {Budget: Budget{Emits: 4, Echoes: 1, Cuts: 1}},
+		"late claim":                  {Budget: Budget{RoomEmits: 1, Joins: 1, Cuts: 1, Freezes: 1}},
+		"rooms":                       {AllEmit: true, Budget: Budget{RoomEmits: 2, Joins: 1, Leaves: 1, Cuts: 1}},
+		"checkpoints":                 {Budget: Budget{Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1}},
+		"generations":                 {Budget: Budget{Emits: 1, Cuts: 1, Checkpoints: 2, Trims: 1}},
+		"one node":                    {Nodes: 1, Budget: Budget{Emits: 2, Cuts: 2, Checkpoints: 2, Trims: 1}},
+		"freeze":                      {Budget: Budget{Emits: 1, Cuts: 1, Freezes: 1}},
+		"freeze room":                 {Budget: Budget{RoomEmits: 2, Joins: 1, Freezes: 1}},
+		"kill":                        {Budget: Budget{RoomEmits: 2, Joins: 1, Cuts: 1, Kills: 1}},
+		"kill, trim":                  {Budget: Budget{Emits: 2, Checkpoints: 2, Trims: 1, Kills: 1}},
+		"no answer":                   {AllEmit: true, Budget: Budget{Emits: 2, Cuts: 1, Unanswered: 1, Trims: 1}},
+		"disconnect":                  {Budget: Budget{Emits: 1, Cuts: 1, Disconnects: 1}},
+		"concurrent claims":           {Budget: Budget{Emits: 1, ConcurrentClaims: 1, Cuts: 1}},
+		"concurrent claims, one node": {Nodes: 1, Budget: Budget{Emits: 1, ConcurrentClaims: 2, Cuts: 1}},
 	}
 	for name, config := range c {
 		config.Clients, config.Connected = 1, true
@@ -39,7 +39,7 @@ func configs() map[string]Config {
 }
 
 // large is what takes more than two seconds.
-var large = []string{"checkpoints", "cuts", "goodbye", "late claim", "no answer", "one node", "two clients"}
+var large = []string{"checkpoints", "cuts", "disconnect", "late claim", "no answer", "one node", "two clients"}
 
 // limit is more states than any configuration of the tests has.
 const limit = 20_000_000
@@ -72,33 +72,33 @@ func injectedFaults() map[string]struct {
 		config   string
 		promised string
 	}{
-		"BellBelieved":           {BellBelieved, "traffic", "P2"},
-		"ChangesWithoutEpoch":    {ChangesWithoutEpoch, "rooms", "P4"},
-		"CheckpointDuringReplay": {CheckpointDuringReplay, "checkpoints", "P4"},
-		"CheckpointOvertakesEnd": {CheckpointOvertakesEnd, "generations", "P4"},
-		"EndClaimsTheCursor":     {EndClaimsTheCursor, "one node", "P4"},
-		"EndsWithoutEpoch":       {EndsWithoutEpoch, "cuts", "P5"},
-		"EvictionsIgnored":       {EvictionsIgnored, "late claim", "P4"},
-		"EvictsWhenHeld":         {EvictsWhenHeld, "twins", "P5"},
-		"FellBehindInSilence":    {FellBehindInSilence, "checkpoints", "P2"},
-		"GoneDropsNobody":        {GoneDropsNobody, "twins here", "P5"},
-		"HoldsUnasked":           {HoldsUnasked, "twins", "P5"},
-		"JoinBeforeDurable":      {JoinBeforeDurable, "kill", "P4"},
-		"LateAfterTrim":          {LateAfterTrim, "no answer", "P1"},
-		"LiveNotCorked":          {LiveNotCorked, "traffic", "P4"},
-		"LocalEcho":              {LocalEcho, "no answer", "P2"},
-		"NoAppendLock":           {NoAppendLock, "no answer", "P2"},
-		"NoIntervals":            {NoIntervals, "rooms", "P3"},
-		"NoSync":                 {NoSync, "late claim", "P4"},
-		"NoWaitForReach":         {NoWaitForReach, "traffic", "P3"},
-		"OpenedBehindOffset":     {OpenedBehindOffset, "goodbye", "P3"},
-		"ReplayBeforeConnect":    {ReplayBeforeConnect, "cuts", "P3"},
-		"RetryAfterTrim":         {RetryAfterTrim, "no answer", "P3"},
-		"RetryWithoutName":       {RetryWithoutName, "no answer", "P3"},
-		"SettledSurvivesClaim":   {SettledSurvivesClaim, "generations", "P4"},
-		"SpliceGap":              {SpliceGap, "traffic", "P4"},
-		"TrimmedAccepted":        {TrimmedAccepted, "checkpoints", "P4"},
-		"TwoInFlight":            {TwoInFlight, "no answer", "P1"},
+		"NotificationTrusted":          {NotificationTrusted, "traffic", "P2"},
+		"ChangesWithoutEpoch":          {ChangesWithoutEpoch, "rooms", "P4"},
+		"CheckpointDuringReplay":       {CheckpointDuringReplay, "checkpoints", "P4"},
+		"CheckpointOvertakesEnd":       {CheckpointOvertakesEnd, "generations", "P4"},
+		"EndClaimsTheCursor":           {EndClaimsTheCursor, "one node", "P4"},
+		"EndsWithoutEpoch":             {EndsWithoutEpoch, "cuts", "P5"},
+		"EvictionsIgnored":             {EvictionsIgnored, "late claim", "P4"},
+		"MoveAnnouncedLate":            {MoveAnnouncedLate, "concurrent claims", "P5"},
+		"FellBehindInSilence":          {FellBehindInSilence, "checkpoints", "P2"},
+		"DisconnectDuringClaimIgnored": {DisconnectDuringClaimIgnored, "concurrent claims, one node", "P5"},
+		"LaterEpochIgnored":            {LaterEpochIgnored, "concurrent claims", "P5"},
+		"JoinBeforeDurable":            {JoinBeforeDurable, "kill", "P4"},
+		"LateAfterTrim":                {LateAfterTrim, "no answer", "P1"},
+		"LiveNotBuffered":              {LiveNotBuffered, "traffic", "P4"},
+		"LocalEcho":                    {LocalEcho, "no answer", "P2"},
+		"NoAppendLock":                 {NoAppendLock, "no answer", "P2"},
+		"NoIntervals":                  {NoIntervals, "rooms", "P3"},
+		"NoSync":                       {NoSync, "late claim", "P4"},
+		"NoWaitForReach":               {NoWaitForReach, "traffic", "P3"},
+		"OpenedBehindOffset":           {OpenedBehindOffset, "disconnect", "P3"},
+		"ReplayBeforeConnect":          {ReplayBeforeConnect, "cuts", "P3"},
+		"RetryAfterTrim":               {RetryAfterTrim, "no answer", "P3"},
+		"RetryWithoutName":             {RetryWithoutName, "no answer", "P3"},
+		"SettledSurvivesClaim":         {SettledSurvivesClaim, "generations", "P4"},
+		"SpliceGap":                    {SpliceGap, "traffic", "P4"},
+		"TrimmedAccepted":              {TrimmedAccepted, "checkpoints", "P4"},
+		"TwoInFlight":                  {TwoInFlight, "no answer", "P1"},
 	}
 }
 
@@ -126,7 +126,7 @@ func TestModel_Deep(t *testing.T) { //nolint:paralleltest // each takes gigabyte
 	for name, budget := range map[string]Budget{ //nolint:paralleltest // as above
 		"cuts":        {Emits: 2, Cuts: 2},
 		"late claim":  {RoomEmits: 1, Joins: 1, Cuts: 2},
-		"rooms":       {Emits: 1, RoomEmits: 2, Joins: 1, Leaves: 1, Echoes: 1, Cuts: 1, Goodbyes: 1},
+		"rooms":       {Emits: 1, RoomEmits: 2, Joins: 1, Leaves: 1, Echoes: 1, Cuts: 1, Disconnects: 1},
 		"checkpoints": {Emits: 2, Cuts: 1, Checkpoints: 2, Trims: 1},
 		"freeze":      {RoomEmits: 2, Joins: 1, Cuts: 1, Freezes: 1},
 		"kill":        {Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1, Kills: 1},

@@ -4,19 +4,19 @@ import "fmt"
 
 // A Budget bounds how often things happen, so that there is an end of states.
 type Budget struct {
-	Emits       uint8 // to everybody
-	RoomEmits   uint8 // to the room
-	Echoes      uint8 // local events, which are not in the log and repeat the cursor's offset
-	Joins       uint8
-	Leaves      uint8
-	Goodbyes    uint8 // Socket.Disconnect: the session is over, and its client comes back by itself
-	Cuts        uint8
-	Twins       uint8 // a client connects though it is connected
-	Kills       uint8
-	Freezes     uint8
-	Trims       uint8
-	Unanswered  uint8 // appends whose answer is lost
-	Checkpoints uint8
+	Emits            uint8 // to everybody
+	RoomEmits        uint8 // to the room
+	Echoes           uint8 // local events, which are not in the log and repeat the cursor's offset
+	Joins            uint8
+	Leaves           uint8
+	Disconnects      uint8 // Socket.Disconnect: the session is over, and its client comes back by itself
+	Cuts             uint8
+	ConcurrentClaims uint8 // a client connects though it is connected
+	Kills            uint8
+	Freezes          uint8
+	Trims            uint8
+	Unanswered       uint8 // appends whose answer is lost
+	Checkpoints      uint8
 }
 
 // A Config is a model of a certain size, with the faults that were planted in it.

@@ -24,7 +24,7 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 		do(Move{opWake, i + 1, 0, 0}, &to, "")
 	}
 	// Somebody has watched it for the length of its lease.
-	if n.health != up && n.row && s.somebodyElse(i) {
+	if n.health != up && n.row && s.otherNodeUp(i) {
 		to := *s
 		to.reapDeadNode(i)
 		do(Move{opBury, i + 1, 0, 0}, &to, "")
@@ -37,7 +37,7 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 	}
 }
 
-func (s *State) somebodyElse(i uint8) bool {
+func (s *State) otherNodeUp(i uint8) bool {
 	for j := range s.nodes {
 		if j != int(i) && s.nodes[j].health == up && s.nodes[j].row {
 			return true
@@ -55,7 +55,7 @@ func (s *State) kill(i uint8) {
 	*n = node{health: dead, row: n.row, ckpt: n.ckpt, late: n.late, lateTo: n.lateTo}
 	for j := range s.sockets {
 		if k := &s.sockets[j]; k.node == i && k.phase != absent {
-			s.hangUp(k)
+			s.closeConn(k)
 			*k = socket{}
 		}
 	}
@@ -90,7 +90,7 @@ func (s *State) drop(i uint8) {
 			k.late = true
 		}
 		if k.node == i && k.holds() {
-			s.hangUp(k)
+			s.closeConn(k)
 			s.detach(k, true)
 		}
 	}

@@ -25,9 +25,9 @@ func (m *model) openMove(s *State, k *socket, try try) {
 		to.rows[pid] = row{
 			there: true, epoch: 1, node: k.node + 1, opened: opened, held: k.offset, covered: n.cursor, known: true,
 		}
-		to.memos[pid] = memo{since: n.cursor, opened: opened}
+		to.memos[pid] = sessionMemo{since: n.cursor, opened: opened}
 		*k = socket{
-			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, known: k.known,
+			phase: claimedHere, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, known: k.known,
 		}
 		return ""
 	})
@@ -35,7 +35,7 @@ func (m *model) openMove(s *State, k *socket, try try) {
 
 func (s *State) freePID() uint8 {
 	for pid := uint8(1); pid <= maxPIDs; pid++ {
-		if !s.rows[pid].there && s.memos[pid] == (memo{}) && !s.speaksOf(pid) {
+		if !s.rows[pid].there && s.memos[pid] == (sessionMemo{}) && !s.speaksOf(pid) {
 			return pid
 		}
 	}
@@ -78,7 +78,7 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	if holder >= 0 && !k.asked {
 		to := *s
 		old := &to.sockets[holder]
-		to.hangUp(old)
+		to.closeConn(old)
 		m.notice(&to, old)
 		old.awaited, to.sockets[j].asked = true, true
 		do(k.move(opSupersede, 0), &to, "")
@@ -96,7 +96,7 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 		return
 	}
 	moved := r.node != 0 && r.node != k.node+1
-	if moved && !m.has(EvictsWhenHeld) {
+	if moved && !m.has(MoveAnnouncedLate) {
 		to.nodes[k.node].evict.pid, to.nodes[k.node].evict.epoch = k.pid, r.epoch+1
 	}
 	if r.node != 0 {
@@ -107,9 +107,9 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
 	*taker = socket{
 		phase: claimed, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
-		served: from, last: last, joined: r.joined, left: r.left, known: k.known, moved: moved && m.has(EvictsWhenHeld),
+		served: from, last: last, joined: r.joined, left: r.left, known: k.known, moved: moved && m.has(MoveAnnouncedLate),
 	}
-	if m.Budget.Twins == 0 { // else what comes in between is a part of the model
+	if m.Budget.ConcurrentClaims == 0 { // else what comes in between is a part of the model
 		m.hold(&to, taker)
 	}
 	do(k.move(opClaim, from), &to, "")
@@ -128,14 +128,14 @@ func (m *model) holdMove(s *State, j int, do yield) {
 func (m *model) hold(s *State, k *socket) op {
 	m.succeed(s, k)
 	if k.late {
-		s.hangUp(k)
+		s.closeConn(k)
 		s.detach(k, true)
 		return opOvertaken
 	}
 	if k.moved {
 		s.nodes[k.node].evict.pid, s.nodes[k.node].evict.epoch = k.pid, k.epoch
 	}
-	k.phase, k.moved = held, false
+	k.phase, k.moved = claimedHere, false
 	return opHold
 }
 
@@ -148,9 +148,9 @@ func (m *model) succeed(s *State, k *socket) {
 		case old.epoch > k.epoch:
 			k.late = k.late || old.holds()
 		case old.holds():
-			s.overtaken(old)
+			s.superseded(old)
 		case old.phase == claimed:
-			old.late = !m.has(HoldsUnasked)
+			old.late = !m.has(LaterEpochIgnored)
 		}
 	}
 }
@@ -205,7 +205,7 @@ func (m *model) flushMove(s *State, k *socket, try try) {
 	trusted := change && m.has(ChangesWithoutEpoch) || !change && m.has(EndsWithoutEpoch)
 	if !ours && (!trusted || !r.there) {
 		try(opLost, 0, func(to *State, k *socket) string {
-			to.overtaken(k)
+			to.superseded(k)
 			return ""
 		})
 		return

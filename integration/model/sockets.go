@@ -10,11 +10,11 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 			if k := &s.sockets[j]; k.line && k.client == i && s.left.Cuts > 0 {
 				to := *s
 				to.left.Cuts--
-				to.hangUp(&to.sockets[j])
+				to.closeConn(&to.sockets[j])
 				do(k.move(opCut, 0), &to, "")
 			}
 		}
-		if s.left.Twins == 0 {
+		if s.left.ConcurrentClaims == 0 {
 			return
 		}
 	}
@@ -27,7 +27,7 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 		know := c.known
 		if c.online {
 			know = s.line(i).known
-			to.left.Twins--
+			to.left.ConcurrentClaims--
 		}
 		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, known: know}
 		if know.pid != 0 {
@@ -58,8 +58,8 @@ func (s *State) room() *socket {
 	return nil
 }
 
-// hangUp closes a connection. The client hears of it if it is still there.
-func (s *State) hangUp(k *socket) {
+// closeConn closes a connection. The client hears of it if it is still there.
+func (s *State) closeConn(k *socket) {
 	if !k.line {
 		return
 	}
@@ -89,9 +89,9 @@ func (s *State) detach(k *socket, park bool) {
 	*k = end
 }
 
-// overtaken drops a socket whose session is another's: what it still has to write would be refused.
-func (s *State) overtaken(k *socket) {
-	s.hangUp(k)
+// superseded drops a socket whose session is another's: what it still has to write would be refused.
+func (s *State) superseded(k *socket) {
+	s.closeConn(k)
 	*k = socket{}
 }
 
@@ -120,9 +120,9 @@ func (m *model) socketMoves(s *State, j int, do yield) {
 		m.holdMove(s, j, do)
 	case opening:
 		m.openMove(s, k, try)
-	case held:
+	case claimedHere:
 		m.welcomeMove(s, k, try)
-	case replaying, corked:
+	case replaying, buffering:
 		m.replayMoves(s, k, try)
 	default:
 	}
@@ -141,7 +141,7 @@ func (m *model) notice(s *State, k *socket) {
 	if m.has(EndClaimsTheCursor) {
 		k.served = s.nodes[k.node].cursor
 	}
-	if k.phase == claimed && !m.has(GoneDropsNobody) { // it will not hold the session, see hub.hold
+	if k.phase == claimed && !m.has(DisconnectDuringClaimIgnored) { // it will not hold the session, see hub.hold
 		m.succeed(s, k)
 	}
 	s.detach(k, true)
@@ -201,11 +201,11 @@ func (m *model) replayMoves(s *State, k *socket, try try) {
 	switch cursor := s.nodes[k.node].cursor; {
 	case p != 0 && p <= k.goal:
 		m.readMoves(s, k, p, try)
-	case k.phase == corked:
-		try(opUncork, 0, m.uncork)
+	case k.phase == buffering:
+		try(opUncork, 0, m.flushBuffered)
 	default:
 		try(opAttach, cursor, func(_ *State, k *socket) string {
-			k.phase, k.served = corked, max(k.served, k.goal)
+			k.phase, k.served = buffering, max(k.served, k.goal)
 			if k.goal = cursor; m.has(SpliceGap) {
 				k.goal = k.served
 			}
@@ -223,14 +223,14 @@ func (m *model) readMoves(s *State, k *socket, p uint8, try try) {
 	})
 	if k.served < s.low {
 		try(opAbandon, 0, func(to *State, k *socket) string {
-			to.hangUp(k)
+			to.closeConn(k)
 			to.detach(k, true)
 			return ""
 		})
 	}
 }
 
-func (m *model) uncork(s *State, k *socket) string {
+func (m *model) flushBuffered(s *State, k *socket) string {
 	k.phase = live
 	queue := k.queue
 	k.queue, k.goal, k.served, k.joined, k.left = 0, 0, 0, 0, 0
@@ -287,10 +287,10 @@ func (m *model) applicationMoves(s *State, k *socket, try try) {
 			return ""
 		})
 	}
-	if s.left.Goodbyes > 0 && k.phase == live {
+	if s.left.Disconnects > 0 && k.phase == live {
 		try(opGoodbye, 0, func(to *State, k *socket) string {
-			to.left.Goodbyes--
-			to.hangUp(k)
+			to.left.Disconnects--
+			to.closeConn(k)
 			to.detach(k, false)
 			return ""
 		})

@@ -25,7 +25,7 @@ type State struct {
 	clients [maxClients]client
 
 	// What the judge remembers of each session.
-	memos [maxPIDs + 1]memo
+	memos [maxPIDs + 1]sessionMemo
 
 	left   Budget
 	events uint8 // emitted so far; an event is named by its number
@@ -118,13 +118,13 @@ type standing struct {
 type phase uint8
 
 const (
-	absent   phase = iota
-	claiming       // has presented pid and offset
-	opening        // needs a new session
-	claimed        // the claim is committed, and the node does not hold the session yet
-	held           // holds a session, CONNECT is not answered
+	absent      phase = iota
+	claiming          // has presented pid and offset
+	opening           // needs a new session
+	claimed           // the claim is committed, and the node does not hold the session yet
+	claimedHere       // holds a session, CONNECT is not answered
 	replaying
-	corked // attached: live events wait behind the rest of the replay
+	buffering // attached: live events wait behind the rest of the replay
 	live
 	ended // detached; writes of it wait
 )
@@ -142,7 +142,7 @@ type socket struct {
 	known  clientState // what the client knows by this connection, while it has a line
 	asked  bool        // claiming: the socket that held the session here lets go
 	late   bool        // claimed: the node has learned of a later epoch
-	moved  bool        // claimed: from another node, which is told when the session is held; only without EvictsWhenHeld
+	moved  bool        // claimed: from another node, which is told when the session is held; only without MoveAnnouncedLate
 	served uint8       // how far the replay has come
 	goal   uint8       // how far it goes: the cursor when it began, then that at the attachment
 	last   uint8
@@ -184,8 +184,8 @@ func (k *socket) queued() uint8 {
 	return q
 }
 
-func (k *socket) attached() bool { return k.phase == corked || k.phase == live }
-func (k *socket) holds() bool    { return k.phase >= held && k.phase <= live }
+func (k *socket) attached() bool { return k.phase == buffering || k.phase == live }
+func (k *socket) holds() bool    { return k.phase >= claimedHere && k.phase <= live }
 
 // A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions. It
 // may have two connections for a time, if there is a budget for it; each then goes on from what the client knew.
@@ -217,8 +217,8 @@ func (s *State) knows(client, pid uint8) bool {
 	return false
 }
 
-// A memo is what the application was told of a session. Where it was not told, both answers are right.
-type memo struct {
+// A sessionMemo is what the application was told of a session. Where it was not told, both answers are right.
+type sessionMemo struct {
 	since        uint8 // connected from here on
 	opened       uint8 // and addressed from here on, which may be later
 	joined, left stamp
@@ -227,7 +227,7 @@ type memo struct {
 }
 
 // must reports whether the client has to get the record at p.
-func (m *memo) must(r *record, p uint8) bool {
+func (m *sessionMemo) must(r *record, p uint8) bool {
 	if r.kind != event || p <= m.opened {
 		return false
 	}
@@ -235,7 +235,7 @@ func (m *memo) must(r *record, p uint8) bool {
 }
 
 // may reports whether the client may get the record at p.
-func (m *memo) may(r *record, p uint8) bool {
+func (m *sessionMemo) may(r *record, p uint8) bool {
 	if p <= m.since {
 		return false
 	}
@@ -252,9 +252,9 @@ func (s *State) visible(p uint8) uint8 {
 	return 0
 }
 
-// tidy makes states equal that differ in nothing that matters: it forgets sessions that nobody can come back to, and
+// normalize makes states equal that differ in nothing that matters: it forgets sessions that nobody can come back to, and
 // puts sockets into an order.
-func (s *State) tidy() {
+func (s *State) normalize() {
 	for i := range s.sockets {
 		// A client learns of its session by CONNECT: without that, and without a line, nobody ever comes back to it.
 		if k := &s.sockets[i]; k.phase != absent && !k.line && (k.phase == opening || !s.knows(k.client, k.pid)) {
@@ -300,7 +300,7 @@ func (k *socket) after(o *socket) bool {
 
 // forget removes all traces of a session.
 func (s *State) forget(pid uint8) {
-	s.rows[pid], s.memos[pid] = row{}, memo{}
+	s.rows[pid], s.memos[pid] = row{}, sessionMemo{}
 	for i := range s.nodes {
 		n := &s.nodes[i]
 		n.unwritten[pid] = standing{}

@@ -14,8 +14,8 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestClient_OffsetOfLastEvent: a client that is cut while it hears an event comes back with the offset of that event.
-// With the one before it a server that does all right would send the event again, and a test would take it for a double.
+// TestClient_OffsetOfLastEvent: a client that is cut while it handles an event reconnects with the offset of that
+// event. With the offset before it, a correct server would send the event again, and a test would report a duplicate.
 func TestClient_OffsetOfLastEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
