@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestEvents_DataThatLooksLikeProtocol: what a client sends is relayed to the others beside binary data, as JSON and decoded.
-// Nobody gets what was not sent, and nobody is disconnected.
+// TestEvents_DataThatLooksLikeProtocol relays what a client sends to the others beside binary data, as JSON and
+// decoded. Each client receives exactly what was sent, and none is disconnected.
 func TestEvents_DataThatLooksLikeProtocol(t *testing.T) {
 	t.Parallel()
 	type post struct {
@@ -44,12 +44,12 @@ func TestEvents_DataThatLooksLikeProtocol(t *testing.T) {
 	}
 	runScriptEveryTransport(t, begin, `
 		const victim = await connect(), hostile = await connect();
-		const all = heard(victim);
+		const all = received(victim);
 		victim.on("disconnect", (reason) => say("disconnected", reason));
 		const looks = [{ _placeholder: true, num: 7 }, { _placeholder: true, num: 0 }, [{ deep: { _placeholder: true } }],
 			{ $binary: "aGk=" }, { $binary: "aGk=", $seal: "AAAAAAAAAAAAAAAAAAAAAA" }, '{"_placeholder":true,"num":0}', Buffer.from("real")];
 		for (const v of looks) say("relayed", (await ask(hostile, "raw", v))[0], (await ask(hostile, "any", v))[0], (await ask(hostile, "alone", v))[0]);
-		for (const e of await all.reach(15)) say("heard", e[1].meta ?? e[1], ...(e[1].photo ? [e[1].photo] : []));
+		for (const e of await all.reach(15)) say("received", e[1].meta ?? e[1], ...(e[1].photo ? [e[1].photo] : []));
 	`, `
 		relayed "refused" "refused" {"_placeholder":true,"num":7}
 		relayed "refused" "refused" {"_placeholder":true,"num":0}
@@ -58,25 +58,25 @@ func TestEvents_DataThatLooksLikeProtocol(t *testing.T) {
 		relayed "posted" "posted" {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"}
 		relayed "posted" "posted" "{\"_placeholder\":true,\"num\":0}"
 		relayed "posted" "posted" {"$bin":"real"}
-		heard {"_placeholder":true,"num":7}
-		heard {"_placeholder":true,"num":0}
-		heard [{"deep":{"_placeholder":true}}]
-		heard {"$binary":"aGk="} {"$bin":"picture"}
-		heard {"$binary":"aGk="} {"$bin":"picture"}
-		heard {"$binary":"aGk="}
-		heard {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"} {"$bin":"picture"}
-		heard {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"} {"$bin":"picture"}
-		heard {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"}
-		heard "{\"_placeholder\":true,\"num\":0}" {"$bin":"picture"}
-		heard "{\"_placeholder\":true,\"num\":0}" {"$bin":"picture"}
-		heard "{\"_placeholder\":true,\"num\":0}"
-		heard {"$bin":"real"} {"$bin":"picture"}
-		heard {"$bin":"real"} {"$bin":"picture"}
-		heard {"$bin":"real"}
+		received {"_placeholder":true,"num":7}
+		received {"_placeholder":true,"num":0}
+		received [{"deep":{"_placeholder":true}}]
+		received {"$binary":"aGk="} {"$bin":"picture"}
+		received {"$binary":"aGk="} {"$bin":"picture"}
+		received {"$binary":"aGk="}
+		received {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"} {"$bin":"picture"}
+		received {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"} {"$bin":"picture"}
+		received {"$binary":"aGk=","$seal":"AAAAAAAAAAAAAAAAAAAAAA"}
+		received "{\"_placeholder\":true,\"num\":0}" {"$bin":"picture"}
+		received "{\"_placeholder\":true,\"num\":0}" {"$bin":"picture"}
+		received "{\"_placeholder\":true,\"num\":0}"
+		received {"$bin":"real"} {"$bin":"picture"}
+		received {"$bin":"real"} {"$bin":"picture"}
+		received {"$bin":"real"}
 	`)
 }
 
-// TestEvents_MissingArguments: callbacks and events without any.
+// TestEvents_MissingArguments: callbacks and events without arguments.
 func TestEvents_MissingArguments(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
@@ -117,7 +117,7 @@ func TestEvents_MissingArguments(t *testing.T) {
 	}
 }
 
-// TestRecovery_OptOut: a listener with rest arguments sees the offset, unless its client opts out.
+// TestRecovery_OptOut: a listener with rest arguments receives the offset, unless its client opts out.
 func TestRecovery_OptOut(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Recovery: socketio.Recovery{
@@ -138,8 +138,8 @@ func TestRecovery_OptOut(t *testing.T) {
 			await connect("/", { auth: { recovery: "off" } }), await connect("/plain")];
 		const news = clients.map((s) => next(s, "news"));
 		await ask(clients[0], "all");
-		for (const [i, args] of (await Promise.all(news)).entries()) say("heard", args.length, args[0], clients[i]._pid !== undefined);
-		// The line breaks: one is recovered, the other is a new client.
+		for (const [i, args] of (await Promise.all(news)).entries()) say("received", args.length, args[0], clients[i]._pid !== undefined);
+		// After a cut one client is recovered, and the other has a new session.
 		for (const s of clients.slice(0, 2)) {
 			s.io._reconnection = true;
 			const back = next(s, "connect");
@@ -148,10 +148,10 @@ func TestRecovery_OptOut(t *testing.T) {
 			say("back", Boolean(s.recovered));
 		}
 	`, `
-		heard 2 "fit to print" true
-		heard 1 "fit to print" false
-		heard 1 "fit to print" false
-		heard 1 "fit to print" false
+		received 2 "fit to print" true
+		received 1 "fit to print" false
+		received 1 "fit to print" false
+		received 1 "fit to print" false
 		back true
 		back false
 	`)

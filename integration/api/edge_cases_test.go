@@ -15,8 +15,8 @@ const (
 	begin    socketio.Request[socketio.None, socketio.None] = "begin"
 )
 
-// The person who is asked answers the first question when the second is on the screen, on
-// another connection.
+// TestCall_LateAnswerOfFormerConnection_IsIgnored: an acknowledgement of a request from a former connection does not
+// acknowledge a newer request.
 func TestCall_LateAnswerOfFormerConnection_IsIgnored(t *testing.T) {
 	t.Parallel()
 	for name, io := range map[string]*socketio.Server{"recovered": server(socketio.Options{}), "not recovered": plain(socketio.Options{})} {
@@ -59,7 +59,8 @@ func TestCall_LateAnswerOfFormerConnection_IsIgnored(t *testing.T) {
 	}
 }
 
-// The official client comes back by itself, and is recovered, when a gate has failed.
+// TestMiddleware_TransientError_ClientIsRecovered: after an internal error in a middleware the official client
+// reconnects by itself and is recovered.
 func TestMiddleware_TransientError_ClientIsRecovered(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{})
@@ -78,22 +79,22 @@ func TestMiddleware_TransientError_ClientIsRecovered(t *testing.T) {
 	runScript(t, serve(t, io), `
 		const s = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1 });
 		s.on("connect_error", (err) => say("refused", err.message));
-		const all = heard(s);
+		const all = received(s);
 		await next(s, "connect");
 		await all.reach(1);
 		s.io.engine.transport.ws._socket.resetAndDestroy();
 		await next(s, "connect");
 		say("recovered", s.recovered);
 		await all.reach(2);
-		say("heard", ...all.map(([, n]) => n));
+		say("received", ...all.map(([, n]) => n));
 	`, `
 		recovered true
-		heard 2 5
+		received 2 5
 	`)
 }
 
-// An official client that leaves a namespace of its connection, or is disconnected from it,
-// may still answer what it was asked there. That does not cost it the other namespaces.
+// TestNamespaces_LateAnswerAfterLeave_IsIgnored: a client that has left a namespace of its connection, or was
+// disconnected from it, may still acknowledge an earlier request. It stays connected to the other namespaces.
 func TestNamespaces_LateAnswerAfterLeave_IsIgnored(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})

@@ -8,7 +8,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestLimits_OfficialClient_ReceivesError: what is beyond a limit is refused with a reason, and the connection goes on.
+// TestLimits_OfficialClient_ReceivesError: what exceeds a limit is refused with a reason, and the connection stays
+// open.
 func TestLimits_OfficialClient_ReceivesError(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{MaxNamespaces: 2, MaxDynamicNamespaces: 1, MaxRooms: 1})
@@ -46,7 +47,7 @@ func TestLimits_OfficialClient_ReceivesError(t *testing.T) {
 		await ask(other, "say", []);
 		await ask(other, "say", ["a"]);
 		await ask(main, "join", "a");
-		say("heard", count);
+		say("received", count);
 	`, `
 		auth "Auth too large"
 		third "Too many namespaces"
@@ -54,6 +55,6 @@ func TestLimits_OfficialClient_ReceivesError(t *testing.T) {
 		after one left true
 		rooms [true] [false]
 		another's [false]
-		heard 1
+		received 1
 	`)
 }

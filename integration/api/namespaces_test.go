@@ -59,7 +59,7 @@ func TestNamespaces_Dynamic(t *testing.T) {
 	`)
 	for _, want := range []string{"/tenant-1", "/tenant-2", "/asked-for"} {
 		if got := <-created; got != want {
-			t.Errorf("%s came into being, want %s", got, want)
+			t.Errorf("created %s, want %s", got, want)
 		}
 	}
 }
@@ -80,15 +80,15 @@ func TestNamespaces_EmptyAreRemoved(t *testing.T) {
 			const socket = await connect("/child");
 			say("refused", await refusal("/child-refused"));
 			socket.disconnect();
-			const other = await connect("/"); // what comes later
+			const other = await connect("/"); // a later namespace
 		`, `refused ["no",{"code":"no"}]`)
-		// The socket's timeline may not have come to its end yet.
+		// The socket may not have ended yet.
 		left := -1
 		for deadline := time.Now().Add(patience); left != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			left = len(slices.Collect(parent.Namespaces()))
 		}
 		if left != want {
-			t.Errorf("cleanup %v: %d namespaces are left, want %d", cleanup, left, want)
+			t.Errorf("cleanup %v: %d namespaces remain, want %d", cleanup, left, want)
 		}
 	}
 }
@@ -152,7 +152,7 @@ func TestMiddleware_RunsInOrder(t *testing.T) {
 		first ["stopped by the first",{"code":"stopped"}]
 	`)
 	if got, want := strings.Join(asked, " "), "first second third connected first second first"; got != want {
-		t.Errorf("asked %s, want %s", got, want)
+		t.Errorf("order %s, want %s", got, want)
 	}
 }
 

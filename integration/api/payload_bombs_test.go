@@ -17,8 +17,8 @@ import (
 	"github.com/pgsocket/socketio/msgpack"
 )
 
-// A payloadBomb is what a hostile client sends once it is connected, and what comes of it: an answer, or the end of the
-// connection if there is none.
+// A payloadBomb is what a hostile client sends after CONNECT, with the answer, or "" if the server closes the
+// connection.
 type payloadBomb struct {
 	name   string
 	send   []any // string: a text message; []byte: a binary one
@@ -26,7 +26,7 @@ type payloadBomb struct {
 }
 
 const (
-	megabyte = 1_000_000 - 100 // the limit of a message, but for what is around
+	megabyte = 1_000_000 - 100 // the limit of a message, without the rest of the packet
 	deep     = 400_000
 )
 
@@ -46,7 +46,7 @@ func payloadBombs() []payloadBomb {
 		{"the last ack id", []any{`429007199254740991["echo"]`}, `39007199254740991[]`},
 		{"an ack id beyond", []any{`429007199254740992["echo"]`}, ""},
 		{"an ack id without end", []any{`42` + strings.Repeat("9", megabyte) + `["echo"]`}, ""},
-		{"an acknowledgement that nobody waits for", []any{`439007199254740991[]`, `421["echo"]`}, `31[]`},
+		{"an unexpected acknowledgement", []any{`439007199254740991[]`, `421["echo"]`}, `31[]`},
 		{
 			"depth that is allowed",
 			[]any{`421["echo",` + strings.Repeat("[", 127) + strings.Repeat("]", 127) + `]`},
@@ -59,10 +59,10 @@ func payloadBombs() []payloadBomb {
 		{"a long namespace", []any{`40/` + x}, ""},
 		{"a long namespace of an event", []any{`42/` + x + `,["echo"]`}, ""},
 		{"a long name of an event", []any{`42["` + x + `"]`, `421["echo"]`}, `31[]`},
-		{"as many arguments as are allowed", []any{`42["nobody"` + strings.Repeat(",0", 1<<16-1) + `]`, `421["echo"]`}, `31[]`},
-		{"many arguments", []any{`421["nobody"` + strings.Repeat(",0", megabyte/2-10) + `]`}, ""},
+		{"as many arguments as are allowed", []any{`42["unhandled"` + strings.Repeat(",0", 1<<16-1) + `]`, `421["echo"]`}, `31[]`},
+		{"many arguments", []any{`421["unhandled"` + strings.Repeat(",0", megabyte/2-10) + `]`}, ""},
 		{"one attachment for many placeholders", []any{placeholderBomb(30_000), make([]byte, megabyte)}, ""},
-		{"many keys", []any{`42["nobody",{"a":0` + strings.Repeat(`,"a":0`, megabyte/6-10) + `}]`, `421["echo"]`}, `31[]`},
+		{"many keys", []any{`42["unhandled",{"a":0` + strings.Repeat(`,"a":0`, megabyte/6-10) + `}]`, `421["echo"]`}, `31[]`},
 		{"a long number", []any{`421["number",1` + strings.Repeat("0", megabyte-100) + `]`}, `bad_payload`},
 		{"a number that is no float", []any{`421["number",1e999999999]`}, `bad_payload`},
 		{"a room that is too long", []any{`421["join","` + x + `"]`}, `"code":"internal"`},
@@ -71,12 +71,14 @@ func payloadBombs() []payloadBomb {
 	}
 }
 
-// placeholderBomb is an event that stands for many times what it takes: each placeholder for the same attachment.
+// placeholderBomb returns an event that expands to many times its size: each placeholder stands for the same
+// attachment.
 func placeholderBomb(n int) string {
 	return `451-["echo"` + strings.Repeat(`,{"_placeholder":true,"num":0}`, n) + `]`
 }
 
-// TestPayloadBombs: each is refused clearly or answered, many at once, and a client beside them does not notice. What they cost is bounded.
+// TestPayloadBombs sends many bombs at once. Each is answered, or refused clearly, another client does not notice,
+// and their memory is bounded.
 func TestPayloadBombs(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
@@ -97,7 +99,7 @@ func TestPayloadBombs(t *testing.T) {
 	})
 }
 
-// sendBomb sends a bomb over a connection of its own.
+// sendBomb sends a bomb on a connection of its own.
 func sendBomb(t *testing.T, url string, b payloadBomb) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -117,7 +119,7 @@ func sendBomb(t *testing.T, url string, b payloadBomb) {
 		t.Errorf("%s: %v", b.name, err)
 	}
 	for _, m := range b.send {
-		// The server may have had enough before all is sent.
+		// The server may close the connection before everything is sent.
 		switch m := m.(type) {
 		case string:
 			_ = link.Send(m)
@@ -136,7 +138,7 @@ func sendBomb(t *testing.T, url string, b payloadBomb) {
 	}
 }
 
-// withOtherClient runs the attack while a client goes on with what it does, and looks at the memory it takes.
+// withOtherClient runs the attack while another client makes calls, and checks its memory.
 func withOtherClient(t *testing.T, url string, attack func()) {
 	t.Helper()
 	done := make(chan struct{})
@@ -147,7 +149,7 @@ func withOtherClient(t *testing.T, url string, attack func()) {
 	if err := victim.Connect(ctx, strings.TrimPrefix(url, "http://")); err != nil {
 		t.Fatal(err)
 	}
-	go func() { // ends when the attack has
+	go func() { // ends with the attack
 		calls, slowest := 0, time.Duration(0)
 		for {
 			select {
@@ -159,7 +161,7 @@ func withOtherClient(t *testing.T, url string, attack func()) {
 			began := time.Now()
 			if err := victim.Call(ctx, nil, "echo", "I am here"); err != nil {
 				healthy <- ""
-				t.Errorf("the client beside: %v", err)
+				t.Errorf("the other client: %v", err)
 				return
 			}
 			calls++
@@ -170,14 +172,14 @@ func withOtherClient(t *testing.T, url string, attack func()) {
 	peak.watch()
 	attack()
 	close(done)
-	t.Logf("the client beside: %s; the heap's peak: %d MB", <-healthy, peak.wait()>>20)
+	t.Logf("the other client: %s; the heap's peak: %d MB", <-healthy, peak.wait()>>20)
 	if peak.wait() > 512<<20 {
 		t.Errorf("the heap grew to %d MB", peak.wait()>>20)
 	}
 	victim.Cut()
 }
 
-// A heapPeak is the greatest heap until stop is closed.
+// A heapPeak is the largest heap until stop is closed.
 type heapPeak struct {
 	stop  <-chan struct{}
 	ended chan struct{}
@@ -208,7 +210,7 @@ func (p *heapPeak) wait() uint64 {
 	return p.heap
 }
 
-// TestPayloadBombs_MessagePack: the same for the other form, whose headers announce what need not come.
+// TestPayloadBombs_MessagePack sends bombs in MessagePack, whose headers announce sizes in advance.
 func TestPayloadBombs_MessagePack(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{Parser: msgpack.Parser{}})
@@ -279,12 +281,12 @@ func await(t *testing.T, event <-chan struct{}) {
 	select {
 	case <-event:
 	case <-time.After(patience):
-		t.Fatal("it does not come")
+		t.Fatal("not within the time limit")
 	}
 }
 
-// TestNamespaces_Limit: a client that asks for one namespace after the other gets a bounded number, and leaves
-// nothing behind.
+// TestNamespaces_Limit: a client that connects to many namespaces gets a limited number of them, and leaves nothing
+// behind.
 func TestNamespaces_Limit(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{CleanupEmptyChildNamespaces: true, ConnectsPerSecond: -1})
@@ -332,6 +334,6 @@ func TestNamespaces_Limit(t *testing.T) {
 	})
 	shutdown(t, io)
 	for n := range parent.Namespaces() {
-		t.Errorf("%s is left", n.Name())
+		t.Errorf("%s remains", n.Name())
 	}
 }

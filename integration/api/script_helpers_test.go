@@ -1,5 +1,5 @@
-// Package api_test holds the server's methods, events and options against the official client, one after the other:
-// what docs/protocol.md lists. Servers run in the test's process; clients are scripts in Node.
+// Package api_test exercises the methods, events and options in docs/protocol.md with the official client, one after the
+// other. Servers run in the test's process; clients are scripts in Node.js.
 package api_test
 
 import (
@@ -17,10 +17,10 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// patience is for how long a test waits for what must happen, on a slow machine too.
+// patience is a deadline that is reached only if something is wrong.
 const patience = 2 * time.Minute
 
-// plain is a server whose events carry nothing but what was emitted.
+// plain returns a server without recovery, whose events carry only what was emitted.
 func plain(more socketio.Options) *socketio.Server {
 	more.Recovery = socketio.Recovery{Disabled: true}
 	return server(more)
@@ -30,12 +30,12 @@ func server(opts socketio.Options) *socketio.Server {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
-	// How long a shutdown waits for a client that does not poll any more, because its script is over.
+	// How long a shutdown waits for a client that has stopped polling, because its script has ended.
 	opts.WriteTimeout = time.Second
 	return socketio.NewServer(&opts)
 }
 
-// serve serves a server where its clients look for it, until the test ends.
+// serve serves a server at the default path until the test ends.
 func serve(t *testing.T, io *socketio.Server) string {
 	t.Helper()
 	mux := http.NewServeMux()
@@ -54,28 +54,29 @@ func listen(t *testing.T, h http.Handler) string {
 
 func shutdown(t *testing.T, io *socketio.Server) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience) // the test's own has ended
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // the test's context has ended
 	defer cancel()
 	if err := io.Shutdown(ctx); err != nil {
 		t.Errorf("shutdown: %v", err)
 	}
 }
 
-// runScript runs a script with clients of the server at url, and fails the test if it fails or says anything but want. See
-// ../js/script.mjs.
+// runScript runs a script with clients of the server at url, and fails the test unless it succeeds and prints exactly
+// want. See ../js/script.mjs.
 func runScript(t *testing.T, url, script, want string) {
 	t.Helper()
 	if got := run(t, url, script, "websocket"); got != lines(want) {
-		t.Errorf("the clients said\n%s\nwant\n%s", got, lines(want))
+		t.Errorf("output of the clients\n%s\nwant\n%s", got, lines(want))
 	}
 }
 
-// runScriptEveryTransport plays a script over each transport, and over one that is upgraded, each time with a server of its own.
+// runScriptEveryTransport runs a script over each transport, and over one that is upgraded, each time with a new
+// server.
 func runScriptEveryTransport(t *testing.T, begin func() string, script, want string) {
 	t.Helper()
 	for _, transports := range []string{"websocket", "polling", "polling,websocket"} {
 		if got := run(t, begin(), script, transports); got != lines(want) {
-			t.Errorf("over %s the clients said\n%s\nwant\n%s", transports, got, lines(want))
+			t.Errorf("output of the clients over %s\n%s\nwant\n%s", transports, got, lines(want))
 		}
 	}
 }
@@ -88,7 +89,7 @@ func run(t *testing.T, url, script, transports string) string {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	script = `import { io, Manager, url, open, connect, next, refusal, ask, heard, say } from "./script.mjs";` + script + "\nprocess.exit(0);"
+	script = `import { io, Manager, url, open, connect, next, refusal, ask, received, say } from "./script.mjs";` + script + "\nprocess.exit(0);"
 	cmd := exec.CommandContext(ctx, "node", "--input-type=module", "--eval", script)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "URL="+url, "TRANSPORTS="+transports)
@@ -96,7 +97,7 @@ func run(t *testing.T, url, script, transports string) string {
 	cmd.Stderr = &complaints
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s\nafter\n%s", err, &complaints, out)
+		t.Fatalf("%v\n%s\noutput\n%s", err, &complaints, out)
 	}
 	return strings.TrimSpace(string(out))
 }

@@ -90,7 +90,7 @@ func TestAllowRequest(t *testing.T) {
 	}
 }
 
-// TestDisconnect_Reasons: what each side calls it, and whether the client comes back by itself.
+// TestDisconnect_Reasons: the reason at each side, and whether the client reconnects by itself.
 func TestDisconnect_Reasons(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{PingInterval: time.Second, PingTimeout: 3 * time.Second})
@@ -134,7 +134,7 @@ func TestDisconnect_Reasons(t *testing.T) {
 			say("client", (await gone)[0]);`
 		runScript(t, url, script, `client "`+c.client+`"`)
 		if got, want := <-reasons, how+": "+c.server; got != want {
-			t.Errorf("the server says %q, want %q", got, want)
+			t.Errorf("reason at the server: %q, want %q", got, want)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestShutdown_ClientsReconnect(t *testing.T) {
 	}
 }
 
-// TestServer_TwoOnOneMux: the path is the application's to choose, for each server, with a slash at its end or without.
+// TestServer_TwoOnOneMux: the application chooses the path of each server, with or without a slash at its end.
 func TestServer_TwoOnOneMux(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
@@ -205,7 +205,7 @@ func TestServer_TwoOnOneMux(t *testing.T) {
 	`)
 }
 
-// TestParser_MessagePack: with the official parser everything is as it is with JSON.
+// TestParser_MessagePack: with the official MessagePack parser everything works as with JSON.
 func TestParser_MessagePack(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Parser: msgpack.Parser{}})
@@ -224,13 +224,13 @@ func TestParser_MessagePack(t *testing.T) {
 	runScript(t, serve(t, io), `
 		const parser = (await import("socket.io-msgpack-parser")).default;
 		const s = await connect("/", { parser });
-		const all = heard(s);
+		const all = received(s);
 		s.on("twice", (v, reply) => reply(Buffer.concat([v, v])));
 		say("values", await ask(s, "echo", 1, -7, 0.5, 2 ** 40, "two", null, [true], { deep: [{ x: Buffer.from("b") }] }, new Date(0)));
 		say("binary", await ask(s, "back", Buffer.from("ab")));
 		s.emit("say");
 		const [, [event, piece, x, y, cargo, offset]] = await all.reach(2);
-		say("heard", event, piece, x, y, cargo, typeof offset);
+		say("received", event, piece, x, y, cargo, typeof offset);
 		say("closed", await refusal("/closed", { parser }));
 		say("none", await refusal("/none", { parser }));
 		s.io.reconnection(true);
@@ -243,7 +243,7 @@ func TestParser_MessagePack(t *testing.T) {
 	`, `
 		values [1,-7,0.5,1099511627776,"two",null,[true],{"deep":[{"x":{"$bin":"b"}}]},"1970-01-01T00:00:00.000Z"]
 		binary [{"$bin":"abab"}]
-		heard "said" "rook" -1 0 {"$bin":"gold"} "string"
+		received "said" "rook" -1 0 {"$bin":"gold"} "string"
 		closed ["closed",{"until":9}]
 		none ["Invalid namespace"]
 		recovered true
@@ -251,7 +251,8 @@ func TestParser_MessagePack(t *testing.T) {
 	`)
 }
 
-// TestHandshake_ResponseHeaders: what middleware sets is sent with the upgrade, as the events headers and initial_headers do.
+// TestHandshake_ResponseHeaders: headers that a middleware sets are sent with the upgrade, like those of the events
+// headers and initial_headers.
 func TestHandshake_ResponseHeaders(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{HTTP: transport.HTTP{
@@ -281,7 +282,7 @@ func TestHandshake_ResponseHeaders(t *testing.T) {
 	`)
 }
 
-// TestTransports: which a client may use, which it uses, and what polling carries besides.
+// TestTransports: which transports are offered and used, and what polling carries.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	server := func(h transport.HTTP) string {
@@ -298,7 +299,7 @@ func TestTransports(t *testing.T) {
 			const { engine } = s.io;
 			const upgraded = new Promise((resolve) => engine.once("upgrade", resolve));
 			if (await Promise.race([next(s, "connect").then(() => true), next(s, "connect_error").then(() => false)])) {
-				if (engine._upgrades.length > 0) await upgraded; // what both sides are willing to change to
+				if (engine._upgrades.length > 0) await upgraded; // the upgrades that both sides support
 				say(transports.join(), await s.emitWithAck("by"), (await s.emitWithAck("echo", "x".repeat(3000))).length);
 			} else say(transports.join(), "is refused");
 			s.disconnect();
@@ -341,7 +342,7 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// TestSockets_OfThisNode: what io.sockets.sockets and its adapter's rooms show.
+// TestSockets_OfThisNode: what io.sockets.sockets and the rooms of its adapter show.
 func TestSockets_OfThisNode(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
@@ -378,6 +379,6 @@ func TestSockets_OfThisNode(t *testing.T) {
 	found = slices.Compact(found)
 	want := "size 2\nnone {\"error\":{\"code\":\"not here\"}}\nids \"" + strings.Join(found, `" "`) + `"`
 	if out != want {
-		t.Errorf("the clients said\n%s\nwant\n%s", out, want)
+		t.Errorf("output of the clients\n%s\nwant\n%s", out, want)
 	}
 }

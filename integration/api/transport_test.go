@@ -27,7 +27,7 @@ func TestForceBase64(t *testing.T) {
 	`)
 }
 
-// TestAddTrailingSlash_Off: the client's option needs the path without the slash as well.
+// TestAddTrailingSlash_Off: with the client's option the server must serve the path without the slash, too.
 func TestAddTrailingSlash_Off(t *testing.T) {
 	t.Parallel()
 	runScriptEveryTransport(t, func() string {
@@ -45,7 +45,7 @@ func TestAddTrailingSlash_Off(t *testing.T) {
 	`)
 }
 
-// TestHandshake_QueryIsUnchanged: nothing of a query that net/url does not read is lost, over each transport.
+// TestHandshake_QueryIsUnchanged: parts of a query that net/url does not parse are kept, over each transport.
 func TestHandshake_QueryIsUnchanged(t *testing.T) {
 	t.Parallel()
 	runScriptEveryTransport(t, func() string {

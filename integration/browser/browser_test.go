@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// TestPages_MissNothing is told as a story in pages.mjs: it fails where that does.
+// TestPages_MissNothing runs pages.mjs, and fails if that fails.
 func TestPages_MissNothing(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())

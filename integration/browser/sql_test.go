@@ -64,7 +64,7 @@ func readmeSQL(t *testing.T) string {
 	return sql
 }
 
-// psqlProgram returns the path of psql: that of the server's programs, if it is not in everybody's path.
+// psqlProgram returns the path of psql: that of the server's programs, if it is not in PATH.
 func psqlProgram(t *testing.T) string {
 	t.Helper()
 	if path, err := exec.LookPath("psql"); err == nil {

@@ -16,7 +16,7 @@ import (
 )
 
 // TestPage_OfficialBundle shows that the bundle in a browser connects, is upgraded, exchanges binary data and
-// recovers. It is told in wire.mjs.
+// recovers; see wire.mjs.
 func TestPage_OfficialBundle(t *testing.T) {
 	t.Parallel()
 	type box struct {

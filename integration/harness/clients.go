@@ -93,7 +93,7 @@ type Report struct {
 	Event     string
 	Data      json.RawMessage
 	Args      []json.RawMessage
-	Order     string
+	Command   string
 }
 
 // A Command is one line of a host's input; see js/client.mjs.
@@ -173,7 +173,7 @@ func (c *Clients) handle(r Report) {
 		}
 		return
 	case "failed":
-		c.T.Errorf("command %s: %s", r.Order, r.Message)
+		c.T.Errorf("command %s: %s", r.Command, r.Message)
 		return
 	}
 	if c.OnReport != nil {

@@ -1,15 +1,15 @@
-// What the scripts in ../api are written with: an official client each, or several, and a voice. Run with the server's
-// address in URL, and in TRANSPORTS with what the clients may use, websocket if it is left out.
+// Helpers for the scripts in ../api. The environment has the server's address in URL, and in TRANSPORTS the transports of
+// the clients, by default websocket.
 import { io, Manager } from "socket.io-client";
 
 export { io, Manager };
 export const url = process.env.URL;
 const transports = (process.env.TRANSPORTS ?? "websocket").split(",");
 
-// What is waited for comes within this time, or the script fails.
+// A script fails if it waits for longer, in milliseconds.
 const patience = 60000;
 
-// open returns a client on a connection of its own, unless the options say otherwise. It does not come back by itself.
+// open returns a client on a connection of its own, unless the options say otherwise. It does not reconnect by itself.
 export const open = (nsp = "/", opts = {}) =>
   io(url + nsp, { transports, forceNew: true, reconnection: false, ...opts });
 
@@ -33,7 +33,7 @@ export const next = (emitter, name) =>
     });
   });
 
-// refusal returns what a client is told that may not enter.
+// refusal returns the message and data of the connect_error of a refused client.
 export async function refusal(nsp, opts) {
   const socket = open(nsp, opts);
   const [err] = await next(socket, "connect_error");
@@ -47,9 +47,9 @@ export const ask = (socket, ...event) =>
     socket.timeout(patience).emit(...event, (err, ...answer) => (err ? reject(err) : resolve(answer)));
   });
 
-// heard notes the events that the client gets from now on, by name and arguments. Its method reach returns when there are
-// that many.
-export function heard(socket) {
+// received records the events that the client receives from now on, by name and arguments. Its method reach returns when
+// there are that many.
+export function received(socket) {
   const events = [];
   let changed = () => {};
   socket.onAny((...event) => changed(events.push(event)));

@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// send puts the record at p on a socket's line. What arrives, arrives at once.
+// send sends the record at p on a socket's connection. It arrives at once.
 func (m *model) send(s *State, k *socket, p uint8) string {
 	if !k.line {
 		return ""
@@ -15,27 +15,27 @@ func (m *model) send(s *State, k *socket, p uint8) string {
 	return m.receive(s, k, p)
 }
 
-// receive lets the client process the record at p and judges whether it should have got it.
+// receive lets the client process the record at p, and checks whether it should have received it.
 func (m *model) receive(s *State, k *socket, p uint8) string {
 	c, memo, r := &k.known, &s.memos[k.pid], &s.log[p]
-	who := fmt.Sprintf("client %d gets event %d at position %d", k.client+1, r.event, p)
+	what := fmt.Sprintf("client %d receives event %d at position %d", k.client+1, r.event, p)
 	switch {
 	case c.got&(1<<r.event) != 0:
-		return "P3: " + who + ", which it got before"
+		return "P3: " + what + ", which it has received before"
 	case p <= c.latest:
-		return "P1: " + who + fmt.Sprintf(" after position %d", c.latest)
+		return "P1: " + what + fmt.Sprintf(" after position %d", c.latest)
 	case !memo.may(r, p):
-		return "P3: " + who + ", which was not meant for it"
+		return "P3: " + what + ", which is not for it"
 	}
 	if q := s.missing(c, memo, p-1); q != 0 {
-		return brokenPromise(k) + who + fmt.Sprintf(", but never got position %d", q)
+		return brokenPromise(k) + what + fmt.Sprintf(", but not position %d", q)
 	}
 	c.got |= 1 << r.event
 	c.latest, c.offset = p, p
 	return ""
 }
 
-// brokenPromise returns which promise a hole breaks: the truth, if the client was told that it is recovered.
+// brokenPromise returns the promise that a gap breaks: P4 if the client was recovered, otherwise P2.
 func brokenPromise(k *socket) string {
 	if k.epoch > 1 {
 		return "P4: "
@@ -43,7 +43,7 @@ func brokenPromise(k *socket) string {
 	return "P2: "
 }
 
-// missing returns the first position up to p of which the client should have the event and has not.
+// missing returns the first position up to p of an event that the client must have received and has not, or zero.
 func (s *State) missing(c *clientState, memo *sessionMemo, p uint8) uint8 {
 	for q := uint8(1); q <= p; q++ {
 		if r := &s.log[q]; memo.must(r, q) && c.got&(1<<r.event) == 0 {
@@ -53,7 +53,7 @@ func (s *State) missing(c *clientState, memo *sessionMemo, p uint8) uint8 {
 	return 0
 }
 
-// check returns which promise a state breaks, if any.
+// check returns the promise that a state breaks, or "".
 func (m *model) check(s *State) string {
 	for j := range s.sockets {
 		k := &s.sockets[j]
@@ -62,20 +62,21 @@ func (m *model) check(s *State) string {
 			continue
 		}
 		if m.neverEnded(s, k) {
-			return fmt.Sprintf("P5: client %d is connected and served, its session has gone on, and nothing will end the connection", k.client+1)
+			return fmt.Sprintf("P5: client %d is connected and served, its session has moved to a later epoch, and nothing will end the connection", k.client+1)
 		}
 		if r := &s.rows[k.pid]; !r.there || r.epoch == k.epoch && r.node != k.node+1 {
-			return fmt.Sprintf("P5: client %d is connected and served, but its session is not held and will expire", k.client+1)
+			return fmt.Sprintf("P5: client %d is connected and served, but its session has no owner and will expire", k.client+1)
 		}
 		if p := s.missing(c, &s.memos[k.pid], s.nodes[k.node].cursor); p != 0 {
-			return brokenPromise(k) + fmt.Sprintf("client %d is connected and served, but never got position %d", k.client+1, p)
+			return brokenPromise(k) + fmt.Sprintf("client %d is connected and served, but has not received position %d", k.client+1, p)
 		}
 	}
 	return m.ordered(s)
 }
 
-// neverEnded reports whether a socket is served with a session that has gone on to a later epoch, and its node will not
-// hear of that. It is asked where clients claim twice; where nodes are killed it may not hear, see docs/model.md.
+// neverEnded reports whether a socket is served with a session that has moved to a later epoch, and its node will not
+// learn of that. It is checked with concurrent claims, and without kills, after which a node may not learn of it; see
+// docs/model.md.
 func (m *model) neverEnded(s *State, k *socket) bool {
 	r, n := &s.rows[k.pid], &s.nodes[k.node]
 	if m.Budget.ConcurrentClaims == 0 || m.Budget.Kills > 0 || !r.there || r.epoch <= k.epoch || !n.row || n.health != up {
@@ -99,7 +100,7 @@ func (m *model) neverEnded(s *State, k *socket) bool {
 	return true
 }
 
-// ordered judges whether the log has the events of each node in the order of their emits.
+// ordered checks that the log has the events of each node in the order of their emits.
 func (m *model) ordered(s *State) string {
 	var latest [maxNodes + 1]uint8
 	for p := uint8(1); p <= s.head; p++ {
@@ -108,7 +109,7 @@ func (m *model) ordered(s *State) string {
 			continue
 		}
 		if r.event < latest[r.origin] {
-			return fmt.Sprintf("P1: node %d emitted event %d before event %d, and the log has them the other way", r.origin, r.event, latest[r.origin])
+			return fmt.Sprintf("P1: node %d emitted event %d before event %d, and the log has them in the other order", r.origin, r.event, latest[r.origin])
 		}
 		latest[r.origin] = r.event
 	}

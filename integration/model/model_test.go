@@ -7,19 +7,19 @@ import (
 	"testing"
 )
 
-// configs are the models that are explored to the end, each around one kind of trouble. Together they are as much as
+// configs are the models that are explored completely, each around one kind of fault. Together they are as much as
 // fits into half a minute.
 func configs() map[string]Config {
 	c := map[string]Config{
 		"cuts":                        {Budget: Budget{Emits: 1, Cuts: 2}},
 		"traffic":                     {Budget: Budget{Emits: 4, Echoes: 1, Cuts: 1}},
-		"late claim":                  {Budget: Budget{RoomEmits: 1, Joins: 1, Cuts: 1, Freezes: 1}},
+		"late claim":                  {Budget: Budget{RoomEmits: 1, Joins: 1, Cuts: 1, Suspensions: 1}},
 		"rooms":                       {AllEmit: true, Budget: Budget{RoomEmits: 2, Joins: 1, Leaves: 1, Cuts: 1}},
 		"checkpoints":                 {Budget: Budget{Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1}},
 		"generations":                 {Budget: Budget{Emits: 1, Cuts: 1, Checkpoints: 2, Trims: 1}},
 		"one node":                    {Nodes: 1, Budget: Budget{Emits: 2, Cuts: 2, Checkpoints: 2, Trims: 1}},
-		"freeze":                      {Budget: Budget{Emits: 1, Cuts: 1, Freezes: 1}},
-		"freeze room":                 {Budget: Budget{RoomEmits: 2, Joins: 1, Freezes: 1}},
+		"freeze":                      {Budget: Budget{Emits: 1, Cuts: 1, Suspensions: 1}},
+		"freeze room":                 {Budget: Budget{RoomEmits: 2, Joins: 1, Suspensions: 1}},
 		"kill":                        {Budget: Budget{RoomEmits: 2, Joins: 1, Cuts: 1, Kills: 1}},
 		"kill, trim":                  {Budget: Budget{Emits: 2, Checkpoints: 2, Trims: 1, Kills: 1}},
 		"no answer":                   {AllEmit: true, Budget: Budget{Emits: 2, Cuts: 1, Unanswered: 1, Trims: 1}},
@@ -38,30 +38,31 @@ func configs() map[string]Config {
 	return c
 }
 
-// large is what takes more than two seconds.
+// large are the models that take more than two seconds.
 var large = []string{"checkpoints", "cuts", "disconnect", "late claim", "no answer", "one node", "two clients"}
 
-// limit is more states than any configuration of the tests has.
+// limit is more than the number of states of any configuration.
 const limit = 20_000_000
 
+// TestModel_KeepsPromises explores all configurations without a fault.
 func TestModel_KeepsPromises(t *testing.T) {
 	t.Parallel()
 	for name, c := range configs() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if raceEnabled && slices.Contains(large, name) {
-				t.Skip("too large for the race detector, which has nothing to find in one goroutine")
+				t.Skip("too slow with the race detector, which finds nothing in one goroutine")
 			}
 			r := Explore(c, limit)
 			t.Log(r)
 			if r.Violation != "" || !r.Exhausted {
-				t.Error("not every state was visited, or one is wrong")
+				t.Error("not every state was visited, or a state violates a promise")
 			}
 		})
 	}
 }
 
-// injectedFaults says of each fault in which configuration it shows, and as a breach of what.
+// injectedFaults are the faults, each with the configuration that finds it and the promise that it breaks.
 func injectedFaults() map[string]struct {
 	fault    Faults
 	config   string
@@ -102,6 +103,7 @@ func injectedFaults() map[string]struct {
 	}
 }
 
+// TestModel_FindsFaults explores a configuration with each fault, and must find the broken promise.
 func TestModel_FindsFaults(t *testing.T) {
 	t.Parallel()
 	for name, p := range injectedFaults() {
@@ -112,13 +114,13 @@ func TestModel_FindsFaults(t *testing.T) {
 			r := Explore(c, limit)
 			t.Log(r)
 			if !strings.HasPrefix(r.Violation, p.promised+":") {
-				t.Errorf("want a breach of %s", p.promised)
+				t.Errorf("want a violation of %s", p.promised)
 			}
 		})
 	}
 }
 
-// TestModel_Deep explores more for longer, one model after the other.
+// TestModel_Deep explores larger models for longer, one after the other.
 func TestModel_Deep(t *testing.T) { //nolint:paralleltest // each takes gigabytes
 	if os.Getenv("SOCKETIO_TEST_MODEL") != "deep" {
 		t.Skip("SOCKETIO_TEST_MODEL=deep explores more, for minutes and in gigabytes of memory")
@@ -128,14 +130,14 @@ func TestModel_Deep(t *testing.T) { //nolint:paralleltest // each takes gigabyte
 		"late claim":  {RoomEmits: 1, Joins: 1, Cuts: 2},
 		"rooms":       {Emits: 1, RoomEmits: 2, Joins: 1, Leaves: 1, Echoes: 1, Cuts: 1, Disconnects: 1},
 		"checkpoints": {Emits: 2, Cuts: 1, Checkpoints: 2, Trims: 1},
-		"freeze":      {RoomEmits: 2, Joins: 1, Cuts: 1, Freezes: 1},
+		"freeze":      {RoomEmits: 2, Joins: 1, Cuts: 1, Suspensions: 1},
 		"kill":        {Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1, Kills: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := Explore(Config{Nodes: 2, Clients: 1, Connected: true, Budget: budget}, limit)
 			t.Log(r)
 			if r.Violation != "" {
-				t.Error("a state is wrong")
+				t.Error("a state violates a promise")
 			}
 		})
 	}

@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// clientMoves are those of the official client, which comes back at once, to any node that answers.
+// clientMoves are those of the official client, which reconnects at once, to any node that is up.
 func (m *model) clientMoves(s *State, i uint8, do yield) {
 	c := &s.clients[i]
 	if c.online {
@@ -38,7 +38,7 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 	}
 }
 
-// line returns the connection that a client has.
+// line returns the connection of a client.
 func (s *State) line(client uint8) *socket {
 	for j := range s.sockets {
 		if k := &s.sockets[j]; k.line && k.client == client {
@@ -48,7 +48,7 @@ func (s *State) line(client uint8) *socket {
 	return nil
 }
 
-// room returns a place for a socket, if there is one.
+// room returns an unused socket, if there is one.
 func (s *State) room() *socket {
 	for j := range s.sockets {
 		if s.sockets[j].phase == absent {
@@ -58,21 +58,21 @@ func (s *State) room() *socket {
 	return nil
 }
 
-// closeConn closes a connection. The client hears of it if it is still there.
+// closeConn closes a connection. The client notices if it is still connected.
 func (s *State) closeConn(k *socket) {
 	if !k.line {
 		return
 	}
 	c, know := &s.clients[k.client], k.known
 	k.line, k.known = false, clientState{}
-	if s.line(k.client) == nil { // else it goes on with the other one
+	if s.line(k.client) == nil { // otherwise it continues with the other one
 		c.online, c.known = false, know
 	}
 }
 
 // detach is Socket.detachLocked, under the hub's lock.
 func (s *State) detach(k *socket, park bool) {
-	if !k.holds() && k.phase != claimed {
+	if !k.owns() && k.phase != claimed {
 		*k = socket{}
 		return
 	}
@@ -89,13 +89,13 @@ func (s *State) detach(k *socket, park bool) {
 	*k = end
 }
 
-// superseded drops a socket whose session is another's: what it still has to write would be refused.
-func (s *State) superseded(k *socket) {
+// dropSuperseded drops a socket that has lost its session. Its queued writes would be refused.
+func (s *State) dropSuperseded(k *socket) {
 	s.closeConn(k)
 	*k = socket{}
 }
 
-// socketMoves are those of a socket's timeline (restore.go), of its application, and of its writes in the store.
+// socketMoves are those of a socket (restore.go), of its application, and of its writes to the store.
 func (m *model) socketMoves(s *State, j int, do yield) {
 	k := &s.sockets[j]
 	n := &s.nodes[k.node]
@@ -117,11 +117,11 @@ func (m *model) socketMoves(s *State, j int, do yield) {
 	case claiming:
 		m.claimMoves(s, j, do)
 	case claimed:
-		m.holdMove(s, j, do)
+		m.ownMove(s, j, do)
 	case opening:
 		m.openMove(s, k, try)
 	case claimedHere:
-		m.welcomeMove(s, k, try)
+		m.connectMove(s, k, try)
 	case replaying, buffering:
 		m.replayMoves(s, k, try)
 	default:
@@ -129,7 +129,7 @@ func (m *model) socketMoves(s *State, j int, do yield) {
 	if k.attached() {
 		m.applicationMoves(s, k, try)
 	}
-	// One transaction for a write, and hold_node fails in it if the node's row is gone.
+	// A write is one transaction, which fails if the row of the node does not exist.
 	if n.row && (k.joins.set() || k.leaves.set() || k.ends) {
 		m.flushMove(s, k, try)
 	}
@@ -141,14 +141,14 @@ func (m *model) notice(s *State, k *socket) {
 	if m.has(EndClaimsTheCursor) {
 		k.served = s.nodes[k.node].cursor
 	}
-	if k.phase == claimed && !m.has(DisconnectDuringClaimIgnored) { // it will not hold the session, see hub.hold
-		m.succeed(s, k)
+	if k.phase == claimed && !m.has(DisconnectDuringClaimIgnored) { // it will not own the session
+		m.endEarlier(s, k)
 	}
 	s.detach(k, true)
 }
 
-// welcomeMove answers CONNECT, once the node has read as far as the session's record speaks of.
-func (m *model) welcomeMove(s *State, k *socket, try try) {
+// connectMove answers CONNECT when the node has read up to all positions in the session's row.
+func (m *model) connectMove(s *State, k *socket, try try) {
 	reach := k.served
 	for _, t := range [...]stamp{k.joined, k.left} {
 		if t.set() {
@@ -158,7 +158,7 @@ func (m *model) welcomeMove(s *State, k *socket, try try) {
 	if s.nodes[k.node].cursor < reach && !m.has(NoWaitForReach) {
 		return
 	}
-	try(opWelcome, k.served, func(to *State, k *socket) string {
+	try(opConnected, k.served, func(to *State, k *socket) string {
 		k.phase, k.goal = replaying, to.nodes[k.node].cursor
 		if m.has(ReplayBeforeConnect) {
 			return ""
@@ -167,7 +167,7 @@ func (m *model) welcomeMove(s *State, k *socket, try try) {
 	})
 }
 
-// connect is the client's side of CONNECT: it is recovered if it knows the pid. It keeps its offset if it is not.
+// connect is the client's part of CONNECT: it is recovered if it knows the pid. Otherwise it keeps its offset.
 func (m *model) connect(s *State, k *socket) string {
 	if !k.line {
 		return ""
@@ -177,7 +177,7 @@ func (m *model) connect(s *State, k *socket) string {
 		know.pid, know.got, know.latest = k.pid, 0, 0
 	}
 	if c.again {
-		return fmt.Sprintf("P3: client %d gets an event twice from its buffer", k.client+1)
+		return fmt.Sprintf("P3: client %d receives an event twice from its buffer", k.client+1)
 	}
 	buffer := c.buffer
 	c.buffer = 0
@@ -191,8 +191,8 @@ func (m *model) connect(s *State, k *socket) string {
 	return ""
 }
 
-// replayMoves are those of Socket.replay, of the attachment under the hub's lock, and of uncork. Records that do not
-// address the session are read along with the next that does.
+// replayMoves are those of the replay, of the attachment under the hub's lock, and of the flush of buffered events. A
+// record that does not address the session is read together with the next one that does.
 func (m *model) replayMoves(s *State, k *socket, try try) {
 	p := s.visible(k.served)
 	for p != 0 && p <= k.goal && !m.addressed(s, k, p) {
@@ -202,7 +202,7 @@ func (m *model) replayMoves(s *State, k *socket, try try) {
 	case p != 0 && p <= k.goal:
 		m.readMoves(s, k, p, try)
 	case k.phase == buffering:
-		try(opUncork, 0, m.flushBuffered)
+		try(opGoLive, 0, m.flushBuffered)
 	default:
 		try(opAttach, cursor, func(_ *State, k *socket) string {
 			k.phase, k.served = buffering, max(k.served, k.goal)
@@ -215,14 +215,14 @@ func (m *model) replayMoves(s *State, k *socket, try try) {
 	}
 }
 
-// readMoves send the record at p. One that is trimmed may be in the node's memory still; or the replay breaks off.
+// readMoves send the record at p. A trimmed record may still be in the node's memory; otherwise the replay fails.
 func (m *model) readMoves(s *State, k *socket, p uint8, try try) {
 	try(opReplay, p, func(to *State, k *socket) string {
 		k.served, k.last = p, max(k.last, p)
 		return m.send(to, k, p)
 	})
 	if k.served < s.low {
-		try(opAbandon, 0, func(to *State, k *socket) string {
+		try(opReplayFails, 0, func(to *State, k *socket) string {
 			to.closeConn(k)
 			to.detach(k, true)
 			return ""
@@ -249,7 +249,7 @@ func (m *model) flushBuffered(s *State, k *socket) string {
 	return ""
 }
 
-// addressed is Session.Addressed, of the record that was claimed.
+// addressed reports whether the record at p addresses the claimed session.
 func (m *model) addressed(s *State, k *socket, p uint8) bool {
 	r := &s.log[p]
 	if r.kind != event || p <= s.memos[k.pid].opened {
@@ -261,9 +261,9 @@ func (m *model) addressed(s *State, k *socket, p uint8) bool {
 	return !r.room || k.joined.before(p) && !k.left.before(p)
 }
 
-// applicationMoves are Join, Leave and Disconnect, which begin with Adapter.Sync: this node has read what it published,
-// and so has told itself of the evictions that it asked for. A change takes effect in the hub at once, at the cursor,
-// and is queued for the store under the same lock.
+// applicationMoves are Join, Leave and Disconnect. They wait until this node has read what it published, its
+// evictions included. A change takes effect in the hub at once, at the cursor, and is queued for the store under the
+// same lock.
 func (m *model) applicationMoves(s *State, k *socket, try try) {
 	memo := &s.memos[k.pid]
 	cursor := s.nodes[k.node].cursor
@@ -288,7 +288,7 @@ func (m *model) applicationMoves(s *State, k *socket, try try) {
 		})
 	}
 	if s.left.Disconnects > 0 && k.phase == live {
-		try(opGoodbye, 0, func(to *State, k *socket) string {
+		try(opDisconnect, 0, func(to *State, k *socket) string {
 			to.left.Disconnects--
 			to.closeConn(k)
 			to.detach(k, false)
@@ -297,7 +297,7 @@ func (m *model) applicationMoves(s *State, k *socket, try try) {
 	}
 }
 
-// synced reports whether everything that a node published was answered, and delivered there.
+// synced reports whether everything that a node published has been answered, and delivered there.
 func (s *State) synced(i uint8) bool {
 	n := &s.nodes[i]
 	for p := n.cursor + 1; p <= s.head; p++ {

@@ -1,6 +1,6 @@
 """What the Python client python-socketio does at a node: client.py URL [TRANSPORT].
 
-Without a transport it begins with polling and upgrades. It prints a line for everything that it was told; the test
+Without a transport it begins with polling and upgrades. It prints a line for everything that it receives; the test
 compares them. Each event has one argument more than was emitted, the offset of recovery, which this client does not
 know: hence *offset.
 """
@@ -19,12 +19,12 @@ def say(word, *values):
 
 
 client = socketio.Client(reconnection=False)
-heard = queue.Queue()
+received = queue.Queue()
 for namespace in ("/", "/chat"):
 
     @client.on("post", namespace=namespace)
     def post(value, *offset, namespace=namespace):
-        heard.put((namespace, value, [type(o).__name__ for o in offset]))
+        received.put((namespace, value, [type(o).__name__ for o in offset]))
 
     @client.on("question", namespace=namespace)
     def question(value, namespace=namespace):
@@ -32,7 +32,7 @@ for namespace in ("/", "/chat"):
 
     @client.on("disconnect", namespace=namespace)
     def disconnect(namespace=namespace):
-        heard.put((namespace, "disconnected"))
+        received.put((namespace, "disconnected"))
 
 
 client.connect(
@@ -65,11 +65,11 @@ call("call-me", {"with": b"\x00"})
 # Events.
 for namespace in ("/", "/chat"):
     client.emit("say", {"hello": namespace, "file": b"\x07"}, namespace=namespace)
-    say("post", *heard.get(timeout=PATIENCE))
+    say("post", *received.get(timeout=PATIENCE))
 
 # The server disconnects one namespace, the client the rest.
 client.emit("kick-me")
-say("end", *heard.get(timeout=PATIENCE))
+say("end", *received.get(timeout=PATIENCE))
 call("echo", "still here", namespace="/chat")
 client.disconnect()
 
