@@ -23,7 +23,7 @@ func growNamespaces() curve {
 }
 
 func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
-	const each10, crowd = 10, 2000
+	const each10, joining = 10, 2000
 	return m.withNodes(ctx, 1, socketio.Options{}, func(nodes []*node, _ *pgx.Conn) error {
 		n := nodes[0]
 		var spaces []*socketio.Namespace
@@ -56,12 +56,12 @@ func namespacesOn(ctx context.Context, m *machine, size int, add adder) error {
 		add("emit", "processor of the node", processor)
 		add("emit", "until all have it", elapsed)
 		began, used := time.Now(), processorTime()
-		more, err := l.connect(ctx, crowd, 256, enter)
+		more, err := l.connect(ctx, joining, 256, enter)
 		if err != nil {
 			return err
 		}
-		add("connect", "processor of the node", micros(processorTime()-used)/crowd)
-		add("connect", "elapsed", micros(time.Since(began))/crowd)
+		add("connect", "processor of the node", micros(processorTime()-used)/joining)
+		add("connect", "elapsed", micros(time.Since(began))/joining)
 		closeAll(more)
 		return all.leave()
 	})

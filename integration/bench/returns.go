@@ -38,10 +38,10 @@ func reconnects() []comparison {
 type replayClient struct {
 	*wire.Client
 
-	next     int
-	doubles  atomic.Int64
-	lost     atomic.Int64
-	complete chan struct{} // closed by the last event
+	next       int
+	duplicates atomic.Int64
+	lost       atomic.Int64
+	complete   chan struct{} // closed by the last event
 }
 
 func newReturner() *replayClient {
@@ -52,7 +52,7 @@ func newReturner() *replayClient {
 			return
 		}
 		if seq < r.next {
-			r.doubles.Add(1)
+			r.duplicates.Add(1)
 			return
 		}
 		r.lost.Add(int64(seq - r.next))
@@ -157,15 +157,15 @@ func atOnce(all []*replayClient, do func(*replayClient) error) (float64, error) 
 
 // checkReplay returns an error unless each client was recovered and received what it missed, once and in order.
 func checkReplay(all []*replayClient) error {
-	var refused, lost, doubles int64
+	var refused, lost, duplicates int64
 	for _, r := range all {
 		if !r.Recovered() {
 			refused++
 		}
-		lost, doubles = lost+r.lost.Load(), doubles+r.doubles.Load()
+		lost, duplicates = lost+r.lost.Load(), duplicates+r.duplicates.Load()
 	}
-	if refused+lost+doubles > 0 {
-		return fmt.Errorf("%d clients were not recovered; %d events lost, %d duplicated", refused, lost, doubles)
+	if refused+lost+duplicates > 0 {
+		return fmt.Errorf("%d clients were not recovered; %d events lost, %d duplicated", refused, lost, duplicates)
 	}
 	return nil
 }

@@ -187,7 +187,7 @@ func resident() int64 {
 func (b *soakRecorder) check() error {
 	third := len(b.sizes) / 3
 	if third == 0 {
-		return errors.New("a soak of less than three minutes says nothing")
+		return errors.New("a soak takes at least three minutes")
 	}
 	first, middle, last := b.sizes[:third], b.sizes[third:2*third], b.sizes[2*third:]
 	names := make(map[string]bool)
@@ -200,12 +200,12 @@ func (b *soakRecorder) check() error {
 	fmt.Printf("\n| %d minutes | largest in the first third | in the second | in the last | |\n|---|---|---|---|---|\n", len(b.sizes))
 	for _, name := range slices.Sorted(maps.Keys(names)) {
 		before, after := largest(middle, name), largest(last, name)
-		said := ""
+		result := ""
 		if allowed := before + before/5 + allowance(name); after > allowed {
-			said = "grows"
+			result = "grows"
 			grown = append(grown, fmt.Errorf("%s grew from %d to %d", name, before, after))
 		}
-		fmt.Printf("| %s | %d | %d | %d | %s |\n", name, largest(first, name), before, after, said)
+		fmt.Printf("| %s | %d | %d | %d | %s |\n", name, largest(first, name), before, after, result)
 	}
 	return errors.Join(grown...)
 }

@@ -94,7 +94,7 @@ func (s *clientSet) randomSocket(rng *rand.Rand) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.socketIDs) == 0 {
-		return "nobody"
+		return "none"
 	}
 	return s.socketIDs[rng.IntN(len(s.socketIDs))]
 }

@@ -1,13 +1,13 @@
-// Package checker is the judge of the integration tests. It is told every emit and every receipt, and says whether
-// the clients saw what was promised to them:
+// Package checker checks the promises of the server. It collects every emit and every receipt, and decides whether the
+// clients saw what was promised:
 //
-//   - nothing lost: an event that was acknowledged reached every client that it concerned;
-//   - nothing doubled: no client got an event twice, and what was answered with an error arrived at most once;
-//   - nothing strange: no client got an event that was never emitted, or was not meant for it;
+//   - nothing is lost: an acknowledged event reached every client in its target;
+//   - nothing is duplicated: no client received an event twice, and a failed emit arrived at most once;
+//   - nothing unexpected: no client received an event that was never emitted, or was not for it;
 //   - one order: there is one order of all events that every client's receipts follow, that keeps the order of each
 //     publisher, and in which no event comes before one that was acknowledged before it was emitted.
 //
-// It believes nothing that the server says of itself: it reads no offsets, and takes the order from what arrived.
+// It trusts nothing that the server reports: it reads no offsets, and takes the order from the receipts.
 package checker
 
 import (

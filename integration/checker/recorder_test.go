@@ -17,32 +17,32 @@ type record = checker.Record
 func validRecords() []record {
 	to := func(rooms ...string) *checker.Target { return &checker.Target{Rooms: rooms} }
 	everybody := to()
-	book := []record{
+	records := []record{
 		{Kind: checker.Connected, Client: 1, Socket: "s1"},
 		{Kind: checker.Connected, Client: 2, Socket: "s2"},
 	}
 	for i := range 12 {
 		aim := []*checker.Target{everybody, to("a"), to("b")}[i%3]
-		book = append(book, record{Kind: checker.Published, Event: checker.NewID(1, i), To: aim, Start: int64(1000 + 10*i), End: int64(1005 + 10*i)})
-		book = append(book, record{Kind: checker.Logged, Event: checker.NewID(1, i), To: aim, Position: int64(10 * (i + 1))})
+		records = append(records, record{Kind: checker.Published, Event: checker.NewID(1, i), To: aim, Start: int64(1000 + 10*i), End: int64(1005 + 10*i)})
+		records = append(records, record{Kind: checker.Logged, Event: checker.NewID(1, i), To: aim, Position: int64(10 * (i + 1))})
 	}
-	book = append(book, record{Kind: checker.Logged, Op: checker.Join, Rooms: []string{"b"}, To: everybody, Position: 55})
+	records = append(records, record{Kind: checker.Logged, Op: checker.Join, Rooms: []string{"b"}, To: everybody, Position: 55})
 	got := func(client int, seqs ...int) {
 		for _, seq := range seqs {
-			book = append(book, record{Kind: checker.Received, Client: client, Event: checker.NewID(1, seq)})
+			records = append(records, record{Kind: checker.Received, Client: client, Event: checker.NewID(1, seq)})
 		}
 	}
 	got(1, 0)
-	book = append(book, record{Kind: checker.Requested, Client: 1, Op: checker.Join, Rooms: []string{"a"}})
-	book = append(book, record{Kind: checker.Confirmed, Client: 1, Op: checker.Join, Rooms: []string{"a"}})
+	records = append(records, record{Kind: checker.Requested, Client: 1, Op: checker.Join, Rooms: []string{"a"}})
+	records = append(records, record{Kind: checker.Confirmed, Client: 1, Op: checker.Join, Rooms: []string{"a"}})
 	got(1, 3, 4, 5, 6, 7, 8)
-	book = append(book, record{Kind: checker.Requested, Client: 1, Op: checker.Leave, Rooms: []string{"a"}})
-	book = append(book, record{Kind: checker.Confirmed, Client: 1, Op: checker.Leave, Rooms: []string{"a"}})
+	records = append(records, record{Kind: checker.Requested, Client: 1, Op: checker.Leave, Rooms: []string{"a"}})
+	records = append(records, record{Kind: checker.Confirmed, Client: 1, Op: checker.Leave, Rooms: []string{"a"}})
 	got(1, 9, 11)
 	got(2, 0, 3, 5)
-	book = append(book, record{Kind: checker.Connected, Client: 2, Socket: "s2", Recovered: true})
+	records = append(records, record{Kind: checker.Connected, Client: 2, Socket: "s2", Recovered: true})
 	got(2, 6, 8, 9, 11)
-	return book
+	return records
 }
 
 func receivedBy(client, seq int) func(record) bool {
@@ -55,9 +55,9 @@ func logged(seq int) func(record) bool {
 	return func(p record) bool { return p.Kind == checker.Logged && p.Op == "" && p.Event == checker.NewID(1, seq) }
 }
 
-func indexOf(t *testing.T, book []record, is func(record) bool) int {
+func indexOf(t *testing.T, records []record, is func(record) bool) int {
 	t.Helper()
-	for i, p := range book {
+	for i, p := range records {
 		if is(p) {
 			return i
 		}
@@ -69,19 +69,19 @@ func indexOf(t *testing.T, book []record, is func(record) bool) int {
 // TestRecorderCheck_FindsEachViolation injects one violation of each kind into valid records.
 func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 	t.Parallel()
-	type plant = func(t *testing.T, book []record) []record
+	type plant = func(t *testing.T, records []record) []record
 	without := func(is func(record) bool) plant {
-		return func(t *testing.T, book []record) []record {
+		return func(t *testing.T, records []record) []record {
 			t.Helper()
-			i := indexOf(t, book, is)
-			return append(book[:i:i], book[i+1:]...)
+			i := indexOf(t, records, is)
+			return append(records[:i:i], records[i+1:]...)
 		}
 	}
 	after := func(is func(record) bool, more ...record) plant {
-		return func(t *testing.T, book []record) []record {
+		return func(t *testing.T, records []record) []record {
 			t.Helper()
-			i := indexOf(t, book, is) + 1
-			return append(append(book[:i:i], more...), book[i:]...)
+			i := indexOf(t, records, is) + 1
+			return append(append(records[:i:i], more...), records[i:]...)
 		}
 	}
 	got := func(client, seq int) record {
@@ -107,14 +107,14 @@ func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 		"after leaving":        {after(receivedBy(1, 9), got(1, 10)), checker.Misdelivered, "not in the room"},
 		"not in the log":       {without(logged(10)), checker.NotLogged, "1/10"},
 		"twice in the log":     {after(logged(10), record{Kind: checker.Logged, Event: checker.NewID(1, 10), To: &checker.Target{}, Position: 300}), checker.Duplicated, "twice"},
-		"nobody emitted":       {after(logged(10), record{Kind: checker.Logged, Event: checker.NewID(9, 9), To: &checker.Target{}, Position: 300}), checker.NeverEmitted, "9/9"},
+		"never emitted":        {after(logged(10), record{Kind: checker.Logged, Event: checker.NewID(9, 9), To: &checker.Target{}, Position: 300}), checker.NeverEmitted, "9/9"},
 		"log out of order":     {after(logged(11), record{Kind: checker.Published, Event: checker.NewID(2, 0), To: &checker.Target{}, Start: 1, End: 2}, record{Kind: checker.Logged, Event: checker.NewID(2, 0), To: &checker.Target{}, Position: 300}), checker.Reordered, "acknowledged before"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			book := c.plant(t, validRecords())
+			records := c.plant(t, validRecords())
 
-			v := check(t, book)
+			v := check(t, records)
 
 			switch {
 			case c.want == "" && v != nil:
@@ -132,14 +132,14 @@ func TestRecorderCheck_FindsEachViolation(t *testing.T) {
 func TestRecorderCheck_UnconfirmedJoin_MayCountEitherWay(t *testing.T) {
 	t.Parallel()
 	for _, gotIt := range []bool{true, false} {
-		book := validRecords()
-		i := indexOf(t, book, func(p record) bool { return p.Kind == checker.Confirmed })
-		book = append(book[:i:i], book[i+1:]...) // that of the join
+		records := validRecords()
+		i := indexOf(t, records, func(p record) bool { return p.Kind == checker.Confirmed })
+		records = append(records[:i:i], records[i+1:]...) // that of the join
 		if !gotIt {
-			i = indexOf(t, book, receivedBy(1, 4))
-			book = append(book[:i:i], book[i+1:]...)
+			i = indexOf(t, records, receivedBy(1, 4))
+			records = append(records[:i:i], records[i+1:]...)
 		}
-		if v := check(t, book); v != nil {
+		if v := check(t, records); v != nil {
 			t.Errorf("received %v: %v", gotIt, v)
 		}
 	}
@@ -152,7 +152,7 @@ func check(t *testing.T, records []record) *checker.ViolationError {
 	for _, r := range records {
 		b.Add(r)
 	}
-	file := filepath.Join(t.TempDir(), "book")
+	file := filepath.Join(t.TempDir(), "records")
 	if err := b.Save(file); err != nil {
 		t.Fatal(err)
 	}

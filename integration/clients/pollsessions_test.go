@@ -38,7 +38,7 @@ func TestPollingSessions_MatchOfficialServer(t *testing.T) {
 
 // pollAfter opens a polling session, connects, posts the body and then an event, and returns the results. A poll is
 // open while the body is posted.
-func pollAfter(t *testing.T, url, body string) (told []string) {
+func pollAfter(t *testing.T, url, body string) (results []string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -53,21 +53,21 @@ func pollAfter(t *testing.T, url, body string) (told []string) {
 	request(ctx, t, http.MethodGet, url, "")
 
 	status, text := request(ctx, t, http.MethodPost, url, body)
-	told = append(told, fmt.Sprint("post ", status, " ", text))
+	results = append(results, fmt.Sprint("post ", status, " ", text))
 	if status, _ = request(ctx, t, http.MethodPost, url, `42["end"]`); status != http.StatusOK {
 		status, text = request(ctx, t, http.MethodGet, url, "")
-		return append(told, fmt.Sprint("closed, poll ", status, " ", text))
+		return append(results, fmt.Sprint("closed, poll ", status, " ", text))
 	}
 	for {
 		status, text = request(ctx, t, http.MethodGet, url, "")
 		if status != http.StatusOK {
-			return append(told, fmt.Sprint("poll ", status, " ", text))
+			return append(results, fmt.Sprint("poll ", status, " ", text))
 		}
 		for packet := range strings.SplitSeq(text, "\x1e") {
 			if packet = normalize(packet[min(1, len(packet)):]); packet == `2["got","[\"end\"]"]` || strings.Contains(packet, `[\"end\"]`) {
-				return told
+				return results
 			}
-			told = append(told, packet)
+			results = append(results, packet)
 		}
 	}
 }

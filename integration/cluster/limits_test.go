@@ -101,8 +101,8 @@ func TestLimits_SuspendedNode(t *testing.T) {
 			cl.Nodes[0].Suspend()
 			cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: int(suspended.Seconds() * 100), PerSecond: 100})
 			cl.Nodes[0].Resume()
-			gone := harness.Eventually(2*lease, func() bool { return p.client.Send("3") != nil })
-			if gone {
+			closed := harness.Eventually(2*lease, func() bool { return p.client.Send("3") != nil })
+			if closed {
 				p.connect(cl.Nodes[0])
 			}
 			var me harness.SocketState
@@ -113,8 +113,8 @@ func TestLimits_SuspendedNode(t *testing.T) {
 			p.await(checker.NewID(3, 0))
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			t.Logf("SUMMARY %s: suspended for %v: connection cut %v, recovered %v, reason %q, sessions %d", t.Name(), suspended, gone, me.Recovered, me.Reason, len(p.sessions))
-			if !gone || me.Recovered {
+			t.Logf("SUMMARY %s: suspended for %v: connection cut %v, recovered %v, reason %q, sessions %d", t.Name(), suspended, closed, me.Recovered, me.Reason, len(p.sessions))
+			if !closed || me.Recovered {
 				if want := 10 + int(suspended.Seconds()*100) + 1; len(p.sessions) != 1 || len(p.sessions[0]) != want {
 					t.Errorf("%d events in %d sessions, want %d in one", len(p.sessions[0]), len(p.sessions), want)
 				}
@@ -206,7 +206,7 @@ func TestLimits_LargeReplay(t *testing.T) {
 			if got := p.count(); got != 1+size.events || !p.client.Recovered() {
 				t.Errorf("received %d events, recovered %v", got, p.client.Recovered())
 			}
-			t.Logf("SUMMARY %s: %d events, %d MB, replayed in %v; memory of the node %d MiB before, %d MiB after; gone %v", t.Name(),
+			t.Logf("SUMMARY %s: %d events, %d MB, replayed in %v; memory of the node %d MiB before, %d MiB after; closed %v", t.Name(),
 				size.events, size.events*size.pad/1_000_000, took.Round(time.Millisecond), before>>20, after>>20, n.Stats().Disconnects)
 		})
 	}

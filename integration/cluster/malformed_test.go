@@ -29,14 +29,14 @@ func TestConnect_Burst(t *testing.T) {
 	const bursts, size = 4, 500
 	cl := harness.NewCluster(t, 2)
 	var all []*wire.Client
-	var heard atomic.Int64
+	var received atomic.Int64
 	began := time.Now()
 	slowest := time.Duration(0)
 	for range bursts {
 		errs := make(chan error, size)
 		burst := time.Now()
 		for i := range size {
-			c := wire.New(wire.Options{Event: func(json.RawMessage) { heard.Add(1) }})
+			c := wire.New(wire.Options{Event: func(json.RawMessage) { received.Add(1) }})
 			all = append(all, c)
 			go func() { errs <- c.Connect(t.Context(), cl.Nodes[i%2].Addr) }() // waited for below
 		}
@@ -58,8 +58,8 @@ func TestConnect_Burst(t *testing.T) {
 	took := time.Since(began)
 	h := harness.NewClients(t, 0).History
 	cl.Nodes[0].MustPublish(h, harness.Publication{Publisher: 1, Count: 5})
-	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 5*bursts*size }) {
-		t.Errorf("%d events received, want %d", heard.Load(), 5*bursts*size)
+	if !harness.Eventually(harness.MaxWait, func() bool { return received.Load() == 5*bursts*size }) {
+		t.Errorf("%d events received, want %d", received.Load(), 5*bursts*size)
 	}
 
 	// All reconnect at once, to the other node.
@@ -84,8 +84,8 @@ func TestConnect_Burst(t *testing.T) {
 			lost++
 		}
 	}
-	if !harness.Eventually(harness.MaxWait, func() bool { return heard.Load() == 10*bursts*size }) {
-		t.Errorf("%d events received, want %d", heard.Load(), 10*bursts*size)
+	if !harness.Eventually(harness.MaxWait, func() bool { return received.Load() == 10*bursts*size }) {
+		t.Errorf("%d events received, want %d", received.Load(), 10*bursts*size)
 	}
 	if lost > 0 {
 		t.Errorf("%d of %d clients were not recovered", lost, len(all))

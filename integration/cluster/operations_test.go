@@ -17,7 +17,7 @@ import (
 // TestOperations_JoinAndLeaveInOrder: one goroutine on each of two nodes puts everybody into a room, emits to it,
 // takes everybody out and emits again. Even events have receivers, odd ones have none. Two more goroutines share a
 // room, so that only the log decides. Some clients are cut again and again and reconnect to the other node. Every
-// client receives what the log says, in its order.
+// client receives what the log has, in its order.
 func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	rounds := 250 // of two operations and two events
 	if longRun() {
@@ -114,7 +114,7 @@ func (h *subscriber) reconnectRepeatedly(ctx context.Context, cl *harness.Cluste
 	}
 }
 
-// compareEvents fails the test if a client did not receive what the log says.
+// compareEvents fails the test if a client did not receive what the log has.
 func compareEvents(t *testing.T, client int, got, want []checker.ID) {
 	t.Helper()
 	for i := range max(len(got), len(want)) {

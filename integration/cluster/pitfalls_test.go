@@ -127,7 +127,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
 	hearers := []*subscriber{subscribe(t, cl.Nodes[0], "others"), subscribe(t, cl.Nodes[1], "others")}
-	rung := []*subscriber{subscribe(t, cl.Nodes[0], "bell"), subscribe(t, cl.Nodes[1], "bell")}
+	notified := []*subscriber{subscribe(t, cl.Nodes[0], "notified"), subscribe(t, cl.Nodes[1], "notified")}
 	answerers := []*responder{connectResponder(t, cl.Nodes[0], "here"), connectResponder(t, cl.Nodes[1], "here")}
 
 	listening := cl.AwaitListeners(conn, []uint32{})
@@ -162,9 +162,9 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 	for i := range 10 {
 		began := time.Now()
 		cl.Nodes[i%2].PublishUnrecorded(harness.Publication{
-			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []checker.Target{{Rooms: []string{"bell"}}},
+			Publisher: 3, First: i, Count: 1, Wait: true, Targets: []checker.Target{{Rooms: []string{"notified"}}},
 		})
-		for _, h := range rung {
+		for _, h := range notified {
 			last := checker.NewID(3, i)
 			if err := h.await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool { return slices.Contains(ids, last) }); err != nil {
 				t.Fatal(err)
@@ -258,7 +258,7 @@ func (t *tickEvent) Args() []any { return []any{&t.publisher, &t.seq} }
 
 const (
 	tick        socketio.Event[tickEvent]    = "tick"
-	serverEvent socketio.ServerEvent[string] = "told"
+	serverEvent socketio.ServerEvent[string] = "server-event"
 )
 
 // TestEmitter_ReachesAllNodes: events of a process without a server reach every node, in every namespace, in order

@@ -140,7 +140,7 @@ func TestNode_SuspendedLongerThanLease(t *testing.T) {
 	other := observers[0].TakeOver(t, cl.Nodes[1])
 	cs.Await(harness.MaxWait, "the clients of the suspended node are at other nodes", cs.AllConnectedLocked)
 	harness.Pause(t.Context(), 200*time.Millisecond)
-	heard := []int{len(observers[0].Received()), len(observers[1].Received())}
+	received := []int{len(observers[0].Received()), len(observers[1].Received())}
 	suspended.Resume()
 	resumed := time.Now()
 	for i, w := range observers {
@@ -158,7 +158,7 @@ func TestNode_SuspendedLongerThanLease(t *testing.T) {
 	}
 	late := 0
 	for i, w := range observers {
-		for _, id := range w.Received()[heard[i]:] {
+		for _, id := range w.Received()[received[i]:] {
 			// Only what was being written when the node was suspended is still sent.
 			late++
 			if after := emitted[id] - stopped.UnixNano(); after > 0 {
@@ -182,5 +182,5 @@ func TestNode_SuspendedLongerThanLease(t *testing.T) {
 	}
 	back, recovered := cs.Reconnections()
 	t.Logf("SUMMARY %s: %d clients of a suspended node, %d reconnections, %d recovered; two that kept their connection had %v events, received %d more that were being written, and were dropped %v after it resumed",
-		t.Name(), size/3, back, recovered, heard, late, closed.Round(time.Millisecond))
+		t.Name(), size/3, back, recovered, received, late, closed.Round(time.Millisecond))
 }

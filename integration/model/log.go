@@ -153,8 +153,7 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 // equal to what the table has. So there are no notifications in the model.
 func (m *model) tailMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
-	// The look at the lease comes first (node.keep). A node that was frozen after it delivers the batch
-	// that it had read by then.
+	// A node checks its lease first. A node that was suspended after the check delivers the batch that it had read.
 	if n.health != up || !n.row && n.mid == 0 {
 		return
 	}

@@ -18,8 +18,8 @@ func configs() map[string]Config {
 		"checkpoints":                 {Budget: Budget{Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1}},
 		"generations":                 {Budget: Budget{Emits: 1, Cuts: 1, Checkpoints: 2, Trims: 1}},
 		"one node":                    {Nodes: 1, Budget: Budget{Emits: 2, Cuts: 2, Checkpoints: 2, Trims: 1}},
-		"freeze":                      {Budget: Budget{Emits: 1, Cuts: 1, Suspensions: 1}},
-		"freeze room":                 {Budget: Budget{RoomEmits: 2, Joins: 1, Suspensions: 1}},
+		"suspend":                     {Budget: Budget{Emits: 1, Cuts: 1, Suspensions: 1}},
+		"suspend, room":               {Budget: Budget{RoomEmits: 2, Joins: 1, Suspensions: 1}},
 		"kill":                        {Budget: Budget{RoomEmits: 2, Joins: 1, Cuts: 1, Kills: 1}},
 		"kill, trim":                  {Budget: Budget{Emits: 2, Checkpoints: 2, Trims: 1, Kills: 1}},
 		"no answer":                   {AllEmit: true, Budget: Budget{Emits: 2, Cuts: 1, Unanswered: 1, Trims: 1}},
@@ -130,7 +130,7 @@ func TestModel_Deep(t *testing.T) { //nolint:paralleltest // each takes gigabyte
 		"late claim":  {RoomEmits: 1, Joins: 1, Cuts: 2},
 		"rooms":       {Emits: 1, RoomEmits: 2, Joins: 1, Leaves: 1, Echoes: 1, Cuts: 1, Disconnects: 1},
 		"checkpoints": {Emits: 2, Cuts: 1, Checkpoints: 2, Trims: 1},
-		"freeze":      {RoomEmits: 2, Joins: 1, Cuts: 1, Suspensions: 1},
+		"suspend":     {RoomEmits: 2, Joins: 1, Cuts: 1, Suspensions: 1},
 		"kill":        {Emits: 2, Cuts: 1, Checkpoints: 1, Trims: 1, Kills: 1},
 	} {
 		t.Run(name, func(t *testing.T) {

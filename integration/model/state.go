@@ -142,7 +142,7 @@ type socket struct {
 	known  clientState // what the client knows by this connection, while line is set
 	asked  bool        // claiming: the socket that owned the session here is ending
 	late   bool        // claimed: the node has learned of a later epoch
-	moved  bool        // claimed: from another node, which is told when the session is owned; only with MoveAnnouncedLate
+	moved  bool        // claimed: from another node, which learns of it when the session is owned; only with MoveAnnouncedLate
 	served uint8       // end of the replay so far
 	goal   uint8       // end of the replay: the cursor at its beginning, then that at the attachment
 	last   uint8

@@ -82,10 +82,10 @@ func (p *callResult) fail(from string, err error) {
 }
 
 const (
-	pinged socketio.Request[string, string]                = "ping-all"
-	solved socketio.ServerRequest[callRequest, serverSide] = "solve"
-	told   socketio.ServerEvent[string]                    = "told"
-	mirror socketio.Request[[]byte, []byte]                = "mirror"
+	pinged      socketio.Request[string, string]                = "ping-all"
+	solved      socketio.ServerRequest[callRequest, serverSide] = "solve"
+	serverEvent socketio.ServerEvent[string]                    = "server-event"
+	mirror      socketio.Request[[]byte, []byte]                = "mirror"
 )
 
 // A serverSide is the answer of a server to another.
@@ -177,7 +177,7 @@ func (n *node) serverSide() {
 		}
 		return serverSide{n.name, q.Load + strings.Repeat("y", q.Pad)}, nil
 	})
-	told.On(n.server.Namespace, func(_ context.Context, _, v string) error {
+	serverEvent.On(n.server.Namespace, func(_ context.Context, _, v string) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if n.stats.ServerEvents = append(n.stats.ServerEvents, v); len(n.stats.ServerEvents) == 1 {
@@ -193,7 +193,7 @@ func (n *node) servers(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if q.How == "tell" {
-		if err := told.Emit(r.Context(), n.server, n.name+strings.Repeat("z", q.Pad)); err != nil {
+		if err := serverEvent.Emit(r.Context(), n.server, n.name+strings.Repeat("z", q.Pad)); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -1,6 +1,6 @@
-// Package wire is a Socket.IO client in Go that does what the official one does, no more: it answers pings, keeps the
-// last string that ended an event as its offset, and comes back with that and its private id. A process can hold
-// thousands of them.
+// Package wire is a Socket.IO client in Go that follows the rules of the official one: it answers pings, keeps the last
+// string that ended an event as its offset, and reconnects with that and its private id. A process can hold thousands of
+// them.
 package wire
 
 import (
@@ -36,7 +36,7 @@ type Options struct {
 	// arguments; nil for none. Default: no event is acknowledged.
 	Request func(data json.RawMessage) json.RawMessage
 
-	// Asked is called in place of Request, and says under which id Acknowledge answers later. Default: Request is asked.
+	// Asked is called in place of Request, with the id for a later call of Acknowledge. Default: Request is called.
 	Asked func(id string, data json.RawMessage)
 
 	// Closed is called once for every connection that ended. Default: none.
