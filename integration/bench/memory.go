@@ -72,11 +72,11 @@ func script(connect string) []byte {
 // connect connects clients, atOnce at a time, with the scripts that a function returns, and waits until they are
 // connected.
 func (l *memoryListener) connect(ctx context.Context, n, atOnce int, script func(i int) []byte) ([]*memoryClient, error) {
-	guests := make([]*memoryClient, n)
-	return guests, many(n, atOnce, func(i int) error {
+	clients := make([]*memoryClient, n)
+	return clients, many(n, atOnce, func(i int) error {
 		g := &memoryClient{meter: l.meter, script: script(i), in: make(chan struct{})}
 		g.changed = sync.NewCond(&g.mu)
-		guests[i] = g
+		clients[i] = g
 		select {
 		case l.arrivals <- g:
 		case <-ctx.Done():
@@ -154,8 +154,8 @@ func (*memoryClient) LocalAddr() net.Addr              { return inMemory{} }
 func (*memoryClient) RemoteAddr() net.Addr             { return inMemory{} }
 
 // closeAll closes the connections.
-func closeAll(guests []*memoryClient) {
-	for _, g := range guests {
+func closeAll(clients []*memoryClient) {
+	for _, g := range clients {
 		if g != nil {
 			_ = g.Close()
 		}

@@ -38,9 +38,9 @@ const (
 
 // A soak is a cluster under light, steady traffic of all kinds for a long time.
 type soak struct {
-	nodes []*node
-	conn  *pgx.Conn
-	book  *soakRecorder
+	nodes    []*node
+	conn     *pgx.Conn
+	recorder *soakRecorder
 
 	emitted, received, came, back, recovered, failed atomic.Int64
 }
@@ -69,12 +69,12 @@ func (m *machine) soaked(ctx context.Context, long time.Duration) error {
 				c.Cut()
 			}
 		}()
-		if s.book, err = newSoakRecorder(ctx, conn); err != nil {
+		if s.recorder, err = newSoakRecorder(ctx, conn); err != nil {
 			return err
 		}
-		defer s.book.close(context.WithoutCancel(ctx))
+		defer s.recorder.close(context.WithoutCancel(ctx))
 		s.traffic(ctx, long)
-		return errors.Join(s.check(), s.book.check())
+		return errors.Join(s.check(), s.recorder.check())
 	})
 }
 
@@ -88,7 +88,7 @@ func (s *soak) traffic(ctx context.Context, long time.Duration) {
 	}
 	all.Go(func() { every(ctx, soakChurn, func() { all.Go(func() { s.visitClient(ctx) }) }) })
 	all.Go(func() { every(ctx, soakChurn, func() { s.emitSQL(ctx) }) })
-	all.Go(func() { s.book.run(ctx, s) })
+	all.Go(func() { s.recorder.run(ctx, s) })
 	all.Wait()
 }
 
@@ -136,7 +136,7 @@ func (s *soak) emit(ctx context.Context, n *node) {
 		return
 	}
 	s.emitted.Add(soakBurst)
-	s.book.appended(began, time.Since(began))
+	s.recorder.appended(began, time.Since(began))
 }
 
 // emitSQL emits to all in a transaction of a user, one time in five with a key, and moves a socket between rooms.

@@ -39,7 +39,7 @@ func unicasts() []comparison {
 			round: compare(4, alternately, toRoom, (*singles).processor),
 		},
 		comparison{
-			name: "unicast-bells", unit: "notifications per event",
+			name: "unicast-notifications", unit: "notifications per event",
 			what: "the same, 4 nodes", than: "to the room of its id",
 			round: compare(4, toSocket, toRoom, (*singles).notifications),
 		},
@@ -97,7 +97,7 @@ func compare(nodes int, ours, reference target, measure measurement) func(ctx co
 type singles struct {
 	nodes   []*node
 	sockets [][]*socketio.Socket // of each node
-	crowds  []*clientPool
+	pools   []*clientPool
 	to      target
 	conn    *pgx.Conn
 	size    int64 // of an event on the wire
@@ -109,7 +109,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 	err = m.withNodes(ctx, nodes, opts, func(all []*node, conn *pgx.Conn) error {
 		s := &singles{nodes: all, to: to, conn: conn}
 		defer func() {
-			for _, c := range s.crowds {
+			for _, c := range s.pools {
 				c.close()
 			}
 		}()
@@ -123,7 +123,7 @@ func (m *machine) unicast(ctx context.Context, nodes int, opts socketio.Options,
 			if err != nil {
 				return err
 			}
-			s.crowds = append(s.crowds, c)
+			s.pools = append(s.pools, c)
 			var sockets []*socketio.Socket
 			for range clients {
 				sockets = append(sockets, <-connected)
@@ -157,7 +157,7 @@ func (s *singles) measureFrame(ctx context.Context) error {
 
 func (s *singles) received() int64 {
 	n := int64(0)
-	for _, c := range s.crowds {
+	for _, c := range s.pools {
 		n += c.received.n.Load()
 	}
 	return n
@@ -213,7 +213,7 @@ const (
 
 // processor returns the microseconds of processor time of an event, of this process and of Postgres.
 func (s *singles) processor(ctx context.Context) (float64, error) {
-	before, err := s.burnt(ctx)
+	before, err := s.processorUsed(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -221,12 +221,12 @@ func (s *singles) processor(ctx context.Context) (float64, error) {
 	if err := s.emit(ctx, each, pause); err != nil {
 		return 0, err
 	}
-	after, err := s.burnt(ctx)
+	after, err := s.processorUsed(ctx)
 	return float64((after - before).Microseconds()) / float64(each*len(s.nodes)), err
 }
 
-// burnt returns the processor time of this process, and of all processes of Postgres.
-func (s *singles) burnt(ctx context.Context) (time.Duration, error) {
+// processorUsed returns the processor time of this process, and of all processes of Postgres.
+func (s *singles) processorUsed(ctx context.Context) (time.Duration, error) {
 	rows, err := s.conn.Query(ctx, "select pid from pg_stat_activity")
 	if err != nil {
 		return 0, err
@@ -260,12 +260,12 @@ func (s *singles) notifications(ctx context.Context) (float64, error) {
 		return 0, err
 	}
 	each := int(period / pause)
-	hearing, stop := context.WithCancel(ctx)
+	listening, stop := context.WithCancel(ctx)
 	received := make(chan int)
 	go func() { // ends with stop
 		n := 0
 		for {
-			if _, err := s.conn.WaitForNotification(hearing); err != nil {
+			if _, err := s.conn.WaitForNotification(listening); err != nil {
 				received <- n
 				return
 			}

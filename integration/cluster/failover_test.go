@@ -215,7 +215,7 @@ func TestFailover_LaggingStandby(t *testing.T) {
 		cl.AwaitQuery("the sessions are parked", fmt.Sprintf("select count(*) = %d from %%s.sessions where node is null", n))
 	}
 	live, ahead, behind, quiet := group("live"), group("ahead"), group("behind"), group("quiet")
-	torn := group("torn") // cut after the crash of the primary
+	crashed := group("crashed") // cut after the crash of the primary
 	await := func(id checker.ID, some ...[]*testClient) {
 		for _, p := range slices.Concat(some...) {
 			p.await(id)
@@ -224,35 +224,35 @@ func TestFailover_LaggingStandby(t *testing.T) {
 
 	first := eventIDs(1, 100)
 	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 1, Count: 100})
-	await(first[99], live, ahead, behind, quiet, torn)
+	await(first[99], live, ahead, behind, quiet, crashed)
 	cut(behind)
 	parked(3)
 	second := eventIDs(2, 50) // missed by the clients "behind"
 	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 2, Count: 50})
-	await(second[49], live, ahead, quiet, torn)
+	await(second[49], live, ahead, quiet, crashed)
 	s.awaitCatchUp()
 	s.stopReplication()
 	cut(quiet) // parked by transactions that the standby lacks; they received none of its events
 	parked(6)
-	born := group("born") // their sessions begin in what the standby lacks
+	newer := group("newer") // their sessions begin in what the standby lacks
 	lost := eventIDs(3, 50)
 	cl.Nodes[2].MustPublish(history, harness.Publication{Publisher: 3, Count: 50, Wait: true})
-	await(lost[49], live, ahead, born, torn)
-	cut(ahead, born)
+	await(lost[49], live, ahead, newer, crashed)
+	cut(ahead, newer)
 	parked(12) // by transactions that the standby lacks
 
-	s.failOver(func() { cut(torn) })
+	s.failOver(func() { cut(crashed) })
 	third := eventIDs(4, 50)
 	cl.Nodes[0].MustPublish(history, harness.Publication{Publisher: 4, Count: 50, Wait: true, TimeoutMS: 60_000})
 	await(third[49], live)
 	for i := range cl.Nodes {
 		other := cl.Nodes[(i+1)%len(cl.Nodes)]
-		for _, p := range []*testClient{ahead[i], behind[i], quiet[i], born[i], torn[i]} {
+		for _, p := range []*testClient{ahead[i], behind[i], quiet[i], newer[i], crashed[i]} {
 			p.connect(other)
 		}
 	}
 	reasons := make(map[string][]string)
-	for _, p := range slices.Concat(ahead, behind, quiet, born, torn) {
+	for _, p := range slices.Concat(ahead, behind, quiet, newer, crashed) {
 		var me harness.SocketState
 		if err := p.client.Call(harness.ContextFor(t, 10*time.Second), &me, "whoami"); err != nil {
 			t.Fatal(err)
@@ -261,7 +261,7 @@ func TestFailover_LaggingStandby(t *testing.T) {
 	}
 	last := eventIDs(5, 20)
 	cl.Nodes[1].MustPublish(history, harness.Publication{Publisher: 5, Count: 20})
-	await(last[19], live, ahead, behind, quiet, born, torn)
+	await(last[19], live, ahead, behind, quiet, newer, crashed)
 
 	kept := slices.Concat(first, second, third, last)
 	for i := range cl.Nodes {
@@ -269,15 +269,15 @@ func TestFailover_LaggingStandby(t *testing.T) {
 		behind[i].checkReceived(kept)
 		quiet[i].checkReceived(kept)
 		ahead[i].checkReceived(slices.Concat(first, second, lost), last)
-		torn[i].checkReceived(slices.Concat(first, second, lost), last) // although its node has written its progress to the standby
-		born[i].checkReceived(lost, last)
+		crashed[i].checkReceived(slices.Concat(first, second, lost), last) // although its node has written its progress to the standby
+		newer[i].checkReceived(lost, last)
 	}
 	for reason := range reasons {
 		if !slices.Contains([]string{"", "offset of another log", "offset ahead of the log", "unknown session"}, reason) {
 			t.Errorf("unexpected reason %q", reason)
 		}
 	}
-	for _, p := range born {
+	for _, p := range newer {
 		if !slices.Contains(reasons["unknown session"], p.name) {
 			t.Errorf("%s: want reason \"unknown session\": %v", p.name, reasons)
 		}

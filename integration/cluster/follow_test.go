@@ -40,7 +40,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 	conn := connect()
 	for _, sql := range []string{
 		"create table " + quoted + ".posts (id bigserial primary key, body text)",
-		"select " + quoted + ".attach_trigger('" + quoted + ".posts', 'lobby', 'post', columns => '{id}')",
+		"select " + quoted + ".attach_trigger('" + quoted + ".posts', 'room', 'post', columns => '{id}')",
 	} {
 		if _, err := conn.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 	if err := conn.QueryRow(t.Context(), "select array_agg(id order by id) from "+quoted+".posts").Scan(&all); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := conn.Exec(t.Context(), "select "+quoted+".emit('lobby', 'end')"); err != nil {
+	if _, err := conn.Exec(t.Context(), "select "+quoted+".emit('room', 'end')"); err != nil {
 		t.Fatal(err)
 	}
 	for i, f := range followers {
@@ -127,7 +127,7 @@ func startFollowNode(t *testing.T, dsn, schema string) string {
 		case err != nil:
 			return err
 		}
-		return s.Join(ctx, "lobby")
+		return s.Join(ctx, "room")
 	})
 	server := httptest.NewServer(io)
 	t.Cleanup(func() {

@@ -24,9 +24,9 @@ func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 		rounds = 1250
 	}
 	cl := harness.NewCluster(t, 2)
-	hearers := make([]*subscriber, 8)
-	for i := range hearers {
-		hearers[i] = subscribe(t, cl.Nodes[i%2], "base")
+	subscribers := make([]*subscriber, 8)
+	for i := range subscribers {
+		subscribers[i] = subscribe(t, cl.Nodes[i%2], "base")
 	}
 
 	began := time.Now()
@@ -43,8 +43,8 @@ func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	}
 	ctx := harness.ContextFor(t, 5*time.Minute)
 	rolled := make(chan struct{})
-	cuts := make([]int, len(hearers))
-	for i, h := range hearers {
+	cuts := make([]int, len(subscribers))
+	for i, h := range subscribers {
 		roaming.Go(func() { cuts[i] = h.reconnectRepeatedly(ctx, cl, i%3 == 0, rolled) })
 	}
 	rolling.Wait()
@@ -67,11 +67,11 @@ func TestOperations_JoinAndLeaveInOrder(t *testing.T) {
 	if counts[1] != rounds || counts[2] != rounds || counts[3] < rounds/2 || counts[4] < rounds/2 {
 		t.Errorf("by the log each client receives %d events of each publisher", counts)
 	}
-	for i, h := range hearers {
+	for i, h := range subscribers {
 		compareEvents(t, i, h.received(), want)
 	}
 	t.Logf("SUMMARY %s: %d rounds of four goroutines on two nodes in %.1fs, %d clients with %d events each, %v cuts",
-		t.Name(), 4*rounds, took.Seconds(), len(hearers), len(want), cuts)
+		t.Name(), 4*rounds, took.Seconds(), len(subscribers), len(want), cuts)
 	if slices.Max(cuts) == 0 {
 		t.Error("no client reconnected")
 	}
@@ -210,7 +210,7 @@ func TestOperations_AbsentClients(t *testing.T) {
 	for i := range 3 {
 		g := &clientGroup{t: t, number: i, clients: []int{3 * i, 3*i + 1, 3*i + 2}, disconnected: 3*i + 2, cluster: cl, all: cs, emitted: &emitted, readers: &readers}
 		cs.Join(g.clients[:2], func(int) []string { return []string{g.room("base"), g.room("old"), g.room("kept")} })
-		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("doomed")} })
+		cs.Join(g.clients[2:], func(int) []string { return []string{g.room("base"), g.room("disconnected")} })
 		groups = append(groups, g)
 	}
 	alive, killed, suspended := groups[0], groups[1], groups[2]
@@ -219,7 +219,7 @@ func TestOperations_AbsentClients(t *testing.T) {
 	cs.CutAndHold("close", killed.clients...)
 	alive.operate("join", "base", "new")
 	killed.operate("join", "base", "new")
-	alive.operate("disconnect", "doomed", "")
+	alive.operate("disconnect", "disconnected", "")
 	alive.operate("leave", "old", "old")
 	cs.Reconnect(first.URL, alive.clients...)
 	alive.check()
@@ -230,10 +230,10 @@ func TestOperations_AbsentClients(t *testing.T) {
 	readers = readers[:1]
 	first.Suspend()
 	suspended.operate("join", "base", "new")
-	suspended.operate("disconnect", "doomed", "")
+	suspended.operate("disconnect", "disconnected", "")
 	killed.operate("leave", "old", "old")
 	suspended.operate("leave", "old", "old")
-	killed.operate("disconnect", "doomed", "")
+	killed.operate("disconnect", "disconnected", "")
 	first.Kill()
 	ticks := make(map[int]int)
 	for _, g := range groups {

@@ -126,7 +126,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 	const rounds, count = 5, 20
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
-	hearers := []*subscriber{subscribe(t, cl.Nodes[0], "others"), subscribe(t, cl.Nodes[1], "others")}
+	subscribers := []*subscriber{subscribe(t, cl.Nodes[0], "others"), subscribe(t, cl.Nodes[1], "others")}
 	notified := []*subscriber{subscribe(t, cl.Nodes[0], "notified"), subscribe(t, cl.Nodes[1], "notified")}
 	answerers := []*responder{connectResponder(t, cl.Nodes[0], "here"), connectResponder(t, cl.Nodes[1], "here")}
 
@@ -177,7 +177,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 	if quickest > time.Second/2 {
 		t.Errorf("the fastest event took %v", quickest)
 	}
-	for _, h := range hearers {
+	for _, h := range subscribers {
 		h.checkReceived(t, rounds*count, 1, 2)
 	}
 }
@@ -187,7 +187,7 @@ func TestListen_Lost_IsRestored(t *testing.T) {
 func TestCluster_LargeEventsKeepOrder(t *testing.T) {
 	const count = 80
 	cl := harness.NewCluster(t, 2)
-	hearers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
+	subscribers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
 	var publishing sync.WaitGroup
 	for publisher, wait := range []bool{true, true, false, false} {
 		publishing.Go(func() {
@@ -197,10 +197,10 @@ func TestCluster_LargeEventsKeepOrder(t *testing.T) {
 		})
 	}
 	publishing.Wait()
-	for _, h := range hearers {
+	for _, h := range subscribers {
 		h.checkReceived(t, count, 1, 2, 3, 4)
 	}
-	if !slices.Equal(hearers[0].received(), hearers[1].received()) {
+	if !slices.Equal(subscribers[0].received(), subscribers[1].received()) {
 		t.Error("two clients received different orders")
 	}
 }
@@ -211,7 +211,7 @@ func TestPostgres_BackendsTerminated(t *testing.T) {
 	const rounds, perRound = 10, 40
 	cl := harness.NewCluster(t, 2)
 	conn := cl.Connect()
-	hearers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
+	subscribers := []*subscriber{subscribe(t, cl.Nodes[0]), subscribe(t, cl.Nodes[1])}
 	listening := []uint32{}
 	for round := range rounds {
 		listening = cl.AwaitListeners(conn, listening)
@@ -222,7 +222,7 @@ func TestPostgres_BackendsTerminated(t *testing.T) {
 			})
 		}
 		// Events of this round have arrived, and more are on their way.
-		if err := hearers[round%2].await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool {
+		if err := subscribers[round%2].await(harness.ContextFor(t, harness.MaxWait), func(ids []checker.ID) bool {
 			return len(ids) > 2*round*perRound
 		}); err != nil {
 			t.Fatal(err)
@@ -236,7 +236,7 @@ func TestPostgres_BackendsTerminated(t *testing.T) {
 		cl.Terminate(t.Context(), conn, "pool") // there may be none
 		publishing.Wait()
 	}
-	for i, h := range hearers {
+	for i, h := range subscribers {
 		h.checkReceived(t, rounds*perRound, 1, 2)
 		if len(h.closed) > 0 {
 			t.Errorf("client %d lost its connection", i)

@@ -61,7 +61,7 @@ type host struct {
 // A Client is what is known of one client.
 type Client struct {
 	Number      int
-	opened      int64 // when it was told to connect, in nanoseconds
+	opened      int64 // when it began to connect, in nanoseconds
 	Connected   bool
 	ID, PID     string
 	Offset      string

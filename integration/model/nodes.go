@@ -127,12 +127,12 @@ func (m *model) snapshot(s *State, i uint8) {
 			k.awaits = k.queued()
 		}
 		if k.epoch >= n.unwritten[k.pid].epoch && (k.phase == live || m.has(CheckpointDuringReplay) && k.owns()) {
-			now := checkpointEntry{told: true, epoch: k.epoch, busy: k.last > n.quiet}
+			now := checkpointEntry{written: true, epoch: k.epoch, busy: k.last > n.quiet}
 			if !now.busy {
 				now.last = k.last
 			}
-			if now != k.told {
-				k.told, n.unwritten[k.pid] = now, now
+			if now != k.written {
+				k.written, n.unwritten[k.pid] = now, now
 			}
 		}
 	}
@@ -153,7 +153,7 @@ func (s *State) checkpoint(i uint8) {
 	n := &s.nodes[i]
 	for pid := range n.unwritten {
 		u, r := &n.unwritten[pid], &s.rows[pid]
-		if u.told && r.there && r.epoch == u.epoch && r.node == i+1 {
+		if u.written && r.there && r.epoch == u.epoch && r.node == i+1 {
 			if r.known && (u.busy || u.last != r.last) {
 				r.before, r.lastBefore, r.coveredBefore = true, r.last, r.carried(n)
 			}

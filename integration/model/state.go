@@ -109,10 +109,10 @@ type node struct {
 }
 
 type checkpointEntry struct {
-	told  bool
-	epoch uint8
-	busy  bool
-	last  uint8
+	written bool
+	epoch   uint8
+	busy    bool
+	last    uint8
 }
 
 type phase uint8
@@ -139,18 +139,18 @@ type socket struct {
 	epoch  uint8
 	offset uint8 // as the client sent it
 
-	known  clientState // what the client knows by this connection, while line is set
-	asked  bool        // claiming: the socket that owned the session here is ending
-	late   bool        // claimed: the node has learned of a later epoch
-	moved  bool        // claimed: from another node, which learns of it when the session is owned; only with MoveAnnouncedLate
-	served uint8       // end of the replay so far
-	goal   uint8       // end of the replay: the cursor at its beginning, then that at the attachment
-	last   uint8
-	queue  uint16 // buffered live events, by position
-	inRoom bool
-	joined stamp // of the claimed row
-	left   stamp
-	told   checkpointEntry
+	known   clientState // what the client knows by this connection, while line is set
+	asked   bool        // claiming: the socket that owned the session here is ending
+	late    bool        // claimed: the node has learned of a later epoch
+	moved   bool        // claimed: from another node, which learns of it when the session is owned; only with MoveAnnouncedLate
+	served  uint8       // end of the replay so far
+	goal    uint8       // end of the replay: the cursor at its beginning, then that at the attachment
+	last    uint8
+	queue   uint16 // buffered live events, by position
+	inRoom  bool
+	joined  stamp // of the claimed row
+	left    stamp
+	written checkpointEntry
 
 	// Queued writes, made in this order.
 	joins, leaves stamp

@@ -85,7 +85,7 @@ func (e *RefusedError) Error() string { return "refused: " + e.Body }
 
 // Connect opens a connection to the node at addr and returns when CONNECT was answered. The connection before is ended
 // first, after what it received has been handled: the official client, which has one thread, does not leave a connection
-// between hearing an event and keeping its offset either. So it must not be called by Event.
+// between handling an event and keeping its offset either. So it must not be called by Event.
 func (c *Client) Connect(ctx context.Context, addr string) error {
 	if err := c.endLast(ctx); err != nil {
 		return err

@@ -20,9 +20,9 @@ func TestClient_OffsetOfLastEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		connects := make(chan string, 2)
-		hearing, release := make(chan struct{}, 2), make(chan struct{})
+		handling, release := make(chan struct{}, 2), make(chan struct{})
 		c := wire.New(wire.Options{
-			Event: func(json.RawMessage) { hearing <- struct{}{}; <-release },
+			Event: func(json.RawMessage) { handling <- struct{}{}; <-release },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				server, client := net.Pipe()
 				go serve(server, connects) // ends with the connection
@@ -33,7 +33,7 @@ func TestClient_OffsetOfLastEvent(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-connects
-		<-hearing
+		<-handling
 		c.Cut()
 		again := make(chan error, 1)
 		go func() { again <- c.Connect(t.Context(), "node") }() // waited for below
