@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz fire postgres bench curves profiles microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -31,21 +31,21 @@ lint: $(BIN)/golangci-lint ## look for what a reviewer should not have to say
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz
 
-fire: setup ## 100 runs of a cluster under all faults at once: two hours
-	@scripts/fire
+chaos: setup ## fault injection: 100 runs of a cluster under all faults at once, two hours
+	@scripts/chaos
 
 postgres: ## the tests of the Postgres part on every major, through poolers, with hostile settings: half an hour; ARGS='-major 18' for a part
 	@scripts/setup majors
 	@go run ./internal/pgserver/matrix $(ARGS)
 
 bench: setup $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
-	@cd integration && ../$(BIN)/withpg go run ./load $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench $(ARGS)
 
 curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: five minutes; ARGS='-only rooms' for a part
-	@cd integration && ../$(BIN)/withpg go run ./load -curves ../docs/curves $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench -curves ../docs/curves $(ARGS)
 
 profiles: $(BIN)/withpg ## where the processor time goes, as profiles and tables in .tmp/profiles
-	@cd integration && ../$(BIN)/withpg go run ./load -profile ../.tmp/profiles $(ARGS)
+	@cd integration && ../$(BIN)/withpg go run ./bench -profile ../.tmp/profiles $(ARGS)
 
 microbench: $(BIN)/withpg ## run the Go benchmarks, each for BENCHTIME
 	@$(BIN)/withpg go test -run='^$$' -bench=. -benchmem -benchtime=$(BENCHTIME) ./...

@@ -41,12 +41,12 @@ type move struct {
 
 func (m *move) Args() []any { return []any{&m.piece, &m.x, &m.y, &m.cargo} }
 
-// words is a payload of any number of arguments, for those who emit what they do not know.
+// words is a payload of any number of arguments.
 type words []any
 
 func (w words) Args() []any { return w }
 
-func TestArgumentsOfEveryKind(t *testing.T) {
+func TestEvents_ArgumentsOfEveryKind(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -72,9 +72,9 @@ func TestArgumentsOfEveryKind(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const s = await connect();
-		const all = heard(s);
+		const all = received(s);
 		say("values", await ask(s, "echo", 1, -0.5, 1e300, "two", "", null, true, [], {}, [[{ a: [null] }]]));
 		const texts = ["√ 😀 \u2028 \\ \" \u0000", '{"_placeholder":true,"num":0}'];
 		say("texts", JSON.stringify(await ask(s, "echo", ...texts)) === JSON.stringify(texts));
@@ -84,23 +84,23 @@ func TestArgumentsOfEveryKind(t *testing.T) {
 		s.emit("moved", "rook", 1, 2, Buffer.from("gold"));
 		s.emit("none");
 		s.send("hello");
-		s.emit("nobody handles this");
-		for (const e of await all.reach(5)) say("heard", e);
+		s.emit("no handler");
+		for (const e of await all.reach(5)) say("received", e);
 	`, `
 		values [1,-0.5,1e+300,"two","",null,true,[],{},[[{"a":[null]}]]]
 		texts true
 		undefined [null,{"out":1}]
 		nothing []
 		number ["seven"]
-		heard ["moved","rook",2,1,{"$bin":"gold"}]
-		heard ["none"]
-		heard ["42",1,"two",null]
-		heard ["message","sent"]
-		heard ["message","hello back"]
+		received ["moved","rook",2,1,{"$bin":"gold"}]
+		received ["none"]
+		received ["42",1,"two",null]
+		received ["message","sent"]
+		received ["message","hello back"]
 	`)
 }
 
-func TestBinaryAtAnyDepth(t *testing.T) {
+func TestEvents_BinaryAtAnyDepth(t *testing.T) {
 	t.Parallel()
 	type nested struct {
 		Parts []socketio.Binary `json:"parts"`
@@ -124,9 +124,9 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 		}
 		return socketio.None{}, err
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const s = await connect();
-		const all = heard(s);
+		const all = received(s);
 		const bin = (text) => Buffer.from(text);
 		say("mixed", await ask(s, "echo", bin("a"), 1, { x: [bin(""), { y: bin("b") }] }, new Uint8Array([99]), new Uint8Array([100]).buffer));
 		say("typed", await ask(s, "files", { parts: [bin("1"), bin("2")], deep: { under: { parts: [bin("3")] } } }));
@@ -136,7 +136,7 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 		say("ten", (await ask(s, "echo", ten))[0].length);
 		await ask(s, "much", 10);
 		await ask(s, "much", 11);
-		say("heard", all.length, all[0][1].parts.length);
+		say("received", all.length, all[0][1].parts.length);
 		s.emit("echo", [...ten, bin("one more")]);
 		say("eleven", (await next(s, "disconnect"))[0]);
 	`, `
@@ -144,7 +144,7 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 		typed [{"parts":[{"$bin":"1"},{"$bin":"2"}],"deep":{"under":{"parts":[{"$bin":"3"}]}}}]
 		large true
 		ten 10
-		heard 1 10
+		received 1 10
 		eleven "transport close"
 	`)
 	if err := <-refused; err == nil || !strings.Contains(err.Error(), "at most 10") {
@@ -152,7 +152,7 @@ func TestBinaryAtAnyDepth(t *testing.T) {
 	}
 }
 
-func TestAcknowledgementsBothWays(t *testing.T) {
+func TestAcknowledgements_BothDirections(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	const divide socketio.Request[[2]int, int] = "divide"
@@ -189,10 +189,10 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 			if err := next(ctx, m); !errors.Is(err, errSilent) {
 				return err
 			}
-			return nil // no answer: the client has to ask again
+			return nil // no acknowledgement: the client retries
 		}
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const a = await connect(), b = await connect();
 		const twice = (v, reply) => reply(v + v);
 		a.on("twice", twice);
@@ -202,7 +202,7 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 		say("internal", await a.emitWithAck("divide", [7, -1]));
 		say("payload", Object.keys(await a.emitWithAck("divide", "seven")).join(), (await a.emitWithAck("divide", "seven")).error.code);
 		say("asked", await a.emitWithAck("meet"));
-		say("nobody answers", await a.timeout(50).emitWithAck("no such event").catch((e) => e.message));
+		say("no answer", await a.timeout(50).emitWithAck("no such event").catch((e) => e.message));
 		const c = await connect("/", { retries: 5, ackTimeout: 50 });
 		say("at last", await c.emitWithAck("insist", "please").then(() => "answered", (e) => e.message));
 	`, `
@@ -211,7 +211,7 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 		internal {"error":{"code":"internal"}}
 		payload "error" "bad_payload"
 		asked ["<nil>","<nil>","allall","allall","meme"]
-		nobody answers "operation has timed out"
+		no answer "operation has timed out"
 		at last "answered"
 	`)
 	if tries != 3 {
@@ -221,7 +221,7 @@ func TestAcknowledgementsBothWays(t *testing.T) {
 
 var errSilent = errors.New("say nothing")
 
-func TestAudiences(t *testing.T) {
+func TestAudience_Emit(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -274,7 +274,7 @@ func TestAudiences(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const me = await connect(), red = await connect(), blue = await connect(), purple = await connect();
 		const names = { me, red, blue, purple };
 		say("rooms", await ask(red, "enter", "red"), await ask(blue, "enter", "blue"), await ask(purple, "enter", "red"));
@@ -286,7 +286,7 @@ func TestAudiences(t *testing.T) {
 		await ask(me, "run");
 		for (const [name, all] of await Promise.all(ends)) say(name, all);
 
-		// What is volatile may be dropped, so it is tried until it comes.
+		// A volatile event may be dropped, so it is emitted until it arrives.
 		const wanted = new Set(["volatile me", "volatile blue"]);
 		for (const s of [me, blue]) s.on("said", (v) => wanted.delete(v));
 		while (wanted.size > 0) await ask(me, "try");
@@ -300,7 +300,7 @@ func TestAudiences(t *testing.T) {
 	`)
 }
 
-func TestOperationsOnAudiences(t *testing.T) {
+func TestAudience_Operations(t *testing.T) {
 	t.Parallel()
 	begin := func() string {
 		io := plain(socketio.Options{})
@@ -340,10 +340,10 @@ func TestOperationsOnAudiences(t *testing.T) {
 		})
 		return serve(t, io)
 	}
-	playEverywhere(t, begin, `
+	runScriptEveryTransport(t, begin, `
 		const host = await connect("/", { query: { seat: "host" } });
 		const a = await connect("/", { query: { seat: "a" } }), b = await connect("/", { query: { seat: "b" } });
-		const all = heard(a);
+		const all = received(a);
 		say("join", await ask(host, "do", "join"));
 		say("leave", await ask(host, "do", "leave"));
 		const gone = Promise.all([next(a, "disconnect"), next(b, "disconnect")]);
@@ -357,16 +357,16 @@ func TestOperationsOnAudiences(t *testing.T) {
 	`)
 }
 
-func TestListenersForEverything(t *testing.T) {
+func TestEvents_CatchAllListeners(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	echo(io, "echo")
 	var mu sync.Mutex
-	told := make(map[string]int)
+	noted := make(map[string]int)
 	note := func(text string) {
 		mu.Lock()
 		defer mu.Unlock()
-		told[text]++
+		noted[text]++
 	}
 	io.OnAny(func(_ context.Context, m *socketio.Message) { note(fmt.Sprintf("in %s %s", m.Event(), m.Args())) })
 	io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.Emitted) { note(fmt.Sprintf("out %s %s", e.Event(), e.Args())) })
@@ -389,7 +389,7 @@ func TestListenersForEverything(t *testing.T) {
 		}
 		return socketio.None{}, socketio.Event[string]("news").Emit(ctx, io, "fit to print")
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const a = await connect(), b = await connect();
 		const both = Promise.all([next(a, "news"), next(b, "news")]);
 		await ask(a, "echo", 1);
@@ -398,16 +398,16 @@ func TestListenersForEverything(t *testing.T) {
 		say("secret", await ask(a, "secret"));
 		a.emit("unheard of");
 		await ask(a, "echo", 2);
-		await ask(b, "echo", 2); // what b is told is behind it
+		await ask(b, "echo", 2); // the events for b are behind this answer
 	`, `secret [{"error":{"code":"forbidden"}}]`)
-	shutdown(t, io) // after which nothing is running any more
+	shutdown(t, io) // afterwards no handler runs
 	want := map[string]int{
 		"in echo [1]": 1, "in echo [2]": 2, "in all []": 1, "in secret []": 1, "in unheard of []": 1,
 		"around echo": 3, "around all": 1, "around secret": 1, "around unheard of": 1,
 		`out news ["fit to print"]`: 2,
 		"create-room room":          1, "join-room room": 1, "leave-room room": 1, "delete-room room": 1,
 	}
-	if !maps.Equal(told, want) {
-		t.Errorf("told\n%v\nwant\n%v", told, want)
+	if !maps.Equal(noted, want) {
+		t.Errorf("noted\n%v\nwant\n%v", noted, want)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// An official client that has got hold of another's private id, with a token of its own, gets a session of its own; the
-// other one stays connected, and comes back by itself.
+// TestIdentity_StolenPID_OfficialClients: a client that knows the private id of another, but has another token, gets
+// a session of its own. The other client stays connected, and is recovered.
 func TestIdentity_StolenPID_OfficialClients(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Recovery: socketio.Recovery{
@@ -23,13 +23,13 @@ func TestIdentity_StolenPID_OfficialClients(t *testing.T) {
 	io.OnConnect(func(ctx context.Context, s *socketio.Socket) error {
 		return said.Emit(ctx, io.To(socketio.Room(s.ID())), "for "+s.Identity())
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const victim = open("/", { reconnection: true, reconnectionDelay: 1, reconnectionDelayMax: 1, auth: { token: "alice" } });
-		const all = heard(victim);
+		const all = received(victim);
 		await all.reach(1);
 		const id = victim.id;
 		const thief = open("/", { auth: { token: "mallory", pid: victim._pid } });
-		const loot = heard(thief);
+		const loot = received(thief);
 		await loot.reach(1);
 		say("thief", thief.recovered, thief.id === id, loot[0][1]);
 		say("victim", victim.connected);

@@ -11,21 +11,21 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-const whereAmI socketio.Request[socketio.None, string] = "where"
+const currentNamespace socketio.Request[socketio.None, string] = "where"
 
-func tellWhere(r socketio.Registrar) {
-	whereAmI.On(r, func(_ context.Context, s *socketio.Socket, _ socketio.None) (string, error) {
+func handleCurrentNamespace(r socketio.Registrar) {
+	currentNamespace.On(r, func(_ context.Context, s *socketio.Socket, _ socketio.None) (string, error) {
 		return s.Namespace().Name(), nil
 	})
 }
 
-func TestNamespacesOnDemand(t *testing.T) {
+func TestNamespaces_Dynamic(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{CleanupEmptyChildNamespaces: true})
 	created := make(chan string, 10)
 	io.OnNamespace(func(n *socketio.Namespace) { created <- n.Name() })
 	tenants := io.OfPattern(regexp.MustCompile(`^/tenant-\d+$`))
-	tellWhere(tenants)
+	handleCurrentNamespace(tenants)
 	tenants.Use(func(_ context.Context, s *socketio.Socket) error {
 		if s.Handshake().Query().Get("banned") != "" {
 			return &socketio.Error{Message: "banned", Data: map[string]string{"from": s.Namespace().Name()}}
@@ -39,8 +39,8 @@ func TestNamespacesOnDemand(t *testing.T) {
 		}
 		return strings.HasPrefix(name, "/asked") && auth.Token == "letmein", nil
 	})
-	tellWhere(asked)
-	play(t, serve(t, io), `
+	handleCurrentNamespace(asked)
+	runScript(t, serve(t, io), `
 		const a = await connect("/tenant-1");
 		say("tenant", await ask(a, "where"));
 		say("banned", await refusal("/tenant-2", { query: { banned: 1 } }));
@@ -59,12 +59,12 @@ func TestNamespacesOnDemand(t *testing.T) {
 	`)
 	for _, want := range []string{"/tenant-1", "/tenant-2", "/asked-for"} {
 		if got := <-created; got != want {
-			t.Errorf("%s came into being, want %s", got, want)
+			t.Errorf("created %s, want %s", got, want)
 		}
 	}
 }
 
-func TestEmptyNamespacesAreCleanedUp(t *testing.T) {
+func TestNamespaces_EmptyAreRemoved(t *testing.T) {
 	t.Parallel()
 	for cleanup, want := range map[bool]int{true: 0, false: 2} {
 		io := plain(socketio.Options{CleanupEmptyChildNamespaces: cleanup})
@@ -76,33 +76,33 @@ func TestEmptyNamespacesAreCleanedUp(t *testing.T) {
 			return nil
 		})
 		url := serve(t, io)
-		play(t, url, `
+		runScript(t, url, `
 			const socket = await connect("/child");
 			say("refused", await refusal("/child-refused"));
 			socket.disconnect();
-			const other = await connect("/"); // what comes later
+			const other = await connect("/"); // a later namespace
 		`, `refused ["no",{"code":"no"}]`)
-		// The socket's timeline may not have come to its end yet.
+		// The socket may not have ended yet.
 		left := -1
 		for deadline := time.Now().Add(patience); left != want && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 			left = len(slices.Collect(parent.Namespaces()))
 		}
 		if left != want {
-			t.Errorf("cleanup %v: %d namespaces are left, want %d", cleanup, left, want)
+			t.Errorf("cleanup %v: %d namespaces remain, want %d", cleanup, left, want)
 		}
 	}
 }
 
-func TestNamespacesShareAConnection(t *testing.T) {
+func TestNamespaces_ShareConnection(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	for _, name := range []string{"/", "/news", "closed"} {
-		tellWhere(io.Of(name))
+		handleCurrentNamespace(io.Of(name))
 	}
 	io.Of("/closed").Use(func(context.Context, *socketio.Socket) error {
 		return &socketio.Error{Message: "closed on sundays", Data: []int{7}}
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const manager = new Manager(url, { transports: ["websocket"], reconnection: false });
 		const main = manager.socket("/"), news = manager.socket("/news"), closed = manager.socket("/closed"), none = manager.socket("/none");
 		const [[e], [f]] = await Promise.all([next(closed, "connect_error"), next(none, "connect_error"),
@@ -127,7 +127,7 @@ func TestNamespacesShareAConnection(t *testing.T) {
 	}
 }
 
-func TestGatesAreAskedInOrder(t *testing.T) {
+func TestMiddleware_RunsInOrder(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	var asked []string
@@ -144,7 +144,7 @@ func TestGatesAreAskedInOrder(t *testing.T) {
 		asked = append(asked, "connected")
 		return nil
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		await connect();
 		for (const stop of ["second", "first"]) say(stop, await refusal("/", { query: { stop } }));
 	`, `
@@ -152,14 +152,14 @@ func TestGatesAreAskedInOrder(t *testing.T) {
 		first ["stopped by the first",{"code":"stopped"}]
 	`)
 	if got, want := strings.Join(asked, " "), "first second third connected first second first"; got != want {
-		t.Errorf("asked %s, want %s", got, want)
+		t.Errorf("order %s, want %s", got, want)
 	}
 }
 
-func TestAClientWithoutANamespaceIsClosed(t *testing.T) {
+func TestNamespaces_None_ConnectionIsClosed(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{ConnectTimeout: 2 * time.Second})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const manager = new Manager(url, { transports: ["websocket"], reconnection: false });
 		await next(manager, "open");
 		say("closed for", (await next(manager, "close"))[0]);

@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-func TestHandshake(t *testing.T) {
+func TestHandshake_Fields(t *testing.T) {
 	t.Parallel()
 	type shown struct {
 		Query, Origin, Header, Address, User string
@@ -48,7 +48,7 @@ func TestHandshake(t *testing.T) {
 	mux.Handle("/socket.io/", authenticated)
 	url := listen(t, mux)
 	t.Cleanup(func() { shutdown(t, io) })
-	play(t, url, `
+	runScript(t, url, `
 		const a = await connect("/", { query: { who: "me" }, extraHeaders: { "X-Extra": "1", Origin: "http://elsewhere" }, auth: { token: [1] } });
 		say("a", await a.emitWithAck("show"));
 		const b = await connect("/", { auth: (cb) => cb({ later: true }) });
@@ -78,7 +78,7 @@ func TestAllowRequest(t *testing.T) {
 			refused <- fmt.Sprint(e.Code, " ", e.Message, " ", e.Context)
 		}},
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		say("without", (await refusal("/"))[0]);
 		say("with", (await connect("/", { query: { key: "letmein" } })).connected);
 	`, `
@@ -90,8 +90,8 @@ func TestAllowRequest(t *testing.T) {
 	}
 }
 
-// TestReasonsOfADisconnection: what each side calls it, and whether the client comes back by itself.
-func TestReasonsOfADisconnection(t *testing.T) {
+// TestDisconnect_Reasons: the reason at each side, and whether the client reconnects by itself.
+func TestDisconnect_Reasons(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{PingInterval: time.Second, PingTimeout: 3 * time.Second})
 	reasons := make(chan string, 1)
@@ -132,14 +132,14 @@ func TestReasonsOfADisconnection(t *testing.T) {
 			const gone = next(s, "disconnect");
 			` + c.do + `;
 			say("client", (await gone)[0]);`
-		play(t, url, script, `client "`+c.client+`"`)
+		runScript(t, url, script, `client "`+c.client+`"`)
 		if got, want := <-reasons, how+": "+c.server; got != want {
-			t.Errorf("the server says %q, want %q", got, want)
+			t.Errorf("reason at the server: %q, want %q", got, want)
 		}
 	}
 }
 
-func TestShutdownSendsClientsElsewhere(t *testing.T) {
+func TestShutdown_ClientsReconnect(t *testing.T) {
 	t.Parallel()
 	first, second := plain(socketio.Options{}), plain(socketio.Options{})
 	const close socketio.Event[socketio.None] = "close"
@@ -155,7 +155,7 @@ func TestShutdownSendsClientsElsewhere(t *testing.T) {
 	mux.Handle("/second/", second)
 	url := listen(t, mux)
 	t.Cleanup(func() { shutdown(t, second) })
-	play(t, url, `
+	runScript(t, url, `
 		const s = await connect("/", { path: "/first/", reconnection: true, reconnectionDelay: 1 });
 		s.emit("close");
 		say("gone", (await next(s, "disconnect"))[0]);
@@ -174,8 +174,8 @@ func TestShutdownSendsClientsElsewhere(t *testing.T) {
 	}
 }
 
-// TestServersOnOneMux: the path is the application's to choose, for each server, with a slash at its end or without.
-func TestServersOnOneMux(t *testing.T) {
+// TestServer_TwoOnOneMux: the application chooses the path of each server, with or without a slash at its end.
+func TestServer_TwoOnOneMux(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	for _, path := range []string{"/socket.io/", "/v2/chat/", "/bare"} {
@@ -186,7 +186,7 @@ func TestServersOnOneMux(t *testing.T) {
 		t.Cleanup(func() { shutdown(t, io) })
 		mux.Handle(path, clientbundle.Beside(io))
 	}
-	play(t, listen(t, mux), `
+	runScript(t, listen(t, mux), `
 		say("default", await (await connect()).emitWithAck("which"));
 		say("path", await (await connect("/", { path: "/v2/chat" })).emitWithAck("which"));
 		say("no slash", await (await connect("/", { path: "/bare", addTrailingSlash: false })).emitWithAck("which"));
@@ -205,8 +205,8 @@ func TestServersOnOneMux(t *testing.T) {
 	`)
 }
 
-// TestMessagePack: with the official parser everything is as it is with JSON.
-func TestMessagePack(t *testing.T) {
+// TestParser_MessagePack: with the official MessagePack parser everything works as with JSON.
+func TestParser_MessagePack(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Parser: msgpack.Parser{}})
 	echo(io, "echo")
@@ -221,16 +221,16 @@ func TestMessagePack(t *testing.T) {
 	io.Of("/closed").Use(func(context.Context, *socketio.Socket) error {
 		return &socketio.Error{Message: "closed", Data: map[string]int{"until": 9}}
 	})
-	play(t, serve(t, io), `
+	runScript(t, serve(t, io), `
 		const parser = (await import("socket.io-msgpack-parser")).default;
 		const s = await connect("/", { parser });
-		const all = heard(s);
+		const all = received(s);
 		s.on("twice", (v, reply) => reply(Buffer.concat([v, v])));
 		say("values", await ask(s, "echo", 1, -7, 0.5, 2 ** 40, "two", null, [true], { deep: [{ x: Buffer.from("b") }] }, new Date(0)));
 		say("binary", await ask(s, "back", Buffer.from("ab")));
 		s.emit("say");
 		const [, [event, piece, x, y, cargo, offset]] = await all.reach(2);
-		say("heard", event, piece, x, y, cargo, typeof offset);
+		say("received", event, piece, x, y, cargo, typeof offset);
 		say("closed", await refusal("/closed", { parser }));
 		say("none", await refusal("/none", { parser }));
 		s.io.reconnection(true);
@@ -243,7 +243,7 @@ func TestMessagePack(t *testing.T) {
 	`, `
 		values [1,-7,0.5,1099511627776,"two",null,[true],{"deep":[{"x":{"$bin":"b"}}]},"1970-01-01T00:00:00.000Z"]
 		binary [{"$bin":"abab"}]
-		heard "said" "rook" -1 0 {"$bin":"gold"} "string"
+		received "said" "rook" -1 0 {"$bin":"gold"} "string"
 		closed ["closed",{"until":9}]
 		none ["Invalid namespace"]
 		recovered true
@@ -251,8 +251,9 @@ func TestMessagePack(t *testing.T) {
 	`)
 }
 
-// TestHeadersOfTheAnswer: what middleware sets is sent with the upgrade, as the events headers and initial_headers do.
-func TestHeadersOfTheAnswer(t *testing.T) {
+// TestHandshake_ResponseHeaders: headers that a middleware sets are sent with the upgrade, like those of the events
+// headers and initial_headers.
+func TestHandshake_ResponseHeaders(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{HTTP: transport.HTTP{
 		InitialHeaders: func(h http.Header, _ *http.Request) { h.Set("X-First", "yes") },
@@ -264,7 +265,7 @@ func TestHeadersOfTheAnswer(t *testing.T) {
 	}))
 	t.Cleanup(web.Close)
 	t.Cleanup(func() { shutdown(t, io) })
-	play(t, web.URL, `
+	runScript(t, web.URL, `
 		const { WebSocket } = await import("ws");
 		const ws = new WebSocket(url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket");
 		const [answer] = await next(ws, "upgrade");
@@ -281,7 +282,7 @@ func TestHeadersOfTheAnswer(t *testing.T) {
 	`)
 }
 
-// TestTransports: which a client may use, which it uses, and what polling carries besides.
+// TestTransports: which transports are offered and used, and what polling carries.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	server := func(h transport.HTTP) string {
@@ -298,33 +299,33 @@ func TestTransports(t *testing.T) {
 			const { engine } = s.io;
 			const upgraded = new Promise((resolve) => engine.once("upgrade", resolve));
 			if (await Promise.race([next(s, "connect").then(() => true), next(s, "connect_error").then(() => false)])) {
-				if (engine._upgrades.length > 0) await upgraded; // what both sides are willing to change to
+				if (engine._upgrades.length > 0) await upgraded; // the upgrades that both sides support
 				say(transports.join(), await s.emitWithAck("by"), (await s.emitWithAck("echo", "x".repeat(3000))).length);
 			} else say(transports.join(), "is refused");
 			s.disconnect();
 		}`
-	play(t, server(transport.HTTP{}), script, `
+	runScript(t, server(transport.HTTP{}), script, `
 		websocket "websocket" 3000
 		polling "polling" 3000
 		polling,websocket "websocket" 3000
 	`)
-	play(t, server(transport.HTTP{NoUpgrades: true}), script, `
+	runScript(t, server(transport.HTTP{NoUpgrades: true}), script, `
 		websocket "websocket" 3000
 		polling "polling" 3000
 		polling,websocket "polling" 3000
 	`)
-	play(t, server(transport.HTTP{Transports: []string{transport.Polling}}), script, `
+	runScript(t, server(transport.HTTP{Transports: []string{transport.Polling}}), script, `
 		websocket "is refused"
 		polling "polling" 3000
 		polling,websocket "polling" 3000
 	`)
-	play(t, server(transport.HTTP{Transports: []string{transport.WebSocket}, CompressFrom: -1}), script, `
+	runScript(t, server(transport.HTTP{Transports: []string{transport.WebSocket}, CompressFrom: -1}), script, `
 		websocket "websocket" 3000
 		polling "is refused"
 		polling,websocket "is refused"
 	`)
 	for from, want := range map[int]string{0: `"gzip"`, -1: `null`} {
-		play(t, server(transport.HTTP{CompressFrom: from, Cookie: &http.Cookie{Name: "node"}}), `
+		runScript(t, server(transport.HTTP{CompressFrom: from, Cookie: &http.Cookie{Name: "node"}}), `
 			const polling = url + "/socket.io/?EIO=4&transport=polling";
 			const first = await fetch(polling), { sid } = JSON.parse((await first.text()).slice(1));
 			say("cookie", first.headers.get("set-cookie").replace(sid, "its id"));
@@ -341,8 +342,8 @@ func TestTransports(t *testing.T) {
 	}
 }
 
-// TestSocketsOfThisNode: what io.sockets.sockets and its adapter's rooms show.
-func TestSocketsOfThisNode(t *testing.T) {
+// TestSockets_OfThisNode: what io.sockets.sockets and the rooms of its adapter show.
+func TestSockets_OfThisNode(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	var mu sync.Mutex
@@ -378,6 +379,6 @@ func TestSocketsOfThisNode(t *testing.T) {
 	found = slices.Compact(found)
 	want := "size 2\nnone {\"error\":{\"code\":\"not here\"}}\nids \"" + strings.Join(found, `" "`) + `"`
 	if out != want {
-		t.Errorf("the clients said\n%s\nwant\n%s", out, want)
+		t.Errorf("output of the clients\n%s\nwant\n%s", out, want)
 	}
 }

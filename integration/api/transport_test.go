@@ -11,7 +11,7 @@ import (
 // TestForceBase64: the client's option, over each transport.
 func TestForceBase64(t *testing.T) {
 	t.Parallel()
-	playEverywhere(t, func() string {
+	runScriptEveryTransport(t, func() string {
 		io := plain(socketio.Options{})
 		socketio.Request[socketio.Binary, socketio.Binary]("back").On(io, func(_ context.Context, _ *socketio.Socket, b socketio.Binary) (socketio.Binary, error) {
 			return append(b, 4), nil
@@ -27,10 +27,10 @@ func TestForceBase64(t *testing.T) {
 	`)
 }
 
-// TestAddTrailingSlash_Off: the client's option needs the path without the slash as well.
+// TestAddTrailingSlash_Off: with the client's option the server must serve the path without the slash, too.
 func TestAddTrailingSlash_Off(t *testing.T) {
 	t.Parallel()
-	playEverywhere(t, func() string {
+	runScriptEveryTransport(t, func() string {
 		io := plain(socketio.Options{})
 		mux := http.NewServeMux()
 		mux.Handle("/socket.io/", io)
@@ -45,10 +45,10 @@ func TestAddTrailingSlash_Off(t *testing.T) {
 	`)
 }
 
-// TestQuery_AsTheClientWroteIt: nothing of a query that net/url does not read is lost, over each transport.
-func TestQuery_AsTheClientWroteIt(t *testing.T) {
+// TestHandshake_QueryIsUnchanged: parts of a query that net/url does not parse are kept, over each transport.
+func TestHandshake_QueryIsUnchanged(t *testing.T) {
 	t.Parallel()
-	playEverywhere(t, func() string {
+	runScriptEveryTransport(t, func() string {
 		io := plain(socketio.Options{})
 		socketio.Request[socketio.None, string]("token").On(io, func(_ context.Context, s *socketio.Socket, _ socketio.None) (string, error) {
 			return s.Handshake().Query().Get("token"), nil

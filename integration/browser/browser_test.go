@@ -13,8 +13,8 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// TestPagesMissNothing is told as a story in pages.mjs: it fails where that does.
-func TestPagesMissNothing(t *testing.T) {
+// TestPages_MissNothing runs pages.mjs, and fails if that fails.
+func TestPages_MissNothing(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	d := startDemo(t, dsn, schema)
@@ -29,7 +29,7 @@ func TestPagesMissNothing(t *testing.T) {
 	d.waitFor(t, `node http://\S+ is back`)
 }
 
-func TestDemoLeavesNothingBehind(t *testing.T) {
+func TestDemo_LeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(sig.String(), func(t *testing.T) {

@@ -117,7 +117,7 @@ func (d *demo) urls() []string {
 func (d *demo) stop(t *testing.T, sig syscall.Signal) {
 	t.Helper()
 	_ = d.cmd.Process.Signal(sig) // fails when it has ended
-	_ = d.cmd.Wait()              // the outcome is judged by its output
+	_ = d.cmd.Wait()              // the outcome shows in its output
 	select {
 	case <-d.done:
 	case <-time.After(patience):

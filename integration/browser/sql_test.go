@@ -14,8 +14,8 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestPsqlSpeaksToPages runs what README.md shows, as it stands there, beside a page in a browser.
-func TestPsqlSpeaksToPages(t *testing.T) {
+// TestSQL_EmitFromPsqlReachesPages runs what README.md shows, as it stands there, beside a page in a browser.
+func TestSQL_EmitFromPsqlReachesPages(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	d := startDemo(t, dsn, schema)
@@ -64,7 +64,7 @@ func readmeSQL(t *testing.T) string {
 	return sql
 }
 
-// psqlProgram returns the path of psql: that of the server's programs, if it is not in everybody's path.
+// psqlProgram returns the path of psql: that of the server's programs, if it is not in PATH.
 func psqlProgram(t *testing.T) string {
 	t.Helper()
 	if path, err := exec.LookPath("psql"); err == nil {

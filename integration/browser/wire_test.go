@@ -15,9 +15,9 @@ import (
 	"github.com/pgsocket/socketio/clientbundle"
 )
 
-// TestThePageOfTheOfficialBundle shows that the bundle in a browser connects, is upgraded, exchanges binary data and
-// recovers. It is told in wire.mjs.
-func TestThePageOfTheOfficialBundle(t *testing.T) {
+// TestPage_OfficialBundle shows that the bundle in a browser connects, is upgraded, exchanges binary data and
+// recovers; see wire.mjs.
+func TestPage_OfficialBundle(t *testing.T) {
 	t.Parallel()
 	type box struct {
 		Deep []socketio.Binary `json:"deep"`

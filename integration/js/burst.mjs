@@ -1,5 +1,5 @@
 // Connects, emits a burst of events that are handled slowly, and then asks for two answers: how many events were handled, and
-// for an event of 5 MB before the answer. Prints what it got.
+// for an event of 5 MB before the answer. Prints what it received.
 //
 //	node burst.mjs URL TRANSPORTS EVENTS
 import { io } from "socket.io-client";

@@ -1,30 +1,30 @@
-// Hosts many official clients in one process. Orders come in on standard input, one JSON object a line; what happens
-// goes out on standard output in the same form.
+// Hosts many official clients in one process. Commands arrive on standard input, one JSON object a line, and reports of
+// what happens leave on standard output in the same form.
 //
-//   {c:"open", k, url, ns, auth, opts, roam, why}    client k connects; ns is "/" if left out; one that wants to know
-//                                                    asks why, when it comes back and is not recovered
+//   {c:"open", k, url, ns, auth, opts, roam, why}    client k connects; ns is "/" by default; with why it asks the node
+//                                                    for the reason when it reconnects and is not recovered
 //   {c:"also", k, of, ns, auth}                      client k is another namespace on the connection of client of
-//   {c:"cut", k:[…], how, url}                       the connections break; how: "reset" (no close frame), "close"
-//                                                    (with one), "half" (the server is told nothing at all);
-//                                                    they come back at url, or where they like if they roam, or not
+//   {c:"cut", k:[…], how, url}                       the connections break; how: "reset" (without a close frame), "close"
+//                                                    (with one), "half" (the server does not notice); the clients
+//                                                    reconnect to url, or to a random node if they roam, or not
 //                                                    before "back" if away is true
-//   {c:"back", k:[…], url}                           those that are away come back
-//   {c:"emit", k, n, event, args, ack, timeout}      n names the answer
+//   {c:"back", k:[…], url}                           clients that were cut with away reconnect
+//   {c:"emit", k, n, event, args, ack, timeout}      n identifies the acknowledgement
 //   {c:"leave", k:[…]}                               disconnect()
-//   {c:"auth", k:[…], auth}                          what they say of themselves from now on
-//   {c:"roam", k:[…]}                                they roam from now on
-//   {c:"state", k:[…]}                               tells what they would come back with
-//   {c:"nodes", urls}                                where roaming clients may go
-//   {c:"sync", n}                                    answered when everything before it was done
+//   {c:"auth", k:[…], auth}                          sets the auth of later connections
+//   {c:"roam", k:[…]}                                the clients roam from now on
+//   {c:"state", k:[…]}                               reports pid, offset and transport
+//   {c:"nodes", urls}                                sets the nodes for roaming clients
+//   {c:"sync", n}                                    answered after all earlier commands
 //
-//   {c:"cuts", k:[…], cuts}                          they break their connection after cuts[0] ticks, the next one
+//   {c:"cuts", k:[…], cuts}                          the clients cut their connection after cuts[0] ticks, the next one
 //                                                    after cuts[1], and so on
 //
-// A client that roams picks a node at random for every attempt, as behind a load balancer.
+// A client that roams chooses a random node for every attempt, as behind a load balancer.
 //
-// What happened: connect, disconnect, refused, error, ack, event, sync; and ticks, the events that are counted, as one
-// line for many: {t:"ticks", k, i:[publisher * 1e8 + seq, …]}. What is told of one client is told in the order in which
-// it happened. Binary data travels as {"$bin": base64}.
+// Reports: connect, disconnect, refused, error, ack, event, sync, state; and ticks, the events that are counted, many in
+// one line: {t:"ticks", k, i:[publisher * 1e8 + seq, …]}. The reports of one client are in the order of their events.
+// Binary data is encoded as {"$bin": base64}.
 import { createInterface } from "node:readline";
 import { io } from "socket.io-client";
 
@@ -32,7 +32,7 @@ const clients = new Map();
 let nodes = [];
 let seed = Number(process.env.SEED ?? 1) >>> 0;
 
-// A small generator that can be seeded (mulberry32): a run can be repeated.
+// A small random generator with a seed (mulberry32), so that a run can be repeated.
 function random() {
   seed = (seed + 0x6d2b79f5) >>> 0;
   let t = seed;
@@ -57,7 +57,7 @@ function flush() {
 }
 setInterval(flush, 20);
 
-function tell(c, record) {
+function report(c, record) {
   if (c) {
     flushTicks(c);
     record.k = c.k;
@@ -87,18 +87,18 @@ function watch(c) {
   s.on("connect", () => {
     c.sinceConnect = 0;
     c.cutting = false;
-    tell(c, { t: "connect", id: s.id, recovered: !!s.recovered, pid: s._pid, offset: s._lastOffset });
-    if (c.why && c.held && !s.recovered) {
-      const held = c.held; // what it came back with
-      s.timeout(5000).emit("whoami", (err, me) => tell(c, { t: "refused", reason: err || me.recovered ? "not told" : me.reason, offset: held }));
+    report(c, { t: "connect", id: s.id, recovered: !!s.recovered, pid: s._pid, offset: s._lastOffset });
+    if (c.why && c.lastOffset && !s.recovered) {
+      const offset = c.lastOffset; // the offset that it reconnected with
+      s.timeout(5000).emit("whoami", (err, me) => report(c, { t: "refused", reason: err || me.recovered ? "unknown" : me.reason, offset }));
     }
-    c.held = s._lastOffset ?? "nothing";
+    c.lastOffset = s._lastOffset ?? "nothing";
   });
   s.on("disconnect", (reason) => {
-    if (c.held) c.held = s._lastOffset ?? "nothing";
-    tell(c, { t: "disconnect", reason, offset: s._lastOffset });
+    if (c.lastOffset) c.lastOffset = s._lastOffset ?? "nothing";
+    report(c, { t: "disconnect", reason, offset: s._lastOffset });
   });
-  s.on("connect_error", (err) => tell(c, { t: "error", message: err.message, data: err.data }));
+  s.on("connect_error", (err) => report(c, { t: "error", message: err.message, data: err.data }));
   s.on("tick", (publisher, seq) => {
     c.ticks.push(publisher * 1e8 + seq);
     dirty.add(c);
@@ -115,7 +115,7 @@ function watch(c) {
   s.on("mirror", (data, reply) => reply(data));
   s.onAny((event, ...args) => {
     if (event === "tick" || event === "question" || event === "mirror") return;
-    tell(c, { t: "event", event, args: pack(args.map((a) => (typeof a === "function" ? "callback" : a))) });
+    report(c, { t: "event", event, args: pack(args.map((a) => (typeof a === "function" ? "callback" : a))) });
   });
 }
 
@@ -130,7 +130,7 @@ function open(o) {
     reconnectionDelay: 1,
     reconnectionDelayMax: 250,
     randomizationFactor: 0.5,
-    timeout: 8000, // a node that is killed between the WebSocket and the handshake goes unnoticed until then
+    timeout: 8000, // after this the client notices that a node was killed between the WebSocket and the handshake
     auth: o.auth,
     ...o.opts,
   });
@@ -147,19 +147,18 @@ function also(o) {
   watch(c);
 }
 
-// cut breaks the connection below the client, which takes it as it takes any broken line: it connects again, unless
-// it is to stay away.
+// cut breaks the connection below the client, which reconnects as after any broken connection, unless away is true.
 function cut(c, how, { url, away } = {}) {
   const manager = c.socket.io;
   if (url) manager.uri = url;
   manager.reconnection(!away);
-  // While it connects the manager hears of errors only, not of a close: it would wait for its timeout. There is
-  // nothing to break yet.
+  // While it connects the manager handles errors only, not a close: it would wait for its timeout. There is no
+  // connection to break yet.
   if (manager._readyState !== "open") return;
   const engine = manager.engine;
   const ws = engine.transport.ws;
   if (!ws && how !== "close") {
-    // Long-polling. The server hears of a reset when the open poll breaks off.
+    // Long-polling. The server notices a reset when the open poll is aborted.
     if (how !== "half") engine.transport.pollXhr?.abort();
     engine.transport.close = () => {};
     engine.transport.removeAllListeners();
@@ -170,7 +169,7 @@ function cut(c, how, { url, away } = {}) {
     case "close":
       engine.close();
       break;
-    case "half": // the TCP connection stays open, and nobody is behind it
+    case "half": // the TCP connection stays open, and the client ignores it
       ws._socket.pause();
       ws.close = () => {};
       engine._onClose("transport close");
@@ -196,13 +195,13 @@ function emit(o) {
     return;
   }
   c.socket.timeout(o.timeout ?? 60000).emit(o.event, ...args, (err, ...answer) => {
-    tell(c, { t: "ack", n: o.n, args: pack(answer), error: err?.message });
+    report(c, { t: "ack", n: o.n, args: pack(answer), error: err?.message });
   });
 }
 
 const each = (k, f) => (Array.isArray(k) ? k : [k]).forEach((i) => f(clients.get(i)));
 
-const orders = {
+const commands = {
   open,
   also,
   emit,
@@ -212,18 +211,18 @@ const orders = {
   auth: (o) => each(o.k, (c) => (c.socket.auth = o.auth)),
   leave: (o) => each(o.k, (c) => c.socket.disconnect()),
   roam: (o) => each(o.k, (c) => (c.roam = true)),
-  state: (o) => each(o.k, (c) => tell(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid, transport: c.socket.io.engine.transport.name })),
+  state: (o) => each(o.k, (c) => report(c, { t: "state", offset: c.socket._lastOffset, pid: c.socket._pid, transport: c.socket.io.engine.transport.name })),
   nodes: (o) => (nodes = o.urls),
-  sync: (o) => tell(undefined, { t: "sync", n: o.n }),
+  sync: (o) => report(undefined, { t: "sync", n: o.n }),
 };
 
 createInterface({ input: process.stdin })
   .on("line", (line) => {
     const o = JSON.parse(line);
     try {
-      orders[o.c](o);
+      commands[o.c](o);
     } catch (err) {
-      tell(undefined, { t: "failed", order: line.slice(0, 200), message: err.message });
+      report(undefined, { t: "failed", command: line.slice(0, 200), message: err.message });
     }
     if (o.c === "sync") flush();
   })

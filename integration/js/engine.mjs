@@ -1,4 +1,4 @@
-// A client of Engine.IO alone, against a server that echoes every message.
+// An Engine.IO client without Socket.IO, for a server that echoes every message.
 //
 //	node engine.mjs ws-address transports,with,commas
 

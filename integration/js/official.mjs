@@ -1,4 +1,4 @@
-// The official server, to compare with. It prints where it listens, and answers a line that says how often to emit.
+// The official server, as a reference. It prints its URL, and emits as often as each line of its input says.
 import { createServer } from "node:http";
 import { createInterface } from "node:readline";
 import { Server } from "socket.io";

@@ -1,5 +1,5 @@
-// The official server, to compare whole sessions with. It prints where it listens, and emits "got" for each event that it
-// gets: the name and the arguments as JSON, binary data as {"$bin": base64}.
+// The official server, as a reference for whole sessions. It prints its URL, and emits "got" for each event that it
+// receives, with the name and the arguments as JSON, binary data as {"$bin": base64}.
 import { createServer } from "node:http";
 import { Server } from "socket.io";
 

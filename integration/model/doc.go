@@ -1,23 +1,23 @@
-// Package model is the protocol of the log and of the sessions as a machine of states, and an explorer that visits
-// every one of them: each order in which the nodes, Postgres, the clients and misfortune can take their steps, within
-// a budget. It finds what no test with a clock finds, an order that nobody thought of.
+// Package model is the protocol of the log and the sessions as a state machine, with an explorer that visits every state:
+// every order in which the nodes, Postgres, the clients and faults can take their steps, within a budget. It finds orders
+// that a test of the real system would rarely meet.
 //
-//	go test ./model                                   # all configurations and all planted faults
-//	go test -v -run 'Found/SpliceGap' ./model         # a fault, with the way to it
-//	SOCKETIO_TEST_MODEL=deep go test -v -run Deeper ./model
+//	go test ./model                                                 # all configurations and all faults
+//	go test -v -run 'FindsFaults/SpliceGap' ./model                 # one fault, with the sequence of moves to it
+//	SOCKETIO_TEST_MODEL=deep go test -v -run Model_Deep ./model     # larger models
 //
-// docs/model.md says what is modelled and what is not, and which line of the code each move stands for.
+// docs/model.md lists what is modelled and what is not, and the code that each move stands for.
 //
-// # What makes it small
+// # Simplifications
 //
 // What the code does under a lock, or in one transaction, is one move. The comments name the lock.
 //
-// A line between node and client delivers at once what it delivers at all. It breaks at some move, and the client
-// comes back at another; what the node sends in between is lost, and the node may notice late. An event that arrives
-// later than at once makes no difference, because a client does nothing but note what arrives until it comes back.
+// A connection between node and client delivers at once, until it breaks at some move. The client reconnects at another
+// move. What the node sends in between is lost, and the node may notice late. Delayed events make no difference, because
+// a client only records what arrives until it reconnects.
 //
-// A node that is frozen makes no moves. A statement that it had under way is the same as one just before.
+// A suspended node makes no moves. A statement on its way is equivalent to one just before the suspension.
 //
-// Nothing has a clock. What the code does after a time, the model may do at any time: it notices a dead line, buries a
-// silent node, takes a checkpoint, trims the log. Where the promises rest on a time, the move says so.
+// There is no clock. What the code does after a time, the model may do at any time: notice a broken connection, declare a
+// silent node dead, take a checkpoint, trim the log. A move whose promise depends on time says so.
 package model

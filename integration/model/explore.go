@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// A Report is what an exploration found.
+// A Report is the result of an exploration.
 type Report struct {
-	States     int  // different states that were reached
-	Moves      int  // moves that were tried from them
-	Depth      int  // moves from the start to the farthest of them
-	Exhausted  bool // there are no others
+	States     int  // number of different states
+	Moves      int  // number of moves tried
+	Depth      int  // number of moves to the farthest state
+	Exhausted  bool // all states were visited
 	Violation  string
-	Transcript []string // the shortest way to the violation, move by move
+	Transcript []string // the shortest sequence of moves to the violation
 }
 
-// String returns the report for people to read.
+// String formats the report.
 func (r *Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d states, %d moves, depth %d", r.States, r.Moves, r.Depth)
@@ -32,16 +32,16 @@ func (r *Report) String() string {
 	return b.String()
 }
 
-// A digest stands for a state. Two states have different digests, but for a chance of one in 2^128.
+// A digest identifies a state. Two states have the same digest with a probability of one in 2^128.
 type digest [2]uint64
 
-// An edge is how a state was reached first.
+// An edge is the move by which a state was reached first.
 type edge struct {
 	from digest
 	by   Move
 }
 
-// An explorer visits all states breadth first, so that the first violation is one with the fewest moves.
+// An explorer visits all states breadth first, so that the first violation has the fewest moves.
 type explorer struct {
 	model   *model
 	report  Report
@@ -91,14 +91,14 @@ func (x *explorer) expand(s *State) {
 		}
 		x.report.Moves++
 		if violation == "" {
-			violation = x.model.judge(to)
+			violation = x.model.check(to)
 		}
 		if violation != "" {
 			x.report.Violation = violation
 			x.report.Transcript = append(x.way(from), by.String())
 			return
 		}
-		to.tidy()
+		to.normalize()
 		d := x.digest(to)
 		if _, known := x.reached[d]; known {
 			return

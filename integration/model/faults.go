@@ -1,9 +1,9 @@
 package model
 
-// Faults are what was taken out of the protocol, one bit each.
+// Faults are deviations from the protocol, one bit each.
 type Faults uint32
 
-// The faults. What each takes out is said in docs/model.md, with the promise that it breaks.
+// The faults. docs/model.md says what each removes from the protocol, and which promise that breaks.
 const (
 	ReplayBeforeConnect Faults = 1 << iota
 	NoWaitForReach
@@ -19,9 +19,9 @@ const (
 	SettledSurvivesClaim
 	EndClaimsTheCursor
 	CheckpointOvertakesEnd
-	BellBelieved
+	NotificationTrusted
 	LocalEcho
-	LiveNotCorked
+	LiveNotBuffered
 	SpliceGap
 	NoIntervals
 	JoinBeforeDurable
@@ -29,9 +29,9 @@ const (
 	OpenedBehindOffset
 	EvictionsIgnored
 	NoSync
-	HoldsUnasked
-	EvictsWhenHeld
-	GoneDropsNobody
+	LaterEpochIgnored
+	MoveAnnouncedLate
+	DisconnectDuringClaimIgnored
 )
 
 func (m *model) has(f Faults) bool { return m.Faults&f != 0 }

@@ -1,12 +1,12 @@
 package model
 
-// publisherMoves are those of publish.go and append.go. An emit, its append and the answer are one move unless the
-// answer is lost: the function append holds a lock from before it takes a position until it has committed,
-// so no other append, and no reader, sees anything in between.
+// publisherMoves are those of publish.go and append.go. An emit, its append and the reply are one move, unless the
+// reply is lost: the function append holds a lock from before it takes a position to its commit, so that no append
+// and no reader sees an intermediate state.
 func (m *model) publisherMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
 	if n.late != 0 {
-		// A statement that its publisher gave up may still be executed by Postgres, whatever became of the node.
+		// Postgres may still execute an abandoned statement, also if the node has died.
 		to := *s
 		e, room := n.late, n.lateTo
 		to.nodes[i].late, to.nodes[i].lateTo = 0, false
@@ -31,7 +31,7 @@ func (m *model) publisherMoves(s *State, i uint8, do yield) {
 			do(Move{opRetry, i + 1, e, p}, &to, "")
 		}
 	}
-	// A node has one batch in flight: what is emitted meanwhile waits for its answer.
+	// A node has one batch in flight: later emits wait for its reply.
 	if m.emits(s, i) && (n.waits == 0 && n.taken == 0 || m.has(TwoInFlight)) {
 		for _, room := range [...]bool{false, true} {
 			m.emitMoves(s, i, room, do)
@@ -41,13 +41,13 @@ func (m *model) publisherMoves(s *State, i uint8, do yield) {
 	m.echoMove(s, i, do)
 }
 
-// emits reports whether the node's application emits: each node's, or the first's that is up.
+// emits reports whether the application of a node emits: each node's, or only that of the first node that is up.
 func (m *model) emits(s *State, i uint8) bool {
 	return m.AllEmit || i == 0 || s.nodes[0].health != up
 }
 
-// append is the function append of the schema: the position of the event, which is in the log already if its name is.
-// It returns zero if the model's log is full.
+// append is the function append of the schema. It returns the position of the event, which may be in the log already,
+// or zero if the model's log is full.
 func (m *model) append(s *State, origin, e uint8, room bool) uint8 {
 	for p := s.low + 1; p <= s.head && !m.has(RetryWithoutName); p++ {
 		if s.log[p].kind == event && s.log[p].event == e {
@@ -111,7 +111,7 @@ func (b *Budget) emits(room bool) *uint8 {
 	return &b.Emits
 }
 
-// evictMove publishes what restore.go's evict has queued.
+// evictMove publishes a queued eviction.
 func (m *model) evictMove(s *State, i uint8, do yield) {
 	e := s.nodes[i].evict
 	if e.pid == 0 {
@@ -124,7 +124,7 @@ func (m *model) evictMove(s *State, i uint8, do yield) {
 	}
 }
 
-// echoMove is hub.deliverLocal: an event that is not in the log moves the client's offset to the cursor all the same.
+// echoMove is an event that is not in the log. It advances the client's offset to the cursor.
 func (m *model) echoMove(s *State, i uint8, do yield) {
 	if s.left.Echoes == 0 {
 		return
@@ -135,13 +135,13 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 	sent := false
 	for j := range to.sockets {
 		k := &to.sockets[j]
-		if k.node != i || k.phase != live { // behind a replay it would wait, and repeat what is said there
+		if k.node != i || k.phase != live { // during a replay it would be buffered, and change nothing
 			continue
 		}
 		sent = true
 		k.last = cursor
 		if k.line {
-			k.mind.offset = cursor
+			k.known.offset = cursor
 		}
 	}
 	if sent {
@@ -149,12 +149,11 @@ func (m *model) echoMove(s *State, i uint8, do yield) {
 	}
 }
 
-// tailMoves are those of tail.go. What a bell carries is used only if it continues the cursor, and is then what the
-// table says too; so it makes no difference who told of a record, and there are no bells here.
+// tailMoves are those of tail.go. The content of a notification is used only if it continues the cursor, and is then
+// equal to what the table has. So there are no notifications in the model.
 func (m *model) tailMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
-	// The look at the lease comes first (node.keep). A node that was frozen after it delivers the batch
-	// that it had read by then.
+	// A node checks its lease first. A node that was suspended after the check delivers the batch that it had read.
 	if n.health != up || !n.row && n.mid == 0 {
 		return
 	}
@@ -176,7 +175,7 @@ func (m *model) tailMoves(s *State, i uint8, do yield) {
 		violation := m.fanOut(&to, i, p)
 		to.nodes[i].cursor = p
 		do(Move{opDeliver, i + 1, p, 0}, &to, violation)
-		if !m.has(BellBelieved) {
+		if !m.has(NotificationTrusted) {
 			return
 		}
 	}
@@ -192,14 +191,14 @@ func (m *model) fanOut(s *State, i, p uint8) string {
 		case r.kind == evict:
 			switch {
 			case r.pid == 0 || k.pid != r.pid || k.epoch >= r.epoch || m.has(EvictionsIgnored):
-			case k.holds():
-				s.overtaken(k)
+			case k.owns():
+				s.dropSuperseded(k)
 			case k.phase == claimed:
-				k.late = !m.has(HoldsUnasked)
+				k.late = !m.has(LaterEpochIgnored)
 			}
 		case !k.attached() || r.room && !k.inRoom:
-		case m.has(LocalEcho) && k.last >= p: // it had the echo
-		case k.phase == corked && !m.has(LiveNotCorked):
+		case m.has(LocalEcho) && k.last >= p: // it has received the echo
+		case k.phase == buffering && !m.has(LiveNotBuffered):
 			k.queue |= 1 << p
 			k.last = p
 		default:

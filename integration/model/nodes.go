@@ -1,7 +1,7 @@
 package model
 
-// lifeMoves are those of node.go and sweep.go's bury.
-func (m *model) lifeMoves(s *State, i uint8, do yield) {
+// nodeMoves are those of node.go, and the removal of dead nodes by sweep.go.
+func (m *model) nodeMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
 	if n.health == up && s.left.Kills > 0 {
 		to := *s
@@ -9,35 +9,35 @@ func (m *model) lifeMoves(s *State, i uint8, do yield) {
 		to.kill(i)
 		do(Move{opKill, i + 1, 0, 0}, &to, "")
 	}
-	if n.health == up && n.row && s.left.Freezes > 0 {
+	if n.health == up && n.row && s.left.Suspensions > 0 {
 		to := *s
-		to.left.Freezes--
-		to.nodes[i].health, to.nodes[i].mid = frozen, s.visible(n.cursor)
-		do(Move{opFreeze, i + 1, 0, 0}, &to, "")
+		to.left.Suspensions--
+		to.nodes[i].health, to.nodes[i].mid = suspended, s.visible(n.cursor)
+		do(Move{opSuspend, i + 1, 0, 0}, &to, "")
 	}
-	if n.health == frozen {
+	if n.health == suspended {
 		to := *s
 		to.nodes[i].health = up
 		if n.row {
 			to.nodes[i].mid = 0
 		}
-		do(Move{opWake, i + 1, 0, 0}, &to, "")
+		do(Move{opResume, i + 1, 0, 0}, &to, "")
 	}
-	// Somebody has watched it for the length of its lease.
-	if n.health != up && n.row && s.somebodyElse(i) {
+	// Another node has observed it for the length of its lease.
+	if n.health != up && n.row && s.otherNodeUp(i) {
 		to := *s
-		to.bury(i)
-		do(Move{opBury, i + 1, 0, 0}, &to, "")
+		to.reapDeadNode(i)
+		do(Move{opDeclareDead, i + 1, 0, 0}, &to, "")
 	}
 	if n.health == up && !n.row {
 		to := *s
 		to.nodes[i].row, to.nodes[i].ckpt, to.nodes[i].mid = true, 0, 0
 		to.drop(i)
-		do(Move{opReborn, i + 1, 0, 0}, &to, "")
+		do(Move{opReregister, i + 1, 0, 0}, &to, "")
 	}
 }
 
-func (s *State) somebodyElse(i uint8) bool {
+func (s *State) otherNodeUp(i uint8) bool {
 	for j := range s.nodes {
 		if j != int(i) && s.nodes[j].health == up && s.nodes[j].row {
 			return true
@@ -46,7 +46,7 @@ func (s *State) somebodyElse(i uint8) bool {
 	return false
 }
 
-// kill takes everything that the process had in memory. A statement under way may be executed.
+// kill removes what the process had in memory. A statement on its way may still be executed.
 func (s *State) kill(i uint8) {
 	n := &s.nodes[i]
 	if n.taken != 0 {
@@ -55,14 +55,14 @@ func (s *State) kill(i uint8) {
 	*n = node{health: dead, row: n.row, ckpt: n.ckpt, late: n.late, lateTo: n.lateTo}
 	for j := range s.sockets {
 		if k := &s.sockets[j]; k.node == i && k.phase != absent {
-			s.hangUp(k)
+			s.closeConn(k)
 			*k = socket{}
 		}
 	}
 }
 
-// bury is node_end.sql, one statement.
-func (s *State) bury(i uint8) {
+// reapDeadNode is node_end.sql, one statement.
+func (s *State) reapDeadNode(i uint8) {
 	n := &s.nodes[i]
 	for pid := range s.rows {
 		if r := &s.rows[pid]; r.there && r.node == i+1 {
@@ -74,7 +74,7 @@ func (s *State) bury(i uint8) {
 	n.row, n.ckpt = false, 0
 }
 
-// carried is the column covered, as far as the checkpoint of its node carries it.
+// carried is the column covered, extended by the checkpoint of its node.
 func (r *row) carried(n *node) uint8 {
 	if r.settled {
 		return max(r.covered, n.ckpt)
@@ -82,22 +82,22 @@ func (r *row) carried(n *node) uint8 {
 	return r.covered
 }
 
-// drop is hub.Reset: all sockets of the node that hold a session are cut, and claims under way fail.
+// drop closes all sockets of the node that own a session, and lets pending claims fail.
 func (s *State) drop(i uint8) {
 	for j := range s.sockets {
 		k := &s.sockets[j]
 		if k.node == i && k.phase == claimed {
 			k.late = true
 		}
-		if k.node == i && k.holds() {
-			s.hangUp(k)
+		if k.node == i && k.owns() {
+			s.closeConn(k)
 			s.detach(k, true)
 		}
 	}
 }
 
 // sweeperMoves are the two halves of sweeper.checkpoint: hub.Checkpoint, under the hub's lock, and the transaction of
-// checkpoint_sessions.sql and checkpoint_node.sql. What could not be written is kept for the next.
+// checkpoint_sessions.sql and checkpoint_node.sql. What cannot be written is kept for the next one.
 func (m *model) sweeperMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
 	if n.health != up {
@@ -126,20 +126,20 @@ func (m *model) snapshot(s *State, i uint8) {
 		if !m.has(CheckpointOvertakesEnd) {
 			k.awaits = k.queued()
 		}
-		if k.epoch >= n.unwritten[k.pid].epoch && (k.phase == live || m.has(CheckpointDuringReplay) && k.holds()) {
-			now := standing{told: true, epoch: k.epoch, busy: k.last > n.quiet}
+		if k.epoch >= n.unwritten[k.pid].epoch && (k.phase == live || m.has(CheckpointDuringReplay) && k.owns()) {
+			now := checkpointEntry{written: true, epoch: k.epoch, busy: k.last > n.quiet}
 			if !now.busy {
 				now.last = k.last
 			}
-			if now != k.told {
-				k.told, n.unwritten[k.pid] = now, now
+			if now != k.written {
+				k.written, n.unwritten[k.pid] = now, now
 			}
 		}
 	}
 	n.quiet, n.snapped, n.snapAt = n.cursor, true, n.cursor
 }
 
-// awaiting reports whether writes that a checkpoint has to wait for are still queued.
+// awaiting reports whether writes are queued that the checkpoint waits for.
 func (s *State) awaiting(i uint8) bool {
 	for j := range s.sockets {
 		if k := &s.sockets[j]; k.node == i && k.awaits != 0 {
@@ -153,13 +153,13 @@ func (s *State) checkpoint(i uint8) {
 	n := &s.nodes[i]
 	for pid := range n.unwritten {
 		u, r := &n.unwritten[pid], &s.rows[pid]
-		if u.told && r.there && r.epoch == u.epoch && r.node == i+1 {
+		if u.written && r.there && r.epoch == u.epoch && r.node == i+1 {
 			if r.known && (u.busy || u.last != r.last) {
 				r.before, r.lastBefore, r.coveredBefore = true, r.last, r.carried(n)
 			}
 			r.known, r.last, r.covered, r.settled = !u.busy, u.last, n.snapAt, true
 		}
-		*u = standing{}
+		*u = checkpointEntry{}
 	}
 	n.ckpt, n.snapped, n.snapAt = n.snapAt, false, 0
 }

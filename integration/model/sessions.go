@@ -7,16 +7,16 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// openMove is Socket.open: the position is taken under the hub's lock, and the row committed before anything else
-// happens to the socket. Nobody knows the session before, so what comes in between does not matter.
+// openMove opens a session: the position is read under the hub's lock, and the row is committed before anything else
+// happens to the socket. No other process knows the session before, so moves in between do not matter.
 func (m *model) openMove(s *State, k *socket, try try) {
 	n := &s.nodes[k.node]
 	pid := s.freePID()
 	if !n.row || pid == 0 {
 		return
 	}
-	// The offset that the client brings must not lie ahead of where the session begins: received in this session, it
-	// could not be told from the one that was brought.
+	// The client's offset must not be ahead of the beginning of the session: received again in this session, it
+	// could not be distinguished from the offset of the former session.
 	opened := max(n.cursor, k.offset)
 	if m.has(OpenedBehindOffset) {
 		opened = n.cursor
@@ -25,9 +25,9 @@ func (m *model) openMove(s *State, k *socket, try try) {
 		to.rows[pid] = row{
 			there: true, epoch: 1, node: k.node + 1, opened: opened, held: k.offset, covered: n.cursor, known: true,
 		}
-		to.memos[pid] = memo{since: n.cursor, opened: opened}
+		to.memos[pid] = sessionMemo{since: n.cursor, opened: opened}
 		*k = socket{
-			phase: held, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, mind: k.mind,
+			phase: claimedHere, client: k.client, node: k.node, line: k.line, pid: pid, epoch: 1, served: n.cursor, known: k.known,
 		}
 		return ""
 	})
@@ -35,30 +35,29 @@ func (m *model) openMove(s *State, k *socket, try try) {
 
 func (s *State) freePID() uint8 {
 	for pid := uint8(1); pid <= maxPIDs; pid++ {
-		if !s.rows[pid].there && s.memos[pid] == (memo{}) && !s.speaksOf(pid) {
+		if !s.rows[pid].there && s.memos[pid] == (sessionMemo{}) && !s.mentions(pid) {
 			return pid
 		}
 	}
 	return 0
 }
 
-func (s *State) speaksOf(pid uint8) bool {
+func (s *State) mentions(pid uint8) bool {
 	for i := range s.clients {
-		if s.clients[i].mind.pid == pid {
+		if s.clients[i].known.pid == pid {
 			return true
 		}
 	}
 	for j := range s.sockets {
-		if s.sockets[j].pid == pid || s.sockets[j].mind.pid == pid {
+		if s.sockets[j].pid == pid || s.sockets[j].known.pid == pid {
 			return true
 		}
 	}
 	return false
 }
 
-// claimMoves are those of Socket.resume. Whoever holds the session at this node lets go first, and the claim waits
-// until that is written. The claim is one transaction with the session's row locked; the eviction is queued whatever
-// becomes of the socket.
+// claimMoves are those of a claim. A socket that owns the session at this node ends first, and the claim waits until
+// that is written. The claim is one transaction with the session's row locked. The eviction is queued in any case.
 func (m *model) claimMoves(s *State, j int, do yield) {
 	k := &s.sockets[j]
 	n := &s.nodes[k.node]
@@ -71,14 +70,14 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 		if old.awaited {
 			return
 		}
-		if old.holds() {
+		if old.owns() {
 			holder = o
 		}
 	}
 	if holder >= 0 && !k.asked {
 		to := *s
 		old := &to.sockets[holder]
-		to.hangUp(old)
+		to.closeConn(old)
 		m.notice(&to, old)
 		old.awaited, to.sockets[j].asked = true, true
 		do(k.move(opSupersede, 0), &to, "")
@@ -91,12 +90,12 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r, taker := &to.rows[k.pid], &to.sockets[j]
 	from, last, err := m.prove(s, k)
 	if err != nil {
-		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset, mind: k.mind}
+		*taker = socket{phase: opening, client: k.client, node: k.node, line: k.line, offset: k.offset, known: k.known}
 		do(k.move(opRefuse, 0), &to, "")
 		return
 	}
 	moved := r.node != 0 && r.node != k.node+1
-	if moved && !m.has(EvictsWhenHeld) {
+	if moved && !m.has(MoveAnnouncedLate) {
 		to.nodes[k.node].evict.pid, to.nodes[k.node].evict.epoch = k.pid, r.epoch+1
 	}
 	if r.node != 0 {
@@ -107,55 +106,55 @@ func (m *model) claimMoves(s *State, j int, do yield) {
 	r.node, r.settled = k.node+1, r.settled && m.has(SettledSurvivesClaim)
 	*taker = socket{
 		phase: claimed, client: k.client, node: k.node, line: k.line, pid: k.pid, epoch: r.epoch,
-		served: from, last: last, joined: r.joined, left: r.left, mind: k.mind, moved: moved && m.has(EvictsWhenHeld),
+		served: from, last: last, joined: r.joined, left: r.left, known: k.known, moved: moved && m.has(MoveAnnouncedLate),
 	}
-	if m.Budget.Twins == 0 { // else what comes in between is a part of the model
-		m.hold(&to, taker)
+	if m.Budget.ConcurrentClaims == 0 { // otherwise moves between claim and ownership are modelled
+		m.own(&to, taker)
 	}
 	do(k.move(opClaim, from), &to, "")
 }
 
-func (m *model) holdMove(s *State, j int, do yield) {
+func (m *model) ownMove(s *State, j int, do yield) {
 	if s.sockets[j].moved && s.nodes[s.sockets[j].node].evict.pid != 0 {
 		return
 	}
 	to := *s
-	what := m.hold(&to, &to.sockets[j])
+	what := m.own(&to, &to.sockets[j])
 	do(s.sockets[j].move(what, 0), &to, "")
 }
 
-// hold is hub.hold, under the hub's lock.
-func (m *model) hold(s *State, k *socket) op {
-	m.succeed(s, k)
+// own makes the socket the owner of the session at its node, under the hub's lock.
+func (m *model) own(s *State, k *socket) op {
+	m.endEarlier(s, k)
 	if k.late {
-		s.hangUp(k)
+		s.closeConn(k)
 		s.detach(k, true)
-		return opOvertaken
+		return opClaimLost
 	}
 	if k.moved {
 		s.nodes[k.node].evict.pid, s.nodes[k.node].evict.epoch = k.pid, k.epoch
 	}
-	k.phase, k.moved = held, false
-	return opHold
+	k.phase, k.moved = claimedHere, false
+	return opOwn
 }
 
-// succeed drops a holder of an earlier epoch at the node of k, and has earlier claims fail.
-func (m *model) succeed(s *State, k *socket) {
+// endEarlier ends the owner of an earlier epoch at the node of k, and lets earlier claims fail.
+func (m *model) endEarlier(s *State, k *socket) {
 	for o := range s.sockets {
 		old := &s.sockets[o]
 		switch {
 		case old.node != k.node || old.pid != k.pid || old.epoch == k.epoch:
 		case old.epoch > k.epoch:
-			k.late = k.late || old.holds()
-		case old.holds():
-			s.overtaken(old)
+			k.late = k.late || old.owns()
+		case old.owns():
+			s.dropSuperseded(old)
 		case old.phase == claimed:
-			old.late = !m.has(HoldsUnasked)
+			old.late = !m.has(LaterEpochIgnored)
 		}
 	}
 }
 
-// prove asks the rule of continuity itself, package recovery's, and not a model of it.
+// prove calls the continuity check of package recovery itself.
 func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
 	r := &s.rows[k.pid]
 	if !r.there {
@@ -188,7 +187,7 @@ func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
 
 const logNumber = 1
 
-// offset returns what the client carries of a position; nothing, if it is zero.
+// offset returns the client's offset for a position, the zero offset for zero.
 func offset(p uint8) adapter.Offset {
 	if p == 0 {
 		return adapter.Offset{}
@@ -196,8 +195,8 @@ func offset(p uint8) adapter.Offset {
 	return adapter.Offset{Position: adapter.Position(p), Log: logNumber, Check: uint32(p)}
 }
 
-// flushMove makes the oldest write of a socket durable: one transaction of flush.go, in which each statement asks for
-// the epoch and the node of the session. A write whose answer is lost is made again and changes nothing then.
+// flushMove makes the oldest write of a socket durable: one transaction, in which each statement checks the epoch and
+// the node of the session. A write whose reply is lost is repeated, without effect.
 func (m *model) flushMove(s *State, k *socket, try try) {
 	r := &s.rows[k.pid]
 	ours := r.there && r.epoch == k.epoch && r.node == k.node+1
@@ -205,7 +204,7 @@ func (m *model) flushMove(s *State, k *socket, try try) {
 	trusted := change && m.has(ChangesWithoutEpoch) || !change && m.has(EndsWithoutEpoch)
 	if !ours && (!trusted || !r.there) {
 		try(opLost, 0, func(to *State, k *socket) string {
-			to.overtaken(k)
+			to.dropSuperseded(k)
 			return ""
 		})
 		return

@@ -2,7 +2,7 @@ package model
 
 import "fmt"
 
-// clientMoves are those of the official client, which comes back at once, to any node that answers.
+// clientMoves are those of the official client, which reconnects at once, to any node that is up.
 func (m *model) clientMoves(s *State, i uint8, do yield) {
 	c := &s.clients[i]
 	if c.online {
@@ -10,11 +10,11 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 			if k := &s.sockets[j]; k.line && k.client == i && s.left.Cuts > 0 {
 				to := *s
 				to.left.Cuts--
-				to.hangUp(&to.sockets[j])
+				to.closeConn(&to.sockets[j])
 				do(k.move(opCut, 0), &to, "")
 			}
 		}
-		if s.left.Twins == 0 {
+		if s.left.ConcurrentClaims == 0 {
 			return
 		}
 	}
@@ -24,21 +24,21 @@ func (m *model) clientMoves(s *State, i uint8, do yield) {
 		if k == nil || s.nodes[n].health != up {
 			continue
 		}
-		know := c.mind
+		know := c.known
 		if c.online {
-			know = s.line(i).mind
-			to.left.Twins--
+			know = s.line(i).known
+			to.left.ConcurrentClaims--
 		}
-		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, mind: know}
+		*k = socket{phase: opening, client: i, node: uint8(n), line: true, offset: know.offset, known: know}
 		if know.pid != 0 {
 			k.phase, k.pid = claiming, know.pid
 		}
-		to.clients[i].online, to.clients[i].mind = true, mind{}
+		to.clients[i].online, to.clients[i].known = true, clientState{}
 		do(k.move(opConnect, know.offset), &to, "")
 	}
 }
 
-// line returns the connection that a client has.
+// line returns the connection of a client.
 func (s *State) line(client uint8) *socket {
 	for j := range s.sockets {
 		if k := &s.sockets[j]; k.line && k.client == client {
@@ -48,7 +48,7 @@ func (s *State) line(client uint8) *socket {
 	return nil
 }
 
-// room returns a place for a socket, if there is one.
+// room returns an unused socket, if there is one.
 func (s *State) room() *socket {
 	for j := range s.sockets {
 		if s.sockets[j].phase == absent {
@@ -58,21 +58,21 @@ func (s *State) room() *socket {
 	return nil
 }
 
-// hangUp closes a connection. The client hears of it if it is still there.
-func (s *State) hangUp(k *socket) {
+// closeConn closes a connection. The client notices if it is still connected.
+func (s *State) closeConn(k *socket) {
 	if !k.line {
 		return
 	}
-	c, know := &s.clients[k.client], k.mind
-	k.line, k.mind = false, mind{}
-	if s.line(k.client) == nil { // else it goes on with the other one
-		c.online, c.mind = false, know
+	c, know := &s.clients[k.client], k.known
+	k.line, k.known = false, clientState{}
+	if s.line(k.client) == nil { // otherwise it continues with the other one
+		c.online, c.known = false, know
 	}
 }
 
 // detach is Socket.detachLocked, under the hub's lock.
 func (s *State) detach(k *socket, park bool) {
-	if !k.holds() && k.phase != claimed {
+	if !k.owns() && k.phase != claimed {
 		*k = socket{}
 		return
 	}
@@ -89,13 +89,13 @@ func (s *State) detach(k *socket, park bool) {
 	*k = end
 }
 
-// overtaken drops a socket whose session is another's: what it still has to write would be refused.
-func (s *State) overtaken(k *socket) {
-	s.hangUp(k)
+// dropSuperseded drops a socket that has lost its session. Its queued writes would be refused.
+func (s *State) dropSuperseded(k *socket) {
+	s.closeConn(k)
 	*k = socket{}
 }
 
-// socketMoves are those of a socket's timeline (restore.go), of its application, and of its writes in the store.
+// socketMoves are those of a socket (restore.go), of its application, and of its writes to the store.
 func (m *model) socketMoves(s *State, j int, do yield) {
 	k := &s.sockets[j]
 	n := &s.nodes[k.node]
@@ -117,19 +117,19 @@ func (m *model) socketMoves(s *State, j int, do yield) {
 	case claiming:
 		m.claimMoves(s, j, do)
 	case claimed:
-		m.holdMove(s, j, do)
+		m.ownMove(s, j, do)
 	case opening:
 		m.openMove(s, k, try)
-	case held:
-		m.welcomeMove(s, k, try)
-	case replaying, corked:
+	case claimedHere:
+		m.connectMove(s, k, try)
+	case replaying, buffering:
 		m.replayMoves(s, k, try)
 	default:
 	}
 	if k.attached() {
 		m.applicationMoves(s, k, try)
 	}
-	// One transaction for a write, and hold_node fails in it if the node's row is gone.
+	// A write is one transaction, which fails if the row of the node does not exist.
 	if n.row && (k.joins.set() || k.leaves.set() || k.ends) {
 		m.flushMove(s, k, try)
 	}
@@ -141,14 +141,14 @@ func (m *model) notice(s *State, k *socket) {
 	if m.has(EndClaimsTheCursor) {
 		k.served = s.nodes[k.node].cursor
 	}
-	if k.phase == claimed && !m.has(GoneDropsNobody) { // it will not hold the session, see hub.hold
-		m.succeed(s, k)
+	if k.phase == claimed && !m.has(DisconnectDuringClaimIgnored) { // it will not own the session
+		m.endEarlier(s, k)
 	}
 	s.detach(k, true)
 }
 
-// welcomeMove answers CONNECT, once the node has read as far as the session's record speaks of.
-func (m *model) welcomeMove(s *State, k *socket, try try) {
+// connectMove answers CONNECT when the node has read up to all positions in the session's row.
+func (m *model) connectMove(s *State, k *socket, try try) {
 	reach := k.served
 	for _, t := range [...]stamp{k.joined, k.left} {
 		if t.set() {
@@ -158,7 +158,7 @@ func (m *model) welcomeMove(s *State, k *socket, try try) {
 	if s.nodes[k.node].cursor < reach && !m.has(NoWaitForReach) {
 		return
 	}
-	try(opWelcome, k.served, func(to *State, k *socket) string {
+	try(opConnected, k.served, func(to *State, k *socket) string {
 		k.phase, k.goal = replaying, to.nodes[k.node].cursor
 		if m.has(ReplayBeforeConnect) {
 			return ""
@@ -167,17 +167,17 @@ func (m *model) welcomeMove(s *State, k *socket, try try) {
 	})
 }
 
-// connect is the client's side of CONNECT: it is recovered if it knows the pid. It keeps its offset if it is not.
+// connect is the client's part of CONNECT: it is recovered if it knows the pid. Otherwise it keeps its offset.
 func (m *model) connect(s *State, k *socket) string {
 	if !k.line {
 		return ""
 	}
 	c := &s.clients[k.client]
-	if know := &k.mind; know.pid != k.pid {
+	if know := &k.known; know.pid != k.pid {
 		know.pid, know.got, know.latest = k.pid, 0, 0
 	}
 	if c.again {
-		return fmt.Sprintf("P3: client %d gets an event twice from its buffer", k.client+1)
+		return fmt.Sprintf("P3: client %d receives an event twice from its buffer", k.client+1)
 	}
 	buffer := c.buffer
 	c.buffer = 0
@@ -191,8 +191,8 @@ func (m *model) connect(s *State, k *socket) string {
 	return ""
 }
 
-// replayMoves are those of Socket.replay, of the attachment under the hub's lock, and of uncork. Records that do not
-// address the session are read along with the next that does.
+// replayMoves are those of the replay, of the attachment under the hub's lock, and of the flush of buffered events. A
+// record that does not address the session is read together with the next one that does.
 func (m *model) replayMoves(s *State, k *socket, try try) {
 	p := s.visible(k.served)
 	for p != 0 && p <= k.goal && !m.addressed(s, k, p) {
@@ -201,11 +201,11 @@ func (m *model) replayMoves(s *State, k *socket, try try) {
 	switch cursor := s.nodes[k.node].cursor; {
 	case p != 0 && p <= k.goal:
 		m.readMoves(s, k, p, try)
-	case k.phase == corked:
-		try(opUncork, 0, m.uncork)
+	case k.phase == buffering:
+		try(opGoLive, 0, m.flushBuffered)
 	default:
 		try(opAttach, cursor, func(_ *State, k *socket) string {
-			k.phase, k.served = corked, max(k.served, k.goal)
+			k.phase, k.served = buffering, max(k.served, k.goal)
 			if k.goal = cursor; m.has(SpliceGap) {
 				k.goal = k.served
 			}
@@ -215,22 +215,22 @@ func (m *model) replayMoves(s *State, k *socket, try try) {
 	}
 }
 
-// readMoves send the record at p. One that is trimmed may be in the node's memory still; or the replay breaks off.
+// readMoves send the record at p. A trimmed record may still be in the node's memory; otherwise the replay fails.
 func (m *model) readMoves(s *State, k *socket, p uint8, try try) {
 	try(opReplay, p, func(to *State, k *socket) string {
 		k.served, k.last = p, max(k.last, p)
 		return m.send(to, k, p)
 	})
 	if k.served < s.low {
-		try(opAbandon, 0, func(to *State, k *socket) string {
-			to.hangUp(k)
+		try(opReplayFails, 0, func(to *State, k *socket) string {
+			to.closeConn(k)
 			to.detach(k, true)
 			return ""
 		})
 	}
 }
 
-func (m *model) uncork(s *State, k *socket) string {
+func (m *model) flushBuffered(s *State, k *socket) string {
 	k.phase = live
 	queue := k.queue
 	k.queue, k.goal, k.served, k.joined, k.left = 0, 0, 0, 0, 0
@@ -249,7 +249,7 @@ func (m *model) uncork(s *State, k *socket) string {
 	return ""
 }
 
-// addressed is Session.Addressed, of the record that was claimed.
+// addressed reports whether the record at p addresses the claimed session.
 func (m *model) addressed(s *State, k *socket, p uint8) bool {
 	r := &s.log[p]
 	if r.kind != event || p <= s.memos[k.pid].opened {
@@ -261,9 +261,9 @@ func (m *model) addressed(s *State, k *socket, p uint8) bool {
 	return !r.room || k.joined.before(p) && !k.left.before(p)
 }
 
-// applicationMoves are Join, Leave and Disconnect, which begin with Adapter.Sync: this node has read what it published,
-// and so has told itself of the evictions that it asked for. A change takes effect in the hub at once, at the cursor,
-// and is queued for the store under the same lock.
+// applicationMoves are Join, Leave and Disconnect. They wait until this node has read what it published, its
+// evictions included. A change takes effect in the hub at once, at the cursor, and is queued for the store under the
+// same lock.
 func (m *model) applicationMoves(s *State, k *socket, try try) {
 	memo := &s.memos[k.pid]
 	cursor := s.nodes[k.node].cursor
@@ -287,17 +287,17 @@ func (m *model) applicationMoves(s *State, k *socket, try try) {
 			return ""
 		})
 	}
-	if s.left.Goodbyes > 0 && k.phase == live {
-		try(opGoodbye, 0, func(to *State, k *socket) string {
-			to.left.Goodbyes--
-			to.hangUp(k)
+	if s.left.Disconnects > 0 && k.phase == live {
+		try(opDisconnect, 0, func(to *State, k *socket) string {
+			to.left.Disconnects--
+			to.closeConn(k)
 			to.detach(k, false)
 			return ""
 		})
 	}
 }
 
-// synced reports whether everything that a node published was answered, and delivered there.
+// synced reports whether everything that a node published has been answered, and delivered there.
 func (s *State) synced(i uint8) bool {
 	n := &s.nodes[i]
 	for p := n.cursor + 1; p <= s.head; p++ {

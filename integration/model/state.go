@@ -9,12 +9,12 @@ const (
 	maxSockets = 5
 )
 
-// A State is all that there is: what Postgres has committed, what the nodes and the clients have in memory, what is on
-// its way between them, and what the judge remembers. Only numbers and arrays, so that states can be compared.
+// A State is everything: what Postgres has committed, what the nodes and the clients have in memory, what is on its
+// way between them, and what the checks need. It has only numbers and arrays, so that states can be compared.
 //
 // A position, pid or event that is zero is none.
 type State struct {
-	// What Postgres has.
+	// In Postgres.
 	log  [maxLog + 1]record
 	head uint8
 	low  uint8 // the newest position that is trimmed
@@ -24,11 +24,11 @@ type State struct {
 	sockets [maxSockets]socket
 	clients [maxClients]client
 
-	// What the judge remembers of each session.
-	memos [maxPIDs + 1]memo
+	// For the checks: what the application knows of each session.
+	memos [maxPIDs + 1]sessionMemo
 
 	left   Budget
-	events uint8 // emitted so far; an event is named by its number
+	events uint8 // emitted so far; the number of an event is its name
 }
 
 type kind uint8
@@ -37,20 +37,20 @@ const (
 	nothing kind = iota
 	event
 	evict
-	pending // a position that was taken and is not committed: only without the append lock
+	pending // an uncommitted position: only without the append lock
 )
 
-// A record of the log. One batch has one packet.
+// A record is a batch in the log with one packet.
 type record struct {
 	kind   kind
 	event  uint8 // its name; with origin it stands for (origin, seq)
 	origin uint8 // the node, 1 or 2
-	room   bool  // for who is in the room, else for everybody
+	room   bool  // for clients in the room; otherwise for all
 	pid    uint8 // evict
 	epoch  uint8
 }
 
-// A row of sessions and session_rooms, where each session has one stay in the one room.
+// A row is one of sessions and session_rooms. Each session has one interval in the one room.
 type row struct {
 	there         bool
 	epoch         uint8
@@ -69,7 +69,7 @@ type row struct {
 	joined, left  stamp
 }
 
-// A stamp is one more than the position at which something happened, zero if it did not.
+// A stamp is one more than a position, or zero for never.
 type stamp uint8
 
 func at(p uint8) stamp              { return stamp(p + 1) }
@@ -81,76 +81,76 @@ type health uint8
 
 const (
 	up health = iota
-	frozen
+	suspended
 	dead
 )
 
-// A node is a process, and its row of nodes.
+// A node is a process and its row in the table of nodes.
 type node struct {
 	health health
 	row    bool  // in Postgres
 	ckpt   uint8 // in Postgres: nodes.checkpoint
 	cursor uint8
-	mid    uint8 // what it was about to deliver when it was frozen, after its look at its lease
+	mid    uint8 // what it was delivering when it was suspended, after it had checked its lease
 
 	// The publisher.
-	waits  uint8 // the event whose append was not answered
+	waits  uint8 // the event of an append without a reply
 	room   bool  // its audience
-	late   uint8 // the event of a statement that its publisher gave up, and that may be executed yet
+	late   uint8 // the event of an abandoned statement that may still be executed
 	lateTo bool  // its audience
 	evict  struct{ pid, epoch uint8 }
-	taken  uint8 // the position that is not committed yet: only without the append lock
+	taken  uint8 // the uncommitted position: only without the append lock
 
 	// The sweeper.
 	quiet     uint8
 	snapped   bool // a checkpoint was taken and is not written
 	snapAt    uint8
-	unwritten [maxPIDs + 1]standing
+	unwritten [maxPIDs + 1]checkpointEntry
 }
 
-type standing struct {
-	told  bool
-	epoch uint8
-	busy  bool
-	last  uint8
+type checkpointEntry struct {
+	written bool
+	epoch   uint8
+	busy    bool
+	last    uint8
 }
 
 type phase uint8
 
 const (
-	absent   phase = iota
-	claiming       // has presented pid and offset
-	opening        // needs a new session
-	claimed        // the claim is committed, and the node does not hold the session yet
-	held           // holds a session, CONNECT is not answered
+	absent      phase = iota
+	claiming          // has sent pid and offset
+	opening           // needs a new session
+	claimed           // the claim is committed, and the node does not own the session yet
+	claimedHere       // owns a session; CONNECT is not answered
 	replaying
-	corked // attached: live events wait behind the rest of the replay
+	buffering // attached: live events wait behind the rest of the replay
 	live
-	ended // detached; writes of it wait
+	ended // detached; writes are queued
 )
 
-// A socket is a Socket of a node, with its connection and what the node has queued for the store.
+// A socket is a Socket of a node, with its connection and its queued writes.
 type socket struct {
 	phase  phase
 	client uint8
 	node   uint8
-	line   bool // what is sent arrives, see the package comment
+	line   bool // the connection works, see the package comment
 	pid    uint8
 	epoch  uint8
-	offset uint8 // as the client presented it
+	offset uint8 // as the client sent it
 
-	mind   mind  // what the client knows by this connection, while it has a line
-	asked  bool  // claiming: the socket that held the session here lets go
-	late   bool  // claimed: the node has learned of a later epoch
-	moved  bool  // claimed: from another node, which is told when the session is held; only without EvictsWhenHeld
-	served uint8 // how far the replay has come
-	goal   uint8 // how far it goes: the cursor when it began, then that at the attachment
-	last   uint8
-	queue  uint16 // held live events, by position
-	inRoom bool
-	joined stamp // of the record that was claimed
-	left   stamp
-	told   standing
+	known   clientState // what the client knows by this connection, while line is set
+	asked   bool        // claiming: the socket that owned the session here is ending
+	late    bool        // claimed: the node has learned of a later epoch
+	moved   bool        // claimed: from another node, which learns of it when the session is owned; only with MoveAnnouncedLate
+	served  uint8       // end of the replay so far
+	goal    uint8       // end of the replay: the cursor at its beginning, then that at the attachment
+	last    uint8
+	queue   uint16 // buffered live events, by position
+	inRoom  bool
+	joined  stamp // of the claimed row
+	left    stamp
+	written checkpointEntry
 
 	// Queued writes, made in this order.
 	joins, leaves stamp
@@ -158,8 +158,8 @@ type socket struct {
 	park          bool
 	endAt         uint8
 	endLast       uint8
-	awaited       bool  // a claim waits for the outcome
-	awaits        uint8 // those for which a checkpoint waits
+	awaited       bool  // a claim waits for the result
+	awaits        uint8 // writes that a checkpoint waits for
 }
 
 // The bits of socket.awaits.
@@ -184,58 +184,58 @@ func (k *socket) queued() uint8 {
 	return q
 }
 
-func (k *socket) attached() bool { return k.phase == corked || k.phase == live }
-func (k *socket) holds() bool    { return k.phase >= held && k.phase <= live }
+func (k *socket) attached() bool { return k.phase == buffering || k.phase == live }
+func (k *socket) owns() bool     { return k.phase >= claimedHere && k.phase <= live }
 
-// A client is the official client in JavaScript: pid and offset outlive its connections, and the offset its sessions. It
-// may have two connections for a time, if there is a budget for it; each then goes on from what the client knew.
+// A client is the official JavaScript client: pid and offset outlive its connections, and the offset its sessions.
+// With a budget for it, it may have two connections for a time. Each continues from what the client knew.
 type client struct {
-	online bool   // has a connection that it believes in
-	mind   mind   // while it has none
-	buffer uint16 // received before CONNECT, by event; kept when the line breaks
-	again  bool   // something was put into the buffer twice
+	online bool        // has a connection
+	known  clientState // while it has no connection
+	buffer uint16      // received before CONNECT, by event; kept when the connection breaks
+	again  bool        // an event was buffered twice
 }
 
-// A mind is what a client knows of its session.
-type mind struct {
+// A clientState is what a client knows of its session.
+type clientState struct {
 	pid    uint8
 	offset uint8
-	got    uint16 // of this session, by event; the judge's
-	latest uint8  // of this session, the position; the judge's
+	got    uint16 // of this session, by event; for the checks
+	latest uint8  // of this session, the newest position; for the checks
 }
 
-// knows reports whether a client can come back to a session.
+// knows reports whether a client can recover a session.
 func (s *State) knows(client, pid uint8) bool {
-	if s.clients[client].mind.pid == pid {
+	if s.clients[client].known.pid == pid {
 		return true
 	}
 	for j := range s.sockets {
-		if k := &s.sockets[j]; k.line && k.client == client && k.mind.pid == pid {
+		if k := &s.sockets[j]; k.line && k.client == client && k.known.pid == pid {
 			return true
 		}
 	}
 	return false
 }
 
-// A memo is what the application was told of a session. Where it was not told, both answers are right.
-type memo struct {
+// A sessionMemo is what the application knows of a session. Where it does not know, both results are right.
+type sessionMemo struct {
 	since        uint8 // connected from here on
-	opened       uint8 // and addressed from here on, which may be later
+	opened       uint8 // and receives events from here on, which may be later
 	joined, left stamp
 	inSure       bool // Join returned nil
 	outSure      bool // Leave returned nil
 }
 
-// must reports whether the client has to get the record at p.
-func (m *memo) must(r *record, p uint8) bool {
+// must reports whether the client must receive the record at p.
+func (m *sessionMemo) must(r *record, p uint8) bool {
 	if r.kind != event || p <= m.opened {
 		return false
 	}
 	return !r.room || m.inSure && m.joined.before(p) && !m.left.before(p)
 }
 
-// may reports whether the client may get the record at p.
-func (m *memo) may(r *record, p uint8) bool {
+// may reports whether the client may receive the record at p.
+func (m *sessionMemo) may(r *record, p uint8) bool {
 	if p <= m.since {
 		return false
 	}
@@ -252,21 +252,20 @@ func (s *State) visible(p uint8) uint8 {
 	return 0
 }
 
-// tidy makes states equal that differ in nothing that matters: it forgets sessions that nobody can come back to, and
-// puts sockets into an order.
-func (s *State) tidy() {
+// normalize makes equivalent states equal: it removes sessions that no client can recover, and sorts the sockets.
+func (s *State) normalize() {
 	for i := range s.sockets {
-		// A client learns of its session by CONNECT: without that, and without a line, nobody ever comes back to it.
+		// A client learns its session from CONNECT: without that, and without a connection, it can never recover it.
 		if k := &s.sockets[i]; k.phase != absent && !k.line && (k.phase == opening || !s.knows(k.client, k.pid)) {
 			*k = socket{}
 		}
 	}
 	var used [maxPIDs + 1]bool
 	for i := range s.clients {
-		used[s.clients[i].mind.pid] = true
+		used[s.clients[i].known.pid] = true
 	}
 	for i := range s.sockets {
-		used[s.sockets[i].pid], used[s.sockets[i].mind.pid] = true, true
+		used[s.sockets[i].pid], used[s.sockets[i].known.pid] = true, true
 	}
 	for pid := 1; pid <= maxPIDs; pid++ {
 		if !used[pid] {
@@ -286,7 +285,7 @@ func (s *State) tidy() {
 	}
 }
 
-// after orders sockets; which order does not matter. Of those that are equal by it each is in the other's way.
+// after orders sockets, in any order. Sockets that are equal in it are interchangeable.
 func (k *socket) after(o *socket) bool {
 	a := [...]uint8{uint8(k.phase), k.client, k.node, k.pid, k.epoch}
 	b := [...]uint8{uint8(o.phase), o.client, o.node, o.pid, o.epoch}
@@ -300,10 +299,10 @@ func (k *socket) after(o *socket) bool {
 
 // forget removes all traces of a session.
 func (s *State) forget(pid uint8) {
-	s.rows[pid], s.memos[pid] = row{}, memo{}
+	s.rows[pid], s.memos[pid] = row{}, sessionMemo{}
 	for i := range s.nodes {
 		n := &s.nodes[i]
-		n.unwritten[pid] = standing{}
+		n.unwritten[pid] = checkpointEntry{}
 		if n.evict.pid == pid {
 			n.evict.pid, n.evict.epoch = 0, 0
 		}

@@ -2,6 +2,6 @@ package main
 
 import "time"
 
-// clock returns the moment in nanoseconds, by the wall clock of when this node started and the monotonic one since: the
-// tests compare moments of several nodes, whatever is done to the wall clock of one.
-func (n *node) clock() int64 { return n.born.Add(time.Since(n.born)).UnixNano() }
+// clock returns the time in nanoseconds: the wall clock at the start of the node plus the monotonic clock since. The
+// tests compare times of several nodes, also if the wall clock of one is set.
+func (n *node) clock() int64 { return n.started.Add(time.Since(n.started)).UnixNano() }

@@ -4,5 +4,5 @@ package main
 
 import "net/http"
 
-// routeClock adds nothing: the clock of this build is that of the machine.
+// routeClock adds nothing: in this build the clock cannot be set.
 func (n *node) routeClock(*http.ServeMux) {}

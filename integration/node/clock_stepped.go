@@ -7,23 +7,23 @@ import (
 	"time"
 )
 
-// routeClock adds what sets the wall clock of this node:
+// routeClock adds a route that sets the wall clock of this node:
 //
-//	POST /control/clock   by how many seconds it differs from that of the machine
+//	POST /control/clock   its difference from the clock of the machine, in seconds
 //
-// Package time has StepWall where the build replaced it, see steppedProgram in the tests.
+// The build replaces package time by one with StepWall, see harness.SteppedClockFlags.
 func (n *node) routeClock(mux *http.ServeMux) {
 	mux.HandleFunc("POST /control/clock", func(w http.ResponseWriter, r *http.Request) {
 		var seconds int64
-		if !order(w, r, &seconds) {
+		if !decode(w, r, &seconds) {
 			return
 		}
 		before := time.Now()
 		time.StepWall(seconds)
 		after := time.Now()
 		reply(w, struct {
-			Wall      int64 `json:"wall"`      // by how many seconds it went on meanwhile
-			Monotonic int64 `json:"monotonic"` // and the other clock
+			Wall      int64 `json:"wall"`      // seconds that the wall clock advanced meanwhile
+			Monotonic int64 `json:"monotonic"` // and the monotonic clock
 		}{int64(after.Round(0).Sub(before.Round(0)).Seconds()), int64(after.Sub(before).Seconds())})
 	})
 }

@@ -16,15 +16,15 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// routes is everything that a node serves.
+// routes returns all routes of a node.
 //
-//	POST /control/publish    emits events and streams what became of each
-//	GET  /control/sockets    who is here, and in which rooms
-//	GET  /control/stats      what has happened
+//	POST /control/publish    emits events and streams their outcomes
+//	GET  /control/sockets    the sockets of this node and their rooms
+//	GET  /control/stats      counters
 //	GET  /control/memory     the resident memory in bytes, after a collection
 //	POST /control/kick?id=   disconnects a socket
 //
-// and what a server does in the whole cluster, see operate.go.
+// and those of operations in the whole cluster, see operate.go.
 func (n *node) routes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", n.server)
@@ -37,14 +37,14 @@ func (n *node) routes() http.Handler {
 	mux.HandleFunc("POST /control/call", n.callAll)
 	mux.HandleFunc("POST /control/fetch", n.fetch)
 	mux.HandleFunc("POST /control/servers", n.servers)
-	mux.HandleFunc("POST /control/roll", n.roll)
+	mux.HandleFunc("POST /control/join-leave", n.joinLeave)
 	mux.HandleFunc("GET /control/nodes", n.nodes)
 	n.routeClock(mux)
 	mux.Handle("/debug/", http.DefaultServeMux)
 	return mux
 }
 
-// A target is whom an event is for.
+// A target selects sockets by rooms.
 type target struct {
 	Rooms  []socketio.Room `json:"rooms"`
 	Except []socketio.Room `json:"except"`
@@ -59,8 +59,8 @@ func (t target) of(n *socketio.Namespace) socketio.Audience {
 	return a.Except(t.Except...)
 }
 
-// A publication asks for Count events from one goroutine, numbered from First. The event with number s goes to
-// Targets[s % len(Targets)], to everybody without any.
+// A publication requests Count events from one goroutine, numbered from First. The event with number s goes to
+// Targets[s % len(Targets)], or to everybody if there are no targets.
 type publication struct {
 	Publisher int      `json:"publisher"`
 	First     int      `json:"first"`
@@ -72,10 +72,10 @@ type publication struct {
 	Wait      bool     `json:"wait"`       // for each event before the next; otherwise EmitAsync
 	Volatile  bool     `json:"volatile"`
 	Pad       int      `json:"pad"`       // bytes added to each event
-	PadEvery  int      `json:"pad_every"` // only to those whose number this divides; 0: to all
+	PadEvery  int      `json:"pad_every"` // only to events whose number it divides; 0: to all
 }
 
-// A result is what became of one emit. It is streamed as a JSON array.
+// A result is the outcome of one emit. It is streamed as a JSON array.
 type result struct {
 	seq        int
 	start, end int64
@@ -102,7 +102,7 @@ func (n *node) publish(w http.ResponseWriter, r *http.Request) {
 		p.Namespace = "/"
 	}
 	queue := make(chan pending, 1<<16)
-	go func() { // ends when all is emitted, or the client of this request is gone
+	go func() { // ends after the last emit, or with the request
 		defer close(queue)
 		n.emit(r.Context(), &p, queue)
 	}()
@@ -121,14 +121,14 @@ func (n *node) publish(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = fmt.Fprintf(out, "[%d,%d,%d,%q]\n", e.seq, e.start, e.end, text)
 		if len(queue) == 0 {
-			_ = out.Flush() // a reader who is gone has ended the request
+			_ = out.Flush() // fails only if the request has ended
 			_ = rc.Flush()
 		}
 	}
 	_ = out.Flush()
 }
 
-// emit emits from this one goroutine.
+// emit emits from one goroutine.
 func (n *node) emit(ctx context.Context, p *publication, queue chan<- pending) {
 	ns := n.server.Of(p.Namespace)
 	pad := strings.Repeat("x", p.Pad)
@@ -176,7 +176,7 @@ func (p *publication) audience(ns *socketio.Namespace, seq int) socketio.Target 
 }
 
 func (n *node) sockets(w http.ResponseWriter, _ *http.Request) {
-	all := []whoami{}
+	all := []socketState{}
 	for _, name := range []string{"/", "/chat", "/guarded"} {
 		for s := range n.server.Of(name).Sockets() {
 			all = append(all, n.describe(s))
@@ -188,8 +188,8 @@ func (n *node) sockets(w http.ResponseWriter, _ *http.Request) {
 func (n *node) statistics(w http.ResponseWriter, _ *http.Request) {
 	n.mu.Lock()
 	s := n.stats
-	s.Refused, s.Gone = maps.Clone(s.Refused), maps.Clone(s.Gone)
-	s.Expired, s.Told = slices.Clone(s.Expired), slices.Clone(s.Told)
+	s.Refused, s.Disconnects = maps.Clone(s.Refused), maps.Clone(s.Disconnects)
+	s.Expired, s.ServerEvents = slices.Clone(s.Expired), slices.Clone(s.ServerEvents)
 	n.mu.Unlock()
 	reply(w, s)
 }
@@ -231,5 +231,5 @@ func reply(w http.ResponseWriter, v any) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	_, _ = w.Write(data) // a reader who is gone needs no answer
+	_, _ = w.Write(data) // fails only if the client has disconnected
 }

@@ -12,32 +12,32 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// A node is the server and what the tests want to know of it.
+// A node is the server with what the tests observe.
 type node struct {
-	name   string
-	born   time.Time
-	server *socketio.Server
-	db     *pgadapter.DB
-	heard  chan struct{} // closed by the first server-side event
+	name            string
+	started         time.Time
+	server          *socketio.Server
+	db              *pgadapter.DB
+	serverEventSeen chan struct{} // closed by the first server-side event
 
 	mu    sync.Mutex
 	stats Stats
 }
 
-// Stats is what has happened on a node since it started.
+// Stats counts what has happened on a node since it started.
 type Stats struct {
-	Connected int            `json:"connected"` // sockets that got in, recovered ones included
-	Recovered int            `json:"recovered"`
-	Replayed  int            `json:"replayed"` // events that recovered clients had missed
-	Refused   map[string]int `json:"refused"`  // reasons for which sessions were not recovered
-	Gone      map[string]int `json:"gone"`     // reasons of disconnections
-	Expired   []string       `json:"expired"`  // ids of sockets whose clients stayed away
-	Told      []string       `json:"told"`     // server-side events
-	Quizzed   int            `json:"quizzed"`  // questions that were answered
-	Wrong     []string       `json:"wrong"`    // answers to other questions
+	Connected    int            `json:"connected"` // sockets, recovered ones included
+	Recovered    int            `json:"recovered"`
+	Replayed     int            `json:"replayed"`     // events replayed to recovered clients
+	Refused      map[string]int `json:"refused"`      // reasons for which sessions were not recovered
+	Disconnects  map[string]int `json:"disconnects"`  // reasons of disconnections
+	Expired      []string       `json:"expired"`      // ids of sockets of expired sessions
+	ServerEvents []string       `json:"serverEvents"` // server-side events
+	Probes       int            `json:"probes"`       // acknowledged probes
+	WrongAcks    []string       `json:"wrongAcks"`    // acknowledgements of other probes
 }
 
-// A tick is the event that the tests count. Its pad makes it as large as a test wants.
+// A tick is the event that the tests count. Its pad makes it larger.
 type tick struct {
 	publisher, seq int
 	pad            string
@@ -56,7 +56,7 @@ type span struct {
 	End   int64 `json:"end"`
 }
 
-type whoami struct {
+type socketState struct {
 	ID        string   `json:"id"`
 	Node      string   `json:"node"`
 	Recovered bool     `json:"recovered"`
@@ -65,7 +65,7 @@ type whoami struct {
 	Rooms     []string `json:"rooms"`
 }
 
-type datum struct {
+type dataItem struct {
 	Key   string          `json:"key"`
 	Value json.RawMessage `json:"value"`
 }
@@ -75,9 +75,9 @@ const (
 	posted  socketio.Event[json.RawMessage]                    = "post"
 	joining socketio.Request[[]socketio.Room, span]            = "join"
 	leaving socketio.Request[[]socketio.Room, span]            = "leave"
-	setting socketio.Request[datum, socketio.None]             = "set"
+	setting socketio.Request[dataItem, socketio.None]          = "set"
 	getting socketio.Request[string, json.RawMessage]          = "get"
-	asking  socketio.Request[socketio.None, whoami]            = "whoami"
+	asking  socketio.Request[socketio.None, socketState]       = "whoami"
 	failing socketio.Request[string, socketio.None]            = "fail"
 	calling socketio.Request[json.RawMessage, json.RawMessage] = "call-me"
 	answer  socketio.Request[json.RawMessage, json.RawMessage] = "question"
@@ -112,12 +112,12 @@ func (n *node) register() {
 		n.handle(ns)
 	}
 	n.serverSide()
-	n.server.Use(func(_ context.Context, s *socketio.Socket) error { return bouncer(s, false) })
-	n.server.Of("/guarded").Use(func(_ context.Context, s *socketio.Socket) error { return bouncer(s, true) })
+	n.server.Use(func(_ context.Context, s *socketio.Socket) error { return authMiddleware(s, false) })
+	n.server.Of("/guarded").Use(func(_ context.Context, s *socketio.Socket) error { return authMiddleware(s, true) })
 }
 
-// bouncer refuses who says so, and who has no token where one is needed.
-func bouncer(s *socketio.Socket, strict bool) error {
+// authMiddleware refuses a client that requests it, and in strict mode a client without the token.
+func authMiddleware(s *socketio.Socket, strict bool) error {
 	var auth struct{ Token, Refuse string }
 	if err := s.Handshake().DecodeAuth(&auth); err != nil && strict {
 		return &socketio.Error{Code: "bad_auth"}
@@ -135,7 +135,7 @@ func (n *node) handle(ns *socketio.Namespace) {
 	leaving.On(ns, func(ctx context.Context, s *socketio.Socket, rooms []socketio.Room) (span, error) {
 		return n.timed(func() error { return s.Leave(ctx, rooms...) })
 	})
-	setting.On(ns, func(ctx context.Context, s *socketio.Socket, d datum) (socketio.None, error) {
+	setting.On(ns, func(ctx context.Context, s *socketio.Socket, d dataItem) (socketio.None, error) {
 		return socketio.None{}, socketio.Data[json.RawMessage](d.Key).Set(ctx, s, d.Value)
 	})
 	getting.On(ns, func(_ context.Context, s *socketio.Socket, key string) (json.RawMessage, error) {
@@ -144,7 +144,7 @@ func (n *node) handle(ns *socketio.Namespace) {
 		}
 		return json.RawMessage("null"), nil
 	})
-	asking.On(ns, func(_ context.Context, s *socketio.Socket, _ socketio.None) (whoami, error) {
+	asking.On(ns, func(_ context.Context, s *socketio.Socket, _ socketio.None) (socketState, error) {
 		return n.describe(s), nil
 	})
 	failing.On(ns, func(_ context.Context, _ *socketio.Socket, how string) (socketio.None, error) {
@@ -197,9 +197,9 @@ func (n *node) timed(f func() error) (span, error) {
 	return t, err
 }
 
-func (n *node) describe(s *socketio.Socket) whoami {
+func (n *node) describe(s *socketio.Socket) socketState {
 	r := s.Recovery()
-	w := whoami{ID: string(s.ID()), Node: n.name, Recovered: r.Recovered, Replayed: r.Replayed}
+	w := socketState{ID: string(s.ID()), Node: n.name, Recovered: r.Recovered, Replayed: r.Replayed}
 	if r.Reason != nil {
 		w.Reason = r.Reason.Error()
 	}
@@ -228,7 +228,7 @@ func (n *node) connected(_ context.Context, s *socketio.Socket) error {
 func (n *node) disconnected(_ *socketio.Socket, reason socketio.Reason) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	count(&n.stats.Gone, string(reason))
+	count(&n.stats.Disconnects, string(reason))
 }
 
 func (n *node) expired(e *socketio.ExpiredSession) {

@@ -1,5 +1,5 @@
-// Node is one node of a cluster under test: a Socket.IO server on Postgres, or in memory without -dsn, that takes
-// orders over HTTP beside it.
+// Node is one node of a cluster under test: a Socket.IO server on Postgres, or in memory without -dsn, that accepts
+// commands over HTTP.
 //
 // It prints one line of JSON when it serves, {"addr":"127.0.0.1:40123"}, logs to its standard error, and shuts down
 // cleanly when its standard input ends or on SIGTERM.
@@ -16,7 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	_ "net/http/pprof" // a node that hangs can be asked why
+	_ "net/http/pprof" // for goroutines and profiles
 	"os"
 	"os/signal"
 	"syscall"
@@ -32,29 +32,29 @@ type config struct {
 	pingInterval, pingTimeout            time.Duration
 	tailBytes, queueEvents, queueBytes   int
 	connectsAtOnce                       int
-	skipGates, debug, quiz               bool
-	gateFails                            int
+	skipMiddlewares, debug, probe        bool
+	middlewareFails                      int
 }
 
 func parseFlags() *config {
 	c := &config{}
-	flag.StringVar(&c.name, "name", "node", "what the node is called in answers and in Postgres")
+	flag.StringVar(&c.name, "name", "node", "the name of the node in answers and in Postgres")
 	flag.StringVar(&c.listen, "listen", "127.0.0.1:0", "where to serve")
 	flag.StringVar(&c.dsn, "dsn", "", "the address of Postgres; without it the node keeps everything in memory")
 	flag.StringVar(&c.listenDSN, "listen-dsn", "", "the address for the connection that listens; default: as -dsn")
 	flag.StringVar(&c.schema, "schema", "socketio", "the schema of the cluster")
 	flag.DurationVar(&c.retention, "retention", 0, "how long events are kept")
-	flag.DurationVar(&c.lease, "lease", 0, "after what silence a node is thought dead")
-	flag.DurationVar(&c.window, "window", 0, "how long a client may be away")
+	flag.DurationVar(&c.lease, "lease", 0, "the lease of a node")
+	flag.DurationVar(&c.window, "window", 0, "the recovery window")
 	flag.DurationVar(&c.pingInterval, "ping-interval", 0, "the time between two heartbeats")
 	flag.DurationVar(&c.pingTimeout, "ping-timeout", 0, "how long a client has to answer one")
 	flag.IntVar(&c.tailBytes, "tail-bytes", 0, "the memory for recent events")
-	flag.IntVar(&c.queueEvents, "queue-events", 0, "what may wait to be appended")
-	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "what may wait to be written to one connection")
+	flag.IntVar(&c.queueEvents, "queue-events", 0, "how many events may wait to be appended")
+	flag.IntVar(&c.queueBytes, "queue-bytes", 0, "how many bytes may wait to be written to one connection")
 	flag.IntVar(&c.connectsAtOnce, "connects-at-once", 0, "how many sockets may be connected at a time")
-	flag.BoolVar(&c.skipGates, "skip-gates", false, "let recovered sockets in without asking")
-	flag.BoolVar(&c.quiz, "quiz", false, "ask every socket questions, and compare the answers")
-	flag.IntVar(&c.gateFails, "gate-fails", 0, "how many of a hundred connections fail in the gate, for no reason of the client's")
+	flag.BoolVar(&c.skipMiddlewares, "skip-middlewares", false, "skip middlewares for recovered sockets")
+	flag.BoolVar(&c.probe, "probe", false, "send probes to every socket, and compare the acknowledgements")
+	flag.IntVar(&c.middlewareFails, "middleware-fails", 0, "percentage of connections that fail in a middleware")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
 	return c
@@ -76,7 +76,7 @@ func main() {
 func run(c *config) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	go func() { // ends with the process: the tests that started it are gone when its standard input ends
+	go func() { // ends with the process; standard input ends when the tests do
 		_, _ = io.Copy(io.Discard, bufio.NewReader(os.Stdin))
 		stop()
 	}()
@@ -109,12 +109,12 @@ func run(c *config) error {
 	return errors.Join(err, server.Close())
 }
 
-// open connects to Postgres, if there is one, and makes the server with its handlers.
+// open connects to Postgres, if there is a DSN, and creates the server with its handlers.
 func open(ctx context.Context, c *config) (*node, error) {
-	n := &node{name: c.name, born: time.Now(), heard: make(chan struct{})}
+	n := &node{name: c.name, started: time.Now(), serverEventSeen: make(chan struct{})}
 	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes, ConnectsAtOnce: c.connectsAtOnce}
 	opts.Recovery.Window = c.window
-	opts.Recovery.SkipGates = c.skipGates
+	opts.Recovery.SkipGates = c.skipMiddlewares
 	opts.Recovery.OnExpired = n.expired
 	if c.dsn != "" {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -125,7 +125,7 @@ func open(ctx context.Context, c *config) (*node, error) {
 		}
 		var db *pgadapter.DB
 		var err error
-		for range 5 { // tests end its connections; whoever runs a node starts it again
+		for range 5 { // tests terminate connections; a deployment would restart the node
 			if db, err = pgadapter.Open(ctx, c.dsn, how); err == nil {
 				break
 			}
@@ -139,11 +139,11 @@ func open(ctx context.Context, c *config) (*node, error) {
 	}
 	n.server = socketio.NewServer(opts)
 	n.register()
-	if c.gateFails > 0 {
-		n.failGates(c.gateFails)
+	if c.middlewareFails > 0 {
+		n.failMiddleware(c.middlewareFails)
 	}
-	if c.quiz {
-		n.server.OnConnect(n.quiz)
+	if c.probe {
+		n.server.OnConnect(n.probe)
 	}
 	return n, nil
 }

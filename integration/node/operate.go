@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// An operation is what /control/operate does to an audience.
+// An operation is the body of POST /control/operate.
 type operation struct {
 	Do        string          `json:"do"` // join, leave or disconnect
 	Namespace string          `json:"namespace"`
@@ -23,7 +23,7 @@ type operation struct {
 
 func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	var o operation
-	if !order(w, r, &o) {
+	if !decode(w, r, &o) {
 		return
 	}
 	a := o.Target.of(n.server.Of(o.Namespace))
@@ -36,7 +36,7 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	case "disconnect":
 		err = a.Disconnect(r.Context())
 	default:
-		err = errors.New("do what?")
+		err = fmt.Errorf("unknown operation %q", o.Do)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -45,27 +45,27 @@ func (n *node) operate(w http.ResponseWriter, r *http.Request) {
 	reply(w, true)
 }
 
-// A question is what is asked of sockets or servers.
-type question struct {
+// A callRequest is the body of POST /control/call, /control/fetch and /control/servers.
+type callRequest struct {
 	Target    target `json:"target"`
 	TimeoutMS int    `json:"timeout_ms"`
-	Pad       int    `json:"pad"`  // bytes of the question, and of the answers that repeat it
-	Load      string `json:"load"` // servers: what the question carries, and the answers repeat
-	How       string `json:"how"`  // servers: "hang", "wait" until told, or ""; call: "binary" or ""
+	Pad       int    `json:"pad"`  // bytes of the request, and of the answers that repeat it
+	Load      string `json:"load"` // servers: text in the request, which the answers repeat
+	How       string `json:"how"`  // servers: "hang", "wait" for a server event, or ""; call: "binary" or ""
 }
 
-// A poll is what became of it.
-type poll struct {
-	Answers []string `json:"answers"` // who answered
-	Silent  []string `json:"silent"`  // who did not, though asked
-	Lost    []string `json:"lost"`    // who was disconnected first
-	Nodes   []string `json:"nodes"`   // whose nodes did not answer, and why
+// A callResult is the result of a call.
+type callResult struct {
+	Answers []string `json:"answers"` // sockets or servers that answered
+	Silent  []string `json:"silent"`  // sockets that did not answer in time
+	Lost    []string `json:"lost"`    // sockets that disconnected
+	Nodes   []string `json:"nodes"`   // nodes that did not answer, with the error
 	Bytes   int      `json:"bytes"`
 	Error   string   `json:"error"`
 	TookMS  int64    `json:"took_ms"`
 }
 
-func (p *poll) fail(from string, err error) {
+func (p *callResult) fail(from string, err error) {
 	if bad, ok := errors.AsType[*socketio.NodeError](err); ok {
 		p.Nodes = append(p.Nodes, bad.Name+": "+bad.Err.Error())
 		return
@@ -82,26 +82,26 @@ func (p *poll) fail(from string, err error) {
 }
 
 const (
-	pinged socketio.Request[string, string]             = "ping-all"
-	solved socketio.ServerRequest[question, serverSide] = "solve"
-	told   socketio.ServerEvent[string]                 = "told"
-	mirror socketio.Request[[]byte, []byte]             = "mirror"
+	pinged      socketio.Request[string, string]                = "ping-all"
+	solved      socketio.ServerRequest[callRequest, serverSide] = "solve"
+	serverEvent socketio.ServerEvent[string]                    = "server-event"
+	mirror      socketio.Request[[]byte, []byte]                = "mirror"
 )
 
-// A serverSide is what a server answers to another.
+// A serverSide is the answer of a server to another.
 type serverSide struct {
 	Node string `json:"node"`
 	Pad  string `json:"pad"`
 }
 
 func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	to := q.Target.of(n.server.Namespace)
 	if q.How == "binary" {
@@ -120,15 +120,15 @@ func (n *node) callAll(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// reflect sends binary data that the sockets are to send back as it is.
-func (p *poll) reflect(ctx context.Context, to socketio.Target, size int) {
+// reflect sends binary data that the sockets send back.
+func (p *callResult) reflect(ctx context.Context, to socketio.Target, size int) {
 	sent := make([]byte, size)
 	for i := range sent {
 		sent[i] = byte(i * 31 >> 3)
 	}
 	for answer, err := range mirror.CallAll(ctx, to, sent) {
 		if err == nil && !bytes.Equal(answer.Value, sent) {
-			err = fmt.Errorf("%d bytes came back from %s as %d others", size, answer.From, len(answer.Value))
+			err = fmt.Errorf("%[2]s returned %[3]d bytes, not the %[1]d that were sent", size, answer.From, len(answer.Value))
 		}
 		if err != nil {
 			p.fail(string(answer.From), err)
@@ -140,13 +140,13 @@ func (p *poll) reflect(ctx context.Context, to socketio.Target, size int) {
 }
 
 func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	for s, err := range q.Target.of(n.server.Namespace).Fetch(ctx) {
 		if err != nil {
@@ -161,48 +161,48 @@ func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// serverSide registers what the servers do for each other.
+// serverSide registers the server-side handlers.
 func (n *node) serverSide() {
-	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q question) (serverSide, error) {
+	solved.On(n.server.Namespace, func(ctx context.Context, _ string, q callRequest) (serverSide, error) {
 		if q.How == "hang" {
 			<-ctx.Done()
 			return serverSide{}, context.Cause(ctx)
 		}
 		if q.How == "wait" {
 			select {
-			case <-n.heard:
+			case <-n.serverEventSeen:
 			case <-ctx.Done():
 				return serverSide{}, context.Cause(ctx)
 			}
 		}
 		return serverSide{n.name, q.Load + strings.Repeat("y", q.Pad)}, nil
 	})
-	told.On(n.server.Namespace, func(_ context.Context, _, v string) error {
+	serverEvent.On(n.server.Namespace, func(_ context.Context, _, v string) error {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		if n.stats.Told = append(n.stats.Told, v); len(n.stats.Told) == 1 {
-			close(n.heard)
+		if n.stats.ServerEvents = append(n.stats.ServerEvents, v); len(n.stats.ServerEvents) == 1 {
+			close(n.serverEventSeen)
 		}
 		return nil
 	})
 }
 
 func (n *node) servers(w http.ResponseWriter, r *http.Request) {
-	var q question
-	if !order(w, r, &q) {
+	var q callRequest
+	if !decode(w, r, &q) {
 		return
 	}
 	if q.How == "tell" {
-		if err := told.Emit(r.Context(), n.server, n.name+strings.Repeat("z", q.Pad)); err != nil {
+		if err := serverEvent.Emit(r.Context(), n.server, n.name+strings.Repeat("z", q.Pad)); err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
-		reply(w, poll{})
+		reply(w, callResult{})
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
 	defer cancel()
-	p := poll{Answers: []string{}}
+	p := callResult{Answers: []string{}}
 	begun := time.Now()
 	for answer, err := range solved.Call(ctx, n.server.Namespace, q) {
 		if err != nil {
@@ -216,18 +216,18 @@ func (n *node) servers(w http.ResponseWriter, r *http.Request) {
 	reply(w, p)
 }
 
-// A rolling puts everybody in the room From into the room Through and out again, Count times, from one goroutine. It
-// emits an event when they are in, with an even number, and one when they are out, with an odd one.
-type rolling struct {
+// A joinLeaveRounds puts everybody in room From into room Through and out again, Count times, from one goroutine. It
+// emits an event with an even number when they are in, and one with an odd number when they are out.
+type joinLeaveRounds struct {
 	Publisher int           `json:"publisher"`
 	Count     int           `json:"count"`
 	From      socketio.Room `json:"from"`
 	Through   socketio.Room `json:"through"`
 }
 
-func (n *node) roll(w http.ResponseWriter, r *http.Request) {
-	var o rolling
-	if !order(w, r, &o) {
+func (n *node) joinLeave(w http.ResponseWriter, r *http.Request) {
+	var o joinLeaveRounds
+	if !decode(w, r, &o) {
 		return
 	}
 	var last *socketio.Receipt
@@ -259,8 +259,8 @@ func (n *node) nodes(w http.ResponseWriter, r *http.Request) {
 	reply(w, all)
 }
 
-// order decodes what a node is told.
-func order(w http.ResponseWriter, r *http.Request, v any) bool {
+// decode decodes the body of a request, and reports whether it is valid.
+func decode(w http.ResponseWriter, r *http.Request, v any) bool {
 	if err := json.NewDecoder(r.Body).Decode(v); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return false

@@ -1,6 +1,6 @@
-// Package wire is a Socket.IO client in Go that does what the official one does, no more: it answers pings, keeps the
-// last string that ended an event as its offset, and comes back with that and its private id. A process can hold
-// thousands of them.
+// Package wire is a Socket.IO client in Go that follows the rules of the official one: it answers pings, keeps the last
+// string that ended an event as its offset, and reconnects with that and its private id. A process can hold thousands of
+// them.
 package wire
 
 import (
@@ -19,27 +19,27 @@ import (
 	"github.com/gobwas/ws/wsutil"
 )
 
-// Options says how a client connects, and who hears what it receives.
+// Options are the options of a Client.
 type Options struct {
 	Namespace string         // default: "/"
 	Auth      map[string]any // sent with CONNECT; may override pid and offset, as in the official client
 
 	// Connected is called for every CONNECT that is answered, from the client's one reader, before any event that
-	// follows it. Default: nobody hears.
+	// follows it. Default: none.
 	Connected func(id string, recovered bool)
 
 	// Event is called for every event, from the client's one reader. The data is the JSON array; it is valid during
-	// the call. Default: nobody hears.
+	// the call. Default: none.
 	Event func(data json.RawMessage)
 
 	// Request is called for every event that wants an acknowledgement, before Event, and returns the JSON array of its
 	// arguments; nil for none. Default: no event is acknowledged.
 	Request func(data json.RawMessage) json.RawMessage
 
-	// Asked is called in place of Request, and says under which id Acknowledge answers later. Default: Request is asked.
+	// Asked is called in place of Request, with the id for a later call of Acknowledge. Default: Request is called.
 	Asked func(id string, data json.RawMessage)
 
-	// Closed is called once for every connection that ended. Default: nobody hears.
+	// Closed is called once for every connection that ended. Default: none.
 	Closed func(error)
 
 	// Dial opens the connections. Default: TCP.
@@ -84,8 +84,8 @@ type RefusedError struct{ Body string }
 func (e *RefusedError) Error() string { return "refused: " + e.Body }
 
 // Connect opens a connection to the node at addr and returns when CONNECT was answered. The connection before is ended
-// first, and what came on it has been heard: the official client, which has one thread, does not leave a connection
-// between hearing an event and keeping its offset either. So it must not be called by Event.
+// first, after what it received has been handled: the official client, which has one thread, does not leave a connection
+// between handling an event and keeping its offset either. So it must not be called by Event.
 func (c *Client) Connect(ctx context.Context, addr string) error {
 	if err := c.endLast(ctx); err != nil {
 		return err
@@ -161,13 +161,13 @@ func (c *Client) PID() string { c.mu.Lock(); defer c.mu.Unlock(); return c.pid }
 // Offset is the last one received.
 func (c *Client) Offset() string { c.mu.Lock(); defer c.mu.Unlock(); return c.offset }
 
-// Recovered tells whether the last connection continued the session of the one before.
+// Recovered reports whether the last connection continued the session of the one before.
 func (c *Client) Recovered() bool { c.mu.Lock(); defer c.mu.Unlock(); return c.recovered }
 
 // Events is how many events have been received.
 func (c *Client) Events() int { c.mu.Lock(); defer c.mu.Unlock(); return c.events }
 
-// Cut breaks the connection without a goodbye: the peer's kernel is told with a reset.
+// Cut breaks the connection with a TCP reset.
 func (c *Client) Cut() { c.current().Cut() }
 
 // Close breaks the connection with a close frame.
@@ -324,7 +324,7 @@ func (c *Client) acknowledge(m *message) error {
 	return c.current().Send(prefix + m.id + string(answer))
 }
 
-// A Link is one Engine.IO connection, for those who want to send what no client would.
+// A Link is one Engine.IO connection, for tests that send what no client would.
 type Link struct {
 	conn net.Conn
 	in   io.Reader

@@ -14,15 +14,15 @@ import (
 	"github.com/pgsocket/socketio/integration/wire"
 )
 
-// TestWhatWasHeardIsInTheOffset: a client that is cut while it hears an event comes back with the offset of that event.
-// With the one before it a server that does all right would send the event again, and a test would take it for a double.
-func TestWhatWasHeardIsInTheOffset(t *testing.T) {
+// TestClient_OffsetOfLastEvent: a client that is cut while it handles an event reconnects with the offset of that
+// event. With the offset before it, a correct server would send the event again, and a test would report a duplicate.
+func TestClient_OffsetOfLastEvent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		connects := make(chan string, 2)
-		hearing, release := make(chan struct{}, 2), make(chan struct{})
+		handling, release := make(chan struct{}, 2), make(chan struct{})
 		c := wire.New(wire.Options{
-			Event: func(json.RawMessage) { hearing <- struct{}{}; <-release },
+			Event: func(json.RawMessage) { handling <- struct{}{}; <-release },
 			Dial: func(context.Context, string, string) (net.Conn, error) {
 				server, client := net.Pipe()
 				go serve(server, connects) // ends with the connection
@@ -33,7 +33,7 @@ func TestWhatWasHeardIsInTheOffset(t *testing.T) {
 			t.Fatal(err)
 		}
 		<-connects
-		<-hearing
+		<-handling
 		c.Cut()
 		again := make(chan error, 1)
 		go func() { again <- c.Connect(t.Context(), "node") }() // waited for below

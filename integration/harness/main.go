@@ -1,0 +1,46 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/pgsocket/socketio/pgtest"
+)
+
+// Main runs the tests of a package that starts clusters, with a private Postgres unless DATABASE_URL names one. Of the
+// packages of one go test command, it runs one at a time: the tests wait for nodes and clients with deadlines, and two
+// clusters at once overload a small machine.
+func Main(m *testing.M) int {
+	if err := waitTurn(); err != nil {
+		fmt.Fprintln(os.Stderr, "wait for the tests of other packages:", err)
+		return 1
+	}
+	code := pgtest.Main(m)
+	for _, p := range []*program{&standardProgram, &steppedClockProgram} {
+		if p.dir != "" {
+			_ = os.RemoveAll(p.dir) // a temporary directory: a failure leaves it to the system
+		}
+	}
+	return code
+}
+
+// waitTurn waits for a lock that the system releases when this process ends. In a file for all, go test commands lock
+// different bytes: that at the number of the parent process.
+func waitTurn() error {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("socketio-integration-%d.lock", os.Getuid()))
+	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600) // stays open: a close releases the lock
+	if err != nil {
+		return &os.PathError{Op: "open", Path: path, Err: err}
+	}
+	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: int64(os.Getppid()), Len: 1}
+	for {
+		if err := syscall.FcntlFlock(uintptr(fd), syscall.F_SETLKW, &lock); !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
