@@ -18,28 +18,28 @@ const connectsPerProcessor = 128
 
 func defaultConnects() int { return connectsPerProcessor * runtime.GOMAXPROCS(0) }
 
-// turns are as many as may be at something at a time.
-type turns chan struct{}
+// semaphore are as many as may be at something at a time.
+type semaphore chan struct{}
 
-// takeTurn waits for one of the turns, unless the socket has one.
-func (s *Socket) takeTurn(ctx context.Context, of turns) error {
-	if s.turn != nil {
+// acquire waits for one of the turns, unless the socket has one.
+func (s *Socket) acquire(ctx context.Context, of semaphore) error {
+	if s.permit != nil {
 		return nil
 	}
 	select {
 	case of <- struct{}{}:
-		s.turn = of
+		s.permit = of
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// giveTurn lets the next one in, if the socket has a turn.
-func (s *Socket) giveTurn() {
-	if s.turn != nil {
-		<-s.turn
-		s.turn = nil
+// release lets the next one in, if the socket has a turn.
+func (s *Socket) release() {
+	if s.permit != nil {
+		<-s.permit
+		s.permit = nil
 	}
 }
 
@@ -48,14 +48,14 @@ func (s *Socket) drained(ctx context.Context) error {
 	if s.conn.session.Low() {
 		return nil
 	}
-	s.giveTurn()
+	s.release()
 	return s.conn.session.Drained(ctx)
 }
 
-// drainedInTurn does so, and waits for a turn again.
-func (s *Socket) drainedInTurn(ctx context.Context) error {
+// drainedThenAcquire does so, and waits for a turn again.
+func (s *Socket) drainedThenAcquire(ctx context.Context) error {
 	if err := s.drained(ctx); err != nil {
 		return err
 	}
-	return s.takeTurn(ctx, s.namespace.server.entering)
+	return s.acquire(ctx, s.namespace.server.connectPermits)
 }

@@ -30,15 +30,15 @@ func (d *doorman) Open(s *recovery.Session) *recovery.Outcome {
 	go func() {
 		<-d.open
 		if d.refuses.Load() {
-			known.Settle(errors.New("no"))
+			known.Complete(errors.New("no"))
 			return
 		}
-		known.Settle(made.Wait(context.Background()))
+		known.Complete(made.Wait(context.Background()))
 	}()
 	return known
 }
 
-func TestACrowdIsLetInAFewAtATime(t *testing.T) {
+func TestAdmission_ConnectionStorm_IsLimited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -82,7 +82,7 @@ func TestACrowdIsLetInAFewAtATime(t *testing.T) {
 	})
 }
 
-func TestNobodyHoldsUpTheCrowd(t *testing.T) {
+func TestAdmission_SlowClient_HoldsNoPermit(t *testing.T) {
 	t.Parallel()
 	atOnce := func(t *testing.T, io *socketio.Server) {
 		t.Helper()

@@ -29,45 +29,45 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 		h.logger.Error("request not understood", slog.Any("error", err))
 		return
 	}
-	if r.Errand == errandNotice || r.Errand == errandServer {
+	if r.Kind == requestServerEvent || r.Kind == requestServer {
 		if r.Node != h.id {
-			h.noticedLocked(d.Offset.Position)
+			h.serverEventLocked(d.Offset.Position)
 		}
 		return
 	}
-	work := h.taskLocked(r.Errand, d, body)
+	work := h.responderLocked(r.Kind, d, body)
 	if work == nil {
 		return // of a later version of ours
 	}
 	h.server.work.start()
 	go func() { // owner: the server; ends when all have answered, or nobody waits any more
 		defer h.server.work.done()
-		ctx, cancel := context.WithTimeout(h.server.life, r.Wait)
+		ctx, cancel := context.WithTimeout(h.server.lifetime, r.Wait)
 		defer cancel()
-		say := func(ctx context.Context, a answer) error { return h.server.answer(ctx, r, a) }
+		say := func(ctx context.Context, a response) error { return h.server.respond(ctx, r, a) }
 		if err := work(ctx, say); err != nil && ctx.Err() == nil {
-			h.logger.Error("request not answered", slog.String("errand", string(r.Errand)), slog.Any("error", err))
+			h.logger.Error("request not answered", slog.String("errand", string(r.Kind)), slog.Any("error", err))
 		}
 	}()
 }
 
-// A task is what is left to do for a request: it says one answer after another.
-type task func(ctx context.Context, say func(context.Context, answer) error) error
+// A responder is what is left to do for a request: it says one answer after another.
+type responder func(ctx context.Context, say func(context.Context, response) error) error
 
-func (h *hub) taskLocked(e errand, d *adapter.Delivery, body []byte) task {
+func (h *hub) responderLocked(e requestKind, d *adapter.Delivery, body []byte) responder {
 	switch e {
-	case errandCall:
+	case requestCall:
 		return h.pollLocked(d, body)
-	case errandFetch:
+	case requestFetch:
 		return h.listLocked(d)
 	default:
 		return nil
 	}
 }
 
-// answer publishes an answer. In place of one that the log does not take, because it
+// respond publishes an answer. In place of one that the log does not take, because it
 // is too large for example, it publishes one that says so.
-func (s *Server) answer(ctx context.Context, to request, a answer) error {
+func (s *Server) respond(ctx context.Context, to request, a response) error {
 	err := s.publishAnswer(ctx, to, a)
 	if err == nil || ctx.Err() != nil {
 		return err
@@ -77,7 +77,7 @@ func (s *Server) answer(ctx context.Context, to request, a answer) error {
 	return s.publishAnswer(ctx, to, a)
 }
 
-func (s *Server) publishAnswer(ctx context.Context, to request, a answer) error {
+func (s *Server) publishAnswer(ctx context.Context, to request, a response) error {
 	a.Node, a.ID = s.hub.id, to.ID
 	body, err := joinHead(a, a.body)
 	if err != nil {
@@ -141,10 +141,10 @@ func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Sock
 
 // pollLocked sends an event to the sockets of the audience and returns what is to
 // be done with their acknowledgements.
-func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
+func (h *hub) pollLocked(d *adapter.Delivery, args []byte) responder {
 	sockets, asked := h.questionsLocked(d, args)
 	replies := make(chan reply, len(sockets)) // nobody waits to put one in
-	notice := sync.OnceValue(func() *Emitted { return newEmitted(args, d.Attachments) })
+	notice := sync.OnceValue(func() *OutgoingEvent { return newOutgoingEvent(args, d.Attachments) })
 	for _, s := range sockets {
 		q := asked[s]
 		if q.err != nil {
@@ -156,7 +156,7 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) task {
 		s.member.queueLocked(q.messages)
 		s.tellOutgoing(notice)
 	}
-	return func(ctx context.Context, say func(context.Context, answer) error) error {
+	return func(ctx context.Context, say func(context.Context, response) error) error {
 		defer func() {
 			for _, s := range sockets {
 				s.acks.forget(asked[s].id)
@@ -196,18 +196,18 @@ func nextReply(ctx context.Context, replies <-chan reply) (reply, error) {
 	}
 }
 
-func (r reply) answer() answer {
+func (r reply) answer() response {
 	switch {
 	case r.err != nil:
-		return answer{From: r.socket.id, Error: &Error{Code: CodeInternal, Message: "request not encoded"}}
+		return response{From: r.socket.id, Error: &Error{Code: CodeInternal, Message: "request not encoded"}}
 	case r.packet == nil:
-		return answer{From: r.socket.id, Lost: r.socket.goneFor()}
+		return response{From: r.socket.id, Lost: r.socket.goneFor()}
 	}
-	return answer{From: r.socket.id, body: r.packet.Data, attachments: r.packet.Attachments}
+	return response{From: r.socket.id, body: r.packet.Data, attachments: r.packet.Attachments}
 }
 
 // tellAsked says who was asked.
-func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context, answer) error) error {
+func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context, response) error) error {
 	for rest := sockets; ; {
 		n := min(len(rest), idsAtOnce)
 		asked := make([]SocketID, n)
@@ -215,7 +215,7 @@ func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context,
 			asked[i] = s.id
 		}
 		rest = rest[n:]
-		err := say(ctx, answer{Asked: asked, All: len(rest) == 0, Done: len(sockets) == 0})
+		err := say(ctx, response{Asked: asked, All: len(rest) == 0, Done: len(sockets) == 0})
 		if err != nil || len(rest) == 0 {
 			return err
 		}
@@ -230,8 +230,8 @@ func (s *Socket) goneFor() Reason {
 	return s.member.reason
 }
 
-// A listing is a socket as others see it.
-type listing struct {
+// A socketInfo is a socket as others see it.
+type socketInfo struct {
 	ID      SocketID                   `json:"id"`
 	Rooms   []Room                     `json:"rooms"`
 	Data    map[string]json.RawMessage `json:"data,omitempty"`
@@ -245,7 +245,7 @@ type listing struct {
 
 // listLocked notes who is in the audience, and in which rooms, at this place in
 // the log; the rest is read while the answer is made.
-func (h *hub) listLocked(d *adapter.Delivery) task {
+func (h *hub) listLocked(d *adapter.Delivery) responder {
 	var sockets []*Socket
 	if n, ok := h.namespaces[d.Namespace]; ok {
 		sockets = socketsOf(h.membersLocked(n, d.Audience))
@@ -254,19 +254,19 @@ func (h *hub) listLocked(d *adapter.Delivery) task {
 	for i, s := range sockets {
 		rooms[i] = s.member.roomsLocked()
 	}
-	return func(ctx context.Context, say func(context.Context, answer) error) error {
+	return func(ctx context.Context, say func(context.Context, response) error) error {
 		return sayListings(ctx, sockets, rooms, say)
 	}
 }
 
 // sayListings says what the sockets are, in answers of at most chunkBytes. One that is larger
 // is said by itself: if the log does not take it, only that socket is missing.
-func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, answer) error) error {
+func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, response) error) error {
 	var body []byte
 	for i, s := range sockets {
 		one, err := s.listing(rooms[i])
 		if err != nil { // a parser of the application has taken for JSON what is not
-			err = say(ctx, answer{From: s.id, Error: &Error{Code: CodeInternal, Message: "socket not described: " + err.Error()}})
+			err = say(ctx, response{From: s.id, Error: &Error{Code: CodeInternal, Message: "socket not described: " + err.Error()}})
 			if err != nil {
 				return err
 			}
@@ -274,7 +274,7 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 		}
 		one = append(one, '\n')
 		if len(body) > 0 && len(body)+len(one) > chunkBytes {
-			if err := say(ctx, answer{body: body}); err != nil {
+			if err := say(ctx, response{body: body}); err != nil {
 				return err
 			}
 			body = nil
@@ -283,11 +283,11 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 			body = append(body, one...)
 			continue
 		}
-		if err := say(ctx, answer{From: s.id, body: one}); err != nil {
+		if err := say(ctx, response{From: s.id, body: one}); err != nil {
 			return err
 		}
 	}
-	return say(ctx, answer{body: body, Done: true})
+	return say(ctx, response{body: body, Done: true})
 }
 
 // listing returns the text of what others may see of the socket: what the client sent,
@@ -298,7 +298,7 @@ func (s *Socket) listing(rooms []Room) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := listing{
+	l := socketInfo{
 		ID: s.id, Rooms: rooms, Header: h.Header, URL: h.URL.String(),
 		Address: h.Address, Secure: h.Secure, Time: h.Time, Auth: auth,
 	}

@@ -54,7 +54,7 @@ var mayLink = map[string][]string{
 	"cmd/pgsocket":            {"github.com/jackc/pgx/v5"},
 }
 
-func TestImportsFollowTheHousePlan(t *testing.T) {
+func TestArchitecture_Imports(t *testing.T) {
 	t.Parallel()
 	err := fs.WalkDir(os.DirFS("."), ".", func(file string, d fs.DirEntry, err error) error {
 		if err != nil {

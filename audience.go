@@ -51,7 +51,7 @@ type route struct {
 	namespace string
 	audience  adapter.Audience
 	err       error       // why nothing can be emitted to it
-	here      func() bool // see adapter.Envelope
+	localOnly func() bool // see adapter.Envelope
 	socket    *Socket     // of this node, that is meant; may be nil
 	local     bool
 	volatile  bool
@@ -87,7 +87,7 @@ func (a Audience) To(rooms ...Room) Audience {
 	if len(a.r.audience.Rooms) == 0 {
 		a.r.audience.Rooms = adapter.Nobody().Rooms
 	}
-	a.r.here = nil // of them nothing is known
+	a.r.localOnly = nil // of them nothing is known
 	return a
 }
 

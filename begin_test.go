@@ -12,7 +12,7 @@ import (
 
 // A new session begins behind what its node has emitted, also when that is in the
 // log and has not come back from there yet.
-func TestASessionBeginsBehindWhatItsNodeHasEmitted(t *testing.T) {
+func TestSession_Begins_AfterEarlierEmitsOfItsNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		memory := adapter.NewMemory(nil)
@@ -51,9 +51,9 @@ func (l *tardy) Bind(local adapter.Local) (adapter.Offset, error) {
 
 func (l *tardy) ID() string { return l.local.ID() }
 
-func (l *tardy) Rewind(at adapter.Offset) { l.local.Rewind(at) }
+func (l *tardy) LogTruncated(at adapter.Offset) { l.local.LogTruncated(at) }
 
-func (l *tardy) Reset(at adapter.Offset, cause error) { l.local.Reset(at, cause) }
+func (l *tardy) LogGap(at adapter.Offset, cause error) { l.local.LogGap(at, cause) }
 
 func (l *tardy) Deliver(batch []adapter.Delivery) {
 	select {
@@ -64,7 +64,7 @@ func (l *tardy) Deliver(batch []adapter.Delivery) {
 	}
 }
 
-func (l *tardy) Sync(ctx context.Context) error {
+func (l *tardy) WaitDelivered(ctx context.Context) error {
 	select {
 	case <-l.arrived:
 		return nil

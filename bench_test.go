@@ -106,8 +106,8 @@ func (d doorway) Accept() (net.Conn, error) {
 func (doorway) Close() error   { return nil }
 func (doorway) Addr() net.Addr { return &net.TCPAddr{} }
 
-// seat connects n clients; onConnect runs for each, with its number.
-func seat(b *testing.B, n int, onConnect func(i int, s *socketio.Socket)) *audience {
+// membership connects n clients; onConnect runs for each, with its number.
+func membership(b *testing.B, n int, onConnect func(i int, s *socketio.Socket)) *audience {
 	b.Helper()
 	a := &audience{io: socketio.NewServer(&socketio.Options{Logger: slog.New(slog.DiscardHandler), PingInterval: time.Hour, DrainRate: -1, EventsPerSecond: -1})}
 	connected := make(chan struct{}, n)
@@ -160,7 +160,7 @@ func BenchmarkEmit(b *testing.B) {
 	const event = socketio.Event[string]("said")
 	for _, members := range []int{1, 10, 100, 1000} {
 		b.Run(fmt.Sprintf("to=%d", members), func(b *testing.B) {
-			a := seat(b, 1000, func(i int, s *socketio.Socket) {
+			a := membership(b, 1000, func(i int, s *socketio.Socket) {
 				if i < members {
 					if err := s.Join(b.Context(), "room"); err != nil {
 						b.Error(err)
@@ -183,7 +183,7 @@ func BenchmarkEmit(b *testing.B) {
 
 // BenchmarkHandle is the other way: what a client sends, to the handler.
 func BenchmarkHandle(b *testing.B) {
-	a := seat(b, 1, func(int, *socketio.Socket) {})
+	a := membership(b, 1, func(int, *socketio.Socket) {})
 	var handled atomic.Int64
 	socketio.Event[string]("said").On(a.io, func(context.Context, *socketio.Socket, string) error {
 		handled.Add(1)
@@ -205,7 +205,7 @@ func BenchmarkHandle(b *testing.B) {
 // BenchmarkJoin joins and leaves a room, without recovery.
 func BenchmarkJoin(b *testing.B) {
 	var socket *socketio.Socket
-	seat(b, 1, func(_ int, s *socketio.Socket) { socket = s })
+	membership(b, 1, func(_ int, s *socketio.Socket) { socket = s })
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := socket.Join(b.Context(), "room"); err != nil {

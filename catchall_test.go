@@ -14,7 +14,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-func TestCatchAllHearsEveryEvent(t *testing.T) {
+func TestOnAny_EveryEvent(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var told []string
@@ -55,13 +55,13 @@ func TestCatchAllHearsEveryEvent(t *testing.T) {
 	})
 }
 
-func TestOutgoingCatchAllHearsWhatEachSocketGets(t *testing.T) {
+func TestOnAnyOutgoing_EachSocket(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
 		var mu sync.Mutex
 		told := make(map[socketio.SocketID][]string)
-		io.OnAnyOutgoing(func(s *socketio.Socket, e *socketio.Emitted) {
+		io.OnAnyOutgoing(func(s *socketio.Socket, e *socketio.OutgoingEvent) {
 			var text string
 			if err := e.Decode(&text); err != nil {
 				t.Error(err)
@@ -102,7 +102,7 @@ func TestOutgoingCatchAll_ChangesBinaryData_ClientsGetWhatWasEmitted(t *testing.
 	t.Parallel()
 	const pixels socketio.Event[[]byte] = "pixels"
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
-		io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.Emitted) {
+		io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.OutgoingEvent) {
 			var data []byte
 			if err := e.Decode(&data); err != nil {
 				t.Error(err)
@@ -125,16 +125,16 @@ func TestOutgoingCatchAll_ChangesBinaryData_ClientsGetWhatWasEmitted(t *testing.
 	})
 }
 
-// TestSlowOutgoingCatchAllHarmsNobody: what overruns it is not told, and a line
+// TestOnAnyOutgoing_SlowFunction_DelaysNoClient: what overruns it is not told, and a line
 // in the log says so; the client gets everything.
-func TestSlowOutgoingCatchAllHarmsNobody(t *testing.T) {
+func TestOnAnyOutgoing_SlowFunction_DelaysNoClient(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	opts := &socketio.Options{InboxEvents: 3, Logger: slog.New(slog.NewTextHandler(&log, nil))}
 	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
 		released := make(chan struct{})
 		told := 0
-		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) {
+		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.OutgoingEvent) {
 			<-released
 			told++
 		})
@@ -157,7 +157,7 @@ func TestSlowOutgoingCatchAllHarmsNobody(t *testing.T) {
 	})
 }
 
-func TestEventsNamedByNumbers(t *testing.T) {
+func TestEvent_NumericName(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		socketio.Request[string, string]("42").On(io, func(_ context.Context, _ *socketio.Socket, v string) (string, error) {
@@ -172,7 +172,7 @@ func TestEventsNamedByNumbers(t *testing.T) {
 	})
 }
 
-func TestRoomsAreToldOf(t *testing.T) {
+func TestOnRoom_Events(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
@@ -198,7 +198,7 @@ func TestRoomsAreToldOf(t *testing.T) {
 	})
 }
 
-func TestCloseConnectionEndsAllNamespaces(t *testing.T) {
+func TestCloseConnection_EndsAllNamespaces(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var mu sync.Mutex
@@ -236,7 +236,7 @@ func TestCloseConnectionEndsAllNamespaces(t *testing.T) {
 	})
 }
 
-func TestChangesOfRoomsThatNobodyHearsAreCounted(t *testing.T) {
+func TestOnRoom_BlockedFunction_CountsWhatItMissed(t *testing.T) {
 	t.Parallel()
 	var log strings.Builder
 	opts := &socketio.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}

@@ -6,11 +6,11 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A claimed is what a node learns of a session while claims of it are under way:
+// A claimState is what a node learns of a session while claims of it are under way:
 // from before the store is asked until the socket holds the session. The answer of
 // the store may be overtaken by a later claim, whose socket or eviction arrives at
 // this node first, and possibly has gone again.
-type claimed struct {
+type claimState struct {
 	underWay int
 	epoch    int64 // the newest epoch that the node knows of
 }
@@ -21,7 +21,7 @@ func (h *hub) beginClaim(pid string) {
 	defer h.mu.Unlock()
 	c, ok := h.claims[pid]
 	if !ok {
-		c = &claimed{}
+		c = &claimState{}
 		h.claims[pid] = c
 	}
 	c.underWay++
@@ -37,8 +37,8 @@ func (h *hub) endClaim(pid string) {
 	}
 }
 
-// learnLocked notes that the session has gone on to an epoch.
-func (h *hub) learnLocked(k recovery.Key) {
+// epochSeenLocked notes that the session has gone on to an epoch.
+func (h *hub) epochSeenLocked(k recovery.Key) {
 	if c, ok := h.claims[k.PIDHash]; ok {
 		c.epoch = max(c.epoch, k.Epoch)
 	}
@@ -52,15 +52,15 @@ func (h *hub) voidClaimsLocked() {
 	}
 }
 
-// hold registers s as the holder of its session, in place of a holder of an
+// claim registers s as the holder of its session, in place of a holder of an
 // earlier epoch, which is dropped in any case. It returns false if s is gone
 // already, or has been overtaken; the session is let go of then, unless it is
 // another's.
-func (h *hub) hold(s *Socket, session *recovery.Session) bool {
+func (h *hub) claim(s *Socket, session *recovery.Session) bool {
 	h.mu.Lock()
 	defer h.unlock()
 	overtaken := h.claims[session.PIDHash].epoch > session.Epoch
-	h.learnLocked(session.Key)
+	h.epochSeenLocked(session.Key)
 	if old, ok := h.sessions[session.PIDHash]; ok && old.key.Epoch < session.Epoch {
 		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
@@ -68,9 +68,9 @@ func (h *hub) hold(s *Socket, session *recovery.Session) bool {
 		// The socket is gone, or the client has come once more and was faster: it
 		// may have come here last all the same, so it is not told of a new session.
 		at := min(session.From, session.Applied, h.cursor.Position)
-		h.endLocked(session.Key, recovery.Ending{Park: true, At: at, Last: session.Last})
+		h.endLocked(session.Key, recovery.Release{Park: true, At: at, Last: session.Last})
 		return false
 	}
-	h.holdLocked(&s.member, session)
+	h.ownLocked(&s.member, session)
 	return true
 }

@@ -21,10 +21,10 @@ type lateClaims struct {
 
 func (l *lateClaims) Bind(recovery.Node) error { return nil }
 
-func (l *lateClaims) Resume(ctx context.Context, c recovery.Claim) (*recovery.Session, error) {
+func (l *lateClaims) Resume(ctx context.Context, c recovery.ResumeRequest) (*recovery.Session, error) {
 	s, err := l.Memory.Resume(ctx, c)
 	if s != nil {
-		s.Elsewhere = !l.oneNode
+		s.OwnedElsewhere = !l.oneNode
 	}
 	answer := make(chan struct{})
 	l.late <- answer
@@ -180,8 +180,8 @@ func TestClaim_OvertakenByAnotherOfItsNode_EndsTheFormerConnection(t *testing.T)
 func TestClaim_UnderWayWhenItsNodeIsReset_IsCut(t *testing.T) {
 	t.Parallel()
 	for name, happens := range map[string]func(adapter.Local){
-		"reset":  func(l adapter.Local) { l.Reset(adapter.Offset{}, context.Canceled) },
-		"rewind": func(l adapter.Local) { l.Rewind(adapter.Offset{}) },
+		"reset":  func(l adapter.Local) { l.LogGap(adapter.Offset{}, context.Canceled) },
+		"rewind": func(l adapter.Local) { l.LogTruncated(adapter.Offset{}) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -224,7 +224,7 @@ func TestReplay_WhenTheLogLosesItsEnd_IsCut(t *testing.T) {
 				}
 				synctest.Wait()
 				_, head := log.Extent()
-				log.local.Rewind(log.Offset(head))
+				log.local.LogTruncated(log.Offset(head))
 				log.gate <- struct{}{}
 				back.closed()
 				if err := io.Shutdown(t.Context()); err != nil {

@@ -30,7 +30,7 @@ type conn struct {
 	packets  packetTimer
 	throttle throttle // the reader's
 
-	timelines tasks // of its sockets, from CONNECT to the end of OnDisconnect
+	lifetimes tasks // of its sockets, from CONNECT to the end of OnDisconnect
 
 	header http.Header
 	url    *url.URL
@@ -97,11 +97,11 @@ func (c *conn) Message(data []byte, binary bool) error {
 	}
 	s := c.socket(p.Namespace)
 	if s == nil || !s.connected.Load() {
-		return c.stray(p)
+		return c.afterDisconnect(p)
 	}
 	switch p.Type {
 	case packet.Disconnect:
-		s.leave(&DisconnectError{Reason: ReasonClientDisconnect})
+		s.detach(&DisconnectError{Reason: ReasonClientDisconnect})
 	case packet.Event, packet.BinaryEvent:
 		if p.Data == nil {
 			return nil // an event without a name, which no handler can be for
@@ -169,16 +169,16 @@ func (c *conn) connect(p *packet.Packet) error {
 	if c.full() {
 		return c.refuse(p.Namespace, c.server.refused(p.Namespace, errTooManyNamespaces()))
 	}
-	n, refusal := c.server.enter(p.Namespace)
+	n, refusal := c.server.acquire(p.Namespace)
 	if refusal != nil {
 		return c.refuse(p.Namespace, c.server.refused(p.Namespace, refusal))
 	}
 	pid, offset, back := claimOf(p.Data)
 	s := newSocket(c, n, bytes.Clone(p.Data))
 	s.pid = pid
-	claim := recovery.Claim{Namespace: n.name, Offset: offset}
+	claim := recovery.ResumeRequest{Namespace: n.name, Offset: offset}
 	c.add(s)
-	c.timelines.start()
+	c.lifetimes.start()
 	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 
@@ -265,7 +265,7 @@ func (c *conn) member(namespace string) *Socket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.sockets {
-		if s.namespace.name == namespace && !s.told {
+		if s.namespace.name == namespace && !s.disconnectSent {
 			return s
 		}
 	}
@@ -282,12 +282,12 @@ func (c *conn) add(s *Socket) {
 	delete(c.ended, s.namespace.name)
 }
 
-// tells notes that the client is about to be told that the socket is over: from then on
+// markDisconnectSent notes that the client is about to be told that the socket is over: from then on
 // it may connect to the namespace again.
-func (c *conn) tells(s *Socket) {
+func (c *conn) markDisconnectSent(s *Socket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s.told = true
+	s.disconnectSent = true
 	if s.connected.Load() {
 		c.ended.note(s.namespace.name, c.grace())
 	}
@@ -329,6 +329,6 @@ func (c *conn) Closed(reason transport.Reason, cause error) {
 		c.server.opts.Logger.DebugContext(c.base, "connection closed", slog.String("reason", string(reason)), slog.Any("error", cause))
 	}
 	for _, s := range c.all() {
-		s.leave(&DisconnectError{Reason: Reason(reason), Err: cause})
+		s.detach(&DisconnectError{Reason: Reason(reason), Err: cause})
 	}
 }

@@ -2,15 +2,15 @@ package socketio
 
 import "testing"
 
-// TestANamespaceHasOneSocketOfAConnection: until the client has been told that it is over.
-func TestANamespaceHasOneSocketOfAConnection(t *testing.T) {
+// TestConnect_SecondTimeToOneNamespace: until the client has been told that it is over.
+func TestConnect_SecondTimeToOneNamespace(t *testing.T) {
 	t.Parallel()
 	c, n := &conn{}, &Namespace{}
 	first, second := &Socket{namespace: n, conn: c}, &Socket{namespace: n, conn: c}
 	if c.add(first); c.member("") != first {
 		t.Error("there is none")
 	}
-	if c.tells(first); c.member("") != nil {
+	if c.markDisconnectSent(first); c.member("") != nil {
 		t.Error("one that is over keeps the next one away")
 	}
 	c.add(second)

@@ -6,28 +6,28 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A cork holds live messages back, behind the last part of a replay. It is bounded as
+// A replayBuffer holds live messages back, behind the last part of a replay. It is bounded as
 // the queue of a connection is (Options.QueueMessages, QueueBytes): one event counts
 // as a quarter of the bytes at most.
-type cork struct {
-	events   []heldEvent
+type replayBuffer struct {
+	events   []bufferedEvent
 	messages int
 	bytes    int
 }
 
-// A heldEvent is the messages of one event, and what they count as.
-type heldEvent struct {
+// A bufferedEvent is the messages of one event, and what they count as.
+type bufferedEvent struct {
 	messages []*transport.Message
 	bytes    int
 }
 
 // add holds an event back, unless too much is.
-func (c *cork) add(messages []*transport.Message, o *Options) bool {
+func (c *replayBuffer) add(messages []*transport.Message, o *Options) bool {
 	size := 0
 	for _, m := range messages {
 		size += m.Len()
 	}
-	e := heldEvent{messages, min(size, o.QueueBytes/4)}
+	e := bufferedEvent{messages, min(size, o.QueueBytes/4)}
 	if len(c.events) > 0 && (c.messages+len(messages) > o.QueueMessages || c.bytes+e.bytes > o.QueueBytes) {
 		return false
 	}
@@ -38,7 +38,7 @@ func (c *cork) add(messages []*transport.Message, o *Options) bool {
 }
 
 // take returns the oldest events, of a quarter of the bounds or one at least.
-func (c *cork) take(o *Options) (part []heldEvent) {
+func (c *replayBuffer) take(o *Options) (part []bufferedEvent) {
 	messages, bytes, n := 0, 0, 0
 	for ; n < len(c.events); n++ {
 		e := c.events[n]
@@ -54,47 +54,47 @@ func (c *cork) take(o *Options) (part []heldEvent) {
 	return part
 }
 
-// uncork lets the live messages follow the replay, at the pace of the connection:
+// flushBuffered lets the live messages follow the replay, at the pace of the connection:
 // live ones are held back until the last part of those that wait is sent.
-func (s *Socket) uncork(ctx context.Context) error {
+func (s *Socket) flushBuffered(ctx context.Context) error {
 	for {
 		if err := s.drained(ctx); err != nil {
 			return err
 		}
-		part, last, err := s.uncorkPart()
+		part, last, err := s.takeBuffered()
 		if last || err != nil {
 			return err
 		}
-		if err := s.sendHeld(part); err != nil {
+		if err := s.sendBuffered(part); err != nil {
 			return err
 		}
 	}
 }
 
-// uncorkPart returns what is to be sent next. The last part it sends itself: nothing
+// takeBuffered returns what is to be sent next. The last part it sends itself: nothing
 // may come in between before the socket takes live messages.
-func (s *Socket) uncorkPart() (part []heldEvent, last bool, err error) {
+func (s *Socket) takeBuffered() (part []bufferedEvent, last bool, err error) {
 	server := s.namespace.server
 	server.hub.mu.Lock()
 	defer server.hub.mu.Unlock()
 	if s.member.state == detached {
 		return nil, false, s.departure()
 	}
-	part = s.member.held.take(&server.opts)
-	if len(s.member.held.events) > 0 {
+	part = s.member.buffered.take(&server.opts)
+	if len(s.member.buffered.events) > 0 {
 		return part, false, nil
 	}
-	s.member.state, s.member.held = live, cork{}
-	if err := s.sendHeld(part); err != nil {
+	s.member.state, s.member.buffered = live, replayBuffer{}
+	if err := s.sendBuffered(part); err != nil {
 		return nil, true, err
 	}
-	if s.member.expelled != nil {
-		return nil, true, errExpelled
+	if s.member.disconnectedAt != nil {
+		return nil, true, errDisconnectedByOperation
 	}
 	return nil, true, nil
 }
 
-func (s *Socket) sendHeld(part []heldEvent) error {
+func (s *Socket) sendBuffered(part []bufferedEvent) error {
 	for _, e := range part {
 		if err := s.conn.session.Send(e.messages...); err != nil {
 			return err

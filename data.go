@@ -13,12 +13,12 @@ import (
 //	const CurrentUser socketio.Data[User] = "user"
 type Data[T any] string
 
-// A datum is one value of a socket: as it is stored, and as it was last used. The
+// A dataValue is one value of a socket: as it is stored, and as it was last used. The
 // socket's dataMu guards what changes.
-type datum struct {
+type dataValue struct {
 	raw    json.RawMessage // nil: the value was deleted
 	value  any             // nil after a recovery, until it is read
-	former *datum          // the value before, until the store has taken this one
+	former *dataValue      // the value before, until the store has taken this one
 }
 
 // Set sets the value. It returns nil when the value is durable: a client that
@@ -32,7 +32,7 @@ func (d Data[T]) Set(ctx context.Context, s *Socket, v T) error {
 	if err != nil {
 		return fmt.Errorf("data %s: %w", string(d), err)
 	}
-	return s.setData(ctx, string(d), &datum{raw: raw, value: v})
+	return s.setData(ctx, string(d), &dataValue{raw: raw, value: v})
 }
 
 // Get returns the value, and whether there is one that fits the type. The value
@@ -54,15 +54,15 @@ func (d Data[T]) Get(s *Socket) (T, bool) {
 	return v, true
 }
 
-// A Snapshot is what the data of a socket was: an *[ExpiredSession] or a
+// A DataSource is what the data of a socket was: an *[ExpiredSession] or a
 // *[RemoteSocket].
-type Snapshot interface {
+type DataSource interface {
 	snapshot() map[string]json.RawMessage
 }
 
-// Of returns the value that a session had when it expired, or a socket of the
+// From returns the value that a session had when it expired, or a socket of the
 // cluster when it was fetched.
-func (d Data[T]) Of(was Snapshot) (T, bool) {
+func (d Data[T]) From(was DataSource) (T, bool) {
 	var v T
 	raw, ok := was.snapshot()[string(d)]
 	if !ok || json.Unmarshal(raw, &v) != nil {
@@ -75,5 +75,5 @@ func (d Data[T]) Of(was Snapshot) (T, bool) {
 // Delete removes the value, durable when it returns nil. After an error the value is
 // there as after one of Set.
 func (d Data[T]) Delete(ctx context.Context, s *Socket) error {
-	return s.setData(ctx, string(d), &datum{})
+	return s.setData(ctx, string(d), &dataValue{})
 }

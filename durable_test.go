@@ -19,7 +19,7 @@ type slowpoke struct {
 	mu     sync.Mutex
 	slow   bool
 	writes []func()
-	ended  []recovery.Ending
+	ended  []recovery.Release
 }
 
 func (p *slowpoke) later(o *recovery.Outcome) *recovery.Outcome {
@@ -29,7 +29,7 @@ func (p *slowpoke) later(o *recovery.Outcome) *recovery.Outcome {
 		return o
 	}
 	known := recovery.NewOutcome()
-	p.writes = append(p.writes, func() { known.Settle(o.Wait(context.Background())) })
+	p.writes = append(p.writes, func() { known.Complete(o.Wait(context.Background())) })
 	return known
 }
 
@@ -39,7 +39,7 @@ func (p *slowpoke) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
 	return p.later(p.Memory.Change(k, c))
 }
 
-func (p *slowpoke) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+func (p *slowpoke) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	p.mu.Lock()
 	p.ended = append(p.ended, e)
 	p.mu.Unlock()
@@ -68,8 +68,8 @@ func withSlowpoke(t *testing.T, test func(t *testing.T, io *socketio.Server, sto
 	})
 }
 
-// TestChangesAreDurableWhenTheyReturn: what an application was told is done, a killed node does not undo.
-func TestChangesAreDurableWhenTheyReturn(t *testing.T) {
+// TestChange_Returns_WhenDurable: what an application was told is done, a killed node does not undo.
+func TestChange_Returns_WhenDurable(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(context.Context, *socketio.Socket) error{
 		"Join":        func(ctx context.Context, s *socketio.Socket) error { return s.Join(ctx, "new") },
@@ -106,8 +106,8 @@ func TestChangesAreDurableWhenTheyReturn(t *testing.T) {
 	}
 }
 
-// TestASessionThatIsNotWrittenInTime: its client is cut off and never hears of it, and it is ended should it come to be.
-func TestASessionThatIsNotWrittenInTime(t *testing.T) {
+// TestOpen_NotDurableInTime: its client is cut off and never hears of it, and it is ended should it come to be.
+func TestOpen_NotDurableInTime(t *testing.T) {
 	t.Parallel()
 	withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
 		store.slowDown(true)
@@ -123,8 +123,8 @@ func TestASessionThatIsNotWrittenInTime(t *testing.T) {
 	})
 }
 
-// TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt: by a CONNECT_ERROR, and nothing else.
-func TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt(t *testing.T) {
+// TestDisconnect_BeforeConnected_SendsConnectError: by a CONNECT_ERROR, and nothing else.
+func TestDisconnect_BeforeConnected_SendsConnectError(t *testing.T) {
 	t.Parallel()
 	const told = `4{"message":"disconnected","data":{"code":"disconnected"}}`
 	t.Run("by a gate", func(t *testing.T) {
@@ -169,8 +169,8 @@ func TestWhoIsDisconnectedBeforeItIsConnectedHearsOfIt(t *testing.T) {
 	})
 }
 
-// TestWhoIsToldThatItIsOverMayConnectAgainAtOnce: before the server is done with the socket that is over.
-func TestWhoIsToldThatItIsOverMayConnectAgainAtOnce(t *testing.T) {
+// TestDisconnect_ClientMayReconnectAtOnce: before the server is done with the socket that is over.
+func TestDisconnect_ClientMayReconnectAtOnce(t *testing.T) {
 	t.Parallel()
 	no := func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "no"} }
 	for name, answers := range map[string]int{"by a gate": 1, "by OnConnect": 2} {

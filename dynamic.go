@@ -29,15 +29,15 @@ type parents struct {
 	created []func(*Namespace)
 }
 
-// existence says why a namespace is there. The hub's lock guards it.
-type existence struct {
-	parent *ParentNamespace // nil: of none
-	exists bool             // else a client has asked for it, and it is being decided on
-	kept   bool             // the application has asked for it by name
-	users  int              // sockets that hold it, gates of theirs running or not
-	idle   *list.Element    // of hub.children.idle, while it has no users
-	told   chan struct{}    // closed when the application was told of it; nil until that begins
-	failed bool             // an OnNamespace failed, so no client may enter; valid once told is closed
+// namespaceState says why a namespace is there. The hub's lock guards it.
+type namespaceState struct {
+	parent    *ParentNamespace // nil: of none
+	exists    bool             // else a client has asked for it, and it is being decided on
+	kept      bool             // the application has asked for it by name
+	refs      int              // sockets that hold it, gates of theirs running or not
+	idle      *list.Element    // of hub.children.idle, while it has no users
+	announced chan struct{}    // closed when the application was told of it; nil until that begins
+	failed    bool             // an OnNamespace failed, so no client may enter; valid once told is closed
 }
 
 // children are the namespaces that clients have brought into being, and Of was not
@@ -88,7 +88,7 @@ func (p *ParentNamespace) Namespaces() iter.Seq[*Namespace] {
 	h.mu.Lock()
 	var children []*Namespace
 	for _, n := range h.namespaces {
-		if n.life.exists && n.life.parent == p {
+		if n.state.exists && n.state.parent == p {
 			children = append(children, n)
 		}
 	}
@@ -114,7 +114,7 @@ func (s *Server) everyParent() []*ParentNamespace {
 func (s *Server) existing(name string) *Namespace {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if n, ok := s.hub.namespaces[name]; ok && n.life.exists {
+	if n, ok := s.hub.namespaces[name]; ok && n.state.exists {
 		return n
 	}
 	return nil
@@ -134,15 +134,15 @@ func (s *Server) matching(name string) (parent *ParentNamespace, open bool) {
 	return nil, false
 }
 
-// enter returns the namespace that a client asks for, which then stays until
+// acquire returns the namespace that a client asks for, which then stays until
 // exit. It may not exist yet: decide finds out. No code of the application is run.
 // An *Error refuses the client.
-func (s *Server) enter(name string) (*Namespace, *Error) {
+func (s *Server) acquire(name string) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()
 	n, ok := h.namespaces[name]
-	if ok && n.life.exists {
-		n.heldLocked()
+	if ok && n.state.exists {
+		n.retainLocked()
 		h.mu.Unlock()
 		return n, nil
 	}
@@ -152,15 +152,15 @@ func (s *Server) enter(name string) (*Namespace, *Error) {
 	if parent == nil && !open {
 		return nil, errNoNamespace()
 	}
-	return s.make(name, parent, (*Namespace).heldLocked)
+	return s.getOrCreate(name, parent, (*Namespace).retainLocked)
 }
 
 // errTooManyNamespaces refuses a client.
 func errTooManyNamespaces() *Error { return &Error{Message: "Too many namespaces"} }
 
-// make returns the namespace, which exists from now on if it has a parent. It fails
+// getOrCreate returns the namespace, which exists from now on if it has a parent. It fails
 // when clients have made too many, unless then says that it is the application's.
-func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
+func (s *Server) getOrCreate(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -168,17 +168,17 @@ func (s *Server) make(name string, parent *ParentNamespace, then func(*Namespace
 	if !ok {
 		n = newNamespace(s, name)
 	}
-	before := n.life
+	before := n.state
 	then(n)
 	born := parent != nil && !before.exists
-	if born && !n.life.kept && !s.roomForLocked() {
-		n.life = before
+	if born && !n.state.kept && !s.roomForLocked() {
+		n.state = before
 		return nil, errTooManyNamespaces()
 	}
 	h.namespaces[name] = n
 	if born {
 		n.table.Store(parent.table.Load())
-		n.life.parent, n.life.exists = parent, true
+		n.state.parent, n.state.exists = parent, true
 	}
 	n.countLocked(before)
 	return n, nil
@@ -201,63 +201,63 @@ func (s *Server) roomForLocked() bool {
 
 // child reports whether a client has brought the namespace into being, and the
 // application has not asked for it.
-func (e *existence) child() bool { return e.exists && !e.kept }
+func (e *namespaceState) child() bool { return e.exists && !e.kept }
 
 // countLocked notes whether the namespace has become a child, or is one no more.
-func (n *Namespace) countLocked(before existence) {
+func (n *Namespace) countLocked(before namespaceState) {
 	c := &n.server.hub.children
-	switch was, is := before.child(), n.life.child(); {
+	switch was, is := before.child(), n.state.child(); {
 	case is && !was:
 		c.count++
 	case was && !is:
 		c.count--
-		n.heldOnLocked()
+		n.unlistIdleLocked()
 	}
 }
 
-// heldLocked notes one more user.
-func (n *Namespace) heldLocked() {
-	n.life.users++
-	n.heldOnLocked()
+// retainLocked notes one more user.
+func (n *Namespace) retainLocked() {
+	n.state.refs++
+	n.unlistIdleLocked()
 }
 
-// heldOnLocked takes the namespace from those that may go.
-func (n *Namespace) heldOnLocked() {
-	if n.life.idle != nil {
-		n.server.hub.children.idle.Remove(n.life.idle)
-		n.life.idle = nil
+// unlistIdleLocked takes the namespace from those that may go.
+func (n *Namespace) unlistIdleLocked() {
+	if n.state.idle != nil {
+		n.server.hub.children.idle.Remove(n.state.idle)
+		n.state.idle = nil
 	}
 }
 
 func (n *Namespace) removeLocked() {
-	n.heldOnLocked()
-	if n.life.child() {
+	n.unlistIdleLocked()
+	if n.state.child() {
 		n.server.hub.children.count--
 	}
 	delete(n.server.hub.namespaces, n.name)
 }
 
-// exit ends a client's hold on the namespace.
-func (n *Namespace) exit() {
+// release ends a client's hold on the namespace.
+func (n *Namespace) release() {
 	h := n.server.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n.life.users--
+	n.state.refs--
 	switch {
-	case n.life.users > 0 || n.life.kept || h.namespaces[n.name] != n:
-	case !n.life.exists || n.server.opts.CleanupEmptyChildNamespaces:
+	case n.state.refs > 0 || n.state.kept || h.namespaces[n.name] != n:
+	case !n.state.exists || n.server.opts.CleanupEmptyChildNamespaces:
 		n.removeLocked()
 	default:
-		n.life.idle = h.children.idle.PushBack(n)
+		n.state.idle = h.children.idle.PushBack(n)
 	}
 }
 
-// decide asks the application, if need be, whether the socket's namespace comes
+// ensureNamespace asks the application, if need be, whether the socket's namespace comes
 // into being. An *Error is a refusal.
-func (s *Socket) decide(ctx context.Context) error {
+func (s *Socket) ensureNamespace(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
-	exists := n.life.exists
+	exists := n.state.exists
 	n.server.hub.mu.Unlock()
 	if !exists {
 		parent, err := s.parent(ctx)
@@ -266,11 +266,11 @@ func (s *Socket) decide(ctx context.Context) error {
 		}
 		// It is n itself, which the socket holds; or another one, if n was discarded
 		// meanwhile because a function of OnNamespace had failed.
-		made, refusal := n.server.make(n.name, parent, (*Namespace).heldLocked)
+		made, refusal := n.server.getOrCreate(n.name, parent, (*Namespace).retainLocked)
 		if refusal != nil {
 			return n.server.refused(n.name, refusal)
 		}
-		made.exit()
+		made.release()
 	}
 	return n.announce(ctx)
 }
@@ -309,21 +309,21 @@ func errNotBegun() *Error { return &Error{Code: CodeInternal, Message: "Namespac
 func (n *Namespace) announce(ctx context.Context) error {
 	h := n.server.hub
 	h.mu.Lock()
-	told := n.life.told
+	told := n.state.announced
 	if told == nil {
-		n.life.told = make(chan struct{})
+		n.state.announced = make(chan struct{})
 	}
 	h.mu.Unlock()
 	if told == nil {
 		n.begin(ctx)
-		told = n.life.told
+		told = n.state.announced
 	}
 	select {
 	case <-told:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	if n.life.failed {
+	if n.state.failed {
 		return errNotBegun()
 	}
 	return nil
@@ -332,7 +332,7 @@ func (n *Namespace) announce(ctx context.Context) error {
 // begin calls the functions of OnNamespace. After one that fails the namespace is
 // closed, because its gates may be missing.
 func (n *Namespace) begin(ctx context.Context) {
-	defer close(n.life.told)
+	defer close(n.state.announced)
 	n.server.parents.mu.Lock()
 	created := n.server.parents.created
 	n.server.parents.mu.Unlock()
@@ -345,8 +345,8 @@ func (n *Namespace) begin(ctx context.Context) {
 			slog.String("namespace", n.name), slog.Any("error", err))
 		h := n.server.hub
 		h.mu.Lock()
-		n.life.failed = true
-		if !n.life.kept && h.namespaces[n.name] == n {
+		n.state.failed = true
+		if !n.state.kept && h.namespaces[n.name] == n {
 			n.removeLocked()
 		}
 		h.mu.Unlock()

@@ -48,7 +48,7 @@ func whereAmI(r socketio.Registrar) {
 		})
 }
 
-func TestNamespacesComeIntoBeingByPattern(t *testing.T) {
+func TestOfPattern_CreatesNamespaces(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		orders := io.OfPattern(regexp.MustCompile(`^/order-\d+$`))
@@ -81,9 +81,9 @@ func TestNamespacesComeIntoBeingByPattern(t *testing.T) {
 	})
 }
 
-// TestChildrenBeginWithWhatTheParentHas also shows that gates of the parent are
+// TestParentNamespace_ChildrenInheritHandlers also shows that gates of the parent are
 // those of the child, and that it may be given more.
-func TestChildrenBeginWithWhatTheParentHas(t *testing.T) {
+func TestParentNamespace_ChildrenInheritHandlers(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		parent := io.OfPattern(regexp.MustCompile(`^/a`))
@@ -131,7 +131,7 @@ func TestChildrenBeginWithWhatTheParentHas(t *testing.T) {
 
 const echo socketio.Request[string, string] = "echo"
 
-func TestNamespacesComeIntoBeingByFunction(t *testing.T) {
+func TestOfFunc_CreatesNamespaces(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		asked := 0
@@ -168,8 +168,8 @@ func TestNamespacesComeIntoBeingByFunction(t *testing.T) {
 	})
 }
 
-// TestManyAskForOneNamespaceAtOnce: there is one, and everybody is in it.
-func TestManyAskForOneNamespaceAtOnce(t *testing.T) {
+// TestParentNamespace_ConcurrentConnects: there is one, and everybody is in it.
+func TestParentNamespace_ConcurrentConnects(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		open := make(chan struct{})
@@ -216,7 +216,7 @@ func TestManyAskForOneNamespaceAtOnce(t *testing.T) {
 	})
 }
 
-func TestEmptyChildrenAreCleanedUp(t *testing.T) {
+func TestParentNamespace_CleanupEmptyChildren(t *testing.T) {
 	t.Parallel()
 	for name, cleanup := range map[string]bool{"if asked for": true, "not by default": false} {
 		t.Run(name, func(t *testing.T) {
@@ -261,9 +261,9 @@ func TestEmptyChildrenAreCleanedUp(t *testing.T) {
 	}
 }
 
-// TestRefusedNamesLeaveNothingBehind: names that a function has refused cost
+// TestParentNamespace_RefusedNames_LeaveNothing: names that a function has refused cost
 // nothing afterwards, whatever the options say.
-func TestRefusedNamesLeaveNothingBehind(t *testing.T) {
+func TestParentNamespace_RefusedNames_LeaveNothing(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		admit := false
@@ -285,7 +285,7 @@ func TestRefusedNamesLeaveNothingBehind(t *testing.T) {
 	})
 }
 
-func TestNamespacesOfOneConnectionAreBounded(t *testing.T) {
+func TestMaxNamespaces_PerConnection(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		io.OfPattern(regexp.MustCompile(`.`))
@@ -308,7 +308,7 @@ func TestNamespacesOfOneConnectionAreBounded(t *testing.T) {
 	})
 }
 
-func TestRecoveryBringsANamespaceBack(t *testing.T) {
+func TestRecovery_CreatesTheNamespaceAgain(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{CleanupEmptyChildNamespaces: true}, func(t *testing.T, io *socketio.Server) {
 		parent := io.OfPattern(regexp.MustCompile(`^/tmp$`))

@@ -33,7 +33,7 @@ func (e *endings) add(o *recovery.Outcome) {
 }
 
 // endLocked has the store let go of a session.
-func (h *hub) endLocked(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+func (h *hub) endLocked(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	out := h.store.End(k, e)
 	h.endings.add(out)
 	return out

@@ -21,7 +21,7 @@ type lateEnds struct {
 	ended int
 }
 
-func (l *lateEnds) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+func (l *lateEnds) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	out := recovery.NewOutcome()
 	result := l.slowClaims.End(k, e)
 	go func() {
@@ -29,7 +29,7 @@ func (l *lateEnds) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
 		l.mu.Lock()
 		l.ended++
 		l.mu.Unlock()
-		out.Settle(result.Wait(context.Background()))
+		out.Complete(result.Wait(context.Background()))
 	}()
 	return out
 }

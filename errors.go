@@ -25,8 +25,8 @@ var (
 	// received since: the application has to read its state again.
 	ErrStale = errors.New("bookmark is older than what the client has seen")
 
-	// ErrBookmark reports a text that is not a bookmark of this log.
-	ErrBookmark = adapter.ErrBookmark
+	// ErrSnapshot reports a text that is not a bookmark of this log.
+	ErrSnapshot = adapter.ErrSnapshot
 
 	// ErrTrimmed reports a bookmark from before anything that the log still
 	// has.
@@ -109,8 +109,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// disclose returns what a peer may know of err, and whether that is err itself.
-func disclose(err error) (known *Error, itself bool) {
+// publicError returns what a peer may know of err, and whether that is err itself.
+func publicError(err error) (known *Error, itself bool) {
 	if known, ok := asType[*Error](err); ok && known != nil {
 		return known, true
 	}

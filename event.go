@@ -175,7 +175,7 @@ func envelope[T any](r route, event string, v T) (*adapter.Envelope, error) {
 	}
 	return &adapter.Envelope{
 		Kind: kind, Namespace: r.namespace, Audience: r.audience,
-		Payload: p.json, Attachments: p.attachments, Here: r.here,
+		Payload: p.json, Attachments: p.attachments, LocalOnly: r.localOnly,
 	}, nil
 }
 

@@ -43,10 +43,10 @@ func TestOfFunc_MethodsOfItsErrorFail_ConnectionIsCut(t *testing.T) {
 func TestServerRequest_TextOfItsErrorFails_NodeIsAnswered(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
-		survey.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
+		clusterCall.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
 			return socketio.None{}, hostileError{}
 		})
-		for _, err := range survey.Call(t.Context(), a.Namespace, "?") {
+		for _, err := range clusterCall.Call(t.Context(), a.Namespace, "?") {
 			if e, ok := errors.AsType[*socketio.Error](err); !ok || e.Code != socketio.CodeInternal {
 				t.Errorf("error %v", err)
 			}

@@ -30,22 +30,22 @@ type hub struct {
 	expired *feed[*ExpiredSession]
 	logger  *slog.Logger
 
-	mu         sync.Mutex
-	cursor     adapter.Offset
-	branch     int  // how often the log has lost its end, or the node its place in it
-	begun      bool // the cursor says where deliveries are
-	waiters    []waiter
-	namespaces map[string]*Namespace
-	children   children             // of these
-	sessions   map[string]*member   // by the hash of the private id, attached or being restored
-	claims     map[string]*claimed  // by hash, of the sessions of which claims are under way
-	restoring  map[*member]struct{} // those whose records follow the operations of the log
-	pass       uint64               // numbers the deliveries, to give each socket an event once
-	repeats    allRepeats
-	inquiries  map[uint64]*inquiry // of this node, that wait for answers
-	notices    notices
-	endings    endings
-	after      []func() // called when the lock is released
+	mu           sync.Mutex
+	cursor       adapter.Offset
+	timeline     int  // how often the log has lost its end, or the node its place in it
+	begun        bool // the cursor says where deliveries are
+	waiters      []waiter
+	namespaces   map[string]*Namespace
+	children     children               // of these
+	sessions     map[string]*member     // by the hash of the private id, attached or being restored
+	claims       map[string]*claimState // by hash, of the sessions of which claims are under way
+	restoring    map[*member]struct{}   // those whose records follow the operations of the log
+	pass         uint64                 // numbers the deliveries, to give each socket an event once
+	repeats      allRepeats
+	pendingCalls map[uint64]*pendingCall // of this node, that wait for answers
+	serverEvents serverEventQueue
+	endings      endings
+	after        []func() // called when the lock is released
 }
 
 // afterLocked has f called when the lock is released. Shutdown waits for it.
@@ -70,23 +70,23 @@ type waiter struct {
 	reached  chan struct{}
 }
 
-// An outgoing is a record on its last stretch, encoded once for all sockets that
+// An delivery is a record on its last stretch, encoded once for all sockets that
 // recover, and once for all others.
-type outgoing struct {
+type delivery struct {
 	*adapter.Envelope
 
 	offset   adapter.Offset
 	unmarked bool                 // without its offset for all clients
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
-	emitted  *Emitted             // for who wants to be told, nil until somebody does
+	event    *OutgoingEvent       // for who wants to be told, nil until somebody does
 }
 
-func (o *outgoing) notice() *Emitted {
-	if o.emitted == nil {
-		o.emitted = newEmitted(o.Payload, o.Attachments)
+func (o *delivery) outgoingEvent() *OutgoingEvent {
+	if o.event == nil {
+		o.event = newOutgoingEvent(o.Payload, o.Attachments)
 	}
-	return o.emitted
+	return o.event
 }
 
 // start sets the cursor to where deliveries begin, unless they have begun.
@@ -124,17 +124,17 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		d := &batch[i]
 		switch d.Kind {
 		case adapter.Event, adapter.Volatile:
-			h.fanOutLocked(&outgoing{Envelope: d.Envelope, offset: d.Offset})
-		case adapter.Evict:
-			h.evictLocked(d.Payload)
+			h.fanOutLocked(&delivery{Envelope: d.Envelope, offset: d.Offset})
+		case adapter.SessionMoved:
+			h.sessionMovedLocked(d.Payload)
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
-			h.operateLocked(d)
+			h.applyOpLocked(d)
 		case adapter.Request:
 			h.requestedLocked(d)
 		case adapter.Answer:
-			h.answeredLocked(d)
-		case adapter.Gone:
-			h.goneLocked(d)
+			h.responseLocked(d)
+		case adapter.NodeLeft:
+			h.nodeLeftLocked(d)
 		}
 		h.begun, h.cursor = true, d.Offset
 	}
@@ -153,7 +153,7 @@ func (h *hub) deliverLocal(e *adapter.Envelope) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range attempts {
-		o := &outgoing{Envelope: e, offset: h.cursor, unmarked: i == attempts-1}
+		o := &delivery{Envelope: e, offset: h.cursor, unmarked: i == attempts-1}
 		n := h.encodeLocked(o)
 		if o.unmarked || o.offset == h.cursor {
 			h.sendLocked(n, o)
@@ -164,11 +164,11 @@ func (h *hub) deliverLocal(e *adapter.Envelope) {
 
 // fanOutLocked sends a record to its audience. Records keep their order, because the
 // cursor stays while the lock is released.
-func (h *hub) fanOutLocked(o *outgoing) { h.sendLocked(h.encodeLocked(o), o) }
+func (h *hub) fanOutLocked(o *delivery) { h.sendLocked(h.encodeLocked(o), o) }
 
 // encodeLocked encodes o for all of its audience, and returns the namespace: nil if
 // there is none. It releases the lock while a parser, which is user code, encodes o.
-func (h *hub) encodeLocked(o *outgoing) *Namespace {
+func (h *hub) encodeLocked(o *delivery) *Namespace {
 	for {
 		n := h.namespaces[o.Namespace]
 		if n == nil || h.server.opts.Parser == nil {
@@ -185,7 +185,7 @@ func (h *hub) encodeLocked(o *outgoing) *Namespace {
 	}
 }
 
-func (h *hub) sendLocked(n *Namespace, o *outgoing) {
+func (h *hub) sendLocked(n *Namespace, o *delivery) {
 	if n == nil {
 		return
 	}
@@ -194,7 +194,7 @@ func (h *hub) sendLocked(n *Namespace, o *outgoing) {
 }
 
 // takeLocked sends o to an attached socket, or holds it back behind a replay.
-func (m *member) takeLocked(o *outgoing) {
+func (m *member) takeLocked(o *delivery) {
 	if o.Kind == adapter.Volatile {
 		if m.state == replaying || !m.socket.conn.session.TrySend(o.encodeFor(m.socket)...) {
 			return
@@ -207,7 +207,7 @@ func (m *member) takeLocked(o *outgoing) {
 	if !o.unmarked {
 		m.last = o.offset
 	}
-	m.socket.tellOutgoing(o.notice)
+	m.socket.tellOutgoing(o.outgoingEvent)
 }
 
 // queueLocked sends messages to an attached socket, behind a replay if there is
@@ -217,52 +217,52 @@ func (m *member) queueLocked(messages []*transport.Message) {
 	case m.state != replaying:
 		// A failure ends the connection, and its reader tells the socket.
 		_ = m.socket.conn.session.Send(messages...)
-	case !m.held.add(messages, &m.socket.namespace.server.opts):
+	case !m.buffered.add(messages, &m.socket.namespace.server.opts):
 		m.socket.conn.session.Abort(transport.ReasonSlowConsumer)
 	}
 }
 
-// Rewind implements adapter.Local.
-func (h *hub) Rewind(at adapter.Offset) {
+// LogTruncated implements adapter.Local.
+func (h *hub) LogTruncated(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.unlock()
-	h.rewindLocked(at)
+	h.logTruncatedLocked(at)
 	h.voidClaimsLocked()
 	for _, m := range h.sessions {
 		if m.state != live {
 			// Where its replay begins and ends was found on a log that is no more.
-			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errRewound})
+			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errLogTruncated})
 		}
 	}
 }
 
-// errRewound is why sockets are dropped that were being restored meanwhile.
-var errRewound = errors.New("the log has lost its end")
+// errLogTruncated is why sockets are dropped that were being restored meanwhile.
+var errLogTruncated = errors.New("the log has lost its end")
 
-// rewindLocked has nothing speak of positions behind the end of the log: what is
+// logTruncatedLocked has nothing speak of positions behind the end of the log: what is
 // recorded of a session there would count for other records, once it has grown, and
 // what was read up to there would be missed.
-func (h *hub) rewindLocked(at adapter.Offset) {
-	h.branch++
+func (h *hub) logTruncatedLocked(at adapter.Offset) {
+	h.timeline++
 	if at.Position < h.cursor.Position {
 		h.cursor = at
 	}
 	clear(h.repeats.of)
 	for _, m := range h.sessions {
-		m.served = min(m.served, at.Position)
+		m.replayedTo = min(m.replayedTo, at.Position)
 	}
-	for _, q := range h.inquiries {
+	for _, q := range h.pendingCalls {
 		q.read, q.upTo = min(q.read, at.Position), min(q.upTo, at.Position)
 	}
-	w := &h.notices
+	w := &h.serverEvents
 	w.from, w.upTo = min(w.from, at.Position), min(w.upTo, at.Position)
 }
 
-// Reset implements adapter.Local.
-func (h *hub) Reset(at adapter.Offset, cause error) {
+// LogGap implements adapter.Local.
+func (h *hub) LogGap(at adapter.Offset, cause error) {
 	h.mu.Lock()
 	defer h.unlock()
-	h.rewindLocked(at)
+	h.logTruncatedLocked(at)
 	h.voidClaimsLocked()
 	all := h.everyLocked()
 	for _, m := range all {
@@ -275,28 +275,28 @@ func (h *hub) Reset(at adapter.Offset, cause error) {
 }
 
 // Checkpoint implements recovery.Node.
-func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Standing) {
+func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Progress) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var changed []recovery.Standing
+	var changed []recovery.Progress
 	for _, m := range h.sessions {
 		if m.state != live { // a replay still owes the client what lies before the cursor
 			continue
 		}
-		now := standing{told: true, busy: quiet != recovery.Anew && m.last.Position > quiet}
+		now := checkpointState{written: true, busy: quiet != recovery.All && m.last.Position > quiet}
 		if !now.busy {
 			now.last = m.last
 		}
-		if now != m.standing || quiet == recovery.Anew {
-			m.standing = now
-			changed = append(changed, recovery.Standing{Key: m.key, Busy: now.busy, Last: now.last})
+		if now != m.checkpointState || quiet == recovery.All {
+			m.checkpointState = now
+			changed = append(changed, recovery.Progress{Key: m.key, Busy: now.busy, Last: now.last})
 		}
 	}
 	return h.cursor.Position, changed
 }
 
 // Serving implements recovery.Node.
-func (h *hub) Serving() bool { return h.server.life.Err() == nil }
+func (h *hub) Serving() bool { return h.server.lifetime.Err() == nil }
 
 // Expired implements recovery.Node.
 func (h *hub) Expired(session *recovery.Session) {
@@ -310,7 +310,7 @@ func (h *hub) Expired(session *recovery.Session) {
 			e.Rooms = append(e.Rooms, Room(stay.Room))
 		}
 	}
-	if !h.server.work.startWithin(h.server.life) {
+	if !h.server.work.startWithin(h.server.lifetime) {
 		h.logger.Warn("expired session not told of: the server has shut down", slog.String("socket", session.ID))
 		return
 	}
@@ -329,71 +329,71 @@ func (s *Server) expiredMissed(n int) {
 	s.opts.Logger.Error("OnExpired too slow: it was not told of all sessions", slog.Int("missed", n))
 }
 
-// A standing is what the store was last told of how far a client has come.
-type standing struct {
-	told bool
-	busy bool
-	last adapter.Offset
+// A checkpointState is what the store was last told of how far a client has come.
+type checkpointState struct {
+	written bool
+	busy    bool
+	last    adapter.Offset
 }
 
-// An eviction is the payload of adapter.Evict.
-type eviction struct {
+// An sessionMoved is the payload of adapter.SessionMoved.
+type sessionMoved struct {
 	PIDHash string `json:"pid_hash"`
 	Epoch   int64  `json:"epoch"`
 }
 
-func (h *hub) evictLocked(payload []byte) {
-	var e eviction
+func (h *hub) sessionMovedLocked(payload []byte) {
+	var e sessionMoved
 	if json.Unmarshal(payload, &e) != nil {
 		return // of a later version of ours; epochs protect the session anyhow
 	}
-	h.learnLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
+	h.epochSeenLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
 	if m, ok := h.sessions[e.PIDHash]; ok && m.key.Epoch < e.Epoch {
 		m.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 }
 
-func (h *hub) holdLocked(m *member, session *recovery.Session) {
-	m.key, m.bound, m.record = session.Key, session.Identity, session
-	m.last, m.served = session.Last, min(session.From, session.Applied)
+func (h *hub) ownLocked(m *member, session *recovery.Session) {
+	m.key, m.boundIdentity, m.record = session.Key, session.Identity, session
+	m.last, m.replayedTo = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PIDHash] = m
-	m.keepUpLocked()
+	m.trackOpsLocked()
 }
 
-// letGo takes back hold: the session is over, and s goes on without.
-func (h *hub) letGo(m *member) bool {
+// release takes back hold: the session is over, and s goes on without.
+func (h *hub) release(m *member) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if m.state == detached {
 		return false
 	}
-	h.endLocked(m.key, recovery.Ending{})
+	h.endLocked(m.key, recovery.Release{})
 	delete(h.repeats.of, m.key.PIDHash)
 	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
 	delete(h.restoring, m)
-	m.pending, m.expelled = nil, nil
-	m.key, m.bound, m.record, m.last, m.served = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
+	m.pendingOps, m.disconnectedAt = nil, nil
+	m.key, m.boundIdentity, m.record, m.last, m.replayedTo = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }
 
-// holder returns the socket of this node that holds the session that is claimed, if
+// owner returns the socket of this node that holds the session that is claimed, if
 // any, and if the claim may have it.
-func (h *hub) holder(c recovery.Claim) *Socket {
+func (h *hub) owner(c recovery.ResumeRequest) *Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if m, ok := h.sessions[c.PIDHash]; ok && c.Fits(m.bound) {
+	if m, ok := h.sessions[c.PIDHash]; ok && c.Fits(m.boundIdentity) {
 		return m.socket
 	}
 	return nil
 }
 
-// currentBranch tells positions apart that are not of one log.
-func (h *hub) currentBranch() int {
+// currentTimeline tells positions apart that are not of one log.
+func (h *hub) currentTimeline() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.branch
+	return h.timeline
 }
 
 // position returns the cursor's position.

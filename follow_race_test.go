@@ -31,7 +31,7 @@ func TestFollow_JoinsMeanwhile(t *testing.T) {
 			}
 		})
 		<-begun
-		return s.Follow(ctx, mark)
+		return s.ResumeFrom(ctx, mark)
 	})
 	for range 20 {
 		p := dial(t, io)
@@ -46,10 +46,10 @@ func TestFollow_JoinsMeanwhile(t *testing.T) {
 // A bookmarked log finds the place of its end.
 type bookmarked struct{ *losable }
 
-func (b *bookmarked) Locate(context.Context, string) (adapter.Place, error) {
+func (b *bookmarked) ResolveSnapshot(context.Context, string) (adapter.StartPosition, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return adapter.Place{After: adapter.Position(len(b.records))}, nil
+	return adapter.StartPosition{After: adapter.Position(len(b.records))}, nil
 }
 
 // TestFollow_LogLosesItsEndMeanwhile: the log loses what a gate has found a bookmark in, and has other records
@@ -61,7 +61,7 @@ func TestFollow_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(adapter.NewMemory(nil)), Snapshots: log}})
 		found, next := make(chan struct{}), make(chan struct{})
 		io.Use(func(ctx context.Context, s *socketio.Socket) error {
-			err := s.Follow(ctx, "the end")
+			err := s.ResumeFrom(ctx, "the end")
 			found <- struct{}{}
 			<-next
 			return err

@@ -11,11 +11,11 @@ import (
 
 // A state may show more than the node has read that its client comes to. What it
 // shows is not delivered when the node gets there.
-func TestAStateThatIsAheadOfTheNodeIsWaitedFor(t *testing.T) {
+func TestResumeFrom_SnapshotAheadOfTheNode_IsWaitedFor(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
 		var mark string
-		behind.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Follow(ctx, mark) })
+		behind.Use(func(ctx context.Context, s *socketio.Socket) error { return s.ResumeFrom(ctx, mark) })
 		log.lag.Store(true)
 		emit(t, ahead, "shown")
 		_, head := log.Extent()
@@ -36,7 +36,7 @@ func TestAStateThatIsAheadOfTheNodeIsWaitedFor(t *testing.T) {
 }
 
 // A node that does not get to where the client has been lets it go, and ask again.
-func TestARestoreThatTakesTooLongIsGivenUp(t *testing.T) {
+func TestRestore_TakesTooLong_IsAborted(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
 		log.lag.Store(true)
@@ -58,8 +58,8 @@ func TestARestoreThatTakesTooLongIsGivenUp(t *testing.T) {
 	})
 }
 
-// TestALaterSessionBeginsWhereItsClientWas: at a node that has not read all that its client got in the session before.
-func TestALaterSessionBeginsWhereItsClientWas(t *testing.T) {
+// TestSession_SecondSession_BeginsAtTheClientsOffset: at a node that has not read all that its client got in the session before.
+func TestSession_SecondSession_BeginsAtTheClientsOffset(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
 		p := connected(t, ahead)

@@ -112,10 +112,10 @@ func TestGate_ErrorOfTheClient_Refuses(t *testing.T) {
 			if got = s.Handshake().DecodeAuth(&auth); got != nil {
 				return got
 			}
-			got = s.Follow(ctx, auth.Follow)
+			got = s.ResumeFrom(ctx, auth.Follow)
 			return got
 		})
-		for auth, want := range map[string]error{`{"follow":"made up"}`: socketio.ErrBookmark, `{"follow":7}`: nil} {
+		for auth, want := range map[string]error{`{"follow":"made up"}`: socketio.ErrSnapshot, `{"follow":7}`: nil} {
 			p := dial(t, io)
 			p.WriteText("0" + auth)
 			if text := p.ReadText(); !strings.HasPrefix(text, "4") || !strings.Contains(text, "bad_payload") && !strings.Contains(text, "bookmark") {
@@ -143,7 +143,7 @@ func TestFollow_AfterJoinAndLeave_RoomIsNotHeld(t *testing.T) {
 		emit(t, io.To("in"), "2")
 		io.Use(func(ctx context.Context, s *socketio.Socket) error {
 			return errors.Join(s.Join(ctx, "left", "in", "again"), s.Leave(ctx, "left", "again"), said.Emit(ctx, io.To("left"), "secret too"),
-				s.Join(ctx, "again"), s.Follow(ctx, mark))
+				s.Join(ctx, "again"), s.ResumeFrom(ctx, mark))
 		})
 		p := connected(t, io)
 		p.wantEvents("said 1", "said 2")

@@ -61,13 +61,13 @@ func (r *rig) send(texts ...string) *transporttest.Client {
 }
 
 const (
-	hooked socketio.Event[socketio.None]                      = "hooked"
-	asked  socketio.Request[socketio.None, socketio.None]     = "asked"
-	tricky socketio.Request[trickyValue, trickyValue]         = "tricky"
-	placed socketio.Request[trickyPositional, int]            = "placed"
-	notice socketio.ServerEvent[string]                       = "notice"
-	survey socketio.ServerRequest[string, socketio.None]      = "survey"
-	secret socketio.ServerRequest[socketio.None, trickyValue] = "secret"
+	hooked      socketio.Event[socketio.None]                      = "hooked"
+	asked       socketio.Request[socketio.None, socketio.None]     = "asked"
+	tricky      socketio.Request[trickyValue, trickyValue]         = "tricky"
+	placed      socketio.Request[trickyPositional, int]            = "placed"
+	notice      socketio.ServerEvent[string]                       = "notice"
+	clusterCall socketio.ServerRequest[string, socketio.None]      = "survey"
+	secret      socketio.ServerRequest[socketio.None, trickyValue] = "secret"
 )
 
 // A trickyValue runs code when it is encoded or decoded.
@@ -308,7 +308,7 @@ func hooks() []hook {
 		}, {
 			name: "socketio.registry.OnAnyOutgoing",
 			register: func(io *socketio.Server, run func()) {
-				io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) { run() })
+				io.OnAnyOutgoing(func(*socketio.Socket, *socketio.OutgoingEvent) { run() })
 			},
 			drive: func(r *rig) {
 				r.dial("")
@@ -385,7 +385,7 @@ func hooks() []hook {
 		}, {
 			name: "socketio.Error.Data", // of a server's request
 			register: func(io *socketio.Server, run func()) {
-				survey.On(io.Namespace, func(context.Context, string, string) (socketio.None, error) {
+				clusterCall.On(io.Namespace, func(context.Context, string, string) (socketio.None, error) {
 					return socketio.None{}, &socketio.Error{Code: "x", Data: trickyValue{run}}
 				})
 			},
@@ -409,7 +409,7 @@ func hooks() []hook {
 		}, {
 			name: "socketio.ServerRequest.On socketio.ServerRequest",
 			register: func(io *socketio.Server, run func()) {
-				survey.On(io.Namespace, func(context.Context, string, string) (socketio.None, error) { run(); return socketio.None{}, nil })
+				clusterCall.On(io.Namespace, func(context.Context, string, string) (socketio.None, error) { run(); return socketio.None{}, nil })
 			},
 			drive: func(r *rig) { r.surveys() },
 		}, {
@@ -432,7 +432,7 @@ func hooks() []hook {
 func (r *rig) surveys() {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
 	defer cancel()
-	for _, err := range survey.Call(ctx, r.node.Namespace, "x") {
+	for _, err := range clusterCall.Call(ctx, r.node.Namespace, "x") {
 		if _, silent := errors.AsType[*socketio.NodeError](err); silent && ctx.Err() == nil {
 			r.t.Error("the node did not answer")
 		}

@@ -12,7 +12,7 @@ func (s *Socket) Identity() string { return s.identity }
 
 // identify asks the application whose the client is, and completes the claim: from here
 // on the private id is known by its hash.
-func (s *Socket) identify(ctx context.Context, claim *recovery.Claim) error {
+func (s *Socket) identify(ctx context.Context, claim *recovery.ResumeRequest) error {
 	server := s.namespace.server
 	if f := server.opts.Recovery.Identity; f != nil {
 		err := protect(func() (err error) {

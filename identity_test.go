@@ -45,7 +45,7 @@ func TestIdentity_StolenPID(t *testing.T) {
 	for name, skip := range map[string]bool{"gates run": false, "SkipGates": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			opts := &socketio.Options{Recovery: socketio.Recovery{Identity: byToken, SkipGates: skip}}
+			opts := &socketio.Options{Recovery: socketio.Recovery{Identity: byToken, SkipMiddlewares: skip}}
 			bubble(t, opts, func(t *testing.T, io *socketio.Server) {
 				rooms(io)
 				reasons := make(map[string]error)
@@ -130,12 +130,12 @@ func (s *seenStore) Open(r *recovery.Session) *recovery.Outcome {
 	return s.Memory.Open(r)
 }
 
-func (s *seenStore) Resume(ctx context.Context, c recovery.Claim) (*recovery.Session, error) {
+func (s *seenStore) Resume(ctx context.Context, c recovery.ResumeRequest) (*recovery.Session, error) {
 	s.seen = append(s.seen, fmt.Sprintf("%+v", c))
 	return s.Memory.Resume(ctx, c)
 }
 
-func (s *seenStore) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+func (s *seenStore) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	s.seen = append(s.seen, fmt.Sprintf("%+v", k))
 	return s.Memory.End(k, e)
 }

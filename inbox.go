@@ -15,20 +15,20 @@ import (
 // which it happened, one at a time. A goroutine works on it only while there is
 // something in it.
 type inbox struct {
-	mu          sync.Mutex
-	queue       []item
-	notices     int
-	noticeBytes int // bytes of them; other sockets may have the same
-	working     bool
+	mu            sync.Mutex
+	queue         []item
+	outgoing      int
+	outgoingBytes int // bytes of them; other sockets may have the same
+	working       bool
 }
 
 // An item is an event of the client, a step in the life of the socket, or a
 // notice of an event that was queued for the client.
 type item struct {
-	message *Message
-	step    func()
-	notice  *Emitted
-	size    int // of the message, in bytes
+	message  *Message
+	step     func()
+	outgoing *OutgoingEvent
+	size     int // of the message, in bytes
 }
 
 var errInboxFull = errors.New("more events than the handlers keep up with")
@@ -43,16 +43,16 @@ func (s *Socket) push(it item) error {
 	defer b.mu.Unlock()
 	switch {
 	case it.message != nil:
-		if s.deaf.Load() {
+		if s.dropEvents.Load() {
 			return nil
 		}
 		s.conn.backlog.received(it.size)
-	case it.notice != nil:
-		if b.notices >= o.InboxEvents || b.notices > 0 && b.noticeBytes+it.notice.size > o.InboxBytes {
+	case it.outgoing != nil:
+		if b.outgoing >= o.InboxEvents || b.outgoing > 0 && b.outgoingBytes+it.outgoing.size > o.InboxBytes {
 			return errInboxFull
 		}
-		b.notices++
-		b.noticeBytes += it.notice.size
+		b.outgoing++
+		b.outgoingBytes += it.outgoing.size
 	}
 	b.queue = append(b.queue, it)
 	if !b.working {
@@ -99,9 +99,9 @@ func (s *Socket) dispatch() {
 		it := b.queue[0]
 		b.queue[0] = item{}
 		b.queue = b.queue[1:]
-		if it.notice != nil {
-			b.notices--
-			b.noticeBytes -= it.notice.size
+		if it.outgoing != nil {
+			b.outgoing--
+			b.outgoingBytes -= it.outgoing.size
 		}
 		b.mu.Unlock()
 		switch {
@@ -110,8 +110,8 @@ func (s *Socket) dispatch() {
 				continue // and it remains counted
 			}
 			s.work(it)
-		case it.notice != nil:
-			s.noticed(it.notice, s.namespace.table.Load().onOutgoing)
+		case it.outgoing != nil:
+			s.runOnAnyOutgoing(it.outgoing, s.namespace.table.Load().onOutgoing)
 		default:
 			it.step()
 		}
@@ -125,9 +125,9 @@ func (s *Socket) work(it item) {
 	s.handle(it.message)
 }
 
-// deafen drops the events that wait, and those that still come.
-func (s *Socket) deafen() {
-	s.deaf.Store(true)
+// discardEvents drops the events that wait, and those that still come.
+func (s *Socket) discardEvents() {
+	s.dropEvents.Store(true)
 	b := &s.inbox
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -145,7 +145,7 @@ func (s *Socket) deafen() {
 
 // handle runs the handlers of an event, in the goroutine of dispatch.
 func (s *Socket) handle(m *Message) {
-	if s.deaf.Load() {
+	if s.dropEvents.Load() {
 		return // the server disconnected the socket; what came before is void
 	}
 	t := s.namespace.table.Load()
@@ -173,7 +173,7 @@ func (s *Socket) concluded(m *Message, err error) {
 	if err == nil {
 		return
 	}
-	known, ok := disclose(err)
+	known, ok := publicError(err)
 	switch wants := m.WantsReply(); {
 	case ok && known.Code == CodeBadPayload: // the client's mistake, as often as it likes
 		s.namespace.server.counters.badPayloads.Add(1)
@@ -226,7 +226,7 @@ func (s *Socket) replyError(m *Message, e *Error) {
 // tellOutgoing sees to it that the application is told of an event that was
 // queued for the client, if it wants to know. It may be called under the hub's
 // lock, where no user code may run.
-func (s *Socket) tellOutgoing(e func() *Emitted) {
+func (s *Socket) tellOutgoing(e func() *OutgoingEvent) {
 	if len(s.namespace.table.Load().onOutgoing) == 0 {
 		return
 	}
@@ -234,20 +234,20 @@ func (s *Socket) tellOutgoing(e func() *Emitted) {
 	if notice == nil {
 		return
 	}
-	if err := s.push(item{notice: notice}); err != nil {
+	if err := s.push(item{outgoing: notice}); err != nil {
 		s.log(slog.LevelWarn, "outgoing event not told of", eventAttr(notice.event), slog.Any("error", err))
 	}
 }
 
-// noticed calls the functions that are told of an outgoing event.
-func (s *Socket) noticed(e *Emitted, tells []func(*Socket, *Emitted)) {
+// runOnAnyOutgoing calls the functions that are told of an outgoing event.
+func (s *Socket) runOnAnyOutgoing(e *OutgoingEvent, tells []func(*Socket, *OutgoingEvent)) {
 	for i, tell := range tells {
 		boundary.Then(func() error { tell(s, e); return nil }, func(err error, ended bool) {
 			if err != nil {
 				s.log(slog.LevelError, "outgoing catch-all failed", eventAttr(e.event), slog.Any("error", err))
 			}
 			if ended {
-				s.noticed(e, tells[i+1:])
+				s.runOnAnyOutgoing(e, tells[i+1:])
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, head := log.Extent()
-		log.local.Rewind(log.Offset(head))
+		log.local.LogTruncated(log.Offset(head))
 		close(log.gate)
 		back.closed()
 		synctest.Wait()

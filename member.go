@@ -14,18 +14,18 @@ type member struct {
 	reason Reason            // why it is detached
 	ended  *recovery.Outcome // of letting go of the session, when it is detached
 
-	key      recovery.Key        // of the session; zero without one
-	bound    string              // the identity that the session is bound to, hashed
-	record   *recovery.Session   // what gates and operations change; nil once the socket is attached
-	pending  []*adapter.Delivery // operations that record lacks so far
-	expelled *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
-	last     adapter.Offset      // the last offset addressed to the client
-	served   adapter.Position    // until the socket is live: how far the replay has come
-	standing standing
+	key             recovery.Key        // of the session; zero without one
+	boundIdentity   string              // the identity that the session is bound to, hashed
+	record          *recovery.Session   // what gates and operations change; nil once the socket is attached
+	pendingOps      []*adapter.Delivery // operations that record lacks so far
+	disconnectedAt  *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
+	last            adapter.Offset      // the last offset addressed to the client
+	replayedTo      adapter.Position    // until the socket is live: how far the replay has come
+	checkpointState checkpointState
 
-	held  cork // live messages that wait for the end of the replay
-	seats seats
-	pass  uint64 // the last delivery that looked at the socket
+	buffered    replayBuffer // live messages that wait for the end of the replay
+	memberships membershipList
+	pass        uint64 // the last delivery that looked at the socket
 }
 
 // A memberState is how far a socket is on its way. It only grows.

@@ -5,34 +5,34 @@ import "github.com/pgsocket/socketio/adapter"
 // members is who is in a namespace and its rooms, on this node. The hub's lock
 // guards it.
 type members struct {
-	all     group
+	all     roomMembers
 	byID    map[SocketID]*member
-	rooms   map[Room]*group
+	rooms   map[Room]*roomMembers
 	changed func(RoomEvent) // told of every change of a room
 }
 
-// A group is the sockets in one room, in no order.
-type group struct {
+// A roomMembers is the sockets in one room, in no order.
+type roomMembers struct {
 	name    Room // "" of all members of a namespace
 	sockets []*member
 	places  []int // of the group's seat among those of each socket
 }
 
 func newMembers(changed func(RoomEvent)) *members {
-	return &members{byID: make(map[SocketID]*member), rooms: make(map[Room]*group), changed: changed}
+	return &members{byID: make(map[SocketID]*member), rooms: make(map[Room]*roomMembers), changed: changed}
 }
 
 // add makes s a member of the namespace, in place of a former socket with its id.
 func (m *members) add(s *member) {
 	m.byID[s.socket.id] = s
-	m.all.seat(s)
+	m.all.add(s)
 }
 
 // remove takes s out of all rooms and of the namespace.
 func (m *members) remove(s *member) {
-	s.seats.rooms = nil // nobody asks for one of them any more
-	for n := len(s.seats.list); n > 0; n-- {
-		m.unseat(s, n-1)
+	s.memberships.rooms = nil // nobody asks for one of them any more
+	for n := len(s.memberships.list); n > 0; n-- {
+		m.removeMember(s, n-1)
 	}
 	if m.byID[s.socket.id] == s {
 		delete(m.byID, s.socket.id)
@@ -41,23 +41,23 @@ func (m *members) remove(s *member) {
 
 // in reports whether s is in the room.
 func (m *members) in(s *member, room Room) bool {
-	return room == Room(s.socket.id) || s.seats.in(room) >= 0
+	return room == Room(s.socket.id) || s.memberships.in(room) >= 0
 }
 
 func (m *members) join(s *member, room Room) {
 	g, ok := m.rooms[room]
 	if !ok {
-		g = &group{name: room}
+		g = &roomMembers{name: room}
 		m.rooms[room] = g
 		m.changed(RoomEvent{Change: RoomCreated, Room: room})
 	}
-	g.seat(s)
+	g.add(s)
 	m.changed(RoomEvent{Change: RoomJoined, Room: room, Socket: s.socket.id})
 }
 
 func (m *members) leave(s *member, room Room) {
-	if i := s.seats.in(room); i >= 0 {
-		m.unseat(s, i)
+	if i := s.memberships.in(room); i >= 0 {
+		m.removeMember(s, i)
 	}
 }
 
@@ -95,23 +95,23 @@ func (m *members) each(a adapter.Audience, pass uint64, yield func(*member)) {
 	}
 }
 
-func (g *group) seat(s *member) {
-	i := s.seats.add(seat{g, len(g.sockets)})
+func (g *roomMembers) add(s *member) {
+	i := s.memberships.add(membership{g, len(g.sockets)})
 	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
 }
 
-// unseat takes s out of the group of its seat i. The group's last socket moves
+// removeMember takes s out of the group of its seat i. The group's last socket moves
 // into the gap.
-func (m *members) unseat(s *member, i int) {
-	at := s.seats.list[i]
+func (m *members) removeMember(s *member, i int) {
+	at := s.memberships.list[i]
 	g := at.group
 	end := len(g.sockets) - 1
 	moved, place := g.sockets[end], g.places[end]
 	g.sockets[at.index], g.places[at.index] = moved, place
-	moved.seats.list[place].index = at.index
+	moved.memberships.list[place].index = at.index
 	g.sockets[end] = nil
 	g.sockets, g.places = g.sockets[:end], g.places[:end]
-	s.seats.remove(i)
+	s.memberships.remove(i)
 	if g == &m.all {
 		return
 	}

@@ -14,8 +14,8 @@ import (
 // none was sent yet, and is logged otherwise.
 type Handler func(ctx context.Context, m *Message) error
 
-// A Middleware wraps the handler of every event of a namespace.
-type Middleware func(next Handler) Handler
+// A Interceptor wraps the handler of every event of a namespace.
+type Interceptor func(next Handler) Handler
 
 // A Registrar takes handlers: a *[Server] (for the namespace "/"), a *[Namespace]
 // or a *[ParentNamespace].

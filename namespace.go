@@ -18,8 +18,8 @@ type Namespace struct {
 
 	serverHandlers sync.Map // of server-side events, by name: serverHandler
 
-	members *members  // guarded by server.hub.mu
-	life    existence // guarded by server.hub.mu
+	members *members       // guarded by server.hub.mu
+	state   namespaceState // guarded by server.hub.mu
 
 	rooms feed[RoomEvent]
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-func TestSocketsAndRoomsOfThisNode(t *testing.T) {
+func TestNamespace_SocketsAndRooms(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, here, there *socketio.Server) {
 		rooms(here)

@@ -22,7 +22,7 @@ func (w *witness) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 	return w.Memory.Publish(ctx, e)
 }
 
-func TestAnEmitToASocketSaysWhetherItIsHere(t *testing.T) {
+func TestEmit_ToOneSocket_LocalOnlyHint(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &witness{Memory: adapter.NewMemory(nil)}
@@ -47,7 +47,7 @@ func TestAnEmitToASocketSaysWhetherItIsHere(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := w.published[len(w.published)-1]
-			if here := e.Here != nil && e.Here(); here != row.near {
+			if here := e.LocalOnly != nil && e.LocalOnly(); here != row.near {
 				t.Errorf("%s: here is %v", name, here)
 			}
 			if row.near {
@@ -58,7 +58,7 @@ func TestAnEmitToASocketSaysWhetherItIsHere(t *testing.T) {
 		p.Cut()
 		synctest.Wait()
 		for _, e := range near {
-			if e.Here() {
+			if e.LocalOnly() {
 				t.Error("here, though its connection was cut")
 			}
 		}

@@ -68,7 +68,7 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	if e.Kind == adapter.Disconnect {
 		return a.r.server.hub.disconnectLocally(ctx, e)
 	}
-	for _, out := range a.r.server.hub.operateLocally(e) {
+	for _, out := range a.r.server.hub.applyLocally(e) {
 		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {
 			return err
 		}
@@ -76,13 +76,13 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	return nil
 }
 
-// operateLocally performs a Join or Leave that is not in the log, at the cursor. It waits
+// applyLocally performs a Join or Leave that is not in the log, at the cursor. It waits
 // for all sockets: where nothing changes, an earlier call may not be durable yet.
-func (h *hub) operateLocally(e *adapter.Envelope) []*recovery.Outcome {
+func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var outcomes []*recovery.Outcome
-	h.carryOutLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(m *member, c recovery.Change) {
+	h.applyToMembersLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(m *member, c recovery.Change) {
 		outcomes = append(outcomes, h.store.Change(m.key, c))
 	})
 	return outcomes
@@ -96,41 +96,41 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 	var over []*member
 	if n, ok := h.namespaces[e.Namespace]; ok {
 		for _, m := range h.membersLocked(n, e.Audience) {
-			if !m.expelLocked(h.cursor.Position) && m.detachLocked(ReasonServerDisconnect) {
+			if !m.disconnectAfterReplayLocked(h.cursor.Position) && m.detachLocked(ReasonServerDisconnect) {
 				over = append(over, m)
 			}
 		}
 	}
 	h.mu.Unlock()
 	for _, m := range over {
-		m.socket.deafen()
+		m.socket.discardEvents()
 	}
 	var first error
 	for _, m := range over {
 		if err := m.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
 			first = err
 		}
-		m.socket.farewell(&DisconnectError{Reason: ReasonServerDisconnect})
+		m.socket.notifyDisconnect(&DisconnectError{Reason: ReasonServerDisconnect})
 	}
 	return first
 }
 
-// operateLocked performs an operation of the log on the sockets of this node. The
+// applyOpLocked performs an operation of the log on the sockets of this node. The
 // sessions that are being restored make up for it when they are attached.
-func (h *hub) operateLocked(d *adapter.Delivery) {
+func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	for m := range h.restoring {
-		m.pending = append(m.pending, d)
+		m.pendingOps = append(m.pendingOps, d)
 	}
-	h.carryOutLocked(d, func(m *member, c recovery.Change) {
+	h.applyToMembersLocked(d, func(m *member, c recovery.Change) {
 		if !c.Empty() {
 			h.store.Change(m.key, c) // nobody waits: it is in the log
 		}
 	})
 }
 
-// carryOutLocked performs an operation on the sockets of this node, and hands the changes
+// applyToMembersLocked performs an operation on the sockets of this node, and hands the changes
 // of sessions to change, also those that change nothing.
-func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*member, recovery.Change)) {
+func (h *hub) applyToMembersLocked(d *adapter.Delivery, change func(*member, recovery.Change)) {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
 		return
@@ -144,7 +144,7 @@ func (h *hub) carryOutLocked(d *adapter.Delivery, change func(*member, recovery.
 		}
 	}
 	for _, m := range h.membersLocked(n, d.Audience) {
-		if c, moved := m.obeyLocked(d, rooms); moved && m.socket.recovers {
+		if c, moved := m.applyAttachedLocked(d, rooms); moved && m.socket.recovers {
 			change(m, c)
 		}
 	}
@@ -158,16 +158,16 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*member {
 	return found
 }
 
-// obeyLocked does what an operation demands of an attached socket. It returns the change
+// applyAttachedLocked does what an operation demands of an attached socket. It returns the change
 // of its session, unless that is over.
-func (m *member) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
+func (m *member) applyAttachedLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
 	if d.Kind == adapter.Disconnect {
-		if m.expelLocked(d.Offset.Position - 1) {
+		if m.disconnectAfterReplayLocked(d.Offset.Position - 1) {
 			return c, false
 		}
 		why := &DisconnectError{Reason: ReasonServerDisconnect}
 		m.detachLocked(why.Reason)
-		m.hub().afterLocked(func() { m.socket.farewell(why) })
+		m.hub().afterLocked(func() { m.socket.notifyDisconnect(why) })
 		return c, false
 	}
 	c.At = d.Offset.Position
@@ -180,40 +180,40 @@ func (m *member) obeyLocked(d *adapter.Delivery, rooms []string) (c recovery.Cha
 	return c, true
 }
 
-// expelLocked has a socket to which a replay is on its way disconnected when that is
+// disconnectAfterReplayLocked has a socket to which a replay is on its way disconnected when that is
 // over; to others it does nothing, and returns false.
-func (m *member) expelLocked(before adapter.Position) bool {
+func (m *member) disconnectAfterReplayLocked(before adapter.Position) bool {
 	if m.state == replaying {
-		m.expelled = &before
+		m.disconnectedAt = &before
 		m.socket.namespace.members.remove(m)
 	}
 	return m.state == replaying
 }
 
-// keepUpLocked has the socket's record follow the operations of the log, from the
+// trackOpsLocked has the socket's record follow the operations of the log, from the
 // cursor on, until it is attached or gone.
-func (m *member) keepUpLocked() {
+func (m *member) trackOpsLocked() {
 	m.hub().restoring[m] = struct{}{}
 }
 
-// performLocked makes up for the operations that came while the session was being
+// applyPendingLocked makes up for the operations that came while the session was being
 // restored.
-func (m *member) performLocked() {
-	for _, d := range m.pending {
-		m.carryOnLocked(m.record, d)
+func (m *member) applyPendingLocked() {
+	for _, d := range m.pendingOps {
+		m.applyOpLocked(m.record, d)
 	}
-	m.pending = nil
+	m.pendingOps = nil
 }
 
-// carryOnLocked performs a record of the log on a session that is being restored,
+// applyOpLocked performs a record of the log on a session that is being restored,
 // here and in the store.
-func (m *member) carryOnLocked(session *recovery.Session, d *adapter.Delivery) {
-	if m.expelled != nil {
+func (m *member) applyOpLocked(session *recovery.Session, d *adapter.Delivery) {
+	if m.disconnectedAt != nil {
 		return
 	}
-	c, over := session.Perform(d)
+	c, over := session.Apply(d)
 	if over {
-		m.expelled = new(d.Offset.Position - 1)
+		m.disconnectedAt = new(d.Offset.Position - 1)
 	}
 	if !c.Empty() {
 		// Nobody waits: until it is written, the store says that it may be missing.

@@ -22,7 +22,7 @@ func do(t *testing.T, err error) {
 	}
 }
 
-func TestOperationsReachEveryNodeAtTheirPlace(t *testing.T) {
+func TestOperations_TakeEffectInLogOrderOnEveryNode(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
@@ -40,7 +40,7 @@ func TestOperationsReachEveryNodeAtTheirPlace(t *testing.T) {
 	})
 }
 
-func TestOperationsOfOneNodeOnly(t *testing.T) {
+func TestOperations_Local(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
@@ -54,7 +54,7 @@ func TestOperationsOfOneNodeOnly(t *testing.T) {
 	})
 }
 
-func TestOperationsOnAClientThatIsAway(t *testing.T) {
+func TestOperations_ClientAway(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p := connected(t, a)
@@ -80,7 +80,7 @@ func TestOperationsOnAClientThatIsAway(t *testing.T) {
 
 // The node that performed the operation is killed before it has written what
 // changed: whoever gets the session finds the operation in the log.
-func TestAnOperationThatWasNotWrittenDown(t *testing.T) {
+func TestOperations_NotWrittenToTheStore_AreAppliedOnResume(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		memory := adapter.NewMemory(nil)
@@ -107,7 +107,7 @@ func (f *forgetful) Change(recovery.Key, recovery.Change) *recovery.Outcome {
 	return recovery.NewOutcome()
 }
 
-func TestDisconnectingAnAudience(t *testing.T) {
+func TestOperations_DisconnectAudience(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		var reasons []socketio.Reason
@@ -143,7 +143,7 @@ func TestDisconnectingAnAudience(t *testing.T) {
 
 // Operations and events that come between the claim of a session and its
 // attachment reach it once, in order.
-func TestOperationsWhileAClientIsBeingRestored(t *testing.T) {
+func TestOperations_DuringRestore(t *testing.T) {
 	t.Parallel()
 	for _, end := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -195,7 +195,7 @@ func TestOperationsWhileAClientIsBeingRestored(t *testing.T) {
 
 // An audience that is disconnected between the claim of a session and its
 // attachment: the client gets what came before, and is told.
-func TestDisconnectedWhileBeingRestored(t *testing.T) {
+func TestOperations_DisconnectDuringRestore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 9)}
@@ -232,7 +232,7 @@ func TestDisconnectedWhileBeingRestored(t *testing.T) {
 
 // Random operations, emits, cuts and returns on two nodes, against what each
 // client has to get.
-func TestOperationsAgainstAModel(t *testing.T) {
+func TestOperations_AgreeWithModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {

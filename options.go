@@ -239,7 +239,7 @@ type Recovery struct {
 	// well.
 	Store recovery.Store
 
-	// Snapshots finds where the application read its state, for Socket.Follow. Beside a
+	// Snapshots finds where the application read its state, for Socket.ResumeFrom. Beside a
 	// *pgadapter.DB as Options.Adapter it is that DB. Default: the memory, if
 	// Options.Adapter is left out; else there is no Follow.
 	Snapshots adapter.SnapshotResolver
@@ -263,10 +263,10 @@ type Recovery struct {
 	// Default: 64 MiB.
 	MaxRepeatedBytes int
 
-	// SkipGates lets a recovered socket in without running the gates of its
+	// SkipMiddlewares lets a recovered socket in without running the gates of its
 	// namespace again. Unlike in the official server they run by default: a
 	// user who was banned meanwhile does not come back in unasked.
-	SkipGates bool
+	SkipMiddlewares bool
 
 	// OptOut has the sockets of some clients, or of some namespaces, do without
 	// recovery: for clients in other languages, for one, whose handlers take a

@@ -15,7 +15,7 @@ func TestSlowOutgoingCatchAll_BoundedInBytes(t *testing.T) {
 	bubble(t, &socketio.Options{InboxBytes: 100_000}, func(t *testing.T, io *socketio.Server) {
 		released := make(chan struct{})
 		told := 0
-		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) {
+		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.OutgoingEvent) {
 			<-released
 			told++
 		})

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestBinaryTravelsAsAttachment(t *testing.T) {
+func TestBinary_IsSentAsAttachment(t *testing.T) {
 	t.Parallel()
 	type doc struct {
 		Name string            `json:"name"`
@@ -46,7 +46,7 @@ func TestBinaryTravelsAsAttachment(t *testing.T) {
 	}
 }
 
-func TestBinarySurvivesAsData(t *testing.T) {
+func TestBinary_InSocketData(t *testing.T) {
 	t.Parallel()
 	type value struct{ Blob Binary }
 	raw, err := json.Marshal(value{Binary("blob")})

@@ -9,10 +9,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// presences has OnConnect and OnDisconnect of the sockets of one session alternate,
+// presenceOrder has OnConnect and OnDisconnect of the sockets of one session alternate,
 // in order, on this node: a client may be back, on another connection, while a
 // handler of the former one still runs.
-type presences struct {
+type presenceOrder struct {
 	mu sync.Mutex
 	of map[string]*presence // by private id
 }
@@ -29,7 +29,7 @@ var errStillHandled = errors.New("a handler of the session's former connection s
 // begin waits for the end of the session's former socket and makes s the present one.
 // After the limit it does so without waiting any longer, and returns errStillHandled;
 // any other error says that s is gone.
-func (p *presences) begin(s *Socket, limit time.Duration) error {
+func (p *presenceOrder) begin(s *Socket, limit time.Duration) error {
 	if s.member.key == (recovery.Key{}) {
 		return nil // without recovery every connection is a session of its own
 	}
@@ -52,7 +52,7 @@ func (p *presences) begin(s *Socket, limit time.Duration) error {
 }
 
 // take makes s the present socket, or returns what to wait for.
-func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
+func (p *presenceOrder) take(s *Socket, force bool) (over <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	former := p.of[s.member.key.PIDHash]
@@ -71,7 +71,7 @@ func (p *presences) take(s *Socket, force bool) (over <-chan struct{}) {
 }
 
 // end lets the session's next socket begin.
-func (p *presences) end(s *Socket) {
+func (p *presenceOrder) end(s *Socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := p.of[s.member.key.PIDHash]; now != nil && now.socket == s {

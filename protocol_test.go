@@ -12,10 +12,10 @@ import (
 	"testing"
 )
 
-// TestTheTableOfTheAPIIsTrue checks docs/protocol.md: what it says that something
+// TestDocs_APITable checks docs/protocol.md: what it says that something
 // is called here exists, each row names a test or says that there is nothing to
 // test, and the tests exist.
-func TestTheTableOfTheAPIIsTrue(t *testing.T) {
+func TestDocs_APITable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/protocol.md")
 	if err != nil {

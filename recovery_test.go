@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func TestMissedEventsAreReplayedOnceAndInOrder(t *testing.T) {
+func TestRecovery_MissedEvents_OnceAndInOrder(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
@@ -62,7 +62,7 @@ func (p *peer) ask2(text string) {
 	p.ask(text)
 }
 
-func TestRecoveryNeedsNoReceivedEvent(t *testing.T) {
+func TestRecovery_ClientWithoutOffset(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		emit(t, io, "before")
@@ -77,7 +77,7 @@ func TestRecoveryNeedsNoReceivedEvent(t *testing.T) {
 	})
 }
 
-func TestTenCutsInARow(t *testing.T) {
+func TestRecovery_TenCutsInARow(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -96,7 +96,7 @@ func TestTenCutsInARow(t *testing.T) {
 	})
 }
 
-func TestReplayCutInTheMiddleGoesOn(t *testing.T) {
+func TestRecovery_CutDuringReplay_Continues(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{QueueMessages: 64}, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -133,7 +133,7 @@ func TestReplayCutInTheMiddleGoesOn(t *testing.T) {
 	})
 }
 
-func TestOldConnectionIsDroppedWhenItsClientIsBack(t *testing.T) {
+func TestRecovery_OldConnectionStillOpen_IsDropped(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
@@ -155,7 +155,7 @@ func TestOldConnectionIsDroppedWhenItsClientIsBack(t *testing.T) {
 	})
 }
 
-func TestWhyASessionWasNotRecovered(t *testing.T) {
+func TestRecovery_RefusalReasons(t *testing.T) {
 	t.Parallel()
 	other := adapter.NewMemory(nil)
 	ahead := func(o string, by adapter.Position) string {
@@ -223,7 +223,7 @@ func TestWhyASessionWasNotRecovered(t *testing.T) {
 
 // The official client keeps the offset of its old session until the first event
 // of the new one.
-func TestOffsetOfTheFormerSessionMeansNothingReceived(t *testing.T) {
+func TestRecovery_OffsetOfTheFormerSession(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -241,7 +241,7 @@ func TestOffsetOfTheFormerSessionMeansNothingReceived(t *testing.T) {
 	})
 }
 
-func TestQuietClientOutlivesTheRetention(t *testing.T) {
+func TestRecovery_IdleClientLongerThanRetention(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]bool{"after one event": true, "before its first event": false} {
 		t.Run(name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestQuietClientOutlivesTheRetention(t *testing.T) {
 	}
 }
 
-func TestLocalAndVolatileEventsDoNotHarmTheOffset(t *testing.T) {
+func TestRecovery_LocalAndVolatileEvents_KeepTheOffset(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -290,7 +290,7 @@ func TestLocalAndVolatileEventsDoNotHarmTheOffset(t *testing.T) {
 	})
 }
 
-func TestDataSurvives(t *testing.T) {
+func TestRecovery_Data(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -313,12 +313,12 @@ func TestDataSurvives(t *testing.T) {
 	})
 }
 
-func TestGatesComeBeforeTheReplay(t *testing.T) {
+func TestRecovery_MiddlewaresRunBeforeReplay(t *testing.T) {
 	t.Parallel()
 	for name, skip := range map[string]bool{"asked again": false, "skipped": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			bubble(t, &socketio.Options{Recovery: socketio.Recovery{SkipGates: skip}}, func(t *testing.T, io *socketio.Server) {
+			bubble(t, &socketio.Options{Recovery: socketio.Recovery{SkipMiddlewares: skip}}, func(t *testing.T, io *socketio.Server) {
 				var banned bool
 				io.Use(func(_ context.Context, s *socketio.Socket) error {
 					if banned && !s.Recovered() {
@@ -354,7 +354,7 @@ func TestGatesComeBeforeTheReplay(t *testing.T) {
 }
 
 // A gate may leave work behind that joins rooms when it likes: also while the session is being written.
-func TestJoinWhileTheSessionIsBeingOpened(t *testing.T) {
+func TestRecovery_JoinWhileOpening(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -391,11 +391,11 @@ func TestJoinWhileTheSessionIsBeingOpened(t *testing.T) {
 	})
 }
 
-func TestExpiredSessionIsToldOnce(t *testing.T) {
+func TestRecovery_OnExpired_Once(t *testing.T) {
 	t.Parallel()
 	var expired []string
 	opts := &socketio.Options{Recovery: socketio.Recovery{OnExpired: func(e *socketio.ExpiredSession) {
-		who, _ := mood.Of(e)
+		who, _ := mood.From(e)
 		expired = append(expired, fmt.Sprint(e.ID, e.Namespace, e.Rooms, who))
 	}}}
 	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
@@ -416,7 +416,7 @@ func TestExpiredSessionIsToldOnce(t *testing.T) {
 	})
 }
 
-func TestShutdownParksSessions(t *testing.T) {
+func TestRecovery_ShutdownParksSessions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -442,7 +442,7 @@ func TestShutdownParksSessions(t *testing.T) {
 
 // A node that is behind the one that the client comes from must catch up before
 // it attaches the socket: it would deliver again what the client has.
-func TestNodeBehindTheClientWaits(t *testing.T) {
+func TestRecovery_NodeBehindTheClient_Waits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -483,7 +483,7 @@ func TestNodeBehindTheClientWaits(t *testing.T) {
 	})
 }
 
-func TestResetCutsEverybodyWithoutALie(t *testing.T) {
+func TestRecovery_LogGap_CutsAllConnections(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -494,7 +494,7 @@ func TestResetCutsEverybodyWithoutALie(t *testing.T) {
 		p := connected(t, io)
 		emit(t, io, "1")
 		p.drain()
-		node.locals[0].Reset(log.Offset(1), errors.New("frozen"))
+		node.locals[0].LogGap(log.Offset(1), errors.New("frozen"))
 		p.closed()
 		synctest.Wait()
 		if reason != socketio.ReasonNodeReset {
@@ -510,7 +510,7 @@ func TestResetCutsEverybodyWithoutALie(t *testing.T) {
 
 // What a replay has not sent yet must not be counted as served, or a client whose
 // node dies at that moment would never get it.
-func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
+func TestRecovery_CheckpointDuringReplay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 2)}
@@ -538,7 +538,7 @@ func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
 			t.Errorf("standings %+v after the replay", standings)
 		}
 		for range 2 { // of a store that may have lost them
-			_, standings := store.node.Checkpoint(recovery.Anew)
+			_, standings := store.node.Checkpoint(recovery.All)
 			if len(standings) != 1 || standings[0].Busy || standings[0].Last.String() != back.offset {
 				t.Errorf("standings %+v anew", standings)
 			}
@@ -551,7 +551,7 @@ func TestCheckpointLeavesOutWhoIsBeingReplayedTo(t *testing.T) {
 
 // A client has come to the same node twice, and the second claim was answered first. Which of the connections is the
 // living one nobody knows: the other is cut, and its client not told of a new session.
-func TestWhoIsOvertakenIsCut(t *testing.T) {
+func TestRecovery_SupersededClaim_IsCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
@@ -588,7 +588,7 @@ type slowClaims struct {
 	slow   chan struct{}
 }
 
-func (c *slowClaims) Resume(ctx context.Context, claim recovery.Claim) (*recovery.Session, error) {
+func (c *slowClaims) Resume(ctx context.Context, claim recovery.ResumeRequest) (*recovery.Session, error) {
 	s, err := c.Memory.Resume(ctx, claim)
 	if c.claims.Add(1) == 1 {
 		<-c.slow
@@ -624,7 +624,7 @@ func (w *watched) Bind(n recovery.Node) error {
 
 // The last event before the line died was sent into the void, and the one before
 // that is trimmed: the log still has all that the client missed.
-func TestQuietClientWhoseLineDiedUnnoticed(t *testing.T) {
+func TestRecovery_IdleClientOnDeadConnection(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]time.Duration{"back before it is noticed": 0, "back after the ping timeout": time.Minute} {
 		t.Run(name, func(t *testing.T) {

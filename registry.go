@@ -21,15 +21,15 @@ type registry struct {
 // replaced as a whole when something is registered.
 type table struct {
 	registered map[string]Handler
-	around     []Middleware
+	around     []Interceptor
 
 	handlers     map[string]Handler // those that are registered, with the middleware around them
 	unhandled    Handler            // of events without one, with the middleware around it
-	gates        []func(context.Context, *Socket) error
+	middlewares  []func(context.Context, *Socket) error
 	onConnect    []func(context.Context, *Socket) error
 	onDisconnect []func(*Socket, Reason)
 	onAny        []func(context.Context, *Message)
-	onOutgoing   []func(*Socket, *Emitted)
+	onOutgoing   []func(*Socket, *OutgoingEvent)
 	onRoom       []func(RoomEvent)
 }
 
@@ -58,7 +58,7 @@ func (g *registry) Handle(event string, h Handler) {
 // Intercept puts middleware around every event of a client, with a handler or
 // without. The first that is listed runs first. A Middleware is called in the
 // goroutine that registers, more than once for one handler.
-func (g *registry) Intercept(mw ...Middleware) {
+func (g *registry) Intercept(mw ...Interceptor) {
 	g.update(func(t *table) { t.around = append(slices.Clip(t.around), mw...) })
 }
 
@@ -68,10 +68,10 @@ func (g *registry) Intercept(mw ...Middleware) {
 // clients do not try again. Any other error, a panic included, is logged and cuts
 // the connection: the client comes back with its session, and is asked again. Gates
 // run in the order in which they were added, and again for a recovered socket
-// unless Recovery.SkipGates is set. A gate may join rooms and set data. It may
+// unless Recovery.SkipMiddlewares is set. A gate may join rooms and set data. It may
 // not emit to the socket, which does not receive yet.
 func (g *registry) Use(gate func(context.Context, *Socket) error) {
-	g.update(func(t *table) { t.gates = append(slices.Clip(t.gates), gate) })
+	g.update(func(t *table) { t.middlewares = append(slices.Clip(t.middlewares), gate) })
 }
 
 // OnConnect adds a function that is called when a socket has been connected,
@@ -111,7 +111,7 @@ func (g *registry) OnAny(h func(context.Context, *Message)) {
 // replays not. It is called among the socket's own events, one at a time. Of a
 // socket with more than Options.InboxEvents such events waiting, or InboxBytes of
 // them, it is not told the rest, which is logged.
-func (g *registry) OnAnyOutgoing(h func(*Socket, *Emitted)) {
+func (g *registry) OnAnyOutgoing(h func(*Socket, *OutgoingEvent)) {
 	g.update(func(t *table) { t.onOutgoing = append(slices.Clip(t.onOutgoing), h) })
 }
 
@@ -159,9 +159,9 @@ func ignore(_ context.Context, m *Message) error {
 	return nil
 }
 
-// An Emitted is an event that was queued for a socket, as [Namespace.OnAnyOutgoing]
+// An OutgoingEvent is an event that was queued for a socket, as [Namespace.OnAnyOutgoing]
 // is told of it. Many sockets may share it.
-type Emitted struct {
+type OutgoingEvent struct {
 	event       string
 	args        []json.RawMessage
 	attachments [][]byte
@@ -169,18 +169,18 @@ type Emitted struct {
 }
 
 // Event returns the event's name.
-func (e *Emitted) Event() string { return e.event }
+func (e *OutgoingEvent) Event() string { return e.event }
 
 // Args returns the event's arguments, without the client's place in the log. They are
 // not to be changed: they are what the clients get. Binary data appears as
 // {"_placeholder":true,"num":i}; Decode resolves it.
-func (e *Emitted) Args() []json.RawMessage { return e.args }
+func (e *OutgoingEvent) Args() []json.RawMessage { return e.args }
 
 // Decode decodes the arguments as [Message.Decode] does.
-func (e *Emitted) Decode(dst ...any) error { return decodeArgs(e.args, e.attachments, dst) }
+func (e *OutgoingEvent) Decode(dst ...any) error { return decodeArgs(e.args, e.attachments, dst) }
 
-// newEmitted takes the body of an event apart, which this program has encoded.
-func newEmitted(body []byte, attachments [][]byte) *Emitted {
+// newOutgoingEvent takes the body of an event apart, which this program has encoded.
+func newOutgoingEvent(body []byte, attachments [][]byte) *OutgoingEvent {
 	args, err := packet.SplitArgs(body, nil)
 	if err != nil || len(args) == 0 {
 		return nil
@@ -189,5 +189,5 @@ func newEmitted(body []byte, attachments [][]byte) *Emitted {
 	if err != nil {
 		return nil
 	}
-	return &Emitted{event: name, args: args[1:], attachments: attachments, size: eventSize(body, name, args, attachments)}
+	return &OutgoingEvent{event: name, args: args[1:], attachments: attachments, size: eventSize(body, name, args, attachments)}
 }

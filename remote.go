@@ -58,7 +58,7 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 	ctx, cancel := r.server.deadlined(ctx)
 	defer cancel()
 	waiting := make(map[SocketID]struct{})
-	v := r.server.survey(func(a *answer, err error) bool {
+	v := r.server.newClusterCall(func(a *response, err error) bool {
 		switch {
 		case err != nil:
 			return yield("", nil, nil, err)
@@ -77,7 +77,7 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 		}
 		return yield(a.From, a.body, a.attachments, nil)
 	})
-	err := v.run(ctx, r, errandCall, p)
+	err := v.run(ctx, r, requestCall, p)
 	wanted := true
 	say := func(from SocketID, err error) {
 		wanted = wanted && yield(from, nil, nil, err)
@@ -87,7 +87,7 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 			say(id, context.Cause(ctx))
 		}
 	}
-	v.conclude(ctx, err, func(err error) { say("", err) })
+	v.finish(ctx, err, func(err error) { say("", err) })
 }
 
 func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
@@ -101,7 +101,7 @@ func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
 // fetched. As a [Target], and in its methods, it means the socket as it is.
 type RemoteSocket struct {
 	audience Audience
-	found    listing
+	found    socketInfo
 }
 
 // ID returns the socket's id.
@@ -153,27 +153,27 @@ func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
 		}
 		ctx, cancel := a.r.server.deadlined(ctx)
 		defer cancel()
-		v := a.r.server.survey(func(answer *answer, err error) bool {
+		v := a.r.server.newClusterCall(func(answer *response, err error) bool {
 			switch {
 			case err != nil:
 				return yield(nil, err)
 			case answer.Error != nil && answer.From != "":
-				return yield(a.remote(listing{ID: answer.From}), answer.Error)
+				return yield(a.remote(socketInfo{ID: answer.From}), answer.Error)
 			case answer.Error != nil:
 				return yield(nil, fmt.Errorf("sockets of node %s: %w", answer.Node, answer.Error))
 			}
 			return a.found(answer.body, yield)
 		})
-		err := v.run(ctx, a.r, errandFetch, payload{})
+		err := v.run(ctx, a.r, requestFetch, payload{})
 		wanted := true
-		v.conclude(ctx, err, func(err error) { wanted = wanted && yield(nil, err) })
+		v.finish(ctx, err, func(err error) { wanted = wanted && yield(nil, err) })
 	}
 }
 
 // found yields the sockets of one answer.
 func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool {
 	for line := range bytes.Lines(body) {
-		var l listing
+		var l socketInfo
 		if err := json.Unmarshal(line, &l); err != nil {
 			return yield(nil, fmt.Errorf("socket of another node: %w", err))
 		}
@@ -184,7 +184,7 @@ func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool
 	return true
 }
 
-func (a Audience) remote(l listing) *RemoteSocket {
+func (a Audience) remote(l socketInfo) *RemoteSocket {
 	everybody := Audience{route{sender: a.r.sender, namespace: a.r.namespace}}
 	return &RemoteSocket{audience: everybody.To(Room(l.ID)), found: l}
 }

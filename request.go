@@ -40,26 +40,26 @@ func (e *NodeError) Error() string { return fmt.Sprintf("node %s: %v", e.Name, e
 // Unwrap returns Err.
 func (e *NodeError) Unwrap() error { return e.Err }
 
-// An errand is what a request wants.
-type errand string
+// An requestKind is what a request wants.
+type requestKind string
 
 const (
-	errandCall   errand = "call"   // the answers of the sockets of the audience
-	errandFetch  errand = "fetch"  // the sockets of the audience
-	errandNotice errand = "notice" // nothing: a server-side event
-	errandServer errand = "server" // the answer of the server's handler
+	requestCall        requestKind = "call"   // the answers of the sockets of the audience
+	requestFetch       requestKind = "fetch"  // the sockets of the audience
+	requestServerEvent requestKind = "notice" // nothing: a server-side event
+	requestServer      requestKind = "server" // the answer of the server's handler
 )
 
 // A request is the head of the payload of an adapter.Request; its body follows.
 type request struct {
-	Node   string        `json:"node"` // who asks
-	ID     uint64        `json:"id"`
-	Errand errand        `json:"errand"`
-	Wait   time.Duration `json:"wait"` // how long answers are waited for
+	Node string        `json:"node"` // who asks
+	ID   uint64        `json:"id"`
+	Kind requestKind   `json:"errand"`
+	Wait time.Duration `json:"wait"` // how long answers are waited for
 }
 
-// An answer is the head of the payload of an adapter.Answer; its body follows.
-type answer struct {
+// An response is the head of the payload of an adapter.Answer; its body follows.
+type response struct {
 	Node  string     `json:"node"` // who answers
 	ID    uint64     `json:"id"`   // of the request
 	Done  bool       `json:"done,omitempty"`
@@ -91,66 +91,66 @@ func cutHead(payload []byte, head any) ([]byte, error) {
 	return body, nil
 }
 
-// An inquiry is a request of this node that waits for answers.
-type inquiry struct {
-	bell chan struct{}    // rung when the log has something for it
-	read adapter.Position // how far the answers were taken; guarded by the hub's lock, like upTo
-	upTo adapter.Position // up to where there is something
+// An pendingCall is a request of this node that waits for answers.
+type pendingCall struct {
+	wakeup chan struct{}    // rung when the log has something for it
+	read   adapter.Position // how far the answers were taken; guarded by the hub's lock, like upTo
+	upTo   adapter.Position // up to where there is something
 }
 
-func (q *inquiry) ringLocked(p adapter.Position) {
+func (q *pendingCall) wakeLocked(p adapter.Position) {
 	q.upTo = p
 	select {
-	case q.bell <- struct{}{}:
+	case q.wakeup <- struct{}{}:
 	default:
 	}
 }
 
-// answerIn returns the answer that a record of the log is, if it is one to this
+// responseIn returns the answer that a record of the log is, if it is one to this
 // node. One of a later version of ours is none: who asked waits for its time, and
 // is told so.
-func (h *hub) answerIn(d *adapter.Delivery) (*answer, bool) {
+func (h *hub) responseIn(d *adapter.Delivery) (*response, bool) {
 	if !d.Answers(h.id) {
 		return nil, false
 	}
-	var a answer
+	var a response
 	body, err := cutHead(d.Payload, &a)
 	a.body, a.attachments = body, d.Attachments
 	return &a, err == nil
 }
 
-// answeredLocked rings for an answer that concerns this node.
-func (h *hub) answeredLocked(d *adapter.Delivery) {
-	if a, ours := h.answerIn(d); ours {
-		if q, waiting := h.inquiries[a.ID]; waiting {
-			q.ringLocked(d.Offset.Position)
+// responseLocked rings for an answer that concerns this node.
+func (h *hub) responseLocked(d *adapter.Delivery) {
+	if a, ours := h.responseIn(d); ours {
+		if q, waiting := h.pendingCalls[a.ID]; waiting {
+			q.wakeLocked(d.Offset.Position)
 		}
 	}
 }
 
-// goneLocked rings for all who may wait for the node that is gone.
-func (h *hub) goneLocked(d *adapter.Delivery) {
-	for _, q := range h.inquiries {
-		q.ringLocked(d.Offset.Position)
+// nodeLeftLocked rings for all who may wait for the node that is gone.
+func (h *hub) nodeLeftLocked(d *adapter.Delivery) {
+	for _, q := range h.pendingCalls {
+		q.wakeLocked(d.Offset.Position)
 	}
 }
 
-func (h *hub) open(id uint64) *inquiry {
+func (h *hub) open(id uint64) *pendingCall {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	q := &inquiry{bell: make(chan struct{}, 1)}
-	h.inquiries[id] = q
+	q := &pendingCall{wakeup: make(chan struct{}, 1)}
+	h.pendingCalls[id] = q
 	return q
 }
 
 func (h *hub) shut(id uint64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.inquiries, id)
+	delete(h.pendingCalls, id)
 }
 
 // next returns the stretch of the log that may have answers, and counts it as read.
-func (h *hub) next(q *inquiry) (from, to adapter.Position) {
+func (h *hub) next(q *pendingCall) (from, to adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	from = q.read
@@ -159,34 +159,34 @@ func (h *hub) next(q *inquiry) (from, to adapter.Position) {
 }
 
 // beginAt has the answers of an inquiry begin after a position.
-func (h *hub) beginAt(q *inquiry, p adapter.Position) {
+func (h *hub) beginAt(q *pendingCall, p adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q.read = p
 }
 
-// A survey is a request on its way through the cluster, as who asked sees it.
-type survey struct {
-	server *Server
-	id     uint64
-	open   map[string]adapter.Node // who has not finished
-	told   map[string]bool         // of these, who has said which sockets it asked
+// A clusterCall is a request on its way through the cluster, as who asked sees it.
+type clusterCall struct {
+	server       *Server
+	id           uint64
+	open         map[string]adapter.Node // who has not finished
+	acknowledged map[string]bool         // of these, who has said which sockets it asked
 
 	// take gets the answers as they come, and a *NodeError for every node that is
 	// gone, until it returns false.
-	take func(*answer, error) bool
+	take func(*response, error) bool
 }
 
 // errEnough ends a survey whose answers nobody wants any more.
 var errEnough = errors.New("enough")
 
-func (s *Server) survey(take func(*answer, error) bool) *survey {
-	return &survey{server: s, id: s.requests.Add(1), told: make(map[string]bool), take: take}
+func (s *Server) newClusterCall(take func(*response, error) bool) *clusterCall {
+	return &clusterCall{server: s, id: s.requests.Add(1), acknowledged: make(map[string]bool), take: take}
 }
 
 // run asks, and returns nil when all that were asked are done or gone, or when
 // take wanted no more.
-func (v *survey) run(ctx context.Context, r route, e errand, p payload) error {
+func (v *clusterCall) run(ctx context.Context, r route, e requestKind, p payload) error {
 	if r.err != nil || r.nobody() {
 		return r.err
 	}
@@ -197,9 +197,9 @@ func (v *survey) run(ctx context.Context, r route, e errand, p payload) error {
 	return err
 }
 
-func (v *survey) ask(ctx context.Context, r route, e errand, p payload) error {
+func (v *clusterCall) ask(ctx context.Context, r route, e requestKind, p payload) error {
 	h := v.server.hub
-	head := request{Node: h.id, ID: v.id, Errand: e}
+	head := request{Node: h.id, ID: v.id, Kind: e}
 	if deadline, ok := ctx.Deadline(); ok {
 		head.Wait = time.Until(deadline)
 	}
@@ -218,7 +218,7 @@ func (v *survey) ask(ctx context.Context, r route, e errand, p payload) error {
 	}
 	v.open = make(map[string]adapter.Node, len(nodes))
 	for _, n := range nodes {
-		if n.Bound < at.Position && (n.ID != h.id || e != errandServer) {
+		if n.StartPosition < at.Position && (n.ID != h.id || e != requestServer) {
 			v.open[n.ID] = n
 		}
 	}
@@ -227,7 +227,7 @@ func (v *survey) ask(ctx context.Context, r route, e errand, p payload) error {
 }
 
 // collect takes the answers in the log.
-func (v *survey) collect(ctx context.Context, q *inquiry) error {
+func (v *clusterCall) collect(ctx context.Context, q *pendingCall) error {
 	for {
 		from, to := v.server.hub.next(q)
 		if err := v.read(ctx, from, to); err != nil {
@@ -237,7 +237,7 @@ func (v *survey) collect(ctx context.Context, q *inquiry) error {
 			return nil
 		}
 		select {
-		case <-q.bell:
+		case <-q.wakeup:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -245,15 +245,15 @@ func (v *survey) collect(ctx context.Context, q *inquiry) error {
 }
 
 // askHere asks this node only, without the log.
-func (v *survey) askHere(ctx context.Context, r route, head request, p payload) error {
+func (v *clusterCall) askHere(ctx context.Context, r route, head request, p payload) error {
 	h := v.server.hub
 	h.mu.Lock()
-	work := h.taskLocked(head.Errand, &adapter.Delivery{
+	work := h.responderLocked(head.Kind, &adapter.Delivery{
 		Envelope: &adapter.Envelope{Namespace: r.namespace, Audience: r.audience, Attachments: p.attachments}, Offset: h.cursor,
 	}, p.json)
 	h.mu.Unlock()
 	v.open = make(map[string]adapter.Node) // it was asked, and no other node
-	return work(ctx, func(_ context.Context, a answer) error { return v.say(&a, nil) })
+	return work(ctx, func(_ context.Context, a response) error { return v.yield(&a, nil) })
 }
 
 // request publishes a request and returns its place in the log.
@@ -268,13 +268,13 @@ func (r route) request(ctx context.Context, head request, p payload) (adapter.Of
 }
 
 // read takes what the log has for the survey in (from, to].
-func (v *survey) read(ctx context.Context, from, to adapter.Position) error {
+func (v *clusterCall) read(ctx context.Context, from, to adapter.Position) error {
 	for batch, err := range v.server.opts.Adapter.Read(ctx, from, to) {
 		if err != nil {
 			return fmt.Errorf("read answers: %w", err)
 		}
 		for i := range batch {
-			if err := v.hear(&batch[i]); err != nil {
+			if err := v.onDelivery(&batch[i]); err != nil {
 				return err
 			}
 		}
@@ -282,11 +282,11 @@ func (v *survey) read(ctx context.Context, from, to adapter.Position) error {
 	return nil
 }
 
-func (v *survey) hear(d *adapter.Delivery) error {
-	if d.Kind == adapter.Gone {
-		return v.miss(string(d.Payload))
+func (v *clusterCall) onDelivery(d *adapter.Delivery) error {
+	if d.Kind == adapter.NodeLeft {
+		return v.nodeLost(string(d.Payload))
 	}
-	a, ours := v.server.hub.answerIn(d)
+	a, ours := v.server.hub.responseIn(d)
 	if !ours || a.ID != v.id {
 		return nil
 	}
@@ -294,31 +294,31 @@ func (v *survey) hear(d *adapter.Delivery) error {
 		delete(v.open, a.Node)
 	}
 	if a.All {
-		v.told[a.Node] = true
+		v.acknowledged[a.Node] = true
 	}
-	return v.say(a, nil)
+	return v.yield(a, nil)
 }
 
-// miss takes note of a node that is gone.
-func (v *survey) miss(id string) error {
+// nodeLost takes note of a node that is gone.
+func (v *clusterCall) nodeLost(id string) error {
 	n, waiting := v.open[id]
 	if !waiting {
 		return nil
 	}
 	delete(v.open, id)
-	return v.say(nil, &NodeError{ID: id, Name: n.Name, Err: ErrNodeGone})
+	return v.yield(nil, &NodeError{ID: id, Name: n.Name, Err: ErrNodeGone})
 }
 
-func (v *survey) say(a *answer, err error) error {
+func (v *clusterCall) yield(a *response, err error) error {
 	if !v.take(a, err) {
 		return errEnough
 	}
 	return nil
 }
 
-// conclude yields what a survey that ended with err has to say of it: after the
+// finish yields what a survey that ended with err has to say of it: after the
 // end of ctx one error for each node from which nothing of use was heard.
-func (v *survey) conclude(ctx context.Context, err error, yield func(error)) {
+func (v *clusterCall) finish(ctx context.Context, err error, yield func(error)) {
 	if err == nil {
 		return
 	}
@@ -327,7 +327,7 @@ func (v *survey) conclude(ctx context.Context, err error, yield func(error)) {
 		return
 	}
 	for id, n := range v.open {
-		if !v.told[id] {
+		if !v.acknowledged[id] {
 			yield(&NodeError{ID: id, Name: n.Name, Err: context.Cause(ctx)})
 		}
 	}

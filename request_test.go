@@ -54,7 +54,7 @@ func (p *peer) answers(body string) {
 	p.WriteText("3" + id + body)
 }
 
-func TestCallAllGathersTheAnswersOfAllNodes(t *testing.T) {
+func TestCallAll_AllNodes(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q, other := connected(t, a), connected(t, b), connected(t, b)
@@ -76,7 +76,7 @@ func TestCallAllGathersTheAnswersOfAllNodes(t *testing.T) {
 	})
 }
 
-func TestCallAllNamesWhoDidNotAnswer(t *testing.T) {
+func TestCallAll_Timeout_NamesTheSockets(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q, r := connected(t, a), connected(t, b), connected(t, b)
@@ -108,14 +108,14 @@ func TestCallAllNamesWhoDidNotAnswer(t *testing.T) {
 	})
 }
 
-func TestCallAllEndsWithTheNodeThatIsGone(t *testing.T) {
+func TestCallAll_NodeLeft(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
 		go p.answers("[1]")
 		go func() {
 			q.ReadText() // and is silent
-			_, err := log.Publish(t.Context(), &adapter.Envelope{Kind: adapter.Gone, Payload: []byte(log.locals[1].ID())})
+			_, err := log.Publish(t.Context(), &adapter.Envelope{Kind: adapter.NodeLeft, Payload: []byte(log.locals[1].ID())})
 			if err != nil {
 				t.Error(err)
 			}
@@ -142,7 +142,7 @@ func TestCallAllEndsWithTheNodeThatIsGone(t *testing.T) {
 }
 
 // A node that reads the log, but not so far, is named at the deadline.
-func TestCallAllNamesTheNodeThatSaysNothing(t *testing.T) {
+func TestCallAll_SilentNode_IsNamed(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
 		connected(t, b)
@@ -155,7 +155,7 @@ func TestCallAllNamesTheNodeThatSaysNothing(t *testing.T) {
 	})
 }
 
-func TestCallAllOnThisNodeOnly(t *testing.T) {
+func TestCallAll_Local(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
@@ -176,7 +176,7 @@ func TestCallAllOnThisNodeOnly_NoAnswer_IsThatSocketsError(t *testing.T) {
 	})
 }
 
-func TestWhoAskedMayStopListening(t *testing.T) {
+func TestCallAll_CallerStopsEarly(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		p, q := connected(t, a), connected(t, b)
@@ -195,7 +195,7 @@ func TestWhoAskedMayStopListening(t *testing.T) {
 	})
 }
 
-func TestFetchFindsTheSocketsOfAllNodes(t *testing.T) {
+func TestFetch_AllNodes(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		for _, io := range []*socketio.Server{a, b} {
@@ -217,7 +217,7 @@ func TestFetchFindsTheSocketsOfAllNodes(t *testing.T) {
 		if got := slices.Sorted(s.Rooms()); !slices.Contains(got, "r") || !slices.Contains(got, "s") || len(got) != 3 {
 			t.Errorf("rooms %v", got)
 		}
-		if v, ok := mood.Of(s); !ok || v != "fine "+q.id {
+		if v, ok := mood.From(s); !ok || v != "fine "+q.id {
 			t.Errorf("data %q", v)
 		}
 		if h := s.Handshake(); h.URL.Path != "/socket.io/" || h.Time.IsZero() || h.Header == nil {
@@ -248,7 +248,7 @@ func TestFetchFindsTheSocketsOfAllNodes(t *testing.T) {
 }
 
 // What a node holds is sent in pieces.
-func TestFetchInManyPieces(t *testing.T) {
+func TestFetch_ManySockets_InChunks(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		large := strings.Repeat("x", 100<<10)
@@ -260,7 +260,7 @@ func TestFetchInManyPieces(t *testing.T) {
 		for s, err := range a.All().Fetch(t.Context()) {
 			do(t, err)
 			n++
-			if v, _ := mood.Of(s); v != large {
+			if v, _ := mood.From(s); v != large {
 				t.Error("data cut")
 			}
 		}
@@ -277,7 +277,7 @@ const (
 	quiet   socketio.ServerRequest[string, bool] = "quiet"
 )
 
-func TestServerSideEventsReachTheOthersInOrder(t *testing.T) {
+func TestServerEvent_Order(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
 		var got []string
@@ -317,7 +317,7 @@ func TestServerSideEventsReachTheOthersInOrder(t *testing.T) {
 	})
 }
 
-func TestServerSideRequestsAreAnsweredByTheOthers(t *testing.T) {
+func TestServerRequest_OtherNodesAnswer(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
 		load.On(b.Namespace, func(ctx context.Context, from, v string) (int, error) {
@@ -437,7 +437,7 @@ func TestServerRequest_ManyAtOnce_AreBounded(t *testing.T) {
 	})
 }
 
-func TestAnEmitterIsNoNode(t *testing.T) {
+func TestEmitter_IsNotANode(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
 		heard := make(chan string, 2)
@@ -479,7 +479,7 @@ func TestAnEmitterIsNoNode(t *testing.T) {
 	})
 }
 
-func TestShutdownEndsWhatServersDoForEachOther(t *testing.T) {
+func TestShutdown_EndsClusterCalls(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
 		begun, ended := make(chan struct{}), false
@@ -536,7 +536,7 @@ func TestServerRequest_NodeShutsDown_IsAnswered(t *testing.T) {
 	})
 }
 
-func TestNodesAreNamed(t *testing.T) {
+func TestNodes_Names(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		nodes, err := io.Nodes(t.Context())

@@ -57,41 +57,41 @@ func newID() string {
 
 // connect is the first step of the socket's timeline. The client claims a session if
 // it was there before.
-func (s *Socket) connect(claim recovery.Claim, back bool) {
+func (s *Socket) connect(claim recovery.ResumeRequest, back bool) {
 	server := s.namespace.server
-	s.brought = heldOffset(claim.Offset)
+	s.clientOffset = validOffset(claim.Offset)
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	began := time.Now()
 
-	if err := s.decide(ctx); err != nil {
-		s.deny(ctx, "namespace not decided on", err)
+	if err := s.ensureNamespace(ctx); err != nil {
+		s.reject(ctx, "namespace not decided on", err)
 		return
 	}
 	if err := s.decideRecovery(); err != nil {
-		s.abandon("recovery not decided on", err)
+		s.drop("recovery not decided on", err)
 		return
 	}
 	if err := s.identify(ctx, &claim); err != nil {
-		s.deny(ctx, "client not identified", err)
+		s.reject(ctx, "client not identified", err)
 		return
 	}
-	defer s.giveTurn()
-	if err := s.takeTurn(ctx, server.claiming); err != nil {
-		s.abandon("socket not connected", err)
+	defer s.release()
+	if err := s.acquire(ctx, server.claimPermits); err != nil {
+		s.drop("socket not connected", err)
 		return
 	}
 	session, err := s.resume(ctx, claim, back)
 	if err != nil {
-		s.abandon("session not claimed", err)
+		s.drop("session not claimed", err)
 		return
 	}
-	s.giveTurn()
-	if err := s.ask(ctx); err != nil {
-		s.deny(ctx, "gate failed", err)
+	s.release()
+	if err := s.runMiddlewares(ctx); err != nil {
+		s.reject(ctx, "gate failed", err)
 		return
 	}
-	err = s.takeTurn(ctx, server.entering)
+	err = s.acquire(ctx, server.connectPermits)
 	switch {
 	case err != nil:
 	case !s.recovers:
@@ -104,51 +104,51 @@ func (s *Socket) connect(claim recovery.Claim, back bool) {
 		err = s.restore(ctx, session)
 	}
 	switch {
-	case errors.Is(err, errExpelled):
-		if err := s.dismiss(ctx, nil); err != nil {
+	case errors.Is(err, errDisconnectedByOperation):
+		if err := s.endSession(ctx, nil); err != nil {
 			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
 		}
 		return
 	case err != nil:
-		s.abandon("socket not connected", err)
+		s.drop("socket not connected", err)
 		return
 	}
 	if r := s.Recovery(); r.Recovered {
 		server.counters.restoration(r, time.Since(began))
 	}
 	s.conn.joined()
-	s.giveTurn()
-	s.welcome()
+	s.release()
+	s.runOnConnect()
 }
 
 // resume claims the session that the client names. It returns nil without one,
 // or when continuity cannot be proven; an error when the store cannot tell.
-func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*recovery.Session, error) {
+func (s *Socket) resume(ctx context.Context, claim recovery.ResumeRequest, back bool) (*recovery.Session, error) {
 	h := s.hub()
 	if !s.recovers || !back {
 		return nil, nil
 	}
 	h.beginClaim(claim.PIDHash)
 	defer h.endClaim(claim.PIDHash)
-	if old := h.holder(claim); old != nil && old.namespace == s.namespace {
+	if old := h.owner(claim); old != nil && old.namespace == s.namespace {
 		// The client is back before its old connection was noticed as dead. The
 		// old socket knows best how far the client was served.
-		ended := old.leave(&DisconnectError{Reason: ReasonTransportClose})
+		ended := old.detach(&DisconnectError{Reason: ReasonTransportClose})
 		old.conn.session.Abort(transport.ReasonTransportClose)
 		_ = ended.Wait(ctx)
 	}
 	session, err := h.store.Resume(ctx, claim)
-	if reason := recovery.Refusal(err); reason != nil {
+	if reason := recovery.RefusalReason(err); reason != nil {
 		s.notRecovered(reason)
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if session.Elsewhere {
-		err = s.evict(ctx, session.Key)
+	if session.OwnedElsewhere {
+		err = s.publishMoved(ctx, session.Key)
 	}
-	if !h.hold(s, session) {
+	if !h.claim(s, session) {
 		return nil, recovery.ErrLost
 	}
 	if err != nil {
@@ -158,7 +158,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 		return nil, s.startAnew(recovery.ErrRepeated)
 	}
 	switch err := s.catchUp(ctx, session); {
-	case errors.Is(err, errExpelled):
+	case errors.Is(err, errDisconnectedByOperation):
 		return nil, s.startAnew(recovery.ErrOver)
 	case err != nil:
 		return nil, err
@@ -166,7 +166,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.Claim, back bool) (*
 	s.id = SocketID(session.ID)
 	s.result = RecoveryResult{Recovered: true}
 	for name, raw := range session.Data {
-		s.putDatum(name, &datum{raw: raw})
+		s.putData(name, &dataValue{raw: raw})
 	}
 	return session, nil
 }
@@ -187,7 +187,7 @@ func (s *Socket) decideRecovery() error {
 
 // startAnew ends the session that was claimed; the client gets a new one.
 func (s *Socket) startAnew(reason error) error {
-	if !s.hub().letGo(&s.member) {
+	if !s.hub().release(&s.member) {
 		return s.departure()
 	}
 	s.notRecovered(reason)
@@ -202,65 +202,65 @@ func (s *Socket) notRecovered(reason error) {
 }
 
 // catchUp performs the operations of the log that the session's record may lack.
-// It returns errExpelled if one of them ended the session.
+// It returns errDisconnectedByOperation if one of them ended the session.
 func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 	h := s.hub()
 	// Whoever held the session was further along in the log than this node may be.
-	if err := h.wait(ctx, session.Reach()); err != nil {
+	if err := h.wait(ctx, session.MaxPosition()); err != nil {
 		return err
 	}
 	for batch, err := range s.namespace.server.opts.Adapter.Read(ctx, session.Applied, h.position()) {
 		if err != nil {
 			return err
 		}
-		if _, end := s.carryOn(session, batch); end != nil {
-			return errExpelled
+		if _, end := s.applyOps(session, batch); end != nil {
+			return errDisconnectedByOperation
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	s.member.served = session.From
+	s.member.replayedTo = session.From
 	return nil
 }
 
-// errExpelled ends the restoring of a session that an operation disconnected.
-var errExpelled = errors.New("disconnected by the server")
+// errDisconnectedByOperation ends the restoring of a session that an operation disconnected.
+var errDisconnectedByOperation = errors.New("disconnected by the server")
 
-// screen performs the operations among records of the log and returns the records
+// filterReplay performs the operations among records of the log and returns the records
 // that are addressed to the session, up to the one that ends it, if any does.
-func (s *Socket) screen(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
-	view, end := s.carryOn(session, batch)
+func (s *Socket) filterReplay(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
+	view, end := s.applyOps(session, batch)
 	for i := range batch {
 		d := &batch[i]
 		if end != nil && d.Offset.Position > *end {
 			return mine, true
 		}
-		if view.Addressed(d) {
+		if view.Matches(d) {
 			mine = append(mine, d)
 		}
 	}
 	return mine, false
 }
 
-// carryOn performs the operations among records of the log. It returns the session
+// applyOps performs the operations among records of the log. It returns the session
 // as it is then, and up to where it goes if one of them has ended it.
-func (s *Socket) carryOn(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
+func (s *Socket) applyOps(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
 	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range batch {
 		if batch[i].Kind.Operation() {
-			s.member.carryOnLocked(session, &batch[i])
+			s.member.applyOpLocked(session, &batch[i])
 		}
 	}
-	return session.Snapshot(), s.member.expelled
+	return session.Snapshot(), s.member.disconnectedAt
 }
 
-// evict tells the other nodes, through the log, that the session has gone on: also
+// publishMoved tells the other nodes, through the log, that the session has gone on: also
 // if the socket is gone meanwhile, for the former holder would not hear of it by
 // anything else.
-func (s *Socket) evict(ctx context.Context, k recovery.Key) error {
-	payload, err := json.Marshal(eviction{PIDHash: k.PIDHash, Epoch: k.Epoch})
+func (s *Socket) publishMoved(ctx context.Context, k recovery.Key) error {
+	payload, err := json.Marshal(sessionMoved{PIDHash: k.PIDHash, Epoch: k.Epoch})
 	if err != nil {
 		return err
 	}
@@ -268,17 +268,17 @@ func (s *Socket) evict(ctx context.Context, k recovery.Key) error {
 	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), server.opts.EmitTimeout, errEmitTimeout)
 	defer cancel()
 	_, err = server.opts.Adapter.Publish(ctx, &adapter.Envelope{
-		Kind: adapter.Evict, Namespace: s.namespace.name, Payload: payload,
+		Kind: adapter.SessionMoved, Namespace: s.namespace.name, Payload: payload,
 	})
 	return err
 }
 
-// ask runs the gates and returns the first error.
-func (s *Socket) ask(ctx context.Context) error {
-	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipGates {
+// runMiddlewares runs the gates and returns the first error.
+func (s *Socket) runMiddlewares(ctx context.Context) error {
+	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipMiddlewares {
 		return nil
 	}
-	for _, gate := range s.namespace.table.Load().gates {
+	for _, gate := range s.namespace.table.Load().middlewares {
 		if err := protect(func() error { return gate(ctx, s) }); err != nil {
 			return err
 		}
@@ -286,30 +286,30 @@ func (s *Socket) ask(ctx context.Context) error {
 	return nil
 }
 
-// deny keeps the client out. An *Error is the application's decision, and final: a
+// reject keeps the client out. An *Error is the application's decision, and final: a
 // session that the gates do not let back in is over. It waits until that is durable.
 // After anything else the client may try again, as after a failed OnConnect: nothing
 // was decided, and official clients do not retry after a CONNECT_ERROR.
-func (s *Socket) deny(ctx context.Context, what string, err error) {
+func (s *Socket) reject(ctx context.Context, what string, err error) {
 	if s.ctx.Err() != nil { // nobody waits for the answer any more
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 		return
 	}
-	if _, decided := disclose(err); !decided {
-		s.abandon(what, err)
+	if _, decided := publicError(err); !decided {
+		s.drop(what, err)
 		return
 	}
 	if s.result.Recovered {
 		s.notRecovered(recovery.ErrRejected)
 	}
-	if err := s.dismiss(ctx, err); err != nil {
+	if err := s.endSession(ctx, err); err != nil {
 		s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
 	}
 }
 
-// abandon cuts the connection: the client keeps what it has, and asks again. A
+// drop cuts the connection: the client keeps what it has, and asks again. A
 // socket that was disconnected meanwhile has been seen to.
-func (s *Socket) abandon(what string, err error) {
+func (s *Socket) drop(what string, err error) {
 	h := s.hub()
 	h.mu.Lock()
 	gone := s.member.state == detached
@@ -318,7 +318,7 @@ func (s *Socket) abandon(what string, err error) {
 		return
 	}
 	s.log(slog.LevelWarn, what, slog.Any("error", err))
-	s.leave(&DisconnectError{Reason: ReasonTransportError, Err: err})
+	s.detach(&DisconnectError{Reason: ReasonTransportError, Err: err})
 	s.conn.session.Abort(transport.ReasonTransportError)
 }
 
@@ -330,7 +330,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	if err := server.admit(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.reachHeld(ctx, held); err != nil {
+	if err := s.waitClientOffset(ctx, held); err != nil {
 		return nil, err
 	}
 	h := server.hub
@@ -339,9 +339,9 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 		h.mu.Unlock()
 		return nil, s.departure()
 	}
-	if s.place != nil && s.placeOn != h.branch {
+	if s.start != nil && s.startTimeline != h.timeline {
 		h.mu.Unlock()
-		return nil, errRewound // the client asks again, and so does the gate
+		return nil, errLogTruncated // the client asks again, and so does the gate
 	}
 	session := s.member.record
 	s.pid = newID()
@@ -350,24 +350,24 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
-	session.Held = heldOffset(held)
-	if s.place != nil {
-		session.Opened, session.Seen = s.place.After, s.place.Seen
+	session.InitialOffset = validOffset(held)
+	if s.start != nil {
+		session.Opened, session.Skip = s.start.After, s.start.Skip
 	}
 	session.From = session.Opened
-	session.Enter(session.Opened)
+	session.StartRooms(session.Opened)
 	// From here on changes are written, behind the session itself.
 	opened := h.store.Open(session.Clone())
-	h.holdLocked(&s.member, session)
+	h.ownLocked(&s.member, session)
 	h.mu.Unlock()
 	server.counters.opened.Add(1)
 	return session, opened.Wait(ctx)
 }
 
-// reachHeld waits until this node has read the record whose offset the client came
+// waitClientOffset waits until this node has read the record whose offset the client came
 // with, if there is one. Else the client would get once more what it had in the session
 // before, and it could not be told which session it has that offset from.
-func (s *Socket) reachHeld(ctx context.Context, held string) error {
+func (s *Socket) waitClientOffset(ctx context.Context, held string) error {
 	h := s.hub()
 	o, err := adapter.ParseOffset(held)
 	if err != nil || o.Position <= h.position() {
@@ -386,10 +386,10 @@ func (s *Socket) reachHeld(ctx context.Context, held string) error {
 	return nil // it is of no record of this log
 }
 
-// heldOffset returns the offset that a client came with, if it is one that a
+// validOffset returns the offset that a client came with, if it is one that a
 // client may have been given; what else the application's auth object puts in its
 // place proves nothing.
-func heldOffset(s string) string {
+func validOffset(s string) string {
 	if _, err := adapter.ParseOffset(s); err != nil {
 		return ""
 	}
@@ -399,10 +399,10 @@ func heldOffset(s string) string {
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.hub()
-	if s.place != nil {
+	if s.start != nil {
 		// The state that the session goes on from may show more than this node has read.
 		h.mu.Lock()
-		reach := session.Reach() // the application may change the rooms meanwhile
+		reach := session.MaxPosition() // the application may change the rooms meanwhile
 		h.mu.Unlock()
 		if err := h.wait(ctx, reach); err != nil {
 			return err
@@ -421,7 +421,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	from := session.From
 	for {
 		to := h.position()
-		n, err := s.replay(ctx, session, from, to, s.drainedInTurn)
+		n, err := s.replay(ctx, session, from, to, s.drainedThenAcquire)
 		if err != nil {
 			return err
 		}
@@ -430,7 +430,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 			break
 		}
 	}
-	to, attached, err := s.attachCorked()
+	to, attached, err := s.attachBuffering()
 	if err != nil {
 		return err
 	}
@@ -439,9 +439,9 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 		return err
 	}
 	if !attached {
-		return errExpelled
+		return errDisconnectedByOperation
 	}
-	return s.uncork(ctx)
+	return s.flushBuffered(ctx)
 }
 
 // replay sends what was addressed to the session in (from, to], at the pace of
@@ -456,14 +456,14 @@ func (s *Socket) replay(
 			return read, err
 		}
 		read += len(batch)
-		mine, over := s.screen(session, batch)
+		mine, over := s.filterReplay(session, batch)
 		for _, d := range mine {
 			if err := pace(ctx); err != nil {
 				return read, err
 			}
-			o := outgoing{Envelope: d.Envelope, offset: d.Offset}
+			o := delivery{Envelope: d.Envelope, offset: d.Offset}
 			messages := o.encodeFor(s)
-			s.passed(d.Offset, messages)
+			s.recordReplayed(d.Offset, messages)
 			if err := s.conn.session.Send(messages...); err != nil {
 				return read, err
 			}
@@ -472,17 +472,17 @@ func (s *Socket) replay(
 			}
 		}
 		if over {
-			return read, errExpelled
+			return read, errDisconnectedByOperation
 		}
 	}
 	server.hub.mu.Lock()
-	s.member.served = max(s.member.served, to)
+	s.member.replayedTo = max(s.member.replayedTo, to)
 	server.hub.mu.Unlock()
 	return read, nil
 }
 
-// passed notes how far a replay has come, before the client is sent the event.
-func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
+// recordReplayed notes how far a replay has come, before the client is sent the event.
+func (s *Socket) recordReplayed(o adapter.Offset, messages []*transport.Message) {
 	size := 0
 	for _, m := range messages {
 		size += m.Len()
@@ -491,7 +491,7 @@ func (s *Socket) passed(o adapter.Offset, messages []*transport.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.replayedLocked(s.member.key.PIDHash, o.Position, size)
-	s.member.served = o.Position
+	s.member.replayedTo = o.Position
 	if s.member.last.Position < o.Position {
 		s.member.last = o
 	}
@@ -537,19 +537,19 @@ func (s *Socket) attach() error {
 	return nil
 }
 
-// attachCorked attaches the socket at the cursor and returns where that is. Live
+// attachBuffering attaches the socket at the cursor and returns where that is. Live
 // messages are held back until uncork. It does not attach a socket whose session
 // an operation has ended, and returns where that was.
-func (s *Socket) attachCorked() (at adapter.Position, attached bool, err error) {
+func (s *Socket) attachBuffering() (at adapter.Position, attached bool, err error) {
 	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if s.member.state == detached {
 		return 0, false, s.departure()
 	}
-	s.member.performLocked()
-	if s.member.expelled != nil {
-		return *s.member.expelled, false, nil
+	s.member.applyPendingLocked()
+	if s.member.disconnectedAt != nil {
+		return *s.member.disconnectedAt, false, nil
 	}
 	s.member.attachLocked(replaying)
 	return h.cursor.Position, true, nil
@@ -565,11 +565,11 @@ func (m *member) attachLocked(as memberState) {
 		}
 	}
 	delete(m.hub().restoring, m)
-	m.record, m.pending, m.state = nil, nil, as
+	m.record, m.pendingOps, m.state = nil, nil, as
 }
 
-// welcome runs the application's OnConnect.
-func (s *Socket) welcome() {
+// runOnConnect runs the application's OnConnect.
+func (s *Socket) runOnConnect() {
 	if err := s.namespace.server.presences.begin(s, s.namespace.server.opts.ConnectTimeout); err != nil {
 		if s.ctx.Err() != nil {
 			s.namespace.server.presences.end(s)
@@ -577,25 +577,25 @@ func (s *Socket) welcome() {
 		}
 		s.log(slog.LevelError, "OnConnect comes before OnDisconnect of the former connection", slog.Any("error", err))
 	}
-	s.welcomed = true
+	s.onConnectRan = true
 	for _, onConnect := range s.namespace.table.Load().onConnect {
 		if err := protect(func() error { return onConnect(s.ctx, s) }); err != nil {
-			s.unwelcome(err)
+			s.connectFailed(err)
 			return
 		}
 	}
 }
 
-// unwelcome ends a socket whose OnConnect failed. An *Error is the application's
+// connectFailed ends a socket whose OnConnect failed. An *Error is the application's
 // decision, and final; after anything else the client may try again.
-func (s *Socket) unwelcome(err error) {
-	if _, ok := disclose(err); ok {
+func (s *Socket) connectFailed(err error) {
+	if _, ok := publicError(err); ok {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)
 		defer cancel()
-		if err := s.dismiss(ctx, err); err != nil {
+		if err := s.endSession(ctx, err); err != nil {
 			s.log(slog.LevelDebug, "end of the session not confirmed", slog.Any("error", err))
 		}
 		return
 	}
-	s.abandon("connect handler failed", err)
+	s.drop("connect handler failed", err)
 }

@@ -36,11 +36,11 @@ func (l *losable) Publish(_ context.Context, e *adapter.Envelope) (*adapter.Rece
 		local.Deliver([]adapter.Delivery{d})
 	}
 	g := adapter.NewGroup(nil, nil)
-	g.Settle(d.Offset, nil)
+	g.Complete(d.Offset, nil)
 	return g.Receipt(0), nil
 }
 
-func (l *losable) Sync(context.Context) error { return nil }
+func (l *losable) WaitDelivered(context.Context) error { return nil }
 
 func (l *losable) Read(_ context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
 	return func(yield func([]adapter.Delivery, error) bool) {
@@ -71,7 +71,7 @@ func (l *losable) lose(n int) {
 	l.records = slices.Clip(l.records[:len(l.records)-n])
 	l.branch++
 	for _, local := range l.locals {
-		local.Rewind(adapter.Offset{Log: 1, Position: adapter.Position(len(l.records)), Check: l.branch})
+		local.LogTruncated(adapter.Offset{Log: 1, Position: adapter.Position(len(l.records)), Check: l.branch})
 	}
 }
 

@@ -60,7 +60,7 @@ func (m *member) countLocked() (rooms, bytes int) {
 	if m.record != nil {
 		return m.record.Count()
 	}
-	return m.seats.len(), m.seats.bytes
+	return m.memberships.len(), m.memberships.bytes
 }
 
 // admitLocked returns an error if the socket would be in too many rooms if it joined

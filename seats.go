@@ -1,24 +1,24 @@
 package socketio
 
-// A seat is a socket's place in a group.
-type seat struct {
-	group *group
+// A membership is a socket's place in a group.
+type membership struct {
+	group *roomMembers
 	index int // in the group
 }
 
-// seats are the rooms that an attached socket is in: what finds, adds and removes
+// membershipList are the rooms that an attached socket is in: what finds, adds and removes
 // one costs the same in many rooms as in few. The hub's lock guards them.
-type seats struct {
-	list  []seat       // the first one is in the namespace
+type membershipList struct {
+	list  []membership // the first one is in the namespace
 	rooms map[Room]int // in list; nil while the rooms are few
 	bytes int          // of the rooms' names
 }
 
 // len returns the number of rooms.
-func (s *seats) len() int { return max(0, len(s.list)-1) }
+func (s *membershipList) len() int { return max(0, len(s.list)-1) }
 
 // in returns the place in the list of the room's seat, or -1.
-func (s *seats) in(room Room) int {
+func (s *membershipList) in(room Room) int {
 	if s.rooms != nil {
 		if i, ok := s.rooms[room]; ok {
 			return i
@@ -34,7 +34,7 @@ func (s *seats) in(room Room) int {
 }
 
 // add adds a seat and returns its place in the list.
-func (s *seats) add(at seat) int {
+func (s *membershipList) add(at membership) int {
 	i := len(s.list)
 	s.list = append(s.list, at)
 	s.bytes += len(at.group.name)
@@ -51,7 +51,7 @@ func (s *seats) add(at seat) int {
 }
 
 // remove removes the seat at place i, which the last one takes.
-func (s *seats) remove(i int) {
+func (s *membershipList) remove(i int) {
 	last := len(s.list) - 1
 	s.bytes -= len(s.list[i].group.name)
 	delete(s.rooms, s.list[i].group.name)
@@ -63,7 +63,7 @@ func (s *seats) remove(i int) {
 			s.rooms[moved.group.name] = i
 		}
 	}
-	s.list[last] = seat{}
+	s.list[last] = membership{}
 	s.list = s.list[:last]
 	if last <= fewRooms/2 {
 		s.rooms = nil

@@ -15,25 +15,25 @@ import (
 type Server struct {
 	*Namespace
 
-	opts      Options
-	sender    *sender
-	hub       *hub
-	engine    *transport.Server
-	work      tasks
-	claiming  turns // of sockets that are being connected: until the gates
-	entering  turns // and after them
-	closing   atomic.Bool
-	requests  atomic.Uint64 // the latest
-	serving   chan struct{} // as full as requests of other nodes are being handled
-	halted    atomic.Bool   // Shutdown was given up: events that wait are dropped
-	unhandled atomic.Int64  // events of clients that wait
-	presences presences
-	parents   parents
-	counters  *counters
-	log       *boundary.Log
+	opts           Options
+	sender         *sender
+	hub            *hub
+	engine         *transport.Server
+	work           tasks
+	claimPermits   semaphore // of sockets that are being connected: until the gates
+	connectPermits semaphore // and after them
+	closing        atomic.Bool
+	requests       atomic.Uint64 // the latest
+	serverRequests chan struct{} // as full as requests of other nodes are being handled
+	halted         atomic.Bool   // Shutdown was given up: events that wait are dropped
+	unhandled      atomic.Int64  // events of clients that wait
+	presences      presenceOrder
+	parents        parents
+	counters       *counters
+	log            *boundary.Log
 
-	life context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
-	end  context.CancelCauseFunc
+	lifetime context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
+	end      context.CancelCauseFunc
 }
 
 // NewServer returns a server that is ready to serve. It panics if the options
@@ -57,16 +57,16 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub = &hub{
 		id:    newID(),
 		store: s.opts.Recovery.Store, logger: s.opts.Logger,
-		namespaces: make(map[string]*Namespace), sessions: make(map[string]*member), claims: make(map[string]*claimed),
+		namespaces: make(map[string]*Namespace), sessions: make(map[string]*member), claims: make(map[string]*claimState),
 		repeats:   allRepeats{of: make(map[string]*repeats)},
-		restoring: make(map[*member]struct{}), inquiries: make(map[uint64]*inquiry),
+		restoring: make(map[*member]struct{}), pendingCalls: make(map[uint64]*pendingCall),
 	}
 	s.hub.server = s
 	s.hub.expired = &feed[*ExpiredSession]{work: &s.work, tell: s.tellExpired, missed: s.expiredMissed}
-	s.claiming, s.entering = make(turns, s.opts.ConnectsAtOnce), make(turns, s.opts.ConnectsAtOnce)
-	s.serving = make(chan struct{}, requestsAtOnce)
+	s.claimPermits, s.connectPermits = make(semaphore, s.opts.ConnectsAtOnce), make(semaphore, s.opts.ConnectsAtOnce)
+	s.serverRequests = make(chan struct{}, requestsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
-	s.life, s.end = context.WithCancelCause(context.Background())
+	s.lifetime, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")
 	engine, err := transport.NewServer(s.opts.transport(), s.accept)
 	if err != nil {
@@ -109,9 +109,9 @@ func (s *Server) Of(name string) *Namespace {
 	}
 	parent, _ := s.matching(name)
 	created := false
-	n, _ := s.make(name, parent, func(n *Namespace) { // it is the application's: no limit applies
-		created = n.life.told == nil
-		n.life.exists, n.life.kept = true, true
+	n, _ := s.getOrCreate(name, parent, func(n *Namespace) { // it is the application's: no limit applies
+		created = n.state.announced == nil
+		n.state.exists, n.state.kept = true, true
 	})
 	if created {
 		_ = n.announce(context.Background()) // somebody else tells, or this call does: nothing to wait for can fail
@@ -121,7 +121,7 @@ func (s *Server) Of(name string) *Namespace {
 
 // admit waits until a session may be changed behind what this node has emitted so far.
 func (s *Server) admit(ctx context.Context) error {
-	if err := s.opts.Adapter.Sync(ctx); err != nil {
+	if err := s.opts.Adapter.WaitDelivered(ctx); err != nil {
 		return err
 	}
 	return s.admitChange(ctx) // last, for what it finds is soon out of date

@@ -23,7 +23,7 @@ type move struct {
 
 func (m *move) Args() []any { return []any{&m.piece, &m.x, &m.y} }
 
-func TestRequestIsAnswered(t *testing.T) {
+func TestRequest_Reply(t *testing.T) {
 	t.Parallel()
 	const (
 		moved socketio.Request[move, int]                    = "move"
@@ -93,7 +93,7 @@ func TestRequestIsAnswered(t *testing.T) {
 	})
 }
 
-func TestEventsOfOneSocketAreHandledInOrder(t *testing.T) {
+func TestHandle_OneSocket_InOrder(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var got []string
@@ -121,7 +121,7 @@ func TestEventsOfOneSocketAreHandledInOrder(t *testing.T) {
 	})
 }
 
-func TestAudiences(t *testing.T) {
+func TestAudience_Targets(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		rooms(io)
@@ -157,7 +157,7 @@ func TestAudiences(t *testing.T) {
 	})
 }
 
-func TestOneGoroutinesEmitsKeepTheirOrder(t *testing.T) {
+func TestEmit_OneGoroutine_InOrder(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)
@@ -179,7 +179,7 @@ func TestOneGoroutinesEmitsKeepTheirOrder(t *testing.T) {
 	})
 }
 
-func TestRoomNamesAreChecked(t *testing.T) {
+func TestRooms_InvalidNames(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		connected(t, io)
@@ -195,7 +195,7 @@ func TestRoomNamesAreChecked(t *testing.T) {
 	})
 }
 
-func TestReservedNamesAreRefused(t *testing.T) {
+func TestEmit_ReservedName(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		for _, name := range []string{"connect", "disconnect", "connect_error", "disconnecting", "newListener", ""} {
@@ -219,7 +219,7 @@ func TestReservedNamesAreRefused(t *testing.T) {
 	})
 }
 
-func TestTooManyAttachmentsAreRefused(t *testing.T) {
+func TestEmit_TooManyAttachments(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		many := make([]socketio.Binary, 11)
@@ -229,7 +229,7 @@ func TestTooManyAttachmentsAreRefused(t *testing.T) {
 	})
 }
 
-func TestServerCallsClient(t *testing.T) {
+func TestCall_Client(t *testing.T) {
 	t.Parallel()
 	const (
 		start socketio.Event[socketio.None]    = "start"
@@ -277,7 +277,7 @@ func TestServerCallsClient(t *testing.T) {
 	})
 }
 
-func TestGates(t *testing.T) {
+func TestMiddleware_Connection(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		admin := io.Of("admin")
@@ -324,11 +324,11 @@ func TestGates(t *testing.T) {
 	})
 }
 
-func TestMiddlewareRunsFirstListedFirst(t *testing.T) {
+func TestIntercept_Order(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var got []string
-		trace := func(name string) socketio.Middleware {
+		trace := func(name string) socketio.Interceptor {
 			return func(next socketio.Handler) socketio.Handler {
 				return func(ctx context.Context, m *socketio.Message) error {
 					got = append(got, name+" "+m.Event())
@@ -359,7 +359,7 @@ func TestMiddlewareRunsFirstListedFirst(t *testing.T) {
 	})
 }
 
-func TestProtocolViolationsCloseTheConnection(t *testing.T) {
+func TestProtocol_Violation_ClosesTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
 		"event before CONNECT":       `2["said","x"]`,
@@ -403,7 +403,7 @@ func TestProtocolViolationsCloseTheConnection(t *testing.T) {
 	}
 }
 
-func TestConnectionWithoutNamespaceIsClosed(t *testing.T) {
+func TestConnectTimeout_NoNamespace(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		began := time.Now()
@@ -417,7 +417,7 @@ func TestConnectionWithoutNamespaceIsClosed(t *testing.T) {
 	})
 }
 
-func TestDisconnectComesAfterEarlierEmits(t *testing.T) {
+func TestDisconnect_AfterEarlierEmits(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var reason socketio.Reason
@@ -460,7 +460,7 @@ func TestDisconnectComesAfterEarlierEmits(t *testing.T) {
 	})
 }
 
-func TestHandlersHaveEndedAfterShutdown(t *testing.T) {
+func TestShutdown_WaitsForHandlers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		io := newServer(nil)
@@ -485,7 +485,7 @@ func TestHandlersHaveEndedAfterShutdown(t *testing.T) {
 	})
 }
 
-func TestContradictingOptionsAreNamed(t *testing.T) {
+func TestOptions_Invalid(t *testing.T) {
 	t.Parallel()
 	log := adapter.NewMemory(nil)
 	for want, o := range map[string]*socketio.Options{
@@ -509,7 +509,7 @@ func TestContradictingOptionsAreNamed(t *testing.T) {
 	}
 }
 
-func TestPanicIsLoggedOnce(t *testing.T) {
+func TestPanic_IsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	bubble(t, &socketio.Options{Logger: slog.New(slog.NewTextHandler(&out, nil))}, func(t *testing.T, io *socketio.Server) {
@@ -525,7 +525,7 @@ func TestPanicIsLoggedOnce(t *testing.T) {
 	}
 }
 
-func TestFailedConnectHandler(t *testing.T) {
+func TestOnConnect_Error(t *testing.T) {
 	t.Parallel()
 	for name, err := range map[string]error{"decided": &socketio.Error{Code: "full"}, "failed": errors.New("no database")} {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 		return err
 	}
 	r := to.servers()
-	head := request{Errand: errandNotice}
+	head := request{Kind: requestServerEvent}
 	if r.server != nil {
 		head.Node = r.server.hub.id
 	}
@@ -92,7 +92,7 @@ func (q ServerRequest[Q, R]) Call(ctx context.Context, n *Namespace, v Q) iter.S
 		}
 		ctx, cancel := n.server.deadlined(ctx)
 		defer cancel()
-		v := n.server.survey(func(a *answer, err error) bool {
+		v := n.server.newClusterCall(func(a *response, err error) bool {
 			switch {
 			case err != nil:
 				return yield(NodeReply[R]{}, err)
@@ -103,9 +103,9 @@ func (q ServerRequest[Q, R]) Call(ctx context.Context, n *Namespace, v Q) iter.S
 			err = decodeAnswer(a.body, a.attachments, &r.Value)
 			return yield(r, err)
 		})
-		err = v.run(ctx, n.route(), errandServer, p)
+		err = v.run(ctx, n.route(), requestServer, p)
 		wanted := true
-		v.conclude(ctx, err, func(err error) { wanted = wanted && yield(NodeReply[R]{}, err) })
+		v.finish(ctx, err, func(err error) { wanted = wanted && yield(NodeReply[R]{}, err) })
 	}
 }
 
@@ -133,17 +133,17 @@ const CodeNoHandler Code = "no_handler"
 // requestsAtOnce bounds the server-side requests that a node handles at a time.
 const requestsAtOnce = 64
 
-// notices are the server-side events that wait for this node. They wait in the
+// serverEventQueue are the server-side events that wait for this node. They wait in the
 // log: only how far they were handled is kept. The hub's lock guards it.
-type notices struct {
+type serverEventQueue struct {
 	working bool
 	from    adapter.Position // handled up to here
 	upTo    adapter.Position
 }
 
-// noticedLocked sees to it that the server-side event at p is handled.
-func (h *hub) noticedLocked(p adapter.Position) {
-	w := &h.notices
+// serverEventLocked sees to it that the server-side event at p is handled.
+func (h *hub) serverEventLocked(p adapter.Position) {
+	w := &h.serverEvents
 	w.upTo = p
 	if w.working {
 		return
@@ -162,7 +162,7 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return d.Offset.Position <= h.notices.from
+	return d.Offset.Position <= h.serverEvents.from
 }
 
 // attend handles what waits. After the end of the server's life it refuses the requests
@@ -171,7 +171,7 @@ func (s *Server) attend() {
 	defer s.work.done()
 	ctx, cancel := s.afterlife()
 	defer cancel()
-	w := &s.hub.notices
+	w := &s.hub.serverEvents
 	for {
 		s.hub.mu.Lock()
 		from, to := w.from, w.upTo
@@ -184,7 +184,7 @@ func (s *Server) attend() {
 		s.hub.mu.Unlock()
 		for batch, err := range s.opts.Adapter.Read(ctx, from, to) {
 			if err != nil {
-				if s.life.Err() == nil {
+				if s.lifetime.Err() == nil {
 					s.opts.Logger.ErrorContext(ctx, "server-side events lost", slog.Any("error", err))
 				}
 				break
@@ -200,8 +200,8 @@ func (s *Server) attend() {
 
 // afterlife returns a context that ends Options.EmitTimeout after the server's life.
 func (s *Server) afterlife() (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(s.life))
-	stop := context.AfterFunc(s.life, func() {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(s.lifetime))
+	stop := context.AfterFunc(s.lifetime, func() {
 		timer := time.AfterFunc(s.opts.EmitTimeout, cancel)
 		context.AfterFunc(ctx, func() { timer.Stop() })
 	})
@@ -215,30 +215,30 @@ func (s *Server) notice(ctx context.Context, d *adapter.Delivery) {
 	body, err := cutHead(d.Payload, &r)
 	switch {
 	case err != nil || r.Node == s.hub.id:
-	case r.Errand == errandNotice && s.life.Err() == nil:
-		if _, err := s.serve(s.life, d, r.Node, body); err != nil {
+	case r.Kind == requestServerEvent && s.lifetime.Err() == nil:
+		if _, err := s.serve(s.lifetime, d, r.Node, body); err != nil {
 			s.opts.Logger.ErrorContext(ctx, "handler of a server-side event failed",
 				slog.String("namespace", d.Namespace), slog.Any("error", err))
 		}
-	case r.Errand != errandServer:
+	case r.Kind != requestServer:
 	case s.mayServe():
 		s.work.start()
 		go s.serveRequest(d, r, body) // owner: the server; ends with the handler
 	default:
-		s.answerServer(ctx, r, answer{Error: &Error{Code: CodeInternal, Message: ErrShutdown.Error()}})
+		s.answerServer(ctx, r, response{Error: &Error{Code: CodeInternal, Message: ErrShutdown.Error()}})
 	}
 }
 
 // mayServe waits until fewer requests than requestsAtOnce are being handled. It returns
 // false after the end of the server's life: nothing of the application runs then.
 func (s *Server) mayServe() bool {
-	if s.life.Err() != nil {
+	if s.lifetime.Err() != nil {
 		return false
 	}
 	select {
-	case s.serving <- struct{}{}:
+	case s.serverRequests <- struct{}{}:
 		return true
-	case <-s.life.Done():
+	case <-s.lifetime.Done():
 		return false
 	}
 }
@@ -247,22 +247,22 @@ func (s *Server) mayServe() bool {
 // waits any more.
 func (s *Server) serveRequest(d *adapter.Delivery, r request, body []byte) {
 	defer s.work.done()
-	defer func() { <-s.serving }()
-	ctx, cancel := context.WithTimeout(s.life, r.Wait)
+	defer func() { <-s.serverRequests }()
+	ctx, cancel := context.WithTimeout(s.lifetime, r.Wait)
 	defer cancel()
 	p, err := s.serve(ctx, d, r.Node, body)
-	if ctx.Err() != nil && s.life.Err() == nil {
+	if ctx.Err() != nil && s.lifetime.Err() == nil {
 		return
 	}
 	ctx, cancel = s.afterlife()
 	defer cancel()
-	s.answerServer(ctx, r, answer{body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)})
+	s.answerServer(ctx, r, response{body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)})
 }
 
 // answerServer publishes the one answer of this node to a server-side request.
-func (s *Server) answerServer(ctx context.Context, r request, a answer) {
+func (s *Server) answerServer(ctx context.Context, r request, a response) {
 	a.Done = true
-	if err := s.answer(ctx, r, a); err != nil && s.life.Err() == nil {
+	if err := s.respond(ctx, r, a); err != nil && s.lifetime.Err() == nil {
 		s.opts.Logger.ErrorContext(ctx, "request not answered", slog.Any("error", err))
 	}
 }
@@ -305,7 +305,7 @@ func (s *Server) wireError(ctx context.Context, err error) *Error {
 	if err == nil {
 		return nil
 	}
-	known, ok := disclose(err)
+	known, ok := publicError(err)
 	if !ok {
 		s.opts.Logger.ErrorContext(ctx, "handler of a server-side request failed", slog.Any("error", err))
 	}

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Settle implements transport.Settler: it waits until the handlers have seen all that
+// Settle implements transport.Drainer: it waits until the handlers have seen all that
 // the client has sent, so that their answers reach it before the close frame.
 func (c *conn) Settle(ctx context.Context) {
 	c.mu.Lock()
@@ -25,7 +25,7 @@ func (c *conn) Settle(ctx context.Context) {
 // handled and OnDisconnect has run. Else it could leave more behind than its connections
 // may hold, by connecting again and again.
 func (c *conn) Linger() {
-	_ = c.timelines.wait(c.server.life) // it ends with the server, at the latest
+	_ = c.lifetimes.wait(c.server.lifetime) // it ends with the server, at the latest
 }
 
 // handled returns a channel that is closed when all that is in the inbox now is done.

@@ -81,7 +81,7 @@ func (s *Server) drain(ctx context.Context) {
 	rest := s.hub.everyLocked()
 	s.hub.mu.Unlock()
 	for _, m := range rest {
-		m.socket.leave(&DisconnectError{Reason: ReasonServerShutdown})
+		m.socket.detach(&DisconnectError{Reason: ReasonServerShutdown})
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *conn) dismiss(sockets []*Socket, pending *tasks) {
 				return
 			}
 			for _, s := range sockets {
-				s.leave(&DisconnectError{Reason: ReasonServerShutdown})
+				s.detach(&DisconnectError{Reason: ReasonServerShutdown})
 			}
 			c.session.Close(transport.ReasonServerShutdown)
 			pending.done()

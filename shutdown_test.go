@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func TestShutdownSpreadsTheClients(t *testing.T) {
+func TestShutdown_SpreadsTheReconnects(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		rate  int
@@ -75,7 +75,7 @@ func TestShutdownSpreadsTheClients(t *testing.T) {
 	}
 }
 
-func TestStatsCountWhatBecameOfReturningClients(t *testing.T) {
+func TestStats_Recovery(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		p := connected(t, io)

@@ -20,33 +20,33 @@ import (
 // A Socket is one client's connection to one namespace, on this node. After a
 // recovery it is a new Socket with the id, the rooms and the data of the former.
 type Socket struct {
-	id        SocketID
-	namespace *Namespace
-	conn      *conn
-	auth      json.RawMessage
-	brought   string         // the offset that the client came with, if it is one
-	recovers  bool           // its client can come back; set first of all by the timeline
-	identity  string         // see Identity; set before the session is claimed
-	pid       string         // the private id, which the client knows; the timeline's
-	place     *adapter.Place // where a new session begins, if not at the cursor; the timeline's
-	placeOn   int            // the branch of the log that has the place
-	result    RecoveryResult // set before the gates run, but for Replayed
-	replayed  atomic.Int64
-	turn      turns // that it has one of, while it is being connected; the timeline's
+	id            SocketID
+	namespace     *Namespace
+	conn          *conn
+	auth          json.RawMessage
+	clientOffset  string                 // the offset that the client came with, if it is one
+	recovers      bool                   // its client can come back; set first of all by the timeline
+	identity      string                 // see Identity; set before the session is claimed
+	pid           string                 // the private id, which the client knows; the timeline's
+	start         *adapter.StartPosition // where a new session begins, if not at the cursor; the timeline's
+	startTimeline int                    // the branch of the log that has the place
+	result        RecoveryResult         // set before the gates run, but for Replayed
+	replayed      atomic.Int64
+	permit        semaphore // that it has one of, while it is being connected; the timeline's
 
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
 
-	connected atomic.Bool // CONNECT was answered, or is about to be
-	deaf      atomic.Bool // events that still wait are not handled any more
-	welcomed  bool        // OnConnect has run, so OnDisconnect will; the timeline's
-	inbox     inbox
-	acks      acks
+	connected    atomic.Bool // CONNECT was answered, or is about to be
+	dropEvents   atomic.Bool // events that still wait are not handled any more
+	onConnectRan bool        // OnConnect has run, so OnDisconnect will; the timeline's
+	inbox        inbox
+	acks         acks
 
-	told bool // that it is over, or about to be; guarded by the connection's lock
+	disconnectSent bool // that it is over, or about to be; guarded by the connection's lock
 
 	dataMu sync.Mutex
-	data   map[string]*datum
+	data   map[string]*dataValue
 
 	member member
 }
@@ -111,8 +111,8 @@ func (m *member) roomsLocked() []Room {
 		}
 		return rooms
 	}
-	for i := 1; i < len(m.seats.list); i++ {
-		rooms = append(rooms, m.seats.list[i].group.name)
+	for i := 1; i < len(m.memberships.list); i++ {
+		rooms = append(rooms, m.memberships.list[i].group.name)
 	}
 	return rooms
 }
@@ -129,14 +129,14 @@ func (s *Socket) Volatile() Audience { return Audience{s.route()}.Volatile() }
 func (s *Socket) route() route {
 	r := s.namespace.route()
 	r.audience.Rooms = []string{string(s.id)}
-	r.here = s.here
+	r.localOnly = s.isLocal
 	r.socket = s
 	return r
 }
 
-// here reports whether the client is served by this socket: what it gets is on this
+// isLocal reports whether the client is served by this socket: what it gets is on this
 // node then, or will be replayed from what this node has read.
-func (s *Socket) here() bool {
+func (s *Socket) isLocal() bool {
 	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -192,8 +192,8 @@ func (s *Socket) move(
 	server.hub.mu.Lock()
 	at := server.hub.cursor.Position
 	if s.member.record != nil {
-		s.member.performLocked() // what came before
-		at = max(at, s.member.record.Reach())
+		s.member.applyPendingLocked() // what came before
+		at = max(at, s.member.record.MaxPosition())
 	}
 	c := change(names, at)
 	if err := s.member.admitLocked(c.Join); err != nil {
@@ -202,18 +202,18 @@ func (s *Socket) move(
 	}
 	out := s.member.changeLocked(c)
 	server.hub.mu.Unlock()
-	return s.settle(ctx, out)
+	return s.waitDurable(ctx, out)
 }
 
 // changeLocked applies a change here and hands it to the store.
 func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
 	h := m.hub()
 	if m.state == detached {
-		return recovery.Settled(m.socket.departure())
+		return recovery.Completed(m.socket.departure())
 	}
 	m.applyLocked(&c)
 	if h.store == nil || m.key == (recovery.Key{}) {
-		return recovery.Settled(nil)
+		return recovery.Completed(nil)
 	}
 	return h.store.Change(m.key, c) // also if nothing changes: an earlier call may not be durable yet
 }
@@ -227,7 +227,7 @@ func (m *member) applyLocked(c *recovery.Change) {
 	delete(in, string(m.socket.id)) // neither joined nor left
 	c.Join, c.Leave = pick(c.Join, in, false), pick(c.Leave, in, true)
 	if m.record != nil {
-		m.record.Apply(*c)
+		m.record.ApplyChange(*c)
 		return
 	}
 	for _, room := range c.Join {
@@ -251,8 +251,8 @@ func pick(names []string, in map[string]bool, want bool) []string {
 	return picked
 }
 
-// settle waits for a change to become durable.
-func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
+// waitDurable waits for a change to become durable.
+func (s *Socket) waitDurable(ctx context.Context, out *recovery.Outcome) error {
 	err := out.Wait(ctx)
 	if errors.Is(err, recovery.ErrLost) {
 		why := &DisconnectError{Reason: ReasonTakenOver, Err: err}
@@ -267,7 +267,7 @@ func (s *Socket) settle(ctx context.Context, out *recovery.Outcome) error {
 
 // setData makes d the value, or removes the value if d has no text. If the store
 // refuses that, the former value is back.
-func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
+func (s *Socket) setData(ctx context.Context, name string, d *dataValue) error {
 	// The value has no place in the log: what was emitted before need not be waited for.
 	if err := s.namespace.server.admitChange(ctx); err != nil {
 		return err
@@ -278,39 +278,39 @@ func (s *Socket) setData(ctx context.Context, name string, d *datum) error {
 		h.mu.Unlock()
 		return s.departure()
 	}
-	s.putDatum(name, d)
+	s.putData(name, d)
 	out := s.member.changeLocked(recovery.Change{Data: map[string]json.RawMessage{name: d.raw}})
 	h.mu.Unlock()
-	err := s.settle(ctx, out)
-	s.settleDatum(name, d, err != nil && ctx.Err() == nil)
+	err := s.waitDurable(ctx, out)
+	s.completeData(name, d, err != nil && ctx.Err() == nil)
 	return err
 }
 
 // datum returns the value with the name as it is now, and where it is kept: nil if
 // there is none.
-func (s *Socket) datum(name string) (now datum, at *datum) {
+func (s *Socket) datum(name string) (now dataValue, at *dataValue) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
 	if d := s.data[name]; d != nil && d.raw != nil {
 		return *d, d
 	}
-	return datum{}, nil
+	return dataValue{}, nil
 }
 
-// putDatum makes d the value. The former one stays behind it until settleDatum.
-func (s *Socket) putDatum(name string, d *datum) {
+// putData makes d the value. The former one stays behind it until settleDatum.
+func (s *Socket) putData(name string, d *dataValue) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
 	if s.data == nil {
-		s.data = make(map[string]*datum)
+		s.data = make(map[string]*dataValue)
 	}
 	d.former = s.data[name]
 	s.data[name] = d
 }
 
-// settleDatum ends the wait for the store: it takes d away if d was refused, else
+// completeData ends the wait for the store: it takes d away if d was refused, else
 // what is behind it.
-func (s *Socket) settleDatum(name string, d *datum, refused bool) {
+func (s *Socket) completeData(name string, d *dataValue, refused bool) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
 	former := d.former
@@ -334,7 +334,7 @@ func (s *Socket) settleDatum(name string, d *datum, refused bool) {
 }
 
 // decoded remembers what the text of a value was decoded to.
-func (s *Socket) decoded(d *datum, value any) {
+func (s *Socket) decoded(d *dataValue, value any) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
 	d.value = value
@@ -349,16 +349,16 @@ func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.namespace.server.admit(ctx); err != nil {
 		return err
 	}
-	if err := s.dismiss(ctx, nil); !errors.Is(err, recovery.ErrLost) {
+	if err := s.endSession(ctx, nil); !errors.Is(err, recovery.ErrLost) {
 		return err
 	}
 	return nil // somebody else holds the session, or it is over: nothing of it is left here
 }
 
-// dismiss is leave for a socket whose session the server ends, because of err. The
+// endSession is leave for a socket whose session the server ends, because of err. The
 // client is told when that is durable, or ctx has ended: it may come back at once,
 // and would find its session.
-func (s *Socket) dismiss(ctx context.Context, err error) error {
+func (s *Socket) endSession(ctx context.Context, err error) error {
 	h := s.hub()
 	h.mu.Lock()
 	first := s.member.detachLocked(ReasonServerDisconnect)
@@ -367,22 +367,22 @@ func (s *Socket) dismiss(ctx context.Context, err error) error {
 	if !first {
 		return out.Wait(ctx)
 	}
-	s.deafen() // what the client sends meanwhile comes too late
+	s.discardEvents() // what the client sends meanwhile comes too late
 	outcome := out.Wait(ctx)
-	s.farewell(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
+	s.notifyDisconnect(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
 	return outcome
 }
 
-// leave takes the socket out of everything, once; later calls have no effect and
+// detach takes the socket out of everything, once; later calls have no effect and
 // return the first one's outcome.
-func (s *Socket) leave(why *DisconnectError) *recovery.Outcome {
+func (s *Socket) detach(why *DisconnectError) *recovery.Outcome {
 	h := s.hub()
 	h.mu.Lock()
 	first := s.member.detachLocked(why.Reason)
 	out := s.member.ended
 	h.mu.Unlock()
 	if first {
-		s.farewell(why)
+		s.notifyDisconnect(why)
 	}
 	return out
 }
@@ -394,20 +394,20 @@ func (m *member) detachLocked(reason Reason) bool {
 	}
 	was := m.state
 	m.state, m.reason = detached, reason
-	known := m.socket.connected.Load() || m.key.Epoch > 1                              // else the client has never heard of its session, and cannot come back
-	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.expelled == nil // else it is over, whatever comes first
+	known := m.socket.connected.Load() || m.key.Epoch > 1                                    // else the client has never heard of its session, and cannot come back
+	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.disconnectedAt == nil // else it is over, whatever comes first
 	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
-	m.ended = recovery.Settled(nil)
+	m.ended = recovery.Completed(nil)
 	h := m.hub()
 	if was == replaying || was == live {
 		if was == live { // else the replay says how far it has come
-			m.served = h.cursor.Position
+			m.replayedTo = h.cursor.Position
 		}
 		rooms := m.roomsLocked()[1:]
 		m.socket.namespace.members.remove(m)
 		m.record = recordOf(rooms) // for who asks for the rooms later
 	}
-	m.held, m.pending = cork{}, nil
+	m.buffered, m.pendingOps = replayBuffer{}, nil
 	delete(h.restoring, m)
 	if m.key == (recovery.Key{}) {
 		return true
@@ -416,7 +416,7 @@ func (m *member) detachLocked(reason Reason) bool {
 		delete(h.sessions, m.key.PIDHash)
 	}
 	if reason != ReasonTakenOver { // else the session is another's already
-		m.ended = h.endLocked(m.key, recovery.Ending{Park: parks, At: m.served, Last: m.last})
+		m.ended = h.endLocked(m.key, recovery.Release{Park: parks, At: m.replayedTo, Last: m.last})
 	}
 	return true
 }
@@ -427,7 +427,7 @@ func (s *Socket) departure() error { return &DisconnectError{Reason: s.member.re
 func recordOf(rooms []Room) *recovery.Session {
 	var record recovery.Session
 	for _, room := range rooms {
-		record.Rooms = append(record.Rooms, recovery.Stay{Room: string(room)})
+		record.Rooms = append(record.Rooms, recovery.RoomInterval{Room: string(room)})
 	}
 	return &record
 }
@@ -437,17 +437,17 @@ func (m *member) dropLocked(why *DisconnectError) {
 	if m.detachLocked(why.Reason) {
 		m.hub().afterLocked(func() {
 			m.socket.conn.session.Abort(transport.ReasonTransportClose)
-			m.socket.farewell(why)
+			m.socket.notifyDisconnect(why)
 		})
 	}
 }
 
-// farewell tells everybody else that the socket is gone: its client, its
+// notifyDisconnect tells everybody else that the socket is gone: its client, its
 // handlers, and last OnDisconnect. The caller holds no lock.
-func (s *Socket) farewell(why *DisconnectError) {
+func (s *Socket) notifyDisconnect(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
-		s.deafen()
-		if err := s.sayGoodbye(why.Err); err != nil {
+		s.discardEvents()
+		if err := s.sendDisconnect(why.Err); err != nil {
 			// The client is not there, or the parser failed: then the end of its
 			// connection tells it.
 			s.conn.session.Abort(transport.ReasonForcedClose)
@@ -459,25 +459,25 @@ func (s *Socket) farewell(why *DisconnectError) {
 	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is always taken
 }
 
-// sayGoodbye tells the client that the server has disconnected the socket: with a
+// sendDisconnect tells the client that the server has disconnected the socket: with a
 // CONNECT_ERROR, if it was not connected yet.
-func (s *Socket) sayGoodbye(err error) error {
-	s.conn.tells(s)
+func (s *Socket) sendDisconnect(err error) error {
+	s.conn.markDisconnectSent(s)
 	if s.connected.Load() {
 		return s.send(&packet.Packet{Type: packet.Disconnect}, payload{})
 	}
 	known := &Error{Code: CodeDisconnected}
 	if err != nil {
-		known, _ = disclose(err)
+		known, _ = publicError(err)
 	}
 	return s.conn.refuse(s.namespace.name, known)
 }
 
 // disconnected runs at the end of the inbox, after all that the client had sent.
 func (s *Socket) disconnected(reason Reason) {
-	defer s.conn.timelines.done()
-	defer s.namespace.exit()
-	if !s.welcomed {
+	defer s.conn.lifetimes.done()
+	defer s.namespace.release()
+	if !s.onConnectRan {
 		return // OnConnect never ran
 	}
 	defer s.namespace.server.presences.end(s)

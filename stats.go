@@ -108,7 +108,7 @@ func (s *Server) Stats() Stats {
 	st.Restoring = len(h.restoring)
 	for _, n := range h.namespaces {
 		st.Sockets += len(n.members.all.sockets)
-		if n.life.exists {
+		if n.state.exists {
 			st.Namespaces++
 		}
 	}

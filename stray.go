@@ -32,14 +32,14 @@ func (e *endedNamespaces) note(namespace string, grace time.Duration) {
 // that was queued after it.
 func (c *conn) grace() time.Duration { return c.server.opts.PingInterval + c.server.opts.PingTimeout }
 
-// stray judges a packet for a namespace that the client is not connected to:
+// afterDisconnect judges a packet for a namespace that the client is not connected to:
 //
 //   - an acknowledgement is ignored. A callback of an official client answers on the
 //     connection that there is when it is called, whatever became of the namespace;
 //   - a packet that crosses with the news that the server has disconnected the socket
 //     is ignored;
 //   - any other violates the protocol, and closes the connection.
-func (c *conn) stray(p *packet.Packet) error {
+func (c *conn) afterDisconnect(p *packet.Packet) error {
 	switch p.Type {
 	case packet.Ack, packet.BinaryAck:
 		return nil

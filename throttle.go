@@ -112,7 +112,7 @@ func (c *conn) slowDown(size, packets, connects int) error {
 	if o.ThrottleTimeout > 0 && c.throttle.exceeded(now, pause, o.ThrottleTimeout) {
 		c.server.counters.rateLimited.Add(1)
 		for _, s := range c.all() {
-			s.leave(&DisconnectError{Reason: ReasonRateLimit, Err: errRateLimit})
+			s.detach(&DisconnectError{Reason: ReasonRateLimit, Err: errRateLimit})
 		}
 		return errRateLimit
 	}

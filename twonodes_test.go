@@ -65,14 +65,14 @@ func (s *second) Deliver(batch []adapter.Delivery) {
 
 func (s *second) ID() string { return "second" }
 
-func (s *second) Rewind(adapter.Offset) {}
+func (s *second) LogTruncated(adapter.Offset) {}
 
-func (s *second) Reset(adapter.Offset, error) {}
+func (s *second) LogGap(adapter.Offset, error) {}
 
 func (s *second) Nodes(context.Context) ([]adapter.Node, error) {
 	var nodes []adapter.Node
 	for i, l := range s.locals {
-		nodes = append(nodes, adapter.Node{ID: l.ID(), Name: fmt.Sprint("node-", i), Bound: s.bound[i]})
+		nodes = append(nodes, adapter.Node{ID: l.ID(), Name: fmt.Sprint("node-", i), StartPosition: s.bound[i]})
 	}
 	return nodes, nil
 }
@@ -90,10 +90,10 @@ type unbound struct{ *recovery.Memory }
 
 func (u *unbound) Bind(recovery.Node) error { return nil }
 
-func (u *unbound) Resume(ctx context.Context, c recovery.Claim) (*recovery.Session, error) {
+func (u *unbound) Resume(ctx context.Context, c recovery.ResumeRequest) (*recovery.Session, error) {
 	s, err := u.Memory.Resume(ctx, c)
 	if s != nil {
-		s.Elsewhere = true
+		s.OwnedElsewhere = true
 	}
 	return s, err
 }

@@ -88,12 +88,12 @@ func TestErrorData_DoesNotEncode_ClientIsAnswered(t *testing.T) {
 func TestServerRequest_ErrorDoesNotEncode_NodeIsAnswered(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
-		survey.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
+		clusterCall.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
 			return socketio.None{}, &socketio.Error{Code: "full", Data: math.NaN()}
 		})
 		begun := time.Now()
 		n := 0
-		for _, err := range survey.Call(t.Context(), a.Namespace, "?") {
+		for _, err := range clusterCall.Call(t.Context(), a.Namespace, "?") {
 			n++
 			if e, ok := errors.AsType[*socketio.Error](err); !ok || e.Code != "full" {
 				t.Errorf("error %v", err)
@@ -155,7 +155,7 @@ func TestHandler_EndsItsGoroutine(t *testing.T) {
 		}
 		for i := range 2 {
 			io.OnAny(func(_ context.Context, m *socketio.Message) { note(fmt.Sprint("any", i)); runtime.Goexit() })
-			io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) { note(fmt.Sprint("out", i)); runtime.Goexit() })
+			io.OnAnyOutgoing(func(*socketio.Socket, *socketio.OutgoingEvent) { note(fmt.Sprint("out", i)); runtime.Goexit() })
 			io.OnDisconnect(func(*socketio.Socket, socketio.Reason) { note(fmt.Sprint("bye", i)); runtime.Goexit() })
 		}
 		join.On(io, func(context.Context, *socketio.Socket, string) (socketio.None, error) {
@@ -324,7 +324,7 @@ func TestData_SetFails_FormerValueIsBack(t *testing.T) {
 		do(t, mood.Set(t.Context(), s, "calm"))
 
 		refused := errors.New("refused")
-		store.refuse = func() *recovery.Outcome { return recovery.Settled(refused) }
+		store.refuse = func() *recovery.Outcome { return recovery.Completed(refused) }
 		if err := mood.Set(t.Context(), s, "angry"); !errors.Is(err, refused) {
 			t.Error(err)
 		}
@@ -344,10 +344,10 @@ func TestData_SetFails_FormerValueIsBack(t *testing.T) {
 			synctest.Wait()
 		}
 		wantMood(t, s, "second")
-		outcomes[0].Settle(refused)
+		outcomes[0].Complete(refused)
 		synctest.Wait()
 		wantMood(t, s, "second")
-		outcomes[1].Settle(refused)
+		outcomes[1].Complete(refused)
 		synctest.Wait()
 		wantMood(t, s, "calm")
 
@@ -404,7 +404,7 @@ func TestOnAnyOutgoing_CallAll(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		var told []string
-		io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.Emitted) {
+		io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.OutgoingEvent) {
 			told = append(told, fmt.Sprintf("%s %s", e.Event(), e.Args()))
 		})
 		p := connected(t, io)
@@ -440,10 +440,10 @@ func TestCallAll_AnswerTooLarge_IsThatSocketsError(t *testing.T) {
 		want := "internal: answer not published: envelope too large for the log"
 		wantReplies(t, replies(t.Context(), a), fmt.Sprintf("%s: %s", p.id, want), q.id+" is 2")
 
-		survey.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
+		clusterCall.On(b.Namespace, func(context.Context, string, string) (socketio.None, error) {
 			return socketio.None{}, &socketio.Error{Code: "full", Message: strings.Repeat("x", 2000)}
 		})
-		for _, err := range survey.Call(t.Context(), a.Namespace, "?") {
+		for _, err := range clusterCall.Call(t.Context(), a.Namespace, "?") {
 			if err == nil || err.Error() != want {
 				t.Errorf("answer of the node: %v", err)
 			}
@@ -688,7 +688,7 @@ func TestLogger_CallsTheServer(t *testing.T) {
 	bubble(t, &socketio.Options{Logger: slog.New(log), InboxEvents: 1}, func(t *testing.T, server *socketio.Server) {
 		io = server
 		released := make(chan struct{})
-		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.Emitted) { <-released })
+		io.OnAnyOutgoing(func(*socketio.Socket, *socketio.OutgoingEvent) { <-released })
 		connected(t, io)
 		lines = 0
 		for i := range 5 {

@@ -48,7 +48,7 @@ func prepare(text []byte, attachments [][]byte) []*transport.Message {
 // encodeFor returns a record as it travels to the socket, encoded once for all sockets
 // of its kind. It is nothing if the parser cannot express it. With Options.Parser,
 // which is user code, the caller holds no lock, unless encodedFor says that it may.
-func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
+func (o *delivery) encodeFor(s *Socket) []*transport.Message {
 	if o.unmarked || !s.recovers {
 		if o.plain == nil {
 			o.plain = o.encode(s.namespace.server, "")
@@ -62,7 +62,7 @@ func (o *outgoing) encodeFor(s *Socket) []*transport.Message {
 }
 
 // encodedFor reports whether encodeFor has nothing left to do for the socket.
-func (o *outgoing) encodedFor(s *Socket) bool {
+func (o *delivery) encodedFor(s *Socket) bool {
 	if o.unmarked || !s.recovers {
 		return o.plain != nil
 	}
@@ -70,7 +70,7 @@ func (o *outgoing) encodedFor(s *Socket) bool {
 }
 
 // encode returns a record with a mark as one more argument, unless that is "".
-func (o *outgoing) encode(s *Server, mark string) []*transport.Message {
+func (o *delivery) encode(s *Server, mark string) []*transport.Message {
 	if s.opts.Parser == nil {
 		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
 		text := packet.AppendEvent(make([]byte, 0, size), o.Namespace, len(o.Attachments), o.Payload, mark)

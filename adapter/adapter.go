@@ -11,8 +11,8 @@ import (
 // kept.
 var ErrTrimmed = errors.New("that part of the log is no longer kept")
 
-// ErrBookmark reports a text that is not a bookmark of this log.
-var ErrBookmark = errors.New("not a bookmark of this log")
+// ErrSnapshot reports a text that is not a bookmark of this log.
+var ErrSnapshot = errors.New("not a bookmark of this log")
 
 // ErrClosed reports that the adapter has been closed.
 var ErrClosed = errors.New("adapter closed")
@@ -40,9 +40,9 @@ type Adapter interface {
 	// and e was not queued.
 	Publish(ctx context.Context, e *Envelope) (*Receipt, error)
 
-	// Sync returns nil when everything that this node had published before the
+	// WaitDelivered returns nil when everything that this node had published before the
 	// call, and that is in the log, has been delivered to this node.
-	Sync(ctx context.Context) error
+	WaitDelivered(ctx context.Context) error
 
 	// Read yields the records in (from, to], oldest first, in batches. It
 	// yields ErrTrimmed before anything else when the range is not complete,
@@ -59,21 +59,21 @@ type Adapter interface {
 // A SnapshotResolver finds where in the log an application read its state. A log whose
 // state is kept beside it, in one database, can tell; others need not.
 type SnapshotResolver interface {
-	// Locate returns the place in the log that a bookmark names, which was made when an
-	// application read its state: ErrBookmark if it is not one of this log, ErrTrimmed if
+	// ResolveSnapshot returns the place in the log that a bookmark names, which was made when an
+	// application read its state: ErrSnapshot if it is not one of this log, ErrTrimmed if
 	// the log does not reach back to it. A bookmark comes from clients: it is any text, of
 	// any length.
-	Locate(ctx context.Context, bookmark string) (Place, error)
+	ResolveSnapshot(ctx context.Context, bookmark string) (StartPosition, error)
 }
 
 // A Node is what the others know of a bound node.
 type Node struct {
-	ID      string    // of its Local
-	Name    string    // for people
-	Started time.Time // by the clock of the log
-	Seen    time.Time // when it was last heard of, by the clock of the log
-	Bound   Position  // it is delivered the records after this one
-	Read    Position  // how far it had read the log when it was last heard of
+	ID            string    // of its Local
+	Name          string    // for people
+	Started       time.Time // by the clock of the log
+	Seen          time.Time // when it was last heard of, by the clock of the log
+	StartPosition Position  // it is delivered the records after this one
+	ReadPosition  Position  // how far it had read the log when it was last heard of
 }
 
 // Local is one node as its adapter sees it. The server implements it.
@@ -86,16 +86,16 @@ type Local interface {
 	// on clients. The deliveries are immutable and may be kept by both sides.
 	Deliver([]Delivery)
 
-	// Rewind tells the node that the log has lost its end: it goes on after the given
+	// LogTruncated tells the node that the log has lost its end: it goes on after the given
 	// offset, which lies before what was delivered last, with other records. Clients
 	// stay connected. Called from the goroutine that calls Deliver.
-	Rewind(at Offset)
+	LogTruncated(at Offset)
 
-	// Reset tells the node that what its clients hold can no longer be
+	// LogGap tells the node that what its clients hold can no longer be
 	// continued without a hole: it fell behind what the log keeps, or the
 	// other nodes declared it dead meanwhile. The node cuts every connection
 	// without a goodbye, so that the clients come back and are judged anew.
 	// Deliveries go on after the given offset. Called from the goroutine that
 	// calls Deliver.
-	Reset(at Offset, cause error)
+	LogGap(at Offset, cause error)
 }

@@ -11,9 +11,9 @@ type Kind uint8
 
 // The kinds of envelope.
 const (
-	Event    Kind = 0 // an event for sockets; replayed to those that missed it
-	Volatile Kind = 1 // an event for sockets that can take it now; never replayed
-	Evict    Kind = 2 // a session went to another node: whoever still holds it lets go
+	Event        Kind = 0 // an event for sockets; replayed to those that missed it
+	Volatile     Kind = 1 // an event for sockets that can take it now; never replayed
+	SessionMoved Kind = 2 // a session went to another node: whoever still holds it lets go
 
 	// Operations: what they do to a session, connected or away, they do at
 	// their place in the log.
@@ -21,9 +21,9 @@ const (
 	Leave      Kind = 4 // the audience leaves the rooms that Payload lists
 	Disconnect Kind = 5 // the audience is disconnected, and its sessions end
 
-	Request Kind = 6 // nodes are asked for something; Payload is the server's own
-	Answer  Kind = 7 // for the node whose ID is Audience.Rooms[0]
-	Gone    Kind = 8 // the node whose ID is Payload has lost its connections; published by the adapter
+	Request  Kind = 6 // nodes are asked for something; Payload is the server's own
+	Answer   Kind = 7 // for the node whose ID is Audience.Rooms[0]
+	NodeLeft Kind = 8 // the node whose ID is Payload has lost its connections; published by the adapter
 )
 
 // Operation reports whether envelopes of the kind change the rooms of sessions,
@@ -51,14 +51,14 @@ type Envelope struct {
 	Payload     []byte   // Event, Volatile: the JSON array of name and arguments; else see Kind
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
 
-	// Here, if not nil, reports whether all whom the envelope concerns are on the
+	// LocalOnly, if not nil, reports whether all whom the envelope concerns are on the
 	// node that publishes it. It is a hint for the adapter and no part of the
 	// record: no Delivery has it. While Here holds, the other nodes may be left to
 	// find the record when they next read the log. An adapter that does so asks
 	// again once it has delivered the record to this node, and if Here does not hold
 	// any more it tells the others at once: whom the envelope concerns may be there.
 	// Here is called from any goroutine, and does not wait.
-	Here func() bool
+	LocalOnly func() bool
 }
 
 // Answers reports whether the envelope is an Answer for the node with the ID.

@@ -97,7 +97,7 @@ func (m *Memory) Nodes(context.Context) ([]Node, error) {
 		return nil, nil
 	}
 	return []Node{{
-		ID: m.local.ID(), Name: "memory", Started: m.since, Seen: time.Now(), Bound: m.at, Read: m.head,
+		ID: m.local.ID(), Name: "memory", Started: m.since, Seen: time.Now(), StartPosition: m.at, ReadPosition: m.head,
 	}}, nil
 }
 
@@ -108,9 +108,9 @@ const maxWaiting = 4096
 // unless another goroutine delivers at the moment, which then delivers it too: so
 // what runs during a delivery may publish.
 func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
-	if e.Here != nil { // there is no other node; and who is meant may be gone long before the record is
+	if e.LocalOnly != nil { // there is no other node; and who is meant may be gone long before the record is
 		record := *e
-		record.Here = nil
+		record.LocalOnly = nil
 		e = &record
 	}
 	m.mu.Lock()
@@ -134,7 +134,7 @@ func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 	}
 	m.mu.Unlock()
 	g := NewGroup(nil, nil)
-	g.Settle(d.Offset, nil)
+	g.Complete(d.Offset, nil)
 	return g.Receipt(0), nil
 }
 
@@ -190,8 +190,8 @@ func (m *Memory) awaitMoveLocked(ctx context.Context) error {
 	}
 }
 
-// Sync implements Adapter.
-func (m *Memory) Sync(ctx context.Context) error {
+// WaitDelivered implements Adapter.
+func (m *Memory) WaitDelivered(ctx context.Context) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for head := m.head; m.delivered < head; {
@@ -229,17 +229,17 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 	return batch, nil
 }
 
-// Locate implements SnapshotResolver. A bookmark is the text of an offset of this log.
-func (m *Memory) Locate(_ context.Context, bookmark string) (Place, error) {
+// ResolveSnapshot implements SnapshotResolver. A bookmark is the text of an offset of this log.
+func (m *Memory) ResolveSnapshot(_ context.Context, bookmark string) (StartPosition, error) {
 	o, err := ParseOffset(bookmark)
 	low, head := m.Extent()
 	switch {
 	case err != nil, o.Position > head, o != m.offset(o.Position):
-		return Place{}, ErrBookmark
+		return StartPosition{}, ErrSnapshot
 	case o.Position < low:
-		return Place{}, ErrTrimmed
+		return StartPosition{}, ErrTrimmed
 	}
-	return Place{After: o.Position}, nil
+	return StartPosition{After: o.Position}, nil
 }
 
 // Extent returns the newest position that is no longer kept and the newest

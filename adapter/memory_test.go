@@ -14,9 +14,9 @@ import (
 // A receiver calls a function for each delivery.
 type receiver struct{ deliver func(adapter.Delivery) }
 
-func (*receiver) ID() string                  { return "receiver" }
-func (*receiver) Rewind(adapter.Offset)       {}
-func (*receiver) Reset(adapter.Offset, error) {}
+func (*receiver) ID() string                   { return "receiver" }
+func (*receiver) LogTruncated(adapter.Offset)  {}
+func (*receiver) LogGap(adapter.Offset, error) {}
 func (r *receiver) Deliver(batch []adapter.Delivery) {
 	for _, d := range batch {
 		r.deliver(d)
@@ -48,7 +48,7 @@ func TestMemory_PublishDuringADelivery(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if err := m.Sync(t.Context()); err != nil {
+		if err := m.WaitDelivered(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -88,11 +88,11 @@ func TestMemory_DeliveryBlocks(t *testing.T) {
 			}
 			taken++
 		}
-		if err := m.Sync(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		if err := m.WaitDelivered(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Sync: %v", err)
 		}
 		close(released)
-		if err := m.Sync(t.Context()); err != nil {
+		if err := m.WaitDelivered(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if taken != 4096 || delivered != taken+1 {

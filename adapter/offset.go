@@ -23,14 +23,14 @@ type Offset struct {
 	Check    uint32 // which record: two records that ever held one position differ, but for chance
 }
 
-// A Span is the positions from First to Last.
-type Span struct{ First, Last Position }
+// A Range is the positions from First to Last.
+type Range struct{ First, Last Position }
 
-// A Place is where a reader of the log begins: with the records after After, but
+// A StartPosition is where a reader of the log begins: with the records after After, but
 // for those that are in Seen.
-type Place struct {
+type StartPosition struct {
 	After Position
-	Seen  []Span
+	Skip  []Range
 }
 
 // offsetLength is the length of an offset's text: 16 bytes in base64.

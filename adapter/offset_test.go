@@ -6,7 +6,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func TestOffsetsComeBackAsTheyWere(t *testing.T) {
+func TestOffset_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, o := range []adapter.Offset{
 		{}, {Log: 1}, {Log: 1, Position: 1}, {Log: 1<<32 - 1, Position: 1<<63 - 1, Check: 1<<32 - 1},
@@ -31,7 +31,7 @@ func FuzzParseOffset(f *testing.F) {
 	})
 }
 
-func TestAudienceRule(t *testing.T) {
+func TestAudience_Includes(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		audience adapter.Audience

@@ -13,7 +13,7 @@ type Receipt struct {
 
 // Done returns a channel that is closed when the outcome is known.
 func (r *Receipt) Done() <-chan struct{} {
-	r.group.want()
+	r.group.await()
 	return r.group.done
 }
 
@@ -24,7 +24,7 @@ func (r *Receipt) Wait(ctx context.Context) (Offset, error) {
 	select {
 	case <-r.group.done:
 	default:
-		r.group.want()
+		r.group.await()
 		select {
 		case <-r.group.done:
 		case <-ctx.Done():
@@ -49,36 +49,36 @@ func (r *Receipt) Withdraw() bool {
 // at consecutive positions, and that therefore share one outcome. It is a tool
 // for those who write adapters.
 type Group struct {
-	withdraw func(index int) bool
-	wanted   func()
-	waited   atomic.Bool
-	done     chan struct{}
-	first    Offset
-	err      error
+	withdraw  func(index int) bool
+	onAwaited func()
+	waited    atomic.Bool
+	done      chan struct{}
+	first     Offset
+	err       error
 }
 
 // NewGroup returns a group without an outcome. Withdraw is called with the index
 // of an envelope that its publisher wants back; nil refuses always. Wanted, if not
 // nil, is called when somebody waits for the outcome, for the first time; see Wanted.
 func NewGroup(withdraw func(index int) bool, wanted func()) *Group {
-	return &Group{withdraw: withdraw, wanted: wanted, done: make(chan struct{})}
+	return &Group{withdraw: withdraw, onAwaited: wanted, done: make(chan struct{})}
 }
 
-// Wanted tells whether somebody has waited for the outcome.
-func (g *Group) Wanted() bool { return g.waited.Load() }
+// Awaited tells whether somebody has waited for the outcome.
+func (g *Group) Awaited() bool { return g.waited.Load() }
 
-func (g *Group) want() {
-	if !g.waited.Swap(true) && g.wanted != nil {
-		g.wanted()
+func (g *Group) await() {
+	if !g.waited.Swap(true) && g.onAwaited != nil {
+		g.onAwaited()
 	}
 }
 
 // Receipt returns the receipt of the envelope with the given index.
 func (g *Group) Receipt(index int) *Receipt { return &Receipt{group: g, index: index} }
 
-// Settle makes the outcome known, once: the offset of the envelope with index 0,
+// Complete makes the outcome known, once: the offset of the envelope with index 0,
 // or the error that all of them share.
-func (g *Group) Settle(first Offset, err error) {
+func (g *Group) Complete(first Offset, err error) {
 	g.first, g.err = first, err
 	close(g.done)
 }

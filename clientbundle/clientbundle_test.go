@@ -92,7 +92,7 @@ func (l *listener) Accept() (net.Conn, error) {
 func (l *listener) Close() error   { close(l.done); return nil }
 func (l *listener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
-func TestEveryBundleIsServed(t *testing.T) {
+func TestBundle_Served(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{"socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"} {
 		for suffix, kind := range map[string]string{"": "application/javascript; charset=utf-8", ".map": "application/json; charset=utf-8"} {
@@ -121,7 +121,7 @@ func TestEveryBundleIsServed(t *testing.T) {
 	}
 }
 
-func TestBrowsersKeepWhatIsCurrent(t *testing.T) {
+func TestBundle_Caching(t *testing.T) {
 	t.Parallel()
 	const path = "/socket.io/socket.io.min.js"
 	for tag, want := range map[string]int{
@@ -140,7 +140,7 @@ func TestBrowsersKeepWhatIsCurrent(t *testing.T) {
 	}
 }
 
-func TestAllElseIsLeftToTheServer(t *testing.T) {
+func TestBundle_OtherPaths(t *testing.T) {
 	t.Parallel()
 	for _, request := range []string{
 		"GET /socket.io/", "GET /socket.io/?EIO=4&transport=websocket", "GET /socket.io/LICENSE", "GET /socket.io/dist",
@@ -155,9 +155,9 @@ func TestAllElseIsLeftToTheServer(t *testing.T) {
 	}
 }
 
-// TestBundlesAreThoseOfThePackage compares them with the npm package that the
+// TestBundle_IsThatOfThePackage compares them with the npm package that the
 // tests run, where it is installed.
-func TestBundlesAreThoseOfThePackage(t *testing.T) {
+func TestBundle_IsThatOfThePackage(t *testing.T) {
 	t.Parallel()
 	official := os.DirFS("../integration/js/node_modules/socket.io-client/dist")
 	files, err := fs.ReadDir(official, ".")

@@ -76,7 +76,7 @@ func objects(t *testing.T, dsn, schema string) string {
 	return names
 }
 
-func TestManyNodesMigrateAtOnce(t *testing.T) {
+func TestUp_Concurrent(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	opts := &migrations.Options{Schema: schema}
@@ -94,7 +94,7 @@ func TestManyNodesMigrateAtOnce(t *testing.T) {
 	}
 }
 
-func TestNamesThatAreNone(t *testing.T) {
+func TestOptions_InvalidSchemaName(t *testing.T) {
 	t.Parallel()
 	for _, schema := range []string{strings.Repeat("x", 64), "a\x00", "\xff", "pg_mine"} {
 		if err := migrations.Up(t.Context(), "", &migrations.Options{Schema: schema}); err == nil || !strings.Contains(err.Error(), "name of a schema") {
@@ -103,7 +103,7 @@ func TestNamesThatAreNone(t *testing.T) {
 	}
 }
 
-func TestFilesArePairs(t *testing.T) {
+func TestFiles_UpAndDownPairs(t *testing.T) {
 	t.Parallel()
 	ups, err := fs.Glob(migrations.Files(), "*.up.sql")
 	if err != nil || len(ups) != migrations.Latest {
@@ -117,7 +117,7 @@ func TestFilesArePairs(t *testing.T) {
 }
 
 // What the package comment says of the command line of golang-migrate.
-func TestTheCommandLineSharesTheBookkeeping(t *testing.T) {
+func TestUp_GolangMigrateCommandLine(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	conn, err := pgx.Connect(t.Context(), dsn)

@@ -48,7 +48,7 @@ var golden = []struct{ message, want string }{
 	{"83a47479706502a464617461912aa36e7370a12f", `2[42] []`},
 }
 
-func TestPacketsOfTheOfficialParserAreRead(t *testing.T) {
+func TestDecode_OfficialPackets(t *testing.T) {
 	t.Parallel()
 	for _, g := range golden {
 		message, err := hex.DecodeString(g.message)
@@ -89,7 +89,7 @@ func roundTrip(t *testing.T, p *packet.Packet) {
 	}
 }
 
-func TestDatesReachAsFarAsJavaScripts(t *testing.T) {
+func TestEncode_Dates(t *testing.T) {
 	t.Parallel()
 	for hexed, want := range map[string]string{
 		"0000000000000000": `"1970-01-01T00:00:00.000Z"`,
@@ -140,7 +140,7 @@ func event(args ...string) []byte {
 	return out
 }
 
-func TestMalformedMessagesAreRefused(t *testing.T) {
+func TestDecode_Malformed(t *testing.T) {
 	t.Parallel()
 	name := string(msgp.AppendString(nil, "e"))
 	id := func(value ...byte) []byte { return append(msgp.AppendString(nil, "id"), value...) }
@@ -209,8 +209,8 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 	}
 }
 
-// TestEveryCutIsRefused: no beginning of a message is a message.
-func TestEveryCutIsRefused(t *testing.T) {
+// TestDecode_Truncated: no beginning of a message is a message.
+func TestDecode_Truncated(t *testing.T) {
 	t.Parallel()
 	for _, g := range golden {
 		whole, err := hex.DecodeString(g.message)
@@ -228,7 +228,7 @@ func TestEveryCutIsRefused(t *testing.T) {
 	}
 }
 
-func TestDecoderServesOneMessageAfterAnother(t *testing.T) {
+func TestDecode_ManyMessages(t *testing.T) {
 	t.Parallel()
 	d := msgpack.Parser{}.NewDecoder(packet.Limits{MaxPacketBytes: 200})
 	name := string(msgp.AppendString(nil, "e"))
@@ -244,7 +244,7 @@ func TestDecoderServesOneMessageAfterAnother(t *testing.T) {
 	}
 }
 
-func TestPacketsDoNotShareMemoryWithMessages(t *testing.T) {
+func TestDecode_CopiesItsInput(t *testing.T) {
 	t.Parallel()
 	m := message(2, "/n", event(string(msgp.AppendString(nil, "name")), string(msgp.AppendBytes(nil, []byte("data")))))
 	p, err := decode(m)
@@ -260,7 +260,7 @@ func TestPacketsDoNotShareMemoryWithMessages(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeEncoded(t *testing.T) {
+func TestEncode_Errors(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{`["x"`, `["x",}`, strings.Repeat("[", 10_001) + strings.Repeat("]", 10_001)} {
 		if m, err := (msgpack.Parser{}).Encode(&packet.Packet{Type: packet.Event, Namespace: "/", Data: []byte(data)}); err == nil {

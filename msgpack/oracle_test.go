@@ -26,13 +26,13 @@ type verdict struct {
 	Attachments []string
 }
 
-// TestAgreesWithJavaScript shows the same messages to socket.io-msgpack-parser:
+// TestOracle_JavaScript shows the same messages to socket.io-msgpack-parser:
 // what it refuses is refused here, and what both take is the same packet. That
 // holds for messages of its own, for such with bytes changed, and for ours. It
 // needs Node and the npm package, of which the integration tests have one:
 //
 //	npm ci --prefix integration/js
-func TestAgreesWithJavaScript(t *testing.T) {
+func TestOracle_JavaScript(t *testing.T) {
 	t.Parallel()
 	corpus := corpus(t, 20_000)
 	accepted := 0

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestArgumentsAreSplitAsTheyStand(t *testing.T) {
+func TestSplitArgs_Verbatim(t *testing.T) {
 	t.Parallel()
 	for data, want := range map[string]string{
 		`[]`:                                  ``,
@@ -35,7 +35,7 @@ func join(args []json.RawMessage) string {
 	return strings.Join(texts, "|")
 }
 
-func TestWhatIsNotAnArrayIsNotSplit(t *testing.T) {
+func TestSplitArgs_NotAnArray(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{``, ` `, `[`, `]`, `{}`, `"a"`, `1`, `[,]`, `[1,]`, `[,1]`, `["a" `} {
 		before := []json.RawMessage{json.RawMessage("kept")}
@@ -49,7 +49,7 @@ func TestWhatIsNotAnArrayIsNotSplit(t *testing.T) {
 	}
 }
 
-func TestArgumentsMayBeAppendedTo(t *testing.T) {
+func TestSplitArgs_ResultsCanBeAppendedTo(t *testing.T) {
 	t.Parallel()
 	data := []byte(`["a",1,2]`)
 	args, err := SplitArgs(data, nil)
@@ -62,7 +62,7 @@ func TestArgumentsMayBeAppendedTo(t *testing.T) {
 	}
 }
 
-func TestEventsAreNamedByTextsAndNumbers(t *testing.T) {
+func TestEventName(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]string{
 		`"a b"`:                    `a b`,

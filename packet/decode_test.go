@@ -80,7 +80,7 @@ var malformed = []struct {
 
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
-func TestMalformedTextIsRefused(t *testing.T) {
+func TestDecode_MalformedText(t *testing.T) {
 	t.Parallel()
 	for _, row := range malformed {
 		t.Run(row.name, func(t *testing.T) {
@@ -96,7 +96,7 @@ func TestMalformedTextIsRefused(t *testing.T) {
 	}
 }
 
-func TestReservedNamesAreRefused(t *testing.T) {
+func TestDecode_ReservedName(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
@@ -119,7 +119,7 @@ func TestReservedNamesAreRefused(t *testing.T) {
 	}
 }
 
-func TestTextMayNotInterruptAttachments(t *testing.T) {
+func TestDecode_TextBetweenAttachments(t *testing.T) {
 	t.Parallel()
 	var d Decoder
 	if p, err := d.Text([]byte(binaryText(2))); p != nil || err != nil {
@@ -136,7 +136,7 @@ func TestTextMayNotInterruptAttachments(t *testing.T) {
 	}
 }
 
-func TestStrayBinaryIsRefused(t *testing.T) {
+func TestDecode_UnexpectedBinary(t *testing.T) {
 	t.Parallel()
 	var d Decoder
 	if _, err := d.Binary([]byte("stray")); !errors.Is(err, ErrUnexpectedBinary) {
@@ -150,7 +150,7 @@ func TestStrayBinaryIsRefused(t *testing.T) {
 	}
 }
 
-func TestDecoderServesOnePacketAfterAnother(t *testing.T) {
+func TestDecode_ManyPackets(t *testing.T) {
 	t.Parallel()
 	d := NewDecoder(Limits{})
 	for range 3 {
@@ -169,7 +169,7 @@ func TestDecoderServesOnePacketAfterAnother(t *testing.T) {
 	}
 }
 
-func TestPacketsDoNotShareMemoryWithMessages(t *testing.T) {
+func TestDecode_CopiesItsInput(t *testing.T) {
 	t.Parallel()
 	text := []byte(`51-/name,["a",{"_placeholder":true,"num":0}]`)
 	attachment := []byte("attachment")
@@ -192,7 +192,7 @@ func TestPacketsDoNotShareMemoryWithMessages(t *testing.T) {
 	}
 }
 
-func TestLimitsAreObeyed(t *testing.T) {
+func TestDecode_Limits(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name    string
@@ -231,7 +231,7 @@ func binaryText(attachments int) string {
 	return string(append(text, ']'))
 }
 
-func TestHeldBytesAreLimited(t *testing.T) {
+func TestDecode_MaxPacketBytes(t *testing.T) {
 	t.Parallel()
 	text := []byte(binaryText(3))
 	d := NewDecoder(Limits{MaxPacketBytes: len(text) + 10})
@@ -253,7 +253,7 @@ func TestHeldBytesAreLimited(t *testing.T) {
 }
 
 //nolint:paralleltest // AllocsPerRun counts what the whole process allocates
-func TestAttachmentCountIsNotTrusted(t *testing.T) {
+func TestDecode_AnnouncedAttachments_NotAllocated(t *testing.T) {
 	text := []byte(binaryText(10))
 	d := NewDecoder(Limits{MaxAttachments: 1e6})
 	allocations := testing.AllocsPerRun(100, func() {
@@ -280,7 +280,7 @@ func TestAttachmentCountIsNotTrusted(t *testing.T) {
 }
 
 //nolint:paralleltest // AllocsPerRun counts what the whole process allocates
-func TestPacketIsCopiedOnce(t *testing.T) {
+func TestDecode_CopiesOnce(t *testing.T) {
 	text := []byte(`212["a","` + strings.Repeat("x", 1000) + `"]`)
 	var d Decoder
 	allocations := testing.AllocsPerRun(100, func() {
@@ -293,14 +293,14 @@ func TestPacketIsCopiedOnce(t *testing.T) {
 	}
 }
 
-func TestIdleDecoderIsSmall(t *testing.T) {
+func TestDecoder_Size(t *testing.T) {
 	t.Parallel()
 	if size := unsafe.Sizeof(Decoder{}); size > 48 {
 		t.Errorf("%d bytes for each connection", size)
 	}
 }
 
-func TestErrorsSayWhere(t *testing.T) {
+func TestDecode_ErrorsNameThePlace(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`9`:                                      `unknown packet type: "9", at byte 0`,
@@ -314,7 +314,7 @@ func TestErrorsSayWhere(t *testing.T) {
 	}
 }
 
-func TestPlaceholderIsExactlyTwoMembers(t *testing.T) {
+func TestPlaceholder_TwoMembers(t *testing.T) {
 	t.Parallel()
 	for raw, want := range map[string]int{
 		`{"_placeholder":true,"num":0}`:                     0,
@@ -344,7 +344,7 @@ func TestPlaceholderIsExactlyTwoMembers(t *testing.T) {
 	}
 }
 
-func TestPlaceholdersAreReadBack(t *testing.T) {
+func TestPlaceholder_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, want := range []int{0, 1, 9, 10, 123456789} {
 		num, ok := Placeholder(AppendPlaceholder(nil, want))
@@ -354,7 +354,7 @@ func TestPlaceholdersAreReadBack(t *testing.T) {
 	}
 }
 
-func TestPlaceholdersOfPlainPacketsAreData(t *testing.T) {
+func TestPlaceholder_PlainPacket_IsData(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		`2["a",{"_placeholder":true,"num":5}]`,

@@ -68,11 +68,11 @@ var (
 	longNumber   = regexp.MustCompile(`[0-9]{16}`)
 )
 
-// TestDecoderAgreesWithJavaScript needs Node and the npm package socket.io-parser
+// TestOracle_Decode needs Node and the npm package socket.io-parser
 // 4.2.7, of which the integration tests have one:
 //
 //	npm ci --prefix integration/js
-func TestDecoderAgreesWithJavaScript(t *testing.T) {
+func TestOracle_Decode(t *testing.T) {
 	t.Parallel()
 	corpus := oracleCorpus(50_000)
 	explained := make(map[string]int)
@@ -102,7 +102,7 @@ func TestDecoderAgreesWithJavaScript(t *testing.T) {
 	}
 }
 
-func TestEncodingIsThatOfJavaScript(t *testing.T) {
+func TestOracle_Encode(t *testing.T) {
 	t.Parallel()
 	var corpus []string
 	for _, g := range golden {

@@ -67,7 +67,7 @@ func decode(l Limits, text string, attachments [][]byte) (*Packet, error) {
 	return p, err
 }
 
-func TestGoldenPacketsAreReadAndWrittenAsTheyStand(t *testing.T) {
+func TestPacket_Golden(t *testing.T) {
 	t.Parallel()
 	for _, g := range golden {
 		t.Run(g.name, func(t *testing.T) {
@@ -86,7 +86,7 @@ func TestGoldenPacketsAreReadAndWrittenAsTheyStand(t *testing.T) {
 	}
 }
 
-func TestOtherSpellingsAreRead(t *testing.T) {
+func TestDecode_OtherSpellings(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Packet{
 		`0/custom`:        {Type: Connect, Namespace: "/custom"},
@@ -112,7 +112,7 @@ func TestOtherSpellingsAreRead(t *testing.T) {
 	}
 }
 
-func TestTypeOnTheWireFollowsTheAttachments(t *testing.T) {
+func TestEncode_TypeFollowsAttachments(t *testing.T) {
 	t.Parallel()
 	two := [][]byte{{1}, {2}}
 	for want, p := range map[string]Packet{
@@ -128,7 +128,7 @@ func TestTypeOnTheWireFollowsTheAttachments(t *testing.T) {
 	}
 }
 
-func TestOffsetIsTheLastArgument(t *testing.T) {
+func TestEncode_OffsetIsTheLastArgument(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		namespace   string
@@ -151,7 +151,7 @@ func TestOffsetIsTheLastArgument(t *testing.T) {
 	}
 }
 
-func TestTypesHaveTheProtocolsNames(t *testing.T) {
+func TestType_String(t *testing.T) {
 	t.Parallel()
 	var names []string
 	for kind := Connect; kind <= BinaryAck+1; kind++ {

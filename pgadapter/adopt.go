@@ -8,76 +8,76 @@ import (
 	"time"
 )
 
-// adoptBell is what an emit from SQL rings with at the commit, if it was asked to.
-const adoptBell = "adopt"
+// relayNotification is what an emit from SQL rings with at the commit, if it was asked to.
+const relayNotification = "adopt"
 
-// adoptedOrigin is the origin of batches that were emitted from SQL.
-const adoptedOrigin = -1
+// relayedOrigin is the origin of batches that were emitted from SQL.
+const relayedOrigin = -1
 
-// adoptBusy is what the function adopt returns while somebody appends, who adopts
+// relayBusy is what the function adopt returns while somebody appends, who adopts
 // as well.
-const adoptBusy = -1
+const relayBusy = -1
 
-// slowAdoption is the longest pause between two looks for emits from SQL. Who
+// maxIdle is the longest pause between two looks for emits from SQL. Who
 // would pause longer waits to be told: the tail looks with every poll.
-const slowAdoption = time.Second
+const maxIdle = time.Second
 
-// lull is which part of the time since SQL emitted last goes by between two looks.
-const lull = 20
+// backoffFactor is which part of the time since SQL emitted last goes by between two looks.
+const backoffFactor = 20
 
-// inVain is how many looks that found nothing may follow each other at once.
-const inVain = 16
+// maxEmptyRuns is how many looks that found nothing may follow each other at once.
+const maxEmptyRuns = 16
 
-// adoptTimeout bounds one adoption. It moves at most 32 MiB.
-const adoptTimeout = time.Minute
+// relayTimeout bounds one adoption. It moves at most 32 MiB.
+const relayTimeout = time.Minute
 
-// An adopter sees to it that what was emitted from SQL gets into the log when no
+// An relay sees to it that what was emitted from SQL gets into the log when no
 // append takes it along. Every node has one. When something was emitted lately, of
 // the nodes that live the one with the lowest id looks for more, and ever more
 // seldom when nothing comes. Otherwise all wait for a bell or for what the tail
 // finds when it polls.
-type adopter struct {
-	db    *DB
-	bell  chan struct{} // rung when there is something
-	awake chan struct{} // rung when there has been something
+type relay struct {
+	db       *DB
+	wakeup   chan struct{} // rung when there is something
+	activity chan struct{} // rung when there has been something
 
 	last atomic.Pointer[time.Time] // when that was; nil: never
 
 	// Of the goroutine.
-	looked time.Time // when it looked last
-	vain   int       // how many looks in a row found nothing
+	lastRun   time.Time // when it looked last
+	emptyRuns int       // how many looks in a row found nothing
 }
 
-func newAdopter(db *DB) *adopter {
-	return &adopter{db: db, bell: make(chan struct{}, 1), awake: make(chan struct{}, 1)}
+func newRelay(db *DB) *relay {
+	return &relay{db: db, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1)}
 }
 
-// nudge makes the adopter look at once.
-func (a *adopter) nudge() { ring(a.bell) }
+// wake makes the adopter look at once.
+func (a *relay) wake() { wake(a.wakeup) }
 
-// wake tells the adopter that there was an emit from SQL, and may be more.
-func (a *adopter) wake() {
-	a.note(time.Now())
-	ring(a.awake)
+// noteActivity tells the adopter that there was an emit from SQL, and may be more.
+func (a *relay) noteActivity() {
+	a.noteRelayed(time.Now())
+	wake(a.activity)
 }
 
-func (a *adopter) note(at time.Time) { a.last.Store(&at) }
+func (a *relay) noteRelayed(at time.Time) { a.last.Store(&at) }
 
 // run adopts until ctx ends.
-func (a *adopter) run(ctx context.Context) {
-	interval := a.db.opts.AdoptInterval
+func (a *relay) run(ctx context.Context) {
+	interval := a.db.opts.RelayInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	looking, busy, failed := true, 0, false
 	for {
 		select {
 		case <-timer.C:
-		case <-a.bell:
-			if !a.rung(ctx) {
+		case <-a.wakeup:
+			if !a.awaitTurn(ctx) {
 				return
 			}
-		case <-a.awake:
-			if !looking && a.db.node.first.Load() {
+		case <-a.activity:
+			if !looking && a.db.node.isRelayLeader.Load() {
 				timer.Reset(interval)
 				looking = true
 			}
@@ -87,7 +87,7 @@ func (a *adopter) run(ctx context.Context) {
 		}
 		// While others hold the lock all the time it has to be waited for:
 		// they leave what is too much for them.
-		n, err := a.adopt(ctx, busy > 3)
+		n, err := a.drain(ctx, busy > 3)
 		if ctx.Err() != nil {
 			return
 		}
@@ -96,7 +96,7 @@ func (a *adopter) run(ctx context.Context) {
 		}
 		failed = err != nil
 		busy++
-		if n != adoptBusy {
+		if n != relayBusy {
 			busy = 0
 		}
 		timer.Stop()
@@ -107,16 +107,16 @@ func (a *adopter) run(ctx context.Context) {
 	}
 }
 
-// rung waits until a bell is to be followed. It returns false if ctx ended meanwhile.
-func (a *adopter) rung(ctx context.Context) bool {
-	interval := a.db.opts.AdoptInterval
-	if time.Since(a.looked) > interval {
-		a.vain = 0
+// awaitTurn waits until a bell is to be followed. It returns false if ctx ended meanwhile.
+func (a *relay) awaitTurn(ctx context.Context) bool {
+	interval := a.db.opts.RelayInterval
+	if time.Since(a.lastRun) > interval {
+		a.emptyRuns = 0
 	}
 	switch {
-	case !a.db.node.first.Load():
+	case !a.db.node.isRelayLeader.Load():
 		return pause(ctx, interval/2+rand.N(interval)) // the first of the nodes has heard it too, and is faster
-	case a.vain > inVain:
+	case a.emptyRuns > maxEmptyRuns:
 		return pause(ctx, interval/5) // anybody can ring, for nothing too
 	default:
 		return true
@@ -125,38 +125,38 @@ func (a *adopter) rung(ctx context.Context) bool {
 
 // next returns when to look again after a look that found n, and whether to do so
 // before somebody rings.
-func (a *adopter) next(n int, err error) (time.Duration, bool) {
-	interval := a.db.opts.AdoptInterval
+func (a *relay) next(n int, err error) (time.Duration, bool) {
+	interval := a.db.opts.RelayInterval
 	switch {
 	case err != nil:
-		return max(interval, slowAdoption), true
-	case n == adoptBusy:
+		return max(interval, maxIdle), true
+	case n == relayBusy:
 		return interval, true
 	case n > 0:
 		return interval / 5, true // more may be coming
-	case !a.db.node.first.Load():
+	case !a.db.node.isRelayLeader.Load():
 		return 0, false
 	}
 	last := a.last.Load()
 	if last == nil {
 		return 0, false
 	}
-	wait := max(interval, time.Since(*last)/lull)
-	return wait, wait < slowAdoption
+	wait := max(interval, time.Since(*last)/backoffFactor)
+	return wait, wait < maxIdle
 }
 
-func (a *adopter) adopt(ctx context.Context, wait bool) (n int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, adoptTimeout)
+func (a *relay) drain(ctx context.Context, wait bool) (n int, err error) {
+	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if err := a.db.pool.QueryRow(ctx, a.db.queries.adopt, wait, true).Scan(&n); err != nil {
-		return 0, explain(a.db.opts.Schema, err)
+	if err := a.db.pool.QueryRow(ctx, a.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
+		return 0, annotateSchemaErr(a.db.opts.Schema, err)
 	}
-	a.looked = time.Now()
-	a.vain++
+	a.lastRun = time.Now()
+	a.emptyRuns++
 	if n > 0 {
-		a.vain = 0
-		a.note(a.looked)
-		a.db.tail.nudge()
+		a.emptyRuns = 0
+		a.noteRelayed(a.lastRun)
+		a.db.tail.wakeIfPolling()
 	}
 	return n, nil
 }

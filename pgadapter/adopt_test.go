@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
+func TestRelay_Idle_BacksOff(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	for name, c := range map[string]struct {
@@ -25,16 +25,16 @@ func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
 		"nothing for a minute":                  {since: time.Minute},
 		"nothing, not the first":                {since: 100 * ms, other: true},
 		"not the first, but it found something": {found: 1, other: true, wait: 5 * ms, looks: true},
-		"somebody appends":                      {found: adoptBusy, other: true, wait: 25 * ms, looks: true},
+		"somebody appends":                      {found: relayBusy, other: true, wait: 25 * ms, looks: true},
 		"an error":                              {err: errors.New("x"), other: true, wait: time.Second, looks: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				db := &DB{opts: Options{AdoptInterval: 25 * ms}, node: &node{}}
-				db.node.first.Store(!c.other)
-				a := newAdopter(db)
-				a.note(time.Now().Add(-c.since))
+				db := &DB{opts: Options{RelayInterval: 25 * ms}, node: &node{}}
+				db.node.isRelayLeader.Store(!c.other)
+				a := newRelay(db)
+				a.noteRelayed(time.Now().Add(-c.since))
 				wait, looks := a.next(c.found, c.err)
 				if looks != c.looks || looks && wait != c.wait {
 					t.Errorf("looks again: %v, after %v; want %v, after %v", looks, wait, c.looks, c.wait)
@@ -44,9 +44,9 @@ func TestLooksBecomeSeldomWhenNothingComes(t *testing.T) {
 	}
 }
 
-// TestAnIdleClusterAsksLittle counts the transactions of a Postgres that has nothing
+// TestRelay_IdleCluster_FewStatements counts the transactions of a Postgres that has nothing
 // else to do. All statements of an idle node are transactions of their own.
-func TestAnIdleClusterAsksLittle(t *testing.T) {
+func TestRelay_IdleCluster_FewStatements(t *testing.T) {
 	t.Parallel()
 	const nodes, perSecond = 3, 2
 	b := newBenchWith(t, map[string]string{"autovacuum": "off"}) // which has transactions of its own
@@ -61,7 +61,7 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 	// On a slow machine they may yet note when that was, and Postgres may count late: so the test looks three times.
 	for look := 1; ; look++ {
 		for _, db := range dbs {
-			db.adopter.note(time.Now().Add(-time.Minute))
+			db.relay.noteRelayed(time.Now().Add(-time.Minute))
 		}
 		time.Sleep(2 * time.Second) // what has been is counted within a second
 		began, before := time.Now(), count()
@@ -93,16 +93,16 @@ func TestAnIdleClusterAsksLittle(t *testing.T) {
 func TestAdopter_FloodOfBells(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	db := b.open(t, &Options{AdoptInterval: time.Hour, PollInterval: time.Hour, Retention: 24 * time.Hour, Lease: time.Hour})
-	a := newAdopter(db)
+	db := b.open(t, &Options{RelayInterval: time.Hour, PollInterval: time.Hour, Retention: 24 * time.Hour, Lease: time.Hour})
+	a := newRelay(db)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // a pause is given up at once, and says so
-	a.looked, a.vain = time.Now(), inVain+1
-	if a.rung(ctx) {
+	a.lastRun, a.emptyRuns = time.Now(), maxEmptyRuns+1
+	if a.awaitTurn(ctx) {
 		t.Error("one more look in vain follows without a pause")
 	}
-	a.looked = time.Now().Add(-2 * time.Hour)
-	if !a.rung(ctx) {
+	a.lastRun = time.Now().Add(-2 * time.Hour)
+	if !a.awaitTurn(ctx) {
 		t.Error("a bell after a silence is not followed at once")
 	}
 }

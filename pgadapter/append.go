@@ -31,7 +31,7 @@ func (p *publisher) close(ctx context.Context) (err error) {
 		p.space = nil
 	}
 	p.mu.Unlock()
-	ring(p.bell)
+	wake(p.wakeup)
 	select {
 	case <-p.ended:
 	case <-ctx.Done():
@@ -44,7 +44,7 @@ func (p *publisher) close(ctx context.Context) (err error) {
 
 func (p *publisher) run(ctx context.Context) {
 	defer close(p.ended)
-	defer p.line.drop()
+	defer p.conn.drop()
 	seq := int64(0)
 	for {
 		o, rest, over := p.take()
@@ -52,16 +52,16 @@ func (p *publisher) run(ctx context.Context) {
 		case over:
 			return
 		case o == nil && rest == 0:
-			<-p.bell // close rings it as well
+			<-p.wakeup // close rings it as well
 		case o == nil:
 			p.linger(rest)
 		case o.live == 0:
-			p.settle(o, adapter.Offset{}, errWithdrawn)
+			p.complete(o, adapter.Offset{}, errWithdrawn)
 		default:
 			seq++
 			p.sent = time.Now()
 			first, err := p.append(ctx, o, seq)
-			p.settle(o, first, err)
+			p.complete(o, first, err)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func (p *publisher) linger(d time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-p.bell:
+	case <-p.wakeup:
 	}
 }
 
@@ -82,21 +82,21 @@ func (p *publisher) linger(d time.Duration) {
 // the log, or not. It happens when an outage lasts half of Options.Retention.
 var ErrUnanswered = errors.New("append not answered in time; the event may have been emitted")
 
-// refusedAtMost is for how long a batch is sent again that Postgres refuses each time
+// maxRefusedFor is for how long a batch is sent again that Postgres refuses each time
 // for a reason that may pass, such as a full disk or a server that became a standby.
-const refusedAtMost = 30 * time.Second
+const maxRefusedFor = 30 * time.Second
 
-// A doubt is whether a batch is in the log, after attempts that failed.
-type doubt struct {
+// A attempts is whether a batch is in the log, after attempts that failed.
+type attempts struct {
 	unanswered time.Time // the first time that it may have got there
 	refused    time.Time // since when each attempt was refused
 }
 
 // failed notes an attempt that failed. It returns for how long each was refused, zero
 // if the batch may be in the log.
-func (d *doubt) failed(err error, sent bool, began time.Time) time.Duration {
+func (d *attempts) failed(err error, sent bool, began time.Time) time.Duration {
 	switch {
-	case !refusal(err):
+	case !isRefusal(err):
 		d.refused = time.Time{}
 		if sent && d.unanswered.IsZero() {
 			d.unanswered = began
@@ -114,12 +114,12 @@ func (d *doubt) failed(err error, sent bool, began time.Time) time.Duration {
 // append sends a batch until Postgres has answered. The number of the batch makes
 // it one batch, however often it is sent, for as long as the log has it: after half
 // the retention append gives up on a batch that may be in the log. A batch that is
-// certainly not in the log is given up after refusedAtMost of refusals without a pause.
-func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter.Offset, error) {
+// certainly not in the log is given up after maxRefusedFor of refusals without a pause.
+func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (adapter.Offset, error) {
 	frame, packets := o.body(), len(o.ends)
 	pause := backoff{low: 10 * time.Millisecond, high: time.Second}
-	near := !o.far && !p.hush.over(len(frame))
-	ring := p.quiet.over()
+	near := !o.remote && !p.unnotified.exhausted(len(frame))
+	ring := p.notifyBackoff.expired()
 	var sealed []byte
 	if ring && !near {
 		var err error
@@ -127,14 +127,14 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, err
 		}
 	}
-	var d doubt
+	var d attempts
 	first := time.Now()
 	for attempt := 1; ; attempt++ {
 		if !d.unanswered.IsZero() && elapsed(d.unanswered, time.Now()) > p.opts.Retention/2 {
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
-		h := &handed{row: row{mark{origin: p.origin, seq: seq, packets: packets}, frame}, here: o.here, sealed: sealed}
+		h := &handoff{logRow: logRow{batchPos{origin: p.origin, seq: seq, packets: packets}, frame}, localOnly: o.localOnly, sealed: sealed}
 		sent, err := p.send(ctx, h, ring, near)
 		switch {
 		case err == nil:
@@ -151,17 +151,17 @@ func (p *publisher) append(ctx context.Context, o *outgoing, seq int64) (adapter
 			return adapter.Offset{}, adapter.ErrClosed
 		case ring && queueFull(err):
 			ring = false
-			p.quiet.begin(p.opts.Logger, err)
+			p.notifyBackoff.begin(p.opts.Logger, err)
 			continue // it was refused as a whole
-		case !passing(err):
-			return adapter.Offset{}, explain(p.opts.Schema, err)
+		case !isTransient(err):
+			return adapter.Offset{}, annotateSchemaErr(p.opts.Schema, err)
 		}
-		if d.failed(err, sent, began) > min(refusedAtMost, p.opts.Retention/2) {
+		if d.failed(err, sent, began) > min(maxRefusedFor, p.opts.Retention/2) {
 			return adapter.Offset{}, fmt.Errorf("append refused, the event is not emitted: %w", err)
 		}
 		p.notAppended(ctx, attempt, err)
 		p.retries.Add(1)
-		p.line.drop()
+		p.conn.drop()
 		pause.wait(ctx) // when ctx ends, the next attempt says so
 	}
 }
@@ -174,21 +174,21 @@ func (p *publisher) notAppended(ctx context.Context, attempt int, err error) {
 }
 
 // announce says that a batch is in the log to who has not heard the bell.
-func (p *publisher) announce(h *handed, ring, near bool) {
+func (p *publisher) announce(h *handoff, ring, near bool) {
 	if ring && !near {
-		p.hush = hush{}
+		p.unnotified = notifyBudget{}
 		p.reader.appended(nil)
 		return
 	}
-	p.hush.batches++
-	p.hush.bytes += len(h.frame)
+	p.unnotified.batches++
+	p.unnotified.bytes += len(h.frame)
 	p.reader.appended(h)
 }
 
 // send sends a batch once and notes where it is. It reports whether an error leaves
 // open if the batch is in the log.
-func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent bool, err error) {
-	conn, fresh, err := p.line.open(ctx)
+func (p *publisher) send(ctx context.Context, h *handoff, ring, near bool) (sent bool, err error) {
+	conn, fresh, err := p.conn.open(ctx)
 	if err == nil && fresh {
 		err = p.sealer.refresh(ctx, conn, p.queries)
 	}
@@ -203,21 +203,21 @@ func (p *publisher) send(ctx context.Context, h *handed, ring, near bool) (sent 
 	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, ring, near, p.reader.has(), h.sealed).
 		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames)
 	for i, id := range ids {
-		h.before = append(h.before, row{mark{id, origins[i], seqs[i], counts[i]}, frames[i]})
+		h.before = append(h.before, logRow{batchPos{id, origins[i], seqs[i], counts[i]}, frames[i]})
 	}
 	return !pgconn.SafeToRetry(err), err
 }
 
-// A quiet is a time without bells, after Postgres's queue of notifications was
+// A notifyBackoff is a time without bells, after Postgres's queue of notifications was
 // found full. The readers look at the log by themselves then.
-type quiet struct {
+type notifyBackoff struct {
 	until  time.Time
 	logged time.Time
 }
 
-func (q *quiet) over() bool { return q.until.IsZero() || time.Now().After(q.until) }
+func (q *notifyBackoff) expired() bool { return q.until.IsZero() || time.Now().After(q.until) }
 
-func (q *quiet) begin(logger *slog.Logger, err error) {
+func (q *notifyBackoff) begin(logger *slog.Logger, err error) {
 	now := time.Now()
 	q.until = now.Add(time.Second)
 	if q.logged.IsZero() || now.Sub(q.logged) >= time.Minute {

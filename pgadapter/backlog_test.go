@@ -189,7 +189,7 @@ func TestLocate_SnapshotFromTheFuture_IsRefused(t *testing.T) {
 	f := strings.Split(mark, ".")
 	for _, snapshot := range []string{"9000000000000000000:9000000000000000000:", "1:9000000000000000000:5", "1000000:1000000:"} {
 		f[4] = snapshot
-		if _, err := db.Locate(t.Context(), strings.Join(f, ".")); !errors.Is(err, adapter.ErrBookmark) {
+		if _, err := db.ResolveSnapshot(t.Context(), strings.Join(f, ".")); !errors.Is(err, adapter.ErrSnapshot) {
 			t.Errorf("%s: %v", snapshot, err)
 		}
 	}
@@ -211,11 +211,11 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	const many = 50
 	for range many {
 		go func() { // received below
-			_, err := db.Locate(t.Context(), mark)
+			_, err := db.ResolveSnapshot(t.Context(), mark)
 			done <- err
 		}()
 	}
-	eventually(t, "some wait in Postgres", func() bool { return len(db.locating) == cap(db.locating) })
+	eventually(t, "some wait in Postgres", func() bool { return len(db.resolving) == cap(db.resolving) })
 	if _, err := db.Nodes(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -38,9 +38,9 @@ func (c *counter) Deliver(ds []adapter.Delivery) {
 	c.n.Add(int64(len(ds)))
 }
 
-func (c *counter) Rewind(adapter.Offset) {}
+func (c *counter) LogTruncated(adapter.Offset) {}
 
-func (c *counter) Reset(adapter.Offset, error) {}
+func (c *counter) LogGap(adapter.Offset, error) {}
 
 func (b *bench) counted(tb testing.TB, opts Options) (*DB, *counter) {
 	tb.Helper()
@@ -186,7 +186,7 @@ func BenchmarkRotation(b *testing.B) {
 				}
 				appended = append(appended, time.Since(begun))
 			}
-			if err := db.Sync(b.Context()); err != nil {
+			if err := db.WaitDelivered(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 			stop()
@@ -222,13 +222,13 @@ func BenchmarkResume(b *testing.B) {
 	other, _ := bench.counted(b, Options{})
 	each(b, func(i int) error {
 		s := session(fmt.Sprint(i))
-		s.Rooms = []recovery.Stay{{Room: "a", Joined: 1}, {Room: "b", Joined: 1}}
+		s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: 1}, {Room: "b", Joined: 1}}
 		return a.Sessions().Open(s).Wait(b.Context())
 	})
 	opened := b.Elapsed()
 	b.ResetTimer()
 	each(b, func(i int) error {
-		_, err := other.Sessions().Resume(b.Context(), recovery.Claim{PIDHash: fmt.Sprint(i), Namespace: "/"})
+		_, err := other.Sessions().Resume(b.Context(), recovery.ResumeRequest{PIDHash: fmt.Sprint(i), Namespace: "/"})
 		return err
 	})
 	b.ReportMetric(float64(b.N)/opened.Seconds(), "opens/s")

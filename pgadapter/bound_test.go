@@ -11,7 +11,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func TestChangesOfSessionsWaitWhileTooManyAreToBeWritten(t *testing.T) {
+func TestQueueWrites_Full_ChangesWait(t *testing.T) {
 	t.Parallel()
 	const color socketio.Data[string] = "color"
 	b := newBench(t)
@@ -44,7 +44,7 @@ func TestChangesOfSessionsWaitWhileTooManyAreToBeWritten(t *testing.T) {
 		"Disconnect": func() error { return s.Disconnect(ctx) },
 		"Local":      func() error { return server.Local().Join(ctx, "r") },
 		"Resume": func() error {
-			_, err := db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "away", Namespace: "/"})
+			_, err := db.Sessions().Resume(ctx, recovery.ResumeRequest{PIDHash: "away", Namespace: "/"})
 			return err
 		},
 	} {
@@ -73,13 +73,13 @@ func TestChangesOfSessionsWaitWhileTooManyAreToBeWritten(t *testing.T) {
 	}
 }
 
-func TestRoomInLanesIsWaitedFor(t *testing.T) {
+func TestKeyedQueue_Full_Waits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		l := newLanes(func(_, _ int) bool { return true })
+		l := newKeyedQueue(func(_, _ int) bool { return true })
 		waited := 0
 		wait := func() {
-			if err := l.room(t.Context(), 3); err != nil {
+			if err := l.waitSpace(t.Context(), 3); err != nil {
 				t.Error(err)
 			}
 			waited++

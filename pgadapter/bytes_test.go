@@ -39,7 +39,7 @@ func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest //
 		"empty attachments": func(int) *adapter.Envelope { return &adapter.Envelope{Attachments: make([][]byte, 50)} },
 	} {
 		for _, packets := range []int{1, 100} {
-			m := &memory{maxBytes: limit, maxAge: time.Hour}
+			m := &recentBatches{maxBytes: limit, maxAge: time.Hour}
 			before := heap()
 			added := 0
 			for i := 0; added < 2*limit; i++ {
@@ -49,7 +49,7 @@ func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest //
 				}
 				frame := encode(es...)
 				added += len(frame) + 100*packets
-				b, err := decodeBatch(frameVersion, 1, mark{id: int64(i + 1), packets: packets}, frame)
+				b, err := decodeBatch(frameVersion, 1, batchPos{id: int64(i + 1), packets: packets}, frame)
 				if err != nil {
 					t.Fatal(err)
 				}

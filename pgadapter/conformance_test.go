@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/recovery/recoverytest"
 )
 
-func TestLogKeepsTheContract(t *testing.T) {
+func TestLog_Conformance(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]Options{
 		"listening": {},
@@ -61,7 +61,7 @@ func (b *bench) trim(t *testing.T) {
 	b.exec(t, "begin; update meta set low = coalesce((select max(id * 4096 + packets - 1) from log), low); truncate log; commit")
 }
 
-func TestSessionsKeepTheContract(t *testing.T) {
+func TestSessions_Conformance(t *testing.T) {
 	t.Parallel()
 	recoverytest.Run(t, func(t *testing.T) recoverytest.Cluster {
 		t.Helper()

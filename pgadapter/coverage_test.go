@@ -30,7 +30,7 @@ type modelSession struct {
 
 	attached bool
 	last     adapter.Offset
-	told     *recovery.Standing
+	told     *recovery.Progress
 }
 
 func (n *modelNode) ID() string { return fmt.Sprintf("%p", n) }
@@ -40,7 +40,7 @@ func (n *modelNode) Deliver(ds []adapter.Delivery) {
 	defer n.mu.Unlock()
 	for i := range ds {
 		for _, s := range n.sessions {
-			if s.attached && s.Addressed(&ds[i]) {
+			if s.attached && s.Matches(&ds[i]) {
 				s.last = ds[i].Offset
 			}
 		}
@@ -48,18 +48,18 @@ func (n *modelNode) Deliver(ds []adapter.Delivery) {
 	n.at = ds[len(ds)-1].Offset.Position
 }
 
-func (n *modelNode) Rewind(at adapter.Offset)            { n.t.Errorf("rewound to %v", at) }
-func (n *modelNode) Reset(_ adapter.Offset, cause error) { n.t.Errorf("reset: %v", cause) }
-func (n *modelNode) Expired(*recovery.Session)           {}
+func (n *modelNode) LogTruncated(at adapter.Offset)       { n.t.Errorf("rewound to %v", at) }
+func (n *modelNode) LogGap(_ adapter.Offset, cause error) { n.t.Errorf("reset: %v", cause) }
+func (n *modelNode) Expired(*recovery.Session)            {}
 
 func (n *modelNode) Serving() bool { return true }
 
-func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Standing) {
+func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Progress) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	var changed []recovery.Standing
+	var changed []recovery.Progress
 	for _, s := range n.sessions {
-		now := recovery.Standing{Key: s.Key, Busy: s.last.Position > quiet}
+		now := recovery.Progress{Key: s.Key, Busy: s.last.Position > quiet}
 		if !now.Busy {
 			now.Last = s.last
 		}
@@ -137,7 +137,7 @@ func (m *model) emit(n *modelNode) {
 	}
 	m.emitted = append(m.emitted, modelEvent{o, sid})
 	if m.rng.IntN(2) == 0 {
-		m.check(n.db.Sync(m.t.Context()))
+		m.check(n.db.WaitDelivered(m.t.Context()))
 	}
 }
 
@@ -168,7 +168,7 @@ func (m *model) park(n *modelNode) {
 	}
 	n.mu.Lock()
 	delete(n.sessions, s.PIDHash)
-	e := recovery.Ending{Park: true, At: n.at, Last: s.last}
+	e := recovery.Release{Park: true, At: n.at, Last: s.last}
 	n.mu.Unlock()
 	m.check(n.db.Sessions().End(s.Key, e).Wait(m.t.Context()))
 }
@@ -185,8 +185,8 @@ func (m *model) claim(n *modelNode) {
 			offset = e.offset.String()
 		}
 	}
-	s, err := n.db.Sessions().Resume(m.t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/", Offset: offset})
-	if recovery.Refusal(err) != nil {
+	s, err := n.db.Sessions().Resume(m.t.Context(), recovery.ResumeRequest{PIDHash: pid, Namespace: "/", Offset: offset})
+	if recovery.RefusalReason(err) != nil {
 		return
 	}
 	m.check(err)
@@ -195,7 +195,7 @@ func (m *model) claim(n *modelNode) {
 		delete(other.sessions, pid)
 		other.mu.Unlock()
 	}
-	m.check(n.db.tail.reach(m.t.Context(), s.Reach()))
+	m.check(n.db.tail.waitDelivered(m.t.Context(), s.MaxPosition()))
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sessions[pid] = &modelSession{Session: s, last: s.Last}
@@ -238,7 +238,7 @@ func (m *model) verify(step int) {
 	m.check(err)
 }
 
-func TestCoverageNeverHidesAnEvent(t *testing.T) {
+func TestCheckpoint_NeverHidesAnEvent(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -27,7 +27,7 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode(t *t
 	}
 	db := b.open(t, nil)
 	eventually(t, "the last is in the log", func() bool { return b.int(t, "select count(*) from log") > 1 })
-	if err := db.Sync(t.Context()); err != nil {
+	if err := db.WaitDelivered(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	wantLogged(t, b, want...)

@@ -44,32 +44,32 @@ func (t *tail) testEcho(ctx context.Context) {
 			e.text, e.sent = text, time.Now()
 		} // else: with the next look at the log
 	case time.Since(e.sent) > echoTimeout && !t.unnotified:
-		t.note(func() { t.unnotified = true })
+		t.update(func() { t.unnotified = true })
 		t.db.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("cause", errNotNotified), slog.Duration("every", t.poll()))
 	}
 }
 
-// heed does what a notification asks for, and reports whether that was all: it tells of no batch.
-func (t *tail) heed(ctx context.Context, conn *pgx.Conn, payload string) (done bool, err error) {
+// handleNotification does what a notification asks for, and reports whether that was all: it tells of no batch.
+func (t *tail) handleNotification(ctx context.Context, conn *pgx.Conn, payload string) (done bool, err error) {
 	if strings.HasPrefix(payload, echoPrefix) {
-		return true, t.hearEcho(ctx, conn, payload)
+		return true, t.receiveEcho(ctx, conn, payload)
 	}
-	t.note(func() { t.heard = time.Now() })
-	if payload != adoptBell {
+	t.update(func() { t.notified = time.Now() })
+	if payload != relayNotification {
 		return false, nil
 	}
-	t.db.adopter.nudge()
+	t.db.relay.wake()
 	return true, nil
 }
 
-// hearEcho notes that the connection gets notifications, if the echo is its own.
-func (t *tail) hearEcho(ctx context.Context, conn *pgx.Conn, payload string) error {
+// receiveEcho notes that the connection gets notifications, if the echo is its own.
+func (t *tail) receiveEcho(ctx context.Context, conn *pgx.Conn, payload string) error {
 	if t.echo.heard || payload != t.echo.text {
 		return nil
 	}
 	t.echo.heard = true
 	if t.unnotified {
-		t.note(func() { t.unnotified = false })
+		t.update(func() { t.unnotified = false })
 		t.db.opts.Logger.InfoContext(ctx, "notifications arrive")
 	}
 	// The session is this connection's own, and listens for as long as nothing happens.
@@ -85,8 +85,8 @@ func (t *tail) poll() time.Duration {
 	return t.db.opts.PollInterval
 }
 
-// untilNextLook returns how long a notification is waited for.
-func (t *tail) untilNextLook() time.Duration {
+// untilNextRead returns how long a notification is waited for.
+func (t *tail) untilNextRead() time.Duration {
 	if t.echo.text != "" && !t.echo.heard && !t.unnotified {
 		return min(t.poll(), max(echoTimeout-time.Since(t.echo.sent), 0)+time.Millisecond)
 	}
@@ -117,6 +117,6 @@ func (t *tail) reopened(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) 
 	if conn.Ping(ctx) == nil {
 		return conn, nil
 	}
-	t.line.drop()
+	t.conn.drop()
 	return t.connect(ctx)
 }

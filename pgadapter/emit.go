@@ -80,7 +80,7 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 	case sqlStateOf(err) == "54000":
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, err)
 	case err != nil:
-		return false, fmt.Errorf("emit: %w", explain(o.Schema, err))
+		return false, fmt.Errorf("emit: %w", annotateSchemaErr(o.Schema, err))
 	}
 	return emitted, nil
 }

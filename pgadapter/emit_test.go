@@ -18,7 +18,7 @@ import (
 )
 
 // waits is for tests that adopt by themselves: nobody else does.
-var waits = Options{AdoptInterval: time.Hour, PollInterval: 10 * time.Millisecond}
+var waits = Options{RelayInterval: time.Hour, PollInterval: 10 * time.Millisecond}
 
 // adopt adopts until nothing is left.
 func (b *bench) adopt(t testing.TB) {
@@ -67,7 +67,7 @@ func execOn(t testing.TB, c *pgx.Conn, statements ...string) {
 	}
 }
 
-func TestAnEmitExistsIfItsTransactionCommits(t *testing.T) {
+func TestEmitSQL_OnlyAfterCommit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn,
@@ -82,7 +82,7 @@ func TestAnEmitExistsIfItsTransactionCommits(t *testing.T) {
 	wantLogged(t, b, `["one"]`, `["two"]`, `["three"]`)
 }
 
-func TestATransactionsEmitsStayTogetherAndAnOpenOneKeepsNobodyWaiting(t *testing.T) {
+func TestEmitSQL_OpenTransaction_DelaysNoOther(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	slow, other := b.connect(t), b.connect(t)
@@ -99,7 +99,7 @@ func TestATransactionsEmitsStayTogetherAndAnOpenOneKeepsNobodyWaiting(t *testing
 	wantLogged(t, b, `["quick-1"]`, `["quick-2"]`, `["slow-1"]`, `["slow-2"]`, `["quick-3"]`, `["quick-4"]`)
 }
 
-func TestTransactionsThatWaitForEachOtherComeInThatOrder(t *testing.T) {
+func TestEmitSQL_DependentTransactions_InOrder(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "create table r (n int)", "insert into r values (0)")
@@ -113,7 +113,7 @@ func TestTransactionsThatWaitForEachOtherComeInThatOrder(t *testing.T) {
 	wantLogged(t, b, `["a"]`, `["b-begins"]`, `["b"]`)
 }
 
-func TestAnAppendTakesAlongWhatWasCommittedBefore(t *testing.T) {
+func TestAppend_RelaysEarlierCommits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, &waits)
@@ -133,7 +133,7 @@ func TestAnAppendTakesAlongWhatWasCommittedBefore(t *testing.T) {
 	}
 }
 
-func TestANodeAdoptsWhenNobodyAppends(t *testing.T) {
+func TestRelay_NoAppends(t *testing.T) {
 	t.Parallel()
 	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', ring => true)"} {
 		t.Run(name, func(t *testing.T) {
@@ -150,7 +150,7 @@ func TestANodeAdoptsWhenNobodyAppends(t *testing.T) {
 	}
 }
 
-func TestTheNextNodeAdoptsWhenTheFirstIsGone(t *testing.T) {
+func TestRelay_LeaderGone_NextTakesOver(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 3, &Options{Lease: 5 * time.Second})
@@ -159,16 +159,18 @@ func TestTheNextNodeAdoptsWhenTheFirstIsGone(t *testing.T) {
 		r.Expect(t, 1)
 	}
 	slices.SortFunc(dbs, func(x, y *DB) int { return int(min(1, max(-1, x.node.id.Load()-y.node.id.Load()))) })
-	eventually(t, "one is the first", func() bool { return dbs[0].node.first.Load() && !dbs[1].node.first.Load() && !dbs[2].node.first.Load() })
+	eventually(t, "one is the first", func() bool {
+		return dbs[0].node.isRelayLeader.Load() && !dbs[1].node.isRelayLeader.Load() && !dbs[2].node.isRelayLeader.Load()
+	})
 
 	if err := dbs[0].Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 
-	eventually(t, "the second is", func() bool { return dbs[1].node.first.Load() && !dbs[2].node.first.Load() })
+	eventually(t, "the second is", func() bool { return dbs[1].node.isRelayLeader.Load() && !dbs[2].node.isRelayLeader.Load() })
 }
 
-func TestALargeTransactionIsPackedAndOneTooLargeIsCut(t *testing.T) {
+func TestRelay_LargeTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other, open := b.connect(t), b.connect(t)
@@ -205,7 +207,7 @@ func TestALargeTransactionIsPackedAndOneTooLargeIsCut(t *testing.T) {
 	}
 }
 
-func TestABacklogIsAdoptedInPiecesInOrder(t *testing.T) {
+func TestRelay_Backlog_InOrder(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	conns := []*pgx.Conn{b.connect(t), b.connect(t), b.connect(t)}
@@ -227,7 +229,7 @@ func TestABacklogIsAdoptedInPiecesInOrder(t *testing.T) {
 	wantLogged(t, b, want...)
 }
 
-func TestTheOutboxRotatesAroundOpenTransactions(t *testing.T) {
+func TestOutbox_Rotation_OpenTransactions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	open := b.connect(t)
@@ -260,7 +262,7 @@ func TestTheOutboxRotatesAroundOpenTransactions(t *testing.T) {
 	b.trim(t)
 }
 
-func TestWhatWasAdoptedIsKnownWithoutTheLog(t *testing.T) {
+func TestRelay_RelayedRows_KnownWithoutTheLog(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('a')")
@@ -277,7 +279,7 @@ func TestWhatWasAdoptedIsKnownWithoutTheLog(t *testing.T) {
 	wantLogged(t, b)
 }
 
-func TestARestoredDumpGoesOn(t *testing.T) {
+func TestDump_Restored_Continues(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")
@@ -347,7 +349,7 @@ func TestEmitTx(t *testing.T) {
 	if _, err := EmitTx(t.Context(), b.conn, large, &EmitOptions{Schema: b.schema}); !errors.Is(err, adapter.ErrTooLarge) {
 		t.Errorf("2 MiB: %v", err)
 	}
-	if _, err := EmitTx(t.Context(), b.conn, &adapter.Envelope{Kind: adapter.Evict}, nil); !errors.Is(err, errKind) {
+	if _, err := EmitTx(t.Context(), b.conn, &adapter.Envelope{Kind: adapter.SessionMoved}, nil); !errors.Is(err, errKind) {
 		t.Errorf("an eviction: %v", err)
 	}
 	if _, err := EmitTx(t.Context(), b.conn, e, &EmitOptions{Schema: "nowhere"}); !errors.Is(err, ErrSchema) {
@@ -355,7 +357,7 @@ func TestEmitTx(t *testing.T) {
 	}
 }
 
-func TestNoMalformedPacketGetsIn(t *testing.T) {
+func TestEmitPacket_Malformed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	good := appendPacket(nil, &adapter.Envelope{
@@ -383,7 +385,7 @@ func TestNoMalformedPacketGetsIn(t *testing.T) {
 	t.Logf("%d refused, %d taken", refused, taken)
 }
 
-func TestWhatEmitRefuses(t *testing.T) {
+func TestEmitSQL_Refusals(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	for sql, want := range map[string]string{
@@ -419,7 +421,7 @@ func TestWhatEmitRefuses(t *testing.T) {
 	wantLogged(t, b)
 }
 
-func TestWhatEmitWrites(t *testing.T) {
+func TestEmitSQL_Frames(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, `select emit_to('{a,ü}', 'e', '{"k": "😀"}', namespace => 'chat', except_rooms => '{x}', attachments => '{"\\x01","\\x"}')`,

@@ -53,14 +53,14 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	if err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
-	tune(config)
-	if err := pin(ctx, config, &o); err != nil {
+	configure(config)
+	if err := pinSettings(ctx, config, &o); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	e := &Emitter{}
 	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)
-	l := &line{config: config}
+	l := &dedicatedConn{config: config}
 	var h head
 	err = o.wait(ctx, func(ctx context.Context) (err error) {
 		h, err = firstHead(ctx, l, q, o.Schema)
@@ -68,11 +68,11 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 	})
 	if err != nil {
 		l.drop()
-		return nil, fmt.Errorf("pgadapter: %w", explain(o.Schema, err))
+		return nil, fmt.Errorf("pgadapter: %w", annotateSchemaErr(o.Schema, err))
 	}
 	e.number.Store(h.log)
 	seal.set(h.key)
-	e.publisher = newPublisher(&o, q, seal, l, nobody{})
+	e.publisher = newPublisher(&o, q, seal, l, noopReader{})
 	e.publisher.start()
 	return e, nil
 }
@@ -90,7 +90,7 @@ func emitterOptions(opts *EmitterOptions) Options {
 }
 
 // firstHead makes the line's connection and looks whether it can be worked with.
-func firstHead(ctx context.Context, l *line, q *queries, schema string) (head, error) {
+func firstHead(ctx context.Context, l *dedicatedConn, q *queries, schema string) (head, error) {
 	conn, _, err := l.open(ctx)
 	if err != nil {
 		return head{}, err

@@ -30,7 +30,7 @@ func (b *bench) emitter(t *testing.T, opts *EmitterOptions) *Emitter {
 	return e
 }
 
-func TestEmittersAndNodesShareOneOrder(t *testing.T) {
+func TestEmitter_SharesTheOrderOfTheNodes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	dbs, recorders := b.nodes(t, 2, nil)
@@ -48,7 +48,7 @@ func TestEmittersAndNodesShareOneOrder(t *testing.T) {
 	}
 }
 
-func TestAnEmitterAppendsWhatIsQueuedWhenItIsClosed(t *testing.T) {
+func TestEmitter_Close_AppendsTheQueue(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	_, recorders := b.nodes(t, 1, nil)
@@ -68,7 +68,7 @@ func TestAnEmitterAppendsWhatIsQueuedWhenItIsClosed(t *testing.T) {
 	}
 }
 
-func TestAnEmitterThatIsClosedInAnOutageGivesUp(t *testing.T) {
+func TestEmitter_CloseDuringOutage(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	e, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: b.schema})
@@ -89,7 +89,7 @@ func TestAnEmitterThatIsClosedInAnOutageGivesUp(t *testing.T) {
 	resume()
 }
 
-func TestOpenEmitterSaysWhatIsWrong(t *testing.T) {
+func TestOpenEmitter_Errors(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	if _, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: "not_there"}); !errors.Is(err, ErrSchema) {

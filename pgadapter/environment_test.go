@@ -214,7 +214,7 @@ func TestOpen_TextFormsOfValues(t *testing.T) {
 			if err := e.Close(t.Context()); err != nil {
 				t.Error(err)
 			}
-			if _, err := dbs[0].Survey(t.Context()); err != nil {
+			if _, err := dbs[0].ClusterStats(t.Context()); err != nil {
 				t.Error(err)
 			}
 		})

@@ -38,10 +38,10 @@ func sqlState(err error) string {
 	return ""
 }
 
-// passing reports whether the same statement may succeed later. Without a
+// isTransient reports whether the same statement may succeed later. Without a
 // SQLSTATE the connection failed, and it may. It also may when Postgres refused the connection, for
 // whatever reason: a database may take none for a while, or be replaced by another of its name.
-func passing(err error) bool {
+func isTransient(err error) bool {
 	state := sqlState(err)
 	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || state == "" {
 		return true
@@ -72,9 +72,9 @@ func passing(err error) bool {
 	return false
 }
 
-// refusal reports whether Postgres has answered that a statement had no effect. What
+// isRefusal reports whether Postgres has answered that a statement had no effect. What
 // ends a session says nothing of that, nor does a batch that is there already.
-func refusal(err error) bool {
+func isRefusal(err error) bool {
 	state := sqlState(err)
 	if state == "" || state == "57014" { // cancelled
 		return state != ""
@@ -86,9 +86,9 @@ func refusal(err error) bool {
 	return true
 }
 
-// tooMuch reports whether a transaction may have failed because it asked for too much:
+// exceedsResources reports whether a transaction may have failed because it asked for too much:
 // it took too long, or more than a resource has.
-func tooMuch(err error) bool {
+func exceedsResources(err error) bool {
 	state := sqlState(err)
 	return state == "57014" || strings.HasPrefix(state, "53") || errors.Is(err, context.DeadlineExceeded)
 }
@@ -103,9 +103,9 @@ func constraint(err error) string {
 	return ""
 }
 
-// explain turns the first error that a server meets in a schema into what to do
+// annotateSchemaErr turns the first error that a server meets in a schema into what to do
 // about it.
-func explain(schema string, err error) error {
+func annotateSchemaErr(schema string, err error) error {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703", "42883":
 		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
@@ -126,8 +126,8 @@ func errMetaLost(schema string) error {
 	return fmt.Errorf("%w: table meta of schema %q has lost its only row; migrations.Up, or pgsocket migrate up, puts it back", ErrSchema, schema)
 }
 
-// dirty adds to err what a tool may have noted: that a migration of its broke off.
-func dirty(ctx context.Context, schema string, q querier, err error) error {
+// explainDirty adds to err what a tool may have noted: that a migration of its broke off.
+func explainDirty(ctx context.Context, schema string, q querier, err error) error {
 	var version int64
 	noted := q.QueryRow(ctx, "select version from "+pgx.Identifier{schema, "socketio_migrations"}.Sanitize()+" where dirty").Scan(&version)
 	if noted != nil {
@@ -156,12 +156,12 @@ func (b *backoff) wait(ctx context.Context) bool {
 	}
 }
 
-// patiently asks up to five times, as long as the error may pass.
-func patiently(ctx context.Context, ask func() error) error {
+// retryTransient asks up to five times, as long as the error may pass.
+func retryTransient(ctx context.Context, ask func() error) error {
 	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
 		err := ask()
-		if err == nil || attempt == 5 || !passing(err) || !pause.wait(ctx) {
+		if err == nil || attempt == 5 || !isTransient(err) || !pause.wait(ctx) {
 			return err
 		}
 	}

@@ -67,7 +67,7 @@ func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmit
 
 // A job that serves nobody emits, moves sockets and tells the servers, through the
 // same log.
-func ExampleOpenEmitter() { //nolint:testableexamples // it needs a database; TestEmittersAndNodesShareOneOrder has one
+func ExampleOpenEmitter() { //nolint:testableexamples // it needs a database; TestEmitter_SharesTheOrderOfTheNodes has one
 	ctx := context.Background()
 	l, err := pgadapter.OpenEmitter(ctx, "postgres://localhost/shop", nil)
 	if err != nil {

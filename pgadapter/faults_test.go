@@ -150,7 +150,7 @@ func (b *bench) terminate(t *testing.T, statement string) int64 {
 		where application_name = $1 and pid <> pg_backend_pid() and query like '%' || $2 || '%') killed`, b.schema, statement)
 }
 
-func TestOrderSurvivesTerminatedConnections(t *testing.T) {
+func TestOrder_TerminatedConnections(t *testing.T) {
 	t.Parallel()
 	for name, statement := range map[string]string{"all": "", "readers": "Batches after id", "publishers": "Appends a batch"} {
 		t.Run(name, func(t *testing.T) {
@@ -165,7 +165,7 @@ func TestOrderSurvivesTerminatedConnections(t *testing.T) {
 	}
 }
 
-func TestManyPublishersOnThreeNodes(t *testing.T) {
+func TestOrder_ManyPublishersOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 3, nil)
@@ -173,7 +173,7 @@ func TestManyPublishersOnThreeNodes(t *testing.T) {
 	checkSame(t, recorders, acked)
 }
 
-func TestManyEventsGatherInFewBatches(t *testing.T) {
+func TestPublish_ManyEvents_FewBatches(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 3, nil)
@@ -194,7 +194,7 @@ func (b *bench) fillQueue(t *testing.T) {
 		$f$); end $do$`)
 }
 
-func TestDeliveryGoesOnWithoutNotify(t *testing.T) {
+func TestTail_WithoutNotifications(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.fillQueue(t)
@@ -202,14 +202,14 @@ func TestDeliveryGoesOnWithoutNotify(t *testing.T) {
 	checkSame(t, recorders, storm(t, dbs, 4, 100, 0))
 }
 
-func TestLargeBatchesRingWithoutTheirFrame(t *testing.T) {
+func TestNotification_LargeBatch_WithoutFrame(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, nil)
 	for i := range 30 {
 		e := adaptertest.Event("%s", strings.Repeat("x", i*400))
 		adaptertest.Publish(t, dbs[i%2], e)
-		if err := dbs[i%2].Sync(t.Context()); err != nil {
+		if err := dbs[i%2].WaitDelivered(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -222,7 +222,7 @@ func TestLargeBatchesRingWithoutTheirFrame(t *testing.T) {
 	}
 }
 
-func TestABellOfAnotherSortDoesNoHarm(t *testing.T) {
+func TestNotification_Foreign(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, nil)
@@ -306,7 +306,7 @@ func (w *wire) sever(cut bool) {
 	}
 }
 
-func TestAnOutageKillsNobody(t *testing.T) {
+func TestOutage_DeclaresNoNodeDead(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
@@ -330,7 +330,7 @@ func TestAnOutageKillsNobody(t *testing.T) {
 	checkSame(t, recorders, append(before, "0 20"))
 }
 
-func TestANodeThatFellBehindIsReset(t *testing.T) {
+func TestTail_BehindTheLog_LogGap(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
@@ -358,7 +358,7 @@ func TestANodeThatFellBehindIsReset(t *testing.T) {
 	}
 }
 
-func TestALostEndOfTheLogIsRewound(t *testing.T) {
+func TestTail_LogTruncated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	dbs, recorders := b.nodes(t, 2, &Options{PollInterval: 20 * time.Millisecond})
@@ -380,12 +380,12 @@ func TestALostEndOfTheLogIsRewound(t *testing.T) {
 	eventually(t, "both nodes went back", func() bool {
 		return dbs[0].tail.position() == offsets[6].Position && dbs[1].tail.position() == offsets[6].Position
 	})
-	if err := dbs[0].Sync(t.Context()); err != nil {
+	if err := dbs[0].WaitDelivered(t.Context()); err != nil {
 		t.Errorf("Sync after the loss: %v", err)
 	}
 	for i := range 5 {
 		adaptertest.Publish(t, dbs[1], adaptertest.Event("new %d", i))
-		if err := dbs[1].Sync(t.Context()); err != nil {
+		if err := dbs[1].WaitDelivered(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -406,7 +406,7 @@ func TestALostEndOfTheLogIsRewound(t *testing.T) {
 	}
 }
 
-func TestAReplacedLogResetsTheNode(t *testing.T) {
+func TestTail_LogReplaced_LogGap(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 20 * time.Millisecond})
@@ -427,7 +427,7 @@ func TestAReplacedLogResetsTheNode(t *testing.T) {
 	}
 }
 
-func TestAMalformedBatchResetsTheNode(t *testing.T) {
+func TestTail_MalformedBatch_LogGap(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, nil)

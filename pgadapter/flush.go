@@ -12,10 +12,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A flush is a set of writes of different sessions, as the columns of a few
+// A writeSet is a set of writes of different sessions, as the columns of a few
 // statements.
-type flush struct {
-	hold             hold
+type writeSet struct {
+	fence            fence
 	pids             []string // of all that have to be held
 	opens            openRows
 	joins, leaves    roomRows
@@ -78,7 +78,7 @@ type endRows struct {
 	released []bool
 }
 
-func (f *flush) add(w *write) {
+func (f *writeSet) add(w *write) {
 	if w.open != nil {
 		f.addOpen(w, w.open)
 		return
@@ -98,15 +98,17 @@ func (f *flush) add(w *write) {
 }
 
 // place returns a position of a write as this branch of the log has it.
-func (f *flush) place(w *write, p adapter.Position) int64 { return f.hold.branch.place(p, w.branch) }
+func (f *writeSet) place(w *write, p adapter.Position) int64 {
+	return f.fence.timeline.clamp(p, w.timeline)
+}
 
-func (f *flush) addOpen(w *write, s *recovery.Session) {
+func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	o := &f.opens
 	o.add(s.Key)
 	o.sids = append(o.sids, toText(s.ID))
 	o.namespaces = append(o.namespaces, toText(s.Namespace))
-	o.helds = append(o.helds, heldText(s.Held))
-	o.seen = append(o.seen, f.spans(w, s.Seen))
+	o.helds = append(o.helds, heldText(s.InitialOffset))
+	o.seen = append(o.seen, f.spans(w, s.Skip))
 	o.identities = append(o.identities, s.Identity)
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
@@ -124,7 +126,7 @@ func (f *flush) addOpen(w *write, s *recovery.Session) {
 }
 
 // spans returns spans as an array of Postgres, flat; "" for none.
-func (f *flush) spans(w *write, spans []adapter.Span) string {
+func (f *writeSet) spans(w *write, spans []adapter.Range) string {
 	if len(spans) == 0 {
 		return ""
 	}
@@ -141,10 +143,10 @@ func (f *flush) spans(w *write, spans []adapter.Span) string {
 }
 
 // spansOf is the inverse of spans.
-func spansOf(flat []int64) []adapter.Span {
-	var spans []adapter.Span
+func spansOf(flat []int64) []adapter.Range {
+	var spans []adapter.Range
 	for i := 0; i+1 < len(flat); i += 2 {
-		spans = append(spans, adapter.Span{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
+		spans = append(spans, adapter.Range{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
 	}
 	return spans
 }
@@ -152,8 +154,8 @@ func spansOf(flat []int64) []adapter.Span {
 // addChanges adds the changes of a write as rows that come to the same. The
 // statement for rooms that were left goes before that for rooms that were joined, so
 // a stay that begins and ends here is one row.
-func (f *flush) addChanges(w *write) {
-	m := moves{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
+func (f *writeSet) addChanges(w *write) {
+	m := roomDelta{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
 	m.add(f, w, w.change)
 	for _, later := range w.more {
 		m.add(f, w, later.change)
@@ -167,14 +169,14 @@ func (f *flush) addChanges(w *write) {
 	}
 }
 
-// moves are what changes of one session have come to so far.
-type moves struct {
+// roomDelta are what changes of one session have come to so far.
+type roomDelta struct {
 	rows map[string]int  // of each room that was joined, its newest row
 	in   map[string]bool // of each room that was joined or left, whether the session is in it
 	data map[string]json.RawMessage
 }
 
-func (m *moves) add(f *flush, w *write, c *recovery.Change) {
+func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 	at := f.place(w, c.At)
 	for _, room := range c.Leave {
 		switch in, known := m.in[room]; {
@@ -197,8 +199,8 @@ func (m *moves) add(f *flush, w *write, c *recovery.Change) {
 	maps.Copy(m.data, c.Data)
 }
 
-// A tenure is who holds a session.
-type tenure struct{ epoch, node int64 }
+// A owner is who holds a session.
+type owner struct{ epoch, node int64 }
 
 // flush makes writes durable in one transaction and one round trip, and returns
 // the result of each; or an error, then none is durable as far as is known.
@@ -206,18 +208,18 @@ type tenure struct{ epoch, node int64 }
 // The statements are sent together and take effect together. Each of them changes
 // only what this node holds, whatever the first ones found.
 func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
-	f := flush{hold: s.db.node.hold()}
+	f := writeSet{fence: s.db.node.fence()}
 	for _, w := range writes {
 		f.add(w)
 	}
-	node := f.hold.node
-	held := make(map[string]tenure, len(writes))
+	node := f.fence.node
+	held := make(map[string]owner, len(writes))
 	b := f.batch(s.db.queries, held)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	err := s.db.pool.SendBatch(ctx, b).Close()
 	if sqlState(err) == stateNodeGone {
-		s.db.node.lose(node)
+		s.db.node.markFenced(node)
 		return nil, errNodeGone
 	}
 	if err != nil {
@@ -226,14 +228,14 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	verdicts := make([]error, len(writes))
 	for i, w := range writes {
 		t, there := held[w.key.PIDHash]
-		verdicts[i] = w.verdict(t, there, node)
+		verdicts[i] = w.result(t, there, node)
 	}
 	return verdicts, nil
 }
 
-// verdict returns the result of a write, by who held the session before it, or
+// result returns the result of a write, by who held the session before it, or
 // after it if it was opened.
-func (w *write) verdict(t tenure, there bool, node int64) error {
+func (w *write) result(t owner, there bool, node int64) error {
 	switch {
 	case there && t.epoch == w.key.Epoch && t.node == node:
 		return nil
@@ -245,13 +247,13 @@ func (w *write) verdict(t tenure, there bool, node int64) error {
 
 // batch returns the statements, sessions before their rooms and data, and fills
 // in who held the sessions before.
-func (f *flush) batch(q *queries, held map[string]tenure) *pgx.Batch {
+func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
 	b := &pgx.Batch{}
-	f.hold.queue(b, q)
-	node := f.hold.node
+	f.fence.queue(b, q)
+	node := f.fence.node
 	note := func(rows pgx.Rows) error {
 		var pid string
-		var t tenure
+		var t owner
 		_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
 			held[pid] = t
 			return nil

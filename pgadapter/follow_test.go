@@ -18,13 +18,13 @@ import (
 // A look is what a reader saw, and where it was told to go on.
 type look struct {
 	state map[int]int
-	place adapter.Place
+	place adapter.StartPosition
 }
 
-// TestStateAndThenEvents reads a table and a bookmark in one query, again and again
+// TestSnapshot_StateThenEvents reads a table and a bookmark in one query, again and again
 // while others write, and compares what is in the log from there on with what was
 // read: no gap, no double. SOCKETIO_TEST_LOOKS sets how often.
-func TestStateAndThenEvents(t *testing.T) {
+func TestSnapshot_StateThenEvents(t *testing.T) {
 	t.Parallel()
 	looks := 1000
 	if n, err := strconv.Atoi(os.Getenv("SOCKETIO_TEST_LOOKS")); err == nil {
@@ -78,7 +78,7 @@ func TestStateAndThenEvents(t *testing.T) {
 				var l look
 				err := json.Unmarshal(state, &l.state)
 				if err == nil {
-					l.place, err = dbs[r%len(dbs)].Locate(ctx, mark)
+					l.place, err = dbs[r%len(dbs)].ResolveSnapshot(ctx, mark)
 				}
 				if err != nil {
 					t.Error(err)
@@ -116,11 +116,11 @@ func TestStateAndThenEvents(t *testing.T) {
 	}
 	skipping := 0
 	for _, l := range all {
-		if len(l.place.Seen) > 0 {
+		if len(l.place.Skip) > 0 {
 			skipping++
 		}
 		for _, e := range events {
-			if e.at <= l.place.After || within(l.place.Seen, e.at) {
+			if e.at <= l.place.After || within(l.place.Skip, e.at) {
 				if e.n > l.state[e.writer] {
 					t.Fatalf("gap: writer %d had %d in the state, and %d is not sent", e.writer, l.state[e.writer], e.n)
 				}
@@ -135,7 +135,7 @@ func TestStateAndThenEvents(t *testing.T) {
 	}
 }
 
-func within(spans []adapter.Span, p adapter.Position) bool {
+func within(spans []adapter.Range, p adapter.Position) bool {
 	for _, in := range spans {
 		if in.First <= p && p <= in.Last {
 			return true
@@ -144,7 +144,7 @@ func within(spans []adapter.Span, p adapter.Position) bool {
 	return false
 }
 
-func TestBookmarksThatAreNone(t *testing.T) {
+func TestSnapshot_Malformed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, &waits)
@@ -154,7 +154,7 @@ func TestBookmarksThatAreNone(t *testing.T) {
 	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&good); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Locate(t.Context(), good); err != nil {
+	if _, err := db.ResolveSnapshot(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
 	f := strings.Split(good, ".")
@@ -163,17 +163,17 @@ func TestBookmarksThatAreNone(t *testing.T) {
 		"ahead": strings.Join([]string{f[0], "999999999", f[2], f[3], f[4]}, "."), "another batch": strings.Join([]string{f[0], f[1], f[2], "5", f[4]}, "."),
 		"no snapshot": strings.Join([]string{f[0], f[1], f[2], f[3], "5:4:"}, "."), "injection": strings.Join([]string{f[0], f[1], f[2], f[3], "1:1:'); drop"}, "."),
 	} {
-		if _, err := db.Locate(t.Context(), text); !errors.Is(err, adapter.ErrBookmark) {
+		if _, err := db.ResolveSnapshot(t.Context(), text); !errors.Is(err, adapter.ErrSnapshot) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	b.trim(t)
-	if _, err := db.Locate(t.Context(), good); err != nil {
+	if _, err := db.ResolveSnapshot(t.Context(), good); err != nil {
 		t.Errorf("all after the bookmark is there: %v", err)
 	}
 	execOn(t, b.conn, "select append(9, 1, 1, '\\x01ff00000000', false)")
 	b.trim(t)
-	if _, err := db.Locate(t.Context(), good); !errors.Is(err, adapter.ErrTrimmed) {
+	if _, err := db.ResolveSnapshot(t.Context(), good); !errors.Is(err, adapter.ErrTrimmed) {
 		t.Errorf("trimmed: %v", err)
 	}
 }

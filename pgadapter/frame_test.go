@@ -25,12 +25,12 @@ func samples() []*adapter.Envelope {
 	return []*adapter.Envelope{
 		{Namespace: "/", Payload: []byte("[]")},
 		nil,
-		{Kind: adapter.Evict, Audience: adapter.Audience{Rooms: []string{"a", ""}, Except: []string{"\xff"}}, Payload: []byte{}},
+		{Kind: adapter.SessionMoved, Audience: adapter.Audience{Rooms: []string{"a", ""}, Except: []string{"\xff"}}, Payload: []byte{}},
 		{Kind: adapter.Volatile, Namespace: "/é", Payload: bytes.Repeat([]byte{0}, 300), Attachments: [][]byte{{}, {1, 2}}},
 	}
 }
 
-func TestFrameRoundTrip(t *testing.T) {
+func TestFrame_RoundTrip(t *testing.T) {
 	t.Parallel()
 	want := samples()
 	got, err := decodeFrame(encode(want...), len(want))
@@ -52,7 +52,7 @@ func fields(e *adapter.Envelope) string {
 	return fmt.Sprintf("%d %q %q %q %q", e.Kind, e.Namespace, e.Audience, e.Payload, e.Attachments)
 }
 
-func TestFrameRefusesEveryTruncation(t *testing.T) {
+func TestFrame_Truncated(t *testing.T) {
 	t.Parallel()
 	frame := encode(samples()[:3]...)
 	for n := range frame {
@@ -83,7 +83,7 @@ func FuzzFrame(f *testing.F) {
 	})
 }
 
-func TestTextsSurvive(t *testing.T) {
+func TestText_RoundTrip(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{"", "a", "\x00", "\xff", hexPrefix, hexPrefix + "zz", hexPrefix + "00", "é"} {
 		if text := toText(s); !isText(text) || fromText(text) != s {
@@ -92,7 +92,7 @@ func TestTextsSurvive(t *testing.T) {
 	}
 }
 
-func TestCheckValuesDiffer(t *testing.T) {
+func TestFrame_CheckValues(t *testing.T) {
 	t.Parallel()
 	seen := make(map[uint32]bool)
 	for origin := range int64(50) {

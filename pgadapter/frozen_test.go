@@ -31,14 +31,14 @@ func (teller) Deliver(ds []adapter.Delivery) {
 	}
 }
 
-func (teller) Rewind(adapter.Offset) {}
+func (teller) LogTruncated(adapter.Offset) {}
 
-func (teller) Reset(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
+func (teller) LogGap(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
 
 const frozenLease = 2 * time.Second
 
-// TestFrozenProcess is the process that the next test freezes.
-func TestFrozenProcess(t *testing.T) { //nolint:paralleltest // alone in its process
+// TestFreeze_Process is the process that the next test freezes.
+func TestFreeze_Process(t *testing.T) { //nolint:paralleltest // alone in its process
 	dsn := os.Getenv("PGADAPTER_FROZEN_DSN")
 	if dsn == "" {
 		t.Skip("run by TestAFrozenNodeSendsNothingToWhatItLost")
@@ -55,7 +55,7 @@ func TestFrozenProcess(t *testing.T) { //nolint:paralleltest // alone in its pro
 	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent has seen enough
 }
 
-func TestAFrozenNodeSendsNothingToWhatItLost(t *testing.T) {
+func TestFreeze_SendsNothingAfterTakeover(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	exe, err := os.Executable()
@@ -101,11 +101,11 @@ func TestAFrozenNodeSendsNothingToWhatItLost(t *testing.T) {
 	eventually(t, "the session was parked", func() bool {
 		return b.int(t, "select count(*) from sessions where node is null") == 1
 	})
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "frozen", Namespace: "/"}); err != nil {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: "frozen", Namespace: "/"}); err != nil {
 		t.Fatal(err)
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("meanwhile"))
-	if err := db.Sync(t.Context()); err != nil {
+	if err := db.WaitDelivered(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	signal(syscall.SIGCONT)

@@ -9,7 +9,7 @@ import (
 
 // A bell that is heard says nothing of the one before, which may not have rung:
 // the notification queue was full, or somebody appended without.
-func TestABellAfterASilentBatchSkipsNothing(t *testing.T) {
+func TestNotification_AfterLocalOnlyBatch_SkipsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	_, recorders := b.nodes(t, 2, &Options{PollInterval: time.Hour})

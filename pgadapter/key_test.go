@@ -34,7 +34,7 @@ func (k keyed) waiting(t testing.TB, b *bench, event, key string) <-chan bool {
 	return told
 }
 
-func TestAKeyIsUsedOnce(t *testing.T) {
+func TestKey_UsedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	one, two := keyed{b.connect(t)}, keyed{b.connect(t)}
@@ -74,9 +74,9 @@ func TestAKeyIsUsedOnce(t *testing.T) {
 	wantLogged(t, b, `["after a rollback"]`, `["committed"]`, `["no longer used"]`)
 }
 
-// TestOfManyThatUseAKeyOneIsToldTrue is the promise under load: for each key, of the
+// TestKey_ConcurrentUse_OneTrue is the promise under load: for each key, of the
 // transactions that commit exactly one was told that its event happens.
-func TestOfManyThatUseAKeyOneIsToldTrue(t *testing.T) {
+func TestKey_ConcurrentUse_OneTrue(t *testing.T) {
 	t.Parallel()
 	const workers, keys = 8, 40
 	b := newBench(t)
@@ -118,7 +118,7 @@ func TestOfManyThatUseAKeyOneIsToldTrue(t *testing.T) {
 	}
 }
 
-func TestAWaitForAKeyEndsInAnErrorWhereItCannotBeAnswered(t *testing.T) {
+func TestKey_WaitWithoutAnswer_Error(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	one, two := keyed{b.connect(t)}, b.connect(t)
@@ -136,7 +136,7 @@ func TestAWaitForAKeyEndsInAnErrorWhereItCannotBeAnswered(t *testing.T) {
 	}
 }
 
-func TestKeysAreForgottenAfterTheRetention(t *testing.T) {
+func TestKey_ExpiresAfterRetention(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	k := keyed{b.conn}

@@ -6,19 +6,19 @@ import (
 	"sync"
 )
 
-// ring wakes whoever waits for the bell, a channel with room for one; once is enough.
-func ring(bell chan<- struct{}) {
+// wake wakes whoever waits for the bell, a channel with room for one; once is enough.
+func wake(bell chan<- struct{}) {
 	select {
 	case bell <- struct{}{}:
 	default:
 	}
 }
 
-// lanes queue work by session: of one session one piece at a time, in order, or
+// keyedQueue queue work by session: of one session one piece at a time, in order, or
 // several that go together; of different sessions many at once.
-type lanes[T any] struct {
-	together func(first, next T) bool
-	bell     chan struct{} // rung when something waits, or the end has come
+type keyedQueue[T any] struct {
+	canBatch func(first, next T) bool
+	wakeup   chan struct{} // rung when something waits, or the end has come
 
 	mu      sync.Mutex
 	waiting map[string][]T // by pid
@@ -29,29 +29,29 @@ type lanes[T any] struct {
 	closed  bool
 }
 
-// newLanes returns lanes in which a piece is done with those before it as far as
+// newKeyedQueue returns lanes in which a piece is done with those before it as far as
 // together says that they can be.
-func newLanes[T any](together func(first, next T) bool) *lanes[T] {
-	return &lanes[T]{
-		together: together, bell: make(chan struct{}, 1),
+func newKeyedQueue[T any](together func(first, next T) bool) *keyedQueue[T] {
+	return &keyedQueue[T]{
+		canBatch: together, wakeup: make(chan struct{}, 1),
 		waiting: make(map[string][]T), working: make(map[string]int),
 	}
 }
 
-// atOnce bounds the pieces of one session that are done together.
-const atOnce = 256
+// maxBatch bounds the pieces of one session that are done together.
+const maxBatch = 256
 
-// run returns how many pieces at the beginning of a lane are done together.
-func (l *lanes[T]) run(lane []T) int {
+// batchable returns how many pieces at the beginning of a lane are done together.
+func (l *keyedQueue[T]) batchable(lane []T) int {
 	n := 1
-	for n < min(len(lane), atOnce) && l.together(lane[0], lane[n]) {
+	for n < min(len(lane), maxBatch) && l.canBatch(lane[0], lane[n]) {
 		n++
 	}
 	return n
 }
 
 // add queues work for a session and reports whether it did: not after close.
-func (l *lanes[T]) add(pid string, work T) bool {
+func (l *keyedQueue[T]) add(pid string, work T) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
@@ -62,13 +62,13 @@ func (l *lanes[T]) add(pid string, work T) bool {
 	}
 	l.waiting[pid] = append(l.waiting[pid], work)
 	l.size++
-	ring(l.bell)
+	wake(l.wakeup)
 	return true
 }
 
 // take waits for work and returns that of up to most sessions, for each what is
 // done together. It returns none when the lanes are closed and empty.
-func (l *lanes[T]) take(most int) (pids []string, work [][]T) {
+func (l *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
 	for {
 		l.mu.Lock()
 		n := min(most, len(l.ready))
@@ -77,7 +77,7 @@ func (l *lanes[T]) take(most int) (pids []string, work [][]T) {
 			l.ready = l.ready[n:]
 			for _, pid := range pids {
 				lane := l.waiting[pid]
-				run := l.run(lane)
+				run := l.batchable(lane)
 				l.working[pid] = run
 				work = append(work, lane[:run:run])
 			}
@@ -85,12 +85,12 @@ func (l *lanes[T]) take(most int) (pids []string, work [][]T) {
 			return pids, work
 		}
 		l.mu.Unlock()
-		<-l.bell // close rings it as well
+		<-l.wakeup // close rings it as well
 	}
 }
 
 // done says that what take returned for these sessions is finished.
-func (l *lanes[T]) done(pids []string) {
+func (l *keyedQueue[T]) done(pids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.space != nil {
@@ -111,7 +111,7 @@ func (l *lanes[T]) done(pids []string) {
 }
 
 // last returns the newest piece of a session's lane, if there is any.
-func (l *lanes[T]) last(pid string) (work T, ok bool) {
+func (l *keyedQueue[T]) last(pid string) (work T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.waiting[pid]
@@ -122,7 +122,7 @@ func (l *lanes[T]) last(pid string) (work T, ok bool) {
 }
 
 // latest returns the newest piece of each lane that has any.
-func (l *lanes[T]) latest() []T {
+func (l *keyedQueue[T]) latest() []T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]T, 0, len(l.waiting))
@@ -133,15 +133,15 @@ func (l *lanes[T]) latest() []T {
 }
 
 // len returns how much work waits or is being done.
-func (l *lanes[T]) len() int {
+func (l *keyedQueue[T]) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.size
 }
 
-// room waits until less than most waits or is being done. It keeps no place for who
+// waitSpace waits until less than most waits or is being done. It keeps no place for who
 // adds next: callers that come at once may go a little beyond.
-func (l *lanes[T]) room(ctx context.Context, most int) error {
+func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 	for {
 		l.mu.Lock()
 		size := l.size
@@ -163,9 +163,9 @@ func (l *lanes[T]) room(ctx context.Context, most int) error {
 }
 
 // close refuses further work.
-func (l *lanes[T]) close() {
+func (l *keyedQueue[T]) close() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	ring(l.bell)
+	wake(l.wakeup)
 }

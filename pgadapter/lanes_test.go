@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-func TestLanesTakeTogetherWhatGoesTogether(t *testing.T) {
+func TestKeyedQueue_Batches(t *testing.T) {
 	t.Parallel()
-	l := newLanes(func(first, next int) bool { return first/10 == next/10 })
+	l := newKeyedQueue(func(first, next int) bool { return first/10 == next/10 })
 	for _, n := range []int{11, 12, 21, 13} {
 		l.add("a", n)
 	}
@@ -31,7 +31,7 @@ func TestLanesTakeTogetherWhatGoesTogether(t *testing.T) {
 	for i := range 1000 {
 		l.add("many", 50+i%10)
 	}
-	if _, work := l.take(1); len(work[0]) != atOnce {
+	if _, work := l.take(1); len(work[0]) != maxBatch {
 		t.Errorf("took %d at once", len(work[0]))
 	}
 }

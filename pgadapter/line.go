@@ -27,14 +27,14 @@ type querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// A line is a connection that one goroutine owns, and opens again when it broke.
-type line struct {
+// A dedicatedConn is a connection that one goroutine owns, and opens again when it broke.
+type dedicatedConn struct {
 	config *pgx.ConnConfig
 	conn   *pgx.Conn
 }
 
 // open returns the connection, and whether it is a new one.
-func (l *line) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
+func (l *dedicatedConn) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
 	if l.conn != nil && !l.conn.IsClosed() {
 		return l.conn, false, nil
 	}
@@ -48,7 +48,7 @@ func (l *line) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error)
 }
 
 // drop closes the connection.
-func (l *line) drop() {
+func (l *dedicatedConn) drop() {
 	if l.conn == nil {
 		return
 	}
@@ -74,18 +74,18 @@ func sessionSettings() map[string]string {
 	}
 }
 
-// pin has the connections of config begin with the settings that this package needs. A
+// pinSettings has the connections of config begin with the settings that this package needs. A
 // pooler may refuse to pass them on: then the connections have what their role has.
 // They are not set by statements, because a pooler would give them to its other clients.
 //
 // It is the first contact, and waits for Postgres as Options.ConnectTimeout says.
-func pin(ctx context.Context, config *pgx.ConnConfig, o *Options) error {
+func pinSettings(ctx context.Context, config *pgx.ConnConfig, o *Options) error {
 	pinned := config.Copy()
 	maps.Copy(pinned.RuntimeParams, sessionSettings())
-	return o.wait(ctx, func(ctx context.Context) error { return pinTo(ctx, config, pinned) })
+	return o.wait(ctx, func(ctx context.Context) error { return tryPinned(ctx, config, pinned) })
 }
 
-func pinTo(ctx context.Context, config, pinned *pgx.ConnConfig) error {
+func tryPinned(ctx context.Context, config, pinned *pgx.ConnConfig) error {
 	conn, err := pgx.ConnectConfig(ctx, pinned)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
 		for name := range sessionSettings() {
@@ -119,8 +119,8 @@ func closesIdle(conn *pgx.Conn) bool {
 	return timeout != "0"
 }
 
-// tune sets what every connection of ours has.
-func tune(config *pgx.ConnConfig) {
+// configure sets what every connection of ours has.
+func configure(config *pgx.ConnConfig) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgsocket"
 	}

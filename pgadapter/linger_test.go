@@ -51,12 +51,12 @@ func TestLinger(t *testing.T) {
 	wait(publish(adapter.Event))
 	lingers()
 	publish(adapter.Request)
-	if err := db.Sync(ctx); err != nil {
+	if err := db.WaitDelivered(ctx); err != nil {
 		t.Fatal(err)
 	}
 	wantLogged(t, b, numbers(n)...)
 	lingers()
-	for range company - 1 {
+	for range lingerBatchSize - 1 {
 		publish(adapter.Event)
 	}
 	untilSent(ctx, t, db)

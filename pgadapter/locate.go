@@ -13,15 +13,15 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// maxBookmark bounds a bookmark. It names the transactions that were running.
-const maxBookmark = 32 << 10
+// maxSnapshotToken bounds a bookmark. It names the transactions that were running.
+const maxSnapshotToken = 32 << 10
 
 // snapshotText is a pg_snapshot.
 var snapshotText = regexp.MustCompile(`^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$`)
 
-// A bookmark is what the function bookmark of the schema returns: the last batch
+// A snapshotToken is what the function bookmark of the schema returns: the last batch
 // that a snapshot saw, and the snapshot.
-type bookmark struct {
+type snapshotToken struct {
 	log      uint32
 	position adapter.Position
 	origin   int64
@@ -29,84 +29,84 @@ type bookmark struct {
 	snapshot string
 }
 
-func parseBookmark(text string) (bookmark, error) {
-	var b bookmark
+func parseSnapshotToken(text string) (snapshotToken, error) {
+	var b snapshotToken
 	fields := strings.Split(text, ".")
-	if len(text) > maxBookmark || len(fields) != 5 || !snapshotText.MatchString(fields[4]) {
-		return b, adapter.ErrBookmark
+	if len(text) > maxSnapshotToken || len(fields) != 5 || !snapshotText.MatchString(fields[4]) {
+		return b, adapter.ErrSnapshot
 	}
 	var numbers [4]int64
 	for i := range numbers {
 		n, err := strconv.ParseInt(fields[i], 10, 64)
 		if err != nil {
-			return b, adapter.ErrBookmark
+			return b, adapter.ErrSnapshot
 		}
 		numbers[i] = n
 	}
 	if numbers[0] != int64(uint32(numbers[0])) || numbers[1] < 0 {
-		return b, adapter.ErrBookmark
+		return b, adapter.ErrSnapshot
 	}
-	return bookmark{uint32(numbers[0]), adapter.Position(numbers[1]), numbers[2], numbers[3], fields[4]}, nil
+	return snapshotToken{uint32(numbers[0]), adapter.Position(numbers[1]), numbers[2], numbers[3], fields[4]}, nil
 }
 
 // locate finds the place of a bookmark. All that its snapshot sees is in the log
 // then: up to the position of the bookmark, or listed as seen.
-func (db *DB) locate(ctx context.Context, text string) (adapter.Place, error) {
-	b, err := parseBookmark(text)
+func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, error) {
+	b, err := parseSnapshotToken(text)
 	if err != nil {
-		return adapter.Place{}, err
+		return adapter.StartPosition{}, err
 	}
 	var number, low, origin, seq int64
 	var packets int
 	select {
-	case db.locating <- struct{}{}:
-		defer func() { <-db.locating }()
+	case db.resolving <- struct{}{}:
+		defer func() { <-db.resolving }()
 	case <-ctx.Done():
-		return adapter.Place{}, context.Cause(ctx)
+		return adapter.StartPosition{}, context.Cause(ctx)
 	}
-	err = db.pool.QueryRow(ctx, db.queries.locate, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
+	err = db.pool.QueryRow(ctx, db.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
 	if err != nil {
-		return adapter.Place{}, fmt.Errorf("locate bookmark: %w", err)
+		return adapter.StartPosition{}, fmt.Errorf("locate bookmark: %w", err)
 	}
 	switch at := max(adapter.Position(low), db.tail.unreadable.after(uint32(number))); {
 	case uint32(number) != b.log:
-		return adapter.Place{}, adapter.ErrBookmark
+		return adapter.StartPosition{}, adapter.ErrSnapshot
 	case b.position < at:
-		return adapter.Place{}, adapter.ErrTrimmed
+		return adapter.StartPosition{}, adapter.ErrTrimmed
 	case b.position > at && (origin != b.origin || seq != b.seq || position(batchID(b.position), packets-1) != b.position):
-		return adapter.Place{}, adapter.ErrBookmark // of a branch of the log that was lost
+		return adapter.StartPosition{}, adapter.ErrSnapshot // of a branch of the log that was lost
 	}
 	seen, err := db.seenAfter(ctx, batchID(b.position), b.snapshot)
 	if err != nil {
-		return adapter.Place{}, err
+		return adapter.StartPosition{}, err
 	}
 	reach := b.position
 	for _, in := range seen {
 		reach = max(reach, in.Last)
 	}
-	db.tail.seek(reach)
-	return adapter.Place{After: b.position, Seen: seen}, nil
+	db.tail.ensureRead(reach)
+	return adapter.StartPosition{After: b.position, Skip: seen}, nil
 }
 
 // seenAfter returns where in the log, after a batch, the transactions are that a
 // snapshot sees. What of them is not in the log yet is copied first, one part in a
 // transaction, so that the append lock is held for one part at a time.
-func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Span, error) {
+func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Range, error) {
 	for {
 		rows, err := db.pool.Query(ctx, db.queries.seen, batch, snapshot, true)
 		if err != nil {
 			return nil, fmt.Errorf("locate bookmark: %w", err)
 		}
 		partly := false
-		seen, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (in adapter.Span, err error) {
+		seen, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (in adapter.Range, err error) {
 			var first, last pgtype.Int8
 			err = r.Scan(&first, &last)
 			partly = partly || !first.Valid
-			return adapter.Span{First: adapter.Position(first.Int64), Last: adapter.Position(last.Int64)}, err
+			return adapter.Range{First: adapter.Position(first.Int64), Last: adapter.Position(last.Int64)}, err
 		})
 		switch state := sqlState(err); {
 		case state == "22P02" || state == "22023":
-			return nil, adapter.ErrBookmark // numbers that make no snapshot, or none that there has been
+			return nil, adapter.ErrSnapshot // numbers that make no snapshot, or none that there has been
 		case err != nil:
 			return nil, fmt.Errorf("locate bookmark: %w", err)
 		case !partly:

@@ -18,7 +18,7 @@ import (
 // committed without waiting for the disk. Deliveries go on from there.
 func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.mu.Lock()
-	batches := t.memory.after(t.memory.low, len(t.memory.batches))
+	batches := t.recent.after(t.recent.low, len(t.recent.batches))
 	t.mu.Unlock()
 	ids, origins, seqs := make([]int64, len(batches)), make([]int64, len(batches)), make([]int64, len(batches))
 	for i, b := range batches {
@@ -41,23 +41,23 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 
-	last := batches[slices.Index(ids, common)].mark // memory may have forgotten it meanwhile
+	last := batches[slices.Index(ids, common)].batchPos // memory may have forgotten it meanwhile
 	at := last.position()
 	t.mu.Lock()
 	local := t.local
 	t.mu.Unlock()
 	if local != nil {
 		// Before the branch: whoever takes a position on that takes one that it has.
-		local.Rewind(last.offset(t.db.number.Load()))
+		local.LogTruncated(last.offset(t.db.number.Load()))
 	}
 	t.mu.Lock()
 	from := t.cursor
-	lost := t.memory.cut(common)
-	t.memory.low = min(t.memory.low, at)
+	lost := t.recent.cut(common)
+	t.recent.low = min(t.recent.low, at)
 	t.cursor = last
-	t.branch = t.branch.next(at)
+	t.timeline = t.timeline.fork(at)
 	t.mu.Unlock()
-	t.shelf.clear()
+	t.cache.clear()
 	t.unreadable.rewind(at)
 	now := time.Now()
 	// What its publisher has not sent again by now was answered, and is lost.
@@ -65,8 +65,8 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	for _, b := range lost {
 		t.dropped[batchName{b.origin, b.seq}] = now
 	}
-	t.db.publisher.forget(at)
-	t.arrived(at)
+	t.db.publisher.lowerAcked(at)
+	t.markDelivered(at)
 	t.db.opts.Logger.ErrorContext(ctx, "the log lost batches that had been delivered; going on from the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
 	return nil
@@ -83,32 +83,32 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 	}
 	t.db.number.Store(h.log)
 	t.db.sealer.set(h.key)
-	t.db.publisher.forget(h.mark.position())
-	t.reset(h.mark, cause)
+	t.db.publisher.lowerAcked(h.pos.position())
+	t.reset(h.pos, cause)
 	return nil
 }
 
 // reset goes on after m, with a hole.
-func (t *tail) reset(m mark, cause error) {
+func (t *tail) reset(m batchPos, cause error) {
 	t.mu.Lock()
 	t.cursor = m
 	t.resets++
-	t.branch = t.branch.next(m.position())
-	t.memory.reset(m.position())
+	t.timeline = t.timeline.fork(m.position())
+	t.recent.reset(m.position())
 	local := t.local
 	at := m.offset(t.db.number.Load())
 	t.mu.Unlock()
-	t.shelf.clear()
+	t.cache.clear()
 	t.db.opts.Logger.Error("connections are cut, because what their clients hold cannot be continued", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
-		local.Reset(at, cause)
+		local.LogGap(at, cause)
 	}
-	t.arrived(m.position())
+	t.markDelivered(m.position())
 }
 
-// reborn tells the server that it lost its sessions, though not its place in the
+// reregistered tells the server that it lost its sessions, though not its place in the
 // log.
-func (t *tail) reborn(cause error) {
+func (t *tail) reregistered(cause error) {
 	t.mu.Lock()
 	t.resets++
 	local := t.local
@@ -116,14 +116,14 @@ func (t *tail) reborn(cause error) {
 	t.mu.Unlock()
 	t.db.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("cause", cause))
 	if local != nil {
-		local.Reset(at, cause)
+		local.LogGap(at, cause)
 	}
 }
 
-// place returns where a position lies that was taken on an earlier branch of the
+// clamp returns where a position lies that was taken on an earlier branch of the
 // log: not after any point at which the branches since then part.
-func (b branch) place(p adapter.Position, taken int) int64 {
-	for _, j := range b.joints {
+func (b timeline) clamp(p adapter.Position, taken int) int64 {
+	for _, j := range b.forks {
 		if j.number > taken {
 			p = min(p, j.at) // the first of them is the least
 			break
@@ -132,22 +132,22 @@ func (b branch) place(p adapter.Position, taken int) int64 {
 	return int64(p)
 }
 
-// next returns the branch that parts from b after the position at.
-func (b branch) next(at adapter.Position) branch {
-	n := len(b.joints)
-	for n > 0 && b.joints[n-1].at >= at {
+// fork returns the branch that parts from b after the position at.
+func (b timeline) fork(at adapter.Position) timeline {
+	n := len(b.forks)
+	for n > 0 && b.forks[n-1].at >= at {
 		n--
 	}
-	joints := append(slices.Clone(b.joints[:n]), joint{b.number + 1, at})
-	if len(joints) > maxJoints {
+	joints := append(slices.Clone(b.forks[:n]), forkPoint{b.number + 1, at})
+	if len(joints) > maxForks {
 		joints[1].at = joints[0].at
 		joints = joints[1:]
 	}
-	return branch{b.number + 1, joints}
+	return timeline{b.number + 1, joints}
 }
 
-// forget lowers what is known to be in the log to p.
-func (p *publisher) forget(at adapter.Position) {
+// lowerAcked lowers what is known to be in the log to p.
+func (p *publisher) lowerAcked(at adapter.Position) {
 	for {
 		acked := p.acked.Load()
 		if acked <= int64(at) || p.acked.CompareAndSwap(acked, int64(at)) {
@@ -156,10 +156,10 @@ func (p *publisher) forget(at adapter.Position) {
 	}
 }
 
-// age forgets what is too old, in a tail without traffic too.
-func (t *tail) age(now time.Time) {
-	t.shelf.trim(now)
+// evictExpired forgets what is too old, in a tail without traffic too.
+func (t *tail) evictExpired(now time.Time) {
+	t.cache.trim(now)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.memory.trim(now)
+	t.recent.trim(now)
 }

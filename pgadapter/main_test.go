@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
 // Not parallel: the goroutines of other tests would be counted.
-func TestCloseLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // see above
+func TestClose_NoGoroutineLeft(t *testing.T) { //nolint:paralleltest // see above
 	b := newBench(t)
 	db := b.open(t, nil)
 	mustOpen(t, db, session("p"))

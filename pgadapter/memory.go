@@ -6,8 +6,8 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A mark names a batch in the log: its id, and by origin and seq what is there.
-type mark struct {
+// A batchPos names a batch in the log: its id, and by origin and seq what is there.
+type batchPos struct {
 	id      int64
 	origin  int64
 	seq     int64
@@ -15,29 +15,29 @@ type mark struct {
 }
 
 // position returns the position of the last packet of the batch.
-func (m mark) position() adapter.Position {
+func (m batchPos) position() adapter.Position {
 	if m.id == 0 {
 		return 0
 	}
 	return position(m.id, m.packets-1)
 }
 
-// markAt returns a mark that ends at p and names no batch.
-func markAt(p adapter.Position) mark {
-	return mark{id: batchID(p), packets: int(p)&(maxPackets-1) + 1}
+// batchPosAt returns a mark that ends at p and names no batch.
+func batchPosAt(p adapter.Position) batchPos {
+	return batchPos{id: batchID(p), packets: int(p)&(maxPackets-1) + 1}
 }
 
 // offset returns the offset of the last packet of the batch.
-func (m mark) offset(log uint32) adapter.Offset {
+func (m batchPos) offset(log uint32) adapter.Offset {
 	if m.origin == 0 {
 		return adapter.Offset{Position: m.position(), Log: log}
 	}
 	return adapter.Offset{Position: m.position(), Log: log, Check: checkValue(log, m.origin, m.seq)}
 }
 
-// A batch is a row of the log, decoded.
-type batch struct {
-	mark
+// A logBatch is a row of the log, decoded.
+type logBatch struct {
+	batchPos
 
 	deliveries []adapter.Delivery
 	bytes      int // of memory, about
@@ -85,12 +85,12 @@ func namesMemory(before, names []string) int {
 }
 
 // decodeBatch decodes a row of the log with the given number, if its frame is of a version up to newest.
-func decodeBatch(newest byte, log uint32, m mark, frame []byte) (*batch, error) {
+func decodeBatch(newest byte, log uint32, m batchPos, frame []byte) (*logBatch, error) {
 	envelopes, err := decodeFrameUpTo(newest, frame, m.packets)
 	if err != nil {
 		return nil, err
 	}
-	b := &batch{mark: m, bytes: batchMemory(frame, envelopes), read: time.Now()}
+	b := &logBatch{batchPos: m, bytes: batchMemory(frame, envelopes), read: time.Now()}
 	b.deliveries = make([]adapter.Delivery, 0, len(envelopes))
 	check := checkValue(log, m.origin, m.seq)
 	for i, e := range envelopes {
@@ -104,7 +104,7 @@ func decodeBatch(newest byte, log uint32, m mark, frame []byte) (*batch, error) 
 }
 
 // within returns the deliveries of the batch in (from, to].
-func (b *batch) within(from, to adapter.Position) []adapter.Delivery {
+func (b *logBatch) within(from, to adapter.Position) []adapter.Delivery {
 	d := b.deliveries
 	for len(d) > 0 && d[0].Offset.Position <= from {
 		d = d[1:]
@@ -115,24 +115,24 @@ func (b *batch) within(from, to adapter.Position) []adapter.Delivery {
 	return d
 }
 
-// A memory is the newest part of the log, complete after low.
-type memory struct {
+// A recentBatches is the newest part of the log, complete after low.
+type recentBatches struct {
 	maxBytes int
 	maxAge   time.Duration
 
 	low     adapter.Position
-	batches []*batch // oldest first
+	batches []*logBatch // oldest first
 	bytes   int
 }
 
-func (m *memory) add(b *batch) {
+func (m *recentBatches) add(b *logBatch) {
 	m.batches = append(m.batches, b)
 	m.bytes += b.bytes
 	m.trim(b.read)
 }
 
 // trim forgets what is too old, or the oldest of what is too much.
-func (m *memory) trim(now time.Time) {
+func (m *recentBatches) trim(now time.Time) {
 	n := 0
 	for n < len(m.batches) && (m.bytes > m.maxBytes || now.Sub(m.batches[n].read) > m.maxAge) {
 		m.bytes -= m.batches[n].bytes
@@ -144,26 +144,26 @@ func (m *memory) trim(now time.Time) {
 }
 
 // reset forgets everything; the memory is complete after low.
-func (m *memory) reset(low adapter.Position) {
+func (m *recentBatches) reset(low adapter.Position) {
 	clear(m.batches)
 	m.low, m.batches, m.bytes = low, nil, 0
 }
 
 // cut removes the batches after the one with the given id, and returns them.
-func (m *memory) cut(id int64) []*batch {
+func (m *recentBatches) cut(id int64) []*logBatch {
 	n := len(m.batches)
 	for n > 0 && m.batches[n-1].id > id {
 		n--
 		m.bytes -= m.batches[n].bytes
 	}
-	lost := append([]*batch(nil), m.batches[n:]...)
+	lost := append([]*logBatch(nil), m.batches[n:]...)
 	clear(m.batches[n:])
 	m.batches = m.batches[:n]
 	return lost
 }
 
 // after returns up to n batches that have something in (from, ∞).
-func (m *memory) after(from adapter.Position, n int) []*batch {
+func (m *recentBatches) after(from adapter.Position, n int) []*logBatch {
 	low, high := 0, len(m.batches)
 	for low < high {
 		if mid := (low + high) / 2; m.batches[mid].position() > from {
@@ -173,5 +173,5 @@ func (m *memory) after(from adapter.Position, n int) []*batch {
 		}
 	}
 	found := m.batches[low:min(low+n, len(m.batches))]
-	return append([]*batch(nil), found...)
+	return append([]*logBatch(nil), found...)
 }

@@ -14,28 +14,30 @@ import (
 // queue of notifications is full. The publisher hands them to the tail of its own
 // node; the others find them with the next bell, or when they look by themselves.
 
-// A hush is what a publisher has appended since it rang last. It ends before the
+// A notifyBudget is what a publisher has appended since it rang last. It ends before the
 // others have more than one chunk to read at once.
-type hush struct{ batches, bytes int }
+type notifyBudget struct{ batches, bytes int }
 
-// over reports whether the next batch has to ring.
-func (h hush) over(bytes int) bool { return h.batches >= chunk-1 || h.bytes+bytes > batchBytes }
+// exhausted reports whether the next batch has to ring.
+func (h notifyBudget) exhausted(bytes int) bool {
+	return h.batches >= readBatches-1 || h.bytes+bytes > batchBytes
+}
 
-// A handed batch is in the log, and nobody was told.
-type handed struct {
-	row
+// A handoff batch is in the log, and nobody was told.
+type handoff struct {
+	logRow
 
-	sealed []byte        // the frame as it comes along with the bell; nil if it does not
-	before []row         // in the log right before it, as far as is known; the first has no frame
-	here   []func() bool // of its packets, those that are near; see adapter.Envelope
+	sealed    []byte        // the frame as it comes along with the bell; nil if it does not
+	before    []logRow      // in the log right before it, as far as is known; the first has no frame
+	localOnly []func() bool // of its packets, those that are near; see adapter.Envelope
 }
 
 // after returns what the log has behind m, up to the batch itself. It returns nothing
 // if it does not know m: the id alone does not tell, since this connection may not
 // have noticed yet that Postgres has lost the end of the log.
-func (h *handed) after(m mark) []row {
-	if i := slices.IndexFunc(h.before, func(r row) bool { return r.mark == m }); i >= 0 {
-		return append(h.before[i+1:], h.row)
+func (h *handoff) after(m batchPos) []logRow {
+	if i := slices.IndexFunc(h.before, func(r logRow) bool { return r.batchPos == m }); i >= 0 {
+		return append(h.before[i+1:], h.logRow)
 	}
 	return nil
 }
@@ -46,55 +48,55 @@ type reader interface {
 	has() int64
 	// appended tells it what the publisher has appended: the batch, or nil if the
 	// bell rings for it.
-	appended(h *handed)
+	appended(h *handoff)
 }
 
-// A nobody reads nothing.
-type nobody struct{}
+// A noopReader reads nothing.
+type noopReader struct{}
 
-func (nobody) has() int64 { return 0 }
+func (noopReader) has() int64 { return 0 }
 
-func (nobody) appended(*handed) {}
+func (noopReader) appended(*handoff) {}
 
-// maxHanded bounds the batches that wait for a tail that has lost its connection.
-const maxHanded = chunk
+// maxHandoffs bounds the batches that wait for a tail that has lost its connection.
+const maxHandoffs = readBatches
 
 func (t *tail) has() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return max(t.cursor.id, t.newest)
+	return max(t.cursor.id, t.newestHandoff)
 }
 
-func (t *tail) appended(h *handed) {
+func (t *tail) appended(h *handoff) {
 	if h == nil {
-		t.nudge()
+		t.wakeIfPolling()
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.handed) == maxHanded {
+	if len(t.handoffs) == maxHandoffs {
 		// The table has them as well. Of whom they concern nothing is known then.
-		t.handed = append(t.handed[:0], &handed{here: []func() bool{nowhere}})
+		t.handoffs = append(t.handoffs[:0], &handoff{localOnly: []func() bool{notLocal}})
 	}
-	t.handed, t.newest = append(t.handed, h), h.id
+	t.handoffs, t.newestHandoff = append(t.handoffs, h), h.id
 	t.interruptLocked()
 }
 
-func nowhere() bool { return false }
+func notLocal() bool { return false }
 
-// look has the tail read the log now: it has something that no bell may have rung
+// requestRead has the tail read the log now: it has something that no bell may have rung
 // for, and that somebody waits for.
-func (t *tail) look() {
+func (t *tail) requestRead() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.wanted = true
+	t.readRequested = true
 	t.interruptLocked()
 }
 
-// nudge is look for a tail that polls; one that listens is told by the bell.
-func (t *tail) nudge() {
+// wakeIfPolling is look for a tail that polls; one that listens is told by the bell.
+func (t *tail) wakeIfPolling() {
 	if t.db.opts.PollOnly {
-		t.look()
+		t.requestRead()
 	}
 }
 
@@ -105,28 +107,28 @@ func (t *tail) interruptLocked() {
 	}
 }
 
-// await has interrupt called when there is something for the tail to do. It returns
+// armInterrupt has interrupt called when there is something for the tail to do. It returns
 // false if there is already.
-func (t *tail) await(interrupt context.CancelFunc) bool {
+func (t *tail) armInterrupt(interrupt context.CancelFunc) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.wanted || len(t.handed) > 0 {
+	if t.readRequested || len(t.handoffs) > 0 {
 		return false
 	}
 	t.interrupt = interrupt
 	return true
 }
 
-// takeHanded delivers what was handed over, as far as it continues the cursor. It
+// takeHandoffs delivers what was handed over, as far as it continues the cursor. It
 // returns false when the log has to be read.
-func (t *tail) takeHanded(ctx context.Context, conn *pgx.Conn) (bool, error) {
+func (t *tail) takeHandoffs(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	t.mu.Lock()
-	batches, wanted := t.handed, t.wanted
-	t.handed, t.wanted = nil, false
+	batches, wanted := t.handoffs, t.readRequested
+	t.handoffs, t.readRequested = nil, false
 	t.mu.Unlock()
 	// First of all: whatever becomes of the rest, those whom it concerns are asked for.
 	for _, h := range batches {
-		t.unsure = append(t.unsure, h.here...)
+		t.pendingLocal = append(t.pendingLocal, h.localOnly...)
 	}
 	for _, h := range batches {
 		if h.id <= t.cursor.id {
@@ -142,31 +144,31 @@ func (t *tail) takeHanded(ctx context.Context, conn *pgx.Conn) (bool, error) {
 		}
 	}
 	if wanted {
-		t.note(func() { t.newest = 0 })
+		t.update(func() { t.newestHandoff = 0 })
 		return false, nil
 	}
-	return true, t.settle(ctx, conn)
+	return true, t.notifyIfMoved(ctx, conn)
 }
 
-// settle rings for what was delivered here, if by now some of those whom it
+// notifyIfMoved rings for what was delivered here, if by now some of those whom it
 // concerns may be elsewhere.
-func (t *tail) settle(ctx context.Context, conn *pgx.Conn) error {
-	if slices.ContainsFunc(t.unsure, func(here func() bool) bool { return !here() }) {
+func (t *tail) notifyIfMoved(ctx context.Context, conn *pgx.Conn) error {
+	if slices.ContainsFunc(t.pendingLocal, func(here func() bool) bool { return !here() }) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
-		_, err := conn.Exec(ctx, t.db.queries.ring, t.db.opts.Schema)
+		_, err := conn.Exec(ctx, t.db.queries.notifyRead, t.db.opts.Schema)
 		if err != nil && !queueFull(err) { // else all nodes look by themselves
 			return err
 		}
 	}
-	clear(t.unsure) // of an array that lives on
-	t.unsure = t.unsure[:0]
+	clear(t.pendingLocal) // of an array that lives on
+	t.pendingLocal = t.pendingLocal[:0]
 	return nil
 }
 
-// seek looks for the log up to p, which another node has read already.
-func (t *tail) seek(p adapter.Position) {
+// ensureRead looks for the log up to p, which another node has read already.
+func (t *tail) ensureRead(p adapter.Position) {
 	if t.position() < p {
-		t.look()
+		t.requestRead()
 	}
 }

@@ -18,13 +18,13 @@ import (
 
 // deaf are nodes that read the log only when they are told to.
 func deaf() *Options {
-	return &Options{PollInterval: time.Hour, Retention: 24 * time.Hour, AdoptInterval: time.Hour, Lease: time.Hour}
+	return &Options{PollInterval: time.Hour, Retention: 24 * time.Hour, RelayInterval: time.Hour, Lease: time.Hour}
 }
 
 // nearEvent is an event for who is on the publishing node.
 func nearEvent(text string) *adapter.Envelope {
 	e := adaptertest.Event("%s", text)
-	e.Here = func() bool { return true }
+	e.LocalOnly = func() bool { return true }
 	return e
 }
 
@@ -41,7 +41,7 @@ func delivered(t *testing.T, db *DB, e *adapter.Envelope) adapter.Offset {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := db.Sync(soon(t)); err != nil {
+	if err := db.WaitDelivered(soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	return o
@@ -90,7 +90,7 @@ func sameOrder(t *testing.T, recorders []*adaptertest.Recorder, want []string) {
 	}
 }
 
-func TestANearEventWakesNobodyAndIsNotReadBack(t *testing.T) {
+func TestLocalOnly_WakesNoOtherNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ears := b.ears(t)
@@ -124,7 +124,7 @@ func TestANearEventWakesNobodyAndIsNotReadBack(t *testing.T) {
 }
 
 // What others have appended silently comes with the answer to the append.
-func TestNearEventsOfTwoNodesAreNotReadBackEither(t *testing.T) {
+func TestLocalOnly_TwoNodes_NotReadBack(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
@@ -168,10 +168,10 @@ const echoStatement = -1
 // statement says when the tail of a node sent its last statement.
 func (b *bench) statement(t *testing.T, db *DB) int64 {
 	t.Helper()
-	return b.int(t, "select case when query = 'set idle_session_timeout = 0' then -1 else extract(epoch from query_start) * 1000000 end from pg_stat_activity where pid = $1", int64(db.tail.line.conn.PgConn().PID()))
+	return b.int(t, "select case when query = 'set idle_session_timeout = 0' then -1 else extract(epoch from query_start) * 1000000 end from pg_stat_activity where pid = $1", int64(db.tail.conn.conn.PgConn().PID()))
 }
 
-func TestAFarEventRingsForTheNearOnesOfItsBatch(t *testing.T) {
+func TestLocalOnly_MixedBatch_Notifies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
@@ -190,14 +190,14 @@ func TestAFarEventRingsForTheNearOnesOfItsBatch(t *testing.T) {
 	sameOrder(t, recorders, want)
 }
 
-func TestTheSilenceEnds(t *testing.T) {
+func TestLocalOnly_NotifyBudget_Exhausted(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ears := b.ears(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
 	var want []string
 	var last adapter.Offset
-	for i := range chunk {
+	for i := range readBatches {
 		want = append(want, strconv.Itoa(i))
 		last = delivered(t, dbs[0], nearEvent(want[i]))
 	}
@@ -206,11 +206,11 @@ func TestTheSilenceEnds(t *testing.T) {
 		t.Errorf("the bell rings for batch %d, want %d", id, batchID(last.Position))
 	}
 	want = append(want, strings.Repeat("x", batchBytes))
-	delivered(t, dbs[0], nearEvent(want[chunk]))
+	delivered(t, dbs[0], nearEvent(want[readBatches]))
 	sameOrder(t, recorders, want)
 }
 
-func TestWhoHasLeftIsToldElsewhere(t *testing.T) {
+func TestLocalOnly_SocketMoved_Notifies(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]*Options{"listening": deaf(), "polling": {PollOnly: true, PollInterval: time.Hour, Retention: 24 * time.Hour}} {
 		t.Run(name, func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestWhoHasLeftIsToldElsewhere(t *testing.T) {
 			var want []string
 			for _, text := range []string{"read", "handed over"} {
 				e := nearEvent(text)
-				e.Here = leaving()
+				e.LocalOnly = leaving()
 				delivered(t, dbs[0], e)
 				want = append(want, text)
 				sameOrder(t, append(recorders, others...), want)
@@ -231,13 +231,13 @@ func TestWhoHasLeftIsToldElsewhere(t *testing.T) {
 	}
 }
 
-func TestWhoIsNotHereIsToldAtOnce(t *testing.T) {
+func TestLocalOnly_SocketNotHere_NotifiesAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ears := b.ears(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
 	e := nearEvent("gone")
-	e.Here = nowhere
+	e.LocalOnly = notLocal
 	at := delivered(t, dbs[0], e)
 	sameOrder(t, recorders, []string{"gone"})
 	if id := nextBell(t, ears); id != batchID(at.Position) {
@@ -246,7 +246,7 @@ func TestWhoIsNotHereIsToldAtOnce(t *testing.T) {
 }
 
 // While Postgres takes no notifications, a node hears of its own events all the same.
-func TestANodeNeedsNoBellOfItsOwn(t *testing.T) {
+func TestLocalOnly_DeliveredWithoutOwnNotification(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.fillQueue(t)
@@ -260,7 +260,7 @@ func TestANodeNeedsNoBellOfItsOwn(t *testing.T) {
 }
 
 // The other node may have read what rang no bell, and the session says so.
-func TestAClaimReadsTheLogToItsHead(t *testing.T) {
+func TestClaim_ReadsTheLogToItsHead(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
@@ -269,10 +269,10 @@ func TestAClaimReadsTheLogToItsHead(t *testing.T) {
 	s := session("p")
 	mustOpen(t, dbs[0], s)
 	at := delivered(t, dbs[0], nearEvent("silent"))
-	if err := dbs[0].Sessions().End(s.Key, recovery.Ending{Park: true, At: at.Position, Last: at}).Wait(t.Context()); err != nil {
+	if err := dbs[0].Sessions().End(s.Key, recovery.Release{Park: true, At: at.Position, Last: at}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/", Offset: at.String()}); err != nil {
+	if _, err := dbs[1].Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: "p", Namespace: "/", Offset: at.String()}); err != nil {
 		t.Fatal(err)
 	}
 	sameOrder(t, recorders, []string{"first", "silent"})
@@ -283,7 +283,7 @@ func TestAClaimReadsTheLogToItsHead(t *testing.T) {
 	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&bookmark); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[1].Locate(t.Context(), bookmark); err != nil {
+	if _, err := dbs[1].ResolveSnapshot(t.Context(), bookmark); err != nil {
 		t.Fatal(err)
 	}
 	sameOrder(t, recorders, []string{"first", "silent", "shown"})
@@ -291,7 +291,7 @@ func TestAClaimReadsTheLogToItsHead(t *testing.T) {
 
 // What is handed over continues what was read only if the log has the batch before
 // it still, whatever its id says.
-func TestANearEventBehindALostEnd(t *testing.T) {
+func TestLocalOnly_AfterLogTruncated(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, deaf())
@@ -310,7 +310,7 @@ func TestANearEventBehindALostEnd(t *testing.T) {
 }
 
 // An append takes along what SQL emitted, which concerns everybody.
-func TestANearEventKeepsNoEmitFromSQLSecret(t *testing.T) {
+func TestLocalOnly_WithSQLEmits_Notifies(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
@@ -324,7 +324,7 @@ func TestANearEventKeepsNoEmitFromSQLSecret(t *testing.T) {
 	}
 }
 
-func TestANodeThatPollsDeliversNearEventsAtOnce(t *testing.T) {
+func TestLocalOnly_PollOnly_DeliveredAtOnce(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	opts := deaf()
@@ -340,21 +340,21 @@ func TestANodeThatPollsDeliversNearEventsAtOnce(t *testing.T) {
 
 // A tail that has lost its connection keeps so much, and knows of the rest that it
 // has to ring.
-func TestWhatIsHandedOverIsBounded(t *testing.T) {
+func TestLocalOnly_Handoffs_Bounded(t *testing.T) {
 	t.Parallel()
 	tail := &tail{}
-	for i := range 3*maxHanded + 5 {
-		tail.appended(&handed{row: row{mark: mark{id: int64(i + 1)}}})
+	for i := range 3*maxHandoffs + 5 {
+		tail.appended(&handoff{logRow: logRow{batchPos: batchPos{id: int64(i + 1)}}})
 	}
-	if n := len(tail.handed); n > maxHanded {
+	if n := len(tail.handoffs); n > maxHandoffs {
 		t.Errorf("%d batches wait", n)
 	}
-	if first := tail.handed[0]; len(first.here) != 1 || first.here[0]() || first.frame != nil {
+	if first := tail.handoffs[0]; len(first.localOnly) != 1 || first.localOnly[0]() || first.frame != nil {
 		t.Errorf("what stands for those that were let go: %+v", first)
 	}
 }
 
-func TestWhatRangNoBellIsReadBeforeItIsTrimmed(t *testing.T) {
+func TestLocalOnly_ReadBeforeTrimmed(t *testing.T) {
 	t.Parallel()
 	o := (&Options{PollInterval: time.Hour, Retention: time.Minute}).withDefaults()
 	if o.PollInterval > o.Retention/4 {

@@ -21,27 +21,27 @@ type node struct {
 	db *DB
 	id atomic.Int64 // changes only on the goroutine of the tail
 
-	first atomic.Bool // of the nodes that live, as far as was seen, it has the lowest id
+	isRelayLeader atomic.Bool // of the nodes that live, as far as was seen, it has the lowest id
 
 	mu        sync.Mutex
 	confirmed time.Time // when the last heartbeat that Postgres confirmed was begun
-	gone      bool      // the row is
+	fenced    bool      // the row is
 
 	// Of the goroutine that beats.
-	others   map[int64]sighting
+	peers    map[int64]peerState
 	observed time.Time
 }
 
-// A sighting is what an observer knows of another node.
-type sighting struct {
+// A peerState is what an observer knows of another node.
+type peerState struct {
 	name  string
 	seen  string    // what the row said; only ever compared
 	since time.Time // when the observer first saw it say so
 }
 
 func newNode(db *DB) *node {
-	n := &node{db: db, others: make(map[int64]sighting)}
-	n.first.Store(true) // until others are seen
+	n := &node{db: db, peers: make(map[int64]peerState)}
+	n.isRelayLeader.Store(true) // until others are seen
 	return n
 }
 
@@ -50,7 +50,7 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	begun := time.Now()
 	id := newIdentity()
 	o := &n.db.opts
-	_, err := q.Exec(ctx, n.db.queries.nodeOpen, id, toText(o.NodeName), int64(at),
+	_, err := q.Exec(ctx, n.db.queries.nodeRegister, id, toText(o.NodeName), int64(at),
 		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.db.tail.server(), int16(o.frames))
 	if err != nil {
 		return err
@@ -58,7 +58,7 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.id.Store(id)
-	n.confirmed, n.gone = begun, false
+	n.confirmed, n.fenced = begun, false
 	return nil
 }
 
@@ -71,7 +71,7 @@ func (n *node) bind(ctx context.Context, server string, at adapter.Position) err
 		switch {
 		case err == nil && tag.RowsAffected() == 1:
 			return nil
-		case err != nil && !passing(err):
+		case err != nil && !isTransient(err):
 			return err
 		}
 		if !pause.wait(ctx) {
@@ -83,7 +83,7 @@ func (n *node) bind(ctx context.Context, server string, at adapter.Position) err
 // list returns the nodes that have a server, this one first.
 func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
 	var nodes []adapter.Node
-	err := patiently(ctx, func() error {
+	err := retryTransient(ctx, func() error {
 		rows, err := n.db.pool.Query(ctx, n.db.queries.nodeList, n.db.tail.server())
 		if err == nil {
 			nodes, err = pgx.CollectRows(rows, scanNode)
@@ -99,7 +99,7 @@ func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
 func scanNode(r pgx.CollectableRow) (adapter.Node, error) {
 	var n adapter.Node
 	var started, seen int64
-	err := r.Scan(&n.ID, &n.Name, &started, &seen, &n.Bound, &n.Read)
+	err := r.Scan(&n.ID, &n.Name, &started, &seen, &n.StartPosition, &n.ReadPosition)
 	n.Name, n.Started, n.Seen = fromText(n.Name), time.UnixMicro(started), time.UnixMicro(seen)
 	return n, err
 }
@@ -116,37 +116,37 @@ func (n *node) run(ctx context.Context) {
 			return
 		}
 		for _, dead := range n.observe(n.beat(ctx, n.db.pool)) {
-			n.db.sweeper.bury(ctx, dead.id, dead.sighting)
+			n.db.sweeper.reapDeadNode(ctx, dead.id, dead.peerState)
 		}
-		n.db.tail.age(time.Now())
+		n.db.tail.evictExpired(time.Now())
 	}
 }
 
-// A hold is what a transaction has to find in the database, if what this node
+// A fence is what a transaction has to find in the database, if what this node
 // writes is to make sense there.
-type hold struct {
-	node   int64
-	cursor mark
-	branch branch
+type fence struct {
+	node     int64
+	cursor   batchPos
+	timeline timeline
 }
 
-// hold returns what must be so now.
-func (n *node) hold() hold {
+// fence returns what must be so now.
+func (n *node) fence() fence {
 	id := n.id.Load()
 	n.db.tail.mu.Lock()
 	defer n.db.tail.mu.Unlock()
-	return hold{id, n.db.tail.cursor, n.db.tail.branch}
+	return fence{id, n.db.tail.cursor, n.db.tail.timeline}
 }
 
 // queue adds the statement that fails if it is not so. Those that follow find the
 // rows of sessions by their keys.
-func (h hold) queue(b *pgx.Batch, q *queries) {
+func (h fence) queue(b *pgx.Batch, q *queries) {
 	b.Queue(q.byKey)
-	b.Queue(q.nodeHold, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
+	b.Queue(q.checkFence, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
 }
 
-// A neighbor is another node as its row says.
-type neighbor struct {
+// A peer is another node as its row says.
+type peer struct {
 	id    int64
 	name  string
 	seen  string
@@ -154,7 +154,7 @@ type neighbor struct {
 }
 
 // beat confirms that the node is alive and returns its neighbors.
-func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
+func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	begun := time.Now()
 	id := n.id.Load()
 	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease/4, answerTimeout))
@@ -164,7 +164,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 		return nil, err
 	}
 	alive := false
-	var neighbors []neighbor
+	var neighbors []peer
 	var other, lease *int64
 	var name, seen *string
 	var reads *int16
@@ -172,7 +172,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease, &reads}, func() error {
 		if other != nil {
 			frames = min(frames, byte(max(*reads, oldestFrame)))
-			neighbors = append(neighbors, neighbor{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
+			neighbors = append(neighbors, peer{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
 		}
 		return nil
 	})
@@ -185,7 +185,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 		return neighbors, nil // says nothing of the life that has begun since
 	}
 	if !alive {
-		n.gone = true
+		n.fenced = true
 		return nil, errNodeGone
 	}
 	n.db.publisher.frames.Store(uint32(frames))
@@ -195,44 +195,44 @@ func (n *node) beat(ctx context.Context, q querier) ([]neighbor, error) {
 	return neighbors, nil
 }
 
-// lose notes that the row of a life was found missing.
-func (n *node) lose(id int64) {
+// markFenced notes that the row of a life was found missing.
+func (n *node) markFenced(id int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if id == n.id.Load() {
-		n.gone = true
+		n.fenced = true
 	}
 }
 
 type deadNode struct {
 	id int64
-	sighting
+	peerState
 }
 
 // observe returns the neighbors that have not moved for the length of their lease.
 // A pause in observing begins all sightings anew: who could not look for a while
 // knows nothing of the others.
-func (n *node) observe(neighbors []neighbor, err error) []deadNode {
+func (n *node) observe(neighbors []peer, err error) []deadNode {
 	now := time.Now()
 	if err != nil || elapsed(n.observed, now) > n.db.opts.Lease*3/4 {
-		clear(n.others)
+		clear(n.peers)
 	}
 	n.observed = now
 	if err != nil {
-		n.first.Store(false)
+		n.isRelayLeader.Store(false)
 		n.db.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
 		return nil
 	}
-	before := n.others
-	n.others = make(map[int64]sighting, len(neighbors))
+	before := n.peers
+	n.peers = make(map[int64]peerState, len(neighbors))
 	var dead []deadNode
 	first := true
 	for _, other := range neighbors {
 		s, known := before[other.id]
 		if !known || s.seen != other.seen {
-			s = sighting{other.name, other.seen, now}
+			s = peerState{other.name, other.seen, now}
 		}
-		n.others[other.id] = s
+		n.peers[other.id] = s
 		if other.id < n.id.Load() && now.Sub(s.since) <= min(other.lease, n.db.opts.Lease)/2 {
 			first = false
 		}
@@ -240,19 +240,19 @@ func (n *node) observe(neighbors []neighbor, err error) []deadNode {
 			dead = append(dead, deadNode{other.id, s})
 		}
 	}
-	n.first.Store(first)
+	n.isRelayLeader.Store(first)
 	return dead
 }
 
-// keep returns nil when this node still holds its sessions for certain. When the
+// ensureLease returns nil when this node still holds its sessions for certain. When the
 // lease is half over it is renewed first: then nothing else did, and the node may
 // have been frozen. When it was lost, a new life begins and the server hears of
 // it.
 //
 // Only the goroutine of the tail calls it, on its connection.
-func (n *node) keep(ctx context.Context, q querier, t *tail) error {
+func (n *node) ensureLease(ctx context.Context, q querier, t *tail) error {
 	n.mu.Lock()
-	age, gone := elapsed(n.confirmed, time.Now()), n.gone
+	age, gone := elapsed(n.confirmed, time.Now()), n.fenced
 	n.mu.Unlock()
 	if !gone && age < n.db.opts.Lease/2 {
 		return nil
@@ -265,7 +265,7 @@ func (n *node) keep(ctx context.Context, q querier, t *tail) error {
 	if err := n.register(ctx, q, t.cursor.position()); err != nil {
 		return err
 	}
-	t.reborn(errNodeGone)
+	t.reregistered(errNodeGone)
 	return nil
 }
 
@@ -281,7 +281,7 @@ func (n *node) leave(ctx context.Context) error {
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for {
 		_, err := n.db.endNode(ctx, id, nil)
-		if err == nil || !passing(err) || !pause.wait(ctx) {
+		if err == nil || !isTransient(err) || !pause.wait(ctx) {
 			return err
 		}
 	}

@@ -45,8 +45,8 @@ type DB struct {
 	tail      *tail
 	sessions  *Sessions
 	sweeper   *sweeper
-	adopter   *adopter
-	locating  chan struct{} // a place for each bookmark that is looked up at once
+	relay     *relay
+	resolving chan struct{} // a place for each bookmark that is looked up at once
 
 	stop    context.CancelFunc // ends all goroutines but for what Close waits for
 	running sync.WaitGroup
@@ -67,7 +67,7 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 		if db.pool != nil {
 			db.pool.Close()
 		}
-		return nil, fmt.Errorf("pgadapter: %w", explain(db.opts.Schema, err))
+		return nil, fmt.Errorf("pgadapter: %w", annotateSchemaErr(db.opts.Schema, err))
 	}
 	return db, nil
 }
@@ -83,13 +83,13 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 	}
-	tune(config.ConnConfig)
-	if err := pin(ctx, config.ConnConfig, &db.opts); err != nil {
+	configure(config.ConnConfig)
+	if err := pinSettings(ctx, config.ConnConfig, &db.opts); err != nil {
 		return err
 	}
 	if db.opts.ListenDSN != "" {
-		tune(listen)
-		if err := pin(ctx, listen, &db.opts); err != nil {
+		configure(listen)
+		if err := pinSettings(ctx, listen, &db.opts); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 	}
@@ -116,13 +116,13 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	db.sealer.set(h.key)
 
 	db.node = newNode(db)
-	db.tail = newTail(db, &line{config: listen})
-	db.publisher = newPublisher(&db.opts, db.queries, db.sealer, &line{config: config.ConnConfig}, db.tail)
+	db.tail = newTail(db, &dedicatedConn{config: listen})
+	db.publisher = newPublisher(&db.opts, db.queries, db.sealer, &dedicatedConn{config: config.ConnConfig}, db.tail)
 	db.sessions = newSessions(db)
 	db.sweeper = newSweeper(db)
-	db.adopter = newAdopter(db)
-	db.locating = make(chan struct{}, max(1, db.opts.MaxConns/2))
-	if err := db.node.register(ctx, db.pool, h.mark.position()); err != nil {
+	db.relay = newRelay(db)
+	db.resolving = make(chan struct{}, max(1, db.opts.MaxConns/2))
+	if err := db.node.register(ctx, db.pool, h.pos.position()); err != nil {
 		return err
 	}
 	if err := db.opts.wait(ctx, db.tail.start); err != nil {
@@ -140,7 +140,7 @@ func (db *DB) run() {
 	db.running.Go(func() { db.tail.run(ctx) })
 	db.running.Go(func() { db.node.run(ctx) })
 	db.running.Go(func() { db.sweeper.run(ctx) })
-	db.running.Go(func() { db.adopter.run(ctx) })
+	db.running.Go(func() { db.relay.run(ctx) })
 	db.publisher.start()
 	db.sessions.start()
 }
@@ -166,10 +166,10 @@ func checkSettings(ctx context.Context, queries *queries, q querier) error {
 
 // A head is where the log stands.
 type head struct {
-	log  uint32
-	low  adapter.Position
-	mark mark
-	key  []byte // of the bell
+	log uint32
+	low adapter.Position
+	pos batchPos
+	key []byte // of the bell
 }
 
 func (db *DB) head(ctx context.Context, q querier) (head, error) {
@@ -181,20 +181,20 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	var h head
 	var version, worksFrom int
 	var number int64
-	m := &h.mark
+	m := &h.pos
 	err := q.QueryRow(ctx, queries.head).Scan(&version, &worksFrom, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return h, errMetaLost(schema)
 	case err != nil:
-		return h, dirty(ctx, schema, q, err)
+		return h, explainDirty(ctx, schema, q, err)
 	}
 	if err := checkVersion(schema, version, worksFrom, oldestSchema, schemaVersion); err != nil {
-		return h, dirty(ctx, schema, q, err)
+		return h, explainDirty(ctx, schema, q, err)
 	}
 	h.log = uint32(number)
 	if m.id == 0 || m.position() < h.low {
-		*m = markAt(h.low)
+		*m = batchPosAt(h.low)
 	}
 	return h, nil
 }
@@ -225,7 +225,7 @@ func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
 	if err := db.node.bind(ctx, l.ID(), at.Position); err != nil {
-		return at, fmt.Errorf("pgadapter: bind: %w", explain(db.opts.Schema, err))
+		return at, fmt.Errorf("pgadapter: bind: %w", annotateSchemaErr(db.opts.Schema, err))
 	}
 	return at, nil
 }
@@ -239,12 +239,12 @@ func (db *DB) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receip
 	return db.publisher.publish(ctx, e)
 }
 
-// Sync implements adapter.Adapter.
-func (db *DB) Sync(ctx context.Context) error {
-	if err := db.publisher.settled(ctx); err != nil {
+// WaitDelivered implements adapter.Adapter.
+func (db *DB) WaitDelivered(ctx context.Context) error {
+	if err := db.publisher.flushBarrier(ctx); err != nil {
 		return err
 	}
-	return db.tail.reach(ctx, adapter.Position(db.publisher.acked.Load()))
+	return db.tail.waitDelivered(ctx, adapter.Position(db.publisher.acked.Load()))
 }
 
 // Read implements adapter.Adapter.
@@ -252,9 +252,9 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 	return db.tail.read(ctx, from, to)
 }
 
-// Locate implements adapter.SnapshotResolver. Bookmarks come from the function bookmark of
+// ResolveSnapshot implements adapter.SnapshotResolver. Bookmarks come from the function bookmark of
 // the schema.
-func (db *DB) Locate(ctx context.Context, text string) (adapter.Place, error) {
+func (db *DB) ResolveSnapshot(ctx context.Context, text string) (adapter.StartPosition, error) {
 	return db.locate(ctx, text)
 }
 

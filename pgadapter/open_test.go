@@ -11,7 +11,7 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-func TestOpenSaysWhatIsWrong(t *testing.T) {
+func TestOpen_Errors(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	with := func(key, value string) string {
@@ -68,7 +68,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestAnySchemaNameWillDo(t *testing.T) {
+func TestOpen_AnySchemaName(t *testing.T) {
 	t.Parallel()
 	dsn, prefix := pgtest.Schema(t, pgtest.NameOnly())
 	b := &bench{dsn: dsn, schema: prefix}
@@ -90,7 +90,7 @@ func TestAnySchemaNameWillDo(t *testing.T) {
 }
 
 // Each mode of execution that an address can ask for, as poolers need them.
-func TestEveryExecModeWorks(t *testing.T) {
+func TestOpen_EveryExecMode(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-func TestOperationsFromSQLAreInOrderWithEmits(t *testing.T) {
+func TestOperationsSQL_InOrderWithEmits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -49,7 +49,7 @@ func TestOperationsFromSQLAreInOrderWithEmits(t *testing.T) {
 	}
 }
 
-func TestWhatOperationsFromSQLRefuse(t *testing.T) {
+func TestOperationsSQL_Refusals(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	for _, sql := range []string{
@@ -66,7 +66,7 @@ func TestWhatOperationsFromSQLRefuse(t *testing.T) {
 }
 
 // A role that may emit may not do what ends sessions.
-func TestWhoMayOperate(t *testing.T) {
+func TestOperationsSQL_Privileges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	emits, operates := b.role(t, "emits"), b.role(t, "operates")
@@ -110,7 +110,7 @@ func (b *bench) role(t *testing.T, name string) string {
 
 // A trigger, or a session of psql, moves people between rooms: those that are
 // connected, and those that are away.
-func TestSQLMovesSockets(t *testing.T) {
+func TestOperationsSQL_MoveSockets(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	here, there := serve(t, b.open(t, nil)), serve(t, b.open(t, nil))

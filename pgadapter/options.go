@@ -36,7 +36,7 @@ type Options struct {
 	// Retention at most. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
-	// AdoptInterval is how soon what was emitted from SQL is looked for while
+	// RelayInterval is how soon what was emitted from SQL is looked for while
 	// nobody appends to the log, who looks as well. It bounds how long such an
 	// event waits after its commit, half of it on average, as long as others
 	// came lately: one node of the cluster looks again after this time, or
@@ -44,7 +44,7 @@ type Options struct {
 	// that would be more than a second nobody looks but for the polls of all
 	// nodes, see PollInterval. Default: 25 ms, which is at most 40
 	// statements/s for the whole cluster, and none when SQL emits nothing.
-	AdoptInterval time.Duration
+	RelayInterval time.Duration
 
 	// Retention is how long events are kept at least for clients that come
 	// back. The longest of all nodes counts. Default: 5 minutes.
@@ -144,7 +144,7 @@ func (o *Options) withDefaults() Options {
 	}
 	setDefault(&c.Schema, "socketio")
 	setDefault(&c.PollInterval, poll)
-	setDefault(&c.AdoptInterval, 25*time.Millisecond)
+	setDefault(&c.RelayInterval, 25*time.Millisecond)
 	setDefault(&c.Retention, 5*time.Minute)
 	// What no bell rings for must not be trimmed before the node has read it.
 	c.PollInterval = min(c.PollInterval, max(c.Retention/4, time.Millisecond))
@@ -175,8 +175,8 @@ func (o *Options) validate() error {
 		return fmt.Errorf("Options.Schema: %q cannot be the name of a schema", o.Schema)
 	case o.PollInterval < time.Millisecond:
 		return fmt.Errorf("Options.PollInterval: %v is below 1ms", o.PollInterval)
-	case o.AdoptInterval < time.Millisecond:
-		return fmt.Errorf("Options.AdoptInterval: %v is below 1ms", o.AdoptInterval)
+	case o.RelayInterval < time.Millisecond:
+		return fmt.Errorf("Options.AdoptInterval: %v is below 1ms", o.RelayInterval)
 	case o.Retention < 100*time.Millisecond:
 		return fmt.Errorf("Options.Retention: %v is below 100ms", o.Retention)
 	case o.Lease < 100*time.Millisecond:

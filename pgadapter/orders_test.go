@@ -94,7 +94,7 @@ func (g *guest) wants(t *testing.T, texts ...string) {
 
 // A quiet client's connection is lost together with an event. Before the end of
 // its tenure is written, its node writes a checkpoint.
-func TestACheckpointDoesNotSpeakOfSessionsThatWereLetGo(t *testing.T) {
+func TestCheckpoint_ReleasedSessions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first, second := b.open(t, nil), b.open(t, nil)
@@ -154,7 +154,7 @@ func TestACheckpointDoesNotSpeakOfSessionsThatWereLetGo(t *testing.T) {
 
 // A client that came with an offset from another node opens a session at a node
 // that has not read so far, and receives the same event there.
-func TestAnOffsetIsNotTakenForTheOneThatASessionWasOpenedWith(t *testing.T) {
+func TestResume_OffsetIsNotTheInitialOne(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ahead := b.open(t, nil)
@@ -191,7 +191,7 @@ func TestAnOffsetIsNotTakenForTheOneThatASessionWasOpenedWith(t *testing.T) {
 
 // An append is made, its answer is lost, and its publisher cannot reach Postgres
 // for longer than the log keeps it.
-func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
+func TestAppend_Retry_AfterTrim(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
@@ -234,7 +234,7 @@ func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
 	}
 	w.sever(false)
 	adaptertest.Publish(t, near, adaptertest.Event("then"))
-	if err := far.publisher.settled(t.Context()); err != nil {
+	if err := far.publisher.flushBarrier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	adaptertest.Publish(t, near, adaptertest.Event("end"))
@@ -250,7 +250,7 @@ func TestABatchIsNotAppendedAgainWhenTheLogHasTrimmedIt(t *testing.T) {
 }
 
 // A session is opened, the answer is lost, and its node is declared dead before it asks again.
-func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
+func TestOpenSession_Retry_AfterPark(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, _ := b.nodes(t, 2, &Options{Lease: 5 * time.Second})
@@ -263,7 +263,7 @@ func TestAnOpenThatIsRepeatedTellsThatTheSessionWasParked(t *testing.T) {
 }
 
 // A client is told that its session is over, and comes back at once.
-func TestWhoIsToldThatASessionIsOverDoesNotFindIt(t *testing.T) {
+func TestOnExpired_SessionIsGone(t *testing.T) {
 	t.Parallel()
 	// Who ends the session calls slow before, and the end cannot be written until the test lets go.
 	for name, c := range map[string]struct {
@@ -331,7 +331,7 @@ func endByGate(t *testing.T, server *socketio.Server, g *guest, slow func() erro
 
 // A client says goodbye and comes back at once to the same node, which is slow to
 // write that.
-func TestAGoodbyeComesBeforeTheNextClaim(t *testing.T) {
+func TestRelease_BeforeTheNextClaim(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	here := serve(t, b.open(t, nil))

@@ -17,7 +17,7 @@ type mourner struct {
 	pids []string
 }
 
-func (m *mourner) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) { return 0, nil }
+func (m *mourner) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) { return 0, nil }
 
 func (*mourner) Serving() bool { return true }
 
@@ -41,9 +41,9 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 	store := nodes[0].Sessions()
 	park := func(i int) {
 		s := session(fmt.Sprintf("p%04d", i))
-		s.Rooms = []recovery.Stay{{Room: "r", Joined: 1}}
+		s.Rooms = []recovery.RoomInterval{{Room: "r", Joined: 1}}
 		mustOpen(t, nodes[0], s)
-		if err := store.End(s.Key, recovery.Ending{Park: true}).Wait(t.Context()); err != nil {
+		if err := store.End(s.Key, recovery.Release{Park: true}).Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -84,7 +84,7 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 	if len(all) != 2*limit || all[0] != "p0000" || all[2*limit-1] != "p0009" {
 		t.Errorf("told of %q", all)
 	}
-	if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: "p0000", Namespace: "/"}); recovery.Refusal(err) == nil {
+	if _, err := store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: "p0000", Namespace: "/"}); recovery.RefusalReason(err) == nil {
 		t.Errorf("the session that is over: %v", err)
 	}
 }

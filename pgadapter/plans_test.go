@@ -13,10 +13,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestChangesDoNotSearchTheNode: what is changed for some sessions of a node is found by their pids, though Postgres
+// TestPlans_Changes: what is changed for some sessions of a node is found by their pids, though Postgres
 // thinks that the node has next to none. A plan that begins with all sessions of the node costs their number times
 // that of the changes.
-func TestChangesDoNotSearchTheNode(t *testing.T) {
+func TestPlans_Changes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -52,8 +52,8 @@ func TestChangesDoNotSearchTheNode(t *testing.T) {
 // audience is the node of sessions whose clients got an event each.
 type audience struct{ pids []string }
 
-func (a *audience) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) {
-	standings := make([]recovery.Standing, len(a.pids))
+func (a *audience) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) {
+	standings := make([]recovery.Progress, len(a.pids))
 	for i, pid := range a.pids {
 		standings[i].Key = session(pid).Key
 	}
@@ -64,9 +64,9 @@ func (a *audience) Expired(*recovery.Session) {}
 
 func (a *audience) Serving() bool { return true }
 
-// TestSmallTablesAreSearchedByKeys: a table is never read from end to end for the sake of some sessions, not even
+// TestPlans_SmallTables: a table is never read from end to end for the sake of some sessions, not even
 // while it is small: Postgres would go on with that plan when it is large. So it is with the checks of foreign keys.
-func TestSmallTablesAreSearchedByKeys(t *testing.T) {
+func TestPlans_SmallTables(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -85,7 +85,7 @@ func TestSmallTablesAreSearchedByKeys(t *testing.T) {
 	store := db.Sessions()
 	for i := range 12 { // on each connection of the pool more than once
 		s := session(fmt.Sprint(i))
-		s.Rooms = []recovery.Stay{{Room: "first", Joined: 1}}
+		s.Rooms = []recovery.RoomInterval{{Room: "first", Joined: 1}}
 		s.Data = map[string]json.RawMessage{"a": json.RawMessage("1")}
 		s.Window = time.Millisecond
 		must(store.Open(s).Wait(t.Context()))
@@ -93,12 +93,12 @@ func TestSmallTablesAreSearchedByKeys(t *testing.T) {
 		must(db.sweeper.checkpoint(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 2, Join: []string{"second"}, Data: map[string]json.RawMessage{"b": json.RawMessage("2")}}).Wait(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 3, Leave: []string{"first"}, Data: map[string]json.RawMessage{"a": nil}}).Wait(t.Context()))
-		must(store.End(s.Key, recovery.Ending{Park: i%4 != 0}).Wait(t.Context()))
+		must(store.End(s.Key, recovery.Release{Park: i%4 != 0}).Wait(t.Context()))
 		if i%4 > 1 {
 			b.exec(t, "update sessions set expires_at = now() + interval '1 minute' where pid_hash = $1", s.PIDHash)
-			again, err := store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
+			again, err := store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 			must(err)
-			must(store.End(again.Key, recovery.Ending{Park: i%4 == 2}).Wait(t.Context()))
+			must(store.End(again.Key, recovery.Release{Park: i%4 == 2}).Wait(t.Context()))
 		}
 		must(db.sweeper.expire(t.Context()))
 	}

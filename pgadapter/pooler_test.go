@@ -15,9 +15,9 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestThroughPgBouncer: eight clients share two connections to Postgres and emit in
+// TestPgBouncer: eight clients share two connections to Postgres and emit in
 // every way; of the nodes one listens beside the pooler, and one only polls.
-func TestThroughPgBouncer(t *testing.T) {
+func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	const emitters, rounds = 8, 15
 	b := newBench(t)
@@ -58,7 +58,7 @@ func TestThroughPgBouncer(t *testing.T) {
 	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".bookmark()").Scan(&mark); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[0].Locate(t.Context(), mark); err != nil {
+	if _, err := dbs[0].ResolveSnapshot(t.Context(), mark); err != nil {
 		t.Error(err)
 	}
 }

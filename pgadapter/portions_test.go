@@ -78,11 +78,11 @@ func TestClaim_RefusedAfterItWasTaken_IsReleased(t *testing.T) {
 	db := b.open(t, nil)
 	mustOpen(t, db, session("p"))
 	b.exec(t, "update sessions set epoch = 3") // by the attempt whose answer was lost
-	c := &claim{Claim: recovery.Claim{PIDHash: "p", Namespace: "/"}, answer: make(chan resumed, 1), epochs: []int64{2, 3}}
+	c := &claim{ResumeRequest: recovery.ResumeRequest{PIDHash: "p", Namespace: "/"}, answer: make(chan resumed, 1), epochs: []int64{2, 3}}
 	if !c.begin() {
 		t.Fatal("it cannot begin")
 	}
-	db.Sessions().settleClaim(c, resumed{err: recovery.ErrTrimmed})
+	db.Sessions().completeClaim(c, resumed{err: recovery.ErrTrimmed})
 	if r := <-c.answer; !errors.Is(r.err, recovery.ErrTrimmed) {
 		t.Errorf("answered %+v", r)
 	}
@@ -93,23 +93,23 @@ func TestClaim_RefusedAfterItWasTaken_IsReleased(t *testing.T) {
 
 func TestBranch_PositionFromBeforeTwoLosses_LiesBeforeBoth(t *testing.T) {
 	t.Parallel()
-	b := branch{}.next(100).next(500) // the log grew beyond 500 in between
+	b := timeline{}.fork(100).fork(500) // the log grew beyond 500 in between
 	for _, c := range []struct {
 		p     adapter.Position
 		taken int
 		want  int64
 	}{{300, 0, 100}, {50, 0, 50}, {300, 1, 300}, {700, 1, 500}, {700, 2, 700}} {
-		if got := b.place(c.p, c.taken); got != c.want {
+		if got := b.clamp(c.p, c.taken); got != c.want {
 			t.Errorf("%d of branch %d: %d, want %d", c.p, c.taken, got, c.want)
 		}
 	}
-	if got := b.next(200).place(300, 1); got != 200 {
+	if got := b.fork(200).clamp(300, 1); got != 200 {
 		t.Errorf("after a third: %d", got)
 	}
-	for i := range 10 * maxJoints {
-		b = b.next(adapter.Position(1000 + i))
+	for i := range 10 * maxForks {
+		b = b.fork(adapter.Position(1000 + i))
 	}
-	if len(b.joints) > maxJoints || b.place(300, 0) != 100 {
-		t.Errorf("%d joints; %d", len(b.joints), b.place(300, 0))
+	if len(b.forks) > maxForks || b.clamp(300, 0) != 100 {
+		t.Errorf("%d joints; %d", len(b.forks), b.clamp(300, 0))
 	}
 }

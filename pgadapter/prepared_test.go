@@ -23,9 +23,9 @@ func TestPreparedTransactions(t *testing.T) {
 	}
 }
 
-// TestASubscriberTellsOfChanges: two databases, of which one publishes a table and
+// TestLogicalReplication_Subscriber: two databases, of which one publishes a table and
 // the other, whose schema is ours, has its copy.
-func TestASubscriberTellsOfChanges(t *testing.T) {
+func TestLogicalReplication_Subscriber(t *testing.T) {
 	t.Parallel()
 	b := newBenchWith(t, map[string]string{"wal_level": "logical"})
 	execOn(t, b.conn, "create database origin")

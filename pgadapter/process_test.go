@@ -28,7 +28,7 @@ import (
 // processLease is longer than a slow machine lets a node wait for its turn.
 const processLease = 3 * time.Second
 
-func TestLogKeepsTheContractInProcesses(t *testing.T) {
+func TestLog_Conformance_Processes(t *testing.T) {
 	t.Parallel()
 	adaptertest.Run(t, func(t *testing.T) adaptertest.Log {
 		t.Helper()
@@ -149,16 +149,16 @@ func (l *remoteLocal) Deliver(ds []adapter.Delivery) {
 	defer l.r.mu.Unlock()
 	l.r.news.Deliveries = append(l.r.news.Deliveries, ds...)
 	l.r.handed += len(ds)
-	ring(l.r.told)
+	wake(l.r.told)
 }
 
-func (l *remoteLocal) Rewind(adapter.Offset) {}
+func (l *remoteLocal) LogTruncated(adapter.Offset) {}
 
-func (l *remoteLocal) Reset(_ adapter.Offset, cause error) {
+func (l *remoteLocal) LogGap(_ adapter.Offset, cause error) {
 	l.r.mu.Lock()
 	defer l.r.mu.Unlock()
 	l.r.news.Resets = append(l.r.news.Resets, cause.Error())
-	ring(l.r.told)
+	wake(l.r.told)
 }
 
 // Bind is called by the other process.
@@ -198,11 +198,11 @@ func (r *Remote) Withdraw(c Call, o *Outcome) error {
 	return nil
 }
 
-// Sync is called by the other process.
-func (r *Remote) Sync(c Call, o *Outcome) error {
+// WaitDelivered is called by the other process.
+func (r *Remote) WaitDelivered(c Call, o *Outcome) error {
 	ctx, cancel := c.ctx()
 	defer cancel()
-	err := r.db.Sync(ctx)
+	err := r.db.WaitDelivered(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o.Handed = r.handed
@@ -358,7 +358,7 @@ func (p *process) pump() {
 		p.mu.Unlock()
 		p.moved.Broadcast()
 		for _, cause := range o.News.Resets {
-			p.local.Reset(adapter.Offset{}, errors.New(cause))
+			p.local.LogGap(adapter.Offset{}, errors.New(cause))
 		}
 	}
 }
@@ -375,13 +375,13 @@ func (p *process) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 	}, nil)
 	go func() { // ends when the receipt is settled, or with the connection
 		o, err := p.call(context.Background(), "Wait", c)
-		group.Settle(o.Offset, err)
+		group.Complete(o.Offset, err)
 	}()
 	return group.Receipt(0), nil
 }
 
-// Sync waits until the deliveries have come over as well.
-func (p *process) Sync(ctx context.Context) error {
+// WaitDelivered waits until the deliveries have come over as well.
+func (p *process) WaitDelivered(ctx context.Context) error {
 	o, err := p.call(ctx, "Sync", Call{})
 	if err != nil {
 		return err

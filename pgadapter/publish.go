@@ -15,9 +15,9 @@ import (
 // beyond it the throughput of the log grows no more.
 const batchBytes = 256 << 10
 
-// company is how many packets a batch waits for, if it waits: with more of them
+// lingerBatchSize is how many packets a batch waits for, if it waits: with more of them
 // the cost of the append hardly matters to each.
-const company = 64
+const lingerBatchSize = 64
 
 var errWithdrawn = errors.New("withdrawn before it was sent")
 
@@ -31,49 +31,49 @@ type publisher struct {
 	origin  int64
 	reader  reader // of this node
 
-	line  *line     // of the sending goroutine
-	quiet quiet     // of the sending goroutine
-	hush  hush      // of the sending goroutine
-	sent  time.Time // of the sending goroutine: when it began to send last
+	conn          *dedicatedConn // of the sending goroutine
+	notifyBackoff notifyBackoff  // of the sending goroutine
+	unnotified    notifyBudget   // of the sending goroutine
+	sent          time.Time      // of the sending goroutine: when it began to send last
 
 	counters *counters
 	retries  atomic.Uint64
 
 	frames atomic.Uint32 // the version of the frames that are written
 	acked  atomic.Int64  // the newest position that is known to be in the log
-	bell   chan struct{} // rung when something waits, or the end has come
+	wakeup chan struct{} // rung when something waits, or the end has come
 	ended  chan struct{} // closed when the sending goroutine has returned
 	cancel context.CancelFunc
 
 	mu             sync.Mutex
-	queue          []*outgoing   // oldest first; the last one gathers
-	latest         *outgoing     // the newest batch of all
-	packets, frame int           // how large the batch was that was taken last: packets, bytes
-	events         int           // queued and in flight
-	bytes          int           // of these
-	space          chan struct{} // closed when some of it was answered; nil if nobody waits
+	queue          []*pendingBatch // oldest first; the last one gathers
+	latest         *pendingBatch   // the newest batch of all
+	packets, frame int             // how large the batch was that was taken last: packets, bytes
+	events         int             // queued and in flight
+	bytes          int             // of these
+	space          chan struct{}   // closed when some of it was answered; nil if nobody waits
 	closed         bool
 }
 
-// An outgoing is a batch on its way to the log. Its fields are guarded by the
+// An pendingBatch is a batch on its way to the log. Its fields are guarded by the
 // publisher's mutex until it is taken, and belong to the sending goroutine then.
-type outgoing struct {
-	group *adapter.Group
-	frame []byte
-	ends  []int         // where each packet ends in the frame
-	sizes []int         // what each packet counts for in the queue's bound; -1: withdrawn
-	live  int           // packets that were not withdrawn
-	here  []func() bool // of the packets that are near, see adapter.Envelope
-	far   bool          // some packet is not
-	hasty bool          // some packet is not to linger
-	taken bool
+type pendingBatch struct {
+	group     *adapter.Group
+	frame     []byte
+	ends      []int         // where each packet ends in the frame
+	sizes     []int         // what each packet counts for in the queue's bound; -1: withdrawn
+	live      int           // packets that were not withdrawn
+	localOnly []func() bool // of the packets that are near, see adapter.Envelope
+	remote    bool          // some packet is not
+	noLinger  bool          // some packet is not to linger
+	taken     bool
 }
 
-func newPublisher(o *Options, q *queries, s *sealer, l *line, r reader) *publisher {
+func newPublisher(o *Options, q *queries, s *sealer, l *dedicatedConn, r reader) *publisher {
 	p := &publisher{
-		opts: o, queries: q, sealer: s, reader: r, origin: newIdentity(), line: l, counters: newCounters(),
-		bell:  make(chan struct{}, 1),
-		ended: make(chan struct{}),
+		opts: o, queries: q, sealer: s, reader: r, origin: newIdentity(), conn: l, counters: newCounters(),
+		wakeup: make(chan struct{}, 1),
+		ended:  make(chan struct{}),
 	}
 	p.frames.Store(oldestFrame) // until it is known what the nodes read
 	return p
@@ -87,7 +87,7 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 	if !fits(e) {
 		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
 	}
-	near := e.Here != nil && e.Here()
+	near := e.LocalOnly != nil && e.LocalOnly()
 	for {
 		r, space, err := p.enqueue(e, size, near)
 		if r != nil || err != nil {
@@ -122,20 +122,20 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int, near bool) (*adapter.
 	o.sizes = append(o.sizes, size)
 	o.live++
 	if near {
-		o.here = append(o.here, e.Here)
+		o.localOnly = append(o.localOnly, e.LocalOnly)
 	} else {
-		o.far = true
+		o.remote = true
 	}
-	o.hasty = o.hasty || e.Kind != adapter.Event && e.Kind != adapter.Volatile
+	o.noLinger = o.noLinger || e.Kind != adapter.Event && e.Kind != adapter.Volatile
 	p.events++
 	p.bytes += size
-	if index == 0 || o.hasty || index == company {
-		ring(p.bell)
+	if index == 0 || o.noLinger || index == lingerBatchSize {
+		wake(p.wakeup)
 	}
 	return o.group.Receipt(index), nil, nil
 }
 
-func (p *publisher) gatheringLocked(size int) *outgoing {
+func (p *publisher) gatheringLocked(size int) *pendingBatch {
 	if n := len(p.queue); n > 0 {
 		o := p.queue[n-1]
 		if len(o.ends) < maxPackets && len(o.frame)+size <= batchBytes {
@@ -143,15 +143,15 @@ func (p *publisher) gatheringLocked(size int) *outgoing {
 		}
 	}
 	// As large as the one before, so that it need not grow under load.
-	o := &outgoing{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
-	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { ring(p.bell) })
+	o := &pendingBatch{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
+	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { wake(p.wakeup) })
 	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), byte(p.frames.Load()))
 	p.queue = append(p.queue, o)
 	p.latest = o
 	return o
 }
 
-func (p *publisher) withdraw(o *outgoing, index int) bool {
+func (p *publisher) withdraw(o *pendingBatch, index int) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if o.taken || o.sizes[index] < 0 {
@@ -174,7 +174,7 @@ func (p *publisher) releaseLocked(events, bytes int) {
 
 // take returns the oldest batch, if there is one whose time has come: else how long
 // that takes, zero if there is none at all. Over says that none will come any more.
-func (p *publisher) take() (o *outgoing, rest time.Duration, over bool) {
+func (p *publisher) take() (o *pendingBatch, rest time.Duration, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.queue) == 0 {
@@ -192,12 +192,12 @@ func (p *publisher) take() (o *outgoing, rest time.Duration, over bool) {
 }
 
 // mayLingerLocked tells whether nobody is in a hurry to have o appended.
-func (p *publisher) mayLingerLocked(o *outgoing) bool {
-	return !p.closed && !o.hasty && len(p.queue) == 1 && len(o.ends) <= company && !o.group.Wanted()
+func (p *publisher) mayLingerLocked(o *pendingBatch) bool {
+	return !p.closed && !o.noLinger && len(p.queue) == 1 && len(o.ends) <= lingerBatchSize && !o.group.Awaited()
 }
 
-// settle makes the outcome of a batch known.
-func (p *publisher) settle(o *outgoing, first adapter.Offset, err error) {
+// complete makes the outcome of a batch known.
+func (p *publisher) complete(o *pendingBatch, first adapter.Offset, err error) {
 	p.mu.Lock()
 	bytes := 0
 	for _, size := range o.sizes {
@@ -209,12 +209,12 @@ func (p *publisher) settle(o *outgoing, first adapter.Offset, err error) {
 	}
 	p.mu.Unlock()
 	o.frame = nil // receipts may outlive it
-	o.group.Settle(first, err)
+	o.group.Complete(first, err)
 }
 
-// settled waits until everything that was published before the call has its
+// flushBarrier waits until everything that was published before the call has its
 // outcome.
-func (p *publisher) settled(ctx context.Context) error {
+func (p *publisher) flushBarrier(ctx context.Context) error {
 	p.mu.Lock()
 	latest := p.latest
 	p.mu.Unlock()
@@ -230,7 +230,7 @@ func (p *publisher) settled(ctx context.Context) error {
 }
 
 // body returns the frame, with the packets that were withdrawn taken out.
-func (o *outgoing) body() []byte {
+func (o *pendingBatch) body() []byte {
 	if o.live == len(o.ends) {
 		return o.frame
 	}

@@ -12,13 +12,13 @@ var sqlFiles embed.FS
 
 // queries are the statements of the files in sql, for one schema.
 type queries struct {
-	settings, head, survey, byKey            string
-	append, read, common, ring, notify       string
+	settings, head, clusterStats, byKey      string
+	append, read, common, notifyRead, notify string
 	secret, secretRotate                     string
-	adopt, emit, locate, seen                string
-	nodeOpen, nodeBeat, nodeHold             string
+	relayOutbox, emit, resolveSnapshot, seen string
+	nodeRegister, nodeBeat, checkFence       string
 	nodeBind, nodeList, nodeEnd              string
-	checkpointAnew                           string
+	checkpointReset                          string
 	checkpointSessions, checkpointNode       string
 	sessionOpen, sessionState                string
 	sessionPark, sessionDelete               string
@@ -36,26 +36,26 @@ func queriesFor(schema string) *queries {
 	return &queries{
 		settings:           load("settings"),
 		head:               load("head"),
-		survey:             load("survey"),
+		clusterStats:       load("survey"),
 		byKey:              load("by_key"),
 		append:             load("append"),
-		ring:               load("ring"),
+		notifyRead:         load("ring"),
 		notify:             load("notify"),
 		secret:             load("secret"),
 		secretRotate:       load("secret_rotate"),
 		read:               load("read"),
 		common:             load("common"),
-		adopt:              load("adopt"),
+		relayOutbox:        load("adopt"),
 		emit:               load("emit"),
-		locate:             load("locate"),
+		resolveSnapshot:    load("locate"),
 		seen:               load("seen"),
-		nodeOpen:           load("node_open"),
+		nodeRegister:       load("node_open"),
 		nodeBeat:           load("node_beat"),
-		nodeHold:           load("node_hold"),
+		checkFence:         load("node_hold"),
 		nodeBind:           load("node_bind"),
 		nodeList:           load("node_list"),
 		nodeEnd:            load("node_end"),
-		checkpointAnew:     load("checkpoint_anew"),
+		checkpointReset:    load("checkpoint_anew"),
 		checkpointSessions: load("checkpoint_sessions"),
 		checkpointNode:     load("checkpoint_node"),
 		sessionOpen:        load("session_open"),

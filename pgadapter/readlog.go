@@ -13,28 +13,28 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A reading is what one look at the log found.
-type reading struct {
-	log         uint32
-	low         adapter.Position
-	adoptable   bool  // emits from SQL wait to be adopted, if that was asked
-	origin, seq int64 // of the batch that the reading starts after; zero if the log has it not
-	rows        []row
-	more        bool // there may be more batches in the range
+// A logRead is what one look at the log found.
+type logRead struct {
+	log           uint32
+	low           adapter.Position
+	outboxPending bool  // emits from SQL wait to be adopted, if that was asked
+	origin, seq   int64 // of the batch that the reading starts after; zero if the log has it not
+	rows          []logRow
+	more          bool // there may be more batches in the range
 }
 
-type row struct {
-	mark
+type logRow struct {
+	batchPos
 
 	frame []byte
 }
 
-// A scope is what a reading asks for.
-type scope bool
+// A readScope is what a reading asks for.
+type readScope bool
 
 const (
-	theLog     scope = false
-	withOutbox scope = true // whether there is something to adopt, too
+	theLog     readScope = false
+	withOutbox readScope = true // whether there is something to adopt, too
 )
 
 // A pace is how much a reader asks for at once, and for how long it waits for that.
@@ -72,12 +72,12 @@ type extent struct{ after, to int64 }
 // What it finds is complete after the low mark it returns: the statement locks
 // the partitions before it takes its snapshot, and a partition's low mark is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, of extent, s scope, p pace) (reading, error) {
+func (db *DB) readLog(ctx context.Context, q querier, of extent, s readScope, p pace) (logRead, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
-	var r reading
+	var r logRead
 	size := 0
-	rows, err := q.Query(ctx, db.queries.read, of.after, of.to, chunk, bool(s), p.bytes)
+	rows, err := q.Query(ctx, db.queries.read, of.after, of.to, readBatches, bool(s), p.bytes)
 	if err != nil {
 		return r, err
 	}
@@ -87,53 +87,53 @@ func (db *DB) readLog(ctx context.Context, q querier, of extent, s scope, p pace
 		var cursorOrigin, cursorSeq, id, origin, seq pgtype.Int8
 		var packets pgtype.Int4
 		var frame []byte
-		if err := rows.Scan(&number, &r.low, &r.adoptable, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
+		if err := rows.Scan(&number, &r.low, &r.outboxPending, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
 			return r, err
 		}
 		r.log, r.origin, r.seq = uint32(number), cursorOrigin.Int64, cursorSeq.Int64
 		if id.Valid {
-			m := mark{id: id.Int64, origin: origin.Int64, seq: seq.Int64, packets: int(packets.Int32)}
-			r.rows = append(r.rows, row{m, frame})
+			m := batchPos{id: id.Int64, origin: origin.Int64, seq: seq.Int64, packets: int(packets.Int32)}
+			r.rows = append(r.rows, logRow{m, frame})
 			size += len(frame)
 		}
 	}
 	if rows.Err() == nil && r.log == 0 {
 		return r, errMetaLost(db.opts.Schema)
 	}
-	r.more = len(r.rows) == chunk || size >= p.bytes
+	r.more = len(r.rows) == readBatches || size >= p.bytes
 	return r, rows.Err()
 }
 
-// parseBell returns the batch that a notification carries: only its id if the batch
+// parseNotification returns the batch that a notification carries: only its id if the batch
 // does not come along, or is not sealed with the key that this node knows. It returns
 // nothing for a bell of another sort. What it returns without a batch is a hint that
 // anybody may have made up.
-func (t *tail) parseBell(payload string) (b *batch, carried bool) {
+func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
 	fields := strings.SplitN(payload, " ", 5)
-	m := mark{}
+	m := batchPos{}
 	for i, field := range [...]*int64{&m.id, &m.origin, &m.seq} {
 		if i >= len(fields) {
-			return &batch{}, false
+			return &logBatch{}, false
 		}
 		n, err := strconv.ParseInt(fields[i], 10, 64)
 		if err != nil {
-			return &batch{}, false
+			return &logBatch{}, false
 		}
 		*field = n
 	}
 	if len(fields) < 5 {
-		return &batch{mark: m}, false
+		return &logBatch{batchPos: m}, false
 	}
 	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
 	frame, err := t.db.sealer.open(m, name, fields[3], fields[4])
 	if err != nil {
-		t.doubt = true
-		return &batch{mark: m}, false
+		t.keyStale = true
+		return &logBatch{batchPos: m}, false
 	}
 	m.packets = countPackets(frame)
 	b, err = decodeBatch(t.db.opts.frames, t.db.number.Load(), m, frame)
 	if err != nil {
-		return &batch{mark: m}, false
+		return &logBatch{batchPos: m}, false
 	}
 	return b, true
 }
@@ -161,12 +161,12 @@ func (t *tail) read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]
 
 // readStep returns batches after from, and the position up to which there are no
 // others.
-func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
+func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*logBatch, adapter.Position, error) {
 	t.mu.Lock()
-	low, high := t.memory.low, t.cursor.position()
-	var batches []*batch
+	low, high := t.recent.low, t.cursor.position()
+	var batches []*logBatch
 	if from >= low && from < high {
-		batches = t.memory.after(from, chunk)
+		batches = t.recent.after(from, readBatches)
 	}
 	t.mu.Unlock()
 	switch {
@@ -182,13 +182,13 @@ func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*batc
 }
 
 // readShared reads what comes after from, below low, with all others who want it.
-func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*batch, adapter.Position, error) {
-	of := stretchAfter(from, low)
+func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*logBatch, adapter.Position, error) {
+	of := idRangeAfter(from, low)
 	for {
-		e, err := t.shelf.get(ctx, of, func() (excerpt, error) {
+		e, err := t.cache.get(ctx, of, func() (logRange, error) {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), slowestRead)
 			defer cancel()
-			return t.readExcerpt(ctx, of.after, of.to)
+			return t.readRange(ctx, of.after, of.to)
 		})
 		switch end := position(e.upTo, maxPackets-1); {
 		case err != nil:
@@ -202,9 +202,9 @@ func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*b
 	}
 }
 
-func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batch, adapter.Position, error) {
+func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*logBatch, adapter.Position, error) {
 	// The batch that from lies in may have packets after from.
-	e, err := t.readExcerpt(ctx, batchID(from+1)-1, batchID(to))
+	e, err := t.readRange(ctx, batchID(from+1)-1, batchID(to))
 	switch {
 	case err != nil:
 		return nil, 0, err
@@ -217,32 +217,32 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*batc
 	}
 }
 
-// An excerpt is batches of the log, with what it said of itself then. It is complete up
+// An logRange is batches of the log, with what it said of itself then. It is complete up
 // to the batch upTo.
-type excerpt struct {
-	batches []*batch
+type logRange struct {
+	batches []*logBatch
 	upTo    int64
 	low     adapter.Position
 	log     uint32
 }
 
-// readExcerpt reads batches with ids in (after, to]: the first ones, if they are many.
-func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err error) {
+// readRange reads batches with ids in (after, to]: the first ones, if they are many.
+func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err error) {
 	select {
 	case t.rows <- struct{}{}:
 		defer func() { <-t.rows }()
 	case <-ctx.Done():
 		return e, context.Cause(ctx)
 	}
-	r, err := t.readPatiently(ctx, after, to)
+	r, err := t.readRetrying(ctx, after, to)
 	if err != nil {
 		return e, err
 	}
-	e = excerpt{make([]*batch, 0, len(r.rows)), to, r.low, r.log}
+	e = logRange{make([]*logBatch, 0, len(r.rows)), to, r.low, r.log}
 	for _, row := range r.rows {
-		b, err := decodeBatch(t.db.opts.frames, r.log, row.mark, row.frame)
+		b, err := decodeBatch(t.db.opts.frames, r.log, row.batchPos, row.frame)
 		if err != nil {
-			_ = t.unreadable.note(r.log, row.mark, err) // for a reader that comes from before it, it is as if trimmed
+			_ = t.unreadable.note(r.log, row.batchPos, err) // for a reader that comes from before it, it is as if trimmed
 			continue
 		}
 		e.batches = append(e.batches, b)
@@ -254,11 +254,11 @@ func (t *tail) readExcerpt(ctx context.Context, after, to int64) (e excerpt, err
 	return e, nil
 }
 
-// readPatiently reads through the pool, whose connections may have died unseen.
-func (t *tail) readPatiently(ctx context.Context, after, to int64) (reading, error) {
-	var r reading
+// readRetrying reads through the pool, whose connections may have died unseen.
+func (t *tail) readRetrying(ctx context.Context, after, to int64) (logRead, error) {
+	var r logRead
 	p := fullPace()
-	err := patiently(ctx, func() (err error) {
+	err := retryTransient(ctx, func() (err error) {
 		r, err = t.db.readLog(ctx, t.db.pool, extent{after, to}, theLog, p)
 		p = p.next(err)
 		return err

@@ -17,7 +17,7 @@ import (
 
 // A claim is a client that came back and waits for its session.
 type claim struct {
-	recovery.Claim
+	recovery.ResumeRequest
 
 	offset    adapter.Offset // what Claim.Offset says, if it says anything
 	answer    chan resumed   // gets one answer, unless abandoned
@@ -42,7 +42,7 @@ type resumed struct {
 }
 
 // Resume implements recovery.Store. It waits beyond Options.QueueWrites.
-func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Session, error) {
+func (s *Sessions) Resume(ctx context.Context, rc recovery.ResumeRequest) (*recovery.Session, error) {
 	if !isPIDHash(rc.PIDHash) {
 		return nil, recovery.ErrUnknown
 	}
@@ -52,8 +52,8 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.Claim) (*recovery.Ses
 	if w, waits := s.writes.last(rc.PIDHash); waits {
 		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
 	}
-	c := &claim{Claim: rc, answer: make(chan resumed, 1)}
-	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.Proof judges what is malformed
+	c := &claim{ResumeRequest: rc, answer: make(chan resumed, 1)}
+	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.ContinuityCheck judges what is malformed
 	if !s.claims.add(rc.PIDHash, c) {
 		return nil, adapter.ErrClosed
 	}
@@ -89,12 +89,12 @@ func (c *claim) failed() {
 	}
 }
 
-// settleClaim answers a claim. A session that nobody waits for any more is released, and
+// completeClaim answers a claim. A session that nobody waits for any more is released, and
 // so is one that is refused now, though an attempt before may have taken it.
-func (s *Sessions) settleClaim(c *claim, r resumed) {
+func (s *Sessions) completeClaim(c *claim, r resumed) {
 	if r.session == nil {
 		for _, epoch := range c.epochs {
-			s.write(&write{key: recovery.Key{PIDHash: c.PIDHash, Epoch: epoch}, ending: &recovery.Ending{}, released: true})
+			s.write(&write{key: recovery.Key{PIDHash: c.PIDHash, Epoch: epoch}, ending: &recovery.Release{}, released: true})
 		}
 	}
 	if c.state.CompareAndSwap(claimTried, claimAnswered) {
@@ -102,16 +102,16 @@ func (s *Sessions) settleClaim(c *claim, r resumed) {
 		return
 	}
 	if r.session != nil {
-		s.write(&write{key: r.session.Key, ending: &recovery.Ending{}, released: true})
+		s.write(&write{key: r.session.Key, ending: &recovery.Release{}, released: true})
 	}
 }
 
-// claimsAtOnce bounds a transaction of claims.
-const claimsAtOnce = 500
+// maxClaims bounds a transaction of claims.
+const maxClaims = 500
 
 func (s *Sessions) runClaims(ctx context.Context) {
 	for {
-		pids, runs := s.claims.take(claimsAtOnce)
+		pids, runs := s.claims.take(maxClaims)
 		if len(runs) == 0 {
 			return
 		}
@@ -135,16 +135,16 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		}
 		if ctx.Err() != nil {
 			err = adapter.ErrClosed
-		} else if errors.Is(err, errNodeGone) || passing(err) {
+		} else if errors.Is(err, errNodeGone) || isTransient(err) {
 			s.claimsFailed(ctx, claims, attempt, err)
-			if attempt >= inVainAtMost && tooMuch(err) && len(claims) > 1 {
+			if attempt >= maxAttempts && exceedsResources(err) && len(claims) > 1 {
 				s.resumeHalves(ctx, claims)
 				return
 			}
 			pause.wait(ctx)
 			continue
 		}
-		s.refuseClaims(claims, explain(s.db.opts.Schema, err))
+		s.failClaims(claims, annotateSchemaErr(s.db.opts.Schema, err))
 		return
 	}
 }
@@ -167,13 +167,13 @@ func (s *Sessions) resumeHalves(ctx context.Context, claims []*claim) {
 
 func (s *Sessions) answerClaims(claims []*claim, answers []resumed) {
 	for i, c := range claims {
-		s.settleClaim(c, answers[i])
+		s.completeClaim(c, answers[i])
 	}
 }
 
-func (s *Sessions) refuseClaims(claims []*claim, err error) {
+func (s *Sessions) failClaims(claims []*claim, err error) {
 	for _, c := range claims {
-		s.settleClaim(c, resumed{err: err})
+		s.completeClaim(c, resumed{err: err})
 	}
 }
 
@@ -187,12 +187,12 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	}
 	defer conn.Release() // the pool closes a connection whose transaction is open
 
-	h := s.db.node.hold()
+	h := s.db.node.fence()
 	node := h.node
-	e := evidence{sessions: make(map[string]*recorded, len(claims)), batches: make(map[int64]mark)}
-	err = conn.SendBatch(ctx, e.questions(s.db.queries, h, claims)).Close()
+	e := resumeTx{sessions: make(map[string]*sessionRow, len(claims)), batches: make(map[int64]batchPos)}
+	err = conn.SendBatch(ctx, e.lockBatch(s.db.queries, h, claims)).Close()
 	if sqlState(err) == stateNodeGone {
-		s.db.node.lose(node)
+		s.db.node.markFenced(node)
 		return nil, errNodeGone
 	}
 	if err != nil {
@@ -203,12 +203,12 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	var pids, last, identities []string
 	var covered, from []int64
 	for i, c := range claims {
-		answers[i] = e.judge(c, node)
+		answers[i] = e.evaluate(c, node)
 		if s := answers[i].session; s != nil {
 			pids, last = append(pids, c.PIDHash), append(last, s.Last.String())
 			identities = append(identities, s.Identity)
 			covered, from = append(covered, int64(s.Applied)), append(from, int64(s.From))
-			c.epochs, c.elsewhere = append(c.epochs, s.Epoch), s.Elsewhere
+			c.epochs, c.elsewhere = append(c.epochs, s.Epoch), s.OwnedElsewhere
 		}
 	}
 	var b pgx.Batch
@@ -218,33 +218,33 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	b.Queue("commit")
 	if len(pids) > 0 {
 		// The node before may have read what no bell has rung for here.
-		s.db.tail.seek(e.head)
+		s.db.tail.ensureRead(e.head)
 	}
 	return answers, conn.SendBatch(ctx, &b).Close()
 }
 
-// An evidence is what the database says about claims, under the locks of their
+// An resumeTx is what the database says about claims, under the locks of their
 // sessions.
-type evidence struct {
-	sessions map[string]*recorded
+type resumeTx struct {
+	sessions map[string]*sessionRow
 	log      uint32
 	low      adapter.Position
 	head     adapter.Position
-	batches  map[int64]mark
+	batches  map[int64]batchPos
 }
 
-// A recorded is a row of sessions with its rooms and data.
-type recorded struct {
+// A sessionRow is a row of sessions with its rooms and data.
+type sessionRow struct {
 	recovery.Session
 
 	held    string // as the table has it
-	facts   []recovery.Fact
+	facts   []recovery.Checkpoint
 	node    int64
 	expired bool
 }
 
-// questions begins a transaction and locks the sessions that are claimed.
-func (e *evidence) questions(q *queries, h hold, claims []*claim) *pgx.Batch {
+// lockBatch begins a transaction and locks the sessions that are claimed.
+func (e *resumeTx) lockBatch(q *queries, h fence, claims []*claim) *pgx.Batch {
 	pids, ids := make([]string, len(claims)), make([]int64, len(claims))
 	for i, c := range claims {
 		pids[i], ids[i] = c.PIDHash, batchID(c.offset.Position)
@@ -259,9 +259,9 @@ func (e *evidence) questions(q *queries, h hold, claims []*claim) *pgx.Batch {
 	return b
 }
 
-func (e *evidence) readSessions(rows pgx.Rows) error {
+func (e *resumeTx) readSessions(rows pgx.Rows) error {
 	for rows.Next() {
-		var r recorded
+		var r sessionRow
 		var window int64
 		var last string
 		var seen []int64
@@ -273,32 +273,32 @@ func (e *evidence) readSessions(rows pgx.Rows) error {
 		if err != nil {
 			return err
 		}
-		r.ID, r.Namespace, r.Held = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
-		r.Seen = spansOf(seen)
+		r.ID, r.Namespace, r.InitialOffset = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
+		r.Skip = spansOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if known {
-			r.learn(last, r.Applied)
+			r.addCheckpoint(last, r.Applied)
 		}
 		if before != nil {
-			r.learn(*before, coveredBefore)
+			r.addCheckpoint(*before, coveredBefore)
 		}
 		if proven != nil {
-			r.learn(*proven, coveredProven)
+			r.addCheckpoint(*proven, coveredProven)
 		}
 		e.sessions[r.PIDHash] = &r
 	}
 	return rows.Err()
 }
 
-// learn adds a fact of the table, unless it was not written by us: then it proves
+// addCheckpoint adds a fact of the table, unless it was not written by us: then it proves
 // nothing.
-func (r *recorded) learn(last string, covered adapter.Position) {
+func (r *sessionRow) addCheckpoint(last string, covered adapter.Position) {
 	if o, err := adapter.ParseOffset(last); err == nil {
-		r.facts = append(r.facts, recovery.Fact{Last: o, Covered: covered})
+		r.facts = append(r.facts, recovery.Checkpoint{Last: o, Covered: covered})
 	}
 }
 
-func (e *evidence) readRooms(rows pgx.Rows) error {
+func (e *resumeTx) readRooms(rows pgx.Rows) error {
 	var pid string
 	var room string
 	var joined adapter.Position
@@ -312,15 +312,15 @@ func (e *evidence) readRooms(rows pgx.Rows) error {
 }
 
 // stayOf returns a row of rooms.
-func stayOf(room string, joined adapter.Position, left *adapter.Position) recovery.Stay {
-	stay := recovery.Stay{Room: fromText(room), Joined: joined}
+func stayOf(room string, joined adapter.Position, left *adapter.Position) recovery.RoomInterval {
+	stay := recovery.RoomInterval{Room: fromText(room), Joined: joined}
 	if left != nil {
 		stay.Ended, stay.Left = true, *left
 	}
 	return stay
 }
 
-func (e *evidence) readData(rows pgx.Rows) error {
+func (e *resumeTx) readData(rows pgx.Rows) error {
 	var pid, key, value string
 	_, err := pgx.ForEachRow(rows, []any{&pid, &key, &value}, func() error {
 		setData(&e.sessions[pid].Session, key, json.RawMessage(value))
@@ -329,7 +329,7 @@ func (e *evidence) readData(rows pgx.Rows) error {
 	return err
 }
 
-func (e *evidence) readLog(rows pgx.Rows) error {
+func (e *resumeTx) readLog(rows pgx.Rows) error {
 	for rows.Next() {
 		var number int64
 		var newest bool
@@ -343,7 +343,7 @@ func (e *evidence) readLog(rows pgx.Rows) error {
 		if id == nil {
 			continue
 		}
-		m := mark{id: *id, origin: *origin, seq: *seq, packets: *packets}
+		m := batchPos{id: *id, origin: *origin, seq: *seq, packets: *packets}
 		e.batches[m.id] = m
 		if newest {
 			e.head = max(e.head, m.position())
@@ -353,7 +353,7 @@ func (e *evidence) readLog(rows pgx.Rows) error {
 }
 
 // at returns the offset of the record that the log has at p.
-func (e *evidence) at(p adapter.Position) adapter.Offset {
+func (e *resumeTx) at(p adapter.Position) adapter.Offset {
 	m, ok := e.batches[batchID(p)]
 	if !ok || p > m.position() {
 		return adapter.Offset{}
@@ -361,8 +361,8 @@ func (e *evidence) at(p adapter.Position) adapter.Offset {
 	return adapter.Offset{Position: p, Log: e.log, Check: checkValue(e.log, m.origin, m.seq)}
 }
 
-// judge answers a claim, as if it were granted for node.
-func (e *evidence) judge(c *claim, node int64) resumed {
+// evaluate answers a claim, as if it were granted for node.
+func (e *resumeTx) evaluate(c *claim, node int64) resumed {
 	r, ok := e.sessions[c.PIDHash]
 	switch {
 	case !ok || r.Namespace != c.Namespace:
@@ -370,12 +370,12 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 	case r.expired:
 		return resumed{err: recovery.ErrExpired}
 	}
-	proof := recovery.Proof{
-		Claim: c.Claim, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Bound: r.Identity, Log: e.log, Low: e.low, Head: e.head,
-		Facts: r.facts,
+	proof := recovery.ContinuityCheck{
+		ResumeRequest: c.ResumeRequest, Opened: r.Opened, Applied: r.Applied, InitialOffset: r.InitialOffset, BoundIdentity: r.Identity, Log: e.log, Low: e.low, Head: e.head,
+		Checkpoints: r.facts,
 	}
 	if heldText(c.Offset) == r.held {
-		proof.Held = c.Offset // also if it was too long to be kept itself
+		proof.InitialOffset = c.Offset // also if it was too long to be kept itself
 	}
 	from, last, err := proof.Check(e.at)
 	if err != nil {
@@ -385,6 +385,6 @@ func (e *evidence) judge(c *claim, node int64) resumed {
 	s.Epoch++
 	s.Identity = c.Identity
 	s.From, s.Last = from, last
-	s.Elsewhere = r.node != 0 && r.node != node || c.elsewhere
+	s.OwnedElsewhere = r.node != 0 && r.node != node || c.elsewhere
 	return resumed{session: &s}
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestWhoLeavesAfterALostEndIsNotAheadOfIt: Postgres loses what came after a client's last event, and before anything new
+// TestLogTruncated_ReleasedSession_NotAhead: Postgres loses what came after a client's last event, and before anything new
 // is in the log the client's line breaks. Its session must not be recorded as further than the log goes: it would then
 // miss what the log has there later.
-func TestWhoLeavesAfterALostEndIsNotAheadOfIt(t *testing.T) {
+func TestLogTruncated_ReleasedSession_NotAhead(t *testing.T) {
 	t.Parallel()
 	for name, checkpoint := range map[string]bool{"recorded": true, "not recorded": false} {
 		t.Run(name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 			t.Fatal(err)
 		}
 	}
-	if err := db.Sync(t.Context()); err != nil {
+	if err := db.WaitDelivered(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	held, err := adapter.ParseOffset(g.offset)
@@ -68,24 +68,24 @@ func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 	g.wants(t, append(missed, "end")...)
 }
 
-// TestNobodyWaitsForANodeThatStopsInATransaction: a node is frozen between the two round trips of a claim, with its locks.
-func TestNobodyWaitsForANodeThatStopsInATransaction(t *testing.T) {
+// TestFreeze_InTransaction_BlocksNoNode: a node is frozen between the two round trips of a claim, with its locks.
+func TestFreeze_InTransaction_BlocksNoNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, _ := b.nodes(t, 2, nil)
 	mustOpen(t, dbs[0], session("p1"))
 	mustOpen(t, dbs[0], session("p2"))
-	claim1 := &claim{Claim: recovery.Claim{PIDHash: "p1", Namespace: "/"}}
-	e := evidence{sessions: make(map[string]*recorded), batches: make(map[int64]mark)}
+	claim1 := &claim{ResumeRequest: recovery.ResumeRequest{PIDHash: "p1", Namespace: "/"}}
+	e := resumeTx{sessions: make(map[string]*sessionRow), batches: make(map[int64]batchPos)}
 	frozen := b.connect(t)
-	if err := frozen.SendBatch(t.Context(), e.questions(dbs[1].queries, dbs[1].node.hold(), []*claim{claim1})).Close(); err != nil {
+	if err := frozen.SendBatch(t.Context(), e.lockBatch(dbs[1].queries, dbs[1].node.fence(), []*claim{claim1})).Close(); err != nil {
 		t.Fatal(err)
 	}
 	if tx := frozen.PgConn().TxStatus(); tx != 'T' || e.sessions["p1"] == nil {
 		t.Fatalf("not in a transaction with the session: %c", tx)
 	}
 	for _, pid := range []string{"p1", "p2"} {
-		if _, err := dbs[0].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/"}); err != nil {
+		if _, err := dbs[0].Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: pid, Namespace: "/"}); err != nil {
 			t.Errorf("%s: %v", pid, err)
 		}
 	}
@@ -117,7 +117,7 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
 	b.exec(t, "delete from sessions; insert into sessions select * from kept")
 	b.terminate(t, "")
 	say(t, server, "2")
-	eventually(t, "the node reads again", func() bool { return db.Sync(t.Context()) == nil })
+	eventually(t, "the node reads again", func() bool { return db.WaitDelivered(t.Context()) == nil })
 	checkpoint()
 	g.connect(t, server)
 	if !g.recovered {

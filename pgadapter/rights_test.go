@@ -18,7 +18,7 @@ import (
 )
 
 // The grants are those of docs/deployment.md, as they stand there.
-func TestDocumentedPrivilegesAreEnough(t *testing.T) {
+func TestPrivileges_Documented(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	role := b.schema + "_app"

@@ -15,7 +15,7 @@ func BenchmarkRoomsOfASession(b *testing.B) {
 			db := newBench(b).open(b, nil)
 			s := session("p")
 			for i := range n {
-				s.Rooms = append(s.Rooms, recovery.Stay{Room: fmt.Sprint("room ", i), Joined: 1})
+				s.Rooms = append(s.Rooms, recovery.RoomInterval{Room: fmt.Sprint("room ", i), Joined: 1})
 			}
 			store := db.Sessions()
 			if err := store.Open(s).Wait(b.Context()); err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-func TestRotationLeavesNoHole(t *testing.T) {
+func TestRotation_NoHole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, &Options{TailBytes: 1})
@@ -75,7 +75,7 @@ func (b *bench) rotate(t *testing.T, dbs []*DB) {
 	}
 }
 
-func TestRowsAreKeptForTheRetention(t *testing.T) {
+func TestRotation_KeepsTheRetention(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	b.exec(t, "select append(1, 1, 1, '\\x01ff00000000', true)")
@@ -101,7 +101,7 @@ func TestRowsAreKeptForTheRetention(t *testing.T) {
 	}
 }
 
-func TestABatchIsAppendedOnce(t *testing.T) {
+func TestAppend_Retry_Once(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	id := func() int64 { return b.int(t, "select batch from append(7, 1, 1, '\\x01ff00000000', true)") }
@@ -114,7 +114,7 @@ func TestABatchIsAppendedOnce(t *testing.T) {
 	}
 }
 
-func TestALongReaderStopsNobody(t *testing.T) {
+func TestRotation_LongReader(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, &Options{Retention: 100 * time.Millisecond, Lease: time.Second})

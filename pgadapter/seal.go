@@ -65,7 +65,7 @@ func (s *sealer) seal(origin, seq int64, frame []byte) ([]byte, error) {
 
 // open returns the frame that was sealed for the batch m. Name is what the function
 // bell of the schema puts in front: it has bound that, and the sealed frame, with tag.
-func (s *sealer) open(m mark, name, tag, sealed string) ([]byte, error) {
+func (s *sealer) open(m batchPos, name, tag, sealed string) ([]byte, error) {
 	box, err := base64.StdEncoding.DecodeString(sealed) // skips the line breaks of Postgres
 	if err != nil || subtle.ConstantTimeCompare([]byte(tag), s.tag(name, box)) != 1 {
 		return nil, errSeal

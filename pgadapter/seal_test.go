@@ -39,7 +39,7 @@ func overhears(t *testing.T, conn *pgx.Conn) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if n.Payload != adoptBell && !strings.HasPrefix(n.Payload, echoPrefix) {
+		if n.Payload != relayNotification && !strings.HasPrefix(n.Payload, echoPrefix) {
 			return n.Payload
 		}
 	}
@@ -128,9 +128,9 @@ func TestNotification_Forged(t *testing.T) {
 		before := adapter.Position(dbs[0].publisher.acked.Load())
 		eventually(t, "the node is there", func() bool { return dbs[1].tail.position() >= before })
 		b.rings(t, forger, payload)
-		heard := dbs[1].Stats().Bell
+		heard := dbs[1].Stats().Notified
 		b.rings(t, forger, "read") // when that has been heard, so has the forgery
-		eventually(t, "the bell was heard", func() bool { return dbs[1].Stats().Bell.After(heard) })
+		eventually(t, "the bell was heard", func() bool { return dbs[1].Stats().Notified.After(heard) })
 		if got := dbs[1].tail.position(); got != before {
 			t.Errorf("%.60q moved the cursor from %d to %d", payload, before, got)
 		}
@@ -164,7 +164,7 @@ func TestNotification_FloodOfForged(t *testing.T) {
 	}
 	execOn(t, ears, "select") // brings the others along
 	other := newTail(dbs[0], nil)
-	if err := other.drain(t.Context(), ears); err != nil {
+	if err := other.drainNotifications(t.Context(), ears); err != nil {
 		t.Fatal(err)
 	}
 	over, cancel := context.WithCancel(t.Context())
@@ -216,7 +216,7 @@ func TestNotification_OfALostBatch(t *testing.T) {
 	b.rings(t, forger, bell)
 	delivered(t, dbs[0], adaptertest.Event("next"))
 	wantRows(t, adaptertest.Payloads(recorders[0].Deliveries()), "kept", "lost", "next")
-	if n := dbs[0].node.hold().branch.number; n != 1 {
+	if n := dbs[0].node.fence().timeline.number; n != 1 {
 		t.Errorf("the node went back %d times", n)
 	}
 }

@@ -14,7 +14,7 @@ type retiring struct {
 	expired atomic.Int64
 }
 
-func (*retiring) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) { return 0, nil }
+func (*retiring) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) { return 0, nil }
 
 func (r *retiring) Serving() bool { return r.serving.Load() }
 
@@ -30,7 +30,7 @@ func TestSweep_ServerShutDown_SessionIsLeftToOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustOpen(t, db, session("over"))
-	if err := db.Sessions().End(session("over").Key, recovery.Ending{Park: true}).Wait(t.Context()); err != nil {
+	if err := db.Sessions().End(session("over").Key, recovery.Release{Park: true}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, "update sessions set expires_at = now() - interval '1 second' where pid_hash = 'over'")

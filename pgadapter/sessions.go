@@ -16,8 +16,8 @@ import (
 // transaction.
 type Sessions struct {
 	db      *DB
-	writes  *lanes[*write]
-	claims  *lanes[*claim]
+	writes  *keyedQueue[*write]
+	claims  *keyedQueue[*claim]
 	working sync.WaitGroup
 	cancel  context.CancelFunc
 }
@@ -29,15 +29,15 @@ type write struct {
 	open     *recovery.Session
 	change   *recovery.Change
 	more     []*write // with change: later changes that are made together with it
-	ending   *recovery.Ending
+	ending   *recovery.Release
 	released bool // with ending: what is recorded of the client stands
 	repeated bool // an attempt was made whose outcome is not known
-	branch   int  // of the log, on which its positions were taken
+	timeline int  // of the log, on which its positions were taken
 	outcome  *recovery.Outcome
 }
 
 func newSessions(db *DB) *Sessions {
-	return &Sessions{db: db, writes: newLanes((*write).joins), claims: newLanes(func(_, _ *claim) bool { return false })}
+	return &Sessions{db: db, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false })}
 }
 
 // start starts the goroutines; they end when close was called.
@@ -71,13 +71,15 @@ func (s *Sessions) Bind(n recovery.Node) error {
 }
 
 // Admit implements recovery.Store. It waits beyond Options.QueueWrites.
-func (s *Sessions) Admit(ctx context.Context) error { return s.writes.room(ctx, s.db.opts.QueueWrites) }
+func (s *Sessions) Admit(ctx context.Context) error {
+	return s.writes.waitSpace(ctx, s.db.opts.QueueWrites)
+}
 
 // Open implements recovery.Store. What cannot be the hash of a private id is
 // refused.
 func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {
 	if !isPIDHash(session.PIDHash) {
-		return recovery.Settled(errors.New("open session: not the hash of a private id"))
+		return recovery.Completed(errors.New("open session: not the hash of a private id"))
 	}
 	return s.write(&write{key: session.Key, open: session})
 }
@@ -88,42 +90,42 @@ func (s *Sessions) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
 }
 
 // End implements recovery.Store.
-func (s *Sessions) End(k recovery.Key, e recovery.Ending) *recovery.Outcome {
+func (s *Sessions) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	return s.write(&write{key: k, ending: &e})
 }
 
 func (s *Sessions) write(w *write) *recovery.Outcome {
 	w.outcome = recovery.NewOutcome()
-	w.branch = s.db.node.hold().branch.number
+	w.timeline = s.db.node.fence().timeline.number
 	switch {
 	case !isPIDHash(w.key.PIDHash):
-		w.outcome.Settle(recovery.ErrLost)
+		w.outcome.Complete(recovery.ErrLost)
 	case !s.writes.add(w.key.PIDHash, w):
-		w.outcome.Settle(adapter.ErrClosed)
+		w.outcome.Complete(adapter.ErrClosed)
 	}
 	return w.outcome
 }
 
-// joins reports whether the write can be made in one transaction with an earlier one
+// canMerge reports whether the write can be made in one transaction with an earlier one
 // of its session, as if it were one: both are changes of the same tenure.
-func (w *write) joins(next *write) bool {
-	return w.change != nil && next.change != nil && w.key == next.key && w.branch == next.branch
+func (w *write) canMerge(next *write) bool {
+	return w.change != nil && next.change != nil && w.key == next.key && w.timeline == next.timeline
 }
 
-// settle makes the outcome of the write, and of those made with it, known.
-func (w *write) settle(err error) {
-	w.outcome.Settle(err)
+// complete makes the outcome of the write, and of those made with it, known.
+func (w *write) complete(err error) {
+	w.outcome.Complete(err)
 	for _, later := range w.more {
-		later.outcome.Settle(err)
+		later.outcome.Complete(err)
 	}
 }
 
-// writesAtOnce bounds a transaction of the writer.
-const writesAtOnce = 1000
+// maxWrites bounds a transaction of the writer.
+const maxWrites = 1000
 
 func (s *Sessions) runWrites(ctx context.Context) {
 	for {
-		pids, runs := s.writes.take(writesAtOnce)
+		pids, runs := s.writes.take(maxWrites)
 		if len(runs) == 0 {
 			return
 		}
@@ -132,50 +134,50 @@ func (s *Sessions) runWrites(ctx context.Context) {
 			writes[i] = run[0]
 			run[0].more = run[1:]
 		}
-		s.settle(ctx, writes)
+		s.flushOrSplit(ctx, writes)
 		s.writes.done(pids)
 	}
 }
 
-// settle makes writes of different sessions durable. A write that Postgres
+// flushOrSplit makes writes of different sessions durable. A write that Postgres
 // refuses for good is found by halving, lest it takes its neighbors with it.
-func (s *Sessions) settle(ctx context.Context, writes []*write) {
+func (s *Sessions) flushOrSplit(ctx context.Context, writes []*write) {
 	verdicts, err := s.flushUntilAnswered(ctx, writes)
 	switch {
 	case err == nil:
 		for i, w := range writes {
-			w.settle(verdicts[i])
+			w.complete(verdicts[i])
 		}
 	case ctx.Err() != nil:
 		for _, w := range writes {
-			w.settle(err)
+			w.complete(err)
 		}
 	case len(writes) == 1:
-		s.refuse(ctx, writes[0], explain(s.db.opts.Schema, err))
+		s.failWrite(ctx, writes[0], annotateSchemaErr(s.db.opts.Schema, err))
 	default:
 		half := len(writes) / 2
-		s.settle(ctx, writes[:half])
-		s.settle(ctx, writes[half:])
+		s.flushOrSplit(ctx, writes[:half])
+		s.flushOrSplit(ctx, writes[half:])
 	}
 }
 
-// refuse answers a write that Postgres will never take. Without it the record of
+// failWrite answers a write that Postgres will never take. Without it the record of
 // its session is wrong, so the session is over: its client starts anew when it
 // comes back.
-func (s *Sessions) refuse(ctx context.Context, w *write, cause error) {
+func (s *Sessions) failWrite(ctx context.Context, w *write, cause error) {
 	if w.open == nil {
 		s.db.opts.Logger.ErrorContext(ctx, "a change of a session was refused; the session is over", slog.Any("error", cause))
-		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, ending: &recovery.Ending{}, branch: w.branch}})
+		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, ending: &recovery.Release{}, timeline: w.timeline}})
 		if err != nil {
 			s.db.opts.Logger.ErrorContext(ctx, "the session could not be ended", slog.Any("error", err))
 		}
 	}
-	w.settle(cause)
+	w.complete(cause)
 }
 
-// settled returns nil when everything that was written before the call has its
+// flushBarrier returns nil when everything that was written before the call has its
 // outcome.
-func (s *Sessions) settled(ctx context.Context) error {
+func (s *Sessions) flushBarrier(ctx context.Context) error {
 	for _, w := range s.writes.latest() {
 		if err := w.outcome.Wait(ctx); err != nil && ctx.Err() != nil {
 			return err
@@ -184,9 +186,9 @@ func (s *Sessions) settled(ctx context.Context) error {
 	return nil
 }
 
-// inVainAtMost is how often writes or claims are tried in one transaction that may be too
+// maxAttempts is how often writes or claims are tried in one transaction that may be too
 // large for Postgres, before they are halved.
-const inVainAtMost = 3
+const maxAttempts = 3
 
 // flushUntilAnswered makes writes durable, and tries again as long as the failure may
 // pass. Of several writes that may be too many at once it returns the error.
@@ -199,7 +201,7 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 			return verdicts, nil
 		case ctx.Err() != nil:
 			return nil, adapter.ErrClosed
-		case !errors.Is(err, errNodeGone) && !passing(err):
+		case !errors.Is(err, errNodeGone) && !isTransient(err):
 			return nil, err
 		}
 		if attempt == 1 {
@@ -208,7 +210,7 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 		for _, w := range writes {
 			w.repeated = true
 		}
-		if len(writes) > 1 && attempt >= inVainAtMost && tooMuch(err) {
+		if len(writes) > 1 && attempt >= maxAttempts && exceedsResources(err) {
 			return nil, err // half of it may do
 		}
 		pause.wait(ctx)

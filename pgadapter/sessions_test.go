@@ -37,26 +37,26 @@ func mustOpen(t *testing.T, db *DB, s *recovery.Session) {
 	}
 }
 
-func TestSessionsOfADeadNodeAreParked(t *testing.T) {
+func TestDeadNode_SessionsAreParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, _ := b.nodes(t, 3, &Options{Lease: time.Second})
 	s := session("p")
-	s.Rooms = []recovery.Stay{{Room: "r", Joined: 1}}
+	s.Rooms = []recovery.RoomInterval{{Room: "r", Joined: 1}}
 	mustOpen(t, dbs[0], s)
 	dbs[0].crash()
 	eventually(t, "the session was parked", func() bool {
 		return b.int(t, "select count(*) from sessions where node is null and expires_at > now() and epoch = 2") == 1
 	})
-	got, err := dbs[1].Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/"})
-	if err != nil || got.Elsewhere || len(got.Rooms) != 1 {
+	got, err := dbs[1].Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: "p", Namespace: "/"})
+	if err != nil || got.OwnedElsewhere || len(got.Rooms) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	// Another may have been thought dead for a moment, too.
 	eventually(t, "the others are there", func() bool { return b.int(t, "select count(*) from nodes") == 2 })
 }
 
-func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
+func TestDeadNode_Reregisters(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, &Options{Lease: 5 * time.Second})
@@ -88,7 +88,7 @@ func TestANodeDeclaredDeadBeginsAnotherLife(t *testing.T) {
 	}
 }
 
-func TestCloseParksWhatIsLeft(t *testing.T) {
+func TestClose_ParksSessions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -113,18 +113,18 @@ func TestCloseParksWhatIsLeft(t *testing.T) {
 	if _, err := db.Publish(t.Context(), adaptertest.Event("x")); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Publish: %v", err)
 	}
-	if err := db.Sync(t.Context()); err != nil && !errors.Is(err, adapter.ErrClosed) {
+	if err := db.WaitDelivered(t.Context()); err != nil && !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Sync: %v", err)
 	}
 	if err := db.Sessions().Open(session("q")).Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Open: %v", err)
 	}
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: "p", Namespace: "/"}); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Resume: %v", err)
 	}
 }
 
-func TestCloseGivesUpWithItsContext(t *testing.T) {
+func TestClose_ContextEnds(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
@@ -145,7 +145,7 @@ func TestCloseGivesUpWithItsContext(t *testing.T) {
 	}
 }
 
-func TestARefusedWriteTakesNoOtherWithIt(t *testing.T) {
+func TestSessions_RefusedWrite_FailsAlone(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -167,7 +167,7 @@ func TestARefusedWriteTakesNoOtherWithIt(t *testing.T) {
 	}
 }
 
-func TestWritesWaitOutAnOutage(t *testing.T) {
+func TestSessions_WritesDuringOutage(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
@@ -176,13 +176,13 @@ func TestWritesWaitOutAnOutage(t *testing.T) {
 	mustOpen(t, db, s)
 	w.sever(true)
 	change := db.Sessions().Change(s.Key, recovery.Change{At: 1, Join: []string{"r"}})
-	end := db.Sessions().End(s.Key, recovery.Ending{Park: true, At: 1})
+	end := db.Sessions().End(s.Key, recovery.Release{Park: true, At: 1})
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	if err := change.Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("during the outage: %v", err)
 	}
-	if _, err := db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "p", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := db.Sessions().Resume(ctx, recovery.ResumeRequest{PIDHash: "p", Namespace: "/"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("during the outage: %v", err)
 	}
 	w.sever(false)
@@ -194,7 +194,7 @@ func TestWritesWaitOutAnOutage(t *testing.T) {
 	}
 }
 
-func TestWritesSurviveTerminatedConnections(t *testing.T) {
+func TestSessions_WritesTerminatedConnections(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	dbs, _ := b.nodes(t, 2, nil)
@@ -213,13 +213,13 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 					return
 				}
 				if round%3 == 0 {
-					if err := from.Sessions().End(key, recovery.Ending{Park: true, At: 1}).Wait(t.Context()); err != nil {
+					if err := from.Sessions().End(key, recovery.Release{Park: true, At: 1}).Wait(t.Context()); err != nil {
 						t.Errorf("End: %v", err)
 						return
 					}
 				}
-				got, err := to.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: key.PIDHash, Namespace: "/"})
-				if err != nil || len(got.Rooms) != round+1 || got.Elsewhere != (round%3 != 0) {
+				got, err := to.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: key.PIDHash, Namespace: "/"})
+				if err != nil || len(got.Rooms) != round+1 || got.OwnedElsewhere != (round%3 != 0) {
 					t.Errorf("Resume in round %d: %+v, %v", round, got, err)
 					return
 				}
@@ -231,7 +231,7 @@ func TestWritesSurviveTerminatedConnections(t *testing.T) {
 	stop()
 }
 
-func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
+func TestResume_AbandonedClaim_IsReleased(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -244,21 +244,23 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 	if err := db.Sessions().Open(opened).Wait(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Open: %v", err)
 	}
-	db.Sessions().End(opened.Key, recovery.Ending{})
+	db.Sessions().End(opened.Key, recovery.Release{})
 	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
 	defer cancel()
 	var got *recovery.Session
 	var err error
 	var resuming sync.WaitGroup
-	resuming.Go(func() { got, err = db.Sessions().Resume(ctx, recovery.Claim{PIDHash: "claimed", Namespace: "/"}) })
+	resuming.Go(func() {
+		got, err = db.Sessions().Resume(ctx, recovery.ResumeRequest{PIDHash: "claimed", Namespace: "/"})
+	})
 	<-ctx.Done()
 	b.exec(t, "commit")
 	resuming.Wait()
 	switch {
 	case err == nil: // it was on its way, and is the caller's to let go
-		db.Sessions().End(got.Key, recovery.Ending{Park: true})
+		db.Sessions().End(got.Key, recovery.Release{Park: true})
 	case errors.Is(err, context.DeadlineExceeded):
-		db.Sessions().End(session("claimed").Key, recovery.Ending{Park: true})
+		db.Sessions().End(session("claimed").Key, recovery.Release{Park: true})
 	default:
 		t.Errorf("Resume: %v", err)
 	}
@@ -266,12 +268,12 @@ func TestWhatNobodyWaitsForIsLetGo(t *testing.T) {
 		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
 			b.int(t, "select count(*) from sessions where pid_hash = 'opened'") == 0
 	})
-	if _, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: "claimed", Namespace: "/"}); err != nil {
+	if _, err := db.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: "claimed", Namespace: "/"}); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestPositionsOfALostBranchAreNotWritten(t *testing.T) {
+func TestSessions_LostTimeline_PositionsNotWritten(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, &Options{PollInterval: 200 * time.Millisecond})
@@ -295,14 +297,14 @@ func TestPositionsOfALostBranchAreNotWritten(t *testing.T) {
 	}
 }
 
-func TestObserversDoNotTrustAGapInWhatTheySaw(t *testing.T) {
+func TestDeadNode_ObserverPaused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
 		n := newNode(db)
 		look := func(wait time.Duration, seen string) []deadNode {
 			time.Sleep(wait)
-			return n.observe([]neighbor{{1, "a", seen, 100 * time.Millisecond}}, nil)
+			return n.observe([]peer{{1, "a", seen, 100 * time.Millisecond}}, nil)
 		}
 		for range 3 {
 			if dead := look(40*time.Millisecond, "x"); len(dead) > 0 {
@@ -335,41 +337,41 @@ func exerciseSessions(t *testing.T, dbs []*DB) {
 	t.Helper()
 	a, b := dbs[0].Sessions(), dbs[1].Sessions()
 	s := session("all \\ of ' it")
-	s.Rooms = []recovery.Stay{{Room: `a"\`, Joined: 1}, {Room: "b", Joined: 1}}
+	s.Rooms = []recovery.RoomInterval{{Room: `a"\`, Joined: 1}, {Room: "b", Joined: 1}}
 	s.Data = map[string]json.RawMessage{"x": json.RawMessage(`"it's"`), "y": json.RawMessage(`1`)}
 	mustOpen(t, dbs[0], s)
 	change := recovery.Change{At: 2, Join: []string{"c", "\x00"}, Leave: []string{"b"}, Data: map[string]json.RawMessage{"y": nil, "z": json.RawMessage(`[]`)}}
 	if err := a.Change(s.Key, change).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got, err := b.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
-	if err != nil || len(got.Rooms) != 4 || len(got.Data) != 2 || !got.Elsewhere {
+	got, err := b.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
+	if err != nil || len(got.Rooms) != 4 || len(got.Data) != 2 || !got.OwnedElsewhere {
 		t.Fatalf("%+v, %v", got, err)
 	}
-	if err := b.End(got.Key, recovery.Ending{Park: true, At: 3}).Wait(t.Context()); err != nil {
+	if err := b.End(got.Key, recovery.Release{Park: true, At: 3}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got, err = a.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); err != nil {
+	if got, err = a.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.End(got.Key, recovery.Ending{}).Wait(t.Context()); err != nil {
+	if err := a.End(got.Key, recovery.Release{}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = a.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
+	if _, err = a.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("after its end: %v", err)
 	}
 }
 
 // Changes that wait while Postgres is slow are written together, and come to the
 // same as one by one.
-func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
+func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
 	r := rand.New(rand.NewPCG(1, 2))
 	for round := range 30 {
 		s := session(fmt.Sprint("p", round))
-		s.Rooms = []recovery.Stay{{Room: "a"}, {Room: "b"}}
+		s.Rooms = []recovery.RoomInterval{{Room: "a"}, {Room: "b"}}
 		mustOpen(t, db, s)
 		slow, err := b.connect(t).Begin(t.Context())
 		if err != nil {
@@ -384,7 +386,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 			at += adapter.Position(r.IntN(2)) // some at one position
 			c := randomChange(r, s, at)
 			outcomes = append(outcomes, db.Sessions().Change(s.Key, c))
-			s.Apply(c)
+			s.ApplyChange(c)
 		}
 		if err := slow.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
@@ -394,7 +396,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		got, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
+		got, err := db.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -408,7 +410,7 @@ func TestChangesThatWaitAreWrittenTogether(t *testing.T) {
 func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recovery.Change {
 	c := recovery.Change{At: at}
 	for _, room := range []string{"a", "b", "c"} {
-		in := slices.ContainsFunc(s.Rooms, func(stay recovery.Stay) bool { return stay.Room == room && stay.Left == 0 })
+		in := slices.ContainsFunc(s.Rooms, func(stay recovery.RoomInterval) bool { return stay.Room == room && stay.Left == 0 })
 		switch {
 		case r.IntN(2) == 0:
 		case in:

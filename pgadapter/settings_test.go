@@ -152,7 +152,7 @@ func TestOpen_SettingsOfTheRoleBehindAPooler(t *testing.T) {
 	if err != nil || len(nodes) != 2 || time.Since(nodes[0].Started).Abs() > time.Hour || nodes[0].Seen.Before(nodes[0].Started) {
 		t.Errorf("Nodes: %v, %v", nodes, err)
 	}
-	if _, err := dbs[0].Survey(t.Context()); err != nil {
+	if _, err := dbs[0].ClusterStats(t.Context()); err != nil {
 		t.Errorf("Survey: %v", err)
 	}
 }

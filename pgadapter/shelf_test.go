@@ -14,20 +14,20 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// TestManyReadTheLogTogether: however many ask for a stretch of the log at once, it
+// TestReadCache_ConcurrentReaders: however many ask for a stretch of the log at once, it
 // is read once, also if the one who asked first has gone; an error is not kept.
-func TestManyReadTheLogTogether(t *testing.T) {
+func TestReadCache_ConcurrentReaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := &shelf{maxBytes: 1000, parts: make(map[stretch]*part)}
+		s := &readCache{maxBytes: 1000, entries: make(map[idRange]*cacheEntry)}
 		var reads atomic.Int64
 		answer := make(chan error)
-		read := func() (excerpt, error) {
+		read := func() (logRange, error) {
 			reads.Add(1)
-			return excerpt{batches: []*batch{{bytes: 400}}, low: 7}, <-answer
+			return logRange{batches: []*logBatch{{bytes: 400}}, low: 7}, <-answer
 		}
 		get := func(ctx context.Context, after int64) error {
-			e, err := s.get(ctx, stretch{after, after + chunk}, read)
+			e, err := s.get(ctx, idRange{after, after + readBatches}, read)
 			if err == nil && (e.low != 7 || len(e.batches) != 1) {
 				t.Errorf("got %+v", e)
 			}
@@ -67,29 +67,29 @@ func TestManyReadTheLogTogether(t *testing.T) {
 		for i := range int64(3) { // more than there is room for
 			time.Sleep(time.Second)
 			go func() { answer <- nil }()
-			if err := get(t.Context(), (i+1)*chunk); err != nil {
+			if err := get(t.Context(), (i+1)*readBatches); err != nil {
 				t.Error(err)
 			}
 			synctest.Wait()
 		}
-		if len(s.parts) != 2 || s.bytes > s.maxBytes {
-			t.Errorf("%d parts of %d bytes are kept", len(s.parts), s.bytes)
+		if len(s.entries) != 2 || s.bytes > s.maxBytes {
+			t.Errorf("%d parts of %d bytes are kept", len(s.entries), s.bytes)
 		}
-		time.Sleep(shelved)
+		time.Sleep(cacheTTL)
 		s.trim(time.Now())
-		if len(s.parts) != 0 || s.bytes != 0 {
-			t.Errorf("%d parts of %d bytes are kept though nobody asks", len(s.parts), s.bytes)
+		if len(s.entries) != 0 || s.bytes != 0 {
+			t.Errorf("%d parts of %d bytes are kept though nobody asks", len(s.entries), s.bytes)
 		}
 	})
 }
 
-// TestANewNodeReadsWhatCameBefore: from each position, the records after it.
-func TestANewNodeReadsWhatCameBefore(t *testing.T) {
+// TestReadCache_NewNode: from each position, the records after it.
+func TestReadCache_NewNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	old := b.open(t, &Options{Linger: -1})
 	r, _ := adaptertest.Bound(t, old)
-	const batches = 2*chunk + 10
+	const batches = 2*readBatches + 10
 	n := 0
 	for i := range batches {
 		var last *adapter.Receipt
@@ -122,7 +122,7 @@ func TestANewNodeReadsWhatCameBefore(t *testing.T) {
 			t.Fatalf("after %d came %d records, want %d", from.Position, len(got), n-i)
 		}
 	}
-	if parts := len(db.tail.shelf.parts); parts < 3 {
+	if parts := len(db.tail.cache.entries); parts < 3 {
 		t.Errorf("%d parts were shared", parts)
 	}
 }

@@ -15,7 +15,7 @@ type Stats struct {
 	Position  adapter.Position // how far the node has read the log
 	Listening bool             // it hears the bell, or polls as it was told to
 	CaughtUp  time.Time        // when it last was at the head of the log
-	Bell      time.Time        // when it last heard a bell; zero for never
+	Notified  time.Time        // when it last heard a bell; zero for never
 	Confirmed time.Time        // when the last heartbeat was begun that Postgres has confirmed
 
 	QueueEvents int             // published, and not in the log yet
@@ -44,7 +44,7 @@ func (db *DB) Stats() Stats {
 	var s Stats
 	t := db.tail
 	t.mu.Lock()
-	s.Position, s.Listening, s.CaughtUp, s.Bell, s.Resets = t.delivered, t.following, t.caughtUp, t.heard, t.resets
+	s.Position, s.Listening, s.CaughtUp, s.Notified, s.Resets = t.delivered, t.following, t.caughtUp, t.notified, t.resets
 	t.mu.Unlock()
 	db.node.mu.Lock()
 	s.Confirmed = db.node.confirmed
@@ -78,8 +78,8 @@ func (db *DB) Health() error {
 	return errors.Join(append(errs, db.tail.health())...)
 }
 
-// A Survey is what the database says of the cluster.
-type Survey struct {
+// A ClusterStats is what the database says of the cluster.
+type ClusterStats struct {
 	Nodes     int
 	Live      int              // sessions that a node holds
 	Parked    int              // sessions whose clients are away
@@ -91,14 +91,14 @@ type Survey struct {
 	NotifyUse float64          // of Postgres's queue of notifications, from 0 to 1
 }
 
-// Survey asks the database about the cluster. It counts sessions, which takes a
+// ClusterStats asks the database about the cluster. It counts sessions, which takes a
 // while when they are many: once a minute is often enough.
-func (db *DB) Survey(ctx context.Context) (Survey, error) {
-	var s Survey
-	err := db.pool.QueryRow(ctx, db.queries.survey).Scan(&s.Nodes, &s.Live, &s.Parked, &s.Expired, &s.Low, &s.High,
+func (db *DB) ClusterStats(ctx context.Context) (ClusterStats, error) {
+	var s ClusterStats
+	err := db.pool.QueryRow(ctx, db.queries.clusterStats).Scan(&s.Nodes, &s.Live, &s.Parked, &s.Expired, &s.Low, &s.High,
 		&s.Batches, &s.Bytes, &s.Outbox, &s.NotifyUse)
 	if err != nil {
-		return s, fmt.Errorf("pgadapter: survey: %w", explain(db.opts.Schema, err))
+		return s, fmt.Errorf("pgadapter: survey: %w", annotateSchemaErr(db.opts.Schema, err))
 	}
 	return s, nil
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func TestHealthShowsAnOutageAndItsEnd(t *testing.T) {
+func TestHealth_Outage(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]Options{"listening": {}, "polling": {PollOnly: true}} {
 		t.Run(name, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestHealthShowsAnOutageAndItsEnd(t *testing.T) {
 	}
 }
 
-func TestStatsTellOfAppendsAndQueues(t *testing.T) {
+func TestStats_AppendsAndQueues(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -50,19 +50,19 @@ func TestStatsTellOfAppendsAndQueues(t *testing.T) {
 	}
 	resume()
 	r.Expect(t, 10)
-	if err := db.Sync(t.Context()); err != nil {
+	if err := db.WaitDelivered(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s := db.Stats()
 	if s.QueueEvents != 0 || s.Batches.Sum != 10 || s.Appends.Count != s.Batches.Count || s.Appends.Sum <= 0 {
 		t.Errorf("appended: %+v", s)
 	}
-	if s.Position != r.Deliveries()[9].Offset.Position || !s.Listening || s.Bell.IsZero() || s.Confirmed.IsZero() {
+	if s.Position != r.Deliveries()[9].Offset.Position || !s.Listening || s.Notified.IsZero() || s.Confirmed.IsZero() {
 		t.Errorf("read: %+v", s)
 	}
 }
 
-func TestSurveyCountsTheCluster(t *testing.T) {
+func TestClusterStats_Counts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, _ := b.nodes(t, 2, nil)
@@ -70,7 +70,7 @@ func TestSurveyCountsTheCluster(t *testing.T) {
 		mustOpen(t, dbs[0], session(pid))
 	}
 	for _, pid := range []string{"parked", "over"} {
-		if err := dbs[0].Sessions().End(session(pid).Key, recovery.Ending{Park: true}).Wait(t.Context()); err != nil {
+		if err := dbs[0].Sessions().End(session(pid).Key, recovery.Release{Park: true}).Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -79,7 +79,7 @@ func TestSurveyCountsTheCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := dbs[0].Survey(t.Context())
+	s, err := dbs[0].ClusterStats(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

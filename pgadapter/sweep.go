@@ -20,15 +20,15 @@ import (
 type sweeper struct {
 	db *DB
 
-	mu        sync.Mutex
-	node      recovery.Node // nil until sessions are bound
-	position  adapter.Position
-	lines     int64                        // how often the tail had lost its connection at the last checkpoint
-	unwritten map[string]recovery.Standing // by pid; of checkpoints that could not be written
+	mu              sync.Mutex
+	node            recovery.Node // nil until sessions are bound
+	position        adapter.Position
+	connectionsLost int64                        // how often the tail had lost its connection at the last checkpoint
+	unwritten       map[string]recovery.Progress // by pid; of checkpoints that could not be written
 }
 
 func newSweeper(db *DB) *sweeper {
-	return &sweeper{db: db, unwritten: make(map[string]recovery.Standing)}
+	return &sweeper{db: db, unwritten: make(map[string]recovery.Progress)}
 }
 
 // run sweeps until ctx ends.
@@ -61,11 +61,11 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	if node == nil {
 		return nil
 	}
-	before := s.db.node.hold()
-	quiet, lines := s.position, s.db.tail.lost.Load()
-	anew := lines != s.lines
+	before := s.db.node.fence()
+	quiet, lines := s.position, s.db.tail.connectionsLost.Load()
+	anew := lines != s.connectionsLost
 	if anew { // Postgres may have crashed, or be another server, and lack writes that it had acknowledged
-		quiet = recovery.Anew
+		quiet = recovery.All
 		clear(s.unwritten)
 	}
 	at, standings := node.Checkpoint(quiet)
@@ -75,28 +75,28 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	}
 	// What the sessions became up to that position, or that they ended, may not be
 	// written yet; whoever reads the checkpoint takes it for complete.
-	if err := s.settled(ctx); err != nil {
+	if err := s.waitWritten(ctx); err != nil {
 		return fmt.Errorf("checkpoint: sessions not written: %w", err)
 	}
-	h := s.db.node.hold() // its cursor is not before at
-	if h.node != before.node || h.branch.number != before.branch.number {
+	h := s.db.node.fence() // its cursor is not before at
+	if h.node != before.node || h.timeline.number != before.timeline.number {
 		return errors.New("checkpoint: the log or the node changed meanwhile")
 	}
 	if err := s.writeCheckpoint(ctx, h, at, anew); err != nil {
 		return err
 	}
-	s.lines = lines
+	s.connectionsLost = lines
 	clear(s.unwritten)
 	return nil
 }
 
-func (s *sweeper) settled(ctx context.Context) error {
+func (s *sweeper) waitWritten(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	return s.db.sessions.settled(ctx)
+	return s.db.sessions.flushBarrier(ctx)
 }
 
-func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Position, anew bool) error {
+func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Position, anew bool) error {
 	n := len(s.unwritten)
 	pids, epochs := make([]string, 0, n), make([]int64, 0, n)
 	known, last := make([]bool, 0, n), make([]string, 0, n)
@@ -107,7 +107,7 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h hold, at adapter.Positi
 	var b pgx.Batch
 	h.queue(&b, s.db.queries)
 	if anew {
-		b.Queue(s.db.queries.checkpointAnew, h.node)
+		b.Queue(s.db.queries.checkpointReset, h.node)
 	}
 	if n > 0 {
 		b.Queue(s.db.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)
@@ -149,8 +149,8 @@ func (s *sweeper) expire(ctx context.Context) error {
 	return nil
 }
 
-// endedAtOnce is how many sessions the statements of end end at most.
-const endedAtOnce = 1000
+// maxEnded is how many sessions the statements of end end at most.
+const maxEnded = 1000
 
 // end runs a statement that ends sessions until there is nothing left for it to do, and
 // returns how many they were.
@@ -176,7 +176,7 @@ func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQue
 			node.Expired(session)
 		}
 		ended += len(over)
-		if len(over) < endedAtOnce {
+		if len(over) < maxEnded {
 			return ended, nil
 		}
 	}
@@ -186,11 +186,11 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	var s recovery.Session
 	var window int64
 	var rooms, data []byte
-	err := r.Scan(&s.PIDHash, &s.Epoch, &s.ID, &s.Namespace, &window, &s.Opened, &s.Held, &rooms, &data)
+	err := r.Scan(&s.PIDHash, &s.Epoch, &s.ID, &s.Namespace, &window, &s.Opened, &s.InitialOffset, &rooms, &data)
 	if err != nil {
 		return nil, err
 	}
-	s.ID, s.Namespace, s.Held = fromText(s.ID), fromText(s.Namespace), fromText(s.Held)
+	s.ID, s.Namespace, s.InitialOffset = fromText(s.ID), fromText(s.Namespace), fromText(s.InitialOffset)
 	s.Window = time.Duration(window) * time.Millisecond
 	var stays [][3]json.RawMessage
 	values := make(map[string]json.RawMessage)
@@ -244,8 +244,8 @@ func (s *sweeper) rotate(ctx context.Context) error {
 	return nil
 }
 
-// bury parks the sessions of a node that has not moved since it was sighted.
-func (s *sweeper) bury(ctx context.Context, id int64, as sighting) {
+// reapDeadNode parks the sessions of a node that has not moved since it was sighted.
+func (s *sweeper) reapDeadNode(ctx context.Context, id int64, as peerState) {
 	parked, err := s.db.endNode(ctx, id, &as.seen) // not if it moved, or another node was faster
 	switch {
 	case err != nil:

@@ -15,8 +15,8 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// chunk is how many batches a reader asks for at once.
-const chunk = 64
+// readBatches is how many batches a reader asks for at once.
+const readBatches = 64
 
 // maxID is an id after every batch.
 const maxID = 1<<51 - 1
@@ -26,69 +26,69 @@ var errBound = errors.New("adapter is bound to a server already")
 // A tail follows the log. One goroutine owns the connection and does, again and
 // again: hear the bell, read what comes after the cursor, deliver.
 type tail struct {
-	db      *DB
-	line    *line
-	dropped map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
-	looked  time.Time               // of the goroutine: when it asked last what SQL had emitted
-	unsure  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
-	doubt   bool                    // of the goroutine: a bell was not sealed with the key that is known
-	asked   time.Time               // of the goroutine: when it asked last for that key
-	echo    echo                    // of the goroutine: of the connection
-	pace    pace                    // of the goroutine: how much of the log it asks for at once
-	rows    chan struct{}           // a place for each query that Read may run at once
-	shelf   shelf
-	done    chan struct{} // closed when the goroutine has returned
+	db            *DB
+	conn          *dedicatedConn
+	dropped       map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
+	outboxChecked time.Time               // of the goroutine: when it asked last what SQL had emitted
+	pendingLocal  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
+	keyStale      bool                    // of the goroutine: a bell was not sealed with the key that is known
+	keyAsked      time.Time               // of the goroutine: when it asked last for that key
+	echo          echo                    // of the goroutine: of the connection
+	pace          pace                    // of the goroutine: how much of the log it asks for at once
+	rows          chan struct{}           // a place for each query that Read may run at once
+	cache         readCache
+	done          chan struct{} // closed when the goroutine has returned
 
-	unreadable unreadable
-	lost       atomic.Int64 // how often the connection was lost
+	unreadable      unreadable
+	connectionsLost atomic.Int64 // how often the connection was lost
 
-	mu        sync.Mutex
-	local     adapter.Local
-	cursor    mark // the last batch that was delivered, or is being delivered
-	memory    memory
-	branch    branch
-	delivered adapter.Position   // Deliver has returned up to here
-	moved     chan struct{}      // closed when delivered changes; nil if nobody waits
-	handed    []*handed          // oldest first
-	newest    int64              // the id of the last that was handed over, if the next may continue it
-	wanted    bool               // the log has to be read
-	interrupt context.CancelFunc // ends the waiting for a bell; nil if nobody waits
+	mu            sync.Mutex
+	local         adapter.Local
+	cursor        batchPos // the last batch that was delivered, or is being delivered
+	recent        recentBatches
+	timeline      timeline
+	delivered     adapter.Position   // Deliver has returned up to here
+	moved         chan struct{}      // closed when delivered changes; nil if nobody waits
+	handoffs      []*handoff         // oldest first
+	newestHandoff int64              // the id of the last that was handed over, if the next may continue it
+	readRequested bool               // the log has to be read
+	interrupt     context.CancelFunc // ends the waiting for a bell; nil if nobody waits
 
 	// For Stats.
 	following  bool
 	unnotified bool // changed by the goroutine: the echo of the connection did not come back
 	caughtUp   time.Time
-	heard      time.Time
+	notified   time.Time
 	resets     uint64
 }
 
-// A branch of the log begins where its end was lost and it went on differently.
-type branch struct {
+// A timeline of the log begins where its end was lost and it went on differently.
+type timeline struct {
 	number int
-	joints []joint // oldest first, the last one is its own; each lies after the one before
+	forks  []forkPoint // oldest first, the last one is its own; each lies after the one before
 }
 
-// A joint is where a branch parts from the one before: after the last position that
+// A forkPoint is where a branch parts from the one before: after the last position that
 // both have.
-type joint struct {
+type forkPoint struct {
 	number int // of the branch
 	at     adapter.Position
 }
 
-// maxJoints bounds the joints that are kept. Beyond, the oldest two count as one.
-const maxJoints = 64
+// maxForks bounds the joints that are kept. Beyond, the oldest two count as one.
+const maxForks = 64
 
 type batchName struct{ origin, seq int64 }
 
-func newTail(db *DB, l *line) *tail {
+func newTail(db *DB, l *dedicatedConn) *tail {
 	return &tail{
-		db: db, line: l,
+		db: db, conn: l,
 		dropped: make(map[batchName]time.Time),
 		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
 		done:    make(chan struct{}),
 		pace:    fullPace(),
-		memory:  memory{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
-		shelf:   shelf{maxBytes: db.opts.TailBytes / 4, parts: make(map[stretch]*part)},
+		recent:  recentBatches{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
+		cache:   readCache{maxBytes: db.opts.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
 	}
 }
 
@@ -96,7 +96,7 @@ func newTail(db *DB, l *line) *tail {
 func (t *tail) start(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			t.line.drop() // the next attempt listens anew
+			t.conn.drop() // the next attempt listens anew
 		}
 	}()
 	conn, err := t.connect(ctx)
@@ -110,17 +110,17 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.looked = time.Now()
+	t.outboxChecked = time.Now()
 	t.db.sealer.set(h.key)
-	t.cursor = h.mark
-	t.delivered = h.mark.position()
-	t.memory.low = t.delivered
+	t.cursor = h.pos
+	t.delivered = h.pos.position()
+	t.recent.low = t.delivered
 	t.following, t.caughtUp = true, time.Now()
 	return nil
 }
 
 func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
-	conn, fresh, err := t.line.open(ctx)
+	conn, fresh, err := t.conn.open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -155,12 +155,12 @@ func (t *tail) server() string {
 // run follows the log until ctx ends.
 func (t *tail) run(ctx context.Context) {
 	defer close(t.done)
-	defer t.line.drop()
+	defer t.conn.drop()
 	pause := backoff{low: 50 * time.Millisecond, high: 2 * time.Second}
 	broken := false
 	for {
 		err := t.follow(ctx, func() {
-			t.note(func() { t.following, t.caughtUp = true, time.Now() })
+			t.update(func() { t.following, t.caughtUp = true, time.Now() })
 			if broken {
 				t.db.opts.Logger.InfoContext(ctx, "reading the log again")
 			}
@@ -170,19 +170,19 @@ func (t *tail) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		t.note(func() { t.following = false })
-		t.lost.Add(1)
+		t.update(func() { t.following = false })
+		t.connectionsLost.Add(1)
 		if !broken {
 			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
 		}
 		broken = true
-		t.line.drop()
+		t.conn.drop()
 		pause.wait(ctx)
 	}
 }
 
-// note changes what Stats tells.
-func (t *tail) note(change func()) {
+// update changes what Stats tells.
+func (t *tail) update(change func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change()
@@ -214,25 +214,25 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 // listen waits until the log has to be read. Batches that come with the bell and
 // continue the cursor are delivered meanwhile.
 func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
-	wait, cancel := context.WithTimeout(ctx, t.untilNextLook())
+	wait, cancel := context.WithTimeout(ctx, t.untilNextRead())
 	defer cancel()
 	for wait.Err() == nil {
-		n, err := t.hear(wait, conn)
+		n, err := t.waitNotification(wait, conn)
 		if err != nil {
 			return err
 		}
 		if n == nil {
-			if on, err := t.takeHanded(ctx, conn); !on || err != nil {
+			if on, err := t.takeHandoffs(ctx, conn); !on || err != nil {
 				return err
 			}
 			continue
 		}
-		if done, err := t.heed(ctx, conn, n.Payload); err != nil {
+		if done, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
 			return err
 		} else if done {
 			continue
 		}
-		b, carried := t.parseBell(n.Payload)
+		b, carried := t.parseNotification(n.Payload)
 		if b.id > 0 && b.id <= t.cursor.id {
 			continue // read from the table meanwhile
 		}
@@ -246,12 +246,12 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 	return ctx.Err() // nil: it is time to look for oneself
 }
 
-// hear waits for the bell. It returns nil when something was handed over, the log
+// waitNotification waits for the bell. It returns nil when something was handed over, the log
 // has to be read, or ctx ended.
-func (t *tail) hear(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
+func (t *tail) waitNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	ctx, interrupt := context.WithCancel(ctx)
 	defer interrupt()
-	if !t.await(interrupt) {
+	if !t.armInterrupt(interrupt) {
 		return nil, nil
 	}
 	if t.db.opts.PollOnly {
@@ -267,10 +267,10 @@ func (t *tail) hear(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, 
 
 // catchUp reads and delivers everything after the cursor.
 func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
-	if err := t.db.node.keep(ctx, conn, t); err != nil {
+	if err := t.db.node.ensureLease(ctx, conn, t); err != nil {
 		return err
 	}
-	if err := t.drain(ctx, conn); err != nil {
+	if err := t.drainNotifications(ctx, conn); err != nil {
 		return err
 	}
 	for {
@@ -279,14 +279,14 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		if err != nil {
 			return err
 		}
-		if r.adoptable {
-			t.db.adopter.nudge()
+		if r.outboxPending {
+			t.db.relay.wake()
 		}
 		switch at := t.cursor.position(); {
 		case r.log != t.db.number.Load():
 			err = t.restart(ctx, conn, errors.New("the log was replaced by another one"))
 		case at < r.low:
-			t.reset(markAt(r.low), fmt.Errorf("this node fell behind the log: %w", adapter.ErrTrimmed))
+			t.reset(batchPosAt(r.low), fmt.Errorf("this node fell behind the log: %w", adapter.ErrTrimmed))
 		case at > r.low && (r.origin != t.cursor.origin || r.seq != t.cursor.seq):
 			err = t.rewind(ctx, conn)
 		default:
@@ -294,7 +294,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 			if !r.more {
-				return t.settle(ctx, conn)
+				return t.notifyIfMoved(ctx, conn)
 			}
 		}
 		if err != nil {
@@ -304,19 +304,19 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // scope returns what the next look at the log asks for.
-func (t *tail) scope() scope {
-	s := scope(time.Since(t.looked) >= max(t.poll(), t.db.opts.AdoptInterval))
+func (t *tail) scope() readScope {
+	s := readScope(time.Since(t.outboxChecked) >= max(t.poll(), t.db.opts.RelayInterval))
 	if s == withOutbox {
-		t.looked = time.Now()
+		t.outboxChecked = time.Now()
 	}
 	return s
 }
 
-// drain takes the bells that have come already: what they ring for is in the log that
+// drainNotifications takes the bells that have come already: what they ring for is in the log that
 // is read next, however many they are. Then it asks for the key of the bell, if there is
 // reason to think that it has changed: once a second at most, because anybody may give
 // that reason.
-func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
+func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
 	over, cancel := context.WithCancel(ctx)
 	cancel() // only what is here already
 	for {
@@ -324,25 +324,25 @@ func (t *tail) drain(ctx context.Context, conn *pgx.Conn) error {
 		if n == nil || err != nil {
 			break
 		}
-		if _, err := t.heed(ctx, conn, n.Payload); err != nil {
+		if _, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
 			return err
 		}
 	}
-	if !t.doubt || time.Since(t.asked) < time.Second {
+	if !t.keyStale || time.Since(t.keyAsked) < time.Second {
 		return nil
 	}
-	t.doubt, t.asked = false, time.Now()
+	t.keyStale, t.keyAsked = false, time.Now()
 	return t.db.sealer.refresh(ctx, conn, t.db.queries)
 }
 
-func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error {
+func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) error {
 	for i, r := range rows {
 		log := t.db.number.Load()
-		b, err := decodeBatch(t.db.opts.frames, log, r.mark, r.frame)
+		b, err := decodeBatch(t.db.opts.frames, log, r.batchPos, r.frame)
 		if err != nil {
-			err = t.unreadable.note(log, r.mark, err)
+			err = t.unreadable.note(log, r.batchPos, err)
 			if i+1 == len(rows) || readable(t.db.opts.frames, rows[i+1].frame) {
-				t.reset(r.mark, err) // once for all that follow each other
+				t.reset(r.batchPos, err) // once for all that follow each other
 			}
 			continue
 		}
@@ -355,30 +355,30 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []row) error
 
 // deliver hands over a batch and moves the cursor past it: not at all, if this
 // node may have lost its sessions meanwhile.
-func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *batch) error {
-	if err := t.db.node.keep(ctx, conn, t); err != nil {
+func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *logBatch) error {
+	if err := t.db.node.ensureLease(ctx, conn, t); err != nil {
 		return err
 	}
-	if b.origin == adoptedOrigin {
-		t.db.adopter.wake()
+	if b.origin == relayedOrigin {
+		t.db.relay.noteActivity()
 	}
 	name := batchName{b.origin, b.seq}
 	_, again := t.dropped[name]
 	delete(t.dropped, name)
 
 	t.mu.Lock()
-	t.cursor = b.mark
-	t.memory.add(b)
+	t.cursor = b.batchPos
+	t.recent.add(b)
 	local := t.local
 	t.mu.Unlock()
 	if local != nil && !again && len(b.deliveries) > 0 {
 		local.Deliver(b.deliveries)
 	}
-	t.arrived(b.position())
+	t.markDelivered(b.position())
 	return nil
 }
 
-func (t *tail) arrived(p adapter.Position) {
+func (t *tail) markDelivered(p adapter.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.delivered = p
@@ -395,8 +395,8 @@ func (t *tail) position() adapter.Position {
 	return t.delivered
 }
 
-// reach waits until what the log has up to p has been delivered.
-func (t *tail) reach(ctx context.Context, p adapter.Position) error {
+// waitDelivered waits until what the log has up to p has been delivered.
+func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 	for {
 		t.mu.Lock()
 		p = min(p, adapter.Position(t.db.publisher.acked.Load())) // falls when the log loses its end

@@ -24,7 +24,7 @@ func wantChanges(t testing.TB, b *bench, seen *int, want ...string) {
 	}
 }
 
-func TestTriggersEmitChanges(t *testing.T) {
+func TestTrigger_EmitsChanges(t *testing.T) {
 	t.Parallel()
 	for _, perRow := range []bool{false, true} {
 		t.Run(fmt.Sprintf("row=%v", perRow), func(t *testing.T) {
@@ -76,7 +76,7 @@ func (b *bench) rooms(t testing.TB) []string {
 	return envelopes[packets-1].Audience.Rooms
 }
 
-func TestBulkStatementsPairTheirRows(t *testing.T) {
+func TestTrigger_BulkStatements(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "create table o (id int primary key, n int, pad text)", "select attach_trigger('o', 'all', 'o', columns => '{id,n}')")
@@ -118,7 +118,7 @@ func TestBulkStatementsPairTheirRows(t *testing.T) {
 	}
 }
 
-func TestARowTooLargeIsNamed(t *testing.T) {
+func TestTrigger_RowTooLarge(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "create table big (id int, part text, body text, primary key (id, part))", "select attach_trigger('big', 'big:{id}:{part}')",
@@ -133,7 +133,7 @@ func TestARowTooLargeIsNamed(t *testing.T) {
 	}
 }
 
-func TestARowThatNamesNoRoomIsWritten(t *testing.T) {
+func TestTrigger_RowWithoutRoom(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "create table o (room text)", "select attach_trigger('o', '{room}', 'o')",
@@ -147,7 +147,7 @@ func TestARowThatNamesNoRoomIsWritten(t *testing.T) {
 	}
 }
 
-func TestAttachRefusesMistakes(t *testing.T) {
+func TestTrigger_AttachErrors(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "create table o (id int, n int)")
@@ -173,7 +173,7 @@ func TestAttachRefusesMistakes(t *testing.T) {
 	}
 }
 
-func TestWhoMayOnlyEmitMayDoNothingElse(t *testing.T) {
+func TestPrivileges_EmitOnlyRole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	emitter, reader := b.schema+"_emitter", b.schema+"_reader"
@@ -215,7 +215,7 @@ func TestWhoMayOnlyEmitMayDoNothingElse(t *testing.T) {
 	}
 }
 
-func TestANodesRoleAdoptsAndLocates(t *testing.T) {
+func TestPrivileges_NodeRole(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	role := b.schema + "_node"

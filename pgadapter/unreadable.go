@@ -21,7 +21,7 @@ type unreadable struct {
 
 // note notes a batch that cannot be decoded for a reason, and returns the error for a
 // reader of the log.
-func (u *unreadable) note(log uint32, m mark, reason error) error {
+func (u *unreadable) note(log uint32, m batchPos, reason error) error {
 	err := fmt.Errorf("batch %d of the log cannot be read, a later version of this program may have written it: %w: %w", m.id, reason, adapter.ErrTrimmed)
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -62,7 +62,7 @@ func TestTail_BatchesThatItCannotRead_AreAsIfTrimmed(t *testing.T) {
 			}
 		}
 		for range 2 {
-			_, err := db.Sessions().Resume(t.Context(), recovery.Claim{PIDHash: session("early").PIDHash, Namespace: "/"})
+			_, err := db.Sessions().Resume(t.Context(), recovery.ResumeRequest{PIDHash: session("early").PIDHash, Namespace: "/"})
 			if !errors.Is(err, recovery.ErrTrimmed) {
 				t.Errorf("a session from before it: %v", err)
 			}
@@ -108,11 +108,11 @@ func TestReadLog_LargeBatches_AreReadByBytes(t *testing.T) {
 	}
 	defer func() { _ = fresh.Close(context.Background()) }()
 	to := fresh.tail.position()
-	for name, read := range map[string]func(adapter.Position) ([]*batch, adapter.Position, error){
-		"shared": func(from adapter.Position) ([]*batch, adapter.Position, error) {
+	for name, read := range map[string]func(adapter.Position) ([]*logBatch, adapter.Position, error){
+		"shared": func(from adapter.Position) ([]*logBatch, adapter.Position, error) {
 			return fresh.tail.readShared(t.Context(), from, to)
 		},
-		"rows": func(from adapter.Position) ([]*batch, adapter.Position, error) {
+		"rows": func(from adapter.Position) ([]*logBatch, adapter.Position, error) {
 			return fresh.tail.readRows(t.Context(), from, to)
 		},
 	} {

@@ -77,7 +77,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	resume := func() {
 		t.Helper()
 		for i := range sessions {
-			claim := recovery.Claim{PIDHash: fmt.Sprint("p", i), Namespace: "/"}
+			claim := recovery.ResumeRequest{PIDHash: fmt.Sprint("p", i), Namespace: "/"}
 			if _, err := dbs[i%2].Sessions().Resume(t.Context(), claim); err != nil {
 				t.Errorf("Resume: %v", err)
 			}
@@ -85,7 +85,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	}
 	for i := range sessions {
 		s := session(fmt.Sprint("p", i))
-		s.Rooms = []recovery.Stay{{Room: "r", Joined: 1}}
+		s.Rooms = []recovery.RoomInterval{{Room: "r", Joined: 1}}
 		mustOpen(t, dbs[0], s)
 	}
 	resume()

@@ -39,7 +39,7 @@ func wantRows(t *testing.T, got []string, want ...string) {
 	}
 }
 
-func TestTheViewsShowNodesSessionsAndRooms(t *testing.T) {
+func TestViews_NodesSessionsRooms(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first := b.open(t, &Options{NodeName: "first"})
@@ -48,12 +48,12 @@ func TestTheViewsShowNodesSessionsAndRooms(t *testing.T) {
 	for i, in := range [][]string{{"lobby", "news"}, {"lobby"}, {}} {
 		s := session(fmt.Sprint("p", i))
 		for _, room := range in {
-			s.Rooms = append(s.Rooms, recovery.Stay{Room: room})
+			s.Rooms = append(s.Rooms, recovery.RoomInterval{Room: room})
 		}
 		s.Data = map[string]json.RawMessage{"user": json.RawMessage("1")}
 		mustOpen(t, []*DB{first, first, second}[i], s)
 	}
-	if err := first.Sessions().End(session("p1").Key, recovery.Ending{Park: true}).Wait(t.Context()); err != nil {
+	if err := first.Sessions().End(session("p1").Key, recovery.Release{Park: true}).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Sessions().Change(session("p0").Key, recovery.Change{Leave: []string{"news"}}).Wait(t.Context()); err != nil {
@@ -69,7 +69,7 @@ func TestTheViewsShowNodesSessionsAndRooms(t *testing.T) {
 	wantRows(t, b.rows(t, "select namespace, room, sessions, connected from view_rooms order by room"), "/ lobby 2 1")
 }
 
-func TestTheViewOfPacketsShowsTheLog(t *testing.T) {
+func TestViews_Packets(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
@@ -80,7 +80,7 @@ func TestTheViewOfPacketsShowsTheLog(t *testing.T) {
 		{Kind: adapter.Volatile, Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ä"}, Except: []string{"b"}}, Payload: []byte(`["é"]`), Attachments: [][]byte{{1}, {2, 3}}},
 		{Kind: adapter.Join, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["b"]`)},
 		{Kind: adapter.Answer, Payload: []byte("cookies and tokens")},
-		{Kind: adapter.Gone + 1, Payload: []byte("of a later version \x00\xff")},
+		{Kind: adapter.NodeLeft + 1, Payload: []byte("of a later version \x00\xff")},
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("in front"))
 	for queued := 1; queued > 0; time.Sleep(time.Millisecond) { // until it is on its way

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-func TestSchemaIsMigratedAndApart(t *testing.T) {
+func TestSchema_MigratedAndSeparate(t *testing.T) {
 	t.Parallel()
 
 	dsn, one := pgtest.Schema(t)
@@ -31,7 +31,7 @@ func TestSchemaIsMigratedAndApart(t *testing.T) {
 	}
 }
 
-func TestSchemaIsDroppedWhenItsTestEnds(t *testing.T) { //nolint:tparallel // what follows the subtest waits for it
+func TestSchema_DroppedAtTheEnd(t *testing.T) { //nolint:tparallel // what follows the subtest waits for it
 	t.Parallel()
 	var dsn, schema string
 	t.Run("a test", func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestSchemaIsDroppedWhenItsTestEnds(t *testing.T) { //nolint:tparallel // wh
 	}
 }
 
-func TestNameOnlyCreatesNothing(t *testing.T) {
+func TestName_CreatesNothing(t *testing.T) {
 	t.Parallel()
 
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly(), pgtest.On(pgtest.DSN(t)))
@@ -56,7 +56,7 @@ func TestNameOnlyCreatesNothing(t *testing.T) {
 	}
 }
 
-func TestOnlyOldSchemasAreSwept(t *testing.T) {
+func TestSweep_OldSchemasOnly(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
 	conn := connect(t, dsn)

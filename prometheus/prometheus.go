@@ -154,7 +154,7 @@ type NodeCollector struct {
 	outbox, notify                                 family
 
 	mu     sync.Mutex
-	survey pgadapter.Survey
+	survey pgadapter.ClusterStats
 	asked  time.Time
 	known  bool
 }
@@ -221,8 +221,8 @@ func (c *NodeCollector) Collect(ch chan<- prometheus.Metric) {
 	c.healthy.send(ch, healthy)
 	c.position.send(ch, float64(s.Position))
 	c.behind.send(ch, time.Since(s.CaughtUp).Seconds())
-	if !s.Bell.IsZero() {
-		c.bell.send(ch, time.Since(s.Bell).Seconds())
+	if !s.Notified.IsZero() {
+		c.bell.send(ch, time.Since(s.Notified).Seconds())
 	}
 	c.confirmed.send(ch, time.Since(s.Confirmed).Seconds())
 	c.queueEvents.send(ch, float64(s.QueueEvents))
@@ -245,7 +245,7 @@ func (c *NodeCollector) collectCluster(ch chan<- prometheus.Metric) {
 		ctx, cancel := context.WithTimeout(context.Background(), c.opts.SurveyTimeout)
 		defer cancel()
 		var err error
-		if c.survey, err = c.db.Survey(ctx); err != nil {
+		if c.survey, err = c.db.ClusterStats(ctx); err != nil {
 			c.opts.Logger.WarnContext(ctx, "the cluster was not surveyed", slog.Any("error", err))
 		}
 		c.known, c.asked = err == nil, time.Now()

@@ -11,7 +11,7 @@
 // complete sessions behind.
 //
 // Rooms are intervals: a record at position p addresses the session if its
-// audience matches the rooms held at p ([Session.Addressed]). That makes a
+// audience matches the rooms held at p ([Session.Matches]). That makes a
 // replay exact in both directions, without asking what the node did.
 //
 // # Secrets

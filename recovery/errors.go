@@ -22,9 +22,9 @@ var (
 // was parked by others because its node was thought dead, or that is over.
 var ErrLost = errors.New("session is no longer held by this node")
 
-// Refusal returns the reason in err's chain for which a client was not
+// RefusalReason returns the reason in err's chain for which a client was not
 // recovered, and nil if err is none of them: then the store could not answer.
-func Refusal(err error) error {
+func RefusalReason(err error) error {
 	for _, r := range []error{ErrUnknown, ErrIdentity, ErrExpired, ErrTrimmed, ErrAhead, ErrForeign, ErrMalformed, ErrEarly, ErrRejected, ErrOver, ErrRepeated} {
 		if errors.Is(err, r) {
 			return r

@@ -24,7 +24,7 @@ type Memory struct {
 
 	mu       sync.Mutex
 	node     Node
-	sessions map[string]*remembered
+	sessions map[string]*record
 	parked   parked      // those of them whose clients are away
 	over     []*Session  // the node has not been told of their end
 	sweep    *time.Timer // armed while sessions are parked, or over
@@ -33,39 +33,39 @@ type Memory struct {
 	position adapter.Position
 }
 
-type remembered struct {
+type record struct {
 	Session
 
 	parked  bool
-	expires time.Time // valid if parked, as are place and size
-	place   int       // among those that are parked
-	size    int       // of memory
-	facts   []Fact    // at most two, the one that reaches furthest first
-	proven  []Fact    // at most one: what the last Resume has proven
-	trimAt  int       // how many stays there may be before those that are of no use are looked for
+	expires time.Time    // valid if parked, as are place and size
+	place   int          // among those that are parked
+	size    int          // of memory
+	facts   []Checkpoint // at most two, the one that reaches furthest first
+	proven  []Checkpoint // at most one: what the last Resume has proven
+	trimAt  int          // how many stays there may be before those that are of no use are looked for
 
-	standing Standing // what the node last said of this tenure
+	standing Progress // what the node last said of this tenure
 }
 
-// learn adds a fact, unless it only carries the newest one further. One that does not
+// addCheckpoint adds a fact, unless it only carries the newest one further. One that does not
 // reach as far as the newest, because the claim came late with an older offset, takes the
 // place behind it.
-func (r *remembered) learn(f Fact) {
+func (r *record) addCheckpoint(f Checkpoint) {
 	switch {
 	case len(r.facts) == 0:
-		r.facts = []Fact{f}
+		r.facts = []Checkpoint{f}
 	case r.facts[0].Last == f.Last:
 		r.facts[0].Covered = max(r.facts[0].Covered, f.Covered)
 	case f.Covered < r.facts[0].Covered:
-		r.facts = []Fact{r.facts[0], f}
+		r.facts = []Checkpoint{r.facts[0], f}
 	default:
-		r.facts = []Fact{f, r.facts[0]}
+		r.facts = []Checkpoint{f, r.facts[0]}
 	}
 }
 
 // NewMemory returns an empty store for sessions whose events are in log.
 func NewMemory(log *adapter.Memory) *Memory {
-	return &Memory{MaxParkedBytes: 256 << 20, log: log, sessions: make(map[string]*remembered)}
+	return &Memory{MaxParkedBytes: 256 << 20, log: log, sessions: make(map[string]*record)}
 }
 
 // Bind implements Store.
@@ -89,15 +89,15 @@ func (m *Memory) Open(s *Session) *Outcome {
 	if old, ok := m.sessions[s.PIDHash]; ok && old.parked {
 		m.parked.remove(old)
 	}
-	m.sessions[s.PIDHash] = &remembered{Session: *s, facts: []Fact{{Covered: s.Opened}}}
+	m.sessions[s.PIDHash] = &record{Session: *s, facts: []Checkpoint{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
-	return Settled(nil)
+	return Completed(nil)
 }
 
 // Resume implements Store.
-func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
+func (m *Memory) Resume(_ context.Context, c ResumeRequest) (*Session, error) {
 	low, head := m.log.Extent()
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -108,15 +108,15 @@ func (m *Memory) Resume(_ context.Context, c Claim) (*Session, error) {
 	if r.parked && time.Now().After(r.expires) {
 		return nil, ErrExpired
 	}
-	p := Proof{
-		Claim: c, Opened: r.Opened, Applied: r.Applied, Held: r.Held, Bound: r.Identity,
-		Log: m.log.Number(), Low: low, Head: head, Facts: slices.Concat(r.facts, r.proven),
+	p := ContinuityCheck{
+		ResumeRequest: c, Opened: r.Opened, Applied: r.Applied, InitialOffset: r.InitialOffset, BoundIdentity: r.Identity,
+		Log: m.log.Number(), Low: low, Head: head, Checkpoints: slices.Concat(r.facts, r.proven),
 	}
 	from, last, err := p.Check(m.log.Offset)
 	if err != nil {
 		return nil, err
 	}
-	r.proven = []Fact{{last, from}}
+	r.proven = []Checkpoint{{last, from}}
 	r.Epoch++
 	r.Identity = c.Identity
 	if r.parked {
@@ -134,40 +134,40 @@ func (m *Memory) Change(k Key, c Change) *Outcome {
 	defer m.mu.Unlock()
 	r, err := m.heldLocked(k)
 	if err != nil {
-		return Settled(err)
+		return Completed(err)
 	}
-	r.Apply(c)
+	r.ApplyChange(c)
 	if len(r.Rooms) >= r.trimAt {
 		r.Trim(m.log.Low()) // takes no lock: a server may call Change while records are delivered
-		r.trimAt = 2 * max(fewStays, len(r.Rooms))
+		r.trimAt = 2 * max(indexThreshold, len(r.Rooms))
 	}
-	return Settled(nil)
+	return Completed(nil)
 }
 
 // End implements Store.
-func (m *Memory) End(k Key, e Ending) *Outcome {
+func (m *Memory) End(k Key, e Release) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, err := m.heldLocked(k)
 	if err != nil {
-		return Settled(err)
+		return Completed(err)
 	}
 	if !e.Park {
 		delete(m.sessions, k.PIDHash)
-		return Settled(nil)
+		return Completed(nil)
 	}
 	now := time.Now()
 	r.Trim(m.log.Low())
 	r.index = nil // until the client is back
 	r.parked, r.Applied = true, max(r.Applied, e.At)
-	r.learn(Fact{e.Last, e.At})
+	r.addCheckpoint(Checkpoint{e.Last, e.At})
 	r.expires = now.Add(r.Window)
 	m.parked.add(r)
 	for m.parked.bytes > m.MaxParkedBytes {
 		m.endLocked(m.parked.next())
 	}
 	m.armLocked(now)
-	return Settled(nil)
+	return Completed(nil)
 }
 
 // checkpoint notes how far the sessions have come, and comes again while there
@@ -194,7 +194,7 @@ func (m *Memory) checkpoint() {
 		}
 		r.Applied = max(r.Applied, at)
 		if !r.standing.Busy {
-			r.learn(Fact{r.standing.Last, at})
+			r.addCheckpoint(Checkpoint{r.standing.Last, at})
 		}
 	}
 	m.look = nil
@@ -208,7 +208,7 @@ func (m *Memory) checkpoint() {
 func (m *Memory) expire() {
 	m.mu.Lock()
 	now := time.Now()
-	for range sweptAtOnce {
+	for range maxSwept {
 		r := m.parked.next()
 		if r == nil || r.expires.After(now) {
 			break
@@ -224,11 +224,11 @@ func (m *Memory) expire() {
 	}
 }
 
-// sweptAtOnce bounds the sessions that are ended while the server waits for the lock.
-const sweptAtOnce = 256
+// maxSwept bounds the sessions that are ended while the server waits for the lock.
+const maxSwept = 256
 
 // endLocked ends a session that is parked.
-func (m *Memory) endLocked(r *remembered) {
+func (m *Memory) endLocked(r *record) {
 	m.parked.remove(r)
 	delete(m.sessions, r.PIDHash)
 	m.over = append(m.over, &r.Session)
@@ -254,7 +254,7 @@ func (m *Memory) armLocked(now time.Time) {
 	m.sweep, m.sweeps = time.AfterFunc(at.Sub(now), m.expire), at
 }
 
-func (m *Memory) heldLocked(k Key) (*remembered, error) {
+func (m *Memory) heldLocked(k Key) (*record, error) {
 	r, ok := m.sessions[k.PIDHash]
 	if !ok || r.parked || r.Epoch != k.Epoch {
 		return nil, ErrLost

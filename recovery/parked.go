@@ -5,23 +5,23 @@ import "container/heap"
 // parked are the sessions of a Memory whose clients are away, the one that expires
 // next first.
 type parked struct {
-	list  []*remembered
+	list  []*record
 	bytes int // of memory, about
 }
 
-func (p *parked) add(r *remembered) {
+func (p *parked) add(r *record) {
 	r.size = r.footprint()
 	p.bytes += r.size
 	heap.Push((*byExpiry)(p), r)
 }
 
-func (p *parked) remove(r *remembered) {
+func (p *parked) remove(r *record) {
 	p.bytes -= r.size
 	heap.Remove((*byExpiry)(p), r.place)
 }
 
 // next returns the session that expires next, or nil.
-func (p *parked) next() *remembered {
+func (p *parked) next() *record {
 	if len(p.list) == 0 {
 		return nil
 	}
@@ -45,7 +45,7 @@ func (p *byExpiry) Swap(i, j int) {
 
 // Push implements heap.Interface.
 func (p *byExpiry) Push(x any) {
-	r, _ := x.(*remembered)
+	r, _ := x.(*record)
 	r.place = len(p.list)
 	p.list = append(p.list, r)
 }
@@ -68,8 +68,8 @@ const (
 )
 
 // footprint returns about how many bytes of memory a parked session takes.
-func (r *remembered) footprint() int {
-	n := sessionBytes + len(r.PIDHash) + len(r.Identity) + len(r.ID) + len(r.Namespace) + len(r.Held) + 16*cap(r.Seen)
+func (r *record) footprint() int {
+	n := sessionBytes + len(r.PIDHash) + len(r.Identity) + len(r.ID) + len(r.Namespace) + len(r.InitialOffset) + 16*cap(r.Skip)
 	for i := range r.Rooms {
 		n += len(r.Rooms[i].Room)
 	}

@@ -21,7 +21,7 @@ type listener struct {
 	expired []string
 }
 
-func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) {
+func (l *listener) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) {
 	return 0, nil
 }
 
@@ -44,7 +44,7 @@ func (l *listener) heard() []string {
 func away(store *recovery.Memory, s *recovery.Session) {
 	s.Epoch = 1
 	store.Open(s)
-	store.End(s.Key, recovery.Ending{Park: true})
+	store.End(s.Key, recovery.Release{Park: true})
 }
 
 func TestMemory_Expiry_TellsOfEachSessionOnceInOrder(t *testing.T) {
@@ -62,7 +62,7 @@ func TestMemory_Expiry_TellsOfEachSessionOnceInOrder(t *testing.T) {
 			if i%5 != 0 {
 				continue
 			}
-			if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: pid, Namespace: "/"}); err != nil {
+			if _, err := store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: pid, Namespace: "/"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -110,7 +110,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 			i    int
 			want error
 		}{{0, recovery.ErrUnknown}, {len(got) - 1, recovery.ErrUnknown}, {len(got), nil}, {n - 1, nil}} {
-			if _, err := store.Resume(t.Context(), recovery.Claim{PIDHash: fmt.Sprint("pid ", row.i), Namespace: "/"}); recovery.Refusal(err) != row.want { //nolint:errorlint // it is the reason itself
+			if _, err := store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: fmt.Sprint("pid ", row.i), Namespace: "/"}); recovery.RefusalReason(err) != row.want { //nolint:errorlint // it is the reason itself
 				t.Errorf("session %d: %v, want %v", row.i, err, row.want)
 			}
 		}
@@ -159,11 +159,11 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 	}
 }
 
-func stays(session, n, length int) []recovery.Stay {
-	var s []recovery.Stay
+func stays(session, n, length int) []recovery.RoomInterval {
+	var s []recovery.RoomInterval
 	for i := range n {
 		name := fmt.Sprint(session, i)
-		s = append(s, recovery.Stay{Room: strings.Clone(strings.Repeat(name, length)[:length]), Joined: 1})
+		s = append(s, recovery.RoomInterval{Room: strings.Clone(strings.Repeat(name, length)[:length]), Joined: 1})
 	}
 	return s
 }

@@ -2,32 +2,32 @@ package recovery
 
 import "github.com/pgsocket/socketio/adapter"
 
-// A Proof is the question whether a returning client can be given everything it
+// A ContinuityCheck is the question whether a returning client can be given everything it
 // missed: the claim, what is known of the session, and the extent of the log.
 // It states the rule of the package comment once, for every Store.
-type Proof struct {
-	Claim
+type ContinuityCheck struct {
+	ResumeRequest
 
-	Opened  adapter.Position
-	Applied adapter.Position // up to here the session's rooms are complete
-	Held    string
-	Bound   string           // the identity that the session is bound to
-	Log     uint32           // the log's number
-	Low     adapter.Position // the newest position that is no longer kept
-	Head    adapter.Position // the newest position of all
+	Opened        adapter.Position
+	Applied       adapter.Position // up to here the session's rooms are complete
+	InitialOffset string
+	BoundIdentity string           // the identity that the session is bound to
+	Log           uint32           // the log's number
+	Low           adapter.Position // the newest position that is no longer kept
+	Head          adapter.Position // the newest position of all
 
-	// Facts are what is known of the session. Three are enough: the newest that a
+	// Checkpoints are what is known of the session. Three are enough: the newest that a
 	// node recorded; the one before it, for a client that did not get what came
 	// between; and what the last claim has proven, the offset that Check returned
 	// with the position. That holds until a later claim proves something else: a
 	// client that is cut off again and again, before it has processed anything, comes
 	// back with the same offset, whatever was sent to it meanwhile.
-	Facts []Fact
+	Checkpoints []Checkpoint
 }
 
-// A Fact is that nothing was addressed to the session after the offset Last, zero
+// A Checkpoint is that nothing was addressed to the session after the offset Last, zero
 // for none, up to the position Covered.
-type Fact struct {
+type Checkpoint struct {
 	Last    adapter.Offset
 	Covered adapter.Position
 }
@@ -36,8 +36,8 @@ type Fact struct {
 // the client holds, or the reason why continuity cannot be proven. At returns
 // the offset of the record that the log has at a position after Low; the zero
 // Offset if it has none.
-func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
-	if !p.Fits(p.Bound) {
+func (p *ContinuityCheck) Check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
+	if !p.Fits(p.BoundIdentity) {
 		return 0, adapter.Offset{}, ErrIdentity
 	}
 	from, last, err := p.check(at)
@@ -47,8 +47,8 @@ func (p *Proof) Check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 	return from, last, err
 }
 
-func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
-	if p.Offset == "" || p.Offset == p.Held {
+func (p *ContinuityCheck) check(at func(adapter.Position) adapter.Offset) (adapter.Position, adapter.Offset, error) {
+	if p.Offset == "" || p.Offset == p.InitialOffset {
 		if p.Opened > p.Head {
 			return 0, adapter.Offset{}, ErrAhead
 		}
@@ -83,7 +83,7 @@ func (p *Proof) check(at func(adapter.Position) adapter.Offset) (adapter.Positio
 
 // reach returns the start of the replay for a client that holds the offset last
 // and was served up to from.
-func (p *Proof) reach(from adapter.Position, last adapter.Offset) (adapter.Position, error) {
+func (p *ContinuityCheck) reach(from adapter.Position, last adapter.Offset) (adapter.Position, error) {
 	if from >= p.Low {
 		return from, nil
 	}
@@ -95,9 +95,9 @@ func (p *Proof) reach(from adapter.Position, last adapter.Offset) (adapter.Posit
 
 // covered returns how far a recorded fact reaches for a client that holds the
 // offset last, if the log goes on from there.
-func (p *Proof) covered(last adapter.Offset) (adapter.Position, bool) {
+func (p *ContinuityCheck) covered(last adapter.Offset) (adapter.Position, bool) {
 	best, ok := last.Position, false // who holds an offset has all that came before it
-	for _, f := range p.Facts {
+	for _, f := range p.Checkpoints {
 		if f.Last == last && f.Covered >= p.Low {
 			best, ok = max(best, f.Covered), true
 		}

@@ -13,7 +13,7 @@ func recordAt(p adapter.Position) adapter.Offset {
 	return adapter.Offset{Log: logNumber, Position: p, Check: uint32(p) * 31}
 }
 
-func TestProofOfContinuity(t *testing.T) {
+func TestContinuityCheck(t *testing.T) {
 	t.Parallel()
 	// A log that keeps (100, 200], and a session that was opened at 120.
 	held, last := recordAt(90).String(), recordAt(150)
@@ -22,7 +22,7 @@ func TestProofOfContinuity(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		offset string
-		change func(*Proof)
+		change func(*ContinuityCheck)
 		from   adapter.Position
 		err    error
 	}{
@@ -35,37 +35,37 @@ func TestProofOfContinuity(t *testing.T) {
 		{"ahead", recordAt(201).String(), nil, 0, ErrAhead},
 		{"another log", foreign.String(), nil, 0, ErrForeign},
 		{"a lost branch", branch.String(), nil, 0, ErrForeign},
-		{"a lost branch, with a fact", branch.String(), func(p *Proof) { p.Facts = []Fact{{branch, 140}} }, 0, ErrForeign},
-		{"ahead, with a fact", recordAt(201).String(), func(p *Proof) { p.Facts = []Fact{{recordAt(201), 140}} }, 0, ErrAhead},
-		{"another log, with a fact", foreign.String(), func(p *Proof) { p.Facts = []Fact{{foreign, 140}} }, 0, ErrForeign},
+		{"a lost branch, with a fact", branch.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{branch, 140}} }, 0, ErrForeign},
+		{"ahead, with a fact", recordAt(201).String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{recordAt(201), 140}} }, 0, ErrAhead},
+		{"another log, with a fact", foreign.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{foreign, 140}} }, 0, ErrForeign},
 		{"text", "hello", nil, 0, ErrMalformed},
 		{"long text", string(make([]byte, 1<<16)), nil, 0, ErrMalformed},
-		{"trimmed", recordAt(50).String(), func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
-		{"trimmed, nothing received", "", func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
-		{"trimmed just now", recordAt(100).String(), func(p *Proof) { p.Opened = 10 }, 0, ErrTrimmed},
-		{"quiet", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 130}}
+		{"trimmed", recordAt(50).String(), func(p *ContinuityCheck) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"trimmed, nothing received", "", func(p *ContinuityCheck) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"trimmed just now", recordAt(100).String(), func(p *ContinuityCheck) { p.Opened = 10 }, 0, ErrTrimmed},
+		{"quiet", recordAt(50).String(), func(p *ContinuityCheck) {
+			p.Opened, p.Checkpoints = 10, []Checkpoint{{recordAt(50), 130}}
 		}, 130, nil},
-		{"quiet, nothing received", "", func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{adapter.Offset{}, 130}} }, 130, nil},
-		{"quiet once, but not proven far enough", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Facts = 10, []Fact{{recordAt(50), 99}}
+		{"quiet, nothing received", "", func(p *ContinuityCheck) { p.Opened, p.Checkpoints = 10, []Checkpoint{{adapter.Offset{}, 130}} }, 130, nil},
+		{"quiet once, but not proven far enough", recordAt(50).String(), func(p *ContinuityCheck) {
+			p.Opened, p.Checkpoints = 10, []Checkpoint{{recordAt(50), 99}}
 		}, 0, ErrTrimmed},
-		{"older than the last one", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Facts = 10, []Fact{{last, 180}}
+		{"older than the last one", recordAt(50).String(), func(p *ContinuityCheck) {
+			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}}
 		}, 0, ErrTrimmed},
-		{"quiet until something was sent into the void", recordAt(50).String(), func(p *Proof) {
-			p.Opened, p.Facts = 10, []Fact{{last, 180}, {recordAt(50), 130}}
+		{"quiet until something was sent into the void", recordAt(50).String(), func(p *ContinuityCheck) {
+			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}, {recordAt(50), 130}}
 		}, 130, nil},
-		{"further than its record", last.String(), func(p *Proof) { p.Opened, p.Facts = 10, []Fact{{last, 140}} }, 150, nil},
-		{"rooms incomplete", recordAt(150).String(), func(p *Proof) { p.Applied = 99 }, 0, ErrTrimmed},
-		{"rooms complete so far", recordAt(150).String(), func(p *Proof) { p.Applied = 100 }, 150, nil},
-		{"nothing received, though something was sent", "", func(p *Proof) {
-			p.Opened, p.Facts = 10, []Fact{{last, 180}}
+		{"further than its record", last.String(), func(p *ContinuityCheck) { p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 140}} }, 150, nil},
+		{"rooms incomplete", recordAt(150).String(), func(p *ContinuityCheck) { p.Applied = 99 }, 0, ErrTrimmed},
+		{"rooms complete so far", recordAt(150).String(), func(p *ContinuityCheck) { p.Applied = 100 }, 150, nil},
+		{"nothing received, though something was sent", "", func(p *ContinuityCheck) {
+			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}}
 		}, 0, ErrTrimmed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			p := Proof{Claim: Claim{Offset: row.offset}, Opened: 120, Applied: 150, Held: held, Log: logNumber, Low: 100, Head: 200}
+			p := ContinuityCheck{ResumeRequest: ResumeRequest{Offset: row.offset}, Opened: 120, Applied: 150, InitialOffset: held, Log: logNumber, Low: 100, Head: 200}
 			if row.change != nil {
 				row.change(&p)
 			}
@@ -73,16 +73,16 @@ func TestProofOfContinuity(t *testing.T) {
 			if from != row.from || !errors.Is(err, row.err) {
 				t.Errorf("from %d, %v; want %d, %v", from, err, row.from, row.err)
 			}
-			if err != nil && Refusal(err) == nil {
+			if err != nil && RefusalReason(err) == nil {
 				t.Error("a reason that Refusal does not know")
 			}
 		})
 	}
 }
 
-func TestRoomsAreIntervals(t *testing.T) {
+func TestRoomInterval(t *testing.T) {
 	t.Parallel()
-	s := &Session{ID: "me", Namespace: "/", Opened: 10, Rooms: []Stay{
+	s := &Session{ID: "me", Namespace: "/", Opened: 10, Rooms: []RoomInterval{
 		{Room: "a", Joined: 20, Ended: true, Left: 30}, {Room: "a", Joined: 40}, {Room: "b", Joined: 50, Ended: true, Left: 50},
 	}}
 	for _, row := range []struct {
@@ -112,16 +112,16 @@ func TestRoomsAreIntervals(t *testing.T) {
 		if row.except != "" {
 			d.Audience.Except = []string{row.except}
 		}
-		if got := s.Addressed(d); got != row.want {
+		if got := s.Matches(d); got != row.want {
 			t.Errorf("to %q except %q at %d: %t", row.rooms, row.except, row.at, got)
 		}
 		d.Kind = adapter.Volatile
-		if s.Addressed(d) {
+		if s.Matches(d) {
 			t.Error("a volatile event is never replayed")
 		}
 	}
-	if s.Reach() != 50 {
-		t.Errorf("reach %d", s.Reach())
+	if s.MaxPosition() != 50 {
+		t.Errorf("reach %d", s.MaxPosition())
 	}
 }
 
@@ -129,15 +129,15 @@ func TestRoomsAreIntervals(t *testing.T) {
 // got anywhere, stays as it was.
 func TestFact_ToldAgainWithLess_StaysCovered(t *testing.T) {
 	t.Parallel()
-	var r remembered
+	var r record
 	for _, covered := range []adapter.Position{100, 200, 150} {
-		r.learn(Fact{recordAt(50), covered})
+		r.addCheckpoint(Checkpoint{recordAt(50), covered})
 	}
 	if len(r.facts) != 1 || r.facts[0].Covered != 200 {
 		t.Errorf("facts %+v", r.facts)
 	}
-	p := Proof{Claim: Claim{Offset: recordAt(50).String()}, Opened: 10, Applied: 250, Log: logNumber, Low: 120, Head: 300}
-	p.Facts = []Fact{{recordAt(50), 130}, {recordAt(60), 250}, {recordAt(50), 200}}
+	p := ContinuityCheck{ResumeRequest: ResumeRequest{Offset: recordAt(50).String()}, Opened: 10, Applied: 250, Log: logNumber, Low: 120, Head: 300}
+	p.Checkpoints = []Checkpoint{{recordAt(50), 130}, {recordAt(60), 250}, {recordAt(50), 200}}
 	if from, _, err := p.Check(recordAt); from != 200 || err != nil {
 		t.Errorf("from %d, %v; the furthest of the facts reaches to 200", from, err)
 	}

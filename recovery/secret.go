@@ -29,6 +29,6 @@ func HashIdentity(pid, identity string) string {
 
 // Fits reports whether the claim may have a session that is bound to an identity, ""
 // for none: then every claim may. Both are hashes, see HashIdentity.
-func (c *Claim) Fits(identity string) bool {
+func (c *ResumeRequest) Fits(identity string) bool {
 	return identity == "" || subtle.ConstantTimeCompare([]byte(identity), []byte(c.Identity)) == 1
 }

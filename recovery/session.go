@@ -17,9 +17,9 @@ type Key struct {
 	Epoch   int64
 }
 
-// A Stay is the time that a session spent in a room, from just after Joined up
+// A RoomInterval is the time that a session spent in a room, from just after Joined up
 // to and including Left if it is Ended.
-type Stay struct {
+type RoomInterval struct {
 	Room   string
 	Joined adapter.Position
 	Ended  bool             // the session is not in the room any more
@@ -27,7 +27,7 @@ type Stay struct {
 }
 
 // covers reports whether the stay holds at p.
-func (s Stay) covers(p adapter.Position) bool {
+func (s RoomInterval) covers(p adapter.Position) bool {
 	return s.Joined < p && (!s.Ended || p <= s.Left)
 }
 
@@ -35,15 +35,15 @@ func (s Stay) covers(p adapter.Position) bool {
 type Session struct {
 	Key
 
-	Identity  string // that it is bound to, see HashIdentity; "" for none
-	ID        string // the socket's public id, also the name of its own room
-	Namespace string
-	Window    time.Duration    // how long the client may be away
-	Opened    adapter.Position // the session is addressed by what comes after
-	Held      string           // the offset that the client came with when the session was opened
-	Seen      []adapter.Span   // what came after Opened, but the client had seen before
-	Rooms     []Stay           // without the room of its own
-	Data      map[string]json.RawMessage
+	Identity      string // that it is bound to, see HashIdentity; "" for none
+	ID            string // the socket's public id, also the name of its own room
+	Namespace     string
+	Window        time.Duration    // how long the client may be away
+	Opened        adapter.Position // the session is addressed by what comes after
+	InitialOffset string           // the offset that the client came with when the session was opened
+	Skip          []adapter.Range  // what came after Opened, but the client had seen before
+	Rooms         []RoomInterval   // without the room of its own
+	Data          map[string]json.RawMessage
 
 	// Applied says up to where Rooms is complete: Opened, for a new session.
 	// Operations of the log after it may be in Rooms already; Perform is made
@@ -55,12 +55,12 @@ type Session struct {
 	// Last, of a resumed session: the offset that the client holds; zero if it
 	// processed nothing of this session yet.
 	Last adapter.Offset
-	// Elsewhere, of a resumed session: another node may still hold a
+	// OwnedElsewhere, of a resumed session: another node may still hold a
 	// connection of it, and has to be told through the log.
-	Elsewhere bool
+	OwnedElsewhere bool
 
-	index  *stayIndex // of Rooms; nil while they are few
-	shared bool       // with a snapshot: what is to be changed is copied first
+	index  *intervalIndex // of Rooms; nil while they are few
+	shared bool           // with a snapshot: what is to be changed is copied first
 }
 
 // Clone returns a copy whose rooms and data can be changed by themselves.
@@ -71,18 +71,18 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// Addressed reports whether a returning client has to get d: an event of the
+// Matches reports whether a returning client has to get d: an event of the
 // session's namespace whose audience includes the rooms held at d's position.
-func (s *Session) Addressed(d *adapter.Delivery) bool {
-	return d.Kind == adapter.Event && s.meant(d)
+func (s *Session) Matches(d *adapter.Delivery) bool {
+	return d.Kind == adapter.Event && s.audienceMatches(d)
 }
 
-// meant reports whether d's audience includes the session at d's position.
-func (s *Session) meant(d *adapter.Delivery) bool {
+// audienceMatches reports whether d's audience includes the session at d's position.
+func (s *Session) audienceMatches(d *adapter.Delivery) bool {
 	if d.Namespace != s.Namespace || d.Offset.Position <= s.Opened {
 		return false
 	}
-	if slices.ContainsFunc(s.Seen, func(in adapter.Span) bool { return in.First <= d.Offset.Position && d.Offset.Position <= in.Last }) {
+	if slices.ContainsFunc(s.Skip, func(in adapter.Range) bool { return in.First <= d.Offset.Position && d.Offset.Position <= in.Last }) {
 		return false
 	}
 	return d.Audience.IncludesFunc(func(room string) bool {
@@ -90,16 +90,16 @@ func (s *Session) meant(d *adapter.Delivery) bool {
 	})
 }
 
-// Perform carries the session on to d, the next operation of the log: it makes
+// Apply carries the session on to d, the next operation of the log: it makes
 // its change and returns it, to be stored, or says that d ends the session. What
 // Rooms has of the operation already, and operations up to Applied, change
 // nothing.
-func (s *Session) Perform(d *adapter.Delivery) (c Change, over bool) {
+func (s *Session) Apply(d *adapter.Delivery) (c Change, over bool) {
 	if d.Offset.Position <= s.Applied {
 		return Change{}, false
 	}
 	s.Applied = d.Offset.Position
-	if !d.Kind.Operation() || !s.meant(d) {
+	if !d.Kind.Operation() || !s.audienceMatches(d) {
 		return Change{}, false
 	}
 	if d.Kind == adapter.Disconnect {
@@ -110,7 +110,7 @@ func (s *Session) Perform(d *adapter.Delivery) (c Change, over bool) {
 		return Change{}, false // not written by us: the nodes ignore it as well
 	}
 	c = s.operation(d.Kind, rooms, d.Offset.Position)
-	s.Apply(c)
+	s.ApplyChange(c)
 	return c, false
 }
 
@@ -136,12 +136,12 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 // Empty reports whether the change changes nothing.
 func (c *Change) Empty() bool { return len(c.Join) == 0 && len(c.Leave) == 0 && len(c.Data) == 0 }
 
-// Reach returns the newest position that the session's record speaks of. A node
+// MaxPosition returns the newest position that the session's record speaks of. A node
 // that has not read the log up to there cannot serve the session yet: it would
 // deliver again what the record already counts, or to a room not yet joined.
-func (s *Session) Reach() adapter.Position {
-	p := max(s.Opened, s.From, s.Applied, s.staysReach())
-	for _, in := range s.Seen {
+func (s *Session) MaxPosition() adapter.Position {
+	p := max(s.Opened, s.From, s.Applied, s.roomsMaxPosition())
+	for _, in := range s.Skip {
 		p = max(p, in.Last)
 	}
 	return p
@@ -155,9 +155,9 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
-// Apply makes the change in the session's record. What Clone and Snapshot have
+// ApplyChange makes the change in the session's record. What Clone and Snapshot have
 // returned before does not change with it.
-func (s *Session) Apply(c Change) {
+func (s *Session) ApplyChange(c Change) {
 	s.own()
 	for _, room := range c.Leave {
 		s.leave(room, c.At)
@@ -177,15 +177,15 @@ func (s *Session) Apply(c Change) {
 	}
 }
 
-// An Ending says how a node lets go of a session.
-type Ending struct {
+// An Release says how a node lets go of a session.
+type Release struct {
 	Park bool             // the client may come back; otherwise the session is over
 	At   adapter.Position // Park: the position up to which the connection was served and Rooms is complete
 	Last adapter.Offset   // Park: the last offset sent to the client; zero for none
 }
 
-// A Claim is what a returning client presents.
-type Claim struct {
+// A ResumeRequest is what a returning client presents.
+type ResumeRequest struct {
 	PIDHash   string // see HashPID
 	Identity  string // of the client now, see HashIdentity; "" for none
 	Namespace string

@@ -22,7 +22,7 @@ func operation(t *testing.T, k adapter.Kind, p adapter.Position, from []string, 
 
 // A node that is killed may have written some of the operations that it had
 // performed. Whoever performs them again gets the same rooms.
-func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
+func TestSession_Apply_Twice(t *testing.T) {
 	t.Parallel()
 	log := []*adapter.Delivery{
 		operation(t, adapter.Join, 10, nil, "a", "b"),
@@ -32,7 +32,7 @@ func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
 		operation(t, adapter.Leave, 50, []string{"self"}, "a"),
 		operation(t, adapter.Join, 60, []string{"a"}, "never"),
 	}
-	want := []recovery.Stay{
+	want := []recovery.RoomInterval{
 		{Room: "a", Joined: 10, Ended: true, Left: 50},
 		{Room: "b", Joined: 10, Ended: true, Left: 20},
 		{Room: "b", Joined: 40},
@@ -42,18 +42,18 @@ func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
 		for again := range written + 1 { // operations after Applied that are in Rooms already
 			s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
 			for _, d := range log[:written] {
-				s.Perform(d)
+				s.Apply(d)
 			}
 			s.Applied = 5
 			if again > 0 {
 				s.Applied = log[again-1].Offset.Position
 			}
 			for _, d := range log {
-				if c, over := s.Perform(d); over || d.Offset.Position <= log[max(again-1, 0)].Offset.Position && again > 0 && !c.Empty() {
+				if c, over := s.Apply(d); over || d.Offset.Position <= log[max(again-1, 0)].Offset.Position && again > 0 && !c.Empty() {
 					t.Errorf("written %d, again %d: %+v, over %v", written, again, c, over)
 				}
 			}
-			slices.SortFunc(s.Rooms, func(a, b recovery.Stay) int {
+			slices.SortFunc(s.Rooms, func(a, b recovery.RoomInterval) int {
 				if a.Room != b.Room {
 					return int(a.Room[0]) - int(b.Room[0])
 				}
@@ -68,25 +68,25 @@ func TestOperationsArePerformedOnceThoughTheyAreReadTwice(t *testing.T) {
 
 // What a socket did by itself after an operation stands, though the operation is
 // read again.
-func TestAnOperationReadAgainDoesNotUndoWhatCameAfterIt(t *testing.T) {
+func TestSession_Apply_AfterLaterChange(t *testing.T) {
 	t.Parallel()
 	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
 	join, leave := operation(t, adapter.Join, 10, nil, "r"), operation(t, adapter.Leave, 20, nil, "r")
-	s.Perform(join)
-	s.Apply(recovery.Change{At: 10, Leave: []string{"r"}}) // at once, and for nothing in between
+	s.Apply(join)
+	s.ApplyChange(recovery.Change{At: 10, Leave: []string{"r"}}) // at once, and for nothing in between
 	s.Applied = 5
-	if c, _ := s.Perform(join); !c.Empty() {
+	if c, _ := s.Apply(join); !c.Empty() {
 		t.Errorf("joined again: %+v", c)
 	}
-	s.Perform(leave)
-	s.Apply(recovery.Change{At: 20, Join: []string{"r"}})
+	s.Apply(leave)
+	s.ApplyChange(recovery.Change{At: 20, Join: []string{"r"}})
 	s.Applied = 15
-	if c, _ := s.Perform(leave); !c.Empty() {
+	if c, _ := s.Apply(leave); !c.Empty() {
 		t.Errorf("left again: %+v", c)
 	}
 }
 
-func TestAnOperationConcernsWhomItsAudienceIncludesThere(t *testing.T) {
+func TestSession_Apply_Audience(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		d    *adapter.Delivery
@@ -102,32 +102,32 @@ func TestAnOperationConcernsWhomItsAudienceIncludesThere(t *testing.T) {
 	} {
 		s := recovery.Session{
 			ID: "self", Namespace: "/", Opened: 5, Applied: 15,
-			Rooms: []recovery.Stay{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Ended: true, Left: 49}},
+			Rooms: []recovery.RoomInterval{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Ended: true, Left: 49}},
 		}
-		if _, over := s.Perform(tt.d); over != tt.over {
+		if _, over := s.Apply(tt.d); over != tt.over {
 			t.Errorf("%s: over %v", name, over)
 		}
 	}
 	s := recovery.Session{ID: "self", Namespace: "/other"}
-	if _, over := s.Perform(operation(t, adapter.Disconnect, 50, nil)); over {
+	if _, over := s.Apply(operation(t, adapter.Disconnect, 50, nil)); over {
 		t.Error("of another namespace")
 	}
 }
 
 // So does what it did after an operation that had changed nothing.
-func TestAnOperationThatChangedNothingChangesNothingWhenReadAgain(t *testing.T) {
+func TestSession_Apply_NoChange_Twice(t *testing.T) {
 	t.Parallel()
 	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
-	s.Apply(recovery.Change{At: 7, Join: []string{"r"}})
+	s.ApplyChange(recovery.Change{At: 7, Join: []string{"r"}})
 	join := operation(t, adapter.Join, 10, nil, "r")
 	for range 2 {
-		if c, _ := s.Perform(join); !c.Empty() {
+		if c, _ := s.Apply(join); !c.Empty() {
 			t.Errorf("joined: %+v", c)
 		}
-		s.Apply(recovery.Change{At: 10, Leave: []string{"r"}})
+		s.ApplyChange(recovery.Change{At: 10, Leave: []string{"r"}})
 		s.Applied = 5
 	}
-	if want := []recovery.Stay{{Room: "r", Joined: 7, Ended: true, Left: 10}}; !slices.Equal(s.Rooms, want) {
+	if want := []recovery.RoomInterval{{Room: "r", Joined: 7, Ended: true, Left: 10}}; !slices.Equal(s.Rooms, want) {
 		t.Errorf("rooms %+v, want %+v", s.Rooms, want)
 	}
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// fewStays is up to how many stays Rooms is looked through. With more there is an
+// indexThreshold is up to how many stays Rooms is looked through. With more there is an
 // index, so that what concerns one room costs the same in many rooms as in few.
-const fewStays = 32
+const indexThreshold = 32
 
-// A stayIndex finds the stays of a room among Session.Rooms.
-type stayIndex struct {
+// A intervalIndex finds the stays of a room among Session.Rooms.
+type intervalIndex struct {
 	places   map[string][]int // in Rooms, of each room
-	stays    int              // how many of Rooms are in it
+	indexed  int              // how many of Rooms are in it
 	unsorted bool             // the stays of some room are not in the order in which they began
 	rooms    int              // that the session is in
 	bytes    int              // of their names
@@ -24,14 +24,14 @@ type stayIndex struct {
 }
 
 // add takes in stays that were appended to Rooms.
-func (x *stayIndex) add(stays []Stay) {
-	if x.stays == len(stays) {
+func (x *intervalIndex) add(stays []RoomInterval) {
+	if x.indexed == len(stays) {
 		return // a snapshot is read by others, too
 	}
 	if x.places == nil {
 		x.places = make(map[string][]int, len(stays))
 	}
-	for i := x.stays; i < len(stays); i++ {
+	for i := x.indexed; i < len(stays); i++ {
 		stay := &stays[i]
 		places := x.places[stay.Room]
 		if n := len(places); n > 0 && stays[places[n-1]].Joined > stay.Joined {
@@ -44,24 +44,24 @@ func (x *stayIndex) add(stays []Stay) {
 			x.bytes += len(stay.Room)
 		}
 	}
-	x.stays = len(stays)
+	x.indexed = len(stays)
 }
 
 // indexed returns the index, or nil while the stays are few.
-func (s *Session) indexed() *stayIndex {
+func (s *Session) indexed() *intervalIndex {
 	switch {
-	case len(s.Rooms) <= fewStays && s.index == nil:
+	case len(s.Rooms) <= indexThreshold && s.index == nil:
 		return nil
-	case s.index == nil || s.index.stays > len(s.Rooms):
-		s.index = &stayIndex{}
+	case s.index == nil || s.index.indexed > len(s.Rooms):
+		s.index = &intervalIndex{}
 	}
 	s.index.add(s.Rooms)
 	return s.index
 }
 
-// stays yields the room's stays, the latest first.
-func (s *Session) stays(room string) iter.Seq[*Stay] {
-	return func(yield func(*Stay) bool) {
+// intervals yields the room's stays, the latest first.
+func (s *Session) intervals(room string) iter.Seq[*RoomInterval] {
+	return func(yield func(*RoomInterval) bool) {
 		if x := s.indexed(); x != nil {
 			for _, i := range slices.Backward(x.places[room]) {
 				if !yield(&s.Rooms[i]) {
@@ -80,8 +80,8 @@ func (s *Session) stays(room string) iter.Seq[*Stay] {
 
 // latest returns the latest of the room's stays, or nil. If the session is in the
 // room, that is the one.
-func (s *Session) latest(room string) *Stay {
-	for stay := range s.stays(room) {
+func (s *Session) latest(room string) *RoomInterval {
+	for stay := range s.intervals(room) {
 		return stay
 	}
 	return nil
@@ -100,7 +100,7 @@ func (s *Session) heldAt(room string, p adapter.Position) bool {
 		after := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
 		return after > 0 && s.Rooms[places[after-1]].covers(p)
 	}
-	for stay := range s.stays(room) {
+	for stay := range s.intervals(room) {
 		if stay.covers(p) {
 			return true
 		}
@@ -115,7 +115,7 @@ func (s *Session) joinedAt(room string, p adapter.Position) bool {
 		at := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
 		return at < len(places) && s.Rooms[places[at]].Joined == p
 	}
-	for stay := range s.stays(room) {
+	for stay := range s.intervals(room) {
 		if stay.Joined == p {
 			return true
 		}
@@ -138,8 +138,8 @@ func (s *Session) Count() (rooms, bytes int) {
 	return rooms, bytes
 }
 
-// staysReach returns the newest position at which a room was joined or left.
-func (s *Session) staysReach() adapter.Position {
+// roomsMaxPosition returns the newest position at which a room was joined or left.
+func (s *Session) roomsMaxPosition() adapter.Position {
 	if x := s.indexed(); x != nil {
 		return x.reach
 	}
@@ -156,7 +156,7 @@ func (s *Session) staysReach() adapter.Position {
 func (s *Session) join(room string, at adapter.Position) {
 	stay := s.latest(room)
 	if stay == nil || stay.Joined != at {
-		s.Rooms = append(s.Rooms, Stay{Room: room, Joined: at})
+		s.Rooms = append(s.Rooms, RoomInterval{Room: room, Joined: at})
 		return
 	}
 	if x := s.index; x != nil && stay.Ended {
@@ -168,7 +168,7 @@ func (s *Session) join(room string, at adapter.Position) {
 
 // leave ends the stays in the room that last.
 func (s *Session) leave(room string, at adapter.Position) {
-	for stay := range s.stays(room) {
+	for stay := range s.intervals(room) {
 		if stay.Ended {
 			return
 		}
@@ -181,11 +181,11 @@ func (s *Session) leave(room string, at adapter.Position) {
 	}
 }
 
-// Enter has a session that is new be in its rooms from p on. It was never in those
+// StartRooms has a session that is new be in its rooms from p on. It was never in those
 // that it has left again.
-func (s *Session) Enter(p adapter.Position) {
+func (s *Session) StartRooms(p adapter.Position) {
 	s.own()
-	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, func(stay Stay) bool { return stay.Ended }), nil
+	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, func(stay RoomInterval) bool { return stay.Ended }), nil
 	for i := range s.Rooms {
 		s.Rooms[i].Joined = p
 	}
@@ -194,7 +194,7 @@ func (s *Session) Enter(p adapter.Position) {
 // Trim forgets the stays that ended at low or before: nothing that is still kept
 // was addressed to them.
 func (s *Session) Trim(low adapter.Position) {
-	over := func(stay Stay) bool { return stay.Ended && stay.Left <= low }
+	over := func(stay RoomInterval) bool { return stay.Ended && stay.Left <= low }
 	if !slices.ContainsFunc(s.Rooms, over) {
 		return
 	}

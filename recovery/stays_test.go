@@ -18,7 +18,7 @@ func addressed(s *recovery.Session, rooms int, head adapter.Position) string {
 				Envelope: &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{fmt.Sprint(r)}}},
 				Offset:   adapter.Offset{Position: p},
 			}
-			if s.Addressed(d) {
+			if s.Matches(d) {
 				text = append(text, '#')
 			} else {
 				text = append(text, '.')
@@ -38,7 +38,7 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 		few := &recovery.Session{ID: "self", Namespace: "/"}
 		many := &recovery.Session{ID: "self", Namespace: "/"}
 		for i := range 100 {
-			many.Rooms = append(many.Rooms, recovery.Stay{Room: fmt.Sprint("other ", i)})
+			many.Rooms = append(many.Rooms, recovery.RoomInterval{Room: fmt.Sprint("other ", i)})
 		}
 		var snapshot *recovery.Session
 		var seen string
@@ -60,8 +60,8 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 				kind := []adapter.Kind{adapter.Join, adapter.Leave}[rnd.IntN(2)]
 				d := operation(t, kind, p, []string{fmt.Sprint(rnd.IntN(rooms)), "self"}[rnd.IntN(2):], room, room)
 				few.Applied, many.Applied = p-1, p-1 // an operation may be read again
-				a, _ := few.Perform(d)
-				b, _ := many.Perform(d)
+				a, _ := few.Apply(d)
+				b, _ := many.Apply(d)
 				if fmt.Sprint(a) != fmt.Sprint(b) {
 					t.Fatalf("seed %d: %v, %v", seed, a, b)
 				}
@@ -72,8 +72,8 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 				} else {
 					c.Join = []string{room}
 				}
-				few.Apply(c)
-				many.Apply(c)
+				few.ApplyChange(c)
+				many.ApplyChange(c)
 			}
 			a, abytes := few.Count()
 			b, bbytes := many.Count()
@@ -83,7 +83,7 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 			if rnd.IntN(8) > 0 {
 				continue
 			}
-			if x, y := addressed(few, rooms, head), addressed(many, rooms, head); x != y || few.Reach() > many.Reach() {
+			if x, y := addressed(few, rooms, head), addressed(many, rooms, head); x != y || few.MaxPosition() > many.MaxPosition() {
 				t.Fatalf("seed %d at %d:\n few %s\nmany %s", seed, p, x, y)
 			}
 			if snapshot != nil && addressed(snapshot, rooms, head) != seen {
@@ -98,8 +98,8 @@ func TestSession_JoinedAndLeftAgain_DoesNotGrow(t *testing.T) {
 	t.Parallel()
 	s := &recovery.Session{ID: "self", Namespace: "/"}
 	for range 1000 {
-		s.Apply(recovery.Change{At: 7, Join: []string{"r"}})
-		s.Apply(recovery.Change{At: 7, Leave: []string{"r"}})
+		s.ApplyChange(recovery.Change{At: 7, Join: []string{"r"}})
+		s.ApplyChange(recovery.Change{At: 7, Leave: []string{"r"}})
 	}
 	if len(s.Rooms) != 1 || s.In("r") {
 		t.Errorf("%d stays, in the room: %v", len(s.Rooms), s.In("r"))

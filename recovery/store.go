@@ -29,7 +29,7 @@ type Store interface { //nolint:interfacebloat // six: what becomes of a session
 	// is decided, and then returns the session that it has claimed all the same: the
 	// caller lets go of it, and tells the former holder. A
 	// session without an identity is bound to that of the claim.
-	Resume(ctx context.Context, c Claim) (*Session, error)
+	Resume(ctx context.Context, c ResumeRequest) (*Session, error)
 
 	// Change makes a change of a session durable. It does not block: the
 	// changes and the ending of one session take effect in the order of the
@@ -38,7 +38,7 @@ type Store interface { //nolint:interfacebloat // six: what becomes of a session
 	Change(Key, Change) *Outcome
 
 	// End lets go of a session, in order with the changes before it.
-	End(Key, Ending) *Outcome
+	End(Key, Release) *Outcome
 }
 
 // A Node is the server as its Store sees it.
@@ -49,7 +49,7 @@ type Node interface {
 	// true at the position; the Store keeps them until they are written. With Anew
 	// in the place of quiet, it returns the standings of all sessions, none of them
 	// Busy: for a Store that may have lost what it had written.
-	Checkpoint(quiet adapter.Position) (adapter.Position, []Standing)
+	Checkpoint(quiet adapter.Position) (adapter.Position, []Progress)
 
 	// Expired tells that a session ended because its client stayed away, or too
 	// many did. In the whole cluster one node is told. It does not block.
@@ -60,11 +60,11 @@ type Node interface {
 	Serving() bool
 }
 
-// Anew has [Node.Checkpoint] return the standings of all sessions.
-const Anew adapter.Position = -1
+// All has [Node.Checkpoint] return the standings of all sessions.
+const All adapter.Position = -1
 
-// A Standing is how far the client of a session had come at a checkpoint.
-type Standing struct {
+// A Progress is how far the client of a session had come at a checkpoint.
+type Progress struct {
 	Key
 
 	Busy bool           // events arrive: the offset is not worth writing down
@@ -80,15 +80,15 @@ type Outcome struct {
 // NewOutcome returns an Outcome without a result.
 func NewOutcome() *Outcome { return &Outcome{done: make(chan struct{})} }
 
-// Settled returns an Outcome with the given result.
-func Settled(err error) *Outcome {
+// Completed returns an Outcome with the given result.
+func Completed(err error) *Outcome {
 	o := NewOutcome()
-	o.Settle(err)
+	o.Complete(err)
 	return o
 }
 
-// Settle makes the result known, once.
-func (o *Outcome) Settle(err error) {
+// Complete makes the result known, once.
+func (o *Outcome) Complete(err error) {
 	o.err = err
 	close(o.done)
 }

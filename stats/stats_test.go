@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/stats"
 )
 
-func TestHistogramCountsUpToEachBound(t *testing.T) {
+func TestHistogram_Bounds(t *testing.T) {
 	t.Parallel()
 	d := stats.NewDistribution(1, 10, 100)
 	var all sync.WaitGroup

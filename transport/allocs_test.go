@@ -14,11 +14,11 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestReadingAllocatesNothing: small messages are handed on in place, larger ones
+// TestRead_NoAllocations: small messages are handed on in place, larger ones
 // in a pooled buffer.
 //
 //nolint:paralleltest // it counts allocations
-func TestReadingAllocatesNothing(t *testing.T) {
+func TestRead_NoAllocations(t *testing.T) {
 	for _, size := range []int{1, 100, 512, 4000, 60_000} {
 		wire := ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(strings.Repeat("4", size)))))
 		in := bytes.NewReader(wire)
@@ -43,12 +43,12 @@ type sink struct{ wrote chan struct{} }
 
 func (c *sink) wake(s *Session)                  { go s.work() }
 func (c *sink) write(*Session, []*Message) error { c.wrote <- struct{}{}; return nil }
-func (c *sink) interrupt()                       {}
+func (c *sink) stopReading()                     {}
 func (c *sink) finish(*Session, *ending)         {}
 func (c *sink) close()                           {}
 
 //nolint:paralleltest // it counts allocations
-func TestSendingAllocatesNothing(t *testing.T) {
+func TestSend_NoAllocations(t *testing.T) {
 	server, err := NewServer(nil, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {
 		t.Fatal(err)

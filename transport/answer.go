@@ -142,7 +142,7 @@ func (a *answer) send(s *Session, p []byte) error {
 func (a *answer) read(b *buffer) (status int, e *ending) {
 	opts := &a.server.opts
 	if a.r.Header.Get("Content-Type") == "application/octet-stream" {
-		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: errContentType, manner: discard}
+		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: errContentType, mode: discard}
 	}
 	if a.r.ContentLength > opts.MaxPayload {
 		return http.StatusRequestEntityTooLarge, nil
@@ -156,7 +156,7 @@ func (a *answer) read(b *buffer) (status int, e *ending) {
 		return http.StatusRequestEntityTooLarge, nil
 	case err != nil:
 		err = fmt.Errorf("%w: %w", errPostAborted, err)
-		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: err, manner: discard}
+		return http.StatusBadRequest, &ending{reason: ReasonTransportError, cause: err, mode: discard}
 	}
 	return http.StatusOK, nil
 }
@@ -189,7 +189,7 @@ func (s *Session) payload(body []byte) *ending {
 	}
 	for p, err := range frame.Payload(body, len(body)+1) {
 		if err != nil {
-			return &ending{reason: ReasonParseError, cause: err, manner: settle}
+			return &ending{reason: ReasonParseError, cause: err, mode: settle}
 		}
 		if e := s.packet(p); e != nil {
 			return e
@@ -214,5 +214,5 @@ func goodbye(e *ending, last bool) []frame.Type {
 
 // lostAnswer is the ending after a poll that could not be answered.
 func lostAnswer(err error) *ending {
-	return &ending{reason: ReasonTransportError, cause: fmt.Errorf("answer a poll: %w", err), manner: cut}
+	return &ending{reason: ReasonTransportError, cause: fmt.Errorf("answer a poll: %w", err), mode: cut}
 }

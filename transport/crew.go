@@ -6,40 +6,40 @@ import (
 )
 
 const (
-	// shift is how many sessions wait for each member of a crew before it takes on
+	// sessionsPerWorker is how many sessions wait for each member of a crew before it takes on
 	// another.
-	shift = 256
-	// chunks is how many a member writes for one session before that gets a
+	sessionsPerWorker = 256
+	// chunksPerTask is how many a member writes for one session before that gets a
 	// goroutine of its own.
-	chunks = 8
+	chunksPerTask = 8
 )
 
-// A crew writes for the WebSockets of a server that take at once what they are
+// A writerPool writes for the WebSockets of a server that take at once what they are
 // given, which is almost always: a few goroutines, however many the sessions. (To
 // wake one for each is a sixth of the processor time of a small event to all.) No
 // member waits for a peer. A connection that does not take all of a chunk gets a
 // goroutine that does, until its queue is empty.
-type crew struct {
+type writerPool struct {
 	mu      sync.Mutex
 	ready   []task // oldest first
 	taken   int    // of these, by a member
-	members int    // the goroutines that run
+	workers int    // the goroutines that run
 }
 
 // A task is a session that has become its carrier's to write.
 type task struct {
-	session *Session
-	carrier *webSocket
+	session   *Session
+	transport *webSocket
 }
 
 // add has a member see to t soon.
-func (c *crew) add(t task) {
+func (c *writerPool) add(t task) {
 	c.mu.Lock()
 	c.ready = append(c.ready, t)
 	waiting := len(c.ready) - c.taken
-	hire := c.members == 0 || waiting > shift*c.members && c.members < runtime.GOMAXPROCS(0)
+	hire := c.workers == 0 || waiting > sessionsPerWorker*c.workers && c.workers < runtime.GOMAXPROCS(0)
 	if hire {
-		c.members++
+		c.workers++
 	}
 	c.mu.Unlock()
 
@@ -49,12 +49,12 @@ func (c *crew) add(t task) {
 }
 
 // next returns the oldest task; without one the member's work is over.
-func (c *crew) next() (t task, more bool) {
+func (c *writerPool) next() (t task, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
 	if c.taken == len(c.ready) {
-		c.members--
+		c.workers--
 		c.ready, c.taken = c.ready[:0], 0
 		if cap(c.ready) > maxPooledBatch {
 			c.ready = nil
@@ -63,7 +63,7 @@ func (c *crew) next() (t task, more bool) {
 	}
 	t, c.ready[c.taken] = c.ready[c.taken], task{}
 	c.taken++
-	if c.taken >= shift && c.taken > len(c.ready)/2 { // there may be no end of tasks
+	if c.taken >= sessionsPerWorker && c.taken > len(c.ready)/2 { // there may be no end of tasks
 		n := copy(c.ready, c.ready[c.taken:])
 		clear(c.ready[n:])
 		c.ready, c.taken = c.ready[:n], 0
@@ -71,7 +71,7 @@ func (c *crew) next() (t task, more bool) {
 	return t, true
 }
 
-func (c *crew) work() {
+func (c *writerPool) work() {
 	for t, more := c.next(); more; t, more = c.next() {
 		t.write()
 	}
@@ -80,17 +80,17 @@ func (c *crew) work() {
 // write writes what the session has queued, or starts a goroutine that does.
 func (t task) write() {
 	s, w := t.session, t.session.server.pools.writer()
-	for range chunks {
+	for range chunksPerTask {
 		if !s.take(w) {
 			s.server.pools.putWriter(w)
 			return
 		}
-		rest, err := t.carrier.writeSome(w.chunk)
+		rest, err := t.transport.writeSome(w.chunk)
 		if err != nil {
 			s.end(lostWrite(err))
 		}
 		if len(rest) > 0 {
-			go s.writeRest(w, t.carrier, rest) // owner: the session; ends when its queue is empty
+			go s.writeRest(w, t.transport, rest) // owner: the session; ends when its queue is empty
 			return
 		}
 	}

@@ -24,10 +24,10 @@ func (l narrowListener) Accept() (net.Conn, error) {
 	return conn, conn.SetWriteBuffer(64 << 10)
 }
 
-// TestWhoDoesNotReadHoldsNobodyUp: few goroutines write for all, so one that waits
+// TestWriterPool_SlowReader_DelaysNobody: few goroutines write for all, so one that waits
 // would be felt. What such a peer does not take at once comes later, whole and in
 // order.
-func TestWhoDoesNotReadHoldsNobodyUp(t *testing.T) {
+func TestWriterPool_SlowReader_DelaysNobody(t *testing.T) {
 	t.Parallel()
 	const others, count = 20, 40
 	stuck := runtime.GOMAXPROCS(0) + 1

@@ -7,7 +7,7 @@ import "testing"
 func TestCrew_NeverIdle_KeepsNoTasksThatAreDone(t *testing.T) {
 	t.Parallel()
 	const waiting, rounds = 1000, 1_000_000
-	c := crew{members: 1 << 20} // so many that none is taken on
+	c := writerPool{workers: 1 << 20} // so many that none is taken on
 	sessions := make([]Session, waiting)
 	for i := range sessions {
 		c.add(task{session: &sessions[i]})

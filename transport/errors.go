@@ -48,25 +48,25 @@ const (
 	ReasonSlowConsumer Reason = "slow consumer"
 )
 
-// manner is how a session takes leave.
-type manner uint8
+// closeMode is how a session takes leave.
+type closeMode uint8
 
 const (
-	flush   manner = iota // what is queued still goes out, then the close frame
-	settle                // as flush, but over polling only a poll that is open takes it
-	discard               // the queue is dropped, the close frame goes out
-	cut                   // the connection is dropped at once
+	flush   closeMode = iota // what is queued still goes out, then the close frame
+	settle                   // as flush, but over polling only a poll that is open takes it
+	discard                  // the queue is dropped, the close frame goes out
+	cut                      // the connection is dropped at once
 )
 
 // keeps tells whether what is queued still goes out.
-func (m manner) keeps() bool { return m == flush || m == settle }
+func (m closeMode) keeps() bool { return m == flush || m == settle }
 
 // ending is why and how a session ends. It is an error so that it can come up
 // through the read path like any other.
 type ending struct {
 	reason Reason
 	cause  error
-	manner manner
+	mode   closeMode
 	code   ws.StatusCode // of the close frame; 0 is a frame without a code
 }
 

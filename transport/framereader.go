@@ -245,10 +245,10 @@ func (r *frameReader) sound() bool {
 
 // violation is the ending of a peer that breaks RFC 6455 or the payload limit.
 func violation(code ws.StatusCode, err error) *ending {
-	return &ending{reason: ReasonTransportError, cause: err, manner: settle, code: code}
+	return &ending{reason: ReasonTransportError, cause: err, mode: settle, code: code}
 }
 
 // lostRead is the ending of a connection that is gone.
 func lostRead(err error) *ending {
-	return &ending{reason: ReasonTransportClose, cause: fmt.Errorf("read: %w", err), manner: cut}
+	return &ending{reason: ReasonTransportClose, cause: fmt.Errorf("read: %w", err), mode: cut}
 }

@@ -51,11 +51,11 @@ func FuzzFrameReader(f *testing.F) {
 	})
 }
 
-// TestAnnouncedLengthAllocatesNothing: a header alone must not cost memory. It is
+// TestFrameReader_AnnouncedLength_NotAllocated: a header alone must not cost memory. It is
 // not parallel because it counts all that the process allocates.
 //
 //nolint:paralleltest // it counts allocations
-func TestAnnouncedLengthAllocatesNothing(t *testing.T) {
+func TestFrameReader_AnnouncedLength_NotAllocated(t *testing.T) {
 	const limit = 1 << 30
 	header := ws.Header{Fin: true, OpCode: ws.OpBinary, Masked: true, Length: limit}
 	var head bytes.Buffer

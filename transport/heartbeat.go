@@ -29,8 +29,8 @@ type wheel struct {
 	stopped chan struct{} // closed by run
 }
 
-// seat is a session's place in the wheel: it hangs in a slot's list.
-type seat struct {
+// wheelSlot is a session's place in the wheel: it hangs in a slot's list.
+type wheelSlot struct {
 	due        int64
 	prev, next *Session
 	taken      bool
@@ -56,7 +56,7 @@ func (w *wheel) add(s *Session, at time.Time) {
 		go w.run() // owner: the server; ends in halt
 	}
 	w.putLocked(s, at)
-	if s.seat.taken && (w.wakeAt == 0 || s.seat.due < w.wakeAt) {
+	if s.slot.taken && (w.wakeAt == 0 || s.slot.due < w.wakeAt) {
 		select {
 		case w.bell <- struct{}{}:
 		default: // it rings already
@@ -69,10 +69,10 @@ func (w *wheel) remove(s *Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 
-	if s.seat.taken {
+	if s.slot.taken {
 		w.unlinkLocked(s)
 	}
-	s.seat.left = true
+	s.slot.left = true
 }
 
 // halt ends the wheel's goroutine and waits for it.
@@ -131,8 +131,8 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 	w.wakeAt = to                                       // nothing that is added during the beats is earlier
 	for t := max(from, to-wheelSlots+1); t <= to; t++ { // ticks may have been missed
 		for s := w.slots[t%wheelSlots]; s != nil; {
-			next := s.seat.next
-			if s.seat.due <= to {
+			next := s.slot.next
+			if s.slot.due <= to {
 				w.unlinkLocked(s)
 				due = append(due, s)
 			}
@@ -150,8 +150,8 @@ func (w *wheel) next() (at time.Time, ok bool) {
 
 	later := false
 	for t := w.now + 1; t <= w.now+wheelSlots; t++ {
-		for s := w.slots[t%wheelSlots]; s != nil; s = s.seat.next {
-			if s.seat.due <= t {
+		for s := w.slots[t%wheelSlots]; s != nil; s = s.slot.next {
+			if s.slot.due <= t {
 				return w.wakeLocked(t), true
 			}
 			later = true
@@ -170,30 +170,30 @@ func (w *wheel) wakeLocked(t int64) time.Time {
 }
 
 func (w *wheel) putLocked(s *Session, at time.Time) {
-	if s.seat.left {
+	if s.slot.left {
 		return
 	}
 
 	ticks := int64((at.Sub(w.origin) + tick - 1) / tick) // never too early
-	s.seat.due = max(ticks, w.now+1)
-	s.seat.taken = true
+	s.slot.due = max(ticks, w.now+1)
+	s.slot.taken = true
 
-	head := &w.slots[s.seat.due%wheelSlots]
-	s.seat.prev, s.seat.next = nil, *head
+	head := &w.slots[s.slot.due%wheelSlots]
+	s.slot.prev, s.slot.next = nil, *head
 	if *head != nil {
-		(*head).seat.prev = s
+		(*head).slot.prev = s
 	}
 	*head = s
 }
 
 func (w *wheel) unlinkLocked(s *Session) {
-	if s.seat.prev != nil {
-		s.seat.prev.seat.next = s.seat.next
+	if s.slot.prev != nil {
+		s.slot.prev.slot.next = s.slot.next
 	} else {
-		w.slots[s.seat.due%wheelSlots] = s.seat.next
+		w.slots[s.slot.due%wheelSlots] = s.slot.next
 	}
-	if s.seat.next != nil {
-		s.seat.next.seat.prev = s.seat.prev
+	if s.slot.next != nil {
+		s.slot.next.slot.prev = s.slot.prev
 	}
-	s.seat.prev, s.seat.next, s.seat.taken = nil, nil, false
+	s.slot.prev, s.slot.next, s.slot.taken = nil, nil, false
 }

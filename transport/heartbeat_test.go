@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-func TestHeartbeatKeepsALivingClient(t *testing.T) {
+func TestHeartbeat_LiveClient(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -30,7 +30,7 @@ func TestHeartbeatKeepsALivingClient(t *testing.T) {
 	})
 }
 
-func TestHeartbeatFindsTheDead(t *testing.T) {
+func TestHeartbeat_DeadClient(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]transport.Options{
 		"default":          {PingInterval: 25 * time.Second, PingTimeout: 20 * time.Second},
@@ -56,9 +56,9 @@ func TestHeartbeatFindsTheDead(t *testing.T) {
 	}
 }
 
-// TestPingsKeepTheirIntervalWhenTheTimeoutIsLonger: a PONG does not call the
+// TestHeartbeat_TimeoutLongerThanInterval: a PONG does not call the
 // wheel, which must still be there in time for the next PING.
-func TestPingsKeepTheirIntervalWhenTheTimeoutIsLonger(t *testing.T) {
+func TestHeartbeat_TimeoutLongerThanInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{PingInterval: 100 * time.Millisecond, PingTimeout: time.Minute})
@@ -70,8 +70,8 @@ func TestPingsKeepTheirIntervalWhenTheTimeoutIsLonger(t *testing.T) {
 	})
 }
 
-// TestBusyPeerGetsTheTimeoutOnceMore is rule (b) of engine.io 6.6.11.
-func TestBusyPeerGetsTheTimeoutOnceMore(t *testing.T) {
+// TestHeartbeat_BusyPeer is rule (b) of engine.io 6.6.11.
+func TestHeartbeat_BusyPeer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -101,7 +101,7 @@ func TestBusyPeerGetsTheTimeoutOnceMore(t *testing.T) {
 	})
 }
 
-func TestWheelServesManyAndForgetsTheClosed(t *testing.T) {
+func TestHeartbeat_WheelForgetsClosedSessions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{PingInterval: 2 * time.Second, PingTimeout: time.Second})

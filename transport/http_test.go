@@ -19,7 +19,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-func TestPollingRefusalsHaveTheOfficialBodiesAndContexts(t *testing.T) {
+func TestPolling_RefusalBodies(t *testing.T) {
 	t.Parallel()
 
 	var told *transport.ConnectionError
@@ -125,7 +125,7 @@ func TestCookieAndHeaders(t *testing.T) {
 	})
 }
 
-func TestAnswersToPollsAreCompressed(t *testing.T) {
+func TestPolling_Compression(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("long ", 400)
 	for _, row := range []struct {
@@ -180,7 +180,7 @@ func inflate(t *testing.T, encoding, body string) string {
 	return string(text)
 }
 
-func TestPerMessageDeflateIsNegotiated(t *testing.T) {
+func TestPerMessageDeflate_Negotiation(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		on    bool
@@ -214,9 +214,9 @@ func TestPerMessageDeflateIsNegotiated(t *testing.T) {
 	}
 }
 
-// TestDeadlinesOfTheHTTPServerSparePolls: a poll takes longer than any sensible
+// TestPolling_HTTPServerDeadlines: a poll takes longer than any sensible
 // WriteTimeout, which net/http counts from the request on.
-func TestDeadlinesOfTheHTTPServerSparePolls(t *testing.T) {
+func TestPolling_HTTPServerDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, _ := serve(t, nil)
@@ -229,8 +229,8 @@ func TestDeadlinesOfTheHTTPServerSparePolls(t *testing.T) {
 	})
 }
 
-// TestCompressedPostIsNotInflated: nothing that a client sends over HTTP grows.
-func TestCompressedPostIsNotInflated(t *testing.T) {
+// TestPolling_CompressedPost: nothing that a client sends over HTTP grows.
+func TestPolling_CompressedPost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var bomb bytes.Buffer
@@ -243,7 +243,7 @@ func TestCompressedPostIsNotInflated(t *testing.T) {
 	})
 }
 
-func TestOptionsThatMakeNoSense(t *testing.T) {
+func TestOptions_HTTP_Invalid(t *testing.T) {
 	t.Parallel()
 	for want, h := range map[string]transport.HTTP{
 		"Transports is empty":  {Transports: []string{}},
@@ -257,9 +257,9 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 	}
 }
 
-// TestDeadlineOfAnAnswerDoesNotOutliveIt: the connection may serve another request
+// TestPolling_ResponseDeadline_IsReset: the connection may serve another request
 // next, of another handler that takes its time.
-func TestDeadlineOfAnAnswerDoesNotOutliveIt(t *testing.T) {
+func TestPolling_ResponseDeadline_IsReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{WriteTimeout: time.Second})
@@ -278,9 +278,9 @@ func TestDeadlineOfAnAnswerDoesNotOutliveIt(t *testing.T) {
 	})
 }
 
-// TestPollThatIsNotRead: a client that asks and does not read the answer loses its
+// TestPolling_UnreadResponse: a client that asks and does not read the answer loses its
 // session after the write timeout; one beside it notices nothing.
-func TestPollThatIsNotRead(t *testing.T) {
+func TestPolling_UnreadResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -300,9 +300,9 @@ func TestPollThatIsNotRead(t *testing.T) {
 	})
 }
 
-// TestManyHalfRequestsCostLittle: bodies that were announced and did not come take
+// TestPolling_ManyHalfRequests_Memory: bodies that were announced and did not come take
 // no memory for what they announced.
-func TestManyHalfRequestsCostLittle(t *testing.T) {
+func TestPolling_ManyHalfRequests_Memory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)

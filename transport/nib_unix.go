@@ -9,16 +9,16 @@ import (
 	"syscall"
 )
 
-// A nib writes to a socket as much as its buffer takes, and does not wait.
-type nib struct {
+// A nonblockingWriter writes to a socket as much as its buffer takes, and does not wait.
+type nonblockingWriter struct {
 	bytes []byte
 	n     int
 	err   error
 	bound func(fd uintptr) bool // call, bound once: writing allocates nothing
 }
 
-var nibs = sync.Pool{New: func() any { //nolint:gochecknoglobals // a pool
-	n := new(nib)
+var nonblockingWriters = sync.Pool{New: func() any { //nolint:gochecknoglobals // a pool
+	n := new(nonblockingWriter)
 	n.bound = n.call
 	return n
 }}
@@ -38,8 +38,8 @@ func rawConn(conn net.Conn) syscall.RawConn {
 
 // writeNow returns how much of p it has written.
 func writeNow(raw syscall.RawConn, p []byte) (int, error) {
-	n := nibs.Get().(*nib) //nolint:forcetypeassert // it has one type
-	defer nibs.Put(n)
+	n := nonblockingWriters.Get().(*nonblockingWriter) //nolint:forcetypeassert // it has one type
+	defer nonblockingWriters.Put(n)
 
 	n.bytes = p
 	err := raw.Write(n.bound)
@@ -55,7 +55,7 @@ func writeNow(raw syscall.RawConn, p []byte) (int, error) {
 }
 
 // call is what raw calls back: true means that it need not wait and call again.
-func (n *nib) call(fd uintptr) bool {
+func (n *nonblockingWriter) call(fd uintptr) bool {
 	for {
 		n.n, n.err = syscall.Write(int(fd), n.bytes)
 		if !errors.Is(n.err, syscall.EINTR) {

@@ -34,7 +34,7 @@ type writer struct {
 }
 
 // pushLocked queues messages and returns the carrier if it must be woken for them.
-func (s *Session) pushLocked(messages ...*Message) (idle carrier) {
+func (s *Session) pushLocked(messages ...*Message) (idle transport) {
 	if len(messages) == 0 {
 		return nil
 	}
@@ -66,12 +66,12 @@ func (s *Session) weigh(messages []*Message) int {
 
 // idleLocked notes that somebody must write; it returns the carrier if that is
 // news to it.
-func (s *Session) idleLocked() carrier {
+func (s *Session) idleLocked() transport {
 	if s.writing {
 		return nil
 	}
 	s.writing = true
-	return s.carrier
+	return s.transport
 }
 
 // mayWrite tells whether there may be something to write.
@@ -111,7 +111,7 @@ func (s *Session) dropLocked() {
 // urge sends a message ahead of the queue.
 func (s *Session) urge(u urgency, m *Message) {
 	s.mu.Lock()
-	if s.over.Load() {
+	if s.closed.Load() {
 		s.mu.Unlock()
 		return
 	}
@@ -148,7 +148,7 @@ func (s *Session) take(w *writer) (more bool) {
 	defer s.mu.Unlock()
 
 	s.settleLocked(w)
-	if s.broken || s.over.Load() && !s.ending.manner.keeps() {
+	if s.writeFailed || s.closed.Load() && !s.ending.mode.keeps() {
 		s.layDownLocked(w)
 	} else {
 		s.fillLocked(w)
@@ -158,7 +158,7 @@ func (s *Session) take(w *writer) (more bool) {
 		return true
 	}
 	s.writing = false
-	if s.over.Load() {
+	if s.closed.Load() {
 		close(s.flushed)
 	}
 	return false
@@ -174,7 +174,7 @@ func (s *Session) writeBy(timeout time.Duration) time.Time {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over.Load() && s.flushBy.Before(by) {
+	if s.closed.Load() && s.flushBy.Before(by) {
 		return s.flushBy
 	}
 	return by
@@ -248,5 +248,5 @@ func lostWrite(err error) *ending {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		reason = ReasonTransportError
 	}
-	return &ending{reason: reason, cause: fmt.Errorf("write: %w", err), manner: cut}
+	return &ending{reason: reason, cause: fmt.Errorf("write: %w", err), mode: cut}
 }

@@ -41,9 +41,9 @@ func (s *Session) waitResumed() {
 		if resumed == nil {
 			return
 		}
-		s.pulse.suspend(time.Now())
+		s.heartbeat.suspend(time.Now())
 		<-resumed
-		s.pulse.proceed(time.Now())
+		s.heartbeat.proceed(time.Now())
 	}
 }
 
@@ -51,7 +51,7 @@ func (s *Session) waitResumed() {
 func (s *Session) resumption() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over.Load() || !s.Paused() {
+	if s.closed.Load() || !s.Paused() {
 		return nil
 	}
 	if s.resumed == nil {

@@ -63,20 +63,20 @@ func (p *polling) ring() {
 // write is never called: a poll takes what is queued, see reply.
 func (*polling) write(*Session, []*Message) error { return ErrClosed }
 
-func (p *polling) interrupt() { close(p.ended) }
+func (p *polling) stopReading() { close(p.ended) }
 
 // finish waits until polls, or a WebSocket after an upgrade, have taken what is
 // queued, and a poll has told the peer of the end. Without a flush only a poll
 // that is open already is told, and nobody waits for that.
 func (p *polling) finish(s *Session, e *ending) {
-	if e.manner != flush {
+	if e.mode != flush {
 		return
 	}
 
 	if s.unsent() && !p.awaitEnd(s, s.flushed, time.Until(s.flushBy)) {
 		return
 	}
-	p.awaitEnd(s, p.told, linger)
+	p.awaitEnd(s, p.told, closeLinger)
 }
 
 // awaitEnd waits for one step of the end and tells whether the next is to follow.
@@ -90,7 +90,7 @@ func (p *polling) awaitEnd(s *Session, step <-chan struct{}, patience time.Durat
 	case <-timer.C:
 		s.breakOff()
 	}
-	return s.current() == carrier(p) && s.intact()
+	return s.current() == transport(p) && s.intact()
 }
 
 func (p *polling) close() {
@@ -144,9 +144,9 @@ func (p *polling) is(state *bool) bool {
 // comes while the peer upgrades is refused if the upgrade is done before there is
 // something to say, as it would have been a moment later.
 func (p *polling) get(s *Session, a *answer) {
-	a.late, a.last = p.is(&p.probed), s.over.Load()
+	a.late, a.last = p.is(&p.probed), s.closed.Load()
 	if !p.enter(&p.getting) {
-		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, manner: discard})
+		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, mode: discard})
 		a.empty(http.StatusBadRequest)
 		return
 	}
@@ -181,7 +181,7 @@ func (p *polling) await(s *Session, a *answer) bool {
 	case <-a.r.Context().Done():
 		p.leave(&p.getting)
 		if !p.is(&p.retired) {
-			s.end(&ending{reason: ReasonTransportError, cause: errPollAborted, manner: discard})
+			s.end(&ending{reason: ReasonTransportError, cause: errPollAborted, mode: discard})
 		}
 		return false
 	}
@@ -264,7 +264,7 @@ func (p *polling) tell() {
 // post takes what the peer sends.
 func (p *polling) post(s *Session, a *answer) {
 	if !p.enter(&p.posting) {
-		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, manner: discard})
+		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, mode: discard})
 		a.empty(http.StatusBadRequest)
 		return
 	}
@@ -282,7 +282,7 @@ func (p *polling) post(s *Session, a *answer) {
 		switch {
 		case s.reading.TryLock():
 			s.receive(func() *ending { return s.payload(b.bytes) }, s.end)
-		case p.is(&p.retired) || !s.over.Load():
+		case p.is(&p.retired) || !s.closed.Load():
 			status = http.StatusBadRequest
 		}
 	}

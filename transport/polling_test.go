@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-func TestPollingHandshake(t *testing.T) {
+func TestPolling_Handshake(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -32,7 +32,7 @@ func TestPollingHandshake(t *testing.T) {
 	})
 }
 
-func TestPollingCarriesTextAndBinaryBothWays(t *testing.T) {
+func TestPolling_TextAndBinary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -64,7 +64,7 @@ func TestPollingCarriesTextAndBinaryBothWays(t *testing.T) {
 	})
 }
 
-func TestPollWaitsForAMessage(t *testing.T) {
+func TestPolling_PollWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -89,7 +89,7 @@ func TestPollWaitsForAMessage(t *testing.T) {
 	})
 }
 
-func TestPollThatNobodyOpensIsAPingTimeout(t *testing.T) {
+func TestPolling_NoPoll_PingTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -100,7 +100,7 @@ func TestPollThatNobodyOpensIsAPingTimeout(t *testing.T) {
 	})
 }
 
-func TestPollThatNeverReadsIsASlowConsumer(t *testing.T) {
+func TestPolling_SlowConsumer(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		_, r := poll(t, &transport.Options{QueueMessages: 10})
@@ -117,7 +117,7 @@ func TestPollThatNeverReadsIsASlowConsumer(t *testing.T) {
 	})
 }
 
-func TestOverlappingRequestsEndTheSession(t *testing.T) {
+func TestPolling_OverlappingRequests(t *testing.T) {
 	t.Parallel()
 	t.Run("polls", func(t *testing.T) {
 		t.Parallel()
@@ -155,7 +155,7 @@ func TestOverlappingRequestsEndTheSession(t *testing.T) {
 	})
 }
 
-func TestAbortedPollEndsTheSession(t *testing.T) {
+func TestPolling_AbortedPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -168,7 +168,7 @@ func TestAbortedPollEndsTheSession(t *testing.T) {
 	})
 }
 
-func TestBodiesThatAreRefused(t *testing.T) {
+func TestPolling_RefusedBodies(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name, body, kind string
@@ -206,7 +206,7 @@ func TestBodiesThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestBodyWithoutALengthIsBoundedWhileItIsRead(t *testing.T) {
+func TestPolling_ChunkedBody_Bounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := poll(t, &transport.Options{MaxPayload: 100})
@@ -229,7 +229,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-func TestClosePacketFreesThePoll(t *testing.T) {
+func TestPolling_ClosePacket(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -241,7 +241,7 @@ func TestClosePacketFreesThePoll(t *testing.T) {
 	})
 }
 
-func TestCloseFlushesOverPolls(t *testing.T) {
+func TestPolling_CloseFlushes(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -263,7 +263,7 @@ func TestCloseFlushesOverPolls(t *testing.T) {
 	})
 }
 
-func TestCloseWaitsForAPollNoLongerThanTheWriteTimeout(t *testing.T) {
+func TestPolling_CloseWithoutPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{WriteTimeout: 3 * time.Second})
@@ -281,7 +281,7 @@ func TestCloseWaitsForAPollNoLongerThanTheWriteTimeout(t *testing.T) {
 	})
 }
 
-func TestShutdownDoesNotWaitForPollsThatHaveNothingToFetch(t *testing.T) {
+func TestPolling_ShutdownIdle(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -299,7 +299,7 @@ func TestShutdownDoesNotWaitForPollsThatHaveNothingToFetch(t *testing.T) {
 	})
 }
 
-func TestShutdownThatIsCutShortLeavesNoPoll(t *testing.T) {
+func TestPolling_ShutdownContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -319,7 +319,7 @@ func TestShutdownThatIsCutShortLeavesNoPoll(t *testing.T) {
 	})
 }
 
-func TestOpenPollIsToldOfTheEnd(t *testing.T) {
+func TestPolling_OpenPollAtTheEnd(t *testing.T) {
 	t.Parallel()
 	for _, end := range []func(*transport.Session){
 		func(s *transport.Session) { s.Close(transport.ReasonForcedClose) },
@@ -336,7 +336,7 @@ func TestOpenPollIsToldOfTheEnd(t *testing.T) {
 	}
 }
 
-func TestMethodsOfAPollingSession(t *testing.T) {
+func TestPolling_Methods(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := poll(t, nil)
@@ -348,7 +348,7 @@ func TestMethodsOfAPollingSession(t *testing.T) {
 	})
 }
 
-func TestPanicOverPollingEndsTheSession(t *testing.T) {
+func TestPolling_ReceiverPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -358,7 +358,7 @@ func TestPanicOverPollingEndsTheSession(t *testing.T) {
 	})
 }
 
-func TestSeparatorInTextEndsThePollingSession(t *testing.T) {
+func TestPolling_SeparatorInText(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -368,7 +368,7 @@ func TestSeparatorInTextEndsThePollingSession(t *testing.T) {
 	})
 }
 
-func TestSlowPostIsGivenUp(t *testing.T) {
+func TestPolling_SlowPost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -402,9 +402,9 @@ type flushing struct {
 
 func (f *flushing) Flush() { f.then() }
 
-// TestNextPollMayComeBeforeTheLastHandlerReturned: a client that has read an answer
+// TestPolling_NextPollBeforeHandlerReturned: a client that has read an answer
 // asks again at once, on another connection.
-func TestNextPollMayComeBeforeTheLastHandlerReturned(t *testing.T) {
+func TestPolling_NextPollBeforeHandlerReturned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// pulse is one session's heartbeat as a state machine without a timer: the wheel
+// heartbeat is one session's heartbeat as a state machine without a timer: the wheel
 // asks it now and then what there is to do.
 //
 //	resting ──interval over: PING──▶ awaiting ──PONG──▶ resting
 //	                                    └──timeout over──▶ give up
 //
 // While nothing is read (suspend, proceed) it does not give up, and PINGs go on.
-type pulse struct {
+type heartbeat struct {
 	awaiting atomic.Bool // a PONG; set under mu, read without it for every packet
 
 	mu       sync.Mutex
@@ -35,7 +35,7 @@ const (
 	giveUp
 )
 
-func (p *pulse) start(now time.Time, interval time.Duration) (again time.Time) {
+func (p *heartbeat) start(now time.Time, interval time.Duration) (again time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
@@ -46,7 +46,7 @@ func (p *pulse) start(now time.Time, interval time.Duration) (again time.Time) {
 // beat returns what to do now and when to ask again. While a PONG is awaited that
 // is at least once per interval, for a PONG does not call the wheel: it only sets
 // the next PING, an interval away.
-func (p *pulse) beat(now time.Time, interval, timeout time.Duration) (do todo, again time.Time) {
+func (p *heartbeat) beat(now time.Time, interval, timeout time.Duration) (do todo, again time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
@@ -80,14 +80,14 @@ func (p *pulse) beat(now time.Time, interval, timeout time.Duration) (do todo, a
 
 // suspend notes that nothing is read from now on. The peer may have answered, so
 // the time until proceed does not count.
-func (p *pulse) suspend(now time.Time) {
+func (p *heartbeat) suspend(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.suspended, p.since, p.repeats = true, now, true
 }
 
 // proceed notes that reading goes on.
-func (p *pulse) proceed(now time.Time) {
+func (p *heartbeat) proceed(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.suspended = false
@@ -97,7 +97,7 @@ func (p *pulse) proceed(now time.Time) {
 }
 
 // pong notes a PONG. One that was not awaited changes nothing.
-func (p *pulse) pong(now time.Time, interval time.Duration) {
+func (p *heartbeat) pong(now time.Time, interval time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
@@ -109,7 +109,7 @@ func (p *pulse) pong(now time.Time, interval time.Duration) {
 
 // heard notes any other packet: a peer that is busy sending gets the timeout once
 // more (engine.io 6.6.11).
-func (p *pulse) heard(timeout time.Duration) {
+func (p *heartbeat) heard(timeout time.Duration) {
 	if !p.awaiting.Load() {
 		return
 	}

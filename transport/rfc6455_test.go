@@ -230,9 +230,9 @@ func TestRFC7692(t *testing.T) {
 	}
 }
 
-// TestDeflatedMessages: what is compressed is what a client inflates, it is
+// TestPerMessageDeflate_Messages: what is compressed is what a client inflates, it is
 // compressed once, and what would not shrink stays as it is.
-func TestDeflatedMessages(t *testing.T) {
+func TestPerMessageDeflate_Messages(t *testing.T) {
 	t.Parallel()
 	p := new(pools)
 	for _, m := range []*Message{Text([]byte(sized(deflateFrom))), Binary([]byte(sized(100_000))), Text([]byte(sized(deflateFrom)))} {

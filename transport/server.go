@@ -22,13 +22,13 @@ import (
 // is accepted, as in the official server; of extensions only permessage-deflate is,
 // if the options allow it.
 type Server struct {
-	opts   Options
-	accept func(*Session, *http.Request) Receiver
-	wheel  *wheel
-	ping   *Message
-	pools  pools
-	crew   crew
-	log    *boundary.Log
+	opts    Options
+	accept  func(*Session, *http.Request) Receiver
+	wheel   *wheel
+	ping    *Message
+	pools   pools
+	writers writerPool
+	log     *boundary.Log
 
 	origins     origins
 	unexplained sampler // refusals of AllowRequest that the client is not told the reason of

@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-func TestRefusalsHaveTheOfficialBodies(t *testing.T) {
+func TestServer_RefusalBodies(t *testing.T) {
 	t.Parallel()
 
 	forbid := func(r *http.Request) error {
@@ -83,7 +83,7 @@ func TestRefusalsHaveTheOfficialBodies(t *testing.T) {
 	}
 }
 
-func TestPlainWebSocketRequestIsABadRequest(t *testing.T) {
+func TestServer_PlainWebSocketRequest(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, nil)
 
@@ -122,7 +122,7 @@ func TestHandshake(t *testing.T) {
 	}
 }
 
-func TestOptionsAreNamedWhenWrong(t *testing.T) {
+func TestOptions_Invalid(t *testing.T) {
 	t.Parallel()
 
 	for name, o := range map[string]transport.Options{
@@ -139,7 +139,7 @@ func TestOptionsAreNamedWhenWrong(t *testing.T) {
 	}
 }
 
-func TestMiddlewareHeadersAndSubprotocolAreInTheUpgrade(t *testing.T) {
+func TestUpgrade_HeadersAndSubprotocol(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, nil)
 
@@ -158,7 +158,7 @@ func TestMiddlewareHeadersAndSubprotocolAreInTheUpgrade(t *testing.T) {
 	}
 }
 
-func TestWebSocketOverTLS(t *testing.T) {
+func TestWebSocket_TLS(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewTLSServer(server)
@@ -183,7 +183,7 @@ func TestWebSocketOverTLS(t *testing.T) {
 	}
 }
 
-func TestShutdownFlushesClosesAndRefuses(t *testing.T) {
+func TestShutdown_FlushesClosesRefuses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -217,7 +217,7 @@ func TestShutdownFlushesClosesAndRefuses(t *testing.T) {
 	}) // the bubble fails if a goroutine is left
 }
 
-func TestShutdownDropsTheStuckWhenTheContextEnds(t *testing.T) {
+func TestShutdown_ContextEnds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -240,7 +240,7 @@ func TestShutdownDropsTheStuckWhenTheContextEnds(t *testing.T) {
 	})
 }
 
-func TestAcceptMayRefuseSendCloseOrPanic(t *testing.T) {
+func TestServer_Accept(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var rec *recorder

@@ -34,12 +34,12 @@ type Meter interface {
 	Overhead(bytes int) error
 }
 
-// A Settler is a Receiver that answers what it was given some time later. When the peer
+// A Drainer is a Receiver that answers what it was given some time later. When the peer
 // closes its WebSocket, or must be told that it broke the protocol, Settle is called
 // before the session ends: it returns when all that came before has been answered, so
 // that the answers go out before the close frame, or when ctx ends, a quarter of a second
 // later. It is not called for connections that are lost.
-type Settler interface {
+type Drainer interface {
 	Settle(ctx context.Context)
 }
 
@@ -54,16 +54,16 @@ type Lingerer interface {
 // settleWithin bounds Settle: until it returns, nobody hears that the peer has left.
 const settleWithin = 250 * time.Millisecond
 
-// A carrier brings a session's packets to the peer and back.
-type carrier interface {
+// A transport brings a session's packets to the peer and back.
+type transport interface {
 	// wake is called when something is queued and nobody sees to it.
 	wake(*Session)
 	// write sends messages of the session in as few calls as it can; a call may last for
 	// the write timeout, and until the session's limit at most, which its end sets. It is
 	// the writer's, if the carrier's wake starts one.
 	write(*Session, []*Message) error
-	// interrupt is called once, when the session ends: whoever reads must stop.
-	interrupt()
+	// stopReading is called once, when the session ends: whoever reads must stop.
+	stopReading()
 	// finish waits, until the session's limit at most, for what the ending lets be
 	// written; then it tells the peer, and waits a moment for it to leave.
 	finish(*Session, *ending)
@@ -80,35 +80,35 @@ type Session struct {
 	receiver Receiver // set once, under mu
 	work     func()   // s.writeLoop, bound once: starting a writer allocates nothing
 
-	pulse pulse // has a lock of its own
-	seat  seat  // guarded by the server's wheel
+	heartbeat heartbeat // has a lock of its own
+	slot      wheelSlot // guarded by the server's wheel
 
-	over   atomic.Bool  // set under mu; read without it where a stale answer does no harm
+	closed atomic.Bool  // set under mu; read without it where a stale answer does no harm
 	paused atomic.Int32 // calls of Pause without their Resume
 
 	reading sync.Mutex // held by whoever calls the receiver
 
-	mu      sync.Mutex
-	carrier carrier // changes at most once, by an upgrade
-	closer  bool    // there is, or will be, a goroutine that concludes the session
-	queue   *batch  // nil while nothing waits
-	bytes   int     // waiting, without urgent and what is being written; see weigh
-	count   int     // waiting, in messages
-	writes  int     // messages that are being written
-	urgent  [urgencies]*Message
-	writing bool          // a writer runs, or will when the session starts
-	low     chan struct{} // closed at the next low-water mark; nil if nobody waits
-	ending  *ending
-	broken  bool          // nothing more can be written
-	flushBy time.Time     // when an ending session stops writing
-	flushed chan struct{} // made by the ending, closed when no writer runs any more
-	resumed chan struct{} // closed when the reading goes on; nil if nobody waits for that
+	mu          sync.Mutex
+	transport   transport // changes at most once, by an upgrade
+	closer      bool      // there is, or will be, a goroutine that concludes the session
+	queue       *batch    // nil while nothing waits
+	bytes       int       // waiting, without urgent and what is being written; see weigh
+	count       int       // waiting, in messages
+	writes      int       // messages that are being written
+	urgent      [urgencies]*Message
+	writing     bool          // a writer runs, or will when the session starts
+	low         chan struct{} // closed at the next low-water mark; nil if nobody waits
+	ending      *ending
+	writeFailed bool          // nothing more can be written
+	flushBy     time.Time     // when an ending session stops writing
+	flushed     chan struct{} // made by the ending, closed when no writer runs any more
+	resumed     chan struct{} // closed when the reading goes on; nil if nobody waits for that
 }
 
 // newSession returns a session that holds messages back until start: whatever is
 // sent while the receiver is being attached follows the handshake packet.
-func newSession(server *Server, c carrier, remote string, upgrades []string) *Session {
-	s := &Session{id: newID(), remote: remote, server: server, carrier: c, writing: true}
+func newSession(server *Server, c transport, remote string, upgrades []string) *Session {
+	s := &Session{id: newID(), remote: remote, server: server, transport: c, writing: true}
 	s.work = s.writeLoop
 
 	handshake := frame.AppendOpen(nil, frame.Handshake{
@@ -153,7 +153,7 @@ func (s *Session) start(r Receiver) {
 	conclude := s.mayConcludeLocked()
 	s.mu.Unlock()
 
-	s.server.wheel.add(s, s.pulse.start(time.Now(), s.server.opts.PingInterval))
+	s.server.wheel.add(s, s.heartbeat.start(time.Now(), s.server.opts.PingInterval))
 	if conclude {
 		go s.conclude() // owner: the session; ends with it
 	}
@@ -162,31 +162,31 @@ func (s *Session) start(r Receiver) {
 // mayConcludeLocked tells whether a goroutine must be started that concludes the
 // session: it has ended, its receiver is to hear of it, and nobody reads.
 func (s *Session) mayConcludeLocked() bool {
-	if !s.over.Load() || s.receiver == nil || s.closer {
+	if !s.closed.Load() || s.receiver == nil || s.closer {
 		return false
 	}
 	s.closer = true
 	return true
 }
 
-func (s *Session) current() carrier {
+func (s *Session) current() transport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.carrier
+	return s.transport
 }
 
 // adopt makes c the carrier of a session that has no writer at the moment, and
 // tells whether it did and whether c is to be read. A session that is ending takes
 // it only if there is something left to write.
-func (s *Session) adopt(c carrier) (taken, read bool) {
+func (s *Session) adopt(c transport) (taken, read bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	over := s.over.Load()
-	if over && (s.broken || s.ending.manner != flush || !s.writing) {
+	over := s.closed.Load()
+	if over && (s.writeFailed || s.ending.mode != flush || !s.writing) {
 		return false, false
 	}
-	s.carrier, s.writing = c, true // the caller starts the writer
+	s.transport, s.writing = c, true // the caller starts the writer
 	if !over {
 		s.closer = true
 	}
@@ -199,13 +199,13 @@ func (s *Session) adopt(c carrier) (taken, read bool) {
 // peer got anything.
 func (s *Session) Send(messages ...*Message) error {
 	s.mu.Lock()
-	if s.over.Load() {
+	if s.closed.Load() {
 		s.mu.Unlock()
 		return ErrClosed
 	}
 	if !s.roomLocked(messages) {
 		s.mu.Unlock()
-		s.end(&ending{reason: ReasonSlowConsumer, cause: ErrQueueFull, manner: cut})
+		s.end(&ending{reason: ReasonSlowConsumer, cause: ErrQueueFull, mode: cut})
 		return ErrQueueFull
 	}
 	idle := s.pushLocked(messages...)
@@ -222,7 +222,7 @@ func (s *Session) Send(messages ...*Message) error {
 // open.
 func (s *Session) TrySend(messages ...*Message) bool {
 	s.mu.Lock()
-	if s.over.Load() || s.writing {
+	if s.closed.Load() || s.writing {
 		s.mu.Unlock()
 		return false
 	}
@@ -266,7 +266,7 @@ func (s *Session) lowWater() (<-chan struct{}, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	if s.over.Load() {
+	if s.closed.Load() {
 		return nil, ErrClosed
 	}
 	if s.lowLocked() {
@@ -281,18 +281,18 @@ func (s *Session) lowWater() (<-chan struct{}, error) {
 // Close ends the session: what is queued is sent, for WriteTimeout at most, then
 // the connection is closed. It returns at once and may be called repeatedly; the
 // first ending wins.
-func (s *Session) Close(reason Reason) { s.end(&ending{reason: reason, manner: flush}) }
+func (s *Session) Close(reason Reason) { s.end(&ending{reason: reason, mode: flush}) }
 
 // Abort ends the session without a goodbye: the queue is discarded and the
 // connection dropped, also if the session is being closed already.
-func (s *Session) Abort(reason Reason) { s.end(&ending{reason: reason, manner: cut}) }
+func (s *Session) Abort(reason Reason) { s.end(&ending{reason: reason, mode: cut}) }
 
 // end is the one way into the end, from any goroutine; the first call counts.
 func (s *Session) end(e *ending) {
 	s.mu.Lock()
-	first := !s.over.Load()
+	first := !s.closed.Load()
 	if first {
-		s.over.Store(true)
+		s.closed.Store(true)
 		s.ending = e
 		s.flushBy = time.Now().Add(s.server.opts.WriteTimeout)
 		s.flushed = make(chan struct{})
@@ -302,20 +302,20 @@ func (s *Session) end(e *ending) {
 		s.wakeLocked()
 		s.resumeLocked()
 	}
-	if e.manner == cut {
-		s.broken = true
+	if e.mode == cut {
+		s.writeFailed = true
 	}
-	if s.broken || !s.ending.manner.keeps() {
+	if s.writeFailed || !s.ending.mode.keeps() {
 		s.dropLocked()
 	}
-	c, conclude := s.carrier, s.mayConcludeLocked()
+	c, conclude := s.transport, s.mayConcludeLocked()
 	s.mu.Unlock()
 
 	if first {
 		s.server.wheel.remove(s)
-		c.interrupt()
+		c.stopReading()
 	}
-	if e.manner == cut {
+	if e.mode == cut {
 		c.close()
 	}
 	if conclude {
@@ -331,7 +331,7 @@ func (s *Session) readLoop(c *webSocket) {
 		if e.cause == errMessageLimit { //nolint:errorlint // of the methods of a Receiver's error nothing may be called
 			s.oversized()
 		}
-		if !s.over.Load() { // else it was interrupted, and what it says means nothing
+		if !s.closed.Load() { // else it was interrupted, and what it says means nothing
 			s.letSettle(e)
 			s.end(e)
 		}
@@ -340,8 +340,8 @@ func (s *Session) readLoop(c *webSocket) {
 
 // letSettle gives the receiver time for the answers that still go out.
 func (s *Session) letSettle(e *ending) {
-	r, ok := s.receiver.(Settler)
-	if !ok || !e.manner.keeps() {
+	r, ok := s.receiver.(Drainer)
+	if !ok || !e.mode.keeps() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
@@ -361,7 +361,7 @@ func (s *Session) receive(read func() *ending, then func(*ending)) {
 		s.reading.Unlock()
 		if err != nil {
 			s.server.failed("Receiver.Message", err)
-			e = &ending{reason: ReasonForcedClose, cause: err, manner: discard}
+			e = &ending{reason: ReasonForcedClose, cause: err, mode: discard}
 		}
 		if e != nil {
 			then(e)
@@ -400,12 +400,12 @@ func (s *Session) ended() *ending {
 // open tells whether requests of the peer still reach the session: until it ends, or
 // until it has sent what was queued if this side closes it.
 func (s *Session) open() bool {
-	if !s.over.Load() {
+	if !s.closed.Load() {
 		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ending.manner == flush && !s.broken
+	return s.ending.mode == flush && !s.writeFailed
 }
 
 // unsent tells whether anything is queued, or being written.
@@ -419,24 +419,24 @@ func (s *Session) unsent() bool {
 func (s *Session) breakOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.broken = true
+	s.writeFailed = true
 	s.dropLocked()
 }
 
 func (s *Session) intact() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return !s.broken
+	return !s.writeFailed
 }
 
 // packet takes one packet of the peer; the caller holds the lock for reading.
 func (s *Session) packet(p frame.Packet) *ending {
-	if s.over.Load() {
+	if s.closed.Load() {
 		return &ending{cause: ErrClosed}
 	}
 
 	if p.Type != frame.Pong {
-		s.pulse.heard(s.server.opts.PingTimeout)
+		s.heartbeat.heard(s.server.opts.PingTimeout)
 	}
 	if p.Type != frame.Message {
 		if e := s.overhead(len(p.Data)); e != nil {
@@ -450,11 +450,11 @@ func (s *Session) packet(p frame.Packet) *ending {
 			return refusedBy(err)
 		}
 	case frame.Pong:
-		s.pulse.pong(time.Now(), s.server.opts.PingInterval)
+		s.heartbeat.pong(time.Now(), s.server.opts.PingInterval)
 	case frame.Ping:
-		return &ending{reason: ReasonTransportError, cause: errPingByPeer, manner: settle}
+		return &ending{reason: ReasonTransportError, cause: errPingByPeer, mode: settle}
 	case frame.Close:
-		return &ending{reason: ReasonTransportClose, cause: errClosePacket, manner: settle}
+		return &ending{reason: ReasonTransportClose, cause: errClosePacket, mode: settle}
 	case frame.Open, frame.Upgrade, frame.Noop: // ignored, as the official server does
 	}
 
@@ -463,7 +463,7 @@ func (s *Session) packet(p frame.Packet) *ending {
 
 // refusedBy is the ending of a peer whose receiver does not want what it sends.
 func refusedBy(err error) *ending {
-	return &ending{reason: ReasonForcedClose, cause: err, manner: flush}
+	return &ending{reason: ReasonForcedClose, cause: err, mode: flush}
 }
 
 // overhead has the receiver count what is no message; the caller holds the lock for reading.
@@ -478,12 +478,12 @@ func (s *Session) overhead(bytes int) *ending {
 
 // beat lets the heart beat if it is time, and returns when to come again.
 func (s *Session) beat(now time.Time) (again time.Time) {
-	todo, again := s.pulse.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
+	todo, again := s.heartbeat.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
 	switch todo {
 	case sendPing:
 		s.urge(urgentPing, s.server.ping)
 	case giveUp:
-		s.end(&ending{reason: ReasonPingTimeout, cause: errPingTimeout, manner: discard})
+		s.end(&ending{reason: ReasonPingTimeout, cause: errPingTimeout, mode: discard})
 	case wait:
 	}
 	return again

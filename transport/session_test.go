@@ -17,7 +17,7 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-func TestMessagesOfOneSendStayTogether(t *testing.T) {
+func TestSend_MessagesStayTogether(t *testing.T) {
 	t.Parallel()
 	c, r := join(t, nil)
 
@@ -51,7 +51,7 @@ func TestMessagesOfOneSendStayTogether(t *testing.T) {
 	wg.Wait()
 }
 
-func TestMessageSizes(t *testing.T) {
+func TestSend_Sizes(t *testing.T) {
 	t.Parallel()
 	c, r := join(t, nil)
 
@@ -78,7 +78,7 @@ func stick(c *transporttest.Client, r *recorder) {
 	synctest.Wait()
 }
 
-func TestSlowConsumerIsClosedAndHarmsNobody(t *testing.T) {
+func TestSend_SlowConsumer(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]transport.Options{
 		"messages": {QueueMessages: 100},
@@ -120,7 +120,7 @@ func TestSlowConsumerIsClosedAndHarmsNobody(t *testing.T) {
 	}
 }
 
-func TestGroupIsQueuedWholeOrNotAtAll(t *testing.T) {
+func TestSend_GroupIsAtomic(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{QueueMessages: 4})
@@ -137,7 +137,7 @@ func TestGroupIsQueuedWholeOrNotAtAll(t *testing.T) {
 	})
 }
 
-func TestStuckWriteEndsAfterTheTimeout(t *testing.T) {
+func TestSend_WriteTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -151,7 +151,7 @@ func TestStuckWriteEndsAfterTheTimeout(t *testing.T) {
 	})
 }
 
-func TestTrySendOnlyIfNothingWaits(t *testing.T) {
+func TestTrySend_OnlyWithEmptyQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -182,7 +182,7 @@ func TestTrySendOnlyIfNothingWaits(t *testing.T) {
 	})
 }
 
-func TestDrainedPacesTheSender(t *testing.T) {
+func TestDrained_PacesTheSender(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{QueueMessages: 40})
@@ -221,7 +221,7 @@ func TestDrainedPacesTheSender(t *testing.T) {
 	})
 }
 
-func TestCloseFlushesAndAbortDoesNot(t *testing.T) {
+func TestClose_FlushesAbortDoesNot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -254,7 +254,7 @@ func TestCloseFlushesAndAbortDoesNot(t *testing.T) {
 	})
 }
 
-func TestCloseIsBoundedByTheWriteTimeout(t *testing.T) {
+func TestClose_WriteTimeout(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -280,9 +280,9 @@ func TestCloseIsBoundedByTheWriteTimeout(t *testing.T) {
 	})
 }
 
-// TestLastWordsSurviveUnreadInput: the client is sending while the server closes.
+// TestClose_UnreadInput: the client is sending while the server closes.
 // A plain close would answer that with a reset, and the last words with it.
-func TestLastWordsSurviveUnreadInput(t *testing.T) {
+func TestClose_UnreadInput(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewServer(server)
@@ -309,9 +309,9 @@ func TestLastWordsSurviveUnreadInput(t *testing.T) {
 	}
 }
 
-// TestClosedExactlyOnceWhateverHappens lets everything that can end a session
+// TestClosed_ExactlyOnce lets everything that can end a session
 // happen at the same time. The recorder panics on a second Closed.
-func TestClosedExactlyOnceWhateverHappens(t *testing.T) {
+func TestClosed_ExactlyOnce(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, &transport.Options{QueueMessages: 8, PingInterval: 20 * time.Millisecond, PingTimeout: 20 * time.Millisecond})
 

@@ -115,10 +115,10 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
-// TestBurstsOfConnectsLoseNothing connects in bursts over TCP, with the first
+// TestConnect_Burst connects in bursts over TCP, with the first
 // message sent before the server could know of the session: every receiver must
 // see it. A port that attached its receiver after the handshake lost 1 in 1,000.
-func TestBurstsOfConnectsLoseNothing(t *testing.T) {
+func TestConnect_Burst(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewServer(server)

@@ -76,7 +76,7 @@ func (s *socket) want(want string) {
 	}
 }
 
-func TestUpgradeKeepsTheSession(t *testing.T) {
+func TestUpgrade_KeepsTheSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -120,7 +120,7 @@ func TestUpgradeKeepsTheSession(t *testing.T) {
 	})
 }
 
-func TestPollsAreServedDuringTheUpgrade(t *testing.T) {
+func TestUpgrade_PollsDuringProbe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -146,7 +146,7 @@ func TestPollsAreServedDuringTheUpgrade(t *testing.T) {
 	})
 }
 
-func TestFailedUpgradeLeavesTheSessionPolling(t *testing.T) {
+func TestUpgrade_Failed_KeepsPolling(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*socket){
 		"another packet":    func(s *socket) { s.text("4hello") },
@@ -201,7 +201,7 @@ func TestFailedUpgradeLeavesTheSessionPolling(t *testing.T) {
 	}
 }
 
-func TestUpgradeWhileTheSessionEnds(t *testing.T) {
+func TestUpgrade_SessionEnds(t *testing.T) {
 	t.Parallel()
 
 	t.Run("what is queued leaves over the WebSocket", func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestUpgradeWhileTheSessionEnds(t *testing.T) {
 	})
 }
 
-func TestUpgradesMayBeRefused(t *testing.T) {
+func TestUpgrade_Disabled(t *testing.T) {
 	t.Parallel()
 	for _, h := range []transport.HTTP{{Transports: []string{transport.Polling}}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -288,9 +288,9 @@ func TestUpgrade_NotOffered_IsServed(t *testing.T) {
 	})
 }
 
-// TestNothingIsLostOrDoubledByAnUpgrade sends all the time, both ways, while the
+// TestUpgrade_NothingLostOrDoubled sends all the time, both ways, while the
 // client changes over at a moment that is another one in every round.
-func TestNothingIsLostOrDoubledByAnUpgrade(t *testing.T) {
+func TestUpgrade_NothingLostOrDoubled(t *testing.T) {
 	t.Parallel()
 	const messages = 300
 	for round := range 30 {
@@ -373,9 +373,9 @@ func TestNothingIsLostOrDoubledByAnUpgrade(t *testing.T) {
 	}
 }
 
-// TestUpgradeBesideAnOpenPoll: the poll of a client that does not pause is refused at
+// TestUpgrade_OpenPoll: the poll of a client that does not pause is refused at
 // once, as one that came a moment later, and what is queued still comes once.
-func TestUpgradeBesideAnOpenPoll(t *testing.T) {
+func TestUpgrade_OpenPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -395,9 +395,9 @@ func TestUpgradeBesideAnOpenPoll(t *testing.T) {
 	})
 }
 
-// TestWebSocketWaitsForTheLastAnswer: what a poll has taken is not overtaken by
+// TestUpgrade_WaitsForTheLastResponse: what a poll has taken is not overtaken by
 // what leaves over the WebSocket.
-func TestWebSocketWaitsForTheLastAnswer(t *testing.T) {
+func TestUpgrade_WaitsForTheLastResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -420,9 +420,9 @@ func TestWebSocketWaitsForTheLastAnswer(t *testing.T) {
 	})
 }
 
-// TestPostThatIsLateForTheUpgradeIsRefused: what it holds would come after what
+// TestUpgrade_LatePost: what it holds would come after what
 // came over the WebSocket.
-func TestPostThatIsLateForTheUpgradeIsRefused(t *testing.T) {
+func TestUpgrade_LatePost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -448,9 +448,9 @@ func TestPostThatIsLateForTheUpgradeIsRefused(t *testing.T) {
 	})
 }
 
-// TestUpgradeKeepsWhatAPollHadLeftOver: an answer takes 64 KiB of a batch; the
+// TestUpgrade_KeepsUnsentPackets: an answer takes 64 KiB of a batch; the
 // rest of it leaves over the WebSocket, in order.
-func TestUpgradeKeepsWhatAPollHadLeftOver(t *testing.T) {
+func TestUpgrade_KeepsUnsentPackets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)

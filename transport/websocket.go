@@ -15,9 +15,9 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// linger is how long a peer may take to leave after the close frame, or to come
+// closeLinger is how long a peer may take to leave after the close frame, or to come
 // for the last answer to a poll.
-const linger = 2 * time.Second
+const closeLinger = 2 * time.Second
 
 // webSocket carries a session over a hijacked connection.
 type webSocket struct {
@@ -60,7 +60,7 @@ func (c *webSocket) Read(p []byte) (int, error) {
 
 func (c *webSocket) wake(s *Session) {
 	if c.raw != nil {
-		s.server.crew.add(task{s, c})
+		s.server.writers.add(task{s, c})
 		return
 	}
 	go s.work() // owner: the session; ends when its queue is empty
@@ -96,7 +96,7 @@ func (c *webSocket) receive(s *Session) *ending {
 		if op == ws.OpText {
 			var err error
 			if p, err = frame.Parse(data); err != nil {
-				return &ending{reason: ReasonParseError, cause: err, manner: settle}
+				return &ending{reason: ReasonParseError, cause: err, mode: settle}
 			}
 		}
 		if end := s.packet(p); end != nil {
@@ -108,7 +108,7 @@ func (c *webSocket) receive(s *Session) *ending {
 // closeByPeer is the ending that a close frame asks for: the answer is its code,
 // or none if it has none.
 func closeByPeer(data []byte) *ending {
-	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, manner: settle}
+	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, mode: settle}
 	switch len(data) {
 	case 0:
 		return e
@@ -208,7 +208,7 @@ func (c *webSocket) send(s *Session, p []byte) error {
 	return nil
 }
 
-func (c *webSocket) interrupt() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) }
+func (c *webSocket) stopReading() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) }
 
 // finish waits for the writer, whose writes are bounded.
 func (c *webSocket) finish(s *Session, e *ending) {
@@ -229,7 +229,7 @@ func (c *webSocket) goodbye(s *Session, code ws.StatusCode) {
 		_ = half.CloseWrite()
 	}
 
-	_ = c.conn.SetReadDeadline(time.Now().Add(linger))
+	_ = c.conn.SetReadDeadline(time.Now().Add(closeLinger))
 	_, _ = io.Copy(io.Discard, c.conn)
 }
 

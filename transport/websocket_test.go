@@ -13,9 +13,9 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestEndingsByWhatTheClientSends pins reason and close code for everything a
+// TestWebSocket_CloseReasons pins reason and close code for everything a
 // client may do wrong, or right, on a WebSocket.
-func TestEndingsByWhatTheClientSends(t *testing.T) {
+func TestWebSocket_CloseReasons(t *testing.T) {
 	t.Parallel()
 
 	unmasked := func(op ws.OpCode, payload string) []byte {
@@ -83,7 +83,7 @@ func TestEndingsByWhatTheClientSends(t *testing.T) {
 	}
 }
 
-func TestCutConnectionIsATransportClose(t *testing.T) {
+func TestWebSocket_ConnectionCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -93,7 +93,7 @@ func TestCutConnectionIsATransportClose(t *testing.T) {
 	})
 }
 
-func TestMessagesArriveWhole(t *testing.T) {
+func TestWebSocket_FragmentedMessages(t *testing.T) {
 	t.Parallel()
 
 	long := strings.Repeat("größer ", 9000) // 72 KB, with runes across every boundary
@@ -140,7 +140,7 @@ func TestMessagesArriveWhole(t *testing.T) {
 	}
 }
 
-func TestMessagesArriveWholeByteByByte(t *testing.T) {
+func TestWebSocket_ByteByByte(t *testing.T) {
 	t.Parallel()
 	c, r := join(t, nil)
 	wire := append(masked(ws.OpText, false, "4by"), masked(ws.OpPing, true, "x")...)
@@ -153,7 +153,7 @@ func TestMessagesArriveWholeByteByByte(t *testing.T) {
 	}
 }
 
-func TestPingIsAnsweredWithItsPayload(t *testing.T) {
+func TestWebSocket_PingPayload(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, nil)
 	ts := httptest.NewServer(server)
@@ -171,9 +171,9 @@ func TestPingIsAnsweredWithItsPayload(t *testing.T) {
 	}
 }
 
-// TestPingFloodGrowsNothing sends pings to a server whose writes are stuck: at
+// TestWebSocket_PingFlood sends pings to a server whose writes are stuck: at
 // most one pong waits, and it answers the last ping.
-func TestPingFloodGrowsNothing(t *testing.T) {
+func TestWebSocket_PingFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{QueueMessages: 4})
@@ -199,9 +199,9 @@ func TestPingFloodGrowsNothing(t *testing.T) {
 	})
 }
 
-// TestFirstFramesMayComeWithTheRequest pins that what net/http read beyond the
+// TestWebSocket_FramesWithTheRequest pins that what net/http read beyond the
 // request is not lost (see also the burst test).
-func TestFirstFramesMayComeWithTheRequest(t *testing.T) {
+func TestWebSocket_FramesWithTheRequest(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewServer(server)
@@ -218,9 +218,9 @@ func TestFirstFramesMayComeWithTheRequest(t *testing.T) {
 	r.wantClosed(t, transport.ReasonTransportClose)
 }
 
-// TestServerDeadlinesDoNotOutliveTheUpgrade: the timeouts of http.Server are for
+// TestWebSocket_HTTPServerDeadlines: the timeouts of http.Server are for
 // requests, not for sessions.
-func TestServerDeadlinesDoNotOutliveTheUpgrade(t *testing.T) {
+func TestWebSocket_HTTPServerDeadlines(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
 	ts := httptest.NewUnstartedServer(server)
@@ -243,7 +243,7 @@ func TestServerDeadlinesDoNotOutliveTheUpgrade(t *testing.T) {
 	}
 }
 
-func TestReceiverErrorsAndPanicsCloseTheSession(t *testing.T) {
+func TestWebSocket_ReceiverErrorsAndPanics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		errBad := errors.New("bad packet")

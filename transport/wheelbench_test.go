@@ -17,8 +17,8 @@ func BenchmarkHeartbeat_OfManyIdleSessions(b *testing.B) {
 	w.origin, w.slots = time.Now(), make([]*Session, wheelSlots)
 	const sessions = 100_000
 	for i := range sessions {
-		s := &Session{server: server, carrier: newPolling(), writing: true}
-		w.putLocked(s, w.origin.Add(s.pulse.start(w.origin, 25*time.Second*time.Duration(i)/sessions).Sub(w.origin)))
+		s := &Session{server: server, transport: newPolling(), writing: true}
+		w.putLocked(s, w.origin.Add(s.heartbeat.start(w.origin, 25*time.Second*time.Duration(i)/sessions).Sub(w.origin)))
 	}
 	now, looks := w.origin, 0
 	var due []*Session
@@ -28,7 +28,7 @@ func BenchmarkHeartbeat_OfManyIdleSessions(b *testing.B) {
 		}
 		due = w.collect(now, due[:0])
 		for _, s := range due {
-			s.pulse.pong(now, 25*time.Second)
+			s.heartbeat.pong(now, 25*time.Second)
 			w.add(s, s.beat(now))
 		}
 		looks += len(due)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestATimeLimitEndsWithItsWrite: a write that waits has one, and the next, which
+// TestWriteSome_DeadlineIsReset: a write that waits has one, and the next, which
 // does not wait, must not find it.
-func TestATimeLimitEndsWithItsWrite(t *testing.T) {
+func TestWriteSome_DeadlineIsReset(t *testing.T) {
 	t.Parallel()
 	c := plainWebSocket(t)
 	if err := c.send(nil, []byte("patient")); err != nil {

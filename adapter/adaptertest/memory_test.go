@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemory_Conformance(t *testing.T) {
 	t.Parallel()
 	adaptertest.Run(t, func(t *testing.T) adaptertest.Log {
 		t.Helper()

@@ -12,7 +12,7 @@ import (
 // near returns an event whose Here reports what is given.
 func near(here func() bool, format string, args ...any) *adapter.Envelope {
 	e := Event(format, args...)
-	e.Here = here
+	e.LocalOnly = here
 	return e
 }
 
@@ -29,11 +29,11 @@ func hereIsNoPartOfTheRecord(t *testing.T, log Log) {
 		t.Fatalf("read %d, %v", len(kept), err)
 	}
 	for _, d := range append(kept, got...) {
-		if d.Here != nil || string(d.Payload) != "near" {
-			t.Errorf("%q has a Here: %v", d.Payload, d.Here != nil)
+		if d.LocalOnly != nil || string(d.Payload) != "near" {
+			t.Errorf("%q has a Here: %v", d.Payload, d.LocalOnly != nil)
 		}
 	}
-	if sent.Here == nil {
+	if sent.LocalOnly == nil {
 		t.Error("the envelope was changed")
 	}
 }

@@ -15,7 +15,7 @@ func everyKindArrivesAtAnySize(t *testing.T, log Log) {
 	r, _ := Bound(t, b)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 65_536)
 	var sent []*adapter.Envelope
-	for kind := range adapter.Gone {
+	for kind := range adapter.NodeLeft {
 		for _, body := range [][]byte{nil, []byte("small"), large} {
 			e := &adapter.Envelope{Kind: kind, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"r"}}, Payload: body}
 			if body != nil {
@@ -57,7 +57,7 @@ func nodesAreThoseThatAreBound(t *testing.T, log Log) {
 	before := time.Now()
 	r, at := Bound(t, a)
 	ns := nodes(t, a)
-	if len(ns) != 1 || ns[0].ID != r.ID() || ns[0].Bound != at.Position || ns[0].Name == "" {
+	if len(ns) != 1 || ns[0].ID != r.ID() || ns[0].StartPosition != at.Position || ns[0].Name == "" {
 		t.Fatalf("bound as %s at %d: %+v", r.ID(), at.Position, ns)
 	}
 	// The log may have another clock, and the node may have been there before it was bound.
@@ -77,8 +77,8 @@ func nodesKnowEachOther(t *testing.T, log Log) {
 			t.Fatalf("nodes %v, want %v", ids(ns), want)
 		}
 		for _, n := range ns {
-			if n.ID == rb.ID() && n.Bound != at.Position {
-				t.Errorf("bound at %d, listed with %d", at.Position, n.Bound)
+			if n.ID == rb.ID() && n.StartPosition != at.Position {
+				t.Errorf("bound at %d, listed with %d", at.Position, n.StartPosition)
 			}
 		}
 	}
@@ -115,7 +115,7 @@ func gone(t *testing.T, all []adapter.Adapter, rs []*Recorder, third string) {
 	}
 	for i, r := range rs {
 		if i == 0 {
-			if err := all[0].Sync(within(t)); err != nil {
+			if err := all[0].WaitDelivered(within(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -129,7 +129,7 @@ func gone(t *testing.T, all []adapter.Adapter, rs []*Recorder, third string) {
 func departures(ds []adapter.Delivery) []string {
 	var who []string
 	for _, d := range ds {
-		if d.Kind == adapter.Gone {
+		if d.Kind == adapter.NodeLeft {
 			who = append(who, string(d.Payload))
 		}
 	}
@@ -160,8 +160,8 @@ func aFrozenNodeIsGoneAndComesBack(t *testing.T, log Log) {
 	for ctx := within(t); ; {
 		ns := nodes(t, all[0])
 		if i := slices.Index(ids(ns), third); i >= 0 {
-			if ns[i].Bound > o.Position {
-				t.Errorf("it goes on after %d, and has missed %d", ns[i].Bound, o.Position)
+			if ns[i].StartPosition > o.Position {
+				t.Errorf("it goes on after %d, and has missed %d", ns[i].StartPosition, o.Position)
 			}
 			return
 		}

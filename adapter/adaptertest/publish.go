@@ -21,7 +21,7 @@ func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
 	if _, err := Publish(t, a, Event("before")).Wait(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Sync(within(t)); err != nil {
+	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	r, at := Bound(t, a)
@@ -143,7 +143,7 @@ func envelopesArriveAsTheyWere(t *testing.T, log Log) {
 	sent := []*adapter.Envelope{
 		{Kind: adapter.Event, Namespace: "/", Payload: []byte(`["e"]`)},
 		{Kind: adapter.Volatile, Namespace: "/chat", Payload: []byte(`["v",1]`)},
-		{Kind: adapter.Evict, Namespace: "", Audience: adapter.Audience{Rooms: []string{"sid"}}},
+		{Kind: adapter.SessionMoved, Namespace: "", Audience: adapter.Audience{Rooms: []string{"sid"}}},
 		{Namespace: "/a", Audience: adapter.Audience{Rooms: []string{"r", "", "\x00\xff"}, Except: []string{"x", strings.Repeat("é", 300)}}},
 		{Namespace: "/b", Payload: large, Attachments: [][]byte{{0, 1, 2, 255}, large}},
 		{Namespace: "/b", Payload: []byte(`["small"]`), Attachments: [][]byte{{}}},
@@ -202,7 +202,7 @@ func syncWaitsForDelivery(t *testing.T, log Log) {
 		for i := range 10 {
 			Publish(t, a, Event("%d %d", round, i))
 		}
-		if err := a.Sync(within(t)); err != nil {
+		if err := a.WaitDelivered(within(t)); err != nil {
 			t.Fatal(err)
 		}
 		if got := len(r.Deliveries()); got != 10*(round+1) {
@@ -255,7 +255,7 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 		}
 	}
 	Publish(t, a, Event("end"))
-	if err := a.Sync(within(t)); err != nil {
+	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if got := Payloads(r.Deliveries()); !slices.Equal(got, append(want, "end")) {
@@ -283,7 +283,7 @@ func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Sync(within(t)); err != nil {
+	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	got := r.Deliveries()
@@ -334,7 +334,7 @@ func syncIsBoundByItsContext(t *testing.T, log Log) {
 	cause := errors.New("enough")
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
 	defer cancel()
-	if err := a.Sync(ctx); !errors.Is(err, cause) {
+	if err := a.WaitDelivered(ctx); !errors.Is(err, cause) {
 		t.Errorf("Sync: %v", err)
 	}
 }

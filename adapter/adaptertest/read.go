@@ -15,7 +15,7 @@ func readIsExact(t *testing.T, log Log) {
 	for i := range 40 {
 		Publish(t, a, Event("%d", i))
 		if i%4 == 0 { // ranges that begin and end within a batch, and between two
-			if err := a.Sync(within(t)); err != nil {
+			if err := a.WaitDelivered(within(t)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -95,7 +95,7 @@ func readSaysWhatIsNoLongerKept(t *testing.T, log Log) {
 	old := r.Expect(t, 10)
 	log.Trim(t)
 	Publish(t, a, Event("kept"))
-	if err := a.Sync(within(t)); err != nil {
+	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	all := r.Deliveries()

@@ -52,12 +52,12 @@ func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	r.signalLocked()
 }
 
-// Rewind implements adapter.Local. What was delivered behind the end of the log stays
+// LogTruncated implements adapter.Local. What was delivered behind the end of the log stays
 // in Deliveries.
-func (r *Recorder) Rewind(adapter.Offset) {}
+func (r *Recorder) LogTruncated(adapter.Offset) {}
 
-// Reset implements adapter.Local.
-func (r *Recorder) Reset(_ adapter.Offset, cause error) {
+// LogGap implements adapter.Local.
+func (r *Recorder) LogGap(_ adapter.Offset, cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resets = append(r.resets, cause)

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	os.Exit(pgtest.Main(m))
 }
 
-func TestMigrateGoesUpAndDown(t *testing.T) {
+func TestMigrate_UpAndDown(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 
@@ -45,7 +45,7 @@ func TestMigrateGoesUpAndDown(t *testing.T) {
 	}
 }
 
-func TestTailPrintsWhatIsEmitted(t *testing.T) {
+func TestTail_Prints(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t)
 	where := []string{"-dsn", dsn, "-schema", schema}
@@ -86,7 +86,7 @@ func TestTailPrintsWhatIsEmitted(t *testing.T) {
 	}
 }
 
-func TestWrongUseIsExitCode2(t *testing.T) {
+func TestExitCode_Usage(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
 	for _, args := range [][]string{
@@ -105,7 +105,7 @@ func TestWrongUseIsExitCode2(t *testing.T) {
 	}
 }
 
-func TestFailureIsExitCode1(t *testing.T) {
+func TestExitCode_Failure(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
 	for _, args := range [][]string{
@@ -119,7 +119,7 @@ func TestFailureIsExitCode1(t *testing.T) {
 	}
 }
 
-func TestHelpIsExitCode0(t *testing.T) {
+func TestExitCode_Help(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"help"}, {"-h"}, {"emit", "-h"}} {
 		if out, code := pgsocket(t, args...); code != 0 || !strings.HasPrefix(out, "usage: pgsocket ") {

@@ -79,13 +79,13 @@ func (p *printer) Deliver(batch []adapter.Delivery) {
 	}
 }
 
-// Rewind implements adapter.Local.
-func (p *printer) Rewind(at adapter.Offset) {
+// LogTruncated implements adapter.Local.
+func (p *printer) LogTruncated(at adapter.Offset) {
 	fmt.Fprintf(os.Stderr, "pgsocket: the database has lost the events behind position %d; others follow\n", at.Position)
 }
 
-// Reset implements adapter.Local.
-func (p *printer) Reset(at adapter.Offset, cause error) {
+// LogGap implements adapter.Local.
+func (p *printer) LogGap(at adapter.Offset, cause error) {
 	fmt.Fprintf(os.Stderr, "pgsocket: events are missing before position %d: %v\n", at.Position, cause)
 }
 

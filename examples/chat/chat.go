@@ -124,7 +124,7 @@ func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 // lost tells the others of a user who did not come back in time. One node of the
 // cluster is asked to, whichever the user was connected to.
 func (c *chat) lost(e *socketio.ExpiredSession) {
-	user, _ := CurrentUser.Of(e) // the gate has set it
+	user, _ := CurrentUser.From(e) // the gate has set it
 	for _, room := range e.Rooms {
 		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, Name: user.Name, How: "lost"})
 	}

@@ -330,7 +330,7 @@ func TestAudience_Operations(t *testing.T) {
 				if err != nil {
 					return nil, err
 				}
-				name, _ := seat.Of(remote)
+				name, _ := seat.From(remote)
 				rooms := slices.DeleteFunc(slices.Collect(remote.Rooms()), func(r socketio.Room) bool { return r == socketio.Room(remote.ID()) })
 				slices.Sort(rooms)
 				found = append(found, fmt.Sprint(name, " ", remote.Handshake().Query().Get("seat"), " ", rooms))
@@ -369,7 +369,9 @@ func TestEvents_CatchAllListeners(t *testing.T) {
 		noted[text]++
 	}
 	io.OnAny(func(_ context.Context, m *socketio.Message) { note(fmt.Sprintf("in %s %s", m.Event(), m.Args())) })
-	io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.Emitted) { note(fmt.Sprintf("out %s %s", e.Event(), e.Args())) })
+	io.OnAnyOutgoing(func(_ *socketio.Socket, e *socketio.OutgoingEvent) {
+		note(fmt.Sprintf("out %s %s", e.Event(), e.Args()))
+	})
 	io.OnRoom(func(e socketio.RoomEvent) { note(fmt.Sprint(e.Change, " ", e.Room)) })
 	io.Intercept(func(next socketio.Handler) socketio.Handler {
 		return func(ctx context.Context, m *socketio.Message) error {

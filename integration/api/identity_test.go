@@ -12,7 +12,7 @@ import (
 func TestIdentity_StolenPID_OfficialClients(t *testing.T) {
 	t.Parallel()
 	io := server(socketio.Options{Recovery: socketio.Recovery{
-		SkipGates: true,
+		SkipMiddlewares: true,
 		Identity: func(_ context.Context, h *socketio.Handshake) (string, error) {
 			var auth struct{ Token string }
 			err := h.DecodeAuth(&auth)

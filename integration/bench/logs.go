@@ -81,9 +81,9 @@ func (t *countingAdapter) ID() string { return t.id }
 
 func (t *countingAdapter) Deliver(ds []adapter.Delivery) { t.n.Add(int64(len(ds))) }
 
-func (t *countingAdapter) Rewind(adapter.Offset) {}
+func (t *countingAdapter) LogTruncated(adapter.Offset) {}
 
-func (t *countingAdapter) Reset(adapter.Offset, error) {}
+func (t *countingAdapter) LogGap(adapter.Offset, error) {}
 
 func (m *machine) publish(ctx context.Context, nodes int) (ours, reference publishCost, err error) {
 	err = m.inSchema(ctx, func(schema string, conn *pgx.Conn) error {

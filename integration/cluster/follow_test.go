@@ -121,8 +121,8 @@ func startFollowNode(t *testing.T, dsn, schema string) string {
 		if err := s.Handshake().DecodeAuth(&auth); err != nil {
 			return err
 		}
-		switch err := s.Follow(ctx, auth.Follow); {
-		case errors.Is(err, socketio.ErrBookmark), errors.Is(err, socketio.ErrTrimmed), errors.Is(err, socketio.ErrStale):
+		switch err := s.ResumeFrom(ctx, auth.Follow); {
+		case errors.Is(err, socketio.ErrSnapshot), errors.Is(err, socketio.ErrTrimmed), errors.Is(err, socketio.ErrStale):
 			return &socketio.Error{Code: "load_again"}
 		case err != nil:
 			return err

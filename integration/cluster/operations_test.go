@@ -226,7 +226,7 @@ func TestOperations_AbsentClients(t *testing.T) {
 	cs.CutAndHold("half", alive.clients...)
 
 	cs.SendAll(suspended.clients, harness.Command{"c": "roam"})
-	cs.Sync()
+	cs.WaitDelivered()
 	readers = readers[:1]
 	first.Suspend()
 	suspended.operate("join", "base", "new")

@@ -48,7 +48,7 @@ func TestRecovery_SilentLongerThanRetention(t *testing.T) {
 	cs.Reconnect(cl.Nodes[0].URL, 4, 5)
 	cs.SetNodes([]string{cl.Nodes[1].URL})
 	cs.SendAll(harness.Numbers(10), harness.Command{"c": "roam"})
-	cs.Sync()
+	cs.WaitDelivered()
 	cl.Nodes[0].Kill()
 	cs.Await(harness.MaxWait, "all are on the other node", func() bool {
 		for _, k := range []int{2, 4, 5, 6, 8} { // those of the killed node

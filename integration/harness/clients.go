@@ -483,8 +483,8 @@ func (c *Clients) WhoAmI(k int) (h SocketState) {
 	return h
 }
 
-// Sync waits until the hosts have executed all commands, and the reports have been read.
-func (c *Clients) Sync() {
+// WaitDelivered waits until the hosts have executed all commands, and the reports have been read.
+func (c *Clients) WaitDelivered() {
 	c.T.Helper()
 	for i := range c.hosts {
 		answer := make(chan Report, 1)
@@ -593,7 +593,7 @@ func (c *Clients) AwaitTransport(name string) {
 	c.T.Helper()
 	if !Eventually(MaxWait, func() bool {
 		c.SendAll(c.Numbers(), Command{"c": "state"})
-		c.Sync()
+		c.WaitDelivered()
 		for _, k := range c.Numbers() {
 			if c.Get(k).Transport != name {
 				return false
@@ -641,6 +641,6 @@ func (c *Clients) AwaitNode(n *Node) {
 func (c *Clients) FetchOffset(k int) string {
 	c.T.Helper()
 	c.Send(k, Command{"c": "state", "k": k})
-	c.Sync()
+	c.WaitDelivered()
 	return c.Get(k).Offset
 }

@@ -164,19 +164,19 @@ func (m *model) prove(s *State, k *socket) (from, last uint8, err error) {
 	if r.node != 0 {
 		covered = r.carried(&s.nodes[r.node-1])
 	}
-	proof := recovery.Proof{
-		Claim:  recovery.Claim{Offset: offset(k.offset).String()},
-		Opened: adapter.Position(r.opened), Applied: adapter.Position(covered), Held: offset(r.held).String(),
+	proof := recovery.ContinuityCheck{
+		ResumeRequest: recovery.ResumeRequest{Offset: offset(k.offset).String()},
+		Opened:        adapter.Position(r.opened), Applied: adapter.Position(covered), InitialOffset: offset(r.held).String(),
 		Log: logNumber, Low: adapter.Position(s.low), Head: adapter.Position(s.head),
 	}
 	if r.known {
-		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.last), Covered: adapter.Position(covered)})
+		proof.Checkpoints = append(proof.Checkpoints, recovery.Checkpoint{Last: offset(r.last), Covered: adapter.Position(covered)})
 	}
 	if r.before {
-		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastBefore), Covered: adapter.Position(r.coveredBefore)})
+		proof.Checkpoints = append(proof.Checkpoints, recovery.Checkpoint{Last: offset(r.lastBefore), Covered: adapter.Position(r.coveredBefore)})
 	}
 	if r.proven {
-		proof.Facts = append(proof.Facts, recovery.Fact{Last: offset(r.lastProven), Covered: adapter.Position(r.coveredProven)})
+		proof.Checkpoints = append(proof.Checkpoints, recovery.Checkpoint{Last: offset(r.lastProven), Covered: adapter.Position(r.coveredProven)})
 	}
 	f, l, err := proof.Check(func(p adapter.Position) adapter.Offset { return offset(uint8(p)) })
 	if errors.Is(err, recovery.ErrTrimmed) && m.has(TrimmedAccepted) {

@@ -114,7 +114,7 @@ func open(ctx context.Context, c *config) (*node, error) {
 	n := &node{name: c.name, started: time.Now(), serverEventSeen: make(chan struct{})}
 	opts := &socketio.Options{PingInterval: c.pingInterval, PingTimeout: c.pingTimeout, QueueBytes: c.queueBytes, ConnectsAtOnce: c.connectsAtOnce}
 	opts.Recovery.Window = c.window
-	opts.Recovery.SkipGates = c.skipMiddlewares
+	opts.Recovery.SkipMiddlewares = c.skipMiddlewares
 	opts.Recovery.OnExpired = n.expired
 	if c.dsn != "" {
 		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)

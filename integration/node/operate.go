@@ -154,7 +154,7 @@ func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		p.Answers = append(p.Answers, string(s.ID()))
-		pad, _ := socketio.Data[string]("pad").Of(s)
+		pad, _ := socketio.Data[string]("pad").From(s)
 		p.Bytes += len(pad)
 	}
 	p.TookMS = time.Since(begun).Milliseconds()

@@ -19,7 +19,7 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestMain lets the test binary play the process that is killed in TestServerEndsWithTheProcess.
+// TestMain lets the test binary play the process that is killed in TestServer_EndsWithTheProcess.
 func TestMain(m *testing.M) {
 	if os.Getenv("PGSERVER_TEST_VICTIM") == "" {
 		os.Exit(m.Run())
@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	select {}
 }
 
-func TestRestartKeepsCommittedData(t *testing.T) {
+func TestRestart_KeepsData(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []pgserver.Mode{pgserver.Fast, pgserver.Immediate} {
 		t.Run(string(mode), func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestRestartKeepsCommittedData(t *testing.T) {
 	}
 }
 
-func TestDirIsUsedAgain(t *testing.T) {
+func TestStart_ExistingDirectory(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") //nolint:usetesting // t.TempDir lies below a directory of root's, where the server's user may not go
 	if err != nil {
@@ -79,7 +79,7 @@ func TestDirIsUsedAgain(t *testing.T) {
 	}
 }
 
-func TestSuspendedServerIsSilentUntilResumed(t *testing.T) {
+func TestSuspend_Resume(t *testing.T) {
 	t.Parallel()
 	srv := start(t, pgserver.Options{Fast: true})
 	conn := connect(t, srv)
@@ -106,7 +106,7 @@ func TestSuspendedServerIsSilentUntilResumed(t *testing.T) {
 	}
 }
 
-func TestStopLeavesNothing(t *testing.T) {
+func TestStop_LeavesNothing(t *testing.T) {
 	t.Parallel()
 	srv := start(t, pgserver.Options{Fast: true})
 	connect(t, srv)
@@ -124,7 +124,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestStartReportsWhatPostgresSaid(t *testing.T) {
+func TestStart_ReportsPostgresOutput(t *testing.T) {
 	t.Parallel()
 
 	_, err := pgserver.Start(t.Context(), pgserver.Options{Settings: map[string]string{"no_such_setting": "1"}})
@@ -134,7 +134,7 @@ func TestStartReportsWhatPostgresSaid(t *testing.T) {
 	}
 }
 
-func TestServerEndsWithTheProcess(t *testing.T) {
+func TestServer_EndsWithTheProcess(t *testing.T) {
 	t.Parallel()
 	for _, state := range []string{"running", "suspended"} {
 		t.Run(state, func(t *testing.T) {

@@ -19,7 +19,7 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
-	var rooms []recovery.Stay
+	var rooms []recovery.RoomInterval
 	in := make(map[string]int) // index in rooms
 	data := make(map[string]json.RawMessage)
 	var outcomes []*recovery.Outcome
@@ -35,8 +35,8 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 			delete(in, room)
 		} else {
 			change.Join = []string{room}
-			rooms = slices.DeleteFunc(rooms, func(s recovery.Stay) bool { return s.Room == room && s.Joined == change.At })
-			rooms = append(rooms, recovery.Stay{Room: room, Joined: change.At})
+			rooms = slices.DeleteFunc(rooms, func(s recovery.RoomInterval) bool { return s.Room == room && s.Joined == change.At })
+			rooms = append(rooms, recovery.RoomInterval{Room: room, Joined: change.At})
 			clear(in)
 			for j, stay := range rooms {
 				if !stay.Ended {
@@ -66,8 +66,8 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 
 // real leaves out stays that ended where they began: they hold nowhere, and a
 // store need not keep them.
-func real(stays []recovery.Stay) []recovery.Stay {
-	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.Stay) bool { return s.Ended && s.Left == s.Joined })
+func real(stays []recovery.RoomInterval) []recovery.RoomInterval {
+	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.RoomInterval) bool { return s.Ended && s.Left == s.Joined })
 }
 
 func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
@@ -82,7 +82,7 @@ func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
 		Envelope: &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{"r"}}},
 		Offset:   n.emit(t),
 	}
-	if got := n.resume(t, s.PIDHash, ""); !got.Addressed(&d) {
+	if got := n.resume(t, s.PIDHash, ""); !got.Matches(&d) {
 		t.Errorf("not in the room: %+v", got.Rooms)
 	}
 }
@@ -94,7 +94,7 @@ func changesDoNotBlock(t *testing.T, c Cluster) {
 	for i := range 500 {
 		last = n.store.Change(s.Key, recovery.Change{Data: map[string]json.RawMessage{"k": json.RawMessage(strconv.Itoa(i))}})
 	}
-	end := n.store.End(s.Key, recovery.Ending{Park: true, At: n.position()})
+	end := n.store.End(s.Key, recovery.Release{Park: true, At: n.position()})
 	if err := errors.Join(last.Wait(within(t)), end.Wait(within(t))); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func changesDoNotBlock(t *testing.T, c Cluster) {
 
 func parkedComesBackAgainAndAgain(t *testing.T, c Cluster) {
 	n := c.start(t)
-	s := n.open(t, func(s *recovery.Session) { s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}} })
+	s := n.open(t, func(s *recovery.Session) { s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: s.Opened}} })
 	key, last := s.Key, adapter.Offset{}
 	for round := range 10 {
 		n.park(t, key, last)
@@ -114,8 +114,8 @@ func parkedComesBackAgainAndAgain(t *testing.T, c Cluster) {
 		}
 		missed := n.emit(t)
 		got := n.resume(t, s.PIDHash, last.String())
-		if got.From >= missed.Position || got.From < last.Position || got.Last != last || got.Elsewhere {
-			t.Fatalf("round %d: from %d, last %v, elsewhere %v", round, got.From, got.Last, got.Elsewhere)
+		if got.From >= missed.Position || got.From < last.Position || got.Last != last || got.OwnedElsewhere {
+			t.Fatalf("round %d: from %d, last %v, elsewhere %v", round, got.From, got.Last, got.OwnedElsewhere)
 		}
 		sameRooms(t, got.Rooms, s.Rooms)
 		key, last = got.Key, missed
@@ -131,8 +131,8 @@ func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
 	n.park(t, s.Key, last)
 	other := last
 	other.Position--
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: other.String()}, recovery.ErrTrimmed)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: other.String()}, recovery.ErrTrimmed)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
 	at := n.position()
 	n.emit(t)
 	if got := n.resume(t, s.PIDHash, last.String()); got.From != at || got.Last != last {
@@ -142,14 +142,14 @@ func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
 
 func aSilentClientOutlivesTheLog(t *testing.T, c Cluster) {
 	n := c.start(t)
-	s := n.open(t, func(s *recovery.Session) { s.Held = "of another server" })
+	s := n.open(t, func(s *recovery.Session) { s.InitialOffset = "of another server" })
 	n.emit(t) // not for the session, as far as its node says below
 	c.Trim(t)
 	n.sync(t)
 	n.park(t, s.Key, adapter.Offset{})
 	at := n.position()
 	n.emit(t)
-	for _, offset := range []string{"", s.Held} {
+	for _, offset := range []string{"", s.InitialOffset} {
 		got := n.resume(t, s.PIDHash, offset)
 		if got.From != at || got.Last != (adapter.Offset{}) {
 			t.Errorf("from %d, last %v; served up to %d", got.From, got.Last, at)
@@ -160,7 +160,7 @@ func aSilentClientOutlivesTheLog(t *testing.T, c Cluster) {
 
 func (n *node) parkAt(t *testing.T, k recovery.Key, at adapter.Position) {
 	t.Helper()
-	if err := n.store.End(k, recovery.Ending{Park: true, At: at}).Wait(within(t)); err != nil {
+	if err := n.store.End(k, recovery.Release{Park: true, At: at}).Wait(within(t)); err != nil {
 		t.Fatalf("End: %v", err)
 	}
 }
@@ -168,7 +168,7 @@ func (n *node) parkAt(t *testing.T, k recovery.Key, at adapter.Position) {
 // sync waits until the node has what Trim published.
 func (n *node) sync(t *testing.T) {
 	t.Helper()
-	if err := n.log.Sync(within(t)); err != nil {
+	if err := n.log.WaitDelivered(within(t)); err != nil {
 		t.Fatalf("Sync: %v", err)
 	}
 }
@@ -178,13 +178,13 @@ func theWindowEnds(t *testing.T, c Cluster) {
 	n.emit(t)
 	s := n.open(t, func(s *recovery.Session) {
 		s.Window = 50 * time.Millisecond
-		s.Rooms = []recovery.Stay{{Room: "a\x00", Joined: s.Opened}}
+		s.Rooms = []recovery.RoomInterval{{Room: "a\x00", Joined: s.Opened}}
 		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`"\u0000"`)}
 	})
 	held := n.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
 	n.park(t, s.Key, adapter.Offset{})
 	time.Sleep(60 * time.Millisecond) // the window, by the clock of whoever keeps it
-	_, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
+	_, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 	if !errors.Is(err, recovery.ErrExpired) && !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("Resume: %v", err)
 	}
@@ -197,7 +197,7 @@ func theWindowEnds(t *testing.T, c Cluster) {
 	}
 	sameRooms(t, ended[0].Rooms, s.Rooms)
 	sameData(t, ended[0].Data, s.Data)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
 	n.change(t, held.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // was never away
 }
 
@@ -210,7 +210,7 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 	var wg sync.WaitGroup
 	for range 20 {
 		wg.Go(func() {
-			got, err := n.store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
+			got, err := n.store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 			if err != nil {
 				t.Errorf("Resume: %v", err)
 				return

@@ -16,8 +16,8 @@ func anyNodeTakesOver(t *testing.T, c Cluster) {
 	s := a.open(t, nil)
 	o := a.emit(t)
 	got := b.resume(t, s.PIDHash, o.String())
-	if !got.Elsewhere || got.From != o.Position {
-		t.Errorf("elsewhere %v, from %d", got.Elsewhere, got.From)
+	if !got.OwnedElsewhere || got.From != o.Position {
+		t.Errorf("elsewhere %v, from %d", got.OwnedElsewhere, got.From)
 	}
 	if err := a.store.Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 		t.Errorf("the former holder's change: %v", err)
@@ -25,11 +25,11 @@ func anyNodeTakesOver(t *testing.T, c Cluster) {
 	if err := a.store.Change(got.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 		t.Errorf("a change by a node that does not hold it: %v", err)
 	}
-	if err := b.log.Sync(within(t)); err != nil {
+	if err := b.log.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	b.park(t, got.Key, o)
-	if back := a.resume(t, s.PIDHash, o.String()); back.Elsewhere {
+	if back := a.resume(t, s.PIDHash, o.String()); back.OwnedElsewhere {
 		t.Error("a parked session is elsewhere")
 	}
 }
@@ -65,17 +65,17 @@ func aStormIsServed(t *testing.T, c Cluster) {
 		wg.Go(func() {
 			s := a.session()
 			s.PIDHash = fmt.Sprintf("storm-%d-%s", i, s.PIDHash)
-			s.Rooms = []recovery.Stay{{Room: "r", Joined: s.Opened}}
+			s.Rooms = []recovery.RoomInterval{{Room: "r", Joined: s.Opened}}
 			if err := a.store.Open(s).Wait(t.Context()); err != nil {
 				t.Errorf("Open: %v", err)
 				return
 			}
-			got, err := b.store.Resume(t.Context(), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"})
+			got, err := b.store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 			if err != nil {
 				t.Errorf("Resume: %v", err)
 				return
 			}
-			if len(got.Rooms) != 1 || !got.Elsewhere {
+			if len(got.Rooms) != 1 || !got.OwnedElsewhere {
 				t.Errorf("%+v", got)
 			}
 			if err := b.store.Change(got.Key, recovery.Change{At: 1, Join: []string{"x"}}).Wait(t.Context()); err != nil {

@@ -16,7 +16,7 @@ func roomLeftBeforeTheFirstRecord(t *testing.T, c Cluster) {
 		t.Skip("the log is not empty")
 	}
 	s := n.open(t, func(s *recovery.Session) {
-		s.Rooms = []recovery.Stay{{Room: "before", Ended: true}, {Room: "stays"}}
+		s.Rooms = []recovery.RoomInterval{{Room: "before", Ended: true}, {Room: "stays"}}
 	})
 	n.change(t, s.Key, recovery.Change{Join: []string{"again", "once"}})
 	n.change(t, s.Key, recovery.Change{Leave: []string{"again", "once"}})
@@ -82,7 +82,7 @@ func aLateClaimTakesNoProof(t *testing.T, c Cluster) {
 	n.emit(t) // not for the session, as far as its node says below
 	served := n.position()
 	end := func(k recovery.Key, at adapter.Position, last adapter.Offset) {
-		if err := n.store.End(k, recovery.Ending{Park: true, At: at, Last: last}).Wait(within(t)); err != nil {
+		if err := n.store.End(k, recovery.Release{Park: true, At: at, Last: last}).Wait(within(t)); err != nil {
 			t.Fatalf("End: %v", err)
 		}
 	}

@@ -11,8 +11,8 @@ func anIdentityIsCompared(t *testing.T, c Cluster) {
 	n := c.start(t)
 	alice, mallory := recovery.HashIdentity("secret", "alice"), recovery.HashIdentity("secret", "mallory")
 	s := n.open(t, func(s *recovery.Session) { s.Identity = alice })
-	claim := func(identity string) recovery.Claim {
-		return recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Identity: identity}
+	claim := func(identity string) recovery.ResumeRequest {
+		return recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Identity: identity}
 	}
 	refused := func() {
 		t.Helper()
@@ -29,7 +29,7 @@ func anIdentityIsCompared(t *testing.T, c Cluster) {
 		if err != nil || got.Identity != alice {
 			t.Fatalf("Resume: %+v, %v", got, err)
 		}
-		sameRooms(t, got.Rooms, []recovery.Stay{{Room: "r", Joined: s.Opened}})
+		sameRooms(t, got.Rooms, []recovery.RoomInterval{{Room: "r", Joined: s.Opened}})
 		refused()
 	}
 }
@@ -39,11 +39,11 @@ func aSessionWithoutIdentityIsBoundToTheFirst(t *testing.T, c Cluster) {
 	s := n.open(t, nil)
 	n.resume(t, s.PIDHash, "")
 	alice := recovery.HashIdentity("secret", "alice")
-	got, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Identity: alice})
+	got, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Identity: alice})
 	if err != nil || got.Identity != alice {
 		t.Fatalf("Resume: %+v, %v", got, err)
 	}
-	if _, err := n.store.Resume(within(t), recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrIdentity) {
+	if _, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}); !errors.Is(err, recovery.ErrIdentity) {
 		t.Errorf("Resume without identity: %v", err)
 	}
 }

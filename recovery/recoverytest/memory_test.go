@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/recovery/recoverytest"
 )
 
-func TestMemoryKeepsTheContract(t *testing.T) {
+func TestMemory_Conformance(t *testing.T) {
 	t.Parallel()
 	recoverytest.Run(t, func(t *testing.T) recoverytest.Cluster {
 		t.Helper()

@@ -120,18 +120,18 @@ func (n *node) Deliver(ds []adapter.Delivery) {
 // ID implements adapter.Local.
 func (n *node) ID() string { return n.id }
 
-// Rewind implements adapter.Local.
-func (n *node) Rewind(at adapter.Offset) { n.Reset(at, nil) }
+// LogTruncated implements adapter.Local.
+func (n *node) LogTruncated(at adapter.Offset) { n.LogGap(at, nil) }
 
-// Reset implements adapter.Local.
-func (n *node) Reset(at adapter.Offset, _ error) {
+// LogGap implements adapter.Local.
+func (n *node) LogGap(at adapter.Offset, _ error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.at = at
 }
 
 // Checkpoint implements recovery.Node.
-func (n *node) Checkpoint(adapter.Position) (adapter.Position, []recovery.Standing) {
+func (n *node) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) {
 	return n.position(), nil
 }
 
@@ -190,7 +190,7 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 	if err != nil {
 		t.Fatalf("Wait: %v", err)
 	}
-	if err := n.log.Sync(within(t)); err != nil {
+	if err := n.log.WaitDelivered(within(t)); err != nil {
 		t.Fatalf("Sync: %v", err)
 	}
 	return o
@@ -221,7 +221,7 @@ func (n *node) open(t *testing.T, change func(*recovery.Session)) *recovery.Sess
 // resume claims a session, which has to succeed.
 func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 	t.Helper()
-	s, err := n.store.Resume(within(t), recovery.Claim{PIDHash: pid, Namespace: "/", Offset: offset})
+	s, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: pid, Namespace: "/", Offset: offset})
 	if err != nil {
 		t.Fatalf("Resume: %v", err)
 	}
@@ -229,10 +229,10 @@ func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 }
 
 // refused claims a session, which has to be refused for the reason.
-func (n *node) refused(t *testing.T, c recovery.Claim, reason error) {
+func (n *node) refused(t *testing.T, c recovery.ResumeRequest, reason error) {
 	t.Helper()
 	s, err := n.store.Resume(within(t), c)
-	if s != nil || !errors.Is(recovery.Refusal(err), reason) {
+	if s != nil || !errors.Is(recovery.RefusalReason(err), reason) {
 		t.Errorf("Resume(%.80q): %v, %v; want %v", c, s, err, reason)
 	}
 }
@@ -248,7 +248,7 @@ func (n *node) change(t *testing.T, k recovery.Key, c recovery.Change) {
 // park parks a session that was sent last and was served up to here.
 func (n *node) park(t *testing.T, k recovery.Key, last adapter.Offset) {
 	t.Helper()
-	e := recovery.Ending{Park: true, At: n.position(), Last: last}
+	e := recovery.Release{Park: true, At: n.position(), Last: last}
 	if err := n.store.End(k, e).Wait(within(t)); err != nil {
 		t.Fatalf("End: %v", err)
 	}

@@ -24,13 +24,13 @@ func whatWasOpenedComesBack(t *testing.T, c Cluster) {
 	n := c.start(t)
 	n.emit(t)
 	want := n.open(t, func(s *recovery.Session) {
-		s.Held = "AAAA"
+		s.InitialOffset = "AAAA"
 		s.Window = 90 * time.Second
-		s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}, {Room: "b", Joined: s.Opened}}
+		s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: s.Opened}, {Room: "b", Joined: s.Opened}}
 		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`{"x":"\u0000"}`), "": json.RawMessage(`null`)}
 	})
 	got := n.resume(t, want.PIDHash, "")
-	if got.PIDHash != want.PIDHash || got.ID != want.ID || got.Namespace != want.Namespace || got.Window != want.Window || got.Opened != want.Opened || got.Held != want.Held {
+	if got.PIDHash != want.PIDHash || got.ID != want.ID || got.Namespace != want.Namespace || got.Window != want.Window || got.Opened != want.Opened || got.InitialOffset != want.InitialOffset {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if got.Epoch <= want.Epoch {
@@ -38,8 +38,8 @@ func whatWasOpenedComesBack(t *testing.T, c Cluster) {
 	}
 	sameRooms(t, got.Rooms, want.Rooms)
 	sameData(t, got.Data, want.Data)
-	if got.From != want.Opened || got.Last != (adapter.Offset{}) || got.Elsewhere {
-		t.Errorf("from %d, last %v, elsewhere %v", got.From, got.Last, got.Elsewhere)
+	if got.From != want.Opened || got.Last != (adapter.Offset{}) || got.OwnedElsewhere {
+		t.Errorf("from %d, last %v, elsewhere %v", got.From, got.Last, got.OwnedElsewhere)
 	}
 }
 
@@ -48,10 +48,10 @@ func anyStringComesBack(t *testing.T, c Cluster) {
 	weird := []string{"", "\x00", "a\x00b", "\xff\xfe", "\x7fhex:00", "\x7fsha256:00", "é", "'; drop table", `{"a"}`, `\x00`, "NULL", "a,b", strings.Repeat("r", 2000)}
 	s := n.open(t, func(s *recovery.Session) {
 		s.ID = "sid\x00\xff"
-		s.Held = strings.Repeat("\xff\x00x", 5000)
+		s.InitialOffset = strings.Repeat("\xff\x00x", 5000)
 		s.Data = make(map[string]json.RawMessage)
 		for _, w := range weird {
-			s.Rooms = append(s.Rooms, recovery.Stay{Room: w, Joined: s.Opened})
+			s.Rooms = append(s.Rooms, recovery.RoomInterval{Room: w, Joined: s.Opened})
 			value, err := json.Marshal(w)
 			if err != nil {
 				t.Fatal(err)
@@ -59,7 +59,7 @@ func anyStringComesBack(t *testing.T, c Cluster) {
 			s.Data[w] = value
 		}
 	})
-	got := n.resume(t, s.PIDHash, s.Held)
+	got := n.resume(t, s.PIDHash, s.InitialOffset)
 	if got.ID != s.ID {
 		t.Errorf("id %q, want %q", got.ID, s.ID)
 	}
@@ -67,9 +67,9 @@ func anyStringComesBack(t *testing.T, c Cluster) {
 	sameData(t, got.Data, s.Data)
 }
 
-func sameRooms(t *testing.T, got, want []recovery.Stay) {
+func sameRooms(t *testing.T, got, want []recovery.RoomInterval) {
 	t.Helper()
-	order := func(a, b recovery.Stay) int {
+	order := func(a, b recovery.RoomInterval) int {
 		if c := strings.Compare(a.Room, b.Room); c != 0 {
 			return c
 		}
@@ -108,7 +108,7 @@ func replayStartsAtTheOpening(t *testing.T, c Cluster) {
 	n := c.start(t)
 	before := n.emit(t)
 	for _, held := range []string{"", "offset of somebody else", before.String()} {
-		s := n.open(t, func(s *recovery.Session) { s.Held = held })
+		s := n.open(t, func(s *recovery.Session) { s.InitialOffset = held })
 		n.emit(t)
 		for _, offset := range []string{"", held} {
 			got := n.resume(t, s.PIDHash, offset)
@@ -131,38 +131,38 @@ func everyRefusalHasItsReason(t *testing.T, c Cluster) {
 	ahead.Position++
 	far.Position = 1 << 62
 	for _, row := range []struct {
-		claim  recovery.Claim
+		claim  recovery.ResumeRequest
 		reason error
 	}{
-		{recovery.Claim{PIDHash: "nobody", Namespace: "/"}, recovery.ErrUnknown},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/other"}, recovery.ErrUnknown},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: ""}, recovery.ErrUnknown},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
-		{recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
+		{recovery.ResumeRequest{PIDHash: "nobody", Namespace: "/"}, recovery.ErrUnknown},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/other"}, recovery.ErrUnknown},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: ""}, recovery.ErrUnknown},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
 	} {
 		n.refused(t, row.claim, row.reason)
 	}
 	c.Trim(t)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
 }
 
 func garbageIsUnknown(t *testing.T, c Cluster) {
 	n := c.start(t)
 	for _, pid := range []string{"", "\x00", "a\x00", "\xff\xfe", "'", `\`, "{}", "{\"a\",NULL}", "NULL", strings.Repeat("p", 1<<20), strings.Repeat("\xff", 1<<16)} {
-		n.refused(t, recovery.Claim{PIDHash: pid, Namespace: "/"}, recovery.ErrUnknown)
-		n.refused(t, recovery.Claim{PIDHash: pid, Namespace: pid, Offset: pid}, recovery.ErrUnknown)
+		n.refused(t, recovery.ResumeRequest{PIDHash: pid, Namespace: "/"}, recovery.ErrUnknown)
+		n.refused(t, recovery.ResumeRequest{PIDHash: pid, Namespace: pid, Offset: pid}, recovery.ErrUnknown)
 		k := recovery.Key{PIDHash: pid, Epoch: 1}
 		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 			t.Errorf("Change of %.20q: %v", pid, err)
 		}
-		if err := n.store.End(k, recovery.Ending{}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
+		if err := n.store.End(k, recovery.Release{}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 			t.Errorf("End of %.20q: %v", pid, err)
 		}
 	}
@@ -171,8 +171,8 @@ func garbageIsUnknown(t *testing.T, c Cluster) {
 func whatIsRefusedIsNotTouched(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/x"}, recovery.ErrUnknown)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/x"}, recovery.ErrUnknown)
 	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
 }
 
@@ -184,26 +184,26 @@ func aStaleEpochIsLost(t *testing.T, c Cluster) {
 		if err := n.store.Change(k, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 			t.Errorf("Change with epoch %d: %v", k.Epoch, err)
 		}
-		for _, e := range []recovery.Ending{{}, {Park: true}} {
+		for _, e := range []recovery.Release{{}, {Park: true}} {
 			if err := n.store.End(k, e).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 				t.Errorf("End with epoch %d: %v", k.Epoch, err)
 			}
 		}
 	}
 	n.change(t, again.Key, recovery.Change{At: n.position(), Join: []string{"mine"}})
-	sameRooms(t, n.resume(t, s.PIDHash, "").Rooms, []recovery.Stay{{Room: "mine", Joined: n.position()}})
+	sameRooms(t, n.resume(t, s.PIDHash, "").Rooms, []recovery.RoomInterval{{Room: "mine", Joined: n.position()}})
 }
 
 func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, func(s *recovery.Session) {
-		s.Rooms = []recovery.Stay{{Room: "a", Joined: s.Opened}}
+		s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: s.Opened}}
 		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`1`)}
 	})
-	if err := n.store.End(s.Key, recovery.Ending{}).Wait(within(t)); err != nil {
+	if err := n.store.End(s.Key, recovery.Release{}).Wait(within(t)); err != nil {
 		t.Fatal(err)
 	}
-	n.refused(t, recovery.Claim{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
+	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
 	if err := n.store.Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
 		t.Errorf("Change: %v", err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-func TestEveryTypeSurvivesTheRoundTrip(t *testing.T) {
+func TestPacket_RoundTrip(t *testing.T) {
 	t.Parallel()
 
 	for typ := frame.Open; typ <= frame.Noop; typ++ {
@@ -24,7 +24,7 @@ func TestEveryTypeSurvivesTheRoundTrip(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatIsNotAPacket(t *testing.T) {
+func TestParse_Refusals(t *testing.T) {
 	t.Parallel()
 
 	for text, want := range map[string]error{
@@ -40,7 +40,7 @@ func TestParseRefusesWhatIsNotAPacket(t *testing.T) {
 	}
 }
 
-func TestOpenHasTheOfficialKeyOrder(t *testing.T) {
+func TestAppendOpen_KeyOrder(t *testing.T) {
 	t.Parallel()
 
 	h := frame.Handshake{SID: "lv_VI97HAXpY6yYWAAAC", PingInterval: 25000, PingTimeout: 20000, MaxPayload: 1000000}
@@ -60,7 +60,7 @@ func TestOpenHasTheOfficialKeyOrder(t *testing.T) {
 	}
 }
 
-func TestPayloadJoinsTextAndBinary(t *testing.T) {
+func TestPayload_TextAndBinary(t *testing.T) {
 	t.Parallel()
 
 	wire, err := frame.AppendPayload(nil,
@@ -84,7 +84,7 @@ func TestPayloadJoinsTextAndBinary(t *testing.T) {
 	}
 }
 
-func TestPayloadStopsAtTheFirstError(t *testing.T) {
+func TestPayload_FirstError(t *testing.T) {
 	t.Parallel()
 
 	for _, row := range []struct {
@@ -111,7 +111,7 @@ func TestPayloadStopsAtTheFirstError(t *testing.T) {
 	}
 }
 
-func TestPayloadRefusesTheSeparatorInText(t *testing.T) {
+func TestPayload_SeparatorInText(t *testing.T) {
 	t.Parallel()
 
 	_, err := frame.AppendPayload(nil, frame.Packet{Type: frame.Message, Data: []byte("a\x1eb")})

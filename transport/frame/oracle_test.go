@@ -22,11 +22,11 @@ type verdict struct {
 	Again string
 }
 
-// TestAgreesWithJavaScript shows the same payloads to engine.io-parser: what both take is the same, packet by packet and
+// TestOracle_JavaScript shows the same payloads to engine.io-parser: what both take is the same, packet by packet and
 // encoded again, and what we refuse it calls an error too. It needs Node and the npm package, of which the integration tests have one:
 //
 //	npm ci --prefix integration/js
-func TestAgreesWithJavaScript(t *testing.T) {
+func TestOracle_JavaScript(t *testing.T) {
 	t.Parallel()
 	dir, err := filepath.Abs("../../integration/js")
 	if err != nil {
