@@ -61,7 +61,8 @@ func (l *dedicatedConn) drop() {
 
 // sessionSettings are what the statements of this package need, whatever the role, the
 // database or the server has. Appends at another isolation level would not see what
-// others append meanwhile; the others change the form of values.
+// others append meanwhile; the others change the form of values, and jit takes far longer
+// than the statements do, where a database has it for all.
 func sessionSettings() map[string]string {
 	return map[string]string{
 		"default_transaction_isolation":  "read committed",
@@ -71,6 +72,7 @@ func sessionSettings() map[string]string {
 		"bytea_output":                   "hex",
 		"datestyle":                      "ISO, MDY",
 		"intervalstyle":                  "postgres",
+		"jit":                            "off",
 	}
 }
 

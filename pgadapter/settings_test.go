@@ -156,3 +156,15 @@ func TestOpen_SettingsOfTheRoleBehindAPooler(t *testing.T) {
 		t.Errorf("Survey: %v", err)
 	}
 }
+
+// Compiling a statement takes longer than running it; whether it is compiled depends on settings and on statistics, which
+// partitions of the log do not have.
+func TestOpen_JitIsOff(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, &Options{ListenDSN: b.dsn})
+	var jit string
+	if err := db.pool.QueryRow(t.Context(), "select current_setting('jit')").Scan(&jit); err != nil || jit != "off" {
+		t.Errorf("jit is %q, %v", jit, err)
+	}
+}
