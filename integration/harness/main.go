@@ -16,7 +16,7 @@ import (
 // packages of one go test command, it runs one at a time: the tests wait for nodes and clients with deadlines, and two
 // clusters at once overload a small machine.
 func Main(m *testing.M) int {
-	if err := waitTurn(); err != nil {
+	if err := lockTurn(syscall.F_SETLKW); err != nil {
 		fmt.Fprintln(os.Stderr, "wait for the tests of other packages:", err)
 		return 1
 	}
@@ -29,9 +29,10 @@ func Main(m *testing.M) int {
 	return code
 }
 
-// waitTurn waits for a lock that the system releases when this process ends. In a file for all, go test commands lock
-// different bytes: that at the number of the parent process.
-func waitTurn() error {
+// lockTurn takes a lock that the system releases when this process ends: with F_SETLKW it waits, with F_SETLK it fails if
+// another process has it. All go test commands use one file, and lock the byte at the number of their process, the parent
+// of this one.
+func lockTurn(cmd int) error {
 	path := filepath.Join(os.TempDir(), fmt.Sprintf("socketio-integration-%d.lock", os.Getuid()))
 	fd, err := syscall.Open(path, syscall.O_CREAT|syscall.O_RDWR|syscall.O_CLOEXEC, 0o600) // stays open: a close releases the lock
 	if err != nil {
@@ -39,7 +40,7 @@ func waitTurn() error {
 	}
 	lock := syscall.Flock_t{Type: syscall.F_WRLCK, Whence: io.SeekStart, Start: int64(os.Getppid()), Len: 1}
 	for {
-		if err := syscall.FcntlFlock(uintptr(fd), syscall.F_SETLKW, &lock); !errors.Is(err, syscall.EINTR) {
+		if err := syscall.FcntlFlock(uintptr(fd), cmd, &lock); !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 	}
