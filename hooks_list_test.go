@@ -17,14 +17,14 @@ import (
 // the reason.
 var notHooks = map[string]string{
 	"adapter.Audience.ExcludesFunc":   "for adapters; called by the caller",
-	"transport.Settler":               "implemented by the server; see package transport",
+	"transport.Drainer":               "implemented by the server; see package transport",
 	"transport.Lingerer":              "implemented by the server; see package transport",
 	"transport.Meter":                 "implemented by the server; called as Receiver.Message is",
 	"transport.Options.ClientAddress": "is socketio.Options.ClientAddress",
 	"socketio.Registrar":              "implemented here",
 	"socketio.Target":                 "implemented here",
 	"socketio.ServerTarget":           "implemented here",
-	"socketio.Snapshot":               "implemented here",
+	"socketio.DataSource":             "implemented here",
 	"socketio.Publisher":              "implemented by adapters",
 	"socketio.Data":                   "encoded and decoded by the caller, in its goroutine: see TestData",
 	"socketio.Reply":                  "a result",
@@ -35,12 +35,12 @@ var notHooks = map[string]string{
 	"adapter.Adapter":                 "implemented by adapters",
 	"adapter.SnapshotResolver":        "implemented by adapters",
 	"adapter.Local":                   "implemented by the server",
-	"adapter.Envelope.Here":           "set by the server",
+	"adapter.Envelope.LocalOnly":      "set by the server",
 	"adapter.NewGroup":                "for adapters",
 	"adapter.Audience.IncludesFunc":   "for adapters; called by the caller",
 	"recovery.Store":                  "implemented by adapters",
 	"recovery.Node":                   "implemented by the server",
-	"recovery.Proof.Check":            "for adapters; called by the caller",
+	"recovery.ContinuityCheck.Check":  "for adapters; called by the caller",
 	"transport.Receiver":              "implemented by the server; see package transport",
 	"transport.NewServer":             "accept is the server's; see package transport",
 	"transport.Options.AllowRequest":  "is socketio.Options.AllowRequest",
@@ -153,7 +153,7 @@ func takesCode(e ast.Expr) bool {
 	case *ast.SelectorExpr:
 		return slices.Contains([]string{"Logger", "Parser", "Adapter", "Store"}, e.Sel.Name)
 	case *ast.Ident:
-		return slices.Contains([]string{"any", "Handler", "Middleware", "Publisher"}, e.Name)
+		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher"}, e.Name)
 	case *ast.IndexExpr:
 		return takesCode(e.X)
 	}

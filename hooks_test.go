@@ -355,7 +355,7 @@ func hooks() []hook {
 			},
 			drive: func(r *rig) { r.send(`27["tricky",1]`) },
 		}, {
-			name: "socketio.Message.Decode socketio.Emitted.Decode", // the value of an event
+			name: "socketio.Message.Decode socketio.OutgoingEvent.Decode", // the value of an event
 			register: func(io *socketio.Server, run func()) {
 				onUnmarshal.Store(&run)
 				tricky.On(io, func(context.Context, *socketio.Socket, trickyValue) (trickyValue, error) { return trickyValue{}, nil })
