@@ -316,7 +316,7 @@ func TestUp_MetaWithoutItsRow(t *testing.T) {
 	before := conn.text(t, "select log_number::text from meta")
 	conn.exec(t, "select emit('r', 'pending')")
 	conn.exec(t, "truncate meta, socketio_migrations")
-	for _, sql := range []string{`select append(1, 2, 1, '\x01', false)`, "select adopt(true, false)", "select emit('r', 'e')"} {
+	for _, sql := range []string{`select append(1, 2, 1, '\x01', false)`, "select relay_outbox(true, false)", "select emit('r', 'e')"} {
 		if _, err := conn.Exec(t.Context(), sql); err == nil || !strings.Contains(err.Error(), "PS003") {
 			t.Errorf("%s: %v", sql, err)
 		}
@@ -328,7 +328,7 @@ func TestUp_MetaWithoutItsRow(t *testing.T) {
 	if want := fmt.Sprintf("true %d %d", 4096+4095, migrations.Latest); got != want {
 		t.Errorf("meta: %s, want %s", got, want)
 	}
-	if n := conn.text(t, "select adopt(true, false)::text"); n != "1" {
+	if n := conn.text(t, "select relay_outbox(true, false)::text"); n != "1" {
 		t.Errorf("adopted %s", n)
 	}
 	if v := version(t, dsn, opts); v != migrations.Latest {

@@ -76,7 +76,7 @@ func TestSearchPath_InstalledWithAnother(t *testing.T) {
 				create trigger t before insert on outbox for each row execute function pg_temp.mine();
 				create trigger t before insert on emit_keys for each row execute function pg_temp.mine();
 				grant all on outbox, emit_keys, meta to public`)
-			run("select " + schema + ".emit('room', 'event', '1', key => 'k'), " + schema + ".emit_many('{a}', 'event', '{1}'), " + schema + ".bookmark()")
+			run("select " + schema + ".emit('room', 'event', '1', key => 'k'), " + schema + ".emit_many('{a}', 'event', '{1}'), " + schema + ".snapshot_token()")
 			run("reset role")
 			var emitted int
 			if err := conn.QueryRow(t.Context(), "select count(*) from "+schema+".outbox").Scan(&emitted); err != nil || emitted != 2 {

@@ -11,7 +11,7 @@ with last as (
         coalesce((select min(o.xid::text::numeric) from outbox o), 'infinity'),
         pg_snapshot_xmin(pg_current_snapshot())::text::numeric) as xid
 )
-insert into meta (low, adopted, adopted_on)
+insert into meta (low, relayed, relayed_on)
 select last.id * 4096 + 4095, (oldest.xid || ':' || oldest.xid || ':')::pg_snapshot, server_identity()
 from last, oldest
 where not exists (select from meta)

@@ -46,15 +46,15 @@ func TestAdoption_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
 	execOn(t, other, "begin", "select emit('r', 'other')")
 	execOn(t, third, "begin", "select emit('r', 'third')")
 	big(t, b.conn, 40)
-	if n := b.int(t, "select adopt(true, false)"); n >= 40 {
+	if n := b.int(t, "select relay_outbox(true, false)"); n >= 40 {
 		t.Fatalf("%d rows in one call: nothing was cut", n)
 	}
 	execOn(t, other, "commit")
-	if n := b.int(t, "select adopt_pending(3, 100000000, false, false)"); n != 3 {
+	if n := b.int(t, "select relay_pending(3, 100000000, false, false)"); n != 3 {
 		t.Errorf("%d rows", n)
 	}
 	execOn(t, third, "commit")
-	b.adopt(t)
+	b.relay(t)
 
 	var want []string
 	for i := range 40 {
@@ -73,7 +73,7 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 	open := b.connect(t)
 	calm(t, b.conn, open)
 	execOn(t, b.conn, "select emit_all('adopted')", "select emit_all('adopted 2')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, b.conn, "select emit_all('waited')")
 	var now int64
 	if err := b.conn.QueryRow(t.Context(), "select pg_current_xact_id()::text::bigint").Scan(&now); err != nil {
@@ -90,18 +90,18 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 		fmt.Sprintf("update outbox o set xid = (case when n = 1 then %d else %d + n end)::text::xid8, horizon = '1000000000' "+
 			"from (select id, row_number() over (order by id) as n from outbox) i where i.id = o.id", running, future),
 		fmt.Sprintf("update log set snapshot = '%[1]d:%[1]d:'::pg_snapshot where snapshot is not null", future+3),
-		fmt.Sprintf("update meta set adopted = '%[1]d:%[1]d:'::pg_snapshot", future+3),
+		fmt.Sprintf("update meta set relayed = '%[1]d:%[1]d:'::pg_snapshot", future+3),
 		"select emit_all('new')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, open, "commit")
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["adopted"]`, `["adopted 2"]`, `["waited"]`, `["new"]`, `["running"]`)
 	for b.int(t, "select pg_current_xact_id()::text::bigint") < future+10 {
 	}
 	b.exec(t, "select emit_all('later')")
-	b.adopt(t)
+	b.relay(t)
 	b.exec(t, "select emit_all('last')")
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["adopted"]`, `["adopted 2"]`, `["waited"]`, `["new"]`, `["running"]`, `["later"]`, `["last"]`)
 }
 
@@ -132,7 +132,7 @@ func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 		return b.int(t, "select (p->0->'Plan'->>'Shared Hit Blocks')::bigint + (p->0->'Plan'->>'Shared Read Blocks')::bigint from (select $1::jsonb p) q", plan)
 	}
 	for _, statement := range []string{
-		"select adopt_pending(50, 1000000, false, false)", "select adopt_pending(50, 1000000, true, false)", "select adoptable()",
+		"select relay_pending(50, 1000000, false, false)", "select relay_pending(50, 1000000, true, false)", "select outbox_due()",
 		"select append(1, 1, 1, '\\x01ff00000000', false)",
 	} {
 		if got := blocks(statement); got > 3000 {
@@ -142,7 +142,7 @@ func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 		}
 	}
 	execOn(t, open, "rollback")
-	for b.int(t, "select adopt_pending(1500, 10000000, false, false)") > 0 {
+	for b.int(t, "select relay_pending(1500, 10000000, false, false)") > 0 {
 	}
 	if got := len(b.logged(t)); got != n {
 		t.Errorf("%d of %d events in the log", got, n)
@@ -171,7 +171,7 @@ func TestAdoption_BacklogOfOverlappingTransactions_KeepsTheOrder(t *testing.T) {
 		execOn(t, long, "commit")
 		want = append(want, fmt.Sprintf(`["long %d"]`, i), fmt.Sprintf(`["saw %d"]`, i))
 	}
-	for b.int(t, "select adopt_pending(5, 1000000, false, false)") > 0 {
+	for b.int(t, "select relay_pending(5, 1000000, false, false)") > 0 {
 	}
 	wantLogged(t, b, want...)
 }
@@ -181,9 +181,9 @@ func TestLocate_SnapshotFromTheFuture_IsRefused(t *testing.T) {
 	b := newBench(t)
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
-	b.adopt(t)
+	b.relay(t)
 	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&mark); err != nil {
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
 		t.Fatal(err)
 	}
 	f := strings.Split(mark, ".")
@@ -201,9 +201,9 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	b := newBench(t)
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
-	b.adopt(t)
+	b.relay(t)
 	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&mark); err != nil {
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, "begin; lock table meta in access exclusive mode")

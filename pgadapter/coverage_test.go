@@ -213,7 +213,7 @@ func (m *model) die(i int) {
 func (m *model) verify(step int) {
 	m.t.Helper()
 	rows, err := m.b.conn.Query(m.t.Context(), `select s.pid_hash, s.opened, s.last,
-		case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end
+		case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end
 		from sessions s left join nodes n on n.id = s.node where s.known
 		union all
 		select s.pid_hash, s.opened, s.last_before, s.covered_before from sessions s where s.last_before is not null`)
@@ -262,7 +262,7 @@ func TestCheckpoint_NeverHidesAnEvent(t *testing.T) {
 		case choice < 75:
 			m.check(n.db.sweeper.checkpoint(t.Context()))
 			before = max(before, m.b.int(t, "select count(*) from sessions where covered_before > 0"))
-			settled = max(settled, m.b.int(t, "select count(*) from sessions where settled and known and last <> ''"))
+			settled = max(settled, m.b.int(t, "select count(*) from sessions where checkpointed and known and last <> ''"))
 		case choice < 83:
 			m.park(n)
 		case choice < 98:

@@ -55,7 +55,7 @@ func TestCutover_LogicalReplication_EmitsGoOn(t *testing.T) {
 
 			dbs, got := old.nodes(t, 1, nil)
 			storm(t, dbs, 2, 20, 0)
-			execOn(t, old.conn, "select emit_all('old')", "select adopt(true, true)")
+			execOn(t, old.conn, "select emit_all('old')", "select relay_outbox(true, true)")
 			got[0].Expect(t, 41)
 			if trimmed {
 				old.trim(t)
@@ -127,7 +127,7 @@ func TestIsolation_OtherLevel_Refused(t *testing.T) {
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('x')")
 	for _, sql := range []string{
-		"select append(1, 1, 1, decode('01ff00000000', 'hex'), false)", "select adopt(true, false)", "select seen_after(0, pg_current_snapshot(), false)",
+		"select append(1, 1, 1, decode('01ff00000000', 'hex'), false)", "select relay_outbox(true, false)", "select seen_after(0, pg_current_snapshot(), false)",
 	} {
 		execOn(t, b.conn, "begin isolation level repeatable read")
 		if _, err := b.conn.Exec(t.Context(), sql); sqlState(err) != "PS002" {

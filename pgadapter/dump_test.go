@@ -16,11 +16,11 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode(t *t
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")
-	b.adopt(t)
+	b.relay(t)
 	want := []string{`["old"]`}
 	at := b.int(t, "select pg_current_xact_id()::text::bigint") + 20
-	execOn(t, b.conn, fmt.Sprintf("update log set snapshot = '%[1]d:%[1]d:', adopted_on = 1 where snapshot is not null", at),
-		fmt.Sprintf("update meta set adopted = '%[1]d:%[1]d:', adopted_on = 1", at))
+	execOn(t, b.conn, fmt.Sprintf("update log set snapshot = '%[1]d:%[1]d:', relayed_on = 1 where snapshot is not null", at),
+		fmt.Sprintf("update meta set relayed = '%[1]d:%[1]d:', relayed_on = 1", at))
 	for i := 0; b.int(t, "select pg_current_xact_id()::text::bigint") < at+5; i++ {
 		execOn(t, b.conn, fmt.Sprintf("select emit_all('new-%d')", i))
 		want = append(want, fmt.Sprintf(`["new-%d"]`, i))
@@ -49,7 +49,7 @@ func dumped(t *testing.T) (b *bench, srv *pgserver.Server, dump []byte) {
 	open := b.connect(t)
 	execOn(t, open, "begin", "select emit_all('never')")
 	execOn(t, b.conn, "select emit_all('adopted')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, b.conn, "select emit_all('waits')")
 	dump, err := srv.Dump(t.Context(), b.schema)
 	if err != nil {
@@ -74,7 +74,7 @@ func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 			b := &bench{dsn: target.DSN(), schema: old.schema}
 			b.conn = b.connect(t)
 			const below, above = 10, 10
-			now, then := b.int(t, "select pg_current_xact_id()::text::bigint"), b.int(t, "select pg_snapshot_xmax(snapshot)::text::bigint from adopted()")
+			now, then := b.int(t, "select pg_current_xact_id()::text::bigint"), b.int(t, "select pg_snapshot_xmax(snapshot)::text::bigint from relayed()")
 			if now > then-below {
 				t.Fatalf("transaction %d of the other server is not below %d", now, then)
 			}
@@ -133,11 +133,11 @@ func TestAdopt_RestoredWithNothingThatWaits_NumbersOfThisServer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")
-	b.adopt(t)
-	b.exec(t, "update log set snapshot = '99000000001:99000000001:', adopted_on = 1 where snapshot is not null")
+	b.relay(t)
+	b.exec(t, "update log set snapshot = '99000000001:99000000001:', relayed_on = 1 where snapshot is not null")
 	b.exec(t, "update outbox set xid = '99000000000'")
 	appendOne(t, b.open(t, nil), adaptertest.Event("of a node"))
-	if n := b.int(t, "select count(*) from adopted() where not restored and adopted_on = server_identity()"); n != 1 {
+	if n := b.int(t, "select count(*) from relayed() where not restored and relayed_on = server_identity()"); n != 1 {
 		t.Error("the numbers are still those of the other server")
 	}
 	execOn(t, b.conn, "select emit_all('new')")

@@ -21,9 +21,9 @@ import (
 var waits = Options{RelayInterval: time.Hour, PollInterval: 10 * time.Millisecond}
 
 // adopt adopts until nothing is left.
-func (b *bench) adopt(t testing.TB) {
+func (b *bench) relay(t testing.TB) {
 	t.Helper()
-	for b.int(t, "select adopt(true, true)") > 0 {
+	for b.int(t, "select relay_outbox(true, true)") > 0 {
 	}
 }
 
@@ -75,10 +75,10 @@ func TestEmitSQL_OnlyAfterCommit(t *testing.T) {
 		"begin", "select emit('r', 'never')", "rollback",
 		"do $$ begin perform emit('r', 'three'); begin perform emit('r', 'no'); raise 'x'; exception when others then null; end; end $$")
 
-	b.adopt(t)
+	b.relay(t)
 
 	wantLogged(t, b, `["one"]`, `["two"]`, `["three"]`)
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["one"]`, `["two"]`, `["three"]`)
 }
 
@@ -89,12 +89,12 @@ func TestEmitSQL_OpenTransaction_DelaysNoOther(t *testing.T) {
 
 	execOn(t, slow, "begin", "select emit_all('slow-1')")
 	execOn(t, other, "select emit_all('quick-1')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, other, "select emit_all('quick-2')", "begin", "select emit_all('quick-3')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, slow, "select emit_all('slow-2')", "commit")
 	execOn(t, other, "select emit_all('quick-4')", "commit")
-	b.adopt(t)
+	b.relay(t)
 
 	wantLogged(t, b, `["quick-1"]`, `["quick-2"]`, `["slow-1"]`, `["slow-2"]`, `["quick-3"]`, `["quick-4"]`)
 }
@@ -108,7 +108,7 @@ func TestEmitSQL_DependentTransactions_InOrder(t *testing.T) {
 	execOn(t, second, "begin", "select emit_all('b-begins')") // has the lower number
 	execOn(t, first, "begin", "update r set n = 1", "select emit_all('a')", "commit")
 	execOn(t, second, "update r set n = 2", "select emit_all('b')", "commit")
-	b.adopt(t)
+	b.relay(t)
 
 	wantLogged(t, b, `["a"]`, `["b-begins"]`, `["b"]`)
 }
@@ -117,7 +117,7 @@ func TestAppend_RelaysEarlierCommits(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, &waits)
-	b.exec(t, "select adopt(true, true)")
+	b.exec(t, "select relay_outbox(true, true)")
 	for i := range 5 {
 		execOn(t, b.conn, fmt.Sprintf("select emit_all('sql', '%d')", i))
 		if _, err := adaptertest.Publish(t, dbs[i%2], adaptertest.Event(`["go",%d]`, i)).Wait(t.Context()); err != nil {
@@ -135,7 +135,7 @@ func TestAppend_RelaysEarlierCommits(t *testing.T) {
 
 func TestRelay_NoAppends(t *testing.T) {
 	t.Parallel()
-	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', ring => true)"} {
+	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', notify => true)"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
@@ -180,12 +180,12 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	execOn(t, b.conn, "select count(*) from (select emit_all('x', to_jsonb(i)) from generate_series(5001, 10000) i) s", "commit")
 	execOn(t, other, "select emit_all('last')")
 
-	if n := b.int(t, "select adopt_pending(1000, 1000000, true, false)"); n != -1 {
+	if n := b.int(t, "select relay_pending(1000, 1000000, true, false)"); n != -1 {
 		t.Errorf("an append took %d of them", n)
 	}
 	var steps []int64
 	for {
-		n := b.int(t, "select adopt_pending(4000, 1000000, false, false)")
+		n := b.int(t, "select relay_pending(4000, 1000000, false, false)")
 		if steps = append(steps, n); n == 0 {
 			break
 		}
@@ -200,7 +200,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	}
 	wantLogged(t, b, append(want, `["last"]`)...)
 	execOn(t, open, "commit")
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, append(want, `["last"]`, `["open"]`)...)
 	if n := b.int(t, "select max(packets) from log"); n > maxPackets {
 		t.Errorf("a batch of %d packets", n)
@@ -223,7 +223,7 @@ func TestRelay_Backlog_InOrder(t *testing.T) {
 			execOn(t, c, "begin", fmt.Sprintf("select emit_all('begin', '%d')", i))
 		}
 	}
-	for b.int(t, "select adopt_pending(5, 1000000, false, false)") > 0 {
+	for b.int(t, "select relay_pending(5, 1000000, false, false)") > 0 {
 	}
 
 	wantLogged(t, b, want...)
@@ -251,7 +251,7 @@ func TestOutbox_Rotation_OpenTransactions(t *testing.T) {
 	if rotate() {
 		t.Error("a partition was emptied before it was adopted")
 	}
-	b.adopt(t)
+	b.relay(t)
 	if !rotate() {
 		t.Error("not rotated after all was adopted")
 	}
@@ -266,7 +266,7 @@ func TestRelay_RelayedRows_KnownWithoutTheLog(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('a')")
-	b.adopt(t)
+	b.relay(t)
 	for range 3 {
 		b.exec(t, "update meta set slot_started = slot_started - interval '1 hour'")
 		b.exec(t, "select empty_slot('1 s')")
@@ -275,7 +275,7 @@ func TestRelay_RelayedRows_KnownWithoutTheLog(t *testing.T) {
 	if n := b.int(t, "select count(*) from log"); n != 0 {
 		t.Fatalf("%d rows in the log", n)
 	}
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b)
 }
 
@@ -283,18 +283,18 @@ func TestDump_Restored_Continues(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")
-	b.adopt(t)
+	b.relay(t)
 	// As in a database whose transactions had greater numbers.
 	b.exec(t, "update outbox set xid = '99000000000'")
 	b.exec(t, "update log set snapshot = '99000000001:99000000005:99000000002', xids = '{99000000000}'")
 
 	execOn(t, b.conn, "select emit_all('new-1')", "select emit_all('new-2')")
-	for b.int(t, "select adopt_pending(1, 100000, false, false)") > 0 {
+	for b.int(t, "select relay_pending(1, 100000, false, false)") > 0 {
 	}
 	execOn(t, b.conn, "select emit_all('new-3')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, b.conn, "select emit_all('new-4')")
-	b.adopt(t)
+	b.relay(t)
 
 	wantLogged(t, b, `["old"]`, `["new-1"]`, `["new-2"]`, `["new-3"]`, `["new-4"]`)
 }
@@ -335,7 +335,7 @@ func TestEmitTx(t *testing.T) {
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.adopt(t)
+	b.relay(t)
 
 	wantLogged(t, b, string(e.Payload), `["y"]`)
 	var frame []byte
@@ -417,7 +417,7 @@ func TestEmitSQL_Refusals(t *testing.T) {
 	if n := b.int(t, "select emit_to('{}', 'x')::int"); n != 0 {
 		t.Error("emitted to nobody")
 	}
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b)
 }
 
@@ -427,7 +427,7 @@ func TestEmitSQL_Frames(t *testing.T) {
 	execOn(t, b.conn, `select emit_to('{a,ü}', 'e', '{"k": "😀"}', namespace => 'chat', except_rooms => '{x}', attachments => '{"\\x01","\\x"}')`,
 		`select emit('a', 'e', args => '[1, null, "x"]')`, `select emit('a', 'e')`, `select emit('a', 'e', 'null')`,
 		`select emit_many('{a,null,b}', 'm', array['1'::jsonb, '2', null], '{c,d,b}')`)
-	b.adopt(t)
+	b.relay(t)
 	var frame []byte
 	if err := b.conn.QueryRow(t.Context(), "select frame from log").Scan(&frame); err != nil {
 		t.Fatal(err)

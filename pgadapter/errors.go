@@ -20,7 +20,7 @@ var ErrSchema = errors.New("unusable schema")
 // it dead.
 var errNodeGone = errors.New("the other nodes declared this node dead")
 
-// What the function hold_node raises.
+// What the function check_fence raises.
 const (
 	stateNodeGone = "P0002"
 	stateLogLost  = "PS001"

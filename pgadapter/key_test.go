@@ -66,11 +66,11 @@ func TestKey_UsedOnce(t *testing.T) {
 		t.Error("a key was used up behind a savepoint")
 	}
 	execOn(t, one.Conn, "commit")
-	b.adopt(t)
+	b.relay(t)
 	if one.emit(t, "late", "l") {
 		t.Error("emitted again after the adoption")
 	}
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["after a rollback"]`, `["committed"]`, `["no longer used"]`)
 }
 
@@ -101,7 +101,7 @@ func TestKey_ConcurrentUse_OneTrue(t *testing.T) {
 		})
 	}
 	all.Wait()
-	b.adopt(t)
+	b.relay(t)
 
 	var want []string
 	for i := range keys {
@@ -155,6 +155,6 @@ func TestKey_ExpiresAfterRetention(t *testing.T) {
 	if !k.emit(t, "three", "k") {
 		t.Error("not forgotten")
 	}
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["one"]`, `["three"]`)
 }

@@ -82,7 +82,7 @@ func TestOutbox_Full_RefusesRolesThatMayOnlyEmit(t *testing.T) {
 		t.Errorf("emit_many: %v", err)
 	}
 	b.exec(t, "select emit_all('of the owner')")
-	b.adopt(t)
+	b.relay(t)
 	if n := len(b.logged(t)); n != emitted {
 		t.Errorf("%d of %d events in the log", n, emitted)
 	}

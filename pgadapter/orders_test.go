@@ -108,7 +108,7 @@ func TestCheckpoint_ReleasedSessions(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if b.int(t, "select count(*) from sessions where settled and known and last = $1", g.offset) != 1 {
+	if b.int(t, "select count(*) from sessions where checkpointed and known and last = $1", g.offset) != 1 {
 		t.Fatal("no checkpoint knows the client's offset")
 	}
 

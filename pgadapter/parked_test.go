@@ -97,7 +97,7 @@ func TestSweep_AThousandSessionsTooMany_AreEndedInOneSweep(t *testing.T) {
 	if err := db.Sessions().Bind(&mourner{}); err != nil {
 		t.Fatal(err)
 	}
-	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid_hash, sid, namespace, held, last)
+	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
 		select 1, 0, 0, now() + interval '1 hour' + i * interval '1 ms', 1000, true, true, 'p' || i, 's' || i, '/', '', '' from generate_series(1, 2500) i`)
 	if err := db.sweeper.expire(t.Context()); err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ func TestPlans_Changes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
-	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, settled, pid_hash, sid, namespace, held, last)
+	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
 		select 1, 1, 1, now() + interval '1 hour', 1000, true, true, i::text, i::text, '/', '', '' from generate_series(1, 20000) i`)
 	b.exec(t, "analyze sessions") // with nothing that a node has
 	b.exec(t, "set plan_cache_mode = force_generic_plan")

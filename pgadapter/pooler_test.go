@@ -55,7 +55,7 @@ func TestPgBouncer(t *testing.T) {
 	}
 	defer conn.Close(t.Context())
 	var mark string
-	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".bookmark()").Scan(&mark); err != nil {
+	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".snapshot_token()").Scan(&mark); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := dbs[0].ResolveSnapshot(t.Context(), mark); err != nil {

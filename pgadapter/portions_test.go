@@ -12,7 +12,7 @@ import (
 // crowd puts n sessions of a node into the table.
 func (b *bench) crowd(t *testing.T, node int64, n int) {
 	t.Helper()
-	b.exec(t, `insert into sessions (epoch, opened, covered, node, window_ms, known, settled, pid_hash, sid, namespace, held, last)
+	b.exec(t, `insert into sessions (epoch, opened, covered, node, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
 		select 1, 0, 0, $1::bigint, 60000, false, false, 'p' || i, 's', '/', '', '' from generate_series(1, $2::int) i`, node, n)
 }
 
@@ -32,8 +32,8 @@ func TestEndNode_ManySessions_AreParkedInPortions(t *testing.T) {
 	if _, err := dead.node.beat(t.Context(), dead.pool); !errors.Is(err, errNodeGone) {
 		t.Errorf("a heartbeat: %v", err)
 	}
-	if _, err := b.conn.Exec(t.Context(), "select hold_node($1, 0, 0, 0)", id); sqlState(err) != stateNodeGone {
-		t.Errorf("hold_node: %v", err)
+	if _, err := b.conn.Exec(t.Context(), "select check_fence($1, 0, 0, 0)", id); sqlState(err) != stateNodeGone {
+		t.Errorf("check_fence: %v", err)
 	}
 	if nodes, err := by.Nodes(t.Context()); err != nil || len(nodes) != 0 {
 		t.Errorf("%d nodes, %v", len(nodes), err)

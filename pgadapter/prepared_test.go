@@ -12,12 +12,12 @@ func TestPreparedTransactions(t *testing.T) {
 	t.Parallel()
 	b := newBenchWith(t, map[string]string{"max_prepared_transactions": "2"})
 	execOn(t, b.conn, "begin", "select emit_all('prepared')", "prepare transaction 'one'", "select emit_all('before')")
-	b.adopt(t)
+	b.relay(t)
 	execOn(t, b.conn, "commit prepared 'one'")
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b, `["before"]`, `["prepared"]`)
 
-	execOn(t, b.conn, "begin", "select emit_all('x', ring => true)")
+	execOn(t, b.conn, "begin", "select emit_all('x', notify => true)")
 	if _, err := b.conn.Exec(t.Context(), "prepare transaction 'two'"); err == nil || !strings.Contains(err.Error(), "NOTIFY") {
 		t.Errorf("prepared with a bell: %v", err)
 	}
@@ -49,7 +49,7 @@ func TestLogicalReplication_Subscriber(t *testing.T) {
 		"begin", "insert into public.orders values (3, 8, 'never')", "rollback", "delete from public.orders where id = 2")
 
 	eventually(t, "both transactions are applied", func() bool { return b.int(t, "select count(distinct xid) from outbox") == 2 })
-	b.adopt(t)
+	b.relay(t)
 	wantLogged(t, b,
 		`["order", {"op": "insert", "new": {"id": 2, "status": "new"}, "table": "public.orders"}]`,
 		`["order", {"op": "update", "new": {"id": 2, "status": "sent"}, "old": {"id": 2, "status": "new"}, "table": "public.orders"}]`,

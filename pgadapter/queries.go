@@ -25,7 +25,7 @@ type queries struct {
 	roomJoin, roomLeave, dataSet, dataDelete string
 	resumeSessions, resumeRooms, resumeData  string
 	resumeLog, resumeClaim                   string
-	sweepExpired, sweepStays                 string
+	sweepExpired, sweepRooms                 string
 	sweepTurn, sweepParked                   string
 	sweepEmpty, sweepSwitch, sweepOutbox     string
 }
@@ -36,26 +36,26 @@ func queriesFor(schema string) *queries {
 	return &queries{
 		settings:           load("settings"),
 		head:               load("head"),
-		clusterStats:       load("survey"),
+		clusterStats:       load("cluster_stats"),
 		byKey:              load("by_key"),
 		append:             load("append"),
-		notifyRead:         load("ring"),
+		notifyRead:         load("notify_read"),
 		notify:             load("notify"),
 		secret:             load("secret"),
 		secretRotate:       load("secret_rotate"),
 		read:               load("read"),
 		common:             load("common"),
-		relayOutbox:        load("adopt"),
+		relayOutbox:        load("relay_outbox"),
 		emit:               load("emit"),
-		resolveSnapshot:    load("locate"),
+		resolveSnapshot:    load("resolve_snapshot"),
 		seen:               load("seen"),
-		nodeRegister:       load("node_open"),
+		nodeRegister:       load("node_register"),
 		nodeBeat:           load("node_beat"),
-		checkFence:         load("node_hold"),
+		checkFence:         load("check_fence"),
 		nodeBind:           load("node_bind"),
 		nodeList:           load("node_list"),
 		nodeEnd:            load("node_end"),
-		checkpointReset:    load("checkpoint_anew"),
+		checkpointReset:    load("checkpoint_reset"),
 		checkpointSessions: load("checkpoint_sessions"),
 		checkpointNode:     load("checkpoint_node"),
 		sessionOpen:        load("session_open"),
@@ -74,7 +74,7 @@ func queriesFor(schema string) *queries {
 		sweepExpired:       load("sweep_expired"),
 		sweepTurn:          load("sweep_turn"),
 		sweepParked:        load("sweep_parked"),
-		sweepStays:         load("sweep_stays"),
+		sweepRooms:         load("sweep_rooms"),
 		sweepEmpty:         load("sweep_empty"),
 		sweepSwitch:        load("sweep_switch"),
 		sweepOutbox:        load("sweep_outbox"),

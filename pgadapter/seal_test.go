@@ -89,7 +89,7 @@ func TestNotification_FromSQLHasNoContent(t *testing.T) {
 	b := newBench(t)
 	b.nodes(t, 1, deaf())
 	spy := b.stranger(t)
-	execOn(t, b.conn, "select emit_all('x', '\"secret\"', ring => true)")
+	execOn(t, b.conn, "select emit_all('x', '\"secret\"', notify => true)")
 	if got := strings.Fields(overhears(t, spy)); len(got) != 3 {
 		t.Errorf("the bell of what SQL emits says %q", got)
 	}
@@ -178,7 +178,7 @@ func TestNotification_KeyChanged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 2, deaf())
-	b.exec(t, "update meta set bell_key = sha256(bell_key)")
+	b.exec(t, "update meta set notification_key = sha256(notification_key)")
 	var want []string
 	next := func() {
 		want = append(want, fmt.Sprint(len(want)))
@@ -189,7 +189,7 @@ func TestNotification_KeyChanged(t *testing.T) {
 	eventually(t, "the nodes have the new key", func() bool {
 		next()
 		return string(*dbs[0].sealer.secret.Load()) == string(*dbs[1].sealer.secret.Load()) &&
-			b.int(t, "select (bell_key = $1)::int from meta", *dbs[0].sealer.secret.Load()) == 1
+			b.int(t, "select (notification_key = $1)::int from meta", *dbs[0].sealer.secret.Load()) == 1
 	})
 	before := b.statement(t, dbs[1])
 	next()

@@ -233,7 +233,7 @@ func (s *sweeper) rotate(ctx context.Context) error {
 		err = s.db.pool.QueryRow(ctx, s.db.queries.sweepSwitch, retention).Scan(&switched)
 	}
 	if err == nil && switched {
-		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepStays)
+		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepRooms)
 	}
 	if err == nil {
 		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepOutbox, retention)

@@ -100,7 +100,7 @@ func TestTrigger_SettingsOfTheSessionDoNotCount(t *testing.T) {
 			"set bytea_output = 'escape'", "set intervalstyle = 'iso_8601'", "set standard_conforming_strings = off",
 			"set quote_all_identifiers = on", insert,
 			"select emit('r', 'e', '1', attachments => array[decode('00', 'hex')])", "select emit_many('{r}', 'e', array['1'::jsonb])")
-		b.adopt(t)
+		b.relay(t)
 		packets := b.packets(t)
 		if len(packets) != 4 || packets[0] != packets[1] {
 			t.Errorf("per_row %s: %q", perRow, packets)

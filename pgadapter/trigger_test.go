@@ -10,7 +10,7 @@ import (
 // changes adopts, and returns what was logged since it was last called.
 func (b *bench) changes(t testing.TB, seen *int) []string {
 	t.Helper()
-	b.adopt(t)
+	b.relay(t)
 	all := b.logged(t)
 	since := all[*seen:]
 	*seen = len(all)
@@ -185,7 +185,7 @@ func TestPrivileges_EmitOnlyRole(t *testing.T) {
 	})
 
 	execOn(t, b.conn, "set role "+emitter, "select emit('a', 'x'), emit_all('x', key => 'k'), emit_to('{a}', 'x'), emit_many('{a}', 'x', '{1}')",
-		"insert into mine values (1)", "select bookmark()")
+		"insert into mine values (1)", "select snapshot_token()")
 	denied := func(sql string) {
 		t.Helper()
 		if _, err := b.conn.Exec(t.Context(), sql); sqlState(err) != "42501" {
@@ -194,17 +194,17 @@ func TestPrivileges_EmitOnlyRole(t *testing.T) {
 	}
 	for _, sql := range []string{
 		"select * from outbox", "insert into outbox (slot, frame) values (0, '')", "select * from log", "select * from meta", "select * from sessions",
-		"select append(1, 1, 1, '\\x01ff00000000', false)", "select adopt(true, false)", "select rotate_outbox('0')", "select empty_slot('0')",
+		"select append(1, 1, 1, '\\x01ff00000000', false)", "select relay_outbox(true, false)", "select rotate_outbox('0')", "select empty_slot('0')",
 		"truncate outbox", "select nextval('outbox_id_seq')", "select * from view_rooms", "select allow_emit('pg_monitor')", "create table " + b.schema + ".t ()",
 	} {
 		denied(sql)
 	}
 	execOn(t, b.conn, "set role "+reader, "select * from view_rooms", "select * from view_nodes", "select * from view_outbox")
-	for _, sql := range []string{"select emit('a', 'x')", "select bookmark()", "select * from sessions", "select * from outbox", "select * from log"} {
+	for _, sql := range []string{"select emit('a', 'x')", "select snapshot_token()", "select * from sessions", "select * from outbox", "select * from log"} {
 		denied(sql)
 	}
 	execOn(t, b.conn, "reset role")
-	b.adopt(t)
+	b.relay(t)
 	if got := b.logged(t); len(got) != 5 {
 		t.Errorf("emitted %q", got)
 	}
@@ -222,8 +222,8 @@ func TestPrivileges_NodeRole(t *testing.T) {
 	execOn(t, b.conn, "create role "+quoted(role), documentedGrants(t, b.schema, role), "select emit_all('x')")
 	t.Cleanup(func() { execOn(t, b.conn, "reset role", "drop owned by "+quoted(role), "drop role "+quoted(role)) })
 
-	execOn(t, b.conn, "set role "+quoted(role), "select adopt(true, true)", "select * from seen_after(0, pg_current_snapshot(), true)",
-		"update meta set outbox_started = outbox_started - interval '1 hour'", "select emit_all('y')", "select bookmark()", "select * from view_outbox")
+	execOn(t, b.conn, "set role "+quoted(role), "select relay_outbox(true, true)", "select * from seen_after(0, pg_current_snapshot(), true)",
+		"update meta set outbox_started = outbox_started - interval '1 hour'", "select emit_all('y')", "select snapshot_token()", "select * from view_outbox")
 	if n := b.int(t, "select rotate_outbox('1 s')::int"); n != 1 {
 		t.Error("not rotated")
 	}

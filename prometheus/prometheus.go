@@ -180,7 +180,7 @@ func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
 		healthy:     gauge("healthy", "Whether the node is in the cluster and reads the log."),
 		position:    gauge("log_position", "How far the node has read the log."),
 		behind:      gauge("log_behind_seconds", "Time since the node was last at the head of the log."),
-		bell:        gauge("bell_age_seconds", "Time since the last bell was heard."),
+		bell:        gauge("notification_age_seconds", "Time since the last bell was heard."),
 		confirmed:   gauge("heartbeat_age_seconds", "Time since the last heartbeat that Postgres has confirmed."),
 		queueEvents: gauge("queue_events", "Events that were published and are not in the log yet."),
 		queueBytes:  gauge("queue_bytes", "Their size."),

@@ -175,10 +175,10 @@ func (s *Session) current() transport {
 	return s.transport
 }
 
-// adopt makes c the carrier of a session that has no writer at the moment, and
+// switchTo makes c the carrier of a session that has no writer at the moment, and
 // tells whether it did and whether c is to be read. A session that is ending takes
 // it only if there is something left to write.
-func (s *Session) adopt(c transport) (taken, read bool) {
+func (s *Session) switchTo(c transport) (taken, read bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 

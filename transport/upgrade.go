@@ -138,7 +138,7 @@ func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
 	<-p.out
 	defer p.giveBack()
 
-	if taken, read = s.adopt(c); !taken {
+	if taken, read = s.switchTo(c); !taken {
 		return false, false
 	}
 	p.mu.Lock()

@@ -64,7 +64,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 	for i := range 20 {
 		f := newFollower()
 		var mark string
-		if err := conn.QueryRow(t.Context(), "select coalesce(array_agg(id), '{}'), "+quoted+".bookmark() from "+quoted+".posts").Scan(&f.ids, &mark); err != nil {
+		if err := conn.QueryRow(t.Context(), "select coalesce(array_agg(id), '{}'), "+quoted+".snapshot_token() from "+quoted+".posts").Scan(&f.ids, &mark); err != nil {
 			t.Fatal(err)
 		}
 		c := wire.New(wire.Options{Event: f.onEvent, Auth: map[string]any{"follow": mark}})

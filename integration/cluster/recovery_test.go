@@ -110,7 +110,7 @@ func newSilentClients(t *testing.T) *silentClients {
 	head := cl.LogHead(t)
 	if !harness.Eventually(harness.MaxWait, func() bool {
 		var silent int
-		cl.QueryRow(t, &silent, "select count(*) from %[1]s.sessions s join %[1]s.nodes n on n.id = s.node where s.settled and s.known and n.checkpoint >= "+fmt.Sprint(head))
+		cl.QueryRow(t, &silent, "select count(*) from %[1]s.sessions s join %[1]s.nodes n on n.id = s.node where s.checkpointed and s.known and n.checkpoint >= "+fmt.Sprint(head))
 		return silent >= 8
 	}) {
 		t.Fatal("no checkpoint of the silent clients")

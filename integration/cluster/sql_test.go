@@ -146,7 +146,7 @@ type latencyProbe struct {
 func newLatencyProbe(t *testing.T, cl *harness.Cluster) *latencyProbe {
 	t.Helper()
 	p := &latencyProbe{t: t, conn: cl.Connect(), received: make(chan time.Time, 1), pace: 20 * time.Millisecond}
-	p.emit = "select " + pgx.Identifier{cl.Schema}.Sanitize() + ".emit('probe', 'probe', '{}', ring => %v)"
+	p.emit = "select " + pgx.Identifier{cl.Schema}.Sanitize() + ".emit('probe', 'probe', '{}', notify => %v)"
 	c := wire.New(wire.Options{Event: func(data json.RawMessage) {
 		if strings.Contains(string(data), `"probe"`) {
 			p.received <- time.Now()

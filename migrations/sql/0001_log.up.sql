@@ -12,7 +12,7 @@ create table meta (
     low            bigint      not null default 0,
     log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
     slot_started   timestamptz not null default clock_timestamp(),
-    bell_key       bytea       not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')),
+    notification_key       bytea       not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')),
     schema_version int         not null default 1,
     slot           smallint    not null default 0,
     only_row       boolean     not null default true,
@@ -23,7 +23,7 @@ create table meta (
 
 comment on column meta.low is 'the newest position that is no longer kept';
 comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
-comment on column meta.bell_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+comment on column meta.notification_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
 comment on column meta.slot is 'the partition of log that is appended to';
 
 -- The default says which version the structure has, also where a dump came without rows.
@@ -90,11 +90,11 @@ create table log_2 partition of log (
 create table append_lock () with (autovacuum_enabled = off);
 
 -- What the bell of a batch says: its name and, if it comes along, the sealed frame.
--- The node that appends has encrypted that with a key made of meta's bell_key, because
+-- The node that appends has encrypted that with a key made of meta's notification_key, because
 -- any role may LISTEN; what is in front of it binds it to its place in the log, because
 -- any role may NOTIFY. A payload has to stay below 8,000 bytes. One expression, so that
 -- it is inlined.
-create function bell(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) returns text
+create function notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) returns text
 language sql stable
 return case
     when sealed is null then concat_ws(' ', batch, origin, seq)
@@ -155,7 +155,7 @@ revoke execute on function set_sequence from public;
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function append(
-    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    origin bigint, seq bigint, packets int, frame bytea, notify boolean, local_only boolean default false, after bigint default 0,
     sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
@@ -188,7 +188,7 @@ begin
         return;
     end if;
 
-    select m.slot, m.bell_key into slot_now, key from meta m;
+    select m.slot, m.notification_key into slot_now, key from meta m;
     if not found then
         perform meta_lost();
     end if;
@@ -197,8 +197,8 @@ begin
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
-    if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
+    if notify and not local_only then
+        perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)

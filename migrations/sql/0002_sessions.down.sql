@@ -3,5 +3,5 @@ update meta set schema_version = 1;
 drop table session_data;
 drop table session_rooms;
 drop table sessions;
-drop function hold_node(bigint, bigint, bigint, bigint);
+drop function check_fence(bigint, bigint, bigint, bigint);
 drop table nodes;

@@ -33,17 +33,17 @@ comment on column nodes.checkpoint is 'up to here nothing is missing in the sess
 -- Fails too if the log does not have the batch that the node read last, though it
 -- has not trimmed it: then the database has lost the end of the log, and the
 -- positions that the node knows are not those of this log.
-create function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
+create function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    perform from nodes n where n.id = hold_node.node for key share;
+    perform from nodes n where n.id = check_fence.node for key share;
     if not found then
         raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
     end if;
-    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
-    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
         raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end
@@ -59,12 +59,12 @@ create table sessions (
     expires_at     timestamptz,
     window_ms      bigint      not null,
     known          boolean     not null,
-    settled        boolean     not null,
+    checkpointed        boolean     not null,
     pid_hash       text        collate "C" not null,
     identity       text        not null default '',
     sid            text        not null,
     namespace      text        not null,
-    held           text        not null,
+    initial_offset           text        not null,
     last           text        not null,
     last_before    text,
     last_proven    text,
@@ -79,14 +79,14 @@ comment on column sessions.node is 'who holds the session; null while it is park
 comment on column sessions.epoch is 'the tenure: a write that names another one is refused';
 comment on column sessions.pid_hash is 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
 comment on column sessions.identity is 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
-comment on column sessions.held is 'the offset with which the client came when the session was opened';
+comment on column sessions.initial_offset is 'the offset with which the client came when the session was opened';
 comment on column sessions.last is 'the last offset sent to the client; empty for none';
 comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
 comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
 comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
 comment on column sessions.last_proven is 'the offset with which the client came last; null if it never came back';
 comment on column sessions.covered_proven is 'after last_proven nothing addressed the session up to here';
-comment on column sessions.settled is 'what covered says holds as far as the checkpoint of the node';
+comment on column sessions.checkpointed is 'what covered says holds as far as the checkpoint of the node';
 
 -- A room is held from just after joined_at up to and including left_at.
 create table session_rooms (

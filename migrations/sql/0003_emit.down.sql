@@ -5,11 +5,11 @@ drop view view_outbox, view_rooms, view_nodes;
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;
 drop function outbox_waiting, allow_emit, allow_read, attach_trigger, detach_trigger,
-    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, outbox_caller, advance_outbox_sequence, packet_head, seen_after, bookmark, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
-    join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, adopt, adopt_pending, adoptable;
+    watched_table, trigger_failed, change_event, fill_room, outbox_slot_now, outbox_caller, advance_outbox_sequence, packet_head, seen_after, snapshot_token, emit, emit_to, emit_all, emit_many, emit_packet, emit_event,
+    join_room, leave_room, disconnect, operate, allow_operate, put_packet, check_placeholders, has_placeholder, check_audience, check_room, use_key, check_event, wire_name, rotate_outbox, relay_outbox, relay_pending, outbox_due;
 
 create or replace function append(
-    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    origin bigint, seq bigint, packets int, frame bytea, notify boolean, local_only boolean default false, after bigint default 0,
     sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
@@ -42,7 +42,7 @@ begin
         return;
     end if;
 
-    select m.slot, m.bell_key into slot_now, key from meta m;
+    select m.slot, m.notification_key into slot_now, key from meta m;
     if not found then
         perform meta_lost();
     end if;
@@ -51,8 +51,8 @@ begin
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
-    if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
+    if notify and not local_only then
+        perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -105,16 +105,16 @@ begin
 end
 $$;
 
-drop function pending, adopted_here, adopted, server_identity;
+drop function pending, relayed_here, relayed, server_identity;
 alter table sessions drop column seen;
 drop table outbox, emit_keys;
 drop sequence outbox_id_seq;
-drop index log_adopted;
+drop index log_relayed;
 alter table log
     drop column snapshot,
-    drop column adopted_last,
-    drop column adopted_old,
-    drop column adopted_on,
+    drop column relayed_last,
+    drop column relayed_old,
+    drop column relayed_on,
     drop column cut_xid,
     drop column cut_id,
     drop column xids,
@@ -125,10 +125,10 @@ alter table meta
     drop column outbox_limit,
     drop column keys_at,
     drop column keys_seen,
-    drop column adopted,
-    drop column adopted_id,
-    drop column adopted_last,
-    drop column adopted_old,
-    drop column adopted_on,
+    drop column relayed,
+    drop column relayed_id,
+    drop column relayed_last,
+    drop column relayed_old,
+    drop column relayed_on,
     drop column cut_xid,
     drop column cut_id;

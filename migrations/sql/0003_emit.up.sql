@@ -72,40 +72,40 @@ alter table meta
     add column outbox_limit   bigint      not null default 4294967296,
     add column keys_at        timestamptz not null default clock_timestamp(),
     add column keys_seen      pg_snapshot not null default pg_current_snapshot(),
-    add column adopted        pg_snapshot not null default pg_current_snapshot(),
-    add column adopted_id     bigint      not null default 0,
-    add column adopted_last   bigint      not null default 0,
-    add column adopted_old    bigint      not null default 0,
+    add column relayed        pg_snapshot not null default pg_current_snapshot(),
+    add column relayed_id     bigint      not null default 0,
+    add column relayed_last   bigint      not null default 0,
+    add column relayed_old    bigint      not null default 0,
     add column cut_xid        xid8,
     add column cut_id         bigint,
-    add column adopted_on     bigint,
+    add column relayed_on     bigint,
     add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
 comment on column meta.outbox_limit is 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
 comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
-comment on column meta.adopted is 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
-comment on column meta.adopted_last is 'the greatest id of the outbox that had been adopted';
-comment on column meta.adopted_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
-comment on column meta.adopted_on is 'the server whose numbers of transactions adopted has, see server_identity';
+comment on column meta.relayed is 'what had been adopted when the log had the id relayed_id; a later batch of the log may know better';
+comment on column meta.relayed_last is 'the greatest id of the outbox that had been adopted';
+comment on column meta.relayed_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
+comment on column meta.relayed_on is 'the server whose numbers of transactions adopted has, see server_identity';
 comment on column meta.cut_xid is 'of this transaction, which was too large for one adoption, the rows up to cut_id';
 
 alter table log
     add column snapshot     pg_snapshot,
-    add column adopted_last bigint,
-    add column adopted_old  bigint,
+    add column relayed_last bigint,
+    add column relayed_old  bigint,
     add column cut_xid      xid8,
     add column cut_id       bigint,
-    add column adopted_on   bigint,
+    add column relayed_on   bigint,
     add column xids         xid8[],
     add column sizes        int[];
 
 comment on column log.snapshot is 'of an adopted batch: what had been adopted with it';
-comment on column log.adopted_on is 'of an adopted batch: the server whose numbers of transactions snapshot has';
+comment on column log.relayed_on is 'of an adopted batch: the server whose numbers of transactions snapshot has';
 comment on column log.xids is 'of an adopted batch: the transactions that its packets come from, in order';
 comment on column log.sizes is 'how many packets come from each of xids';
 
-create index log_adopted on log (id) where snapshot is not null;
+create index log_relayed on log (id) where snapshot is not null;
 
 -- Tells this server, with its standbys and physical copies, from any other: null where the server does
 -- not say. It reads a file, so whoever calls it all the time does without it.
@@ -120,34 +120,34 @@ exception when others then
 end
 $$;
 
-update meta set adopted_on = server_identity();
+update meta set relayed_on = server_identity();
 
 -- What has been adopted. A set of one row, because Postgres inlines sets. In a database
 -- whose rows are from another server, such as a restored dump, the numbers of transactions mean
 -- nothing until the first adoption there. Restored is true if that is seen by the numbers; they
--- may have passed those of the other server, and then adopted_on is not this server.
-create function adopted() returns table (
-    snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, adopted_on bigint
+-- may have passed those of the other server, and then relayed_on is not this server.
+create function relayed() returns table (
+    snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint
 )
 language sql stable
 begin atomic
-    select s.snapshot, s.adopted_last, s.adopted_old, s.cut_xid, s.cut_id,
-           pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), s.adopted_on
+    select s.snapshot, s.relayed_last, s.relayed_old, s.cut_xid, s.cut_id,
+           pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot()), s.relayed_on
     from (
-        (select l.id, l.snapshot, l.adopted_last, l.adopted_old, l.cut_xid, l.cut_id, l.adopted_on, 0 as later
+        (select l.id, l.snapshot, l.relayed_last, l.relayed_old, l.cut_xid, l.cut_id, l.relayed_on, 0 as later
          from log l where l.snapshot is not null order by l.id desc limit 1)
         union all
-        select m.adopted_id, m.adopted, m.adopted_last, m.adopted_old, m.cut_xid, m.cut_id, m.adopted_on, 1 from meta m
+        select m.relayed_id, m.relayed, m.relayed_last, m.relayed_old, m.cut_xid, m.cut_id, m.relayed_on, 1 from meta m
     ) s
     order by s.id desc, s.later desc
     limit 1;
 end;
 
 -- The same for a look that is taken seldom enough to ask which server this is.
-create function adopted_here() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
+create function relayed_here() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
 language sql stable
 begin atomic
-    select s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored or coalesce(s.adopted_on <> server_identity(), false) from adopted() s;
+    select s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored or coalesce(s.relayed_on <> server_identity(), false) from relayed() s;
 end;
 
 -- The rows of the outbox that are committed and not adopted, without their frames: of
@@ -160,7 +160,7 @@ end;
 -- adoption is known by its id then.
 --
 -- It has the settings of its callers: each of its own would cost an append as much as
--- what it does. Theirs are those of adopt_pending.
+-- what it does. Theirs are those of relay_pending.
 create function pending(
     state pg_snapshot, last_id bigint, old_id bigint, cut xid8, cut_to bigint, restored boolean, most int, below xid8 default null, above xid8 default null
 ) returns table (xid xid8, id bigint, size int, horizon xid8, packets int, at timestamptz, slot smallint, late boolean)
@@ -223,7 +223,7 @@ $$;
 
 -- Whether there is something to adopt. Not inlined: a statement that only may ask
 -- would lock all that this one reads.
-create function adoptable() returns boolean
+create function outbox_due() returns boolean
 language plpgsql stable
 set search_path from current
 set enable_seqscan = off
@@ -235,7 +235,7 @@ begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
         return false;
     end if;
-    return exists (select from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
+    return exists (select from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
 end
 $$;
 
@@ -251,7 +251,7 @@ $$;
 -- nearly as large as a call, it takes these all the same.
 --
 -- With entirely, -1 is returned and nothing is done when there is more than that.
-create function adopt_pending(most int, bytes bigint, entirely boolean, ring boolean) returns int
+create function relay_pending(most int, bytes bigint, entirely boolean, notify boolean) returns int
 language plpgsql volatile
 set search_path from current
 set enable_seqscan = off -- without statistics it would look tempting
@@ -280,7 +280,7 @@ declare
     here     bigint;
     r        record;
 begin
-    select * into s from adopted();
+    select * into s from relayed();
     loop
         -- A row that the snapshot should not see was there before a restore.
         select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
@@ -289,7 +289,7 @@ begin
         from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
         exit when entirely and all_ids is null;
         here := coalesce(here, server_identity());
-        exit when s.restored or (s.adopted_on = here) is not false;
+        exit when s.restored or (s.relayed_on = here) is not false;
         s.restored := true;
     end loop;
     if all_ids is null then
@@ -297,8 +297,8 @@ begin
             -- Nothing waits from before. Without waiting for meta: its lock comes before the append lock.
             perform from meta for update skip locked;
             if found then
-                update meta set adopted = seen, adopted_id = coalesce((select max(l.id) from log l), 0), adopted_last = s.last,
-                    adopted_old = greatest(s.last, before), cut_xid = null, cut_id = null, adopted_on = server_identity();
+                update meta set relayed = seen, relayed_id = coalesce((select max(l.id) from log l), 0), relayed_last = s.last,
+                    relayed_old = greatest(s.last, before), cut_xid = null, cut_id = null, relayed_on = server_identity();
             end if;
         end if;
         return 0;
@@ -378,7 +378,7 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, adopted_on, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
                b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
         from meta m, (
@@ -398,8 +398,8 @@ begin
         returning id, origin, seq
     )
     select a.id, a.origin, a.seq into r from added a order by a.id desc limit 1;
-    if ring then -- one is enough, and has no frame with it: nothing here can seal one
-        perform pg_notify(current_schema(), bell(null, r.id, r.origin, r.seq, null));
+    if notify then -- one is enough, and has no frame with it: nothing here can seal one
+        perform pg_notify(current_schema(), notification(null, r.id, r.origin, r.seq, null));
     end if;
     return cardinality(ids);
 end
@@ -410,7 +410,7 @@ $$;
 -- who adopts as well, and the caller does not want to wait.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
-create function adopt(wait boolean, ring boolean) returns int
+create function relay_outbox(wait boolean, notify boolean) returns int
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
@@ -433,7 +433,7 @@ begin
     if not exists (select from meta) then
         perform meta_lost();
     end if;
-    return adopt_pending(131072, 33554432, false, ring);
+    return relay_pending(131072, 33554432, false, notify);
 end
 $$;
 
@@ -449,7 +449,7 @@ $$;
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create or replace function append(
-    origin bigint, seq bigint, packets int, frame bytea, ring boolean, near boolean default false, after bigint default 0,
+    origin bigint, seq bigint, packets int, frame bytea, notify boolean, local_only boolean default false, after bigint default 0,
     sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
 language plpgsql volatile
@@ -484,13 +484,13 @@ begin
 
     if pg_sequence_last_value('outbox_id_seq') is not null then
         begin
-            perform adopt_pending(1024, 1048576, true, ring);
+            perform relay_pending(1024, 1048576, true, notify);
         exception when others then -- the batch is none the worse for it
             raise warning 'outbox not adopted: %', sqlerrm;
         end;
     end if;
 
-    select m.slot, m.bell_key into slot_now, key from meta m;
+    select m.slot, m.notification_key into slot_now, key from meta m;
     if not found then
         perform meta_lost();
     end if;
@@ -499,8 +499,8 @@ begin
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
-    if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
+    if notify and not local_only then
+        perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -553,9 +553,9 @@ begin
     update meta set low = greatest(low, newest);
     -- What has been adopted is known from there on without the batches.
     execute format(
-        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, adopted_old = l.adopted_old,
-             cut_xid = l.cut_xid, cut_id = l.cut_id, adopted_on = l.adopted_on
-         from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.adopted_id', next);
+        'update meta m set relayed = l.snapshot, relayed_id = l.id, relayed_last = l.relayed_last, relayed_old = l.relayed_old,
+             cut_xid = l.cut_xid, cut_id = l.cut_id, relayed_on = l.relayed_on
+         from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.relayed_id', next);
     execute format('truncate only %I', next);
     return true;
 end
@@ -606,7 +606,7 @@ begin
         return false;
     end;
     select count(*), count(*) filter (where p.slot = next) into waits, waits_there
-    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
+    from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
     if waits_there > 0 or waits > backlog then
         return false;
     end if;
@@ -672,7 +672,7 @@ as $$
 begin
     perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
     if pg_sequence_last_value('outbox_id_seq') is null then
-        perform set_sequence('outbox_id_seq', (select m.adopted_last / 4294967296 * 4294967296 + 4294967296 from meta m));
+        perform set_sequence('outbox_id_seq', (select m.relayed_last / 4294967296 * 4294967296 + 4294967296 from meta m));
     end if;
     perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
 end
@@ -773,7 +773,7 @@ $$;
 
 -- Writes a packet into the outbox, see 0001_log for its form. What it takes has been
 -- checked.
-create function put_packet(kind int, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], ring boolean) returns void
+create function put_packet(kind int, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], notify boolean) returns void
 language plpgsql volatile
 set search_path from current
 as $$
@@ -800,8 +800,8 @@ begin
     end if;
     into_slot := outbox_slot_now();
     insert into outbox (slot, frame) values (into_slot, packet_head(kind, octet_length(packet)) || packet);
-    if ring then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify then
+        perform pg_notify(current_schema(), 'relay');
     end if;
 end
 $$;
@@ -810,7 +810,7 @@ $$;
 -- what it takes are plain values, so it runs nobody's code with its owner's rights.
 create function emit_event(
     everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text,
-    except_rooms text[], attachments bytea[], key text, ring boolean
+    except_rooms text[], attachments bytea[], key text, notify boolean
 ) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -845,7 +845,7 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    perform put_packet(0, namespace, rooms, except_rooms, convert_to(doc::text, 'UTF8'), attachments, ring);
+    perform put_packet(0, namespace, rooms, except_rooms, convert_to(doc::text, 'UTF8'), attachments, notify);
     return true;
 end
 $$;
@@ -853,7 +853,7 @@ $$;
 -- Writes an operation on the sockets in a room into the outbox: 3 join, 4 leave,
 -- 5 disconnect. The functions below are its public form.
 create function operate(
-    kind int, target text, room text, namespace text, except_rooms text[], key text, ring boolean
+    kind int, target text, room text, namespace text, except_rooms text[], key text, notify boolean
 ) returns boolean
 language plpgsql volatile security definer
 set search_path from current
@@ -870,7 +870,7 @@ begin
         return false;
     end if;
     perform put_packet(kind, namespace, array[target], except_rooms,
-        case when kind = 5 then ''::bytea else convert_to(jsonb_build_array(room)::text, 'UTF8') end, null, ring);
+        case when kind = 5 then ''::bytea else convert_to(jsonb_build_array(room)::text, 'UTF8') end, null, notify);
     return true;
 end
 $$;
@@ -879,57 +879,57 @@ $$;
 -- with the events that are emitted. Every socket is in the room that has its id as its
 -- name. Clients that are away join as well. Returns false if the key was used before.
 create function join_room(
-    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return operate(3, target, room, namespace, except_rooms, key, ring);
+return operate(3, target, room, namespace, except_rooms, key, notify);
 
 -- Takes the sockets that are in a room (target) out of a room. With the same name
 -- twice it empties the room.
 create function leave_room(
-    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+    target text, room text, namespace text default '/', except_rooms text[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return operate(4, target, room, namespace, except_rooms, key, ring);
+return operate(4, target, room, namespace, except_rooms, key, notify);
 
 -- Disconnects the sockets that are in a room and ends their sessions: who is away
 -- starts anew when he comes back.
 create function disconnect(
-    target text, namespace text default '/', except_rooms text[] default null, key text default null, ring boolean default false
+    target text, namespace text default '/', except_rooms text[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return operate(5, target, null, namespace, except_rooms, key, ring);
+return operate(5, target, null, namespace, except_rooms, key, notify);
 
 -- Emits an event to the sockets in a room. Every socket is in the room that has its
 -- id as its name. Returns false if the key was used before: nothing is emitted.
 create function emit(
     room text, event text, payload jsonb default null, args jsonb default null, namespace text default '/',
-    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return emit_event(false, array[room], event, payload, args, namespace, except_rooms, attachments, key, ring);
+return emit_event(false, array[room], event, payload, args, namespace, except_rooms, attachments, key, notify);
 
 -- Emits an event to the sockets in any of the rooms, to each of them once.
 create function emit_to(
     rooms text[], event text, payload jsonb default null, args jsonb default null, namespace text default '/',
-    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return emit_event(false, rooms, event, payload, args, namespace, except_rooms, attachments, key, ring);
+return emit_event(false, rooms, event, payload, args, namespace, except_rooms, attachments, key, notify);
 
 -- Emits an event to everybody in the namespace.
 create function emit_all(
     event text, payload jsonb default null, args jsonb default null, namespace text default '/',
-    except_rooms text[] default null, attachments bytea[] default null, key text default null, ring boolean default false
+    except_rooms text[] default null, attachments bytea[] default null, key text default null, notify boolean default false
 ) returns boolean
 language sql volatile
-return emit_event(true, null, event, payload, args, namespace, except_rooms, attachments, key, ring);
+return emit_event(true, null, event, payload, args, namespace, except_rooms, attachments, key, notify);
 
 -- Emits one event per payload: payloads[i] to rooms[i], and to other_rooms[i] if
 -- that is not null. Rows without a room are left out. Returns how many there were.
 -- With lenient, what cannot be emitted is a warning and emits nothing.
 create function emit_many(
-    rooms text[], event text, payloads jsonb[], other_rooms text[] default null, namespace text default '/', ring boolean default false,
+    rooms text[], event text, payloads jsonb[], other_rooms text[] default null, namespace text default '/', notify boolean default false,
     lenient boolean default false
 ) returns bigint
 language plpgsql volatile security definer
@@ -985,8 +985,8 @@ begin
     end;
     insert into outbox (packets, slot, frame)
     select u.packets, into_slot, u.frame from unnest(counts, frames) with ordinality u (packets, frame, i) order by u.i;
-    if ring and found then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify and found then
+        perform pg_notify(current_schema(), 'relay');
     end if;
     return coalesce((select sum(n) from unnest(counts) n), 0);
 end
@@ -994,7 +994,7 @@ $$;
 
 -- Emits a packet that pgadapter.EmitTx has encoded, after a look at every part of
 -- it: a malformed one in the log would stop every reader.
-create function emit_packet(packet bytea, key text default null, ring boolean default false) returns boolean
+create function emit_packet(packet bytea, key text default null, notify boolean default false) returns boolean
 language plpgsql volatile security definer
 set search_path from current
 as $$
@@ -1057,8 +1057,8 @@ begin
     end if;
     into_slot := outbox_slot_now();
     insert into outbox (slot, frame) values (into_slot, packet);
-    if ring then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify then
+        perform pg_notify(current_schema(), 'relay');
     end if;
     return true;
 exception when array_subscript_error then -- get_byte behind the end
@@ -1069,7 +1069,7 @@ $$;
 -- Where the log stands for the snapshot that the caller's query has: a client that
 -- is handed this beside the state gets every event whose transaction the state
 -- does not show, and none of the others. Stable, lest it take a snapshot of its own.
-create function bookmark() returns text
+create function snapshot_token() returns text
 language plpgsql stable security definer
 set search_path from current
 as $$
@@ -1095,7 +1095,7 @@ $$;
 -- A snapshot that sees transactions which have not begun is refused.
 --
 -- Must be a transaction of its own: the append lock may be held to its end.
-create function seen_after(batch bigint, state pg_snapshot, ring boolean) returns table (first bigint, last bigint)
+create function seen_after(batch bigint, state pg_snapshot, notify boolean) returns table (first bigint, last bigint)
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
@@ -1113,7 +1113,7 @@ begin
     end if;
     if pg_sequence_last_value('outbox_id_seq') is not null then
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
-        from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
+        from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
             if current_setting('transaction_isolation') <> 'read committed' then
                 raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
@@ -1121,7 +1121,7 @@ begin
             end if;
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
-            if adopt_pending(most, 33554432, false, ring) > 0 then
+            if relay_pending(most, 33554432, false, notify) > 0 then
                 return query select null::bigint, null::bigint;
                 return;
             end if;
@@ -1443,7 +1443,7 @@ $$;
 create function attach_trigger(
     target regclass, room text, event text default null, columns text[] default '{}',
     operations text[] default '{insert,update,delete}', namespace text default '/', old_values boolean default true,
-    max_bytes int default 65536, per_row boolean default false, replicated boolean default false, ring boolean default false,
+    max_bytes int default 65536, per_row boolean default false, replicated boolean default false, notify boolean default false,
     on_error text default 'warn'
 ) returns void
 language plpgsql volatile
@@ -1495,7 +1495,7 @@ begin
                  else 'referencing old table as old_rows new table as new_rows for each statement' end,
             current_schema(),
             case when per_row then 'emit_row' else 'emit_statement' end,
-            event, namespace, target::oid, template, coalesce(columns, '{}'), coalesce(numbers, '{}'), max_bytes, old_values, ring, on_error);
+            event, namespace, target::oid, template, coalesce(columns, '{}'), coalesce(numbers, '{}'), max_bytes, old_values, notify, on_error);
         if replicated then
             execute format('alter table %s enable always trigger %I', target, name);
         end if;
@@ -1550,7 +1550,7 @@ as $$
 begin
     return query
     select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(p.size), 0)::bigint
-    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
+    from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
 end
 $$;
 
@@ -1566,7 +1566,7 @@ as $$
 begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
-        'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
+        'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
              emit_statement, emit_row to %s', role);
 end
 $$;
@@ -1595,7 +1595,7 @@ end
 $$;
 
 -- Whoever may use the schema could otherwise call what runs with its owner's rights.
-revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
+revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
     emit_statement, emit_row, operate, join_room, leave_room, disconnect,
     allow_emit, allow_operate, allow_read, outbox_waiting from public;
 

@@ -8,17 +8,17 @@ drop function frame_packets, name_text, end_node;
 alter table nodes drop column server, drop column bound, drop column ended, drop column frames;
 alter table meta drop column works_from;
 
-create or replace function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
+create or replace function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    perform from nodes n where n.id = hold_node.node for key share;
+    perform from nodes n where n.id = check_fence.node for key share;
     if not found then
         raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
     end if;
-    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
-    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
         raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end

@@ -19,17 +19,17 @@ comment on column nodes.frames is 'the newest version of a frame of the log that
 comment on column nodes.ended is 'the life is over: the node finds its row missing, and its sessions are being parked';
 
 -- See 0002_sessions.
-create or replace function hold_node(node bigint, batch bigint, origin bigint, seq bigint) returns void
+create or replace function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
-    perform from nodes n where n.id = hold_node.node and not n.ended for key share;
+    perform from nodes n where n.id = check_fence.node and not n.ended for key share;
     if not found then
         raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
     end if;
-    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
-    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
         raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end
@@ -46,7 +46,7 @@ $$;
 -- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
 -- lock, whose holders never wait for the others. The batch is named by the life, so
 -- there is one at most.
-create function end_node(node bigint, ring boolean, most int default 10000) returns boolean
+create function end_node(node bigint, notify boolean, most int default 10000) returns boolean
 language plpgsql volatile
 set search_path from current
 as $$
@@ -63,8 +63,8 @@ begin
         select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash limit most for update
     )
     update sessions s
-    set covered    = case when s.settled then greatest(s.covered, ended.checkpoint) else s.covered end,
-        settled    = false,
+    set covered    = case when s.checkpointed then greatest(s.covered, ended.checkpoint) else s.covered end,
+        checkpointed    = false,
         node       = null,
         epoch      = s.epoch + 1,
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
@@ -81,7 +81,7 @@ begin
         body := convert_to(ended.server, 'UTF8');
         perform append(end_node.node, 0, 1,
             int2send(264::int2) || int4send(12 + octet_length(body)) || int4send(0) || int2send(0::int2) -- version 1, kind 8, no names
-            || int4send(octet_length(body)) || body || int2send(0::int2), ring);
+            || int4send(octet_length(body)) || body || int2send(0::int2), notify);
     end if;
     return true;
 end

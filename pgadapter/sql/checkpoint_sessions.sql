@@ -4,7 +4,7 @@
 with standing as materialized (
     select s.pid_hash, u.known, u.last,
            s.known and not (u.known and u.last = s.last) as over,
-           case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end as covered
+           case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end as covered
     from unnest($3::text[], $4::bigint[], $5::boolean[], $6::text[]) u (pid_hash, epoch, known, last)
     join /*schema.*/sessions s on s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1
     join /*schema.*/nodes n on n.id = $1
@@ -14,6 +14,6 @@ with standing as materialized (
 update /*schema.*/sessions s
 set last_before    = case when u.over then s.last else s.last_before end,
     covered_before = case when u.over then u.covered else s.covered_before end,
-    known = u.known, last = u.last, covered = $2, settled = true
+    known = u.known, last = u.last, covered = $2, checkpointed = true
 from standing u
 where s.pid_hash = u.pid_hash

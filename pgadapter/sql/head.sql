@@ -7,7 +7,7 @@ select m.schema_version,
        coalesce(h.origin, 0),
        coalesce(h.seq, 0),
        coalesce(h.packets, 0),
-       m.bell_key
+       m.notification_key
 from /*schema.*/meta m
 left join lateral (
     select l.id, l.origin, l.seq, l.packets from /*schema.*/log l order by l.id desc limit 1

@@ -3,7 +3,7 @@
 -- that moment of its number, its low mark and the batch $1 itself; and, if $4 asks
 -- for it, whether emits from SQL wait to be adopted. One row with a null batch says
 -- that there is none.
-select m.log_number, m.low, (select case when $4 then /*schema.*/adoptable() else false end),
+select m.log_number, m.low, (select case when $4 then /*schema.*/outbox_due() else false end),
        c.origin, c.seq, l.id, l.origin, l.seq, l.packets, l.frame
 from /*schema.*/meta m
 left join lateral (

@@ -1,7 +1,7 @@
 -- The sessions that clients come back to, with what is proven of them. Locked in
 -- the order of pid_hash, until it is decided whether they are claimed.
-select s.pid_hash, s.epoch, s.identity, s.sid, s.namespace, s.window_ms, s.opened, s.held, s.seen,
-       s.last, s.known, case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end,
+select s.pid_hash, s.epoch, s.identity, s.sid, s.namespace, s.window_ms, s.opened, s.initial_offset, s.seen,
+       s.last, s.known, case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end,
        s.last_before, coalesce(s.covered_before, 0), s.last_proven, coalesce(s.covered_proven, 0),
        coalesce(s.node, 0), coalesce(s.expires_at <= clock_timestamp(), false)
 from /*schema.*/sessions s

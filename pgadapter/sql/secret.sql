@@ -1,2 +1,2 @@
 -- The key of the bell.
-select bell_key from /*schema.*/meta
+select notification_key from /*schema.*/meta

@@ -14,7 +14,7 @@ with parked as materialized (
     cross join /*schema.*/meta m
     left join lateral (select l.id * 4096 + l.packets - 1 as position from /*schema.*/log l order by l.id desc limit 1) e on true
     cross join lateral (
-        select least(case when s.settled then greatest(s.covered, n.checkpoint) else s.covered end, greatest(e.position, m.low)) as covered
+        select least(case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end, greatest(e.position, m.low)) as covered
     ) h
     order by s.pid_hash
     for update of s
@@ -25,7 +25,7 @@ set last_before    = case when p.released or p.same then s.last_before when p.ba
     known      = s.known or not p.released and not p.back,
     last       = case when p.released or p.back then s.last else p.last end,
     covered    = case when p.released then p.covered else greatest(p.covered, p.served) end,
-    settled    = false,
+    checkpointed    = false,
     node       = null,
     expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
 from parked p

@@ -12,9 +12,9 @@ with over as (
     for update skip locked
 ), gone as (
     delete from /*schema.*/sessions s using over where s.pid_hash = over.pid_hash
-    returning s.pid_hash, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.held
+    returning s.pid_hash, s.epoch, s.sid, s.namespace, s.window_ms, s.opened, s.initial_offset
 )
-select g.pid_hash, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.held,
+select g.pid_hash, g.epoch, g.sid, g.namespace, g.window_ms, g.opened, g.initial_offset,
        (select coalesce(json_agg(json_build_array(r.room, r.joined_at, r.left_at)), '[]')
         from /*schema.*/session_rooms r where r.pid_hash = g.pid_hash)::text,
        (select coalesce(json_object_agg(d.key, d.value), '{}')

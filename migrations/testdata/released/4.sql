@@ -12,7 +12,7 @@ SET row_security = off;
 
 CREATE SCHEMA socketio;
 
-CREATE FUNCTION socketio.adopt(wait boolean, ring boolean) RETURNS integer
+CREATE FUNCTION socketio.adopt(wait boolean, notify boolean) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET lock_timeout TO '0'
@@ -35,11 +35,11 @@ begin
     if not exists (select from meta) then
         perform meta_lost();
     end if;
-    return adopt_pending(131072, 33554432, false, ring);
+    return relay_pending(131072, 33554432, false, notify);
 end
 $$;
 
-CREATE FUNCTION socketio.adopt_pending(most integer, bytes bigint, entirely boolean, ring boolean) RETURNS integer
+CREATE FUNCTION socketio.relay_pending(most integer, bytes bigint, entirely boolean, notify boolean) RETURNS integer
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -68,7 +68,7 @@ declare
     here     bigint;
     r        record;
 begin
-    select * into s from adopted();
+    select * into s from relayed();
     loop
         -- A row that the snapshot should not see was there before a restore.
         select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
@@ -77,7 +77,7 @@ begin
         from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
         exit when entirely and all_ids is null;
         here := coalesce(here, server_identity());
-        exit when s.restored or (s.adopted_on = here) is not false;
+        exit when s.restored or (s.relayed_on = here) is not false;
         s.restored := true;
     end loop;
     if all_ids is null then
@@ -85,8 +85,8 @@ begin
             -- Nothing waits from before. Without waiting for meta: its lock comes before the append lock.
             perform from meta for update skip locked;
             if found then
-                update meta set adopted = seen, adopted_id = coalesce((select max(l.id) from log l), 0), adopted_last = s.last,
-                    adopted_old = greatest(s.last, before), cut_xid = null, cut_id = null, adopted_on = server_identity();
+                update meta set relayed = seen, relayed_id = coalesce((select max(l.id) from log l), 0), relayed_last = s.last,
+                    relayed_old = greatest(s.last, before), cut_xid = null, cut_id = null, relayed_on = server_identity();
             end if;
         end if;
         return 0;
@@ -166,7 +166,7 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, adopted_last, adopted_old, cut_xid, cut_id, adopted_on, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
                b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
         from meta m, (
@@ -186,14 +186,14 @@ begin
         returning id, origin, seq
     )
     select a.id, a.origin, a.seq into r from added a order by a.id desc limit 1;
-    if ring then -- one is enough, and has no frame with it: nothing here can seal one
-        perform pg_notify(current_schema(), bell(null, r.id, r.origin, r.seq, null));
+    if notify then -- one is enough, and has no frame with it: nothing here can seal one
+        perform pg_notify(current_schema(), notification(null, r.id, r.origin, r.seq, null));
     end if;
     return cardinality(ids);
 end
 $$;
 
-CREATE FUNCTION socketio.adoptable() RETURNS boolean
+CREATE FUNCTION socketio.outbox_due() RETURNS boolean
     LANGUAGE plpgsql STABLE
     SET search_path TO 'socketio', 'pg_temp'
     SET enable_seqscan TO 'off'
@@ -205,7 +205,7 @@ begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
         return false;
     end if;
-    return exists (select from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
+    return exists (select from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
 end
 $$;
 
@@ -220,11 +220,11 @@ CREATE TABLE socketio.log (
     slot smallint NOT NULL,
     frame bytea NOT NULL,
     snapshot pg_snapshot,
-    adopted_last bigint,
-    adopted_old bigint,
+    relayed_last bigint,
+    relayed_old bigint,
     cut_xid xid8,
     cut_id bigint,
-    adopted_on bigint,
+    relayed_on bigint,
     xids xid8[],
     sizes integer[],
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
@@ -238,7 +238,7 @@ COMMENT ON COLUMN socketio.log.seq IS 'the number of the batch at its origin; (o
 
 COMMENT ON COLUMN socketio.log.snapshot IS 'of an adopted batch: what had been adopted with it';
 
-COMMENT ON COLUMN socketio.log.adopted_on IS 'of an adopted batch: the server whose numbers of transactions snapshot has';
+COMMENT ON COLUMN socketio.log.relayed_on IS 'of an adopted batch: the server whose numbers of transactions snapshot has';
 
 COMMENT ON COLUMN socketio.log.xids IS 'of an adopted batch: the transactions that its packets come from, in order';
 
@@ -250,7 +250,7 @@ CREATE TABLE socketio.meta (
     low bigint DEFAULT 0 NOT NULL,
     log_number bigint DEFAULT (((('x'::text || "left"((gen_random_uuid())::text, 8)))::bit(32))::bigint | (1)::bigint) NOT NULL,
     slot_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    bell_key bytea DEFAULT sha256(convert_to(((gen_random_uuid())::text || (gen_random_uuid())::text), 'UTF8'::name)) NOT NULL,
+    notification_key bytea DEFAULT sha256(convert_to(((gen_random_uuid())::text || (gen_random_uuid())::text), 'UTF8'::name)) NOT NULL,
     schema_version integer DEFAULT 4 NOT NULL,
     slot smallint DEFAULT 0 NOT NULL,
     only_row boolean DEFAULT true NOT NULL,
@@ -260,12 +260,12 @@ CREATE TABLE socketio.meta (
     keys_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     keys_seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
     adopted pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
-    adopted_id bigint DEFAULT 0 NOT NULL,
-    adopted_last bigint DEFAULT 0 NOT NULL,
-    adopted_old bigint DEFAULT 0 NOT NULL,
+    relayed_id bigint DEFAULT 0 NOT NULL,
+    relayed_last bigint DEFAULT 0 NOT NULL,
+    relayed_old bigint DEFAULT 0 NOT NULL,
     cut_xid xid8,
     cut_id bigint,
-    adopted_on bigint,
+    relayed_on bigint,
     works_from integer DEFAULT 4 NOT NULL,
     CONSTRAINT meta_one_row CHECK (only_row),
     CONSTRAINT meta_outbox_slot CHECK (((outbox_slot >= 0) AND (outbox_slot <= 2))),
@@ -276,7 +276,7 @@ COMMENT ON COLUMN socketio.meta.low IS 'the newest position that is no longer ke
 
 COMMENT ON COLUMN socketio.meta.log_number IS 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
 
-COMMENT ON COLUMN socketio.meta.bell_key IS 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+COMMENT ON COLUMN socketio.meta.notification_key IS 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
 
 COMMENT ON COLUMN socketio.meta.schema_version IS 'the version of the schema; every migration sets it, and the default';
 
@@ -288,48 +288,48 @@ COMMENT ON COLUMN socketio.meta.outbox_limit IS 'so many bytes a partition of ou
 
 COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
 
-COMMENT ON COLUMN socketio.meta.adopted IS 'what had been adopted when the log had the id adopted_id; a later batch of the log may know better';
+COMMENT ON COLUMN socketio.meta.relayed IS 'what had been adopted when the log had the id relayed_id; a later batch of the log may know better';
 
-COMMENT ON COLUMN socketio.meta.adopted_last IS 'the greatest id of the outbox that had been adopted';
+COMMENT ON COLUMN socketio.meta.relayed_last IS 'the greatest id of the outbox that had been adopted';
 
-COMMENT ON COLUMN socketio.meta.adopted_old IS 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
+COMMENT ON COLUMN socketio.meta.relayed_old IS 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
 
 COMMENT ON COLUMN socketio.meta.cut_xid IS 'of this transaction, which was too large for one adoption, the rows up to cut_id';
 
-COMMENT ON COLUMN socketio.meta.adopted_on IS 'the server whose numbers of transactions adopted has, see server_identity';
+COMMENT ON COLUMN socketio.meta.relayed_on IS 'the server whose numbers of transactions adopted has, see server_identity';
 
 COMMENT ON COLUMN socketio.meta.works_from IS 'programs that know this version of the schema, or a later one, work with it';
 
-CREATE FUNCTION socketio.adopted() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, adopted_on bigint)
+CREATE FUNCTION socketio.relayed() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT s.snapshot,
-     s.adopted_last,
-     s.adopted_old,
+     s.relayed_last,
+     s.relayed_old,
      s.cut_xid,
      s.cut_id,
      (pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())),
-     s.adopted_on
+     s.relayed_on
     FROM (( SELECT l.id,
              l.snapshot,
-             l.adopted_last,
-             l.adopted_old,
+             l.relayed_last,
+             l.relayed_old,
              l.cut_xid,
              l.cut_id,
-             l.adopted_on,
+             l.relayed_on,
              0 AS later
             FROM socketio.log l
            WHERE (l.snapshot IS NOT NULL)
            ORDER BY l.id DESC
           LIMIT 1)
          UNION ALL
-          SELECT m.adopted_id,
-             m.adopted,
-             m.adopted_last,
-             m.adopted_old,
+          SELECT m.relayed_id,
+             m.relayed,
+             m.relayed_last,
+             m.relayed_old,
              m.cut_xid,
              m.cut_id,
-             m.adopted_on,
+             m.relayed_on,
              1
             FROM socketio.meta m) s
    ORDER BY s.id DESC, s.later DESC
@@ -347,7 +347,7 @@ exception when others then
 end
 $$;
 
-CREATE FUNCTION socketio.adopted_here() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
+CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
     LANGUAGE sql STABLE
     BEGIN ATOMIC
  SELECT s.snapshot,
@@ -355,8 +355,8 @@ CREATE FUNCTION socketio.adopted_here() RETURNS TABLE(snapshot pg_snapshot, last
      s.old,
      s.cut_xid,
      s.cut_id,
-     (s.restored OR COALESCE((s.adopted_on <> socketio.server_identity()), false))
-    FROM socketio.adopted() s(snapshot, last, old, cut_xid, cut_id, restored, adopted_on);
+     (s.restored OR COALESCE((s.relayed_on <> socketio.server_identity()), false))
+    FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
 END;
 
 CREATE FUNCTION socketio.advance_log_sequence() RETURNS void
@@ -381,7 +381,7 @@ CREATE FUNCTION socketio.advance_outbox_sequence() RETURNS void
 begin
     perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
     if pg_sequence_last_value('outbox_id_seq') is null then
-        perform set_sequence('outbox_id_seq', (select m.adopted_last / 4294967296 * 4294967296 + 4294967296 from meta m));
+        perform set_sequence('outbox_id_seq', (select m.relayed_last / 4294967296 * 4294967296 + 4294967296 from meta m));
     end if;
     perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
 end
@@ -394,7 +394,7 @@ CREATE FUNCTION socketio.allow_emit(role regrole) RETURNS void
 begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
-        'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, bookmark,
+        'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
              emit_statement, emit_row to %s', role);
 end
 $$;
@@ -420,7 +420,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, ring boolean, near boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[]) RETURNS record
+CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, notify boolean, local_only boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[]) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET lock_timeout TO '0'
@@ -453,13 +453,13 @@ begin
 
     if pg_sequence_last_value('outbox_id_seq') is not null then
         begin
-            perform adopt_pending(1024, 1048576, true, ring);
+            perform relay_pending(1024, 1048576, true, notify);
         exception when others then -- the batch is none the worse for it
             raise warning 'outbox not adopted: %', sqlerrm;
         end;
     end if;
 
-    select m.slot, m.bell_key into slot_now, key from meta m;
+    select m.slot, m.notification_key into slot_now, key from meta m;
     if not found then
         perform meta_lost();
     end if;
@@ -468,8 +468,8 @@ begin
     insert into log (id, origin, seq, packets, slot, frame)
     values (batch, append.origin, append.seq, append.packets, slot_now, append.frame);
 
-    if ring and not near then
-        perform pg_notify(current_schema(), bell(key, batch, append.origin, append.seq, append.sealed));
+    if notify and not local_only then
+        perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
                array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
@@ -480,7 +480,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.attach_trigger(target regclass, room text, event text DEFAULT NULL::text, columns text[] DEFAULT '{}'::text[], operations text[] DEFAULT '{insert,update,delete}'::text[], namespace text DEFAULT '/'::text, old_values boolean DEFAULT true, max_bytes integer DEFAULT 65536, per_row boolean DEFAULT false, replicated boolean DEFAULT false, ring boolean DEFAULT false, on_error text DEFAULT 'warn'::text) RETURNS void
+CREATE FUNCTION socketio.attach_trigger(target regclass, room text, event text DEFAULT NULL::text, columns text[] DEFAULT '{}'::text[], operations text[] DEFAULT '{insert,update,delete}'::text[], namespace text DEFAULT '/'::text, old_values boolean DEFAULT true, max_bytes integer DEFAULT 65536, per_row boolean DEFAULT false, replicated boolean DEFAULT false, notify boolean DEFAULT false, on_error text DEFAULT 'warn'::text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -538,11 +538,11 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.bell(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) RETURNS text
+CREATE FUNCTION socketio.notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) RETURNS text
     LANGUAGE sql STABLE
     RETURN CASE WHEN (sealed IS NULL) THEN concat_ws(' '::text, batch, origin, seq) ELSE concat_ws(' '::text, batch, origin, seq, encode(substr(sha256(((key || convert_to(concat_ws(' '::text, batch, origin, seq, ''), 'UTF8'::name)) || sealed)), 1, 12), 'base64'::text), encode(sealed, 'base64'::text)) END;
 
-CREATE FUNCTION socketio.bookmark() RETURNS text
+CREATE FUNCTION socketio.snapshot_token() RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -692,7 +692,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, ring boolean) RETURNS boolean
+CREATE FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, notify boolean) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -708,16 +708,16 @@ begin
         return false;
     end if;
     perform put_packet(kind, namespace, array[target], except_rooms,
-        case when kind = 5 then ''::bytea else convert_to(jsonb_build_array(room)::text, 'UTF8') end, null, ring);
+        case when kind = 5 then ''::bytea else convert_to(jsonb_build_array(room)::text, 'UTF8') end, null, notify);
     return true;
 end
 $$;
 
-CREATE FUNCTION socketio.disconnect(target text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.disconnect(target text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.operate(5, target, NULL::text, namespace, except_rooms, key, ring);
+    RETURN socketio.operate(5, target, NULL::text, namespace, except_rooms, key, notify);
 
-CREATE FUNCTION socketio.emit_event(everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, ring boolean) RETURNS boolean
+CREATE FUNCTION socketio.emit_event(everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, notify boolean) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -751,20 +751,20 @@ begin
     if key is not null and not use_key(key) then
         return false;
     end if;
-    perform put_packet(0, namespace, rooms, except_rooms, convert_to(doc::text, 'UTF8'), attachments, ring);
+    perform put_packet(0, namespace, rooms, except_rooms, convert_to(doc::text, 'UTF8'), attachments, notify);
     return true;
 end
 $$;
 
-CREATE FUNCTION socketio.emit(room text, event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.emit(room text, event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.emit_event(false, ARRAY[room], event, payload, args, namespace, except_rooms, attachments, key, ring);
+    RETURN socketio.emit_event(false, ARRAY[room], event, payload, args, namespace, except_rooms, attachments, key, notify);
 
-CREATE FUNCTION socketio.emit_all(event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.emit_all(event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.emit_event(true, NULL::text[], event, payload, args, namespace, except_rooms, attachments, key, ring);
+    RETURN socketio.emit_event(true, NULL::text[], event, payload, args, namespace, except_rooms, attachments, key, notify);
 
-CREATE FUNCTION socketio.emit_many(rooms text[], event text, payloads jsonb[], other_rooms text[] DEFAULT NULL::text[], namespace text DEFAULT '/'::text, ring boolean DEFAULT false, lenient boolean DEFAULT false) RETURNS bigint
+CREATE FUNCTION socketio.emit_many(rooms text[], event text, payloads jsonb[], other_rooms text[] DEFAULT NULL::text[], namespace text DEFAULT '/'::text, notify boolean DEFAULT false, lenient boolean DEFAULT false) RETURNS bigint
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'socketio', 'pg_temp'
     SET jit TO 'off'
@@ -818,14 +818,14 @@ begin
     end;
     insert into outbox (packets, slot, frame)
     select u.packets, into_slot, u.frame from unnest(counts, frames) with ordinality u (packets, frame, i) order by u.i;
-    if ring and found then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify and found then
+        perform pg_notify(current_schema(), 'relay');
     end if;
     return coalesce((select sum(n) from unnest(counts) n), 0);
 end
 $$;
 
-CREATE FUNCTION socketio.emit_packet(packet bytea, key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.emit_packet(packet bytea, key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -888,8 +888,8 @@ begin
     end if;
     into_slot := outbox_slot_now();
     insert into outbox (slot, frame) values (into_slot, packet);
-    if ring then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify then
+        perform pg_notify(current_schema(), 'relay');
     end if;
     return true;
 exception when array_subscript_error then -- get_byte behind the end
@@ -1036,9 +1036,9 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.emit_to(rooms text[], event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.emit_to(rooms text[], event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.emit_event(false, rooms, event, payload, args, namespace, except_rooms, attachments, key, ring);
+    RETURN socketio.emit_event(false, rooms, event, payload, args, namespace, except_rooms, attachments, key, notify);
 
 CREATE FUNCTION socketio.empty_slot(retention interval) RETURNS boolean
     LANGUAGE plpgsql
@@ -1079,15 +1079,15 @@ begin
     update meta set low = greatest(low, newest);
     -- What has been adopted is known from there on without the batches.
     execute format(
-        'update meta m set adopted = l.snapshot, adopted_id = l.id, adopted_last = l.adopted_last, adopted_old = l.adopted_old,
-             cut_xid = l.cut_xid, cut_id = l.cut_id, adopted_on = l.adopted_on
-         from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.adopted_id', next);
+        'update meta m set relayed = l.snapshot, relayed_id = l.id, relayed_last = l.relayed_last, relayed_old = l.relayed_old,
+             cut_xid = l.cut_xid, cut_id = l.cut_id, relayed_on = l.relayed_on
+         from (select * from %I where snapshot is not null order by id desc limit 1) l where l.id > m.relayed_id', next);
     execute format('truncate only %I', next);
     return true;
 end
 $$;
 
-CREATE FUNCTION socketio.end_node(node bigint, ring boolean, most integer DEFAULT 10000) RETURNS boolean
+CREATE FUNCTION socketio.end_node(node bigint, notify boolean, most integer DEFAULT 10000) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -1104,8 +1104,8 @@ begin
         select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash limit most for update
     )
     update sessions s
-    set covered    = case when s.settled then greatest(s.covered, ended.checkpoint) else s.covered end,
-        settled    = false,
+    set covered    = case when s.checkpointed then greatest(s.covered, ended.checkpoint) else s.covered end,
+        checkpointed    = false,
         node       = null,
         epoch      = s.epoch + 1,
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
@@ -1122,7 +1122,7 @@ begin
         body := convert_to(ended.server, 'UTF8');
         perform append(end_node.node, 0, 1,
             int2send(264::int2) || int4send(12 + octet_length(body)) || int4send(0) || int2send(0::int2) -- version 1, kind 8, no names
-            || int4send(octet_length(body)) || body || int2send(0::int2), ring);
+            || int4send(octet_length(body)) || body || int2send(0::int2), notify);
     end if;
     return true;
 end
@@ -1198,29 +1198,29 @@ CREATE FUNCTION socketio.has_placeholder(doc jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     RETURN jsonb_path_exists(doc, 'strict $.**?(@."_placeholder" == true)'::jsonpath);
 
-CREATE FUNCTION socketio.hold_node(node bigint, batch bigint, origin bigint, seq bigint) RETURNS void
+CREATE FUNCTION socketio.check_fence(node bigint, batch bigint, origin bigint, seq bigint) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
-    perform from nodes n where n.id = hold_node.node and not n.ended for key share;
+    perform from nodes n where n.id = check_fence.node and not n.ended for key share;
     if not found then
         raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
     end if;
-    perform from log l where l.id = hold_node.batch and l.origin = hold_node.origin and l.seq = hold_node.seq;
-    if not found and hold_node.batch > (select m.low / 4096 from meta m) then
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
         raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end
 $$;
 
-CREATE FUNCTION socketio.join_room(target text, room text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.join_room(target text, room text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.operate(3, target, room, namespace, except_rooms, key, ring);
+    RETURN socketio.operate(3, target, room, namespace, except_rooms, key, notify);
 
-CREATE FUNCTION socketio.leave_room(target text, room text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, ring boolean DEFAULT false) RETURNS boolean
+CREATE FUNCTION socketio.leave_room(target text, room text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
-    RETURN socketio.operate(4, target, room, namespace, except_rooms, key, ring);
+    RETURN socketio.operate(4, target, room, namespace, except_rooms, key, notify);
 
 CREATE FUNCTION socketio.meta_lost() RETURNS void
     LANGUAGE plpgsql STABLE
@@ -1287,7 +1287,7 @@ CREATE FUNCTION socketio.outbox_waiting() RETURNS TABLE(waiting bigint, oldest t
 begin
     return query
     select coalesce(sum(p.packets), 0)::bigint, min(p.at), coalesce(sum(p.size), 0)::bigint
-    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
+    from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, null) p;
 end
 $$;
 
@@ -1353,7 +1353,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.put_packet(kind integer, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], ring boolean) RETURNS void
+CREATE FUNCTION socketio.put_packet(kind integer, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], notify boolean) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
@@ -1380,8 +1380,8 @@ begin
     end if;
     into_slot := outbox_slot_now();
     insert into outbox (slot, frame) values (into_slot, packet_head(kind, octet_length(packet)) || packet);
-    if ring then
-        perform pg_notify(current_schema(), 'adopt');
+    if notify then
+        perform pg_notify(current_schema(), 'relay');
     end if;
 end
 $$;
@@ -1426,7 +1426,7 @@ begin
         return false;
     end;
     select count(*), count(*) filter (where p.slot = next) into waits, waits_there
-    from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
+    from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, backlog) p;
     if waits_there > 0 or waits > backlog then
         return false;
     end if;
@@ -1436,7 +1436,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.seen_after(batch bigint, state pg_snapshot, ring boolean) RETURNS TABLE(first bigint, last bigint)
+CREATE FUNCTION socketio.seen_after(batch bigint, state pg_snapshot, notify boolean) RETURNS TABLE(first bigint, last bigint)
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET lock_timeout TO '0'
@@ -1454,7 +1454,7 @@ begin
     end if;
     if pg_sequence_last_value('outbox_id_seq') is not null then
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
-        from adopted_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
+        from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
             if current_setting('transaction_isolation') <> 'read committed' then
                 raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
@@ -1462,7 +1462,7 @@ begin
             end if;
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
-            if adopt_pending(most, 33554432, false, ring) > 0 then
+            if relay_pending(most, 33554432, false, notify) > 0 then
                 return query select null::bigint, null::bigint;
                 return;
             end if;
@@ -1617,11 +1617,11 @@ CREATE TABLE socketio.log_0 (
     slot smallint NOT NULL,
     frame bytea NOT NULL,
     snapshot pg_snapshot,
-    adopted_last bigint,
-    adopted_old bigint,
+    relayed_last bigint,
+    relayed_old bigint,
     cut_xid xid8,
     cut_id bigint,
-    adopted_on bigint,
+    relayed_on bigint,
     xids xid8[],
     sizes integer[],
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
@@ -1638,11 +1638,11 @@ CREATE TABLE socketio.log_1 (
     slot smallint NOT NULL,
     frame bytea NOT NULL,
     snapshot pg_snapshot,
-    adopted_last bigint,
-    adopted_old bigint,
+    relayed_last bigint,
+    relayed_old bigint,
     cut_xid xid8,
     cut_id bigint,
-    adopted_on bigint,
+    relayed_on bigint,
     xids xid8[],
     sizes integer[],
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
@@ -1659,11 +1659,11 @@ CREATE TABLE socketio.log_2 (
     slot smallint NOT NULL,
     frame bytea NOT NULL,
     snapshot pg_snapshot,
-    adopted_last bigint,
-    adopted_old bigint,
+    relayed_last bigint,
+    relayed_old bigint,
     cut_xid xid8,
     cut_id bigint,
-    adopted_on bigint,
+    relayed_on bigint,
     xids xid8[],
     sizes integer[],
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
@@ -1802,12 +1802,12 @@ CREATE TABLE socketio.sessions (
     expires_at timestamp with time zone,
     window_ms bigint NOT NULL,
     known boolean NOT NULL,
-    settled boolean NOT NULL,
+    checkpointed boolean NOT NULL,
     pid_hash text NOT NULL COLLATE pg_catalog."C",
     identity text DEFAULT ''::text NOT NULL,
     sid text NOT NULL,
     namespace text NOT NULL,
-    held text NOT NULL,
+    initial_offset text NOT NULL,
     last text NOT NULL,
     last_before text,
     last_proven text,
@@ -1826,13 +1826,13 @@ COMMENT ON COLUMN socketio.sessions.node IS 'who holds the session; null while i
 
 COMMENT ON COLUMN socketio.sessions.known IS 'last is true: after it nothing addressed the session up to covered';
 
-COMMENT ON COLUMN socketio.sessions.settled IS 'what covered says holds as far as the checkpoint of the node';
+COMMENT ON COLUMN socketio.sessions.checkpointed IS 'what covered says holds as far as the checkpoint of the node';
 
 COMMENT ON COLUMN socketio.sessions.pid_hash IS 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
 
 COMMENT ON COLUMN socketio.sessions.identity IS 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
 
-COMMENT ON COLUMN socketio.sessions.held IS 'the offset with which the client came when the session was opened';
+COMMENT ON COLUMN socketio.sessions.initial_offset IS 'the offset with which the client came when the session was opened';
 
 COMMENT ON COLUMN socketio.sessions.last IS 'the last offset sent to the client; empty for none';
 
@@ -1995,7 +1995,7 @@ ALTER TABLE ONLY socketio.socketio_migrations
 
 CREATE INDEX emit_keys_at ON socketio.emit_keys USING btree (at);
 
-CREATE INDEX log_adopted ON ONLY socketio.log USING btree (id) WHERE (snapshot IS NOT NULL);
+CREATE INDEX log_relayed ON ONLY socketio.log USING btree (id) WHERE (snapshot IS NOT NULL);
 
 CREATE INDEX log_0_id_idx ON socketio.log_0 USING btree (id) WHERE (snapshot IS NOT NULL);
 
@@ -2017,11 +2017,11 @@ CREATE INDEX sessions_expiry ON socketio.sessions USING btree (expires_at) WHERE
 
 CREATE INDEX sessions_node ON socketio.sessions USING btree (node, pid_hash) WHERE (node IS NOT NULL);
 
-ALTER INDEX socketio.log_adopted ATTACH PARTITION socketio.log_0_id_idx;
+ALTER INDEX socketio.log_relayed ATTACH PARTITION socketio.log_0_id_idx;
 
-ALTER INDEX socketio.log_adopted ATTACH PARTITION socketio.log_1_id_idx;
+ALTER INDEX socketio.log_relayed ATTACH PARTITION socketio.log_1_id_idx;
 
-ALTER INDEX socketio.log_adopted ATTACH PARTITION socketio.log_2_id_idx;
+ALTER INDEX socketio.log_relayed ATTACH PARTITION socketio.log_2_id_idx;
 
 ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_0_xid_id_idx;
 
@@ -2041,31 +2041,31 @@ REVOKE ALL ON FUNCTION socketio.allow_operate(role regrole) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.allow_read(role regrole) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.bookmark() FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.snapshot_token() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.disconnect(target text, namespace text, except_rooms text[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.disconnect(target text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit_event(everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit_event(everybody boolean, rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit(room text, event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit(room text, event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit_all(event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit_all(event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit_many(rooms text[], event text, payloads jsonb[], other_rooms text[], namespace text, ring boolean, lenient boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit_many(rooms text[], event text, payloads jsonb[], other_rooms text[], namespace text, notify boolean, lenient boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit_packet(packet bytea, key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit_packet(packet bytea, key text, notify boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.emit_row() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.emit_statement() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.emit_to(rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.emit_to(rooms text[], event text, payload jsonb, args jsonb, namespace text, except_rooms text[], attachments bytea[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.join_room(target text, room text, namespace text, except_rooms text[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.join_room(target text, room text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.leave_room(target text, room text, namespace text, except_rooms text[], key text, ring boolean) FROM PUBLIC;
+REVOKE ALL ON FUNCTION socketio.leave_room(target text, room text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.outbox_waiting() FROM PUBLIC;
 

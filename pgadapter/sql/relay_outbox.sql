@@ -1,2 +1,2 @@
 -- Copies what was emitted from SQL and is committed into the log.
-select /*schema.*/adopt($1, $2)
+select /*schema.*/relay_outbox($1, $2)

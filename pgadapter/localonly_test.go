@@ -280,7 +280,7 @@ func TestClaim_ReadsTheLogToItsHead(t *testing.T) {
 	// So does a bookmark.
 	delivered(t, dbs[0], nearEvent("shown"))
 	var bookmark string
-	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&bookmark); err != nil {
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&bookmark); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := dbs[1].ResolveSnapshot(t.Context(), bookmark); err != nil {

@@ -71,7 +71,7 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 			for range looks / readers {
 				var state []byte
 				var mark string
-				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, bookmark() from counters").Scan(&state, &mark); err != nil {
+				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, snapshot_token() from counters").Scan(&state, &mark); err != nil {
 					t.Error(err)
 					return
 				}
@@ -149,9 +149,9 @@ func TestSnapshot_Malformed(t *testing.T) {
 	b := newBench(t)
 	db := b.open(t, &waits)
 	execOn(t, b.conn, "select emit_all('x')")
-	b.adopt(t)
+	b.relay(t)
 	var good string
-	if err := b.conn.QueryRow(t.Context(), "select bookmark()").Scan(&good); err != nil {
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&good); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := db.ResolveSnapshot(t.Context(), good); err != nil {

@@ -1,3 +1,3 @@
 -- Fails if the node's row is missing, or the batch that it read last, which its
 -- positions refer to. Keeps the row to the end of the transaction.
-select /*schema.*/hold_node($1, $2, $3, $4)
+select /*schema.*/check_fence($1, $2, $3, $4)
