@@ -37,7 +37,7 @@ func TestAckIDs_OfASession_DifferAndAreSmall(t *testing.T) {
 
 // The callback of a question that was asked before the line broke answers on the next
 // connection: whether the session was recovered or not.
-func TestCall_LateAnswerOfAFormerConnection_IsIgnored(t *testing.T) {
+func TestCall_LateAnswerOfFormerConnection_IsIgnored(t *testing.T) {
 	t.Parallel()
 	const ask socketio.Request[string, string] = "ask"
 	for name, opts := range map[string]*socketio.Options{

@@ -188,7 +188,7 @@ func (b *bench) fillQueue(t *testing.T) {
 	t.Helper()
 	b.exec(t, `do $do$ begin execute replace(pg_get_functiondef('append'::regproc), E'\nbegin\n', $f$
 		begin
-			if ring then
+			if notify then
 				raise 'too many notifications in the NOTIFY queue' using errcode = '54000';
 			end if;
 		$f$); end $do$`)

@@ -41,7 +41,7 @@ const frozenLease = 2 * time.Second
 func TestFreeze_Process(t *testing.T) { //nolint:paralleltest // alone in its process
 	dsn := os.Getenv("PGADAPTER_FROZEN_DSN")
 	if dsn == "" {
-		t.Skip("run by TestAFrozenNodeSendsNothingToWhatItLost")
+		t.Skip("run by TestFreeze_SendsNothingAfterTakeover")
 	}
 	db, err := Open(t.Context(), dsn, &Options{Schema: os.Getenv("PGADAPTER_FROZEN_SCHEMA"), Lease: frozenLease})
 	if err != nil {
@@ -62,7 +62,7 @@ func TestFreeze_SendsNothingAfterTakeover(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.CommandContext(t.Context(), exe, "-test.run=^TestFrozenProcess$", "-test.count=1")
+	child := exec.CommandContext(t.Context(), exe, "-test.run=^TestFreeze_Process$", "-test.count=1")
 	child.Env = append(os.Environ(), "PGADAPTER_FROZEN_DSN="+b.dsn, "PGADAPTER_FROZEN_SCHEMA="+b.schema)
 	stdin, err := child.StdinPipe()
 	if err != nil {

@@ -52,7 +52,7 @@ func TestLog_Conformance_Processes(t *testing.T) {
 func TestNodeProcess(t *testing.T) { //nolint:paralleltest // alone in its process
 	dsn := os.Getenv("PGADAPTER_NODE_DSN")
 	if dsn == "" {
-		t.Skip("run by TestLogKeepsTheContractInProcesses")
+		t.Skip("run by TestLog_Conformance_Processes")
 	}
 	db, err := Open(t.Context(), dsn, &Options{
 		Schema: os.Getenv("PGADAPTER_NODE_SCHEMA"), Lease: processLease,
@@ -382,7 +382,7 @@ func (p *process) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 
 // WaitDelivered waits until the deliveries have come over as well.
 func (p *process) WaitDelivered(ctx context.Context) error {
-	o, err := p.call(ctx, "Sync", Call{})
+	o, err := p.call(ctx, "WaitDelivered", Call{})
 	if err != nil {
 		return err
 	}

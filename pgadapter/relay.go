@@ -9,7 +9,7 @@ import (
 )
 
 // relayNotification is what an emit from SQL rings with at the commit, if it was asked to.
-const relayNotification = "adopt"
+const relayNotification = "relay"
 
 // relayedOrigin is the origin of batches that were emitted from SQL.
 const relayedOrigin = -1

@@ -115,7 +115,7 @@ func TestNotification_Forged(t *testing.T) {
 	encoded := base64.StdEncoding.EncodeToString
 	name := fmt.Sprintf("%d 7 1 ", id+1)
 	for _, payload := range []string{
-		"", "x", "1", "1 2", "read", "adopt", "-1 -1 -1", "9223372036854775807 1 1", "99999999999999999999 1 1",
+		"", "x", "1", "1 2", "read", "relay", "-1 -1 -1", "9223372036854775807 1 1", "99999999999999999999 1 1",
 		fmt.Sprint(id+1, " 7 1"), fmt.Sprint(int64(math.MaxInt64), " 7 1 AAAA AAAA"), strings.Repeat("/", 7999),
 		fmt.Sprintf("%s%s %s", name, strings.Repeat("A", 16), encoded(frame)),
 		fmt.Sprintf("%s%s %s", name, guess.tag(name, frame), encoded(frame)),

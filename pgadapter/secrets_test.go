@@ -179,7 +179,7 @@ func TestIdentity_IsStoredAsAHash(t *testing.T) {
 		g := guest{offset: "alice@example.org"}
 		g.connect(t, server)
 	}
-	got := b.rows(t, "select identity from sessions where held = '' order by identity")
+	got := b.rows(t, "select identity from sessions where initial_offset = '' order by identity")
 	if len(got) != 2 || got[0] == got[1] || slices.Contains(got, "") {
 		t.Errorf("identities %q", got)
 	}

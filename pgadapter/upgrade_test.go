@@ -98,7 +98,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 
 	execOn(t, b.conn, "begin", "drop view view_sessions, view_nodes, view_rooms",
 		"alter table nodes alter name type varchar, alter server type varchar",
-		"alter table sessions alter sid type varchar, alter namespace type varchar, alter held type varchar, alter last type varchar",
+		"alter table sessions alter sid type varchar, alter namespace type varchar, alter initial_offset type varchar, alter last type varchar",
 		"alter table session_rooms alter room type varchar",
 		"alter table session_data alter key type varchar", "commit")
 

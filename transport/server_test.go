@@ -98,7 +98,7 @@ func TestServer_PlainWebSocketRequest(t *testing.T) {
 	}
 }
 
-func TestHandshake(t *testing.T) {
+func TestHandshake_Fields(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, &transport.Options{PingInterval: 300 * time.Second, PingTimeout: 200 * time.Second, MaxPayload: 77})
 
