@@ -49,11 +49,11 @@ import (
 )
 
 // Latest is the version that Up leads to.
-const Latest = 4
+const Latest = 1
 
 // Oldest is the oldest version that package pgadapter works with: a program runs on any version
 // from Oldest to Latest, and on a later one that says so (meta.works_from).
-const Oldest = 4
+const Oldest = 1
 
 // DefaultSchema is the schema that a nil or zero Options means.
 const DefaultSchema = "socketio"
@@ -61,7 +61,7 @@ const DefaultSchema = "socketio"
 //go:embed sql/*.sql
 var embedded embed.FS
 
-// Files returns the migrations as files named like 0001_log.up.sql, for use with
+// Files returns the migrations as files named like 0001_initial.up.sql, for use with
 // other tools.
 func Files() fs.FS {
 	sub, err := fs.Sub(embedded, "sql")

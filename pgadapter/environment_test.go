@@ -337,12 +337,12 @@ func TestOpen_DirtyMarkOfAnotherTool(t *testing.T) {
 	b := newBench(t)
 	b.exec(t, "update socketio_migrations set dirty = true")
 	b.open(t, nil) // the tables are complete
-	b.exec(t, "update meta set schema_version = 3")
+	b.exec(t, "update meta set schema_version = 0")
 	_, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
 	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "broke off; migrations.Up, or pgsocket migrate up") {
 		t.Errorf("%v", err)
 	}
-	b.exec(t, "update meta set schema_version = 4")
+	b.exec(t, "update meta set schema_version = 1")
 }
 
 func TestOpen_PostgresIsNotUpYet(t *testing.T) {

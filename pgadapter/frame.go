@@ -11,7 +11,7 @@ import (
 )
 
 // The frame of a batch is described where SQL can be written against it, in
-// migrations/sql/0001_log.up.sql.
+// migrations/sql/0001_initial.up.sql.
 //
 // A program reads the frames of all versions up to frameVersion. A node writes a newer one than
 // the oldest only while all nodes have registered that they read it; emitters, which do not know

@@ -21,8 +21,8 @@ import (
 // The versions of the schema that the statements work with: those of migrations.Oldest and
 // migrations.Latest, and a later one whose meta.works_from says so.
 const (
-	oldestSchema  = 4
-	schemaVersion = 4
+	oldestSchema  = 1
+	schemaVersion = 1
 )
 
 var (

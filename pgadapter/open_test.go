@@ -39,7 +39,7 @@ func TestOpen_Errors(t *testing.T) {
 		says   string
 	}{
 		"schema missing":  {opts: Options{Schema: "nowhere"}, schema: true, says: "migrations.Up"},
-		"schema too old":  {sql: "update meta set schema_version = 1", schema: true, says: "migrations.Up"},
+		"schema too old":  {sql: "update meta set schema_version = 0", schema: true, says: "migrations.Up"},
 		"schema too new":  {sql: "update meta set schema_version = 99, works_from = 99", schema: true, says: "upgrade the program"},
 		"no privileges":   {dsn: stranger.String(), schema: true, says: "privileges"},
 		"read-only":       {dsn: with("default_transaction_read_only", "on"), says: "read-only"},

@@ -122,7 +122,7 @@ func TestPrivateID_NeverReachesPostgres(t *testing.T) {
 	if got := victim.hear(t); got != "2" {
 		t.Fatalf("heard %q", got)
 	}
-	if n := b.int(t, "select count(*) from view_packets where kind = 'evict' and payload is null"); n != 1 {
+	if n := b.int(t, "select count(*) from view_packets where kind = 'session_moved' and payload is null"); n != 1 {
 		t.Errorf("%d evictions", n)
 	}
 	bells := []string{overhears(t, spy)}

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"io/fs"
-	"slices"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgsocket/socketio/migrations"
 	"github.com/pgsocket/socketio/pgtest"
 )
 
@@ -22,54 +20,57 @@ func TestMigrate_KilledInTheMiddle(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
-	run := func(sql string) {
-		t.Helper()
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := conn.Exec(t.Context(), "create schema "+schema); err != nil {
+		t.Fatal(err)
 	}
-	names, err := fs.Glob(migrations.Files(), "000[12]*.up.sql")
+	blocker, err := conn.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	slices.Sort(names)
-	run("create schema " + schema)
-	for _, name := range names {
-		text, err := fs.ReadFile(migrations.Files(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		run("set search_path = " + schema + ", pg_temp; " + string(text))
+	if _, err := blocker.Exec(t.Context(), "create table "+schema+".sessions ()"); err != nil {
+		t.Fatal(err)
 	}
-	run("begin; lock table sessions in access share mode")
+	watcher, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = watcher.Close(context.Background()) })
 
-	migrating := program(t.Context(), "migrate", "-dsn", dsn, "-schema", schema, "up")
+	at, err := url.Parse(dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := at.Query()
+	query.Set("application_name", schema)
+	at.RawQuery = query.Encode()
+	migrating := program(t.Context(), "migrate", "-dsn", at.String(), "-schema", schema, "up")
 	if err := migrating.Start(); err != nil {
 		t.Fatal(err)
 	}
 	for waiting := false; !waiting; {
-		err := conn.QueryRow(t.Context(), "select exists (select from pg_locks where relation = 'sessions'::regclass and not granted)").Scan(&waiting)
+		err := watcher.QueryRow(t.Context(), "select exists (select from pg_stat_activity where application_name = $1 and wait_event_type = 'Lock')", schema).Scan(&waiting)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 	_ = migrating.Process.Kill()
 	_ = migrating.Wait() // reports the signal
-	run("commit")
+	if err := blocker.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 
 	for _, step := range []struct {
 		args []string
 		want string
 		code int
 	}{
-		{[]string{"version"}, "has version 2;", 0},
-		{[]string{"up"}, "has version 4;", 0},
-		{[]string{"force", "3"}, "has version 3;", 0},
-		{[]string{"force", "4"}, "has version 4;", 0},
-		{[]string{"force", "5"}, "no version 5", 1},
+		{[]string{"version"}, "has version 0;", 0},
+		{[]string{"up"}, "has version 1;", 0},
+		{[]string{"force", "1"}, "has version 1;", 0},
+		{[]string{"force", "2"}, "no version 2", 1},
 		{[]string{"force", "x"}, "no version", 2},
 		{[]string{"force"}, "which version", 2},
-		{[]string{"up", "4"}, "force n", 2},
+		{[]string{"up", "1"}, "force n", 2},
 	} {
 		out, code := pgsocket(t, append([]string{"migrate", "-dsn", dsn, "-schema", schema}, step.args...)...)
 		if code != step.code || !strings.Contains(out, step.want) {

@@ -32,9 +32,9 @@ func TestMigrate_UpAndDown(t *testing.T) {
 
 	for _, step := range []struct{ direction, want string }{
 		{"version", "has version 0;"},
-		{"up", "has version 4; the latest is 4"},
-		{"up", "has version 4;"},
-		{"version", "has version 4;"},
+		{"up", "has version 1; the latest is 1"},
+		{"up", "has version 1;"},
+		{"version", "has version 1;"},
 		{"down", "removed the tables, with all that was in them"},
 		{"version", "has version 0;"},
 	} {

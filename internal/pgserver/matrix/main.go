@@ -74,7 +74,7 @@ const isolation = "default_transaction_isolation"
 // suites are the tests of a route: what a pooler or a poller changes is the adapter. run is a pattern for go test.
 var suites = map[string][]suite{ //nolint:gochecknoglobals // constant
 	"direct": {{"./pgadapter", "."}, {"./migrations", "."}, {"./pgtest", "."}},
-	"pooled": {{"./pgadapter", "Contract|Emit|Trigger|Bookmark|Operate|PgBouncer|Isolation|Open_|Health_|Key|Claim|Park|Outage"}},
+	"pooled": {{"./pgadapter", "Conformance|Emit|Trigger|Snapshot|Operations|PgBouncer|Isolation|Open_|Health_|Key_|Claim|Park|Outage|Privileges"}},
 }
 
 type suite struct{ pkg, run string }

@@ -12,353 +12,6 @@ SET row_security = off;
 
 CREATE SCHEMA socketio;
 
-CREATE FUNCTION socketio.adopt(wait boolean, notify boolean) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'socketio', 'pg_temp'
-    SET lock_timeout TO '0'
-    AS $$
-begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
-    -- Lock 1 of the schema.
-    if wait then
-        lock table append_lock in share update exclusive mode;
-    else
-        begin
-            lock table append_lock in share update exclusive mode nowait;
-        exception when lock_not_available then
-            return -1;
-        end;
-    end if;
-    if not exists (select from meta) then
-        perform meta_lost();
-    end if;
-    return relay_pending(131072, 33554432, false, notify);
-end
-$$;
-
-CREATE FUNCTION socketio.relay_pending(most integer, bytes bigint, entirely boolean, notify boolean) RETURNS integer
-    LANGUAGE plpgsql
-    SET search_path TO 'socketio', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET jit TO 'off'
-    SET plan_cache_mode TO 'force_generic_plan'
-    AS $$
-declare
-    s        record;
-    seen     pg_snapshot;
-    all_xids xid8[];
-    all_ids  bigint[];
-    sizes    int[];
-    horizons xid8[];
-    lates    boolean[];
-    large    bigint;
-    n        bigint;
-    xids     xid8[];
-    ids      bigint[];
-    read     xid8[];
-    before   bigint;
-    beyond   xid8;
-    cut      xid8;
-    top      xid8;
-    waiting  xid8[];
-    here     bigint;
-    r        record;
-begin
-    select * into s from relayed();
-    loop
-        -- A row that the snapshot should not see was there before a restore.
-        select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
-               case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
-        into seen, all_xids, all_ids, sizes, horizons, lates, before
-        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
-        exit when entirely and all_ids is null;
-        here := coalesce(here, server_identity());
-        exit when s.restored or (s.relayed_on = here) is not false;
-        s.restored := true;
-    end loop;
-    if all_ids is null then
-        if s.restored then
-            -- Nothing waits from before. Without waiting for meta: its lock comes before the append lock.
-            perform from meta for update skip locked;
-            if found then
-                update meta set relayed = seen, relayed_id = coalesce((select max(l.id) from log l), 0), relayed_last = s.last,
-                    relayed_old = greatest(s.last, before), cut_xid = null, cut_id = null, relayed_on = server_identity();
-            end if;
-        end if;
-        return 0;
-    end if;
-    select min(l.xid::text::bigint), count(*) into large, n from unnest(all_xids, lates) l (xid, late) where l.late
-    having min(l.xid::text::bigint) = max(l.xid::text::bigint);
-    if n > most and not entirely then
-        -- One transaction that alone has more than is read does not hide those behind it, which it may have seen.
-        select all_xids || array_agg(p.xid), all_ids || array_agg(p.id), sizes || array_agg(p.size), horizons || array_agg(p.horizon),
-               array_fill(false, array[cardinality(lates)]) || array_agg(p.late)
-        into all_xids, all_ids, sizes, horizons, lates
-        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(seen), large::text::xid8) p;
-    end if;
-
-    with read as materialized (
-        select * from unnest(all_xids, all_ids, sizes, horizons, lates) p (xid, id, size, horizon, late)
-    ), limits as (
-        -- The first transaction that may not have been read entirely.
-        select case when count(*) > most then max(p.xid::text::bigint) end as unread from read p where p.late
-    ), transactions as (
-        select t.xid, coalesce(o.id, t.last) as last,
-               case when t.xid = s.cut_xid then 0
-                    when b.unread is null then 1
-                    when t.xid::text::bigint >= b.unread then 3
-                    when coalesce(o.horizon::text::bigint, t.horizon) > b.unread then 2
-                    else 1 end as class
-        from (select p.xid, max(p.id) as last, max(p.horizon::text::bigint) as horizon, count(*) > most as large from read p group by p.xid) t
-        cross join limits b
-        left join lateral (select u.id, u.horizon from outbox u where t.large and u.xid = t.xid order by u.id desc limit 1) o on true
-    ), chosen as (
-        select t.xid, t.class = 0 as first, t.last
-        from transactions t
-        where t.class <= greatest((select min(u.class) from transactions u), 1)
-    ), ordered as (
-        select p.xid, p.id, row_number() over w as n,
-               row_number() over w = 1 or row_number() over w <= most and sum(p.size) over w <= bytes as fits
-        from read p join chosen c on c.xid = p.xid
-        window w as (order by c.first desc, c.last, p.id)
-    )
-    select (select array_agg(t.xid) from transactions t),
-           array_agg(o.xid order by o.n) filter (where o.fits),
-           array_agg(o.id order by o.n) filter (where o.fits),
-           (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
-    into read, xids, ids, beyond
-    from ordered o;
-
-    if cardinality(all_ids) = cardinality(ids) then
-        -- All of it: the snapshot says what has been adopted.
-        if s.restored then
-            s.old := greatest(s.last, before);
-        end if;
-    elsif entirely then
-        return -1;
-    else
-        -- A transaction that does not fit entirely waits, unless it is the first.
-        if xids[1] = beyond then
-            cut := beyond;
-            s.cut_id := ids[cardinality(ids)];
-        elsif xids[cardinality(xids)] = beyond then
-            ids := ids[:array_position(xids, beyond) - 1];
-            xids := xids[:cardinality(ids)];
-        end if;
-        -- Adopted is what is below top, but for what waits and what was running.
-        -- What waits below top was running when the newest of the adopted began,
-        -- so these are never more than there are connections.
-        select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
-        into top from unnest(xids) x order by x desc limit 1;
-        waiting := array(
-            ((select x from unnest(read) x where x < top union select x from pg_snapshot_xip(seen) x where x < top)
-             except select x from unnest(xids) x)
-            union
-            select cut where cut is not null
-            order by 1);
-        seen := format('%s:%s:%s', coalesce(waiting[1], top), top, array_to_string(waiting, ','))::pg_snapshot;
-    end if;
-
-    select greatest(s.last, max(i)) into s.last from unnest(ids) i;
-    perform advance_log_sequence();
-    with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
-        select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
-        from meta m, (
-            select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
-                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
-            from (
-                select u.n, o.xid, o.packets, o.frame,
-                       (sum(o.packets) over w - o.packets) / 2048 as by_packets,
-                       (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
-                from unnest(xids, ids) with ordinality u (xid, id, n)
-                join outbox o on o.xid = u.xid and o.id = u.id
-                window w as (order by u.n)
-            ) p
-            group by p.by_packets, p.by_bytes
-            order by p.by_packets, p.by_bytes
-        ) b
-        returning id, origin, seq
-    )
-    select a.id, a.origin, a.seq into r from added a order by a.id desc limit 1;
-    if notify then -- one is enough, and has no frame with it: nothing here can seal one
-        perform pg_notify(current_schema(), notification(null, r.id, r.origin, r.seq, null));
-    end if;
-    return cardinality(ids);
-end
-$$;
-
-CREATE FUNCTION socketio.outbox_due() RETURNS boolean
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'socketio', 'pg_temp'
-    SET enable_seqscan TO 'off'
-    SET enable_bitmapscan TO 'off'
-    SET jit TO 'off'
-    SET plan_cache_mode TO 'force_generic_plan'
-    AS $$
-begin
-    if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
-        return false;
-    end if;
-    return exists (select from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
-end
-$$;
-
-SET default_tablespace = '';
-
-CREATE TABLE socketio.log (
-    id bigint NOT NULL,
-    origin bigint NOT NULL,
-    seq bigint NOT NULL,
-    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    packets integer NOT NULL,
-    slot smallint NOT NULL,
-    frame bytea NOT NULL,
-    snapshot pg_snapshot,
-    relayed_last bigint,
-    relayed_old bigint,
-    cut_xid xid8,
-    cut_id bigint,
-    relayed_on bigint,
-    xids xid8[],
-    sizes integer[],
-    CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
-)
-PARTITION BY LIST (slot);
-ALTER TABLE ONLY socketio.log ALTER COLUMN frame SET STORAGE EXTERNAL;
-
-COMMENT ON COLUMN socketio.log.origin IS 'the publisher: a random number of one process';
-
-COMMENT ON COLUMN socketio.log.seq IS 'the number of the batch at its origin; (origin, seq) names the batch for ever';
-
-COMMENT ON COLUMN socketio.log.snapshot IS 'of an adopted batch: what had been adopted with it';
-
-COMMENT ON COLUMN socketio.log.relayed_on IS 'of an adopted batch: the server whose numbers of transactions snapshot has';
-
-COMMENT ON COLUMN socketio.log.xids IS 'of an adopted batch: the transactions that its packets come from, in order';
-
-COMMENT ON COLUMN socketio.log.sizes IS 'how many packets come from each of xids';
-
-SET default_table_access_method = heap;
-
-CREATE TABLE socketio.meta (
-    low bigint DEFAULT 0 NOT NULL,
-    log_number bigint DEFAULT (((('x'::text || "left"((gen_random_uuid())::text, 8)))::bit(32))::bigint | (1)::bigint) NOT NULL,
-    slot_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    notification_key bytea DEFAULT sha256(convert_to(((gen_random_uuid())::text || (gen_random_uuid())::text), 'UTF8'::name)) NOT NULL,
-    schema_version integer DEFAULT 4 NOT NULL,
-    slot smallint DEFAULT 0 NOT NULL,
-    only_row boolean DEFAULT true NOT NULL,
-    outbox_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    outbox_slot smallint DEFAULT 0 NOT NULL,
-    outbox_limit bigint DEFAULT '4294967296'::bigint NOT NULL,
-    keys_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
-    keys_seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
-    adopted pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
-    relayed_id bigint DEFAULT 0 NOT NULL,
-    relayed_last bigint DEFAULT 0 NOT NULL,
-    relayed_old bigint DEFAULT 0 NOT NULL,
-    cut_xid xid8,
-    cut_id bigint,
-    relayed_on bigint,
-    works_from integer DEFAULT 4 NOT NULL,
-    CONSTRAINT meta_one_row CHECK (only_row),
-    CONSTRAINT meta_outbox_slot CHECK (((outbox_slot >= 0) AND (outbox_slot <= 2))),
-    CONSTRAINT meta_slot CHECK (((slot >= 0) AND (slot <= 2)))
-);
-
-COMMENT ON COLUMN socketio.meta.low IS 'the newest position that is no longer kept';
-
-COMMENT ON COLUMN socketio.meta.log_number IS 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
-
-COMMENT ON COLUMN socketio.meta.notification_key IS 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
-
-COMMENT ON COLUMN socketio.meta.schema_version IS 'the version of the schema; every migration sets it, and the default';
-
-COMMENT ON COLUMN socketio.meta.slot IS 'the partition of log that is appended to';
-
-COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits go to';
-
-COMMENT ON COLUMN socketio.meta.outbox_limit IS 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
-
-COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
-
-COMMENT ON COLUMN socketio.meta.relayed IS 'what had been adopted when the log had the id relayed_id; a later batch of the log may know better';
-
-COMMENT ON COLUMN socketio.meta.relayed_last IS 'the greatest id of the outbox that had been adopted';
-
-COMMENT ON COLUMN socketio.meta.relayed_old IS 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
-
-COMMENT ON COLUMN socketio.meta.cut_xid IS 'of this transaction, which was too large for one adoption, the rows up to cut_id';
-
-COMMENT ON COLUMN socketio.meta.relayed_on IS 'the server whose numbers of transactions adopted has, see server_identity';
-
-COMMENT ON COLUMN socketio.meta.works_from IS 'programs that know this version of the schema, or a later one, work with it';
-
-CREATE FUNCTION socketio.relayed() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint)
-    LANGUAGE sql STABLE
-    BEGIN ATOMIC
- SELECT s.snapshot,
-     s.relayed_last,
-     s.relayed_old,
-     s.cut_xid,
-     s.cut_id,
-     (pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())),
-     s.relayed_on
-    FROM (( SELECT l.id,
-             l.snapshot,
-             l.relayed_last,
-             l.relayed_old,
-             l.cut_xid,
-             l.cut_id,
-             l.relayed_on,
-             0 AS later
-            FROM socketio.log l
-           WHERE (l.snapshot IS NOT NULL)
-           ORDER BY l.id DESC
-          LIMIT 1)
-         UNION ALL
-          SELECT m.relayed_id,
-             m.relayed,
-             m.relayed_last,
-             m.relayed_old,
-             m.cut_xid,
-             m.cut_id,
-             m.relayed_on,
-             1
-            FROM socketio.meta m) s
-   ORDER BY s.id DESC, s.later DESC
-  LIMIT 1;
-END;
-
-CREATE FUNCTION socketio.server_identity() RETURNS bigint
-    LANGUAGE plpgsql STABLE
-    SET search_path TO 'socketio', 'pg_temp'
-    AS $$
-begin
-    return (select c.system_identifier from pg_control_system() c);
-exception when others then
-    return null;
-end
-$$;
-
-CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
-    LANGUAGE sql STABLE
-    BEGIN ATOMIC
- SELECT s.snapshot,
-     s.last,
-     s.old,
-     s.cut_xid,
-     s.cut_id,
-     (s.restored OR COALESCE((s.relayed_on <> socketio.server_identity()), false))
-    FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
-END;
-
 CREATE FUNCTION socketio.advance_log_sequence() RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
@@ -455,7 +108,7 @@ begin
         begin
             perform relay_pending(1024, 1048576, true, notify);
         exception when others then -- the batch is none the worse for it
-            raise warning 'outbox not adopted: %', sqlerrm;
+            raise warning 'outbox not relayed: %', sqlerrm;
         end;
     end if;
 
@@ -530,33 +183,11 @@ begin
                  else 'referencing old table as old_rows new table as new_rows for each statement' end,
             current_schema(),
             case when per_row then 'emit_row' else 'emit_statement' end,
-            event, namespace, target::oid, template, coalesce(columns, '{}'), coalesce(numbers, '{}'), max_bytes, old_values, ring, on_error);
+            event, namespace, target::oid, template, coalesce(columns, '{}'), coalesce(numbers, '{}'), max_bytes, old_values, notify, on_error);
         if replicated then
             execute format('alter table %s enable always trigger %I', target, name);
         end if;
     end loop;
-end
-$$;
-
-CREATE FUNCTION socketio.notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) RETURNS text
-    LANGUAGE sql STABLE
-    RETURN CASE WHEN (sealed IS NULL) THEN concat_ws(' '::text, batch, origin, seq) ELSE concat_ws(' '::text, batch, origin, seq, encode(substr(sha256(((key || convert_to(concat_ws(' '::text, batch, origin, seq, ''), 'UTF8'::name)) || sealed)), 1, 12), 'base64'::text), encode(sealed, 'base64'::text)) END;
-
-CREATE FUNCTION socketio.snapshot_token() RETURNS text
-    LANGUAGE plpgsql STABLE SECURITY DEFINER
-    SET search_path TO 'socketio', 'pg_temp'
-    AS $$
-declare
-    mark text;
-begin
-    if pg_is_in_recovery() then
-        raise exception 'a standby does not know which transactions are running' using errcode = 'feature_not_supported', hint = 'Read the state and the bookmark on the primary.';
-    end if;
-    select concat_ws('.', m.log_number, coalesce(h.id * 4096 + h.packets - 1, m.low), coalesce(h.origin, 0), coalesce(h.seq, 0), pg_current_snapshot())
-    into mark
-    from meta m
-    left join lateral (select l.id, l.origin, l.seq, l.packets from log l order by l.id desc limit 1) h on true;
-    return mark;
 end
 $$;
 
@@ -633,6 +264,22 @@ begin
     if event is null or event = ''
        or event in ('connect', 'connect_error', 'disconnect', 'disconnecting', 'newListener', 'removeListener') then
         raise exception 'an event cannot have the name %', quote_nullable(event) using errcode = 'invalid_parameter_value';
+    end if;
+end
+$$;
+
+CREATE FUNCTION socketio.check_fence(node bigint, batch bigint, origin bigint, seq bigint) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    perform from nodes n where n.id = check_fence.node and not n.ended for key share;
+    if not found then
+        raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
+    end if;
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
+        raise exception 'the log has lost batch %', batch using errcode = 'PS001';
     end if;
 end
 $$;
@@ -906,6 +553,8 @@ CREATE FUNCTION socketio.emit_row() RETURNS trigger
     SET "IntervalStyle" TO 'postgres'
     SET extra_float_digits TO '1'
     SET bytea_output TO 'hex'
+    SET quote_all_identifiers TO 'off'
+    SET lc_monetary TO 'C'
     AS $$
 declare
     failing boolean := tg_argv[9] = 'fail';
@@ -943,6 +592,8 @@ CREATE FUNCTION socketio.emit_statement() RETURNS trigger
     SET "IntervalStyle" TO 'postgres'
     SET extra_float_digits TO '1'
     SET bytea_output TO 'hex'
+    SET quote_all_identifiers TO 'off'
+    SET lc_monetary TO 'C'
     AS $$
 declare
     most     int     := tg_argv[6];
@@ -1077,7 +728,7 @@ begin
     end loop;
     execute format('lock table only %I in access exclusive mode', next);
     update meta set low = greatest(low, newest);
-    -- What has been adopted is known from there on without the batches.
+    -- What has been relayed is known from there on without the batches.
     execute format(
         'update meta m set relayed = l.snapshot, relayed_id = l.id, relayed_last = l.relayed_last, relayed_old = l.relayed_old,
              cut_xid = l.cut_xid, cut_id = l.cut_id, relayed_on = l.relayed_on
@@ -1105,7 +756,7 @@ begin
     )
     update sessions s
     set covered    = case when s.checkpointed then greatest(s.covered, ended.checkpoint) else s.covered end,
-        checkpointed    = false,
+        checkpointed = false,
         node       = null,
         epoch      = s.epoch + 1,
         expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
@@ -1118,7 +769,7 @@ begin
     end if;
     delete from nodes n where n.id = end_node.node;
     if ended.server is not null then
-        -- A frame as 0001_log has it, with one packet of kind 8.
+        -- A frame as described at the table log, with one packet of kind 8.
         body := convert_to(ended.server, 'UTF8');
         perform append(end_node.node, 0, 1,
             int2send(264::int2) || int4send(12 + octet_length(body)) || int4send(0) || int2send(0::int2) -- version 1, kind 8, no names
@@ -1198,22 +849,6 @@ CREATE FUNCTION socketio.has_placeholder(doc jsonb) RETURNS boolean
     LANGUAGE sql IMMUTABLE
     RETURN jsonb_path_exists(doc, 'strict $.**?(@."_placeholder" == true)'::jsonpath);
 
-CREATE FUNCTION socketio.check_fence(node bigint, batch bigint, origin bigint, seq bigint) RETURNS void
-    LANGUAGE plpgsql
-    SET search_path TO 'socketio', 'pg_temp'
-    AS $$
-begin
-    perform from nodes n where n.id = check_fence.node and not n.ended for key share;
-    if not found then
-        raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
-    end if;
-    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
-    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
-        raise exception 'the log has lost batch %', batch using errcode = 'PS001';
-    end if;
-end
-$$;
-
 CREATE FUNCTION socketio.join_room(target text, room text, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
     RETURN socketio.operate(3, target, room, namespace, except_rooms, key, notify);
@@ -1243,9 +878,29 @@ exception when others then
 end
 $$;
 
+CREATE FUNCTION socketio.notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) RETURNS text
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN (sealed IS NULL) THEN concat_ws(' '::text, batch, origin, seq) ELSE concat_ws(' '::text, batch, origin, seq, encode(substr(sha256(((key || convert_to(concat_ws(' '::text, batch, origin, seq, ''), 'UTF8'::name)) || sealed)), 1, 12), 'base64'::text), encode(sealed, 'base64'::text)) END;
+
 CREATE FUNCTION socketio.outbox_caller() RETURNS text
     LANGUAGE sql STABLE
     RETURN COALESCE(NULLIF(current_setting('role'::text), 'none'::text), (SESSION_USER)::text);
+
+CREATE FUNCTION socketio.outbox_due() RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+begin
+    if pg_sequence_last_value('outbox_id_seq') is null then -- nothing was ever emitted
+        return false;
+    end if;
+    return exists (select from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, 0));
+end
+$$;
 
 CREATE FUNCTION socketio.outbox_slot_now() RETURNS smallint
     LANGUAGE plpgsql
@@ -1386,6 +1041,337 @@ begin
 end
 $$;
 
+CREATE FUNCTION socketio.relay_outbox(wait boolean, notify boolean) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET lock_timeout TO '0'
+    AS $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+    -- Lock 1 of the schema.
+    if wait then
+        lock table append_lock in share update exclusive mode;
+    else
+        begin
+            lock table append_lock in share update exclusive mode nowait;
+        exception when lock_not_available then
+            return -1;
+        end;
+    end if;
+    if not exists (select from meta) then
+        perform meta_lost();
+    end if;
+    return relay_pending(131072, 33554432, false, notify);
+end
+$$;
+
+CREATE FUNCTION socketio.relay_pending(most integer, bytes bigint, entirely boolean, notify boolean) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    SET plan_cache_mode TO 'force_generic_plan'
+    AS $$
+declare
+    s        record;
+    seen     pg_snapshot;
+    all_xids xid8[];
+    all_ids  bigint[];
+    sizes    int[];
+    horizons xid8[];
+    lates    boolean[];
+    large    bigint;
+    n        bigint;
+    xids     xid8[];
+    ids      bigint[];
+    read     xid8[];
+    before   bigint;
+    beyond   xid8;
+    cut      xid8;
+    top      xid8;
+    waiting  xid8[];
+    here     bigint;
+    r        record;
+begin
+    select * into s from relayed();
+    loop
+        -- A row that the snapshot should not see was there before a restore.
+        select pg_current_snapshot(), array_agg(p.xid), array_agg(p.id), array_agg(p.size), array_agg(p.horizon), array_agg(p.late),
+               case when s.restored then (select max(o.id) from outbox o where not pg_visible_in_snapshot(o.xid, pg_current_snapshot())) end
+        into seen, all_xids, all_ids, sizes, horizons, lates, before
+        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most) p;
+        exit when entirely and all_ids is null;
+        here := coalesce(here, server_identity());
+        exit when s.restored or (s.relayed_on = here) is not false;
+        s.restored := true;
+    end loop;
+    if all_ids is null then
+        if s.restored then
+            -- Nothing waits from before. Without waiting for meta: its lock comes before the append lock.
+            perform from meta for update skip locked;
+            if found then
+                update meta set relayed = seen, relayed_id = coalesce((select max(l.id) from log l), 0), relayed_last = s.last,
+                    relayed_old = greatest(s.last, before), cut_xid = null, cut_id = null, relayed_on = server_identity();
+            end if;
+        end if;
+        return 0;
+    end if;
+    select min(l.xid::text::bigint), count(*) into large, n from unnest(all_xids, lates) l (xid, late) where l.late
+    having min(l.xid::text::bigint) = max(l.xid::text::bigint);
+    if n > most and not entirely then
+        -- One transaction that alone has more than is read does not hide those behind it, which it may have seen.
+        select all_xids || array_agg(p.xid), all_ids || array_agg(p.id), sizes || array_agg(p.size), horizons || array_agg(p.horizon),
+               array_fill(false, array[cardinality(lates)]) || array_agg(p.late)
+        into all_xids, all_ids, sizes, horizons, lates
+        from pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(seen), large::text::xid8) p;
+    end if;
+
+    with read as materialized (
+        select * from unnest(all_xids, all_ids, sizes, horizons, lates) p (xid, id, size, horizon, late)
+    ), limits as (
+        -- The first transaction that may not have been read entirely.
+        select case when count(*) > most then max(p.xid::text::bigint) end as unread from read p where p.late
+    ), transactions as (
+        select t.xid, coalesce(o.id, t.last) as last,
+               case when t.xid = s.cut_xid then 0
+                    when b.unread is null then 1
+                    when t.xid::text::bigint >= b.unread then 3
+                    when coalesce(o.horizon::text::bigint, t.horizon) > b.unread then 2
+                    else 1 end as class
+        from (select p.xid, max(p.id) as last, max(p.horizon::text::bigint) as horizon, count(*) > most as large from read p group by p.xid) t
+        cross join limits b
+        left join lateral (select u.id, u.horizon from outbox u where t.large and u.xid = t.xid order by u.id desc limit 1) o on true
+    ), chosen as (
+        select t.xid, t.class = 0 as first, t.last
+        from transactions t
+        where t.class <= greatest((select min(u.class) from transactions u), 1)
+    ), ordered as (
+        select p.xid, p.id, row_number() over w as n,
+               row_number() over w = 1 or row_number() over w <= most and sum(p.size) over w <= bytes as fits
+        from read p join chosen c on c.xid = p.xid
+        window w as (order by c.first desc, c.last, p.id)
+    )
+    select (select array_agg(t.xid) from transactions t),
+           array_agg(o.xid order by o.n) filter (where o.fits),
+           array_agg(o.id order by o.n) filter (where o.fits),
+           (min(array[o.n, o.xid::text::bigint]) filter (where not o.fits))[2]::text::xid8
+    into read, xids, ids, beyond
+    from ordered o;
+
+    if cardinality(all_ids) = cardinality(ids) then
+        -- All of it: the snapshot says what has been relayed.
+        if s.restored then
+            s.old := greatest(s.last, before);
+        end if;
+    elsif entirely then
+        return -1;
+    else
+        -- A transaction that does not fit entirely waits, unless it is the first.
+        if xids[1] = beyond then
+            cut := beyond;
+            s.cut_id := ids[cardinality(ids)];
+        elsif xids[cardinality(xids)] = beyond then
+            ids := ids[:array_position(xids, beyond) - 1];
+            xids := xids[:cardinality(ids)];
+        end if;
+        -- Adopted is what is below top, except what waits and what was running.
+        -- What waits below top was running when the newest of the relayed began,
+        -- so these are never more than there are connections.
+        select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
+        into top from unnest(xids) x order by x desc limit 1;
+        waiting := array(
+            ((select x from unnest(read) x where x < top union select x from pg_snapshot_xip(seen) x where x < top)
+             except select x from unnest(xids) x)
+            union
+            select cut where cut is not null
+            order by 1);
+        seen := format('%s:%s:%s', coalesce(waiting[1], top), top, array_to_string(waiting, ','))::pg_snapshot;
+    end if;
+
+    select greatest(s.last, max(i)) into s.last from unnest(ids) i;
+    perform advance_log_sequence();
+    with added as (
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
+        select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
+        from meta m, (
+            select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
+                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
+            from (
+                select u.n, o.xid, o.packets, o.frame,
+                       (sum(o.packets) over w - o.packets) / 2048 as by_packets,
+                       (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
+                from unnest(xids, ids) with ordinality u (xid, id, n)
+                join outbox o on o.xid = u.xid and o.id = u.id
+                window w as (order by u.n)
+            ) p
+            group by p.by_packets, p.by_bytes
+            order by p.by_packets, p.by_bytes
+        ) b
+        returning id, origin, seq
+    )
+    select a.id, a.origin, a.seq into r from added a order by a.id desc limit 1;
+    if notify then -- one is enough, and has no frame with it: nothing here can seal one
+        perform pg_notify(current_schema(), notification(null, r.id, r.origin, r.seq, null));
+    end if;
+    return cardinality(ids);
+end
+$$;
+
+SET default_tablespace = '';
+
+CREATE TABLE socketio.log (
+    id bigint NOT NULL,
+    origin bigint NOT NULL,
+    seq bigint NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    packets integer NOT NULL,
+    slot smallint NOT NULL,
+    frame bytea NOT NULL,
+    snapshot pg_snapshot,
+    relayed_last bigint,
+    relayed_old bigint,
+    cut_xid xid8,
+    cut_id bigint,
+    relayed_on bigint,
+    xids xid8[],
+    sizes integer[],
+    CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
+)
+PARTITION BY LIST (slot);
+ALTER TABLE ONLY socketio.log ALTER COLUMN frame SET STORAGE EXTERNAL;
+
+COMMENT ON COLUMN socketio.log.origin IS 'the publisher: a random number of one process';
+
+COMMENT ON COLUMN socketio.log.seq IS 'the number of the batch at its origin; (origin, seq) names the batch for ever';
+
+COMMENT ON COLUMN socketio.log.snapshot IS 'of an relayed batch: what had been relayed with it';
+
+COMMENT ON COLUMN socketio.log.relayed_on IS 'of an relayed batch: the server whose numbers of transactions snapshot has';
+
+COMMENT ON COLUMN socketio.log.xids IS 'of an relayed batch: the transactions that its packets come from, in order';
+
+COMMENT ON COLUMN socketio.log.sizes IS 'how many packets come from each of xids';
+
+SET default_table_access_method = heap;
+
+CREATE TABLE socketio.meta (
+    low bigint DEFAULT 0 NOT NULL,
+    log_number bigint DEFAULT (((('x'::text || "left"((gen_random_uuid())::text, 8)))::bit(32))::bigint | (1)::bigint) NOT NULL,
+    slot_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    notification_key bytea DEFAULT sha256(convert_to(((gen_random_uuid())::text || (gen_random_uuid())::text), 'UTF8'::name)) NOT NULL,
+    schema_version integer DEFAULT 1 NOT NULL,
+    works_from integer DEFAULT 1 NOT NULL,
+    slot smallint DEFAULT 0 NOT NULL,
+    outbox_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    outbox_slot smallint DEFAULT 0 NOT NULL,
+    outbox_limit bigint DEFAULT '4294967296'::bigint NOT NULL,
+    keys_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    keys_seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
+    relayed pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
+    relayed_id bigint DEFAULT 0 NOT NULL,
+    relayed_last bigint DEFAULT 0 NOT NULL,
+    relayed_old bigint DEFAULT 0 NOT NULL,
+    cut_xid xid8,
+    cut_id bigint,
+    relayed_on bigint,
+    only_row boolean DEFAULT true NOT NULL,
+    CONSTRAINT meta_one_row CHECK (only_row),
+    CONSTRAINT meta_outbox_slot CHECK (((outbox_slot >= 0) AND (outbox_slot <= 2))),
+    CONSTRAINT meta_slot CHECK (((slot >= 0) AND (slot <= 2)))
+);
+
+COMMENT ON COLUMN socketio.meta.low IS 'the newest position that is no longer kept';
+
+COMMENT ON COLUMN socketio.meta.log_number IS 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
+
+COMMENT ON COLUMN socketio.meta.notification_key IS 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+
+COMMENT ON COLUMN socketio.meta.schema_version IS 'the version of the schema; every migration sets it, and the default';
+
+COMMENT ON COLUMN socketio.meta.works_from IS 'programs that know this version of the schema, or a later one, work with it';
+
+COMMENT ON COLUMN socketio.meta.slot IS 'the partition of log that is appended to';
+
+COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits go to';
+
+COMMENT ON COLUMN socketio.meta.outbox_limit IS 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
+
+COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
+
+COMMENT ON COLUMN socketio.meta.relayed IS 'what had been relayed when the log had the id relayed_id; a later batch of the log may know better';
+
+COMMENT ON COLUMN socketio.meta.relayed_last IS 'the greatest id of the outbox that had been relayed';
+
+COMMENT ON COLUMN socketio.meta.relayed_old IS 'rows of the outbox up to this id were relayed before a dump was restored: the numbers of their transactions mean nothing';
+
+COMMENT ON COLUMN socketio.meta.cut_xid IS 'of this transaction, which was too large for one run, the rows up to cut_id';
+
+COMMENT ON COLUMN socketio.meta.relayed_on IS 'the server whose numbers of transactions relayed has, see server_identity';
+
+CREATE FUNCTION socketio.relayed() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT s.snapshot,
+     s.relayed_last,
+     s.relayed_old,
+     s.cut_xid,
+     s.cut_id,
+     (pg_snapshot_xmax(s.snapshot) > pg_snapshot_xmax(pg_current_snapshot())),
+     s.relayed_on
+    FROM (( SELECT l.id,
+             l.snapshot,
+             l.relayed_last,
+             l.relayed_old,
+             l.cut_xid,
+             l.cut_id,
+             l.relayed_on,
+             0 AS later
+            FROM socketio.log l
+           WHERE (l.snapshot IS NOT NULL)
+           ORDER BY l.id DESC
+          LIMIT 1)
+         UNION ALL
+          SELECT m.relayed_id,
+             m.relayed,
+             m.relayed_last,
+             m.relayed_old,
+             m.cut_xid,
+             m.cut_id,
+             m.relayed_on,
+             1
+            FROM socketio.meta m) s
+   ORDER BY s.id DESC, s.later DESC
+  LIMIT 1;
+END;
+
+CREATE FUNCTION socketio.server_identity() RETURNS bigint
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    return (select c.system_identifier from pg_control_system() c);
+exception when others then
+    return null;
+end
+$$;
+
+CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
+    LANGUAGE sql STABLE
+    BEGIN ATOMIC
+ SELECT s.snapshot,
+     s.last,
+     s.old,
+     s.cut_xid,
+     s.cut_id,
+     (s.restored OR COALESCE((s.relayed_on <> socketio.server_identity()), false))
+    FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
+END;
+
 CREATE FUNCTION socketio.rotate_outbox(retention interval) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
@@ -1494,6 +1480,24 @@ CREATE FUNCTION socketio.set_sequence(sequence regclass, value bigint) RETURNS v
     AS $$
 begin
     perform setval(sequence, value);
+end
+$$;
+
+CREATE FUNCTION socketio.snapshot_token() RETURNS text
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+declare
+    mark text;
+begin
+    if pg_is_in_recovery() then
+        raise exception 'a standby does not know which transactions are running' using errcode = 'feature_not_supported', hint = 'Read the state and the snapshot token on the primary.';
+    end if;
+    select concat_ws('.', m.log_number, coalesce(h.id * 4096 + h.packets - 1, m.low), coalesce(h.origin, 0), coalesce(h.seq, 0), pg_current_snapshot())
+    into mark
+    from meta m
+    left join lateral (select l.id, l.origin, l.seq, l.packets from log l order by l.id desc limit 1) h on true;
+    return mark;
 end
 $$;
 
@@ -1698,7 +1702,7 @@ COMMENT ON COLUMN socketio.nodes.id IS 'one life of a node: it changes when the 
 
 COMMENT ON COLUMN socketio.nodes."position" IS 'how far the node had read the log when it was last seen';
 
-COMMENT ON COLUMN socketio.nodes.checkpoint IS 'up to here nothing is missing in the sessions of this node that are settled';
+COMMENT ON COLUMN socketio.nodes.checkpoint IS 'up to here nothing is missing in the checkpointed sessions of this node';
 
 COMMENT ON COLUMN socketio.nodes.retention_ms IS 'how long this node wants records to be kept; the longest counts';
 
@@ -1816,7 +1820,7 @@ CREATE TABLE socketio.sessions (
 )
 WITH (fillfactor='70');
 
-COMMENT ON COLUMN socketio.sessions.epoch IS 'the tenure: a write that names another one is refused';
+COMMENT ON COLUMN socketio.sessions.epoch IS 'the ownership: a write that names another one is refused';
 
 COMMENT ON COLUMN socketio.sessions.covered_before IS 'after last_before nothing addressed the session up to here';
 
@@ -1882,14 +1886,14 @@ COMMENT ON VIEW socketio.view_outbox IS 'what was committed and is not in the lo
 CREATE VIEW socketio.view_packets AS
  SELECT ((l.id * 4096) + p.index) AS "position",
     l.at,
-    COALESCE((ARRAY['event'::text, 'volatile'::text, 'evict'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'answer'::text, 'gone'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
+    COALESCE((ARRAY['event'::text, 'volatile'::text, 'session_moved'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'response'::text, 'node_left'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
     p.namespace,
     p.rooms,
     p.except_rooms,
     p.attachments,
     p.bytes,
         CASE
-            WHEN (p.kind <> 2) THEN socketio.name_text(p.payload)
+            WHEN (p.kind <> ALL (ARRAY[2, 7])) THEN socketio.name_text(p.payload)
             ELSE NULL::text
         END AS payload
    FROM (socketio.log l
@@ -1899,7 +1903,7 @@ COMMENT ON VIEW socketio.view_packets IS 'the log, packet by packet; ask for a r
 
 COMMENT ON COLUMN socketio.view_packets.rooms IS 'to whom: any of these rooms, everybody if empty';
 
-COMMENT ON COLUMN socketio.view_packets.payload IS 'null for an eviction, which names a session';
+COMMENT ON COLUMN socketio.view_packets.payload IS 'null for an notice of a moved session, which names a session, and for an answer, which may have what sockets are: cookies, tokens, data';
 
 CREATE VIEW socketio.view_rooms AS
  SELECT s.namespace,
@@ -1946,9 +1950,9 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 1771726325, '2026-11-27 20:41:48.463424+00', '\x7072648ff9c586325e5f4c0259ac18817a5a85990b16ef713038c00f1161d673', 4, 0, true, '2026-11-27 20:41:48.693488+00', 0, 4294967296, '2026-11-27 20:41:48.693488+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712954248909927792, 4);
+INSERT INTO socketio.meta VALUES (0, 2820018599, '2026-11-27 21:35:30.544263+00', '\x05dceaa3aff64e90b2903bc76201ccdf0ddf549406fe682b17431c1f5d6da7f3', 1, 1, 0, '2026-11-27 21:35:30.544292+00', 0, 4294967296, '2026-11-27 21:35:30.544292+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712968104462850425, true);
 
-INSERT INTO socketio.socketio_migrations VALUES (4, false);
+INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
 SELECT pg_catalog.setval('socketio.log_id_seq', 1, false);
 
@@ -2041,8 +2045,6 @@ REVOKE ALL ON FUNCTION socketio.allow_operate(role regrole) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.allow_read(role regrole) FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION socketio.snapshot_token() FROM PUBLIC;
-
 REVOKE ALL ON FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.disconnect(target text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
@@ -2070,4 +2072,6 @@ REVOKE ALL ON FUNCTION socketio.leave_room(target text, room text, namespace tex
 REVOKE ALL ON FUNCTION socketio.outbox_waiting() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.set_sequence(sequence regclass, value bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION socketio.snapshot_token() FROM PUBLIC;
 

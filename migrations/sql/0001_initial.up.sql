@@ -1,19 +1,301 @@
+-- The log: every envelope that the nodes publish, in one order.
+--
+-- Run with search_path = "<schema>": the names below are unqualified.
+
+-- What runs with its owner's rights must not find the temporary tables of its callers
+-- first. The functions below keep the search_path that is set here, whatever that of
+-- the connection was.
+select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
+
+-- What is known of the log as a whole: one row.
+create table meta (
+    low            bigint      not null default 0,
+    log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
+    slot_started   timestamptz not null default clock_timestamp(),
+    notification_key       bytea       not null default sha256(convert_to(gen_random_uuid()::text || gen_random_uuid()::text, 'UTF8')),
+    schema_version int         not null default 1,
+    works_from     int         not null default 1,
+    slot           smallint    not null default 0,
+    outbox_started timestamptz not null default clock_timestamp(),
+    outbox_slot    smallint    not null default 0,
+    outbox_limit   bigint      not null default 4294967296,
+    keys_at        timestamptz not null default clock_timestamp(),
+    keys_seen      pg_snapshot not null default pg_current_snapshot(),
+    relayed        pg_snapshot not null default pg_current_snapshot(),
+    relayed_id     bigint      not null default 0,
+    relayed_last   bigint      not null default 0,
+    relayed_old    bigint      not null default 0,
+    cut_xid        xid8,
+    cut_id         bigint,
+    relayed_on     bigint,
+    only_row       boolean     not null default true,
+    constraint meta_pkey primary key (only_row),
+    constraint meta_one_row check (only_row),
+    constraint meta_slot check (slot between 0 and 2),
+    constraint meta_outbox_slot check (outbox_slot between 0 and 2)
+);
+
+comment on column meta.low is 'the newest position that is no longer kept';
+comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
+comment on column meta.notification_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+comment on column meta.slot is 'the partition of log that is appended to';
+
+-- The default says which version the structure has, also where a dump came without rows.
+comment on column meta.schema_version is 'the version of the schema; every migration sets it, and the default';
+
+-- The id of a batch. It is taken under the append lock, so a batch that commits
+-- later has the greater id. Without that lock a reader of "id > cursor" skips
+-- what commits late. Cache 1: a cached range would break that order.
+create sequence log_id_seq as bigint cache 1;
+
+-- One row per batch of packets. The position of a packet is id * 4096 + index.
+--
+-- The frame, all integers big-endian (int2send, int4send):
+--
+--   frame   := version uint8 = 1, packet *
+--   packet  := kind uint8, size uint32 of what follows, body
+--   body    := namespace name, rooms list, except list,
+--              payload blob, count uint16, attachment blob *
+--   list    := count uint16, name *
+--   name    := size uint16, bytes
+--   blob    := size uint32, bytes
+--
+-- Kinds: 0 event, 1 volatile event, 2 notice of a moved session, 255 withdrawn (no body).
+create table log (
+    id      bigint      not null,
+    origin  bigint      not null,
+    seq     bigint      not null,
+    at      timestamptz not null default clock_timestamp(),
+    packets int         not null,
+    slot    smallint    not null,
+    frame   bytea       not null,
+    snapshot     pg_snapshot,
+    relayed_last bigint,
+    relayed_old  bigint,
+    cut_xid      xid8,
+    cut_id       bigint,
+    relayed_on   bigint,
+    xids         xid8[],
+    sizes        int[],
+    constraint log_packets check (packets between 1 and 4096)
+) partition by list (slot);
+
+comment on column log.origin is 'the publisher: a random number of one process';
+comment on column log.seq is 'the number of the batch at its origin; (origin, seq) names the batch for ever';
+
+-- A frame is not worth compressing, and up to the page size not worth moving out
+-- of line.
+alter table log alter column frame set storage external;
+
+-- Rows are appended and a partition is emptied by truncate, which leaves nothing
+-- to vacuum.
+create table log_0 partition of log (
+    constraint log_0_pkey primary key (id),
+    constraint log_0_batch unique (origin, seq)
+) for values in (0) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+create table log_1 partition of log (
+    constraint log_1_pkey primary key (id),
+    constraint log_1_batch unique (origin, seq)
+) for values in (1) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+create table log_2 partition of log (
+    constraint log_2_pkey primary key (id),
+    constraint log_2_batch unique (origin, seq)
+) for values in (2) with (autovacuum_enabled = off, toast.autovacuum_enabled = off, toast_tuple_target = 8160);
+
+-- Lock 1 of the schema, the append lock: an append locks this table in share update
+-- exclusive mode. Unlike an advisory lock, no role can take it without a right to the
+-- table. pg_locks shows its holder.
+create table append_lock () with (autovacuum_enabled = off);
+
+-- What the notification of a batch says: its name and, if it comes along, the sealed frame.
+-- The node that appends has encrypted that with a key made of meta's notification_key, because
+-- any role may LISTEN; what is in front of it binds it to its place in the log, because
+-- any role may NOTIFY. A payload has to stay below 8,000 bytes. One expression, so that
+-- it is inlined.
+create function notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) returns text
+language sql stable
+return case
+    when sealed is null then concat_ws(' ', batch, origin, seq)
+    else concat_ws(' ', batch, origin, seq,
+        encode(substr(sha256(key || convert_to(concat_ws(' ', batch, origin, seq, ''), 'UTF8') || sealed), 1, 12), 'base64'),
+        encode(sealed, 'base64'))
+end;
+
+-- Says what is wrong with a schema whose meta has lost its row.
+create function meta_lost() returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    raise exception 'table meta of schema % has lost its only row: nothing can be emitted', current_schema()
+        using errcode = 'PS003', hint = 'migrations.Up, or pgsocket migrate up, puts it back.';
+end
+$$;
+
+-- Sees to it that the next id comes after all that the log has, and had: a copy of the
+-- tables, such as that of logical replication, does not bring the value of the sequence
+-- along. The append lock must be held.
+create function advance_log_sequence() returns void
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    newest bigint;
+begin
+    select greatest(m.low / 4096, (select l.id from log l order by l.id desc limit 1)) into newest from meta m;
+    if newest > coalesce(pg_sequence_last_value('log_id_seq'), 0) then
+        raise warning 'the sequence of the log was behind its table and goes on after %', newest;
+        perform set_sequence('log_id_seq', newest);
+    end if;
+end
+$$;
+
+-- Sets a sequence of the schema with its owner's rights: a node has only those to use it.
+create function set_sequence(sequence regclass, value bigint) returns void
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    perform setval(sequence, value);
+end
+$$;
+
+revoke execute on function set_sequence from public;
+
+-- Goes on to the next partition if that is empty and the current one has been
+-- appended to for half the retention. Reports whether it did.
+create function switch_slot(retention interval) returns boolean
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '1s'
+as $$
+declare
+    next  int;
+    empty boolean;
+begin
+    -- Lock 2, then lock 1.
+    perform from meta for update skip locked;
+    if not found then
+        return false;
+    end if;
+    select (m.slot + 1) % 3 into next from meta m
+    where clock_timestamp() - m.slot_started >= retention / 2;
+    if not found then
+        return false;
+    end if;
+    execute format('select not exists (select from %I)', 'log_' || next) into empty;
+    if not empty then
+        return false;
+    end if;
+    lock table append_lock in share update exclusive mode;
+    update meta set slot = next, slot_started = clock_timestamp();
+    return true;
+end
+$$;
+
+-- The nodes of the cluster, and the sessions that clients can come back to.
+--
+-- Run with search_path = "<schema>".
+--
+-- Locks are taken in this order: the row of a node, the rows of sessions by pid_hash,
+-- the rest.
+
+create table nodes (
+    id           bigint      not null,
+    position     bigint      not null,
+    checkpoint   bigint,
+    retention_ms bigint      not null,
+    lease_ms     bigint      not null,
+    started      timestamptz not null default clock_timestamp(),
+    seen         timestamptz not null default clock_timestamp(),
+    name         text        not null,
+    server       text        collate "C",
+    bound        bigint,
+    ended        boolean     not null default false,
+    frames       smallint    not null default 1,
+    constraint nodes_pkey primary key (id)
+) with (fillfactor = 50);
+
+comment on column nodes.id is 'one life of a node: it changes when the others thought the node dead';
+comment on column nodes.position is 'how far the node had read the log when it was last seen';
+comment on column nodes.retention_ms is 'how long this node wants records to be kept; the longest counts';
+comment on column nodes.lease_ms is 'how long this node may be silent before the others take its sessions';
+comment on column nodes.checkpoint is 'up to here nothing is missing in the checkpointed sessions of this node';
+
+create table sessions (
+    epoch          bigint      not null,
+    opened         bigint      not null,
+    covered        bigint      not null,
+    covered_before bigint,
+    covered_proven bigint,
+    node           bigint,
+    expires_at     timestamptz,
+    window_ms      bigint      not null,
+    known          boolean     not null,
+    checkpointed   boolean     not null,
+    pid_hash       text        collate "C" not null,
+    identity       text        not null default '',
+    sid            text        not null,
+    namespace      text        not null,
+    initial_offset text        not null,
+    last           text        not null,
+    last_before    text,
+    last_proven    text,
+    seen           bigint[],
+    constraint sessions_pkey primary key (pid_hash),
+    constraint sessions_held_or_parked check ((node is null) = (expires_at is not null))
+) with (fillfactor = 70);
+
+create index sessions_node on sessions (node, pid_hash) where node is not null;
+create index sessions_expiry on sessions (expires_at) where expires_at is not null;
+
+comment on column sessions.node is 'who holds the session; null while it is parked';
+comment on column sessions.epoch is 'the ownership: a write that names another one is refused';
+comment on column sessions.pid_hash is 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
+comment on column sessions.identity is 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
+comment on column sessions.initial_offset is 'the offset with which the client came when the session was opened';
+comment on column sessions.last is 'the last offset sent to the client; empty for none';
+comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
+comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
+comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
+comment on column sessions.last_proven is 'the offset with which the client came last; null if it never came back';
+comment on column sessions.covered_proven is 'after last_proven nothing addressed the session up to here';
+comment on column sessions.checkpointed is 'what covered says holds as far as the checkpoint of the node';
+
+-- A room is held from just after joined_at up to and including left_at.
+create table session_rooms (
+    joined_at bigint not null,
+    left_at   bigint,
+    pid_hash  text   collate "C" not null,
+    room      text   collate "C" not null,
+    constraint session_rooms_pkey primary key (pid_hash, room, joined_at),
+    constraint session_rooms_session foreign key (pid_hash) references sessions on delete cascade
+);
+
+create index session_rooms_left on session_rooms (left_at) where left_at is not null;
+
+-- Type json rather than jsonb, which refuses the character U+0000.
+create table session_data (
+    pid_hash text collate "C" not null,
+    key      text collate "C" not null,
+    value    json not null,
+    constraint session_data_pkey primary key (pid_hash, key),
+    constraint session_data_session foreign key (pid_hash) references sessions on delete cascade
+);
+
 -- Emits from SQL, inside of the transaction that changes the rows.
 --
 -- Run with search_path = "<schema>".
 --
 -- An emit writes a row into the outbox and takes no lock that outlives the
--- statement. Whoever holds the append lock next copies what has been committed
--- into the log: that is the adoption. A row is never updated and never deleted.
--- What has been adopted is known by a snapshot, kept with the batches that were
--- adopted last: a transaction is adopted if the snapshot sees it. A transaction
--- that stays open is named in the snapshot, and costs each adoption one look
+-- statement. The holder of the append lock next copies what has been committed
+-- into the log: that is the relay of the outbox. A row is never updated and never deleted.
+-- What has been relayed is known by a snapshot, kept with the batches that were
+-- relayed last: a transaction is relayed if the snapshot sees it. A transaction
+-- that stays open is named in the snapshot, and costs each run one look
 -- into the index; it keeps nobody waiting.
-
--- See 0001_log.
-select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
-
-alter table sessions add column seen bigint[];
 
 comment on column sessions.seen is 'what came after opened and its client had seen before: the first and last positions of stretches';
 
@@ -66,43 +348,18 @@ create table emit_keys (
 
 create index emit_keys_at on emit_keys (at);
 
-alter table meta
-    add column outbox_started timestamptz not null default clock_timestamp(),
-    add column outbox_slot    smallint    not null default 0,
-    add column outbox_limit   bigint      not null default 4294967296,
-    add column keys_at        timestamptz not null default clock_timestamp(),
-    add column keys_seen      pg_snapshot not null default pg_current_snapshot(),
-    add column relayed        pg_snapshot not null default pg_current_snapshot(),
-    add column relayed_id     bigint      not null default 0,
-    add column relayed_last   bigint      not null default 0,
-    add column relayed_old    bigint      not null default 0,
-    add column cut_xid        xid8,
-    add column cut_id         bigint,
-    add column relayed_on     bigint,
-    add constraint meta_outbox_slot check (outbox_slot between 0 and 2);
-
 comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
 comment on column meta.outbox_limit is 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
 comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
-comment on column meta.relayed is 'what had been adopted when the log had the id relayed_id; a later batch of the log may know better';
-comment on column meta.relayed_last is 'the greatest id of the outbox that had been adopted';
-comment on column meta.relayed_old is 'rows of the outbox up to this id were adopted before a dump was restored: the numbers of their transactions mean nothing';
-comment on column meta.relayed_on is 'the server whose numbers of transactions adopted has, see server_identity';
-comment on column meta.cut_xid is 'of this transaction, which was too large for one adoption, the rows up to cut_id';
+comment on column meta.relayed is 'what had been relayed when the log had the id relayed_id; a later batch of the log may know better';
+comment on column meta.relayed_last is 'the greatest id of the outbox that had been relayed';
+comment on column meta.relayed_old is 'rows of the outbox up to this id were relayed before a dump was restored: the numbers of their transactions mean nothing';
+comment on column meta.relayed_on is 'the server whose numbers of transactions relayed has, see server_identity';
+comment on column meta.cut_xid is 'of this transaction, which was too large for one run, the rows up to cut_id';
 
-alter table log
-    add column snapshot     pg_snapshot,
-    add column relayed_last bigint,
-    add column relayed_old  bigint,
-    add column cut_xid      xid8,
-    add column cut_id       bigint,
-    add column relayed_on   bigint,
-    add column xids         xid8[],
-    add column sizes        int[];
-
-comment on column log.snapshot is 'of an adopted batch: what had been adopted with it';
-comment on column log.relayed_on is 'of an adopted batch: the server whose numbers of transactions snapshot has';
-comment on column log.xids is 'of an adopted batch: the transactions that its packets come from, in order';
+comment on column log.snapshot is 'of an relayed batch: what had been relayed with it';
+comment on column log.relayed_on is 'of an relayed batch: the server whose numbers of transactions snapshot has';
+comment on column log.xids is 'of an relayed batch: the transactions that its packets come from, in order';
 comment on column log.sizes is 'how many packets come from each of xids';
 
 create index log_relayed on log (id) where snapshot is not null;
@@ -120,11 +377,9 @@ exception when others then
 end
 $$;
 
-update meta set relayed_on = server_identity();
-
--- What has been adopted. A set of one row, because Postgres inlines sets. In a database
+-- What has been relayed. A set of one row, because Postgres inlines sets. In a database
 -- whose rows are from another server, such as a restored dump, the numbers of transactions mean
--- nothing until the first adoption there. Restored is true if that is seen by the numbers; they
+-- nothing until the first run there. Restored is true if that is seen by the numbers; they
 -- may have passed those of the other server, and then relayed_on is not this server.
 create function relayed() returns table (
     snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint
@@ -150,14 +405,14 @@ begin atomic
     select s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored or coalesce(s.relayed_on <> server_identity(), false) from relayed() s;
 end;
 
--- The rows of the outbox that are committed and not adopted, without their frames: of
+-- The rows of the outbox that are committed and not relayed, without their frames: of
 -- the transactions that were running when the snapshot was taken, and, marked as late, of
 -- those that began after it. Rows of transactions that are still running are not read.
 --
 -- With most, no more than one row beyond it is read of each of the former, and of all the
 -- latter together, in the order of their numbers. With below, only transactions with a
 -- smaller number are read, with above only those with a greater one. After a restore all is read: what was emitted after the last
--- adoption is known by its id then.
+-- run is known by its id then.
 --
 -- It has the settings of its callers: each of its own would cost an append as much as
 -- what it does. Theirs are those of relay_pending.
@@ -221,7 +476,7 @@ begin
 end
 $$;
 
--- Whether there is something to adopt. Not inlined: a statement that only may ask
+-- Whether there is something to relay. Not inlined: a statement that only may ask
 -- would lock all that this one reads.
 create function outbox_due() returns boolean
 language plpgsql stable
@@ -346,7 +601,7 @@ begin
     from ordered o;
 
     if cardinality(all_ids) = cardinality(ids) then
-        -- All of it: the snapshot says what has been adopted.
+        -- All of it: the snapshot says what has been relayed.
         if s.restored then
             s.old := greatest(s.last, before);
         end if;
@@ -361,8 +616,8 @@ begin
             ids := ids[:array_position(xids, beyond) - 1];
             xids := xids[:cardinality(ids)];
         end if;
-        -- Adopted is what is below top, but for what waits and what was running.
-        -- What waits below top was running when the newest of the adopted began,
+        -- Adopted is what is below top, except what waits and what was running.
+        -- What waits below top was running when the newest of the relayed began,
         -- so these are never more than there are connections.
         select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
         into top from unnest(xids) x order by x desc limit 1;
@@ -407,7 +662,7 @@ $$;
 
 -- Adopts what has been committed, for a log that nobody else appends to; returns
 -- how many rows of the outbox that were. Returns -1 if somebody appends right now,
--- who adopts as well, and the caller does not want to wait.
+-- who relays as well, and the caller does not want to wait.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function relay_outbox(wait boolean, notify boolean) returns int
@@ -437,18 +692,18 @@ begin
 end
 $$;
 
--- Appends a batch and rings the bell; returns the batch's id. A batch that is in
+-- Appends a batch and notifies the nodes; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned. What was committed in the
--- outbox before goes first, and rings for itself.
+-- outbox before goes first, and is notified by itself.
 --
--- Sealed is the frame as it comes along with the bell, null if it does not. Without
--- ring nobody is notified of anything. A batch that is near concerns nobody
--- but the caller for now, and rings no bell of its own. The caller then learns what
+-- Sealed is the frame as it is sent with the notification, null if it does not. Without
+-- ring nobody is notified of anything. A batch that is local-only concerns nobody
+-- but the caller for now, and sends no notification of its own. The caller then learns what
 -- is in the log between the batch that it has, named by after, and the new one, if
 -- that is little: it need not read the log. The first is after itself, by name only.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
-create or replace function append(
+create function append(
     origin bigint, seq bigint, packets int, frame bytea, notify boolean, local_only boolean default false, after bigint default 0,
     sealed bytea default null,
     out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
@@ -486,7 +741,7 @@ begin
         begin
             perform relay_pending(1024, 1048576, true, notify);
         exception when others then -- the batch is none the worse for it
-            raise warning 'outbox not adopted: %', sqlerrm;
+            raise warning 'outbox not relayed: %', sqlerrm;
         end;
     end if;
 
@@ -514,7 +769,7 @@ $$;
 -- Empties the partition that comes next, once the current one has been appended
 -- to for half the retention: what is in the next one is then older than the
 -- retention. Reports whether the next partition is empty.
-create or replace function empty_slot(retention interval) returns boolean
+create function empty_slot(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
 set lock_timeout = '100ms'
@@ -551,7 +806,7 @@ begin
     end loop;
     execute format('lock table only %I in access exclusive mode', next);
     update meta set low = greatest(low, newest);
-    -- What has been adopted is known from there on without the batches.
+    -- What has been relayed is known from there on without the batches.
     execute format(
         'update meta m set relayed = l.snapshot, relayed_id = l.id, relayed_last = l.relayed_last, relayed_old = l.relayed_old,
              cut_xid = l.cut_xid, cut_id = l.cut_id, relayed_on = l.relayed_on
@@ -564,7 +819,7 @@ $$;
 -- Goes on to the next partition of the outbox, emptied, when the current one has
 -- been used for half the retention. Reports whether it did: not while a
 -- transaction is open that has emitted into the next one, nor before all of that
--- is adopted, nor while a backlog waits, which is not read entirely. Forgets keys that were
+-- is relayed, nor while a backlog waits, which is not read entirely. Forgets keys that were
 -- committed before the retention, after twice as long at most.
 create function rotate_outbox(retention interval) returns boolean
 language plpgsql volatile
@@ -662,7 +917,7 @@ end
 $$;
 
 -- Has the ids of the outbox begin after all that any other copy of the sequence has
--- given: far more than the log can have adopted since meta was last told. It reads no
+-- given: far more than the log can have relayed since meta was last told. It reads no
 -- table whose partitions are emptied, because the caller's transaction may be long, and
 -- its own lock lasts for a moment.
 create function advance_outbox_sequence() returns void
@@ -771,7 +1026,7 @@ begin
 end
 $$;
 
--- Writes a packet into the outbox, see 0001_log for its form. What it takes has been
+-- Writes a packet into the outbox, see the table log for its form. What it takes has been
 -- checked.
 create function put_packet(kind int, namespace text, rooms text[], except_rooms text[], body bytea, attachments bytea[], notify boolean) returns void
 language plpgsql volatile
@@ -1077,7 +1332,7 @@ declare
     mark text;
 begin
     if pg_is_in_recovery() then
-        raise exception 'a standby does not know which transactions are running' using errcode = 'feature_not_supported', hint = 'Read the state and the bookmark on the primary.';
+        raise exception 'a standby does not know which transactions are running' using errcode = 'feature_not_supported', hint = 'Read the state and the snapshot token on the primary.';
     end if;
     select concat_ws('.', m.log_number, coalesce(h.id * 4096 + h.packets - 1, m.low), coalesce(h.origin, 0), coalesce(h.seq, 0), pg_current_snapshot())
     into mark
@@ -1089,8 +1344,8 @@ $$;
 
 -- Where in the log the transactions are that a snapshot sees, after a batch: the
 -- first and the last position of what comes in a row. What was committed when the
--- function is called, and the snapshot sees, has been adopted by then: unless one row
--- of nulls is returned, after a part of it was adopted, and the caller has to ask again.
+-- function is called, and the snapshot sees, has been relayed by then: unless one row
+-- of nulls is returned, after a part of it was relayed, and the caller has to ask again.
 --
 -- A snapshot that sees transactions which have not begun is refused.
 --
@@ -1527,12 +1782,6 @@ begin
 end
 $$;
 
--- For people: who is in the cluster, who is in which room, what waits.
-create view view_nodes as
-select n.name, n.id, n.started, n.seen, n.position,
-       (select count(*) from sessions s where s.node = n.id) as sessions
-from nodes n;
-
 create view view_rooms as
 select s.namespace, r.room, count(*) as sessions, count(s.node) as connected
 from session_rooms r join sessions s using (pid_hash)
@@ -1582,22 +1831,205 @@ begin
 end
 $$;
 
--- Lets a role read the views, and nothing else.
+-- What nodes know of each other, and views of it all for people.
+--
+-- Run with search_path = "<schema>".
+
+comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
+comment on column nodes.bound is 'the server is delivered what comes after this position';
+comment on column nodes.frames is 'the newest version of a frame of the log that the node reads; newer ones are not written meanwhile';
+comment on column nodes.ended is 'the life is over: the node finds its row missing, and its sessions are being parked';
+
+create function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    perform from nodes n where n.id = check_fence.node and not n.ended for key share;
+    if not found then
+        raise exception 'node % is not in the cluster', node using errcode = 'no_data_found';
+    end if;
+    perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
+    if not found and check_fence.batch > (select m.low / 4096 from meta m) then
+        raise exception 'the log has lost batch %', batch using errcode = 'PS001';
+    end if;
+end
+$$;
+
+-- Ends the life of a node: parks what it held, with what its checkpoints prove, and
+-- tells the others through the log that its server is gone. The epochs rise, so
+-- whatever that node still writes is refused.
+--
+-- A call parks most sessions at most, so that none takes long. It returns false when
+-- some are left: the life is over then all the same, and any node may call again. It
+-- returns true after the last of them, and null if there is no such node.
+--
+-- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
+-- lock, whose holders never wait for the others. The batch is named by the life, so
+-- there is one at most.
+create function end_node(node bigint, notify boolean, most int default 10000) returns boolean
+language plpgsql volatile
+set search_path from current
+as $$
+declare
+    ended nodes;
+    body  bytea;
+    held  bigint;
+begin
+    select * into ended from nodes n where n.id = end_node.node for update;
+    if not found then
+        return null;
+    end if;
+    with held as materialized (
+        select s.pid_hash from sessions s where s.node = end_node.node order by s.pid_hash limit most for update
+    )
+    update sessions s
+    set covered    = case when s.checkpointed then greatest(s.covered, ended.checkpoint) else s.covered end,
+        checkpointed = false,
+        node       = null,
+        epoch      = s.epoch + 1,
+        expires_at = clock_timestamp() + s.window_ms * interval '1 millisecond'
+    from held
+    where s.pid_hash = held.pid_hash;
+    get diagnostics held = row_count;
+    if held = most then
+        update nodes n set ended = true where n.id = end_node.node and not n.ended;
+        return false;
+    end if;
+    delete from nodes n where n.id = end_node.node;
+    if ended.server is not null then
+        -- A frame as described at the table log, with one packet of kind 8.
+        body := convert_to(ended.server, 'UTF8');
+        perform append(end_node.node, 0, 1,
+            int2send(264::int2) || int4send(12 + octet_length(body)) || int4send(0) || int2send(0::int2) -- version 1, kind 8, no names
+            || int4send(octet_length(body)) || body || int2send(0::int2), notify);
+    end if;
+    return true;
+end
+$$;
+
+-- The packets of a frame, see the table log.
+create function frame_packets(frame bytea)
+returns table (index int, kind int, namespace text, rooms text[], except_rooms text[], payload bytea, attachments int, bytes int)
+language plpgsql immutable
+set search_path from current
+as $$
+declare
+    at    int := 1;
+    size  int;
+    count int;
+    list  text[];
+begin
+    index := 0;
+    while at < octet_length(frame) loop
+        kind := get_byte(frame, at);
+        bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
+        at := at + 5;
+        if kind <> 255 then -- else it was withdrawn
+            size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
+            namespace := name_text(substr(frame, at + 3, size));
+            at := at + 2 + size;
+            for which in 1..2 loop
+                list := '{}';
+                count := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
+                at := at + 2;
+                for i in 1..count loop
+                    size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
+                    list := list || name_text(substr(frame, at + 3, size));
+                    at := at + 2 + size;
+                end loop;
+                if which = 1 then
+                    rooms := list;
+                else
+                    except_rooms := list;
+                end if;
+            end loop;
+            size := ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
+            payload := substr(frame, at + 5, size);
+            at := at + 4 + size;
+            attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
+            at := at + 2;
+            for i in 1..attachments loop
+                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
+            end loop;
+            return next;
+        end if;
+        index := index + 1;
+    end loop;
+end
+$$;
+
+-- A name or payload as people read it: what is no text, such as one with the
+-- character U+0000, with escapes.
+create function name_text(name bytea) returns text
+language plpgsql immutable
+set search_path from current
+as $$
+begin
+    return convert_from(name, 'UTF8');
+exception when others then
+    return encode(name, 'escape');
+end
+$$;
+
+-- New columns come last: views are replaced in place, with the rights to them.
+create view view_nodes as
+select n.name, n.id, n.started, n.seen, n.position,
+       (select count(*) from sessions s where s.node = n.id) as sessions,
+       n.server, n.bound,
+       greatest((select coalesce(max(l.id), 0) from log l) - n.position / 4096, 0) as batches_behind,
+       clock_timestamp() - n.seen as silent,
+       n.lease_ms * interval '1 millisecond' as lease,
+       n.retention_ms * interval '1 millisecond' as retention
+from nodes n;
+
+comment on view view_nodes is 'the nodes that live or have not been found dead yet';
+comment on column view_nodes.batches_behind is 'what was appended since the node was seen counts as well';
+comment on column view_nodes.server is 'as Server.Nodes has it; null for a node without a server';
+
+-- Without pid_hash and identity: they are of no use to people.
+create view view_sessions as
+select s.sid, s.namespace, n.name as node, n.server,
+       s.node is null as parked, s.expires_at,
+       s.window_ms * interval '1 millisecond' as recovery_window,
+       s.opened, s.covered,
+       coalesce((select array_agg(r.room order by r.joined_at, r.room) from session_rooms r
+                 where r.pid_hash = s.pid_hash and r.left_at is null), '{}') as rooms,
+       coalesce((select array_agg(d.key order by d.key) from session_data d where d.pid_hash = s.pid_hash), '{}') as data_keys
+from sessions s
+left join nodes n on n.id = s.node;
+
+comment on view view_sessions is 'what clients can come back to, without the room of its own';
+comment on column view_sessions.covered is 'position up to which the rooms are complete, if no checkpoint of the node says more';
+
+create view view_packets as
+select l.id * 4096 + p.index as position, l.at,
+       coalesce((array['event', 'volatile', 'session_moved', 'join', 'leave', 'disconnect', 'request', 'response', 'node_left'])[p.kind + 1], p.kind::text) as kind,
+       p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
+       case when p.kind not in (2, 7) then name_text(p.payload) end as payload
+from log l
+cross join lateral frame_packets(l.frame) p;
+
+comment on view view_packets is 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
+comment on column view_packets.payload is 'null for an notice of a moved session, which names a session, and for an answer, which may have what sockets are: cookies, tokens, data';
+comment on column view_packets.rooms is 'to whom: any of these rooms, everybody if empty';
+
 create function allow_read(role regrole) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox to %s', role);
-    execute format('grant execute on function outbox_waiting to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
+    execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;
 
--- Whoever may use the schema could otherwise call what runs with its owner's rights.
+comment on column meta.works_from is 'programs that know this version of the schema, or a later one, work with it';
+
+-- Every role that may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
     emit_statement, emit_row, operate, join_room, leave_room, disconnect,
     allow_emit, allow_operate, allow_read, outbox_waiting from public;
 
-alter table meta alter column schema_version set default 3;
-update meta set schema_version = 3;
+insert into meta (relayed_on) values (server_identity());
