@@ -107,5 +107,5 @@ func TestViews_Packets(t *testing.T) {
 	lines := b.rows(t, "select position, kind, namespace, rooms::text, except_rooms::text, attachments, payload from view_packets where payload is distinct from 'in front' order by position")
 	wantRows(t, lines,
 		at[0]+` event / {} {} 0 ["x",1]`, at[1]+` volatile /chat {a,ä} {b} 2 ["é"]`, at[2]+` join / {a} {} 0 ["b"]`,
-		at[3]+` answer  {} {} 0 <nil>`, at[4]+` 9  {} {} 0 of a later version \000\377`)
+		at[3]+` response  {} {} 0 <nil>`, at[4]+` 9  {} {} 0 of a later version \000\377`)
 }
