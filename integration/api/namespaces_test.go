@@ -131,11 +131,11 @@ func TestMiddleware_RunsInOrder(t *testing.T) {
 	t.Parallel()
 	io := plain(socketio.Options{})
 	var asked []string
-	for _, gate := range []string{"first", "second", "third"} {
+	for _, name := range []string{"first", "second", "third"} {
 		io.Use(func(_ context.Context, s *socketio.Socket) error {
-			asked = append(asked, gate)
-			if s.Handshake().Query().Get("stop") == gate {
-				return &socketio.Error{Code: "stopped", Message: "stopped by the " + gate}
+			asked = append(asked, name)
+			if s.Handshake().Query().Get("stop") == name {
+				return &socketio.Error{Code: "stopped", Message: "stopped by the " + name}
 			}
 			return nil
 		})

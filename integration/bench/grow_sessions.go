@@ -21,7 +21,7 @@ func growSessions() curve {
 		panels: []panel{
 			{"clients", "3,000 clients, 256 at a time", "µs per client", "parked sessions cost nothing"},
 			{"publish", "an event for one client", "µs until it is there", "parked sessions cost nothing"},
-			{"house", "house-keeping", "ms for 1,000 sessions", "the others cost nothing"},
+			{"maintenance", "maintenance", "ms for 1,000 sessions", "the others cost nothing"},
 			{"size", "tables and indexes", "bytes per session parked", "linear: the same for each session"},
 		},
 		all: parkMore,
@@ -125,7 +125,7 @@ func measureSize(ctx context.Context, conn *pgx.Conn, size int, add adder) error
 	return err
 }
 
-// measureWithParked measures clients that connect and reconnect, events, and housekeeping.
+// measureWithParked measures clients that connect and reconnect, events, and maintenance.
 func measureWithParked(ctx context.Context, n *node, l *memoryListener, conn *pgx.Conn, add adder) error {
 	const clients = 3000
 	began := time.Now()
@@ -137,7 +137,7 @@ func measureWithParked(ctx context.Context, n *node, l *memoryListener, conn *pg
 	if err := oneEvent(ctx, n, l, add); err != nil {
 		return err
 	}
-	if err := housekeeping(ctx, conn, came[:1000], add); err != nil {
+	if err := maintenance(ctx, conn, came[:1000], add); err != nil {
 		return err
 	}
 	closeAll(came)
@@ -193,9 +193,9 @@ func oneEvent(ctx context.Context, n *node, l *memoryListener, add adder) error 
 	return err
 }
 
-// housekeeping measures the statements with which a node removes expired sessions and writes checkpoints. It rolls
+// maintenance measures the statements with which a node removes expired sessions and writes checkpoints. It rolls
 // them back.
-func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, add adder) error {
+func maintenance(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, add adder) error {
 	hashes := make([]string, len(clients))
 	for i := range clients {
 		hashes[i] = recovery.HashPID(clients[i].pid)
@@ -221,7 +221,7 @@ func housekeeping(ctx context.Context, conn *pgx.Conn, clients []*memoryClient, 
 			}
 			return micros(time.Since(began)) / 1e3, err
 		})
-		add("house", line, ms)
+		add("maintenance", line, ms)
 		return err
 	}
 	var node int64

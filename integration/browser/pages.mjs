@@ -145,7 +145,7 @@ for (const colorScheme of ["light", "dark"]) {
 await bob.click("#side summary");
 await picture(bob, "bob-side");
 
-step("Bob closes his page, and says goodbye by that");
+step("Bob closes his page, which sends a DISCONNECT");
 await bob.close({ runBeforeUnload: true });
 await ann.locator(".note", { hasText: "bob left" }).waitFor(within);
 

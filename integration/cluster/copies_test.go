@@ -129,7 +129,7 @@ func (c *copying) finish(clients ...[]*testClient) []checker.ID {
 
 // follows fails the test unless each session of the client has received a piece of the log without a hole and nothing
 // twice, the last one to its end; with first, the first one from its beginning. Besides that it may have received what was
-// lost. What SQL emitted before the copy, and was adopted there and then in the copy, may come twice: docs/recovery.md.
+// lost. An event that SQL emitted before the copy, and that both servers relayed, may come twice: docs/recovery.md.
 func (p *testClient) follows(log []checker.ID, first bool) {
 	p.t.Helper()
 	p.mu.Lock()

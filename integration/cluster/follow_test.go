@@ -20,8 +20,8 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestFollow_SnapshotThenEvents is the recipe of docs/sql.md: a client loads the history and follows from its
-// bookmark, while others post. Half of the clients are cut after a few events and reconnect to the other node.
+// TestFollow_SnapshotThenEvents is the recipe of docs/sql.md: a client loads the history and resumes from its
+// snapshot token, while others post. Half of the clients are cut after a few events and reconnect to the other node.
 func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it measures, and must not share the machine
 	dsn, schema := pgtest.Schema(t)
 	quoted := pgx.Identifier{schema}.Sanitize()
@@ -103,7 +103,7 @@ func TestFollow_SnapshotThenEvents(t *testing.T) { //nolint:paralleltest // it m
 	stale := wire.New(wire.Options{Auth: map[string]any{"follow": "nonsense"}})
 	var refused *wire.RefusedError
 	if err := stale.Connect(t.Context(), addrs[0]); !errors.As(err, &refused) || !strings.Contains(refused.Body, "load_again") {
-		t.Errorf("an invalid bookmark: %v", err)
+		t.Errorf("an invalid snapshot token: %v", err)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// skipUnlessLimits skips a test that measures for docs/limits.md, and asserts little, unless SOCKETIO_TEST_LIMITS is
+// skipUnlessLimits skips a test that measures for docs/recovery.md, and asserts little, unless SOCKETIO_TEST_LIMITS is
 // set.
 func skipUnlessLimits(t *testing.T) {
 	t.Helper()

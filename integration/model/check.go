@@ -76,7 +76,7 @@ func (m *model) check(s *State) string {
 
 // neverEnded reports whether a socket is served with a session that has moved to a later epoch, and its node will not
 // learn of that. It is checked with concurrent claims, and without kills, after which a node may not learn of it; see
-// docs/model.md.
+// docs/architecture.md.
 func (m *model) neverEnded(s *State, k *socket) bool {
 	r, n := &s.rows[k.pid], &s.nodes[k.node]
 	if m.Budget.ConcurrentClaims == 0 || m.Budget.Kills > 0 || !r.there || r.epoch <= k.epoch || !n.row || n.health != up {

@@ -6,7 +6,7 @@
 //	go test -v -run 'FindsFaults/SpliceGap' ./model                 # one fault, with the sequence of moves to it
 //	SOCKETIO_TEST_MODEL=deep go test -v -run Model_Deep ./model     # larger models
 //
-// docs/model.md lists what is modelled and what is not, and the code that each move stands for.
+// docs/testing.md lists what is modelled and what is not, and the code that each move stands for.
 //
 // # Simplifications
 //

@@ -3,7 +3,7 @@ package model
 // Faults are deviations from the protocol, one bit each.
 type Faults uint32
 
-// The faults. docs/model.md says what each removes from the protocol, and which promise that breaks.
+// The faults. Each removes one rule from the protocol; the tests name the promise that this breaks. See docs/testing.md.
 const (
 	ReplayBeforeConnect Faults = 1 << iota
 	NoWaitForReach
