@@ -12,9 +12,9 @@ var withoutHubLock = map[string]string{
 	"member.attached":       "is called under the lock",
 	"hub.disconnectLocally": "ended does not change once the member is detached",
 	"Socket.departure":      "reason does not change once the member is detached",
-	"presenceOrder.begin":       "the key changes only in the timeline of the socket, which calls it",
-	"presenceOrder.take":        "the key changes only in the timeline of the socket, which calls it",
-	"presenceOrder.end":         "the key changes only in the timeline of the socket, which calls it",
+	"presenceOrder.begin":   "the key changes only in the timeline of the socket, which calls it",
+	"presenceOrder.take":    "the key changes only in the timeline of the socket, which calls it",
+	"presenceOrder.end":     "the key changes only in the timeline of the socket, which calls it",
 }
 
 // TestArchitecture_HubLock checks that the fields of a member are used only under the hub's lock: in methods whose names end in

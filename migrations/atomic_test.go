@@ -330,7 +330,7 @@ func TestUp_MetaWithoutItsRow(t *testing.T) {
 		t.Errorf("meta: %s, want %s", got, want)
 	}
 	if n := conn.text(t, "select relay_outbox(true, false)::text"); n != "1" {
-		t.Errorf("adopted %s", n)
+		t.Errorf("relayed %s", n)
 	}
 	if v := version(t, dsn, opts); v != migrations.Latest {
 		t.Errorf("version %d", v)

@@ -45,7 +45,7 @@ func connect(ctx context.Context, dsn string, o *Options) (*pgx.Conn, error) {
 }
 
 func hangUp(ctx context.Context, conn *pgx.Conn) {
-	_ = conn.Close(context.WithoutCancel(ctx)) // a goodbye, also after ctx ended
+	_ = conn.Close(context.WithoutCancel(ctx)) // also after ctx has ended
 }
 
 // settings are those of the transaction: a migration depends on none of the role or the database, and the time-outs

@@ -74,7 +74,7 @@ func Files() fs.FS {
 // Options configures Up, Down, Force and Version.
 type Options struct {
 	// Schema is where the tables are: any name of up to 63 bytes that Postgres
-	// takes, but for its own (pg_…). Several installations may share a
+	// allows, except its own (pg_…). Several installations may share a
 	// database, each in a schema of its own. Default: socketio.
 	Schema string
 

@@ -1,6 +1,6 @@
 -- Puts back the row of meta that was lost. The log gets a new number, so that no offset of
 -- before counts any more, and nothing up to the newest id that was used is promised. What SQL has
--- emitted and no batch of the log tells to be adopted is adopted; its snapshot is not in the
+-- emitted, and no batch of the log records as relayed, is relayed; its snapshot is not in the
 -- future of this server.
 with last as (
     select greatest(

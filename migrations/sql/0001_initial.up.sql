@@ -2,12 +2,11 @@
 --
 -- Run with search_path = "<schema>": the names below are unqualified.
 
--- What runs with its owner's rights must not find the temporary tables of its callers
--- first. The functions below keep the search_path that is set here, whatever that of
--- the connection was.
+-- Functions that run with the rights of their owner must not find the temporary tables of
+-- their callers first. The functions below keep the search_path that is set here.
 select set_config('search_path', quote_ident(current_schema()) || ', pg_temp', false);
 
--- What is known of the log as a whole: one row.
+-- The state of the log as a whole: one row.
 create table meta (
     low            bigint      not null default 0,
     log_number     bigint      not null default ('x' || left(gen_random_uuid()::text, 8))::bit(32)::bigint | 1,
@@ -37,15 +36,15 @@ create table meta (
 
 comment on column meta.low is 'the newest position that is no longer kept';
 comment on column meta.log_number is 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
-comment on column meta.notification_key is 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+comment on column meta.notification_key is 'a secret of the nodes, which seals notifications: any role may LISTEN and NOTIFY';
 comment on column meta.slot is 'the partition of log that is appended to';
 
--- The default says which version the structure has, also where a dump came without rows.
+-- The default is the version of the structure, also where a dump contains no rows.
 comment on column meta.schema_version is 'the version of the schema; every migration sets it, and the default';
 
 -- The id of a batch. It is taken under the append lock, so a batch that commits
 -- later has the greater id. Without that lock a reader of "id > cursor" skips
--- what commits late. Cache 1: a cached range would break that order.
+-- rows that commit late. Cache 1: a cached range would break that order.
 create sequence log_id_seq as bigint cache 1;
 
 -- One row per batch of packets. The position of a packet is id * 4096 + index.
@@ -81,7 +80,7 @@ create table log (
 ) partition by list (slot);
 
 comment on column log.origin is 'the publisher: a random number of one process';
-comment on column log.seq is 'the number of the batch at its origin; (origin, seq) names the batch for ever';
+comment on column log.seq is 'the number of the batch at its origin; (origin, seq) identifies the batch';
 
 -- A frame is not worth compressing, and up to the page size not worth moving out
 -- of line.
@@ -109,9 +108,9 @@ create table log_2 partition of log (
 -- table. pg_locks shows its holder.
 create table append_lock () with (autovacuum_enabled = off);
 
--- What the notification of a batch says: its name and, if it comes along, the sealed frame.
--- The node that appends has encrypted that with a key made of meta's notification_key, because
--- any role may LISTEN; what is in front of it binds it to its place in the log, because
+-- The payload of the notification of a batch: its name and, if it is sent along, the sealed frame.
+-- The node that appends encrypts the frame with a key derived from meta.notification_key, because
+-- any role may LISTEN. The tag in front of it binds the frame to its place in the log, because
 -- any role may NOTIFY. A payload has to stay below 8,000 bytes. One expression, so that
 -- it is inlined.
 create function notification(key bytea, batch bigint, origin bigint, seq bigint, sealed bytea) returns text
@@ -123,7 +122,7 @@ return case
         encode(sealed, 'base64'))
 end;
 
--- Says what is wrong with a schema whose meta has lost its row.
+-- Raises the error for a schema whose table meta has lost its row.
 create function meta_lost() returns void
 language plpgsql stable
 set search_path from current
@@ -134,9 +133,9 @@ begin
 end
 $$;
 
--- Sees to it that the next id comes after all that the log has, and had: a copy of the
--- tables, such as that of logical replication, does not bring the value of the sequence
--- along. The append lock must be held.
+-- Advances the sequence beyond all ids that the log has or had: a copy of the tables, such as
+-- one made by logical replication, does not include the value of the sequence. The append lock
+-- must be held.
 create function advance_log_sequence() returns void
 language plpgsql volatile
 set search_path from current
@@ -152,7 +151,7 @@ begin
 end
 $$;
 
--- Sets a sequence of the schema with its owner's rights: a node has only those to use it.
+-- Sets a sequence of the schema with the rights of its owner: a node may only use it.
 create function set_sequence(sequence regclass, value bigint) returns void
 language plpgsql volatile security definer
 set search_path from current
@@ -164,8 +163,8 @@ $$;
 
 revoke execute on function set_sequence from public;
 
--- Goes on to the next partition if that is empty and the current one has been
--- appended to for half the retention. Reports whether it did.
+-- Switches to the next partition if it is empty and the current one has been appended to
+-- for half the retention. Returns whether it did.
 create function switch_slot(retention interval) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -218,10 +217,10 @@ create table nodes (
     constraint nodes_pkey primary key (id)
 ) with (fillfactor = 50);
 
-comment on column nodes.id is 'one life of a node: it changes when the others thought the node dead';
+comment on column nodes.id is 'one incarnation of a node: it changes when the other nodes have declared the node dead';
 comment on column nodes.position is 'how far the node had read the log when it was last seen';
-comment on column nodes.retention_ms is 'how long this node wants records to be kept; the longest counts';
-comment on column nodes.lease_ms is 'how long this node may be silent before the others take its sessions';
+comment on column nodes.retention_ms is 'how long this node wants records to be kept; the longest of all nodes applies';
+comment on column nodes.lease_ms is 'how long this node may send no heartbeat before other nodes take its sessions';
 comment on column nodes.checkpoint is 'up to here nothing is missing in the checkpointed sessions of this node';
 
 create table sessions (
@@ -251,20 +250,20 @@ create table sessions (
 create index sessions_node on sessions (node, pid_hash) where node is not null;
 create index sessions_expiry on sessions (expires_at) where expires_at is not null;
 
-comment on column sessions.node is 'who holds the session; null while it is parked';
-comment on column sessions.epoch is 'the ownership: a write that names another one is refused';
-comment on column sessions.pid_hash is 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
-comment on column sessions.identity is 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
-comment on column sessions.initial_offset is 'the offset with which the client came when the session was opened';
+comment on column sessions.node is 'the node that owns the session; null while it is parked';
+comment on column sessions.epoch is 'the ownership epoch: a write with another epoch is refused';
+comment on column sessions.pid_hash is 'the SHA-256 of the private session id; the hash itself resumes no session';
+comment on column sessions.identity is 'the identity that the session is bound to: an HMAC with the private session id as key; empty for none';
+comment on column sessions.initial_offset is 'the offset that the client presented when the session was opened';
 comment on column sessions.last is 'the last offset sent to the client; empty for none';
-comment on column sessions.known is 'last is true: after it nothing addressed the session up to covered';
-comment on column sessions.last_before is 'the last that was known before, for a client that did not get what came then';
+comment on column sessions.known is 'true if no event after last, up to covered, addressed the session';
+comment on column sessions.last_before is 'the value of last that was known before, for a client that did not receive the events in between';
 comment on column sessions.covered_before is 'after last_before nothing addressed the session up to here';
-comment on column sessions.last_proven is 'the offset with which the client came last; null if it never came back';
+comment on column sessions.last_proven is 'the offset that the client presented at the last resume; null if it never came back';
 comment on column sessions.covered_proven is 'after last_proven nothing addressed the session up to here';
-comment on column sessions.checkpointed is 'what covered says holds as far as the checkpoint of the node';
+comment on column sessions.checkpointed is 'covered extends to the checkpoint of the node';
 
--- A room is held from just after joined_at up to and including left_at.
+-- The session is in the room from just after joined_at up to and including left_at.
 create table session_rooms (
     joined_at bigint not null,
     left_at   bigint,
@@ -289,15 +288,13 @@ create table session_data (
 --
 -- Run with search_path = "<schema>".
 --
--- An emit writes a row into the outbox and takes no lock that outlives the
--- statement. The holder of the append lock next copies what has been committed
--- into the log: that is the relay of the outbox. A row is never updated and never deleted.
--- What has been relayed is known by a snapshot, kept with the batches that were
--- relayed last: a transaction is relayed if the snapshot sees it. A transaction
--- that stays open is named in the snapshot, and costs each run one look
--- into the index; it keeps nobody waiting.
+-- An emit writes a row into the outbox and takes no lock that outlives the statement. The next
+-- holder of the append lock copies committed rows into the log: the relay of the outbox. Rows are
+-- never updated and never deleted. A snapshot, stored with the batches that were relayed last,
+-- records what has been relayed: a transaction is relayed if the snapshot sees it. An open
+-- transaction is listed in the snapshot and costs each run one index lookup; it delays no other.
 
-comment on column sessions.seen is 'what came after opened and its client had seen before: the first and last positions of stretches';
+comment on column sessions.seen is 'ranges after opened that the client had received before: pairs of first and last position';
 
 create sequence outbox_id_seq as bigint cache 1;
 
@@ -335,9 +332,8 @@ with (autovacuum_enabled = off, toast.autovacuum_enabled = off);
 
 create index outbox_transaction on outbox (xid, id);
 
--- The keys of emits that happen once, of each role by itself: no role can use up the
--- keys of another. Who comes second waits at the primary key for the end of the
--- transaction that came first.
+-- Idempotency keys, separate for each role: no role can use up the keys of another. The second
+-- user of a key waits at the primary key for the end of the first transaction.
 create table emit_keys (
     at   timestamptz not null default clock_timestamp(),
     xid  xid8        not null default pg_current_xact_id(),
@@ -348,24 +344,24 @@ create table emit_keys (
 
 create index emit_keys_at on emit_keys (at);
 
-comment on column meta.outbox_slot is 'the partition of outbox that emits go to';
-comment on column meta.outbox_limit is 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
-comment on column meta.keys_seen is 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
-comment on column meta.relayed is 'what had been relayed when the log had the id relayed_id; a later batch of the log may know better';
+comment on column meta.outbox_slot is 'the partition of outbox that emits are written to';
+comment on column meta.outbox_limit is 'the size in bytes of a partition of outbox beyond which a role that is not a member of the owner cannot emit';
+comment on column meta.keys_seen is 'what had been committed at keys_at: of the older keys, only these are removed';
+comment on column meta.relayed is 'what had been relayed when the log had the id relayed_id; a later batch of the log supersedes it';
 comment on column meta.relayed_last is 'the greatest id of the outbox that had been relayed';
-comment on column meta.relayed_old is 'rows of the outbox up to this id were relayed before a dump was restored: the numbers of their transactions mean nothing';
-comment on column meta.relayed_on is 'the server whose numbers of transactions relayed has, see server_identity';
+comment on column meta.relayed_old is 'rows of the outbox up to this id were relayed before a dump was restored: their transaction ids are those of another server';
+comment on column meta.relayed_on is 'the server that the transaction ids in relayed belong to, see server_identity';
 comment on column meta.cut_xid is 'of this transaction, which was too large for one run, the rows up to cut_id';
 
-comment on column log.snapshot is 'of an relayed batch: what had been relayed with it';
-comment on column log.relayed_on is 'of an relayed batch: the server whose numbers of transactions snapshot has';
-comment on column log.xids is 'of an relayed batch: the transactions that its packets come from, in order';
+comment on column log.snapshot is 'of a relayed batch: what had been relayed with it';
+comment on column log.relayed_on is 'of a relayed batch: the server that the transaction ids in snapshot belong to';
+comment on column log.xids is 'of a relayed batch: the transactions that its packets come from, in order';
 comment on column log.sizes is 'how many packets come from each of xids';
 
 create index log_relayed on log (id) where snapshot is not null;
 
--- Tells this server, with its standbys and physical copies, from any other: null where the server does
--- not say. It reads a file, so whoever calls it all the time does without it.
+-- Identifies this server, with its standbys and physical copies; null where the server does not
+-- allow the query. It reads a file, so it is not called for every append.
 create function server_identity() returns bigint
 language plpgsql stable
 set search_path from current
@@ -377,10 +373,10 @@ exception when others then
 end
 $$;
 
--- What has been relayed. A set of one row, because Postgres inlines sets. In a database
--- whose rows are from another server, such as a restored dump, the numbers of transactions mean
--- nothing until the first run there. Restored is true if that is seen by the numbers; they
--- may have passed those of the other server, and then relayed_on is not this server.
+-- What has been relayed. A set of one row, because Postgres inlines sets. In a database whose rows
+-- come from another server, such as a restored dump, transaction ids have no meaning until the
+-- first run there. Restored is true if the ids show it. They may also have passed those of the
+-- other server; then relayed_on is not this server.
 create function relayed() returns table (
     snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint
 )
@@ -398,7 +394,7 @@ begin atomic
     limit 1;
 end;
 
--- The same for a look that is taken seldom enough to ask which server this is.
+-- Like relayed, for callers that are rare enough to read the identity of the server.
 create function relayed_here() returns table (snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean)
 language sql stable
 begin atomic
@@ -476,8 +472,8 @@ begin
 end
 $$;
 
--- Whether there is something to relay. Not inlined: a statement that only may ask
--- would lock all that this one reads.
+-- Returns whether there is something to relay. Not inlined: else a statement that may call it
+-- would lock everything that it reads.
 create function outbox_due() returns boolean
 language plpgsql stable
 set search_path from current
@@ -495,17 +491,17 @@ end
 $$;
 
 -- Copies committed rows of the outbox into the log and returns how many; the
--- append lock must be held. Transactions come in the order of their last emits: who
--- had seen another's commit before it emitted last comes behind it. The rows of a
--- transaction stay together, unless it alone has more than a call may take: then
--- nothing comes before its rest but what came before it.
+-- append lock must be held. Transactions are in the order of their last emits: one that had seen
+-- the commit of another before its last emit comes behind it. The rows of a transaction stay
+-- together, unless it alone has more than one call may take: then only what precedes it comes
+-- before its rest.
 --
 -- A call reads no more than it may take, however much waits. Of a backlog it reads the
 -- transactions with the smallest numbers, and leaves those of them which may have seen
 -- one that it does not read. When it reads no others, because the few that it reads are
 -- nearly as large as a call, it takes these all the same.
 --
--- With entirely, -1 is returned and nothing is done when there is more than that.
+-- With entirely, it returns -1 and does nothing if there is more than one call may take.
 create function relay_pending(most int, bytes bigint, entirely boolean, notify boolean) returns int
 language plpgsql volatile
 set search_path from current
@@ -616,7 +612,7 @@ begin
             ids := ids[:array_position(xids, beyond) - 1];
             xids := xids[:cardinality(ids)];
         end if;
-        -- Adopted is what is below top, except what waits and what was running.
+        -- Relayed is everything below top, except what waits and what was running.
         -- What waits below top was running when the newest of the relayed began,
         -- so these are never more than there are connections.
         select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
@@ -660,9 +656,8 @@ begin
 end
 $$;
 
--- Adopts what has been committed, for a log that nobody else appends to; returns
--- how many rows of the outbox that were. Returns -1 if somebody appends right now,
--- who relays as well, and the caller does not want to wait.
+-- Relays committed rows to a log that nobody else appends to; returns the number of rows. Returns
+-- -1 without waiting if another session appends right now, which relays as well.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function relay_outbox(wait boolean, notify boolean) returns int
@@ -694,13 +689,12 @@ $$;
 
 -- Appends a batch and notifies the nodes; returns the batch's id. A batch that is in
 -- the log already is left alone, and its id returned. What was committed in the
--- outbox before goes first, and is notified by itself.
+-- outbox before is relayed first, with a notification of its own.
 --
--- Sealed is the frame as it is sent with the notification, null if it does not. Without
--- ring nobody is notified of anything. A batch that is local-only concerns nobody
--- but the caller for now, and sends no notification of its own. The caller then learns what
--- is in the log between the batch that it has, named by after, and the new one, if
--- that is little: it need not read the log. The first is after itself, by name only.
+-- Sealed is the frame as it is sent with the notification, or null. Without notify no node is
+-- notified. A local-only batch concerns sockets of the calling node alone, and is not notified.
+-- The caller then receives what the log has between the batch after, which it has, and the new
+-- one, if that is little, and need not read the log. The first row is after itself, by name only.
 --
 -- Must be a transaction of its own: the append lock is held to its end.
 create function append(
@@ -715,8 +709,8 @@ declare
     slot_now smallint;
     key      bytea;
 begin
-    -- With one snapshot for the whole transaction what others append while this one waits
-    -- for the lock could not be seen.
+    -- With one snapshot for the whole transaction, batches that others append while this one waits
+    -- for the lock would be invisible.
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
             using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
@@ -794,7 +788,7 @@ begin
         return true;
     end if;
 
-    -- Whoever waits for this lock makes every reader wait behind it, so it is
+    -- A session that waits for this lock makes every reader wait behind it, so it is
     -- first tried without waiting.
     for attempt in 1..20 loop
         begin
@@ -876,7 +870,7 @@ create function wire_name(name text) returns bytea
 language sql stable
 return int2send(octet_length(convert_to(name, 'UTF8'))::int2) || convert_to(name, 'UTF8');
 
--- What stands before the body of a packet. Without a literal, whose meaning would depend on standard_conforming_strings.
+-- Returns the head of a packet. Without a literal, whose meaning would depend on standard_conforming_strings.
 create function packet_head(kind int, size int) returns bytea
 language sql immutable
 return substr(int2send(kind::int2), 2) || int4send(size);
@@ -886,7 +880,7 @@ create function outbox_caller() returns text
 language sql stable
 return coalesce(nullif(current_setting('role'), 'none'), session_user::text);
 
--- The partition that emits go to. A schema whose meta has no row can keep no event, and must not look as if it could.
+-- The partition that emits go to. A schema whose meta has no row can keep no event, and must report an error.
 create function outbox_slot_now() returns smallint
 language plpgsql volatile
 set search_path from current
@@ -904,7 +898,7 @@ begin
     if not found then
         perform meta_lost();
     end if;
-    -- What a role can fill the disk with has a limit. Not for the nodes' own role, whose events it must not hold up.
+    -- Limits how much of the disk a role can fill. The role of the nodes has no limit.
     if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
         select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
         if not pg_has_role(caller, owner, 'member') then
@@ -916,10 +910,9 @@ begin
 end
 $$;
 
--- Has the ids of the outbox begin after all that any other copy of the sequence has
--- given: far more than the log can have relayed since meta was last told. It reads no
--- table whose partitions are emptied, because the caller's transaction may be long, and
--- its own lock lasts for a moment.
+-- Starts the ids of the outbox beyond all that any other copy of the sequence has given: far beyond
+-- what the log can have relayed since meta was last updated. It reads no table whose partitions
+-- are emptied, because the caller's transaction may be long, and its lock is short.
 create function advance_outbox_sequence() returns void
 language plpgsql volatile
 set search_path from current
@@ -933,7 +926,7 @@ begin
 end
 $$;
 
--- Refuses the names of events that clients keep for themselves.
+-- Refuses event names that clients reserve.
 create function check_event(event text) returns void
 language plpgsql immutable
 set search_path from current
@@ -1147,8 +1140,8 @@ create function leave_room(
 language sql volatile
 return operate(4, target, room, namespace, except_rooms, key, notify);
 
--- Disconnects the sockets that are in a room and ends their sessions: who is away
--- starts anew when he comes back.
+-- Disconnects the sockets that are in a room and ends their sessions: a client that is away
+-- gets a new session when it returns.
 create function disconnect(
     target text, namespace text default '/', except_rooms text[] default null, key text default null, notify boolean default false
 ) returns boolean
@@ -1321,9 +1314,8 @@ exception when array_subscript_error then -- get_byte behind the end
 end
 $$;
 
--- Where the log stands for the snapshot that the caller's query has: a client that
--- is handed this beside the state gets every event whose transaction the state
--- does not show, and none of the others. Stable, lest it take a snapshot of its own.
+-- Returns a token for the snapshot of the caller's query: a client that receives it together with
+-- the state gets every event whose transaction the state does not include, and no other. Stable, lest it take a snapshot of its own.
 create function snapshot_token() returns text
 language plpgsql stable security definer
 set search_path from current
@@ -1404,7 +1396,7 @@ $$;
 
 -- A room named by a template, which is split at its braces: what stands at the even
 -- places is the name of a column. Null if one of these columns is null, or if no room
--- can have the name: the change must not fail for who listens to it.
+-- can have the name: the change must not fail because of its listeners.
 create function fill_room(template text[], fields jsonb) returns text
 language plpgsql immutable
 as $$
@@ -1422,8 +1414,8 @@ begin
 end
 $$;
 
--- The event that tells of one changed row. Room is null if nobody is to be told:
--- nothing that was asked for has changed, or the row names no room.
+-- The event for one changed row. Room is null if there is nothing to emit: no selected column
+-- has changed, or the row names no room.
 create function change_event(
     relation text, template text[], columns text[], keys text[], most int, with_old boolean, new jsonb, old jsonb,
     out room text, out other_room text, out payload jsonb, out size int
@@ -1466,7 +1458,7 @@ begin
 end
 $$;
 
--- What a trigger has to know of its table as it is now. While the table is the one that the trigger was attached to, a
+-- What a trigger needs of its table as it is now. While the table is the one that the trigger was attached to, a
 -- column is found by its number, so it may be renamed; in a copy, which a restored dump is as well, by its name. Virtual
 -- generated columns are null in the rows that a trigger sees, and are hidden.
 create function watched_table(
@@ -1518,8 +1510,8 @@ begin
 end
 $$;
 
--- What becomes of an error of ours in a trigger: with on_error 'fail' it is one of the statement, otherwise a warning, so
--- that no change of a row fails because it cannot be told.
+-- Reports an error in a trigger: with on_error 'fail' the statement fails, otherwise it is a warning, so that a change of a
+-- row does not fail because its event cannot be emitted.
 create function trigger_failed(failing boolean, relation text, event text, problem text, state text) returns void
 language plpgsql volatile
 as $$
@@ -1691,8 +1683,8 @@ $$;
 -- event is attached once to a table; attaching it again changes how.
 --
 -- The columns may be renamed afterwards, and so may the table. When a change cannot be
--- told, because a column was dropped for instance, the change is made all the same and
--- a warning says what is missing; with on_error => 'fail' the statement fails instead.
+-- emitted, for instance because a column was dropped, the change is made all the same, with
+-- a warning; with on_error => 'fail' the statement fails instead.
 --
 -- The caller must be allowed to create triggers on the table.
 create function attach_trigger(
@@ -1807,7 +1799,7 @@ create view view_outbox as select * from outbox_waiting();
 
 comment on view view_outbox is 'what was committed and is not in the log yet';
 
--- Lets a role emit, and nothing else: it cannot read or write a table of ours.
+-- Allows a role to emit, and nothing else: it cannot read or write tables of the schema.
 create function allow_emit(role regrole) returns void
 language plpgsql volatile
 set search_path from current
@@ -1820,7 +1812,7 @@ begin
 end
 $$;
 
--- Lets a role emit, and change the rooms of sockets and disconnect them.
+-- Allows a role to emit, to change the rooms of sockets, and to disconnect them.
 create function allow_operate(role regrole) returns void
 language plpgsql volatile
 set search_path from current
@@ -1831,14 +1823,14 @@ begin
 end
 $$;
 
--- What nodes know of each other, and views of it all for people.
+-- What nodes record for each other, and views for people.
 --
 -- Run with search_path = "<schema>".
 
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
-comment on column nodes.bound is 'the server is delivered what comes after this position';
-comment on column nodes.frames is 'the newest version of a frame of the log that the node reads; newer ones are not written meanwhile';
-comment on column nodes.ended is 'the life is over: the node finds its row missing, and its sessions are being parked';
+comment on column nodes.bound is 'deliveries to the server begin after this position';
+comment on column nodes.frames is 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+comment on column nodes.ended is 'the node is fenced, and its sessions are being parked';
 
 create function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
@@ -1856,17 +1848,17 @@ begin
 end
 $$;
 
--- Ends the life of a node: parks what it held, with what its checkpoints prove, and
--- tells the others through the log that its server is gone. The epochs rise, so
--- whatever that node still writes is refused.
+-- Ends the registration of a node: parks its sessions, with what its checkpoints prove, and
+-- appends to the log that its server has left. The epochs rise, so later writes of that node
+-- are refused.
 --
 -- A call parks most sessions at most, so that none takes long. It returns false when
--- some are left: the life is over then all the same, and any node may call again. It
+-- some are left: the node is fenced all the same, and any node may call again. It
 -- returns true after the last of them, and null if there is no such node.
 --
 -- Locks: the row of the node, the rows of its sessions by pid_hash, and last the append
--- lock, whose holders never wait for the others. The batch is named by the life, so
--- there is one at most.
+-- lock, whose holders never wait for the others. The batch is named by the id of the node, so
+-- there is at most one.
 create function end_node(node bigint, notify boolean, most int default 10000) returns boolean
 language plpgsql volatile
 set search_path from current
@@ -1972,7 +1964,7 @@ exception when others then
 end
 $$;
 
--- New columns come last: views are replaced in place, with the rights to them.
+-- New columns come last: views are replaced in place and keep their grants.
 create view view_nodes as
 select n.name, n.id, n.started, n.seen, n.position,
        (select count(*) from sessions s where s.node = n.id) as sessions,
@@ -1987,7 +1979,7 @@ comment on view view_nodes is 'the nodes that live or have not been found dead y
 comment on column view_nodes.batches_behind is 'what was appended since the node was seen counts as well';
 comment on column view_nodes.server is 'as Server.Nodes has it; null for a node without a server';
 
--- Without pid_hash and identity: they are of no use to people.
+-- Without pid_hash and identity.
 create view view_sessions as
 select s.sid, s.namespace, n.name as node, n.server,
        s.node is null as parked, s.expires_at,
@@ -2011,8 +2003,8 @@ from log l
 cross join lateral frame_packets(l.frame) p;
 
 comment on view view_packets is 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
-comment on column view_packets.payload is 'null for an notice of a moved session, which names a session, and for an answer, which may have what sockets are: cookies, tokens, data';
-comment on column view_packets.rooms is 'to whom: any of these rooms, everybody if empty';
+comment on column view_packets.payload is 'null for session_moved, which names a session, and for response, which may contain handshakes and data of sockets';
+comment on column view_packets.rooms is 'the audience: sockets in any of these rooms, all if empty';
 
 create function allow_read(role regrole) returns void
 language plpgsql volatile
@@ -2025,7 +2017,7 @@ begin
 end
 $$;
 
-comment on column meta.works_from is 'programs that know this version of the schema, or a later one, work with it';
+comment on column meta.works_from is 'the oldest schema version that a program must know to work with this schema';
 
 -- Every role that may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,

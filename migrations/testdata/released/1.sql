@@ -82,8 +82,8 @@ declare
     slot_now smallint;
     key      bytea;
 begin
-    -- With one snapshot for the whole transaction what others append while this one waits
-    -- for the lock could not be seen.
+    -- With one snapshot for the whole transaction, batches that others append while this one waits
+    -- for the lock would be invisible.
     if current_setting('transaction_isolation') <> 'read committed' then
         raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
             using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
@@ -716,7 +716,7 @@ begin
         return true;
     end if;
 
-    -- Whoever waits for this lock makes every reader wait behind it, so it is
+    -- A session that waits for this lock makes every reader wait behind it, so it is
     -- first tried without waiting.
     for attempt in 1..20 loop
         begin
@@ -919,7 +919,7 @@ begin
     if not found then
         perform meta_lost();
     end if;
-    -- What a role can fill the disk with has a limit. Not for the nodes' own role, whose events it must not hold up.
+    -- Limits how much of the disk a role can fill. The role of the nodes has no limit.
     if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
         select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
         if not pg_has_role(caller, owner, 'member') then
@@ -1178,7 +1178,7 @@ begin
             ids := ids[:array_position(xids, beyond) - 1];
             xids := xids[:cardinality(ids)];
         end if;
-        -- Adopted is what is below top, except what waits and what was running.
+        -- Relayed is everything below top, except what waits and what was running.
         -- What waits below top was running when the newest of the relayed began,
         -- so these are never more than there are connections.
         select greatest(pg_snapshot_xmax(s.snapshot), (x::text::bigint + 1)::text::xid8)
@@ -1247,13 +1247,13 @@ ALTER TABLE ONLY socketio.log ALTER COLUMN frame SET STORAGE EXTERNAL;
 
 COMMENT ON COLUMN socketio.log.origin IS 'the publisher: a random number of one process';
 
-COMMENT ON COLUMN socketio.log.seq IS 'the number of the batch at its origin; (origin, seq) names the batch for ever';
+COMMENT ON COLUMN socketio.log.seq IS 'the number of the batch at its origin; (origin, seq) identifies the batch';
 
-COMMENT ON COLUMN socketio.log.snapshot IS 'of an relayed batch: what had been relayed with it';
+COMMENT ON COLUMN socketio.log.snapshot IS 'of a relayed batch: what had been relayed with it';
 
-COMMENT ON COLUMN socketio.log.relayed_on IS 'of an relayed batch: the server whose numbers of transactions snapshot has';
+COMMENT ON COLUMN socketio.log.relayed_on IS 'of a relayed batch: the server that the transaction ids in snapshot belong to';
 
-COMMENT ON COLUMN socketio.log.xids IS 'of an relayed batch: the transactions that its packets come from, in order';
+COMMENT ON COLUMN socketio.log.xids IS 'of a relayed batch: the transactions that its packets come from, in order';
 
 COMMENT ON COLUMN socketio.log.sizes IS 'how many packets come from each of xids';
 
@@ -1289,29 +1289,29 @@ COMMENT ON COLUMN socketio.meta.low IS 'the newest position that is no longer ke
 
 COMMENT ON COLUMN socketio.meta.log_number IS 'tells this log from any other: a random 32-bit number, not zero, that offsets carry';
 
-COMMENT ON COLUMN socketio.meta.notification_key IS 'a secret of the nodes: any role may LISTEN and NOTIFY. Nodes notice when it changes';
+COMMENT ON COLUMN socketio.meta.notification_key IS 'a secret of the nodes, which seals notifications: any role may LISTEN and NOTIFY';
 
 COMMENT ON COLUMN socketio.meta.schema_version IS 'the version of the schema; every migration sets it, and the default';
 
-COMMENT ON COLUMN socketio.meta.works_from IS 'programs that know this version of the schema, or a later one, work with it';
+COMMENT ON COLUMN socketio.meta.works_from IS 'the oldest schema version that a program must know to work with this schema';
 
 COMMENT ON COLUMN socketio.meta.slot IS 'the partition of log that is appended to';
 
-COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits go to';
+COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits are written to';
 
-COMMENT ON COLUMN socketio.meta.outbox_limit IS 'so many bytes a partition of outbox may have for a role that is not a member of the owner to emit';
+COMMENT ON COLUMN socketio.meta.outbox_limit IS 'the size in bytes of a partition of outbox beyond which a role that is not a member of the owner cannot emit';
 
-COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the keys that are older, only these are forgotten';
+COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the older keys, only these are removed';
 
-COMMENT ON COLUMN socketio.meta.relayed IS 'what had been relayed when the log had the id relayed_id; a later batch of the log may know better';
+COMMENT ON COLUMN socketio.meta.relayed IS 'what had been relayed when the log had the id relayed_id; a later batch of the log supersedes it';
 
 COMMENT ON COLUMN socketio.meta.relayed_last IS 'the greatest id of the outbox that had been relayed';
 
-COMMENT ON COLUMN socketio.meta.relayed_old IS 'rows of the outbox up to this id were relayed before a dump was restored: the numbers of their transactions mean nothing';
+COMMENT ON COLUMN socketio.meta.relayed_old IS 'rows of the outbox up to this id were relayed before a dump was restored: their transaction ids are those of another server';
 
 COMMENT ON COLUMN socketio.meta.cut_xid IS 'of this transaction, which was too large for one run, the rows up to cut_id';
 
-COMMENT ON COLUMN socketio.meta.relayed_on IS 'the server whose numbers of transactions relayed has, see server_identity';
+COMMENT ON COLUMN socketio.meta.relayed_on IS 'the server that the transaction ids in relayed belong to, see server_identity';
 
 CREATE FUNCTION socketio.relayed() RETURNS TABLE(snapshot pg_snapshot, last bigint, old bigint, cut_xid xid8, cut_id bigint, restored boolean, relayed_on bigint)
     LANGUAGE sql STABLE
@@ -1698,23 +1698,23 @@ CREATE TABLE socketio.nodes (
 )
 WITH (fillfactor='50');
 
-COMMENT ON COLUMN socketio.nodes.id IS 'one life of a node: it changes when the others thought the node dead';
+COMMENT ON COLUMN socketio.nodes.id IS 'one incarnation of a node: it changes when the other nodes have declared the node dead';
 
 COMMENT ON COLUMN socketio.nodes."position" IS 'how far the node had read the log when it was last seen';
 
 COMMENT ON COLUMN socketio.nodes.checkpoint IS 'up to here nothing is missing in the checkpointed sessions of this node';
 
-COMMENT ON COLUMN socketio.nodes.retention_ms IS 'how long this node wants records to be kept; the longest counts';
+COMMENT ON COLUMN socketio.nodes.retention_ms IS 'how long this node wants records to be kept; the longest of all nodes applies';
 
-COMMENT ON COLUMN socketio.nodes.lease_ms IS 'how long this node may be silent before the others take its sessions';
+COMMENT ON COLUMN socketio.nodes.lease_ms IS 'how long this node may send no heartbeat before other nodes take its sessions';
 
 COMMENT ON COLUMN socketio.nodes.server IS 'the name of the server on this node, which outlives the id; null without one';
 
-COMMENT ON COLUMN socketio.nodes.bound IS 'the server is delivered what comes after this position';
+COMMENT ON COLUMN socketio.nodes.bound IS 'deliveries to the server begin after this position';
 
-COMMENT ON COLUMN socketio.nodes.ended IS 'the life is over: the node finds its row missing, and its sessions are being parked';
+COMMENT ON COLUMN socketio.nodes.ended IS 'the node is fenced, and its sessions are being parked';
 
-COMMENT ON COLUMN socketio.nodes.frames IS 'the newest version of a frame of the log that the node reads; newer ones are not written meanwhile';
+COMMENT ON COLUMN socketio.nodes.frames IS 'the newest frame version that the node reads; nodes write no newer one while it is registered';
 
 CREATE SEQUENCE socketio.outbox_id_seq
     START WITH 1
@@ -1820,31 +1820,31 @@ CREATE TABLE socketio.sessions (
 )
 WITH (fillfactor='70');
 
-COMMENT ON COLUMN socketio.sessions.epoch IS 'the ownership: a write that names another one is refused';
+COMMENT ON COLUMN socketio.sessions.epoch IS 'the ownership epoch: a write with another epoch is refused';
 
 COMMENT ON COLUMN socketio.sessions.covered_before IS 'after last_before nothing addressed the session up to here';
 
 COMMENT ON COLUMN socketio.sessions.covered_proven IS 'after last_proven nothing addressed the session up to here';
 
-COMMENT ON COLUMN socketio.sessions.node IS 'who holds the session; null while it is parked';
+COMMENT ON COLUMN socketio.sessions.node IS 'the node that owns the session; null while it is parked';
 
-COMMENT ON COLUMN socketio.sessions.known IS 'last is true: after it nothing addressed the session up to covered';
+COMMENT ON COLUMN socketio.sessions.known IS 'true if no event after last, up to covered, addressed the session';
 
-COMMENT ON COLUMN socketio.sessions.checkpointed IS 'what covered says holds as far as the checkpoint of the node';
+COMMENT ON COLUMN socketio.sessions.checkpointed IS 'covered extends to the checkpoint of the node';
 
-COMMENT ON COLUMN socketio.sessions.pid_hash IS 'the SHA-256 of what the client comes back with: nobody can come back with the hash';
+COMMENT ON COLUMN socketio.sessions.pid_hash IS 'the SHA-256 of the private session id; the hash itself resumes no session';
 
-COMMENT ON COLUMN socketio.sessions.identity IS 'to what the session is bound: an HMAC under what the client comes back with; empty for nothing';
+COMMENT ON COLUMN socketio.sessions.identity IS 'the identity that the session is bound to: an HMAC with the private session id as key; empty for none';
 
-COMMENT ON COLUMN socketio.sessions.initial_offset IS 'the offset with which the client came when the session was opened';
+COMMENT ON COLUMN socketio.sessions.initial_offset IS 'the offset that the client presented when the session was opened';
 
 COMMENT ON COLUMN socketio.sessions.last IS 'the last offset sent to the client; empty for none';
 
-COMMENT ON COLUMN socketio.sessions.last_before IS 'the last that was known before, for a client that did not get what came then';
+COMMENT ON COLUMN socketio.sessions.last_before IS 'the value of last that was known before, for a client that did not receive the events in between';
 
-COMMENT ON COLUMN socketio.sessions.last_proven IS 'the offset with which the client came last; null if it never came back';
+COMMENT ON COLUMN socketio.sessions.last_proven IS 'the offset that the client presented at the last resume; null if it never came back';
 
-COMMENT ON COLUMN socketio.sessions.seen IS 'what came after opened and its client had seen before: the first and last positions of stretches';
+COMMENT ON COLUMN socketio.sessions.seen IS 'ranges after opened that the client had received before: pairs of first and last position';
 
 CREATE TABLE socketio.socketio_migrations (
     version bigint NOT NULL,
@@ -1901,9 +1901,9 @@ CREATE VIEW socketio.view_packets AS
 
 COMMENT ON VIEW socketio.view_packets IS 'the log, packet by packet; ask for a range of positions: every frame in question is decoded';
 
-COMMENT ON COLUMN socketio.view_packets.rooms IS 'to whom: any of these rooms, everybody if empty';
+COMMENT ON COLUMN socketio.view_packets.rooms IS 'the audience: sockets in any of these rooms, all if empty';
 
-COMMENT ON COLUMN socketio.view_packets.payload IS 'null for an notice of a moved session, which names a session, and for an answer, which may have what sockets are: cookies, tokens, data';
+COMMENT ON COLUMN socketio.view_packets.payload IS 'null for session_moved, which names a session, and for response, which may contain handshakes and data of sockets';
 
 CREATE VIEW socketio.view_rooms AS
  SELECT s.namespace,
@@ -1950,7 +1950,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 2820018599, '2026-11-27 21:35:30.544263+00', '\x05dceaa3aff64e90b2903bc76201ccdf0ddf549406fe682b17431c1f5d6da7f3', 1, 1, 0, '2026-11-27 21:35:30.544292+00', 0, 4294967296, '2026-11-27 21:35:30.544292+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712968104462850425, true);
+INSERT INTO socketio.meta VALUES (0, 1539571509, '2026-11-27 21:55:31.84881+00', '\x31b260609a7d768d3be8062af64573859edd860e9ff64c0969bf3fefc51da0c8', 1, 1, 0, '2026-11-27 21:55:31.848837+00', 0, 4294967296, '2026-11-27 21:55:31.848837+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712973239553097941, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
