@@ -23,10 +23,6 @@ type readCache struct {
 // cacheTTL is how long a part is kept that nobody asks for.
 const cacheTTL = 10 * time.Second
 
-// A idRange is the batches with ids in (after, to]. What is on a shelf is complete:
-// the node has had the batch to.
-type idRange struct{ after, to int64 }
-
 // idRangeAfter returns the stretch that has what comes after the position from, as
 // far as it lies below low.
 func idRangeAfter(from, low adapter.Position) idRange {

@@ -64,15 +64,15 @@ func (p pace) next(err error) pace {
 	}
 }
 
-// An extent is the batches with ids in (after, to].
-type extent struct{ after, to int64 }
+// An idRange is the batches with ids in (after, to].
+type idRange struct{ after, to int64 }
 
 // readLog reads a chunk of the batches of an extent.
 //
 // What it finds is complete after the low mark it returns: the statement locks
 // the partitions before it takes its snapshot, and a partition's low mark is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, of extent, s readScope, p pace) (logRead, error) {
+func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r logRead
@@ -259,7 +259,7 @@ func (t *tail) readRetrying(ctx context.Context, after, to int64) (logRead, erro
 	var r logRead
 	p := fullPace()
 	err := retryTransient(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, extent{after, to}, theLog, p)
+		r, err = t.db.readLog(ctx, t.db.pool, idRange{after, to}, theLog, p)
 		p = p.next(err)
 		return err
 	})

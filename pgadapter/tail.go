@@ -274,7 +274,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for {
-		r, err := t.db.readLog(ctx, conn, extent{t.cursor.id, maxID}, t.scope(), t.pace)
+		r, err := t.db.readLog(ctx, conn, idRange{t.cursor.id, maxID}, t.scope(), t.pace)
 		t.pace = t.pace.next(err)
 		if err != nil {
 			return err

@@ -91,14 +91,14 @@ func TestReadLog_LargeBatches_AreReadByBytes(t *testing.T) {
 	for range n {
 		appendOne(t, db, &adapter.Envelope{Kind: adapter.Event, Namespace: "/", Payload: payload})
 	}
-	r, err := db.readLog(t.Context(), db.pool, extent{0, maxID}, theLog, fullPace())
+	r, err := db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, fullPace())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.rows)*size > fullBytes || !r.more {
 		t.Errorf("%d batches at once; more: %v", len(r.rows), r.more)
 	}
-	if r, err = db.readLog(t.Context(), db.pool, extent{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
+	if r, err = db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
 		t.Errorf("%d batches for the slowest; %v", len(r.rows), err)
 	}
 
