@@ -6,7 +6,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A batchPos names a batch in the log: its id, and by origin and seq what is there.
+// A batchPos names a batch in the log: its id, and the origin and seq that identify its content.
 type batchPos struct {
 	id      int64
 	origin  int64
@@ -22,7 +22,7 @@ func (m batchPos) position() adapter.Position {
 	return position(m.id, m.packets-1)
 }
 
-// batchPosAt returns a mark that ends at p and names no batch.
+// batchPosAt returns a batchPos that ends at p and has no origin.
 func batchPosAt(p adapter.Position) batchPos {
 	return batchPos{id: batchID(p), packets: int(p)&(maxPackets-1) + 1}
 }
@@ -35,17 +35,17 @@ func (m batchPos) offset(log uint32) adapter.Offset {
 	return adapter.Offset{Position: m.position(), Log: log, Check: checkValue(log, m.origin, m.seq)}
 }
 
-// A logBatch is a row of the log, decoded.
+// A logBatch is a decoded row of the log.
 type logBatch struct {
 	batchPos
 
 	deliveries []adapter.Delivery
-	bytes      int // of memory, about
+	bytes      int // approximate memory
 	read       time.Time
 }
 
-// What a decoded batch takes besides its frame, about: itself, a packet, a name of
-// an audience, and an attachment.
+// Approximate memory of a decoded batch besides its frame: for the batch, per packet, per
+// name of an audience, and per attachment.
 const (
 	batchOverhead   = 256
 	deliveryBytes   = 200
@@ -53,8 +53,8 @@ const (
 	attachmentBytes = 32
 )
 
-// batchMemory returns about how many bytes of memory a batch takes. Its packets share the
-// memory of its frame, and the names of the packet before if they are the same.
+// batchMemory returns the approximate memory of a batch in bytes. Its packets share the
+// memory of the frame, and the names of the previous packet if they are equal.
 func batchMemory(frame []byte, envelopes []*adapter.Envelope) int {
 	n := batchOverhead + len(frame) + len(frame)/8 + deliveryBytes*len(envelopes)
 	last := &adapter.Envelope{}
@@ -72,7 +72,7 @@ func batchMemory(frame []byte, envelopes []*adapter.Envelope) int {
 	return n
 }
 
-// namesMemory returns about what names take beside those that they may share.
+// namesMemory returns the approximate memory of names, zero if they are shared with before.
 func namesMemory(before, names []string) int {
 	if len(names) == 0 || len(before) > 0 && &before[0] == &names[0] {
 		return 0
@@ -84,7 +84,7 @@ func namesMemory(before, names []string) int {
 	return n
 }
 
-// decodeBatch decodes a row of the log with the given number, if its frame is of a version up to newest.
+// decodeBatch decodes a row of the log with the given number. It returns an error if the frame version is above newest.
 func decodeBatch(newest byte, log uint32, m batchPos, frame []byte) (*logBatch, error) {
 	envelopes, err := decodeFrameUpTo(newest, frame, m.packets)
 	if err != nil {

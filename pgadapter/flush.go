@@ -12,11 +12,11 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A writeSet is a set of writes of different sessions, as the columns of a few
+// A writeSet is a set of writes of different sessions, as columns for a few
 // statements.
 type writeSet struct {
 	fence            fence
-	pids             []string // of all that have to be held
+	pids             []string // of all sessions that this node must own
 	opens            openRows
 	joins, leaves    roomRows
 	sets, unsets     dataRows
@@ -40,7 +40,7 @@ type openRows struct {
 	windows, opened, covered                  []int64
 }
 
-// stillIn stands where a session is still in a room, for the place where it left.
+// stillIn is the left position of a room that the session is still in.
 const stillIn int64 = -1
 
 type roomRows struct {
@@ -48,7 +48,7 @@ type roomRows struct {
 
 	rooms []string
 	at    []int64
-	left  []int64 // stillIn: the session is in the room
+	left  []int64 // stillIn: the session is still in the room
 }
 
 func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
@@ -87,17 +87,17 @@ func (f *writeSet) add(w *write) {
 	switch {
 	case w.change != nil:
 		f.addChanges(w)
-	case w.ending.Park || w.released:
+	case w.release.Park || w.released:
 		f.parks.add(w.key)
-		f.parks.at = append(f.parks.at, f.place(w, w.ending.At))
-		f.parks.last = append(f.parks.last, w.ending.Last.String())
+		f.parks.at = append(f.parks.at, f.place(w, w.release.At))
+		f.parks.last = append(f.parks.last, w.release.Last.String())
 		f.parks.released = append(f.parks.released, w.released)
 	default:
 		f.deletions.add(w.key)
 	}
 }
 
-// place returns a position of a write as this branch of the log has it.
+// place maps a position of a write to the current timeline of the log.
 func (f *writeSet) place(w *write, p adapter.Position) int64 {
 	return f.fence.timeline.clamp(p, w.timeline)
 }
@@ -113,19 +113,19 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
 	o.covered = append(o.covered, f.place(w, s.Applied))
-	for _, stay := range s.Rooms {
+	for _, interval := range s.Rooms {
 		left := stillIn
-		if stay.Ended {
-			left = f.place(w, stay.Left)
+		if interval.Ended {
+			left = f.place(w, interval.Left)
 		}
-		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), left)
+		f.joins.add(s.Key, interval.Room, f.place(w, interval.Joined), left)
 	}
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
 	}
 }
 
-// spans returns spans as an array of Postgres, flat; "" for none.
+// spans returns ranges as a flat array literal of Postgres; "" for none.
 func (f *writeSet) spans(w *write, spans []adapter.Range) string {
 	if len(spans) == 0 {
 		return ""
@@ -151,9 +151,9 @@ func spansOf(flat []int64) []adapter.Range {
 	return spans
 }
 
-// addChanges adds the changes of a write as rows that come to the same. The
-// statement for rooms that were left goes before that for rooms that were joined, so
-// a stay that begins and ends here is one row.
+// addChanges adds rows with the combined effect of the changes of a write. The statement
+// for left rooms runs before the one for joined rooms, so an interval that begins and
+// ends here is one row.
 func (f *writeSet) addChanges(w *write) {
 	m := roomDelta{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
 	m.add(f, w, w.change)
@@ -169,7 +169,7 @@ func (f *writeSet) addChanges(w *write) {
 	}
 }
 
-// roomDelta are what changes of one session have come to so far.
+// A roomDelta is the combined effect of changes of one session.
 type roomDelta struct {
 	rows map[string]int  // of each room that was joined, its newest row
 	in   map[string]bool // of each room that was joined or left, whether the session is in it
@@ -189,7 +189,7 @@ func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 	}
 	for _, room := range c.Join {
 		if row, known := m.rows[room]; known && f.joins.at[row] == at {
-			f.joins.left[row] = stillIn // joined again where it was joined before
+			f.joins.left[row] = stillIn // joined again at the same position
 		} else {
 			m.rows[room] = len(f.joins.rooms)
 			f.joins.add(w.key, room, at, stillIn)
@@ -199,14 +199,14 @@ func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 	maps.Copy(m.data, c.Data)
 }
 
-// A owner is who holds a session.
+// An owner is the epoch and the node of a session.
 type owner struct{ epoch, node int64 }
 
-// flush makes writes durable in one transaction and one round trip, and returns
-// the result of each; or an error, then none is durable as far as is known.
+// flush makes writes durable in one transaction and one round trip, and returns the result
+// of each; or an error, and then the outcome is unknown and may be that none is durable.
 //
-// The statements are sent together and take effect together. Each of them changes
-// only what this node holds, whatever the first ones found.
+// The statements are sent together and commit together. Each changes only sessions that
+// this node owns, whatever the statements before it returned.
 func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
 	f := writeSet{fence: s.db.node.fence()}
 	for _, w := range writes {
@@ -225,28 +225,28 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	if err != nil {
 		return nil, err
 	}
-	verdicts := make([]error, len(writes))
+	results := make([]error, len(writes))
 	for i, w := range writes {
 		t, there := held[w.key.PIDHash]
-		verdicts[i] = w.result(t, there, node)
+		results[i] = w.result(t, there, node)
 	}
-	return verdicts, nil
+	return results, nil
 }
 
-// result returns the result of a write, by who held the session before it, or
-// after it if it was opened.
+// result returns the result of a write, given the owner of the session before the write,
+// or after it if the write opened the session.
 func (w *write) result(t owner, there bool, node int64) error {
 	switch {
 	case there && t.epoch == w.key.Epoch && t.node == node:
 		return nil
-	case w.repeated && w.ending != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
-		return nil // the attempt before, whose answer was lost, has ended it
+	case w.repeated && w.release != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
+		return nil // an earlier attempt with a lost answer has released it
 	}
 	return recovery.ErrLost
 }
 
-// batch returns the statements, sessions before their rooms and data, and fills
-// in who held the sessions before.
+// batch returns the statements, sessions before their rooms and data. They store the
+// previous owners of the sessions in held.
 func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
 	b := &pgx.Batch{}
 	f.fence.queue(b, q)

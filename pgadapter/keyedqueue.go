@@ -6,51 +6,51 @@ import (
 	"sync"
 )
 
-// wake wakes whoever waits for the bell, a channel with room for one; once is enough.
-func wake(bell chan<- struct{}) {
+// wake signals the goroutine that waits on c, a channel with a buffer of one.
+func wake(c chan<- struct{}) {
 	select {
-	case bell <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// keyedQueue queue work by session: of one session one piece at a time, in order, or
-// several that go together; of different sessions many at once.
+// A keyedQueue queues work by session: the work of one session is taken in order, as one
+// batch at a time; the work of many sessions is taken at once.
 type keyedQueue[T any] struct {
 	canBatch func(first, next T) bool
-	wakeup   chan struct{} // rung when something waits, or the end has come
+	wakeup   chan struct{} // signaled when work is added, and by close
 
 	mu      sync.Mutex
 	waiting map[string][]T // by pid
-	working map[string]int // how many at the beginning of a lane are in work
-	ready   []string       // the lanes of which nothing is in work, oldest first
-	size    int            // how much waits or is in work
-	space   chan struct{}  // closed when some of it was done; nil if nobody waits
+	working map[string]int // number of items of a session that were taken and are not done
+	ready   []string       // sessions with waiting and without taken work, oldest first
+	size    int            // number of items that wait or are not done
+	space   chan struct{}  // closed when items are done; nil if no caller waits
 	closed  bool
 }
 
-// newKeyedQueue returns lanes in which a piece is done with those before it as far as
-// together says that they can be.
-func newKeyedQueue[T any](together func(first, next T) bool) *keyedQueue[T] {
+// newKeyedQueue returns an empty queue. Items of a session are taken together with the first
+// one as long as canBatch returns true.
+func newKeyedQueue[T any](canBatch func(first, next T) bool) *keyedQueue[T] {
 	return &keyedQueue[T]{
-		canBatch: together, wakeup: make(chan struct{}, 1),
+		canBatch: canBatch, wakeup: make(chan struct{}, 1),
 		waiting: make(map[string][]T), working: make(map[string]int),
 	}
 }
 
-// maxBatch bounds the pieces of one session that are done together.
+// maxBatch bounds the items of one session that are taken together.
 const maxBatch = 256
 
-// batchable returns how many pieces at the beginning of a lane are done together.
-func (l *keyedQueue[T]) batchable(lane []T) int {
+// batchable returns how many items at the front of a session's queue can be taken together.
+func (l *keyedQueue[T]) batchable(queue []T) int {
 	n := 1
-	for n < min(len(lane), maxBatch) && l.canBatch(lane[0], lane[n]) {
+	for n < min(len(queue), maxBatch) && l.canBatch(queue[0], queue[n]) {
 		n++
 	}
 	return n
 }
 
-// add queues work for a session and reports whether it did: not after close.
+// add queues work for a session. It returns false after close.
 func (l *keyedQueue[T]) add(pid string, work T) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -66,8 +66,8 @@ func (l *keyedQueue[T]) add(pid string, work T) bool {
 	return true
 }
 
-// take waits for work and returns that of up to most sessions, for each what is
-// done together. It returns none when the lanes are closed and empty.
+// take waits for work and returns that of up to most sessions, one batch for each. It
+// returns none when the queue is closed and empty.
 func (l *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
 	for {
 		l.mu.Lock()
@@ -76,20 +76,20 @@ func (l *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
 			pids = append(pids, l.ready[:n]...)
 			l.ready = l.ready[n:]
 			for _, pid := range pids {
-				lane := l.waiting[pid]
-				run := l.batchable(lane)
+				queue := l.waiting[pid]
+				run := l.batchable(queue)
 				l.working[pid] = run
-				work = append(work, lane[:run:run])
+				work = append(work, queue[:run:run])
 			}
 			l.mu.Unlock()
 			return pids, work
 		}
 		l.mu.Unlock()
-		<-l.wakeup // close rings it as well
+		<-l.wakeup // close signals it as well
 	}
 }
 
-// done says that what take returned for these sessions is finished.
+// done reports that the work that take returned for these sessions is done.
 func (l *keyedQueue[T]) done(pids []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -110,37 +110,37 @@ func (l *keyedQueue[T]) done(pids []string) {
 	}
 }
 
-// last returns the newest piece of a session's lane, if there is any.
+// last returns the newest item of a session, if there is one.
 func (l *keyedQueue[T]) last(pid string) (work T, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lane := l.waiting[pid]
-	if len(lane) == 0 {
+	queue := l.waiting[pid]
+	if len(queue) == 0 {
 		return work, false
 	}
-	return lane[len(lane)-1], true
+	return queue[len(queue)-1], true
 }
 
-// latest returns the newest piece of each lane that has any.
+// latest returns the newest item of each session that has one.
 func (l *keyedQueue[T]) latest() []T {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	all := make([]T, 0, len(l.waiting))
-	for _, lane := range l.waiting {
-		all = append(all, lane[len(lane)-1])
+	for _, queue := range l.waiting {
+		all = append(all, queue[len(queue)-1])
 	}
 	return all
 }
 
-// len returns how much work waits or is being done.
+// len returns the number of items that wait or are not done.
 func (l *keyedQueue[T]) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.size
 }
 
-// waitSpace waits until less than most waits or is being done. It keeps no place for who
-// adds next: callers that come at once may go a little beyond.
+// waitSpace waits until fewer than most items wait or are not done. It reserves nothing:
+// concurrent callers may exceed most by a few.
 func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 	for {
 		l.mu.Lock()

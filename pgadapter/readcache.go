@@ -8,10 +8,10 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A readCache has what was read of the log below the node's own memory, for others who
-// want the same: when a node is killed, or has just been started, all clients come
-// back from about one place, and each by itself would read all that lies between
-// from Postgres. Of one part there is one query at a time.
+// A readCache shares reads of the log below recentBatches: when a node is killed or has
+// just started, many clients return from about the same position, and each would
+// otherwise read the same range from Postgres. One query at a time reads a range. A cached
+// range is complete, because the node has read past its end.
 type readCache struct {
 	maxBytes int
 
@@ -20,36 +20,36 @@ type readCache struct {
 	bytes   int
 }
 
-// cacheTTL is how long a part is kept that nobody asks for.
+// cacheTTL is how long an entry is kept after its last use.
 const cacheTTL = 10 * time.Second
 
-// idRangeAfter returns the stretch that has what comes after the position from, as
-// far as it lies below low.
+// idRangeAfter returns the range of the cache that begins at or before the batch after
+// from, limited to the batches below low.
 func idRangeAfter(from, low adapter.Position) idRange {
 	after := (batchID(from+1) - 1) / readBatches * readBatches
 	return idRange{after, min(after+readBatches, batchID(low))}
 }
 
-// A cacheEntry is the excerpt of a stretch.
+// A cacheEntry is the result of reading one range.
 type cacheEntry struct {
 	logRange
 
 	err  error
-	done chan struct{} // closed when these are known
+	done chan struct{} // closed when logRange and err are set
 
-	bytes int       // guarded by the shelf, as is used
-	used  time.Time // when it was asked for last
+	bytes int       // guarded by the mutex of the cache, like used
+	used  time.Time // time of the last get
 }
 
-// get returns the excerpt of a stretch, and has it read if it is not there. When ctx
-// ends first it returns its cause.
+// get returns a range, which read reads if it is not cached. When ctx ends first, get
+// returns its cause.
 func (s *readCache) get(ctx context.Context, of idRange, read func() (logRange, error)) (logRange, error) {
 	s.mu.Lock()
 	p, ok := s.entries[of]
 	if !ok {
 		p = &cacheEntry{done: make(chan struct{})}
 		s.entries[of] = p
-		go s.fill(of, p, read) // owner: the DB, whose connections it takes; ends with the query
+		go s.fill(of, p, read) // ends with the query, which uses the pool of the DB
 	}
 	p.used = time.Now()
 	s.mu.Unlock()
@@ -71,7 +71,7 @@ func (s *readCache) fill(of idRange, p *cacheEntry, read func() (logRange, error
 	case p.err != nil:
 		delete(s.entries, of)
 	default:
-		p.bytes = 1 // of a part without batches
+		p.bytes = 1 // for a range without batches
 		for _, b := range p.batches {
 			p.bytes += b.bytes
 		}
@@ -80,7 +80,7 @@ func (s *readCache) fill(of idRange, p *cacheEntry, read func() (logRange, error
 	}
 }
 
-// trimLocked takes away what nobody has asked for lately, or is too much.
+// trimLocked removes expired entries, and the least recently used ones beyond maxBytes.
 func (s *readCache) trimLocked(now time.Time) {
 	for {
 		var oldest idRange
@@ -104,7 +104,7 @@ func (s *readCache) trim(now time.Time) {
 	s.trimLocked(now)
 }
 
-// clear takes away everything: the log may have lost its end, or be another one.
+// clear removes all entries, because the log may have lost its end or was replaced.
 func (s *readCache) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

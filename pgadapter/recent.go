@@ -6,7 +6,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A recentBatches is the newest part of the log, complete after low.
+// A recentBatches is the newest part of the log in memory, complete after low.
 type recentBatches struct {
 	maxBytes int
 	maxAge   time.Duration
@@ -22,7 +22,7 @@ func (m *recentBatches) add(b *logBatch) {
 	m.trim(b.read)
 }
 
-// trim forgets what is too old, or the oldest of what is too much.
+// trim removes batches that are too old, and the oldest ones beyond maxBytes.
 func (m *recentBatches) trim(now time.Time) {
 	n := 0
 	for n < len(m.batches) && (m.bytes > m.maxBytes || now.Sub(m.batches[n].read) > m.maxAge) {
@@ -30,11 +30,11 @@ func (m *recentBatches) trim(now time.Time) {
 		m.low = m.batches[n].position()
 		n++
 	}
-	clear(m.batches[:n]) // what was trimmed can be collected though the array stays
+	clear(m.batches[:n]) // drops references in the retained array
 	m.batches = m.batches[n:]
 }
 
-// reset forgets everything; the memory is complete after low.
+// reset removes everything; afterwards m is complete after low.
 func (m *recentBatches) reset(low adapter.Position) {
 	clear(m.batches)
 	m.low, m.batches, m.bytes = low, nil, 0
@@ -53,7 +53,7 @@ func (m *recentBatches) cut(id int64) []*logBatch {
 	return lost
 }
 
-// after returns up to n batches that have something in (from, ∞).
+// after returns up to n batches that end after from.
 func (m *recentBatches) after(from adapter.Position, n int) []*logBatch {
 	low, high := 0, len(m.batches)
 	for low < high {
