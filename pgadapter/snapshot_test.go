@@ -15,15 +15,15 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A look is what a reader saw, and where it was told to go on.
+// A look is the state that a reader saw, and its start position.
 type look struct {
 	state map[int]int
 	place adapter.StartPosition
 }
 
-// TestSnapshot_StateThenEvents reads a table and a bookmark in one query, again and again
-// while others write, and compares what is in the log from there on with what was
-// read: no gap, no double. SOCKETIO_TEST_LOOKS sets how often.
+// TestSnapshot_StateThenEvents repeatedly reads a table and a snapshot token in one query
+// while others write, and compares the log after the start position with the state: no
+// gap, no duplicate. SOCKETIO_TEST_LOOKS sets the number of reads.
 func TestSnapshot_StateThenEvents(t *testing.T) {
 	t.Parallel()
 	looks := 1000
@@ -131,7 +131,7 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 	}
 	t.Logf("%d looks, %d of them with events to leave out, %d events: no gap, no double", len(all), skipping, total)
 	if skipping == 0 {
-		t.Error("no look came between a commit and its adoption: the test shows nothing")
+		t.Error("no read happened between a commit and its relay: the test shows nothing")
 	}
 }
 
@@ -169,7 +169,7 @@ func TestSnapshot_Malformed(t *testing.T) {
 	}
 	b.trim(t)
 	if _, err := db.ResolveSnapshot(t.Context(), good); err != nil {
-		t.Errorf("all after the bookmark is there: %v", err)
+		t.Errorf("trimmed up to the token: %v", err)
 	}
 	execOn(t, b.conn, "select append(9, 1, 1, '\\x01ff00000000', false)")
 	b.trim(t)
