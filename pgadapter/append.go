@@ -93,21 +93,21 @@ type attempts struct {
 
 // failed records a failed attempt. It returns for how long every attempt was refused, or
 // zero if the batch may be in the log.
-func (d *attempts) failed(err error, sent bool, began time.Time) time.Duration {
+func (a *attempts) failed(err error, sent bool, began time.Time) time.Duration {
 	switch {
 	case !isRefusal(err):
-		d.refused = time.Time{}
-		if sent && d.unanswered.IsZero() {
-			d.unanswered = began
+		a.refused = time.Time{}
+		if sent && a.unanswered.IsZero() {
+			a.unanswered = began
 		}
 		return 0
-	case d.refused.IsZero():
-		d.refused = began
+	case a.refused.IsZero():
+		a.refused = began
 	}
-	if !d.unanswered.IsZero() {
+	if !a.unanswered.IsZero() {
 		return 0
 	}
-	return elapsed(d.refused, time.Now())
+	return elapsed(a.refused, time.Now())
 }
 
 // append sends a batch until Postgres answers. The sequence number makes repeated
@@ -126,10 +126,10 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 			return adapter.Offset{}, err
 		}
 	}
-	var d attempts
+	var a attempts
 	first := time.Now()
 	for attempt := 1; ; attempt++ {
-		if !d.unanswered.IsZero() && elapsed(d.unanswered, time.Now()) > p.opts.Retention/2 {
+		if !a.unanswered.IsZero() && elapsed(a.unanswered, time.Now()) > p.opts.Retention/2 {
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
@@ -155,7 +155,7 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 		case !isTransient(err):
 			return adapter.Offset{}, annotateSchemaErr(p.opts.Schema, err)
 		}
-		if d.failed(err, sent, began) > min(maxRefusedFor, p.opts.Retention/2) {
+		if a.failed(err, sent, began) > min(maxRefusedFor, p.opts.Retention/2) {
 			return adapter.Offset{}, fmt.Errorf("append refused, the event is not emitted: %w", err)
 		}
 		p.notAppended(ctx, attempt, err)
@@ -214,13 +214,13 @@ type notifyBackoff struct {
 	logged time.Time
 }
 
-func (q *notifyBackoff) expired() bool { return q.until.IsZero() || time.Now().After(q.until) }
+func (b *notifyBackoff) expired() bool { return b.until.IsZero() || time.Now().After(b.until) }
 
-func (q *notifyBackoff) begin(logger *slog.Logger, err error) {
+func (b *notifyBackoff) begin(logger *slog.Logger, err error) {
 	now := time.Now()
-	q.until = now.Add(time.Second)
-	if q.logged.IsZero() || now.Sub(q.logged) >= time.Minute {
-		q.logged = now
+	b.until = now.Add(time.Second)
+	if b.logged.IsZero() || now.Sub(b.logged) >= time.Minute {
+		b.logged = now
 		logger.Error("appending without NOTIFY: the notification queue of Postgres is full, see pg_notification_queue_usage(); a session that listens inside a transaction may block it", slog.Any("error", err))
 	}
 }

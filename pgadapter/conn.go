@@ -34,29 +34,29 @@ type dedicatedConn struct {
 }
 
 // open returns the connection, and whether it is new.
-func (l *dedicatedConn) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
-	if l.conn != nil && !l.conn.IsClosed() {
-		return l.conn, false, nil
+func (c *dedicatedConn) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
+	if c.conn != nil && !c.conn.IsClosed() {
+		return c.conn, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	l.conn, err = pgx.ConnectConfig(ctx, l.config)
+	c.conn, err = pgx.ConnectConfig(ctx, c.config)
 	if err == nil {
-		registerTypes(l.conn.TypeMap())
+		registerTypes(c.conn.TypeMap())
 	}
-	return l.conn, err == nil, err
+	return c.conn, err == nil, err
 }
 
 // drop closes the connection.
-func (l *dedicatedConn) drop() {
-	if l.conn == nil {
+func (c *dedicatedConn) drop() {
+	if c.conn == nil {
 		return
 	}
 	// A context of its own: the connection is closed because the caller's ctx has ended, or is broken.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = l.conn.Close(ctx) // the connection is discarded in any case
-	l.conn = nil
+	_ = c.conn.Close(ctx) // the connection is discarded in any case
+	c.conn = nil
 }
 
 // sessionSettings returns the settings that the statements of this package need, regardless

@@ -26,16 +26,16 @@ var errNotNotified = errors.New("notifications do not arrive on the connection t
 // An echo is a notification that the node sends to itself after LISTEN, over another connection: a
 // pooler in transaction mode accepts LISTEN and delivers nothing. The zero echo is not sent yet.
 type echo struct {
-	text  string // the payload that was sent
-	sent  time.Time
-	heard bool
+	text    string // the payload that was sent
+	sent    time.Time
+	arrived bool
 }
 
 // testEcho sends the echo of a new connection, and detects that it does not arrive.
 func (t *tail) testEcho(ctx context.Context) {
 	e := &t.echo
 	switch {
-	case t.db.opts.PollOnly || e.heard:
+	case t.db.opts.PollOnly || e.arrived:
 	case e.text == "":
 		text := echoPrefix + rand.Text()
 		ctx, cancel := context.WithTimeout(ctx, echoTimeout)
@@ -64,10 +64,10 @@ func (t *tail) handleNotification(ctx context.Context, conn *pgx.Conn, payload s
 
 // receiveEcho records that notifications arrive, if the echo is that of this connection.
 func (t *tail) receiveEcho(ctx context.Context, conn *pgx.Conn, payload string) error {
-	if t.echo.heard || payload != t.echo.text {
+	if t.echo.arrived || payload != t.echo.text {
 		return nil
 	}
-	t.echo.heard = true
+	t.echo.arrived = true
 	if t.unnotified {
 		t.update(func() { t.unnotified = false })
 		t.db.opts.Logger.InfoContext(ctx, "notifications arrive")
@@ -87,7 +87,7 @@ func (t *tail) poll() time.Duration {
 
 // untilNextRead returns how long to wait for a notification.
 func (t *tail) untilNextRead() time.Duration {
-	if t.echo.text != "" && !t.echo.heard && !t.unnotified {
+	if t.echo.text != "" && !t.echo.arrived && !t.unnotified {
 		return min(t.poll(), max(echoTimeout-time.Since(t.echo.sent), 0)+time.Millisecond)
 	}
 	return t.poll()

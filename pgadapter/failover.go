@@ -122,8 +122,8 @@ func (t *tail) reregistered(cause error) {
 
 // clamp maps a position that was taken on the timeline with number taken to b: no further
 // than the first fork since then.
-func (b timeline) clamp(p adapter.Position, taken int) int64 {
-	for _, j := range b.forks {
+func (l timeline) clamp(p adapter.Position, taken int) int64 {
+	for _, j := range l.forks {
 		if j.number > taken {
 			p = min(p, j.at) // the earliest of them has the least position
 			break
@@ -133,17 +133,17 @@ func (b timeline) clamp(p adapter.Position, taken int) int64 {
 }
 
 // fork returns the timeline that forks from b after the position at.
-func (b timeline) fork(at adapter.Position) timeline {
-	n := len(b.forks)
-	for n > 0 && b.forks[n-1].at >= at {
+func (l timeline) fork(at adapter.Position) timeline {
+	n := len(l.forks)
+	for n > 0 && l.forks[n-1].at >= at {
 		n--
 	}
-	forks := append(slices.Clone(b.forks[:n]), forkPoint{b.number + 1, at})
+	forks := append(slices.Clone(l.forks[:n]), forkPoint{l.number + 1, at})
 	if len(forks) > maxForks {
 		forks[1].at = forks[0].at
 		forks = forks[1:]
 	}
-	return timeline{b.number + 1, forks}
+	return timeline{l.number + 1, forks}
 }
 
 // lowerAcked lowers acked to at, if it is greater.

@@ -36,8 +36,8 @@ func (r *keyRows) add(k recovery.Key) {
 type openRows struct {
 	keyRows
 
-	sids, namespaces, helds, seen, identities []string
-	windows, opened, covered                  []int64
+	sids, namespaces, offsets, seen, identities []string
+	windows, opened, covered                    []int64
 }
 
 // stillIn is the left position of a room that the session is still in.
@@ -107,8 +107,8 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	o.add(s.Key)
 	o.sids = append(o.sids, toText(s.ID))
 	o.namespaces = append(o.namespaces, toText(s.Namespace))
-	o.helds = append(o.helds, heldText(s.InitialOffset))
-	o.seen = append(o.seen, f.spans(w, s.Skip))
+	o.offsets = append(o.offsets, offsetText(s.InitialOffset))
+	o.seen = append(o.seen, f.ranges(w, s.Skip))
 	o.identities = append(o.identities, s.Identity)
 	o.windows = append(o.windows, s.Window.Milliseconds())
 	o.opened = append(o.opened, f.place(w, s.Opened))
@@ -125,13 +125,13 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	}
 }
 
-// spans returns ranges as a flat array literal of Postgres; "" for none.
-func (f *writeSet) spans(w *write, spans []adapter.Range) string {
-	if len(spans) == 0 {
+// ranges returns ranges as a flat array literal of Postgres; "" for none.
+func (f *writeSet) ranges(w *write, ranges []adapter.Range) string {
+	if len(ranges) == 0 {
 		return ""
 	}
 	b := []byte{'{'}
-	for i, in := range spans {
+	for i, in := range ranges {
 		if i > 0 {
 			b = append(b, ',')
 		}
@@ -142,13 +142,13 @@ func (f *writeSet) spans(w *write, spans []adapter.Range) string {
 	return string(append(b, '}'))
 }
 
-// spansOf is the inverse of spans.
-func spansOf(flat []int64) []adapter.Range {
-	var spans []adapter.Range
+// rangesOf is the inverse of ranges.
+func rangesOf(flat []int64) []adapter.Range {
+	var ranges []adapter.Range
 	for i := 0; i+1 < len(flat); i += 2 {
-		spans = append(spans, adapter.Range{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
+		ranges = append(ranges, adapter.Range{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
 	}
-	return spans
+	return ranges
 }
 
 // addChanges adds rows with the combined effect of the changes of a write. The statement
@@ -213,8 +213,8 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 		f.add(w)
 	}
 	node := f.fence.node
-	held := make(map[string]owner, len(writes))
-	b := f.batch(s.db.queries, held)
+	owners := make(map[string]owner, len(writes))
+	b := f.batch(s.db.queries, owners)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	err := s.db.pool.SendBatch(ctx, b).Close()
@@ -227,7 +227,7 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	}
 	results := make([]error, len(writes))
 	for i, w := range writes {
-		t, there := held[w.key.PIDHash]
+		t, there := owners[w.key.PIDHash]
 		results[i] = w.result(t, there, node)
 	}
 	return results, nil
@@ -246,8 +246,8 @@ func (w *write) result(t owner, there bool, node int64) error {
 }
 
 // batch returns the statements, sessions before their rooms and data. They store the
-// previous owners of the sessions in held.
-func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
+// previous owners of the sessions in owners.
+func (f *writeSet) batch(q *queries, owners map[string]owner) *pgx.Batch {
 	b := &pgx.Batch{}
 	f.fence.queue(b, q)
 	node := f.fence.node
@@ -255,13 +255,13 @@ func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
 		var pid string
 		var t owner
 		_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
-			held[pid] = t
+			owners[pid] = t
 			return nil
 		})
 		return err
 	}
 	if o := &f.opens; len(o.pids) > 0 {
-		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.helds, o.seen, o.identities).Query(note)
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.offsets, o.seen, o.identities).Query(note)
 	}
 	if len(f.pids) > 0 {
 		b.Queue(q.sessionState, f.pids).Query(note)

@@ -21,10 +21,10 @@ const patience = time.Minute
 
 // A bench is a schema for one test.
 type bench struct {
-	dsn    string
-	schema string
-	conn   *pgx.Conn        // the test's own, with search_path set to the schema
-	heard  *strings.Builder // receives the warnings of Postgres to conn, if not nil
+	dsn      string
+	schema   string
+	conn     *pgx.Conn        // the test's own, with search_path set to the schema
+	warnings *strings.Builder // receives the warnings of Postgres to conn, if not nil
 }
 
 func newBench(t testing.TB, opts ...pgtest.Option) *bench {
@@ -63,8 +63,8 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 	config.RuntimeParams["default_transaction_isolation"] = "read committed"
 	config.RuntimeParams["idle_session_timeout"] = "0" // a test may wait for longer than a server allows
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if b.heard != nil {
-			b.heard.WriteString(n.Message + "\n")
+		if b.warnings != nil {
+			b.warnings.WriteString(n.Message + "\n")
 		}
 	}
 	conn, err := pgx.ConnectConfig(t.Context(), config)

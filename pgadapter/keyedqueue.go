@@ -42,79 +42,79 @@ func newKeyedQueue[T any](canBatch func(first, next T) bool) *keyedQueue[T] {
 const maxBatch = 256
 
 // batchable returns how many items at the front of a session's queue can be taken together.
-func (l *keyedQueue[T]) batchable(queue []T) int {
+func (q *keyedQueue[T]) batchable(queue []T) int {
 	n := 1
-	for n < min(len(queue), maxBatch) && l.canBatch(queue[0], queue[n]) {
+	for n < min(len(queue), maxBatch) && q.canBatch(queue[0], queue[n]) {
 		n++
 	}
 	return n
 }
 
 // add queues work for a session. It returns false after close.
-func (l *keyedQueue[T]) add(pid string, work T) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+func (q *keyedQueue[T]) add(pid string, work T) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
 		return false
 	}
-	if _, busy := l.waiting[pid]; !busy {
-		l.ready = append(l.ready, pid)
+	if _, busy := q.waiting[pid]; !busy {
+		q.ready = append(q.ready, pid)
 	}
-	l.waiting[pid] = append(l.waiting[pid], work)
-	l.size++
-	wake(l.wakeup)
+	q.waiting[pid] = append(q.waiting[pid], work)
+	q.size++
+	wake(q.wakeup)
 	return true
 }
 
 // take waits for work and returns that of up to most sessions, one batch for each. It
 // returns none when the queue is closed and empty.
-func (l *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
+func (q *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
 	for {
-		l.mu.Lock()
-		n := min(most, len(l.ready))
-		if n > 0 || l.closed && len(l.waiting) == 0 {
-			pids = append(pids, l.ready[:n]...)
-			l.ready = l.ready[n:]
+		q.mu.Lock()
+		n := min(most, len(q.ready))
+		if n > 0 || q.closed && len(q.waiting) == 0 {
+			pids = append(pids, q.ready[:n]...)
+			q.ready = q.ready[n:]
 			for _, pid := range pids {
-				queue := l.waiting[pid]
-				run := l.batchable(queue)
-				l.working[pid] = run
+				queue := q.waiting[pid]
+				run := q.batchable(queue)
+				q.working[pid] = run
 				work = append(work, queue[:run:run])
 			}
-			l.mu.Unlock()
+			q.mu.Unlock()
 			return pids, work
 		}
-		l.mu.Unlock()
-		<-l.wakeup // close signals it as well
+		q.mu.Unlock()
+		<-q.wakeup // close signals it as well
 	}
 }
 
 // done reports that the work that take returned for these sessions is done.
-func (l *keyedQueue[T]) done(pids []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.space != nil {
-		close(l.space)
-		l.space = nil
+func (q *keyedQueue[T]) done(pids []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.space != nil {
+		close(q.space)
+		q.space = nil
 	}
 	for _, pid := range pids {
-		l.size -= l.working[pid]
-		rest := l.waiting[pid][l.working[pid]:]
-		delete(l.working, pid)
+		q.size -= q.working[pid]
+		rest := q.waiting[pid][q.working[pid]:]
+		delete(q.working, pid)
 		if len(rest) == 0 {
-			delete(l.waiting, pid)
+			delete(q.waiting, pid)
 			continue
 		}
-		l.waiting[pid] = rest
-		l.ready = append(l.ready, pid)
+		q.waiting[pid] = rest
+		q.ready = append(q.ready, pid)
 	}
 }
 
 // last returns the newest item of a session, if there is one.
-func (l *keyedQueue[T]) last(pid string) (work T, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	queue := l.waiting[pid]
+func (q *keyedQueue[T]) last(pid string) (work T, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	queue := q.waiting[pid]
 	if len(queue) == 0 {
 		return work, false
 	}
@@ -122,38 +122,38 @@ func (l *keyedQueue[T]) last(pid string) (work T, ok bool) {
 }
 
 // latest returns the newest item of each session that has one.
-func (l *keyedQueue[T]) latest() []T {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]T, 0, len(l.waiting))
-	for _, queue := range l.waiting {
+func (q *keyedQueue[T]) latest() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]T, 0, len(q.waiting))
+	for _, queue := range q.waiting {
 		all = append(all, queue[len(queue)-1])
 	}
 	return all
 }
 
 // len returns the number of items that wait or are not done.
-func (l *keyedQueue[T]) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.size
+func (q *keyedQueue[T]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.size
 }
 
 // waitSpace waits until fewer than most items wait or are not done. It reserves nothing:
 // concurrent callers may exceed most by a few.
-func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
+func (q *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 	for {
-		l.mu.Lock()
-		size := l.size
+		q.mu.Lock()
+		size := q.size
 		if size < most {
-			l.mu.Unlock()
+			q.mu.Unlock()
 			return nil
 		}
-		if l.space == nil {
-			l.space = make(chan struct{})
+		if q.space == nil {
+			q.space = make(chan struct{})
 		}
-		space := l.space
-		l.mu.Unlock()
+		space := q.space
+		q.mu.Unlock()
 		select {
 		case <-space:
 		case <-ctx.Done():
@@ -163,9 +163,9 @@ func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 }
 
 // close refuses further work.
-func (l *keyedQueue[T]) close() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	wake(l.wakeup)
+func (q *keyedQueue[T]) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	wake(q.wakeup)
 }

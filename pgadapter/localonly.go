@@ -19,8 +19,8 @@ import (
 type notifyBudget struct{ batches, bytes int }
 
 // exhausted reports whether the next batch must send a notification.
-func (h notifyBudget) exhausted(bytes int) bool {
-	return h.batches >= readBatches-1 || h.bytes+bytes > batchBytes
+func (b notifyBudget) exhausted(bytes int) bool {
+	return b.batches >= readBatches-1 || b.bytes+bytes > batchBytes
 }
 
 // A handoff is a batch that is in the log and for which no notification was sent.

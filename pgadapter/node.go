@@ -140,9 +140,9 @@ func (n *node) fence() fence {
 
 // queue adds the statement that fails if the fence does not match. The statements that
 // follow find the rows of sessions by their keys.
-func (h fence) queue(b *pgx.Batch, q *queries) {
+func (f fence) queue(b *pgx.Batch, q *queries) {
 	b.Queue(q.byKey)
-	b.Queue(q.checkFence, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
+	b.Queue(q.checkFence, f.node, f.cursor.id, f.cursor.origin, f.cursor.seq)
 }
 
 // A peer is the row of another node.

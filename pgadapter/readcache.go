@@ -43,71 +43,71 @@ type cacheEntry struct {
 
 // get returns a range, which read reads if it is not cached. When ctx ends first, get
 // returns its cause.
-func (s *readCache) get(ctx context.Context, of idRange, read func() (logRange, error)) (logRange, error) {
-	s.mu.Lock()
-	p, ok := s.entries[of]
+func (c *readCache) get(ctx context.Context, of idRange, read func() (logRange, error)) (logRange, error) {
+	c.mu.Lock()
+	e, ok := c.entries[of]
 	if !ok {
-		p = &cacheEntry{done: make(chan struct{})}
-		s.entries[of] = p
-		go s.fill(of, p, read) // ends with the query, which uses the pool of the DB
+		e = &cacheEntry{done: make(chan struct{})}
+		c.entries[of] = e
+		go c.fill(of, e, read) // ends with the query, which uses the pool of the DB
 	}
-	p.used = time.Now()
-	s.mu.Unlock()
+	e.used = time.Now()
+	c.mu.Unlock()
 	select {
-	case <-p.done:
-		return p.logRange, p.err
+	case <-e.done:
+		return e.logRange, e.err
 	case <-ctx.Done():
 		return logRange{}, context.Cause(ctx)
 	}
 }
 
-func (s *readCache) fill(of idRange, p *cacheEntry, read func() (logRange, error)) {
-	p.logRange, p.err = read()
-	close(p.done)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (c *readCache) fill(of idRange, e *cacheEntry, read func() (logRange, error)) {
+	e.logRange, e.err = read()
+	close(e.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case s.entries[of] != p: // cleared meanwhile
-	case p.err != nil:
-		delete(s.entries, of)
+	case c.entries[of] != e: // cleared meanwhile
+	case e.err != nil:
+		delete(c.entries, of)
 	default:
-		p.bytes = 1 // for a range without batches
-		for _, b := range p.batches {
-			p.bytes += b.bytes
+		e.bytes = 1 // for a range without batches
+		for _, b := range e.batches {
+			e.bytes += b.bytes
 		}
-		s.bytes += p.bytes
-		s.trimLocked(time.Now())
+		c.bytes += e.bytes
+		c.trimLocked(time.Now())
 	}
 }
 
 // trimLocked removes expired entries, and the least recently used ones beyond maxBytes.
-func (s *readCache) trimLocked(now time.Time) {
+func (c *readCache) trimLocked(now time.Time) {
 	for {
 		var oldest idRange
 		var found *cacheEntry
-		for of, p := range s.entries {
-			if p.bytes > 0 && (found == nil || p.used.Before(found.used)) {
-				oldest, found = of, p
+		for of, e := range c.entries {
+			if e.bytes > 0 && (found == nil || e.used.Before(found.used)) {
+				oldest, found = of, e
 			}
 		}
-		if found == nil || s.bytes <= s.maxBytes && now.Sub(found.used) < cacheTTL {
+		if found == nil || c.bytes <= c.maxBytes && now.Sub(found.used) < cacheTTL {
 			return
 		}
-		s.bytes -= found.bytes
-		delete(s.entries, oldest)
+		c.bytes -= found.bytes
+		delete(c.entries, oldest)
 	}
 }
 
-func (s *readCache) trim(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trimLocked(now)
+func (c *readCache) trim(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trimLocked(now)
 }
 
 // clear removes all entries, because the log may have lost its end or was replaced.
-func (s *readCache) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.entries)
-	s.bytes = 0
+func (c *readCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.entries)
+	c.bytes = 0
 }

@@ -16,53 +16,53 @@ type recentBatches struct {
 	bytes   int
 }
 
-func (m *recentBatches) add(b *logBatch) {
-	m.batches = append(m.batches, b)
-	m.bytes += b.bytes
-	m.trim(b.read)
+func (r *recentBatches) add(b *logBatch) {
+	r.batches = append(r.batches, b)
+	r.bytes += b.bytes
+	r.trim(b.read)
 }
 
 // trim removes batches that are too old, and the oldest ones beyond maxBytes.
-func (m *recentBatches) trim(now time.Time) {
+func (r *recentBatches) trim(now time.Time) {
 	n := 0
-	for n < len(m.batches) && (m.bytes > m.maxBytes || now.Sub(m.batches[n].read) > m.maxAge) {
-		m.bytes -= m.batches[n].bytes
-		m.low = m.batches[n].position()
+	for n < len(r.batches) && (r.bytes > r.maxBytes || now.Sub(r.batches[n].read) > r.maxAge) {
+		r.bytes -= r.batches[n].bytes
+		r.low = r.batches[n].position()
 		n++
 	}
-	clear(m.batches[:n]) // drops references in the retained array
-	m.batches = m.batches[n:]
+	clear(r.batches[:n]) // drops references in the retained array
+	r.batches = r.batches[n:]
 }
 
 // reset removes everything; afterwards m is complete after low.
-func (m *recentBatches) reset(low adapter.Position) {
-	clear(m.batches)
-	m.low, m.batches, m.bytes = low, nil, 0
+func (r *recentBatches) reset(low adapter.Position) {
+	clear(r.batches)
+	r.low, r.batches, r.bytes = low, nil, 0
 }
 
 // cut removes the batches after the one with the given id, and returns them.
-func (m *recentBatches) cut(id int64) []*logBatch {
-	n := len(m.batches)
-	for n > 0 && m.batches[n-1].id > id {
+func (r *recentBatches) cut(id int64) []*logBatch {
+	n := len(r.batches)
+	for n > 0 && r.batches[n-1].id > id {
 		n--
-		m.bytes -= m.batches[n].bytes
+		r.bytes -= r.batches[n].bytes
 	}
-	lost := append([]*logBatch(nil), m.batches[n:]...)
-	clear(m.batches[n:])
-	m.batches = m.batches[:n]
+	lost := append([]*logBatch(nil), r.batches[n:]...)
+	clear(r.batches[n:])
+	r.batches = r.batches[:n]
 	return lost
 }
 
 // after returns up to n batches that end after from.
-func (m *recentBatches) after(from adapter.Position, n int) []*logBatch {
-	low, high := 0, len(m.batches)
+func (r *recentBatches) after(from adapter.Position, n int) []*logBatch {
+	low, high := 0, len(r.batches)
 	for low < high {
-		if mid := (low + high) / 2; m.batches[mid].position() > from {
+		if mid := (low + high) / 2; r.batches[mid].position() > from {
 			high = mid
 		} else {
 			low = mid + 1
 		}
 	}
-	found := m.batches[low:min(low+n, len(m.batches))]
+	found := r.batches[low:min(low+n, len(r.batches))]
 	return append([]*logBatch(nil), found...)
 }

@@ -52,33 +52,33 @@ func newRelay(db *DB) *relay {
 }
 
 // wake makes the relay check the outbox at once.
-func (a *relay) wake() { wake(a.wakeup) }
+func (r *relay) wake() { wake(r.wakeup) }
 
 // noteActivity records that SQL has emitted an event, and may emit more.
-func (a *relay) noteActivity() {
-	a.noteRelayed(time.Now())
-	wake(a.activity)
+func (r *relay) noteActivity() {
+	r.noteRelayed(time.Now())
+	wake(r.activity)
 }
 
-func (a *relay) noteRelayed(at time.Time) { a.last.Store(&at) }
+func (r *relay) noteRelayed(at time.Time) { r.last.Store(&at) }
 
 // run relays until ctx ends.
-func (a *relay) run(ctx context.Context) {
-	interval := a.db.opts.RelayInterval
+func (r *relay) run(ctx context.Context) {
+	interval := r.db.opts.RelayInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	looking, busy, failed := true, 0, false
+	timed, busy, failed := true, 0, false
 	for {
 		select {
 		case <-timer.C:
-		case <-a.wakeup:
-			if !a.awaitTurn(ctx) {
+		case <-r.wakeup:
+			if !r.awaitTurn(ctx) {
 				return
 			}
-		case <-a.activity:
-			if !looking && a.db.node.isRelayLeader.Load() {
+		case <-r.activity:
+			if !timed && r.db.node.isRelayLeader.Load() {
 				timer.Reset(interval)
-				looking = true
+				timed = true
 			}
 			continue
 		case <-ctx.Done():
@@ -86,12 +86,12 @@ func (a *relay) run(ctx context.Context) {
 		}
 		// If appends hold the lock all the time, wait for it:
 		// appends do not relay large transactions.
-		n, err := a.drain(ctx, busy > 3)
+		n, err := r.drain(ctx, busy > 3)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !failed {
-			a.db.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
+			r.db.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
 		}
 		failed = err != nil
 		busy++
@@ -100,22 +100,22 @@ func (a *relay) run(ctx context.Context) {
 		}
 		timer.Stop()
 		var wait time.Duration
-		if wait, looking = a.next(n, err); looking {
+		if wait, timed = r.next(n, err); timed {
 			timer.Reset(wait)
 		}
 	}
 }
 
 // awaitTurn delays the answer to a notification. It returns false if ctx ended meanwhile.
-func (a *relay) awaitTurn(ctx context.Context) bool {
-	interval := a.db.opts.RelayInterval
-	if time.Since(a.lastRun) > interval {
-		a.emptyRuns = 0
+func (r *relay) awaitTurn(ctx context.Context) bool {
+	interval := r.db.opts.RelayInterval
+	if time.Since(r.lastRun) > interval {
+		r.emptyRuns = 0
 	}
 	switch {
-	case !a.db.node.isRelayLeader.Load():
+	case !r.db.node.isRelayLeader.Load():
 		return pause(ctx, interval/2+rand.N(interval)) // the leader has the notification too, and goes first
-	case a.emptyRuns > maxEmptyRuns:
+	case r.emptyRuns > maxEmptyRuns:
 		return pause(ctx, interval/5) // any role can send notifications for nothing
 	default:
 		return true
@@ -124,8 +124,8 @@ func (a *relay) awaitTurn(ctx context.Context) bool {
 
 // next returns the pause before the next check after one that found n, and whether to
 // check without a wakeup.
-func (a *relay) next(n int, err error) (time.Duration, bool) {
-	interval := a.db.opts.RelayInterval
+func (r *relay) next(n int, err error) (time.Duration, bool) {
+	interval := r.db.opts.RelayInterval
 	switch {
 	case err != nil:
 		return max(interval, maxIdle), true
@@ -133,10 +133,10 @@ func (a *relay) next(n int, err error) (time.Duration, bool) {
 		return interval, true
 	case n > 0:
 		return interval / 5, true // more may follow
-	case !a.db.node.isRelayLeader.Load():
+	case !r.db.node.isRelayLeader.Load():
 		return 0, false
 	}
-	last := a.last.Load()
+	last := r.last.Load()
 	if last == nil {
 		return 0, false
 	}
@@ -144,18 +144,18 @@ func (a *relay) next(n int, err error) (time.Duration, bool) {
 	return wait, wait < maxIdle
 }
 
-func (a *relay) drain(ctx context.Context, wait bool) (n int, err error) {
+func (r *relay) drain(ctx context.Context, wait bool) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if err := a.db.pool.QueryRow(ctx, a.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
-		return 0, annotateSchemaErr(a.db.opts.Schema, err)
+	if err := r.db.pool.QueryRow(ctx, r.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
+		return 0, annotateSchemaErr(r.db.opts.Schema, err)
 	}
-	a.lastRun = time.Now()
-	a.emptyRuns++
+	r.lastRun = time.Now()
+	r.emptyRuns++
 	if n > 0 {
-		a.emptyRuns = 0
-		a.noteRelayed(a.lastRun)
-		a.db.tail.wakeIfPolling()
+		r.emptyRuns = 0
+		r.noteRelayed(r.lastRun)
+		r.db.tail.wakeIfPolling()
 	}
 	return n, nil
 }

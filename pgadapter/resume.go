@@ -237,10 +237,10 @@ type resumeTx struct {
 type sessionRow struct {
 	recovery.Session
 
-	held        string // InitialOffset as stored
-	checkpoints []recovery.Checkpoint
-	node        int64
-	expired     bool
+	storedOffset string // InitialOffset as stored
+	checkpoints  []recovery.Checkpoint
+	node         int64
+	expired      bool
 }
 
 // lockBatch begins a transaction and locks the claimed sessions.
@@ -268,13 +268,13 @@ func (e *resumeTx) readSessions(rows pgx.Rows) error {
 		var before, proven *string
 		var known bool
 		var coveredBefore, coveredProven adapter.Position
-		err := rows.Scan(&r.PIDHash, &r.Epoch, &r.Identity, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
+		err := rows.Scan(&r.PIDHash, &r.Epoch, &r.Identity, &r.ID, &r.Namespace, &window, &r.Opened, &r.storedOffset, &seen,
 			&last, &known, &r.Applied, &before, &coveredBefore, &proven, &coveredProven, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
-		r.ID, r.Namespace, r.InitialOffset = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
-		r.Skip = spansOf(seen)
+		r.ID, r.Namespace, r.InitialOffset = fromText(r.ID), fromText(r.Namespace), fromText(r.storedOffset)
+		r.Skip = rangesOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if known {
 			r.addCheckpoint(last, r.Applied)
@@ -374,7 +374,7 @@ func (e *resumeTx) evaluate(c *claim, node int64) resumed {
 		ResumeRequest: c.ResumeRequest, Opened: r.Opened, Applied: r.Applied, InitialOffset: r.InitialOffset, BoundIdentity: r.Identity, Log: e.log, Low: e.low, Head: e.head,
 		Checkpoints: r.checkpoints,
 	}
-	if heldText(c.Offset) == r.held {
+	if offsetText(c.Offset) == r.storedOffset {
 		check.InitialOffset = c.Offset // even if it was too long to be stored unchanged
 	}
 	from, last, err := check.Check(e.at)

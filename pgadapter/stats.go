@@ -71,7 +71,7 @@ func (db *DB) Health() error {
 	now := time.Now()
 	var errs []error
 	if age := elapsed(s.Confirmed, now); age > db.opts.Heartbeat+db.opts.Heartbeat*3/4 {
-		errs = append(errs, fmt.Errorf("Postgres has confirmed no heartbeat for %v", age.Round(time.Millisecond)))
+		errs = append(errs, fmt.Errorf("no heartbeat confirmed by Postgres for %v", age.Round(time.Millisecond)))
 	}
 	if err := db.tail.unreadable.health(now, db.opts.Retention); err != nil {
 		errs = append(errs, err)

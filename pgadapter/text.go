@@ -33,9 +33,9 @@ func fromText(s string) string {
 	return s
 }
 
-// heldText returns the stored form of the offset that a client connected with. It is only
+// offsetText returns the stored form of the offset that a client connected with. It is only
 // compared for equality, so a long one is replaced by its digest.
-func heldText(s string) string {
+func offsetText(s string) string {
 	if len(s) <= 256 {
 		return toText(s)
 	}

@@ -64,8 +64,8 @@ func (b *bench) notices(t *testing.T, statements ...string) string {
 	t.Helper()
 	execOn(t, b.conn, "set client_min_messages = warning")
 	var said strings.Builder
-	b.heard = &said
-	defer func() { b.heard = nil }()
+	b.warnings = &said
+	defer func() { b.warnings = nil }()
 	execOn(t, b.conn, statements...)
 	return said.String()
 }
