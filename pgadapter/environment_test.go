@@ -262,7 +262,7 @@ func TestOpen_CredentialsChange(t *testing.T) {
 	}
 	u.User = url.UserPassword(role, "old")
 	b.dsn = u.String()
-	refused := newSignal("trying again", "sending it again")
+	refused := newSignal("retrying until Postgres answers", "reconnecting")
 	dbs, recorders := b.nodes(t, 1, &Options{ListenDSN: b.dsn, Logger: refused.logger(t)})
 
 	b.exec(t, "alter role "+role+" password 'new'")
