@@ -181,11 +181,11 @@ func TestLocate_SnapshotFromTheFuture_IsRefused(t *testing.T) {
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
 	b.relay(t)
-	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
-	f := strings.Split(mark, ".")
+	f := strings.Split(token, ".")
 	for _, snapshot := range []string{"9000000000000000000:9000000000000000000:", "1:9000000000000000000:5", "1000000:1000000:"} {
 		f[4] = snapshot
 		if _, err := db.ResolveSnapshot(t.Context(), strings.Join(f, ".")); !errors.Is(err, adapter.ErrSnapshot) {
@@ -201,8 +201,8 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
 	b.relay(t)
-	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, "begin; lock table meta in access exclusive mode")
@@ -210,7 +210,7 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	const many = 50
 	for range many {
 		go func() { // received below
-			_, err := db.ResolveSnapshot(t.Context(), mark)
+			_, err := db.ResolveSnapshot(t.Context(), token)
 			done <- err
 		}()
 	}

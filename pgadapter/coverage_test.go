@@ -54,12 +54,12 @@ func (n *modelNode) Expired(*recovery.Session)            {}
 
 func (n *modelNode) Serving() bool { return true }
 
-func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Progress) {
+func (n *modelNode) Checkpoint(since adapter.Position) (adapter.Position, []recovery.Progress) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var changed []recovery.Progress
 	for _, s := range n.sessions {
-		now := recovery.Progress{Key: s.Key, Busy: s.last.Position > quiet}
+		now := recovery.Progress{Key: s.Key, Busy: s.last.Position > since}
 		if !now.Busy {
 			now.Last = s.last
 		}

@@ -135,7 +135,7 @@ func TestAppend_RelaysEarlierCommits(t *testing.T) {
 
 func TestRelay_NoAppends(t *testing.T) {
 	t.Parallel()
-	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', notify => true)"} {
+	for name, sql := range map[string]string{"polled": "select emit_all('hi')", "notified": "select emit_all('hi', notify => true)"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)

@@ -44,7 +44,7 @@ func storm[P publishes](t *testing.T, dbs []P, publishers, n int, pause time.Dur
 	return stormWhile(t, dbs, publishers, pause, func(i int) bool { return i < n })
 }
 
-// stormWhile is storm, but publishes event i only if more(i) is true.
+// stormWhile is storm, but each goroutine publishes as long as more(i) returns true.
 func stormWhile[P publishes](t *testing.T, dbs []P, publishers int, pause time.Duration, more func(i int) bool) []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -96,7 +96,7 @@ func checkSame(t *testing.T, recorders []*adaptertest.Recorder, acked []string) 
 			t.Fatal(err)
 		}
 		if i != next[p] {
-			t.Fatalf("publisher %d: %d in the place of %d", p, i, next[p])
+			t.Fatalf("publisher %d: %d instead of %d", p, i, next[p])
 		}
 		next[p]++
 	}

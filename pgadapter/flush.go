@@ -89,7 +89,7 @@ func (f *writeSet) add(w *write) {
 		f.addChanges(w)
 	case w.release.Park || w.released:
 		f.parks.add(w.key)
-		f.parks.at = append(f.parks.at, f.place(w, w.release.At))
+		f.parks.at = append(f.parks.at, f.clamp(w, w.release.At))
 		f.parks.last = append(f.parks.last, w.release.Last.String())
 		f.parks.released = append(f.parks.released, w.released)
 	default:
@@ -97,8 +97,8 @@ func (f *writeSet) add(w *write) {
 	}
 }
 
-// place maps a position of a write to the current timeline of the log.
-func (f *writeSet) place(w *write, p adapter.Position) int64 {
+// clamp maps a position of a write to the current timeline of the log.
+func (f *writeSet) clamp(w *write, p adapter.Position) int64 {
 	return f.fence.timeline.clamp(p, w.timeline)
 }
 
@@ -111,14 +111,14 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	o.seen = append(o.seen, f.ranges(w, s.Skip))
 	o.identities = append(o.identities, s.Identity)
 	o.windows = append(o.windows, s.Window.Milliseconds())
-	o.opened = append(o.opened, f.place(w, s.Opened))
-	o.covered = append(o.covered, f.place(w, s.Applied))
+	o.opened = append(o.opened, f.clamp(w, s.Opened))
+	o.covered = append(o.covered, f.clamp(w, s.Applied))
 	for _, interval := range s.Rooms {
 		left := stillIn
 		if interval.Ended {
-			left = f.place(w, interval.Left)
+			left = f.clamp(w, interval.Left)
 		}
-		f.joins.add(s.Key, interval.Room, f.place(w, interval.Joined), left)
+		f.joins.add(s.Key, interval.Room, f.clamp(w, interval.Joined), left)
 	}
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
@@ -135,9 +135,9 @@ func (f *writeSet) ranges(w *write, ranges []adapter.Range) string {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, f.place(w, in.First), 10)
+		b = strconv.AppendInt(b, f.clamp(w, in.First), 10)
 		b = append(b, ',')
-		b = strconv.AppendInt(b, f.place(w, in.Last), 10)
+		b = strconv.AppendInt(b, f.clamp(w, in.Last), 10)
 	}
 	return string(append(b, '}'))
 }
@@ -177,7 +177,7 @@ type roomDelta struct {
 }
 
 func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
-	at := f.place(w, c.At)
+	at := f.clamp(w, c.At)
 	for _, room := range c.Leave {
 		switch in, known := m.in[room]; {
 		case !known:

@@ -117,8 +117,8 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 	for _, s := range []*socketio.Server{here, there} {
 		s.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Join(ctx, "user:7") })
 	}
-	var stays, away, gone testClient
-	stays.connect(t, here)
+	var stayed, away, gone testClient
+	stayed.connect(t, here)
 	away.connect(t, here)
 	gone.connect(t, there)
 	for _, g := range []*testClient{&away, &gone} {
@@ -129,7 +129,7 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 	})
 	b.exec(t, "select join_room('user:7', 'order:81')")
 	b.exec(t, "select emit('order:81', 'said', '\"hello\"')")
-	stays.wants(t, "hello")
+	stayed.wants(t, "hello")
 	away.connect(t, there)
 	if !away.recovered {
 		t.Error("not recovered")
@@ -138,7 +138,7 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 
 	b.exec(t, "select disconnect('user:7')")
 	b.exec(t, "select emit_all('said', '\"bye\"')")
-	if text := stays.ReadText(); text != "1" { // DISCONNECT
+	if text := stayed.ReadText(); text != "1" { // DISCONNECT
 		t.Errorf("a disconnected client receives %q", text)
 	}
 	gone.connect(t, here)

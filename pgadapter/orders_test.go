@@ -195,10 +195,10 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
-	far := b.open(t, &Options{Retention: 2 * time.Second})
-	near := plain.open(t, &Options{Retention: 10 * time.Second})
-	adaptertest.Bound(t, far)
-	recorder, _ := adaptertest.Bound(t, near)
+	behindWire := b.open(t, &Options{Retention: 2 * time.Second})
+	direct := plain.open(t, &Options{Retention: 10 * time.Second})
+	adaptertest.Bound(t, behindWire)
+	recorder, _ := adaptertest.Bound(t, direct)
 
 	tx, err := plain.connect(t).Begin(t.Context())
 	if err != nil {
@@ -207,7 +207,7 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "lock table append_lock in share update exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
-	receipt := adaptertest.Publish(t, far, adaptertest.Event("once"))
+	receipt := adaptertest.Publish(t, behindWire, adaptertest.Event("once"))
 	eventually(t, "the append waits for its lock", func() bool {
 		return plain.int(t, "select count(*) from pg_locks where relation = 'append_lock'::regclass and not granted") == 1
 	})
@@ -233,11 +233,11 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 		t.Errorf("an append with an unknown outcome ended with %v", err)
 	}
 	w.sever(false)
-	adaptertest.Publish(t, near, adaptertest.Event("then"))
-	if err := far.publisher.flushBarrier(t.Context()); err != nil {
+	adaptertest.Publish(t, direct, adaptertest.Event("then"))
+	if err := behindWire.publisher.flushBarrier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	adaptertest.Publish(t, near, adaptertest.Event("end"))
+	adaptertest.Publish(t, direct, adaptertest.Event("end"))
 	err = recorder.Await(t.Context(), func(ds []adapter.Delivery, _ []error) bool {
 		return len(ds) > 0 && string(ds[len(ds)-1].Payload) == string(adaptertest.Event("end").Payload)
 	})

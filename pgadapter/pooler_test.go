@@ -54,11 +54,11 @@ func TestPgBouncer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	var mark string
-	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[0].ResolveSnapshot(t.Context(), mark); err != nil {
+	if _, err := dbs[0].ResolveSnapshot(t.Context(), token); err != nil {
 		t.Error(err)
 	}
 }

@@ -122,7 +122,7 @@ func TestReadCache_NewNode(t *testing.T) {
 			t.Fatalf("after %d came %d records, want %d", from.Position, len(got), n-i)
 		}
 	}
-	if parts := len(db.tail.cache.entries); parts < 3 {
-		t.Errorf("%d ranges were shared", parts)
+	if entries := len(db.tail.cache.entries); entries < 3 {
+		t.Errorf("%d ranges were shared", entries)
 	}
 }

@@ -410,7 +410,7 @@ func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recovery.Change {
 	c := recovery.Change{At: at}
 	for _, room := range []string{"a", "b", "c"} {
-		in := slices.ContainsFunc(s.Rooms, func(stay recovery.RoomInterval) bool { return stay.Room == room && stay.Left == 0 })
+		in := slices.ContainsFunc(s.Rooms, func(interval recovery.RoomInterval) bool { return interval.Room == room && interval.Left == 0 })
 		switch {
 		case r.IntN(2) == 0:
 		case in:
@@ -429,13 +429,13 @@ func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recove
 	return c
 }
 
-// canon returns the rooms and data of a session in canonical form: an interval that ends
-// where the next one of the same room begins is merged with it, and empty ones are omitted.
+// canon returns the rooms and data of a session in a comparable form, without empty
+// intervals.
 func canon(s *recovery.Session) string {
 	var lines []string
-	for _, stay := range s.Rooms {
-		if stay.Left != stay.Joined || stay.Left == 0 {
-			lines = append(lines, fmt.Sprint(stay))
+	for _, interval := range s.Rooms {
+		if interval.Left != interval.Joined || interval.Left == 0 {
+			lines = append(lines, fmt.Sprint(interval))
 		}
 	}
 	for key, value := range s.Data {

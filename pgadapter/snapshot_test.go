@@ -18,7 +18,7 @@ import (
 // A look is the state that a reader saw, and its start position.
 type look struct {
 	state map[int]int
-	place adapter.StartPosition
+	start adapter.StartPosition
 }
 
 // TestSnapshot_StateThenEvents repeatedly reads a table and a snapshot token in one query
@@ -70,15 +70,15 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 		reading.Go(func() {
 			for range looks / readers {
 				var state []byte
-				var mark string
-				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, snapshot_token() from counters").Scan(&state, &mark); err != nil {
+				var token string
+				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, snapshot_token() from counters").Scan(&state, &token); err != nil {
 					t.Error(err)
 					return
 				}
 				var l look
 				err := json.Unmarshal(state, &l.state)
 				if err == nil {
-					l.place, err = dbs[r%len(dbs)].ResolveSnapshot(ctx, mark)
+					l.start, err = dbs[r%len(dbs)].ResolveSnapshot(ctx, token)
 				}
 				if err != nil {
 					t.Error(err)
@@ -116,11 +116,11 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 	}
 	skipping := 0
 	for _, l := range all {
-		if len(l.place.Skip) > 0 {
+		if len(l.start.Skip) > 0 {
 			skipping++
 		}
 		for _, e := range events {
-			if e.at <= l.place.After || within(l.place.Skip, e.at) {
+			if e.at <= l.start.After || within(l.start.Skip, e.at) {
 				if e.n > l.state[e.writer] {
 					t.Fatalf("gap: writer %d had %d in the state, and %d is not sent", e.writer, l.state[e.writer], e.n)
 				}

@@ -30,7 +30,7 @@ type tail struct {
 	conn          *dedicatedConn
 	dropped       map[batchName]time.Time // of the goroutine: delivered on a timeline of the log that was lost
 	outboxChecked time.Time               // of the goroutine: when it last checked the outbox
-	pendingLocal  []func() bool           // of the goroutine: whether the sockets of delivered local-only batches are still on this node
+	pendingLocal  []func() bool           // of the goroutine: whether sockets of delivered local-only batches are still here
 	keyStale      bool                    // of the goroutine: a notification was not sealed with the known key
 	keyAsked      time.Time               // of the goroutine: when it last read that key
 	echo          echo                    // of the goroutine: the self-test of the connection
