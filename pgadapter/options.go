@@ -103,7 +103,7 @@ type Options struct {
 
 	// MaxConns bounds the pool for everything except listening and appending,
 	// which have a connection each; pool_max_conns in the address is ignored. Clients
-	// that resume from a snapshot token use at most half of it; more wait. Default: 6.
+	// that resume from a snapshot token use at most half of it; others wait. Default: 6.
 	MaxConns int
 
 	// Logger receives what no caller receives as an error. Its handler runs in its
