@@ -12,8 +12,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// calm gives connections of a test the settings that it is about, whatever those of the
-// server are.
+// calm sets the settings that the tests rely on, whatever the server has.
 func calm(t *testing.T, conns ...*pgx.Conn) {
 	t.Helper()
 	for _, c := range conns {
@@ -38,7 +37,7 @@ func (b *bench) heads(t *testing.T) []string {
 	return heads
 }
 
-func TestAdoption_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
+func TestRelay_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other, third := b.connect(t), b.connect(t)
@@ -66,20 +65,20 @@ func TestAdoption_TransactionBeforeTheRestOfACutOne_NothingTwice(t *testing.T) {
 	}
 }
 
-// A dump keeps the numbers of transactions; the server that it is restored into begins at lower ones.
-func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing.T) {
+// A dump contains transaction ids; the server that it is restored into starts at lower ones.
+func TestRelay_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	open := b.connect(t)
 	calm(t, b.conn, open)
-	execOn(t, b.conn, "select emit_all('adopted')", "select emit_all('adopted 2')")
+	execOn(t, b.conn, "select emit_all('relayed')", "select emit_all('relayed 2')")
 	b.relay(t)
 	execOn(t, b.conn, "select emit_all('waited')")
 	var now int64
 	if err := b.conn.QueryRow(t.Context(), "select pg_current_xact_id()::text::bigint").Scan(&now); err != nil {
 		t.Fatal(err)
 	}
-	// What was there has numbers that are yet to come, on this server and for those that run already.
+	// The ids in the dump are in the future, both on this server and for transactions that run already.
 	execOn(t, open, "begin", "select emit_all('running')")
 	var running int64
 	if err := open.QueryRow(t.Context(), "select pg_current_xact_id()::text::bigint").Scan(&running); err != nil {
@@ -95,18 +94,18 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_NothingTwice(t *testing
 	b.relay(t)
 	execOn(t, open, "commit")
 	b.relay(t)
-	wantLogged(t, b, `["adopted"]`, `["adopted 2"]`, `["waited"]`, `["new"]`, `["running"]`)
+	wantLogged(t, b, `["relayed"]`, `["relayed 2"]`, `["waited"]`, `["new"]`, `["running"]`)
 	for b.int(t, "select pg_current_xact_id()::text::bigint") < future+10 {
 	}
 	b.exec(t, "select emit_all('later')")
 	b.relay(t)
 	b.exec(t, "select emit_all('last')")
 	b.relay(t)
-	wantLogged(t, b, `["adopted"]`, `["adopted 2"]`, `["waited"]`, `["new"]`, `["running"]`, `["later"]`, `["last"]`)
+	wantLogged(t, b, `["relayed"]`, `["relayed 2"]`, `["waited"]`, `["new"]`, `["running"]`, `["later"]`, `["last"]`)
 }
 
-// What reads a page of the outbox must not depend on how much waits, or is being written.
-func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
+// The cost of reading a page of the outbox must not depend on the number of waiting or uncommitted rows.
+func TestRelay_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	const n = 10000
@@ -117,7 +116,7 @@ func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 	open := b.connect(t)
 	calm(t, b.conn, open)
 	execOn(t, open, "begin")
-	fill(open, n) // is not committed before the end
+	fill(open, n) // stays uncommitted until the end
 	for range 20 {
 		fill(b.conn, n/20)
 	}
@@ -149,9 +148,9 @@ func TestAdoption_Backlog_ReadsNoMoreThanACallTakes(t *testing.T) {
 	}
 }
 
-// Of a backlog a call reads the transactions with the smallest numbers. One that was open for longer and had seen a
-// later one still comes behind that.
-func TestAdoption_BacklogOfOverlappingTransactions_KeepsTheOrder(t *testing.T) {
+// A call reads the transactions of a backlog with the smallest ids. A transaction that was open for longer and has
+// seen a later one still comes after that one.
+func TestRelay_BacklogOfOverlappingTransactions_KeepsTheOrder(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	var want []string
@@ -182,11 +181,11 @@ func TestLocate_SnapshotFromTheFuture_IsRefused(t *testing.T) {
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
 	b.relay(t)
-	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
-	f := strings.Split(mark, ".")
+	f := strings.Split(token, ".")
 	for _, snapshot := range []string{"9000000000000000000:9000000000000000000:", "1:9000000000000000000:5", "1000000:1000000:"} {
 		f[4] = snapshot
 		if _, err := db.ResolveSnapshot(t.Context(), strings.Join(f, ".")); !errors.Is(err, adapter.ErrSnapshot) {
@@ -195,15 +194,15 @@ func TestLocate_SnapshotFromTheFuture_IsRefused(t *testing.T) {
 	}
 }
 
-// While bookmarks are looked up behind a lock that somebody holds, the pool has connections for the rest.
+// While snapshot tokens wait for a lock, the pool has connections for everything else.
 func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
 	b.exec(t, "select emit_all('x')")
 	b.relay(t)
-	var mark string
-	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, "begin; lock table meta in access exclusive mode")
@@ -211,7 +210,7 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 	const many = 50
 	for range many {
 		go func() { // received below
-			_, err := db.ResolveSnapshot(t.Context(), mark)
+			_, err := db.ResolveSnapshot(t.Context(), token)
 			done <- err
 		}()
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A counter counts what is delivered and notes when.
+// A counter counts deliveries and stores when they arrived.
 type counter struct {
 	n    atomic.Int64
-	took func(time.Duration) // of payloads that carry when they were sent
+	took func(time.Duration) // of payloads that contain the time of Publish
 }
 
 func (c *counter) ID() string { return fmt.Sprintf("%p", c) }
@@ -62,8 +62,8 @@ func quantiles(b *testing.B, name string, took []time.Duration) {
 	}
 }
 
-// BenchmarkPublish counts events that every node publishes without waiting for
-// receipts, until every node has all of them.
+// BenchmarkPublish measures events that every node publishes without waiting for
+// receipts, until every node has received all of them.
 func BenchmarkPublish(b *testing.B) {
 	for _, nodes := range []int{1, 2, 4} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {
@@ -104,7 +104,7 @@ func BenchmarkPublish(b *testing.B) {
 }
 
 // BenchmarkLatency measures from Publish on one node to Deliver on another, one
-// event at a time, beside a bare INSERT and NOTIFY heard by a listener.
+// event at a time, and for comparison a bare INSERT and NOTIFY to a listener.
 func BenchmarkLatency(b *testing.B) {
 	bench := newBench(b)
 	from, _ := bench.counted(b, Options{})
@@ -122,7 +122,7 @@ func BenchmarkLatency(b *testing.B) {
 		begun := time.Now()
 		r, err := from.Publish(b.Context(), &adapter.Envelope{Payload: fmt.Append(nil, begun.UnixNano())})
 		if err == nil {
-			_, err = r.Wait(b.Context()) // an event that somebody waits for does not linger
+			_, err = r.Wait(b.Context()) // a caller waits, so the event does not linger
 		}
 		if err != nil {
 			b.Fatal(err)
@@ -152,8 +152,8 @@ func bareRoundTrip(b *testing.B, inserter, listener *pgx.Conn) time.Duration {
 	return took
 }
 
-// BenchmarkRotation measures how long appends and their delivery take under a
-// steady load, with a rotation of the log each second and with none.
+// BenchmarkRotation measures appends and their delivery under a steady load, with a
+// rotation of the log each second and with none.
 func BenchmarkRotation(b *testing.B) {
 	for name, every := range map[string]time.Duration{"none": 0, "each-second": time.Second} {
 		b.Run(name, func(b *testing.B) {
@@ -215,7 +215,7 @@ func rotateEach(ctx context.Context, conn *pgx.Conn, every time.Duration, done *
 	}
 }
 
-// BenchmarkResume counts sessions that come back all at once to another node.
+// BenchmarkResume measures sessions that all return to another node at once.
 func BenchmarkResume(b *testing.B) {
 	bench := newBench(b)
 	a, _ := bench.counted(b, Options{})
@@ -235,7 +235,7 @@ func BenchmarkResume(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "resumes/s")
 }
 
-// each runs do for every iteration of the benchmark, many at once.
+// each runs do for every iteration of the benchmark, concurrently.
 func each(b *testing.B, do func(i int) error) {
 	b.Helper()
 	var wg sync.WaitGroup

@@ -17,7 +17,7 @@ func TestQueueWrites_Full_ChangesWait(t *testing.T) {
 	b := newBench(t)
 	db := b.open(t, &Options{QueueWrites: 2})
 	server := serve(t, db)
-	(&guest{}).connect(t, server)
+	(&testClient{}).connect(t, server)
 	var s *socketio.Socket
 	eventually(t, "the socket is connected", func() bool {
 		for s = range server.Sockets() {
@@ -56,10 +56,10 @@ func TestQueueWrites_Full_ChangesWait(t *testing.T) {
 		t.Errorf("%d writes and %d claims wait", stats.Writes, stats.Claims)
 	}
 	if _, set := color.Get(s); set || s.Context().Err() != nil || slices.Contains(slices.Collect(s.Rooms()), "r") {
-		t.Error("what was refused was done all the same")
+		t.Error("an operation that returned an error was applied")
 	}
 	joined := make(chan error, 1)
-	go func() { joined <- s.Join(t.Context(), "r") }() // ends when there is room
+	go func() { joined <- s.Join(t.Context(), "r") }() // ends when the queue has space
 	b.exec(t, "commit")
 
 	if err := <-joined; err != nil {
@@ -88,7 +88,7 @@ func TestKeyedQueue_Full_Waits(t *testing.T) {
 			t.Helper()
 			synctest.Wait()
 			if waited != want {
-				t.Errorf("%d have room, want %d", waited, want)
+				t.Errorf("%d waiters got space, want %d", waited, want)
 			}
 		}
 		l.add("a", 1)
@@ -99,7 +99,7 @@ func TestKeyedQueue_Full_Waits(t *testing.T) {
 		go wait()
 		check(1)
 		pids, _ := l.take(1)
-		check(1) // it is in work
+		check(1) // the other one is taken and not done
 		l.add("c", 4)
 		l.done(pids)
 		check(1)

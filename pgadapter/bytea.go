@@ -7,8 +7,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// registerTypes makes a connection read bytea as text in both of its forms. The setting
-// bytea_output chooses between them, which may change at any time, and results are text in the execution modes
+// registerTypes makes a connection decode both text forms of bytea. The setting
+// bytea_output selects the form and may change at any time, and results are text in the execution modes
 // exec and simple_protocol.
 func registerTypes(m *pgtype.Map) {
 	bytea := &pgtype.Type{Name: "bytea", OID: pgtype.ByteaOID, Codec: byteaCodec{}}
@@ -44,7 +44,7 @@ func (scanByteaText) Scan(text []byte, target any) (err error) {
 
 var errEscape = errors.New("malformed bytea")
 
-// unescape decodes the form escape: a backslash is doubled, other bytes that are not printable are
+// unescape decodes the escape form: a backslash is doubled, other bytes that are not printable are
 // a backslash and three octal digits.
 func unescape(text []byte) ([]byte, error) {
 	b := make([]byte, 0, len(text))

@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// Not parallel, as it measures the heap.
+// Not parallel, because it measures the heap.
 func TestMemory_TailBytes_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	const limit = 1 << 20
 	names := func(i, n, length int) []string {

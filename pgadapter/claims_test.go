@@ -7,14 +7,14 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-// TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection: the claim raises the session's epoch though its
-// client has gone. The former holder has to hear of it: its session would expire while its client is connected.
+// TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection: the claim raises the epoch of the session although
+// its client has gone. The previous owner must be notified, or the session would expire while its client is connected.
 func TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	first, second := b.open(t, nil), b.open(t, nil)
 	here, there := serve(t, first), serve(t, second)
-	var g guest
+	var g testClient
 	g.connect(t, here)
 	slow, err := b.connect(t).Begin(t.Context())
 	if err != nil {
@@ -40,7 +40,7 @@ func TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection(t *te
 	})
 	c := underWay()
 	claimer.Cut()
-	eventually(t, "the node notices that the client is gone", func() bool { return c.unwanted.Load() })
+	eventually(t, "the node notices that the client has gone", func() bool { return c.unwanted.Load() })
 	if err := slow.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestClaim_OfAClientThatLeavesInTheTransaction_EndsTheFormerConnection(t *te
 			}
 		}
 	}()
-	eventually(t, "the former connection is cut", func() bool {
+	eventually(t, "the previous connection is cut", func() bool {
 		select {
 		case <-over:
 			return true

@@ -55,7 +55,7 @@ func (b *bench) stall(t *testing.T) func() {
 	return func() { b.exec(t, "commit") }
 }
 
-// trim makes the log forget everything, as three rotations do.
+// trim makes the log drop everything, as three rotations do.
 func (b *bench) trim(t *testing.T) {
 	t.Helper()
 	b.exec(t, "begin; update meta set low = coalesce((select max(id * 4096 + packets - 1) from log), low); truncate log; commit")

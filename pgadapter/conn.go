@@ -13,56 +13,56 @@ import (
 )
 
 // answerTimeout is how long a statement may take before its connection is
-// thought dead.
+// considered dead.
 const answerTimeout = 10 * time.Second
 
-// pingAfter is the time after which an idle connection may be closed: by idle_session_timeout,
-// or by what lies between.
+// pingAfter is the time after which an idle connection may have been closed, by
+// idle_session_timeout or by the network.
 const pingAfter = 500 * time.Millisecond
 
-// A querier is a connection or a pool of them.
+// A querier is a connection or a pool.
 type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// A dedicatedConn is a connection that one goroutine owns, and opens again when it broke.
+// A dedicatedConn is a connection that one goroutine owns, and that it reopens after a failure.
 type dedicatedConn struct {
 	config *pgx.ConnConfig
 	conn   *pgx.Conn
 }
 
-// open returns the connection, and whether it is a new one.
-func (l *dedicatedConn) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
-	if l.conn != nil && !l.conn.IsClosed() {
-		return l.conn, false, nil
+// open returns the connection, and whether it is new.
+func (c *dedicatedConn) open(ctx context.Context) (conn *pgx.Conn, fresh bool, err error) {
+	if c.conn != nil && !c.conn.IsClosed() {
+		return c.conn, false, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	l.conn, err = pgx.ConnectConfig(ctx, l.config)
+	c.conn, err = pgx.ConnectConfig(ctx, c.config)
 	if err == nil {
-		registerTypes(l.conn.TypeMap())
+		registerTypes(c.conn.TypeMap())
 	}
-	return l.conn, err == nil, err
+	return c.conn, err == nil, err
 }
 
 // drop closes the connection.
-func (l *dedicatedConn) drop() {
-	if l.conn == nil {
+func (c *dedicatedConn) drop() {
+	if c.conn == nil {
 		return
 	}
-	// Its own time: it is closed because the owner's ctx has ended, or is broken.
+	// A context of its own: the connection is closed because the caller's ctx has ended, or is broken.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = l.conn.Close(ctx) // nobody needs it any more
-	l.conn = nil
+	_ = c.conn.Close(ctx) // the connection is discarded in any case
+	c.conn = nil
 }
 
-// sessionSettings are what the statements of this package need, whatever the role, the
-// database or the server has. Appends at another isolation level would not see what
-// others append meanwhile; the others change the form of values, and jit takes far longer
-// than the statements do, where a database has it for all.
+// sessionSettings returns the settings that the statements of this package need, regardless
+// of those of the role, the database or the server. At another isolation level, appends
+// would not see concurrent appends; the others determine the text form of values; and jit
+// takes far longer than the statements themselves.
 func sessionSettings() map[string]string {
 	return map[string]string{
 		"default_transaction_isolation":  "read committed",
@@ -76,11 +76,11 @@ func sessionSettings() map[string]string {
 	}
 }
 
-// pinSettings has the connections of config begin with the settings that this package needs. A
-// pooler may refuse to pass them on: then the connections have what their role has.
-// They are not set by statements, because a pooler would give them to its other clients.
+// pinSettings makes the connections of config start with sessionSettings. If a pooler
+// refuses to pass them on, the connections have the settings of their role. They are not
+// set by statements, because a pooler would apply those to its other clients.
 //
-// It is the first contact, and waits for Postgres as Options.ConnectTimeout says.
+// It makes the first connection, and waits for Postgres as Options.ConnectTimeout allows.
 func pinSettings(ctx context.Context, config *pgx.ConnConfig, o *Options) error {
 	pinned := config.Copy()
 	maps.Copy(pinned.RuntimeParams, sessionSettings())
@@ -104,7 +104,7 @@ func tryPinned(ctx context.Context, config, pinned *pgx.ConnConfig) error {
 
 const idleKey = "idle_session_timeout"
 
-// prepareConn makes a new connection of the pool ready, and notes whether Postgres closes it when it is idle.
+// prepareConn prepares a new connection of the pool, and records whether Postgres closes it when it is idle.
 func prepareConn(ctx context.Context, conn *pgx.Conn) error {
 	registerTypes(conn.TypeMap())
 	results, err := conn.PgConn().Exec(ctx, "show idle_session_timeout").ReadAll()
@@ -114,14 +114,14 @@ func prepareConn(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// closesIdle reports whether Postgres closes a connection of the pool when it is idle. Others need not be asked
-// whether they are open, for whatever fails is tried again.
+// closesIdle reports whether Postgres closes a connection of the pool when it is idle. Other connections need
+// no ping, because failed statements are retried.
 func closesIdle(conn *pgx.Conn) bool {
 	timeout, _ := conn.PgConn().CustomData()[idleKey].(string)
 	return timeout != "0"
 }
 
-// configure sets what every connection of ours has.
+// configure sets the name and the keepalive of a connection.
 func configure(config *pgx.ConnConfig) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgsocket"

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A modelNode is a server reduced to what decides how far its clients have come.
+// A modelNode is a server reduced to what determines the progress of its clients.
 type modelNode struct {
 	t  *testing.T
 	db *DB
@@ -54,12 +54,12 @@ func (n *modelNode) Expired(*recovery.Session)            {}
 
 func (n *modelNode) Serving() bool { return true }
 
-func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.Progress) {
+func (n *modelNode) Checkpoint(since adapter.Position) (adapter.Position, []recovery.Progress) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var changed []recovery.Progress
 	for _, s := range n.sessions {
-		now := recovery.Progress{Key: s.Key, Busy: s.last.Position > quiet}
+		now := recovery.Progress{Key: s.Key, Busy: s.last.Position > since}
 		if !now.Busy {
 			now.Last = s.last
 		}
@@ -71,7 +71,7 @@ func (n *modelNode) Checkpoint(quiet adapter.Position) (adapter.Position, []reco
 	return n.at, changed
 }
 
-// attach replays what the session missed up to the node's position.
+// attach replays what the session missed up to the position of the node.
 func (n *modelNode) attach(s *modelSession, emitted []modelEvent) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -88,7 +88,7 @@ type modelEvent struct {
 	sid    string
 }
 
-// A model is a cluster whose events are all known.
+// A model is a cluster whose events are all recorded.
 type model struct {
 	t       *testing.T
 	b       *bench
@@ -173,14 +173,14 @@ func (m *model) park(n *modelNode) {
 	m.check(n.db.Sessions().End(s.Key, e).Wait(m.t.Context()))
 }
 
-// claim takes a session for n, from whoever has it.
+// claim takes a session for n from any owner.
 func (m *model) claim(n *modelNode) {
 	if m.opened == 0 {
 		return
 	}
 	pid := fmt.Sprint(m.rng.IntN(m.opened))
 	offset := ""
-	for _, e := range m.emitted { // a client that holds any event of its own
+	for _, e := range m.emitted { // a client with any event of its own as offset
 		if e.sid == "sid of "+pid && m.rng.IntN(2) == 0 {
 			offset = e.offset.String()
 		}
@@ -201,15 +201,15 @@ func (m *model) claim(n *modelNode) {
 	n.sessions[pid] = &modelSession{Session: s, last: s.Last}
 }
 
-// die crashes a node, has another one bury it, and starts one in its place.
+// die crashes a node, has another one declare it dead, and starts a new one.
 func (m *model) die(i int) {
 	dead, other := m.nodes[i], m.nodes[(i+1)%len(m.nodes)]
 	dead.db.crash()
-	m.b.bury(m.t, other.db, dead.db.node.id.Load())
+	m.b.declareDead(m.t, other.db, dead.db.node.id.Load())
 	m.nodes[i] = m.start()
 }
 
-// verify checks what the database claims of every session against what was sent.
+// verify compares the checkpoints of every session with what was sent.
 func (m *model) verify(step int) {
 	m.t.Helper()
 	rows, err := m.b.conn.Query(m.t.Context(), `select s.pid_hash, s.opened, s.last,
@@ -246,7 +246,7 @@ func TestCheckpoint_NeverHidesAnEvent(t *testing.T) {
 	for range 3 {
 		m.nodes = append(m.nodes, m.start())
 	}
-	settled, before := int64(0), int64(0)
+	checkpointed, before := int64(0), int64(0)
 	for step := range 1200 {
 		i := m.rng.IntN(len(m.nodes))
 		n := m.nodes[i]
@@ -262,7 +262,7 @@ func TestCheckpoint_NeverHidesAnEvent(t *testing.T) {
 		case choice < 75:
 			m.check(n.db.sweeper.checkpoint(t.Context()))
 			before = max(before, m.b.int(t, "select count(*) from sessions where covered_before > 0"))
-			settled = max(settled, m.b.int(t, "select count(*) from sessions where checkpointed and known and last <> ''"))
+			checkpointed = max(checkpointed, m.b.int(t, "select count(*) from sessions where checkpointed and known and last <> ''"))
 		case choice < 83:
 			m.park(n)
 		case choice < 98:
@@ -275,7 +275,7 @@ func TestCheckpoint_NeverHidesAnEvent(t *testing.T) {
 			return
 		}
 	}
-	if settled == 0 || before == 0 {
-		t.Errorf("%d sessions were settled with an event, %d had an earlier fact: the model tests nothing", settled, before)
+	if checkpointed == 0 || before == 0 {
+		t.Errorf("%d sessions were checkpointed with an event, %d had a previous checkpoint: the model tests nothing", checkpointed, before)
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// newServer starts a Postgres of the major, or of the installed one if it is not there.
+// newServer starts a Postgres of the given major version, or of the installed one if that is missing.
 func newServer(t *testing.T, major string, settings map[string]string) *pgserver.Server {
 	t.Helper()
 	opts := pgserver.Options{Fast: true, Settings: settings}
@@ -32,13 +32,13 @@ func newServer(t *testing.T, major string, settings map[string]string) *pgserver
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = srv.Stop() }) // what it holds is temporary
+	t.Cleanup(func() { _ = srv.Stop() }) // its data is temporary
 	return srv
 }
 
 // TestCutover_LogicalReplication_EmitsGoOn: the tables of a cluster are copied to another
-// major by logical replication, which leaves the sequences behind, and the nodes go
-// there. The old log has been trimmed in one case.
+// major version by logical replication, without the sequences, and the nodes move there. In
+// one case the old log has been trimmed.
 func TestCutover_LogicalReplication_EmitsGoOn(t *testing.T) {
 	t.Parallel()
 	for _, trimmed := range []bool{false, true} {
@@ -121,7 +121,7 @@ func TestIsolation_ChangedWhileNodesRun_NothingTwice(t *testing.T) {
 	}
 }
 
-// TestIsolation_OtherLevel_Refused: what cannot see what others append meanwhile fails.
+// TestIsolation_OtherLevel_Refused: an isolation level that does not see concurrent appends is refused.
 func TestIsolation_OtherLevel_Refused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -138,7 +138,7 @@ func TestIsolation_OtherLevel_Refused(t *testing.T) {
 }
 
 // TestOpen_IsolationBehindAPooler: a pooler that does not pass settings on, and a role
-// that has another level.
+// with another isolation level.
 func TestOpen_IsolationBehindAPooler(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -153,7 +153,7 @@ func TestOpen_IsolationBehindAPooler(t *testing.T) {
 	}
 	db, err = Open(t.Context(), startPooler(t, b.dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 2}), &o)
 	if err == nil {
-		err = errors.Join(errors.New("it was opened"), db.Close(t.Context()))
+		err = errors.Join(errors.New("Open succeeded"), db.Close(t.Context()))
 	}
 	if !strings.Contains(err.Error(), "read committed") {
 		t.Errorf("through a pooler: %v", err)

@@ -1,84 +1,85 @@
-// Package pgadapter makes Postgres the log, the bell and the memory of a cluster
-// of servers.
+// Package pgadapter uses Postgres as the event log, the notification channel and
+// the session store of a cluster of servers.
 //
 //	err := migrations.Up(ctx, dsn, nil)
 //	db, err := pgadapter.Open(ctx, dsn, nil)
 //	defer db.Close(ctx)
 //
-// A [DB] is the adapter.Adapter of one node, and its [DB.Sessions] the
-// recovery.Store beside it.
+// A [DB] is the adapter.Adapter of one node, and its [DB.Sessions] is the
+// recovery.Store of that node.
 //
-// # The road of an event
+// # Data flow of an event
 //
-//	Publish ─► gathering batch ─► append: lock, id, insert, bell, commit      one round trip
+//	Publish ─► pending batch ─► append: lock, id, insert, notify, commit      one round trip
 //	                                         │
-//	             every node's tail:  bell ◄──┘  the batch itself if it is small
-//	                                  │ continues the cursor: deliver
+//	         every node's tail: notification ◄┘  contains the batch if it is small
+//	                                  │ batch follows the cursor: deliver it
 //	                                  └ else: read the table after the cursor, deliver
 //
-// While one batch is on its way the next gathers. Only events that nobody waits for
-// may wait for company, see Options.Linger; and a batch that concerns sockets of its
-// own node alone rings no bell, see adapter.Envelope. The bell is a hint. The table
-// is read after every LISTEN, and once a second besides.
+// While one batch is in flight, the next one collects events. Only events that no
+// caller waits for are delayed to share a batch, see Options.Linger. A batch that
+// concerns only sockets of its own node sends no notification, see
+// adapter.Envelope.LocalOnly. Notifications are hints: the tail reads the table after
+// every LISTEN, and at least once every Options.PollInterval.
 //
 // # Invariants
 //
 //  1. Batches commit in the order of their ids: append takes its lock before it
-//     takes an id, and holds it until it has committed. So nothing ever appears
-//     before a cursor that has moved on.
-//  2. A batch is in the log once. It is named by the publisher and its number
-//     there, append looks for the name before it inserts, and a node never has
-//     two batches in flight. So a batch without an answer is simply sent again.
-//  3. The tail delivers a batch only if nothing can lie between it and the
+//     takes an id, and holds the lock until the commit. So no batch ever appears
+//     behind a cursor that has moved on.
+//  2. A batch is in the log at most once. Its name is the publisher and a sequence
+//     number, append looks for the name before it inserts, and a node never has two
+//     batches in flight. So a batch without an answer can be sent again.
+//  3. The tail delivers a batch only if no other batch can lie between it and the
 //     cursor, and moves the cursor only when it delivers.
-//  4. Whoever reads the table learns in the same snapshot up to where it has been
-//     trimmed, so no range with a hole passes for a complete one. This is why
-//     connections have to run at the isolation level read committed.
-//  5. Each look at the table checks that the batch behind the cursor is still the
-//     one that was delivered. If it is not, the database lost the end of the log;
-//     the tail goes back to the last batch that both have.
-//  6. A node delivers only while its lease runs: others take its sessions no
-//     earlier than a lease after the last heartbeat that it knows of. A node that
-//     was frozen finds its row gone, resets its server, and begins another life
+//  4. Each read of the table returns, from the same snapshot, the position up to which
+//     the table is trimmed, so a range with a gap is never taken for a complete one.
+//     This is why connections must run at the isolation level read committed.
+//  5. Each read of the table checks that the batch at the cursor is still the one
+//     that was delivered. If it is not, the database lost the end of the log, and the
+//     tail goes back to the last batch that both have.
+//  6. A node delivers only while its lease is valid: other nodes take over its sessions
+//     no earlier than one lease after the last heartbeat that was confirmed. A node
+//     that was frozen finds its row gone, resets its server, and registers again
 //     without sessions.
-//  7. A node is declared dead by one that has looked at its row without a break
-//     for the length of a lease. An outage of Postgres breaks it, and so kills
-//     nobody.
-//  8. A session is written only by the node and in the epoch that hold it; and no
-//     position is written that this log does not have. Both are checked in the
-//     transaction that writes.
-//  9. What a checkpoint says counts for a session only if that session was part
-//     of a checkpoint of the same tenure. A session that was claimed and is not
-//     attached yet is covered no further than before the claim.
+//  7. A node is declared dead by a node that has observed its row without a break
+//     for the length of a lease. An outage of Postgres is such a break, so an outage
+//     never makes a node dead.
+//  8. A session is written only by the node that owns it, in the epoch of that
+//     ownership, and never with a position that the log does not have. The transaction
+//     that writes checks both.
+//  9. A checkpoint counts for a session only if the session was part of a checkpoint
+//     in the same epoch. A session that was claimed and is not attached yet is covered
+//     no further than before the claim.
 //  10. Row locks are taken in one order: the node, its sessions by pid_hash, the rest.
-//  11. Any role of the database can LISTEN, NOTIFY and take advisory locks. So what comes
-//     along with a bell is sealed and bound to its place, a bell without that is no more
-//     than a reason to read the log, and the locks are those of tables. Neither a private
-//     id nor an identity reaches Postgres, see recovery.HashPID and HashIdentity.
+//  11. Any role of the database can LISTEN, NOTIFY and take advisory locks. So the frame
+//     in a notification is sealed and bound to its position, a notification without a
+//     seal only triggers a read of the log, and all locks are locks of tables. Private
+//     ids and identities never reach Postgres, see recovery.HashPID and HashIdentity.
 //
-// # When Postgres goes away
+// # When Postgres is unavailable
 //
-// Nodes stay up and clients stay connected. What is published waits in a bounded
-// queue; when that is full, Publish waits as its ctx allows and then fails.
-// Writes of sessions wait too, as does Resume, as their ctx allows. Everything
-// connects again by itself, with pauses of up to two seconds. A batch that was
-// on its way is sent again until it is answered, so its receipt tells the truth
-// in the end; after half of Options.Retention it is given up, with ErrUnanswered.
+// Nodes stay up and clients stay connected. Published events wait in a bounded
+// queue; when it is full, Publish waits until its ctx ends and then fails. Writes of
+// sessions and Resume wait too, until their ctx ends. All connections are opened
+// again with a backoff of up to two seconds. A batch in flight is sent again until it
+// is answered, so its receipt has the true outcome; after half of Options.Retention
+// the publisher gives up, with ErrUnanswered.
 //
-// When Postgres comes back with less than it had (a standby that lagged was
-// promoted, or a crash with synchronous_commit off) nodes go on from what is
-// left, see invariant 5, and clients that know more are refused as ahead of the
-// log or of another branch of it.
+// If Postgres returns with a shorter log (a standby that lagged was promoted, or a
+// crash with synchronous_commit off), nodes continue from the last batch that is
+// left, see invariant 5. Clients with a later offset are refused as ahead of the log
+// or as on another timeline.
 //
 // # Poolers
 //
-// Everything but the listening connection may go through a transaction-mode
-// pooler; give the direct address as Options.ListenDSN, or set Options.PollOnly.
-// Put default_query_exec_mode=exec into the address if the pooler does not know
-// prepared statements.
+// All connections except the one that listens may use a transaction-mode pooler; set
+// Options.ListenDSN to the direct address of Postgres, or set Options.PollOnly. Add
+// default_query_exec_mode=exec to the address if the pooler does not support prepared
+// statements.
 //
 // # Load on Postgres
 //
-// A node has two connections of its own and a pool of up to Options.MaxConns.
+// A node has two dedicated connections and a pool of up to Options.MaxConns.
 // An idle node runs fewer than two statements a second.
 package pgadapter

@@ -10,9 +10,9 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestAdoption_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode: SQL emits into a database that was restored from
-// the dump of a server with greater numbers of transactions, and its numbers pass those before any node runs there.
-func TestAdoption_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode(t *testing.T) {
+// TestRelay_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode: SQL emits into a database that was restored from
+// the dump of a server with greater transaction ids, and its ids exceed those before any node runs there.
+func TestRelay_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")
@@ -33,14 +33,14 @@ func TestAdoption_CounterPassesTheNumbersOfARestoredDump_BeforeTheFirstNode(t *t
 	wantLogged(t, b, want...)
 }
 
-// burn makes the numbers of transactions of a server greater by n.
+// burn advances the transaction ids of a server by n.
 func (b *bench) burn(t *testing.T, n int64) {
 	t.Helper()
 	b.exec(t, fmt.Sprintf("do $$ begin for i in 1..%d loop perform pg_current_xact_id(); commit; end loop; end $$", n))
 }
 
-// dumped is a schema on a server of its own, with an event that was adopted, one that waits, and one of a transaction
-// that is open while it is dumped.
+// dumped returns a schema on its own server, with an event that was relayed, one that waits, and one of a transaction
+// that is open during the dump.
 func dumped(t *testing.T) (b *bench, srv *pgserver.Server, dump []byte) {
 	t.Helper()
 	srv = newServer(t, "none", nil)
@@ -48,7 +48,7 @@ func dumped(t *testing.T) (b *bench, srv *pgserver.Server, dump []byte) {
 	b.burn(t, 200)
 	open := b.connect(t)
 	execOn(t, open, "begin", "select emit_all('never')")
-	execOn(t, b.conn, "select emit_all('adopted')")
+	execOn(t, b.conn, "select emit_all('relayed')")
 	b.relay(t)
 	execOn(t, b.conn, "select emit_all('waits')")
 	dump, err := srv.Dump(t.Context(), b.schema)
@@ -59,8 +59,8 @@ func dumped(t *testing.T) (b *bench, srv *pgserver.Server, dump []byte) {
 	return b, srv, dump
 }
 
-// TestDump_OtherServer: the numbers of transactions of the other server are smaller, and pass those of the dump before
-// or after the first node runs there.
+// TestDump_OtherServer: the transaction ids of the other server are smaller, and exceed those of the dump before or
+// after the first node runs there.
 func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 	t.Parallel()
 	for _, nodeFirst := range []bool{true, false} {
@@ -83,7 +83,7 @@ func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 			if nodeFirst {
 				db = b.open(t, nil)
 			}
-			want := []string{`["adopted"]`}
+			want := []string{`["relayed"]`}
 			for i := range below + above {
 				execOn(t, b.conn, fmt.Sprintf("select emit_all('new-%d')", i))
 				want = append(want, fmt.Sprintf(`["new-%d"]`, i))
@@ -96,7 +96,7 @@ func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 			b.burn(t, 2*below)
 			execOn(t, b.conn, "select emit_all('last')")
 			eventually(t, "the last is in the log", func() bool { return b.int(t, "select count(*) from view_packets where payload like '%last%'") > 0 })
-			// Where a transaction of the new server has the number of one of the dump, they are taken for one.
+			// A transaction of the new server with the id of one in the dump is treated as the same one.
 			got, waited := b.logged(t), 0
 			got = slices.DeleteFunc(got, func(payload string) bool {
 				if payload == `["waits"]` {
@@ -111,7 +111,7 @@ func TestDump_OtherServer_AllFromSQLIsThereOnce(t *testing.T) {
 	}
 }
 
-// TestDump_SameServer: the schema is dropped and restored where it was.
+// TestDump_SameServer: the schema is dropped and restored on the same server.
 func TestDump_SameServer_AllFromSQLIsThereOnce(t *testing.T) {
 	t.Parallel()
 	b, srv, dump := dumped(t)
@@ -125,11 +125,11 @@ func TestDump_SameServer_AllFromSQLIsThereOnce(t *testing.T) {
 	appendOne(t, db, adaptertest.Event("of a node"))
 	execOn(t, b.conn, "select emit_all('last')")
 	eventually(t, "the last is in the log", func() bool { return b.int(t, "select count(*) from view_packets where payload like '%last%'") > 0 })
-	wantLogged(t, b, `["adopted"]`, `["waits"]`, `["new"]`, string(adaptertest.Event("of a node").Payload), `["last"]`)
+	wantLogged(t, b, `["relayed"]`, `["waits"]`, `["new"]`, string(adaptertest.Event("of a node").Payload), `["last"]`)
 }
 
-// TestAdopt_RestoredWithNothingThatWaits: what was adopted before the dump is looked through once.
-func TestAdopt_RestoredWithNothingThatWaits_NumbersOfThisServer(t *testing.T) {
+// TestRelay_RestoredWithNothingThatWaits: the events that were relayed before the dump are checked once.
+func TestRelay_RestoredWithNothingThatWaits_NumbersOfThisServer(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	execOn(t, b.conn, "select emit_all('old')")

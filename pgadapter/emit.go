@@ -11,16 +11,16 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// errKind reports an envelope that applications do not emit.
+// errKind reports an envelope of a kind that applications cannot emit.
 var errKind = errors.New("not an event")
 
-// A Tx is what EmitTx needs of a transaction. A pgx.Tx is one; SQLTx makes one of a
-// *sql.Tx.
+// A Tx is the transaction that EmitTx uses. A pgx.Tx implements it; for a *sql.Tx, see
+// SQLTx.
 type Tx interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// SQLTx returns tx as EmitTx takes it.
+// SQLTx adapts tx for EmitTx.
 func SQLTx(tx *sql.Tx) Tx { return sqlTx{tx} }
 
 type sqlTx struct{ tx *sql.Tx }
@@ -30,35 +30,36 @@ func (t sqlTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row 
 	return t.tx.QueryRowContext(ctx, query, args...)
 }
 
-// EmitOptions configures EmitTx. The zero value is right for most.
+// EmitOptions configures EmitTx. The zero value suits most programs.
 type EmitOptions struct {
-	// Schema is where package migrations put the tables. Default: socketio.
+	// Schema is the schema where package migrations created the tables. Default: socketio.
 	Schema string
 
-	// Key makes the event happen once: of the emits of one database role with one
-	// key, for the retention from the commit on, only one that is committed is told
-	// true. Roles do not share keys. An emit waits for
-	// the end of an open transaction that has used its key.
-	// Default: every emit is an event of its own.
+	// Key makes the event idempotent: of the committed emits of one database role
+	// with the same key, within Options.Retention of the commit, only one returns
+	// true. Roles do not share keys. An emit waits for the end of an open transaction
+	// that has used its key. Default: no key, every emit is a separate event.
 	Key string
 
-	// Ring has the event adopted at the commit, rather than when a node looks
-	// for it. It saves some milliseconds and costs a NOTIFY, which makes
-	// commits wait for each other and PREPARE TRANSACTION fail.
+	// Ring sends a notification at the commit, so that a node relays the event at
+	// once rather than at its next check of the outbox. It saves some milliseconds
+	// and costs a NOTIFY, which serializes commits and makes PREPARE TRANSACTION fail.
 	// Default: false.
 	Ring bool
 }
 
-// EmitTx emits an event inside of a transaction of the application: it exists if
-// the transaction commits, and takes its place in the log right after. No server
-// needs to run in this process. Get the envelope from socketio's Event.Envelope.
+// EmitTx emits an event inside a transaction of the application: the event exists if
+// the transaction commits, and enters the log right after. No server needs to run in
+// this process. Event.Envelope of package socketio returns the envelope.
 //
 //	e, err := Posted.Envelope(io.To("lobby"), post)
 //	…
 //	emitted, err := pgadapter.EmitTx(ctx, tx, e, nil)
 //
-// It returns false if an event with the same Key was emitted before, or if the
-// envelope is for nobody, and nothing was done. Without a Key it waits for nothing but the answer of Postgres.
+// It returns false without an effect if an event with the same Key was emitted before, or
+// if the audience of the envelope is empty. Without a Key it waits only for the answer of
+// Postgres. An envelope that is too large fails with adapter.ErrTooLarge, and an unusable
+// schema with ErrSchema.
 func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
 	var o EmitOptions
 	if opts != nil {

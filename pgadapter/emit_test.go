@@ -17,10 +17,10 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// waits is for tests that adopt by themselves: nobody else does.
+// waits is for tests that relay by themselves: the nodes do not.
 var waits = Options{RelayInterval: time.Hour, PollInterval: 10 * time.Millisecond}
 
-// adopt adopts until nothing is left.
+// relay relays until nothing is left.
 func (b *bench) relay(t testing.TB) {
 	t.Helper()
 	for b.int(t, "select relay_outbox(true, true)") > 0 {
@@ -135,7 +135,7 @@ func TestAppend_RelaysEarlierCommits(t *testing.T) {
 
 func TestRelay_NoAppends(t *testing.T) {
 	t.Parallel()
-	for name, sql := range map[string]string{"quiet": "select emit_all('hi')", "ring": "select emit_all('hi', notify => true)"} {
+	for name, sql := range map[string]string{"polled": "select emit_all('hi')", "notified": "select emit_all('hi', notify => true)"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
@@ -192,7 +192,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	}
 
 	if want := []int64{1, 4000, 4000, 2001, 0}; !slices.Equal(steps, want) {
-		t.Errorf("adopted %v, want %v", steps, want)
+		t.Errorf("relayed %v, want %v", steps, want)
 	}
 	want := []string{`["other"]`}
 	for i := range 10000 {
@@ -249,11 +249,11 @@ func TestOutbox_Rotation_OpenTransactions(t *testing.T) {
 	}
 	execOn(t, open, "commit")
 	if rotate() {
-		t.Error("a partition was emptied before it was adopted")
+		t.Error("a partition was emptied before it was relayed")
 	}
 	b.relay(t)
 	if !rotate() {
-		t.Error("not rotated after all was adopted")
+		t.Error("not rotated after everything was relayed")
 	}
 	wantLogged(t, b, `["open"]`, `["a"]`) // it emitted first
 	if n := b.int(t, "select count(*) from outbox"); n != 0 {
@@ -415,7 +415,7 @@ func TestEmitSQL_Refusals(t *testing.T) {
 		}
 	}
 	if n := b.int(t, "select emit_to('{}', 'x')::int"); n != 0 {
-		t.Error("emitted to nobody")
+		t.Error("emitted to an empty audience")
 	}
 	b.relay(t)
 	wantLogged(t, b)

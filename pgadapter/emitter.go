@@ -11,13 +11,13 @@ import (
 	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
-// EmitterOptions configures an Emitter. The zero value is right for most.
+// EmitterOptions configures an Emitter. The zero value suits most programs.
 type EmitterOptions struct {
-	// Schema is where package migrations put the tables. Default: socketio.
+	// Schema is the schema where package migrations created the tables. Default: socketio.
 	Schema string
 
-	// Retention is the shortest of the nodes, see Options.Retention: for half as
-	// long an append without an answer is repeated. Default: 5 minutes.
+	// Retention is the shortest Options.Retention of the nodes: an append without
+	// an answer is repeated for half of it. Default: 5 minutes.
 	Retention time.Duration
 
 	// QueueEvents, QueueBytes, Linger and MaxEnvelope are as in Options.
@@ -29,21 +29,21 @@ type EmitterOptions struct {
 	// ConnectTimeout is as in Options.
 	ConnectTimeout time.Duration
 
-	// Logger hears what no caller is told. Default: slog.Default().
+	// Logger receives what no caller receives as an error. Default: slog.Default().
 	Logger *slog.Logger
 }
 
 // An Emitter appends to the log of a cluster without being a node of it: for
-// workers, scheduled jobs and command lines. Give it to socketio.NewEmitter. It has
-// one connection, and its promises for what is published are those of a DB.
+// workers, scheduled jobs and command lines. Use it with socketio.NewEmitter. It has
+// one connection, and makes the same promises for published events as a DB.
 type Emitter struct {
 	number    atomic.Uint32
 	publisher *publisher
 }
 
 // OpenEmitter connects to the cluster whose tables are in the database at dsn. A nil
-// opts means the defaults. ctx bounds only OpenEmitter itself. The address may lead
-// through a transaction-mode pooler.
+// opts means the defaults. ctx bounds only OpenEmitter itself. The address may be that
+// of a transaction-mode pooler.
 func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitter, error) {
 	o := emitterOptions(opts)
 	if err := o.validate(); err != nil {
@@ -89,7 +89,7 @@ func emitterOptions(opts *EmitterOptions) Options {
 	return o.withDefaults()
 }
 
-// firstHead makes the line's connection and looks whether it can be worked with.
+// firstHead opens the connection of l, checks its settings and reads the head of the log.
 func firstHead(ctx context.Context, l *dedicatedConn, q *queries, schema string) (head, error) {
 	conn, _, err := l.open(ctx)
 	if err != nil {
@@ -102,14 +102,14 @@ func firstHead(ctx context.Context, l *dedicatedConn, q *queries, schema string)
 }
 
 // Publish queues e and returns its Receipt. The order of the calls of one goroutine
-// is the order in the log. The errors are those of adapter.Adapter's Publish. It may
-// be called from any goroutine.
+// is the order in the log. The errors are those of adapter.Adapter's Publish. It is
+// safe for concurrent use.
 func (e *Emitter) Publish(ctx context.Context, env *adapter.Envelope) (*adapter.Receipt, error) {
 	return e.publisher.publish(ctx, env)
 }
 
 // Close appends what was published and closes the connection. When ctx ends first,
-// the receipts of what Postgres has not answered are settled with adapter.ErrClosed.
+// the receipts of what Postgres has not answered complete with adapter.ErrClosed.
 func (e *Emitter) Close(ctx context.Context) error {
 	err := e.publisher.close(ctx)
 	e.publisher.opts.flushLog(ctx)

@@ -35,7 +35,7 @@ func withParams(t *testing.T, dsn string, params map[string]string) string {
 	return u.String()
 }
 
-// as returns the bench's address for a role of its own, whose transactions begin at this level.
+// as returns the address of the bench for a new role, whose transactions begin at this isolation level.
 func (b *bench) as(t *testing.T, isolation string) string {
 	t.Helper()
 	role := b.schema + "_" + strings.ReplaceAll(isolation, " ", "_")
@@ -49,8 +49,8 @@ func (b *bench) as(t *testing.T, isolation string) string {
 	return u.String()
 }
 
-// pooler starts a PgBouncer with these options before the bench's database. Its role has the isolation level that Open
-// asks for where a pooler does not let it choose.
+// pooler starts a PgBouncer with these options in front of the database of the bench. Its role has the isolation level
+// that Open needs, for poolers that do not pass settings on.
 func (b *bench) pooler(t *testing.T, o pgserver.PoolerOptions) string {
 	t.Helper()
 	return startPooler(t, b.as(t, "read committed"), o)
@@ -114,7 +114,7 @@ func TestOpen_ListenThroughTransactionPooler(t *testing.T) {
 	if _, err := others[0].Publish(t.Context(), adaptertest.Event(`["e"]`)); err != nil {
 		t.Fatal(err)
 	}
-	recorders[0].Expect(t, 1) // although the next look is an hour away
+	recorders[0].Expect(t, 1) // although the next poll is an hour away
 	eventually(t, "the echo of the node that listens directly", func() bool {
 		others[0].tail.mu.Lock()
 		defer others[0].tail.mu.Unlock()
@@ -133,7 +133,7 @@ func TestOpen_PreparedStatementsMixedUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.RawQuery = "sslmode=disable"
-	// Another program's statements are on the connection that the pooler hands out.
+	// Statements of another program are prepared on the connection that the pooler assigns.
 	for range 2 {
 		db, err := Open(t.Context(), u.String(), &Options{Schema: b.schema, ListenDSN: b.dsn, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -142,7 +142,7 @@ func TestOpen_PreparedStatementsMixedUp(t *testing.T) {
 			}
 			return
 		}
-		t.Cleanup(func() { _ = db.Close(context.Background()) }) // its statements are mixed up, too
+		t.Cleanup(func() { _ = db.Close(context.Background()) }) // its statements are affected as well
 	}
 	t.Error("no error")
 }
@@ -158,7 +158,7 @@ func TestHealth_RightAfterOpen(t *testing.T) {
 	}
 }
 
-// Connections that Postgres closes when they idle for a moment are not noticed.
+// Idle connections that Postgres closes cause no error and no log line.
 func TestHealth_IdleSessionTimeout(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -174,11 +174,11 @@ func TestHealth_IdleSessionTimeout(t *testing.T) {
 			lost := newSignal("lost the connection", "heartbeat not confirmed")
 			o.Logger = lost.logger(t)
 			db := b.open(t, &o)
-			// Two polls and two heartbeats after idle times that are too long.
+			// Two polls and two heartbeats after longer idle times than the server allows.
 			looks := 0
 			for began := time.Now(); looks < 3 && time.Since(began) < patience; looks++ {
 				before := db.Stats().CaughtUp
-				eventually(t, "the next look", func() bool {
+				eventually(t, "the next read of the log", func() bool {
 					if err := db.Health(); err != nil {
 						t.Fatal(err)
 					}
@@ -248,7 +248,7 @@ func TestBytea_BothTextForms(t *testing.T) {
 	}
 }
 
-// A password that changes is an outage for a node that runs, and for Open a reason to wait.
+// While a password changes, a running node treats it as an outage, and Open waits.
 func TestOpen_CredentialsChange(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -262,7 +262,7 @@ func TestOpen_CredentialsChange(t *testing.T) {
 	}
 	u.User = url.UserPassword(role, "old")
 	b.dsn = u.String()
-	refused := newSignal("trying again", "sending it again")
+	refused := newSignal("retrying until Postgres answers", "reconnecting")
 	dbs, recorders := b.nodes(t, 1, &Options{ListenDSN: b.dsn, Logger: refused.logger(t)})
 
 	b.exec(t, "alter role "+role+" password 'new'")
@@ -323,7 +323,7 @@ func TestOpen_MetaWithoutItsRow(t *testing.T) {
 	if err := migrations.Up(t.Context(), b.dsn, &migrations.Options{Schema: b.schema}); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node goes on in the new log", func() bool { return dbs[0].Stats().Resets == 1 })
+	eventually(t, "the node continues in the new log", func() bool { return dbs[0].Stats().Resets == 1 })
 	storm(t, dbs, 1, 5, 0)
 	recorders[0].Expect(t, 10)
 	fresh := b.open(t, nil)
@@ -393,7 +393,7 @@ func TestOpen_PostgresIsNotUpYet(t *testing.T) {
 	}
 }
 
-// A signal is given when a line with one of the texts is logged.
+// A signal is given when a line that contains one of the texts is logged.
 type signal struct {
 	texts []string
 	once  sync.Once

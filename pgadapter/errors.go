@@ -12,25 +12,25 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// ErrSchema reports a schema that this version of the package cannot work with:
-// missing, older, newer, or out of reach for the role. The text says what to do.
+// ErrSchema reports a schema that this version of the package cannot use: missing,
+// older, newer, or without privileges for the role. The text says what to do.
 var ErrSchema = errors.New("unusable schema")
 
-// errNodeGone reports that the row of this node is missing: the others thought
-// it dead.
+// errNodeGone reports that the row of this node is missing: another node declared it
+// dead.
 var errNodeGone = errors.New("the other nodes declared this node dead")
 
-// What the function check_fence raises.
+// SQLSTATEs that the SQL function check_fence raises.
 const (
 	stateNodeGone = "P0002"
 	stateLogLost  = "PS001"
 	stateMetaLost = "PS003"
 )
 
-// stateIdle is that of a connection that idle_session_timeout closed.
+// stateIdle is the SQLSTATE of a connection that idle_session_timeout closed.
 const stateIdle = "57P05"
 
-// sqlState returns the SQLSTATE of an answer of Postgres, "" for anything else.
+// sqlState returns the SQLSTATE of an error from Postgres, and "" for other errors.
 func sqlState(err error) string {
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return pg.Code
@@ -38,45 +38,45 @@ func sqlState(err error) string {
 	return ""
 }
 
-// isTransient reports whether the same statement may succeed later. Without a
-// SQLSTATE the connection failed, and it may. It also may when Postgres refused the connection, for
-// whatever reason: a database may take none for a while, or be replaced by another of its name.
+// isTransient reports whether the same statement may succeed later. An error without a
+// SQLSTATE is a failed connection. A refused connection is always transient: a database may
+// refuse connections for a while, or be replaced by another one of its name.
 func isTransient(err error) bool {
 	state := sqlState(err)
 	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || state == "" {
 		return true
 	}
 	switch state[:2] {
-	case "08", // connection trouble
-		"28", // credentials that are being changed
-		"25", // a transaction that died under a pooler, or a server that became read-only
+	case "08", // connection exception
+		"28", // invalid credentials, which may be changing
+		"25", // a transaction that a pooler aborted, or a server that became read-only
 		"40", // serialization, deadlock
-		"53", // out of resources
-		"57", // shutdown, crash, starting up, cancelled
-		"58": // I/O
+		"53", // insufficient resources
+		"57", // shutdown, crash, startup, cancellation
+		"58": // I/O error
 		return true
 	}
 	switch state {
-	case stateLogLost, // until this node has noticed and gone back
+	case stateLogLost, // until this node has rewound
 		"55P03", // lock_timeout
-		"XX000": // internal error, met while a server goes down
+		"XX000": // internal error, seen while a server shuts down
 		return true
-	case "23505": // our own batch, seen too late by an old snapshot
+	case "23505": // our own batch, invisible to an old snapshot
 		return strings.HasSuffix(constraint(err), "_batch")
-	case "26000", "42P05": // a prepared statement that a pooler mixed up
+	case "26000", "42P05": // a prepared statement of another client of a pooler
 		return true
-	case "0A000": // a migration has changed what a prepared statement returns: the next attempt prepares it anew
+	case "0A000": // a migration changed the result of a prepared statement: the next attempt prepares it again
 		pg, ok := errors.AsType[*pgconn.PgError](err)
 		return ok && (pg.Routine == "RevalidateCachedQuery" || strings.Contains(pg.Message, "cached plan"))
 	}
 	return false
 }
 
-// isRefusal reports whether Postgres has answered that a statement had no effect. What
-// ends a session says nothing of that, nor does a batch that is there already.
+// isRefusal reports whether the error of Postgres proves that a statement had no effect.
+// The end of a session proves nothing, nor does a batch that already exists.
 func isRefusal(err error) bool {
 	state := sqlState(err)
-	if state == "" || state == "57014" { // cancelled
+	if state == "" || state == "57014" { // query_canceled
 		return state != ""
 	}
 	switch state[:2] {
@@ -86,8 +86,8 @@ func isRefusal(err error) bool {
 	return true
 }
 
-// exceedsResources reports whether a transaction may have failed because it asked for too much:
-// it took too long, or more than a resource has.
+// exceedsResources reports whether a transaction may have failed because it was too large:
+// it took too long, or exceeded a resource.
 func exceedsResources(err error) bool {
 	state := sqlState(err)
 	return state == "57014" || strings.HasPrefix(state, "53") || errors.Is(err, context.DeadlineExceeded)
@@ -103,47 +103,47 @@ func constraint(err error) string {
 	return ""
 }
 
-// annotateSchemaErr turns the first error that a server meets in a schema into what to do
-// about it.
+// annotateSchemaErr adds what to do to errors that a program meets first with an unusable
+// schema, role or pooler.
 func annotateSchemaErr(schema string, err error) error {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703", "42883":
 		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
 	case "PS002":
-		return fmt.Errorf("default_transaction_isolation was changed, and the pooler does not let this program choose; set it to \"read committed\" for the role: %w", err)
+		return fmt.Errorf("default_transaction_isolation was changed, and the pooler does not pass the setting of this program on; set it to \"read committed\" for the role: %w", err)
 	case stateMetaLost:
 		return errMetaLost(schema)
 	case "26000", "42P05":
-		return fmt.Errorf("a pooler does not keep prepared statements apart; put default_query_exec_mode=exec into the address: %w", err)
+		return fmt.Errorf("the pooler mixes prepared statements of different clients; add default_query_exec_mode=exec to the address: %w", err)
 	case "42501":
 		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations: %w", ErrSchema, schema, err)
 	}
 	return err
 }
 
-// errMetaLost says that the table meta is empty, as a dump of the structure alone leaves it.
+// errMetaLost reports that the table meta is empty, as after a dump of the structure alone.
 func errMetaLost(schema string) error {
-	return fmt.Errorf("%w: table meta of schema %q has lost its only row; migrations.Up, or pgsocket migrate up, puts it back", ErrSchema, schema)
+	return fmt.Errorf("%w: table meta of schema %q has lost its only row; migrations.Up, or pgsocket migrate up, restores it", ErrSchema, schema)
 }
 
-// explainDirty adds to err what a tool may have noted: that a migration of its broke off.
+// explainDirty adds to err that a migration broke off, if a migration tool has marked the schema dirty.
 func explainDirty(ctx context.Context, schema string, q querier, err error) error {
 	var version int64
 	noted := q.QueryRow(ctx, "select version from "+pgx.Identifier{schema, "socketio_migrations"}.Sanitize()+" where dirty").Scan(&version)
 	if noted != nil {
 		return err
 	}
-	return fmt.Errorf("the migration of schema %q to version %d broke off; migrations.Up, or pgsocket migrate up, goes on from what is there: %w", schema, version, err)
+	return fmt.Errorf("the migration of schema %q to version %d broke off; migrations.Up, or pgsocket migrate up, continues it: %w", schema, version, err)
 }
 
-// A backoff spaces out attempts: from low, doubling, up to high, with jitter
-// lest all nodes come at once.
+// A backoff is the pause between attempts: it starts at low and doubles up to high, with
+// jitter so that nodes do not retry in step.
 type backoff struct {
 	low, high time.Duration
 	next      time.Duration
 }
 
-// wait waits for the next attempt, or returns false because ctx ended.
+// wait waits until the next attempt. It returns false if ctx ended.
 func (b *backoff) wait(ctx context.Context) bool {
 	b.next = min(max(2*b.next, b.low), b.high)
 	timer := time.NewTimer(b.next/2 + rand.N(b.next/2+1))
@@ -156,7 +156,7 @@ func (b *backoff) wait(ctx context.Context) bool {
 	}
 }
 
-// retryTransient asks up to five times, as long as the error may pass.
+// retryTransient calls ask up to five times, while its error is transient.
 func retryTransient(ctx context.Context, ask func() error) error {
 	pause := backoff{low: 20 * time.Millisecond, high: 200 * time.Millisecond}
 	for attempt := 1; ; attempt++ {
@@ -167,5 +167,5 @@ func retryTransient(ctx context.Context, ask func() error) error {
 	}
 }
 
-// reset makes the next attempt a first one.
+// reset makes the next pause the first one.
 func (b *backoff) reset() { b.next = 0 }

@@ -17,18 +17,18 @@ type Invoice struct {
 	Total int `json:"total"`
 }
 
-// Paid is the same event for all who emit it, in whatever way.
+// Paid is the event for all programs that emit it, from Go or SQL.
 const Paid socketio.Event[Invoice] = "invoice:paid"
 
-// The invoice is paid and the user's browsers hear of it, or neither. The job may
-// run again: the key makes the event happen once.
+// Either the invoice is paid and the user's browsers receive the event, or neither
+// happens. The job may run again: the key makes the event happen once.
 func ExampleEmitTx() { //nolint:testableexamples // it needs a database; TestEmitTx has one
 	ctx := context.Background()
 	pool, err := pgxpool.New(ctx, "postgres://localhost/shop")
 	if err != nil {
 		log.Fatal(err)
 	}
-	io := socketio.NewServer(nil) // names the audience; in a job nobody connects to it
+	io := socketio.NewServer(nil) // names the audience; no client connects to it
 
 	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "update invoices set paid = true where id = 81"); err != nil {
@@ -40,7 +40,7 @@ func ExampleEmitTx() { //nolint:testableexamples // it needs a database; TestEmi
 		}
 		emitted, err := pgadapter.EmitTx(ctx, tx, e, &pgadapter.EmitOptions{Key: "invoice-paid-81"})
 		if err == nil && !emitted {
-			log.Print("told before")
+			log.Print("emitted before")
 		}
 		return err
 	})
@@ -49,13 +49,13 @@ func ExampleEmitTx() { //nolint:testableexamples // it needs a database; TestEmi
 	}
 }
 
-// A transaction of database/sql, with whatever driver.
+// A transaction of database/sql, with any driver.
 func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmitTx has one
 	pay := func(ctx context.Context, io *socketio.Server, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, "update invoices set paid = true where id = 81"); err != nil {
 			return err
 		}
-		e, err := Paid.Envelope(io, Invoice{ID: 81, Total: 1200}) // to everybody
+		e, err := Paid.Envelope(io, Invoice{ID: 81, Total: 1200}) // to all clients
 		if err != nil {
 			return err
 		}
@@ -65,7 +65,7 @@ func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmit
 	_ = pay
 }
 
-// A job that serves nobody emits, moves sockets and tells the servers, through the
+// A job without clients emits, moves sockets and sends server-side events, through the
 // same log.
 func ExampleOpenEmitter() { //nolint:testableexamples // it needs a database; TestEmitter_SharesTheOrderOfTheNodes has one
 	ctx := context.Background()

@@ -13,9 +13,9 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// rewind finds the point from which the log differs from what was delivered: a
-// standby that lacked the end was promoted, or a crash took back what had been
-// committed without waiting for the disk. Deliveries go on from there.
+// rewind moves the cursor back to the last batch that both the log and this node have,
+// after the log lost its end: a standby without it was promoted, or a crash lost commits
+// that had not reached the disk. Deliveries continue from there.
 func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.mu.Lock()
 	batches := t.recent.after(t.recent.low, len(t.recent.batches))
@@ -31,7 +31,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if common == 0 {
-		return t.restart(ctx, conn, errors.New("the log lost everything that this node remembers of it"))
+		return t.restart(ctx, conn, errors.New("the log lost all batches that this node remembers"))
 	}
 
 	if _, err := conn.Exec(ctx, t.db.queries.secretRotate, *t.db.sealer.secret.Load()); err != nil {
@@ -41,13 +41,13 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 
-	last := batches[slices.Index(ids, common)].batchPos // memory may have forgotten it meanwhile
+	last := batches[slices.Index(ids, common)].batchPos // t.recent may have been trimmed meanwhile
 	at := last.position()
 	t.mu.Lock()
 	local := t.local
 	t.mu.Unlock()
 	if local != nil {
-		// Before the branch: whoever takes a position on that takes one that it has.
+		// Before the fork: a position that is taken on the new timeline must exist there.
 		local.LogTruncated(last.offset(t.db.number.Load()))
 	}
 	t.mu.Lock()
@@ -60,20 +60,20 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.cache.clear()
 	t.unreadable.rewind(at)
 	now := time.Now()
-	// What its publisher has not sent again by now was answered, and is lost.
+	// By now, their publishers have sent unanswered batches again; answered ones are lost.
 	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })
 	for _, b := range lost {
 		t.dropped[batchName{b.origin, b.seq}] = now
 	}
 	t.db.publisher.lowerAcked(at)
 	t.markDelivered(at)
-	t.db.opts.Logger.ErrorContext(ctx, "the log lost batches that had been delivered; going on from the last one it still has",
+	t.db.opts.Logger.ErrorContext(ctx, "the log lost delivered batches; continuing after the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
 	return nil
 }
 
-// restart goes on from the head of a log that has nothing in common with what
-// was delivered.
+// restart continues from the head of a log that has nothing in common with what was
+// delivered.
 func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -88,7 +88,7 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 	return nil
 }
 
-// reset goes on after m, with a hole.
+// reset continues after m, with a gap.
 func (t *tail) reset(m batchPos, cause error) {
 	t.mu.Lock()
 	t.cursor = m
@@ -99,15 +99,15 @@ func (t *tail) reset(m batchPos, cause error) {
 	at := m.offset(t.db.number.Load())
 	t.mu.Unlock()
 	t.cache.clear()
-	t.db.opts.Logger.Error("connections are cut, because what their clients hold cannot be continued", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
+	t.db.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.LogGap(at, cause)
 	}
 	t.markDelivered(m.position())
 }
 
-// reregistered tells the server that it lost its sessions, though not its place in the
-// log.
+// reregistered reports to the server that the node lost its sessions, but not its position in
+// the log.
 func (t *tail) reregistered(cause error) {
 	t.mu.Lock()
 	t.resets++
@@ -120,33 +120,33 @@ func (t *tail) reregistered(cause error) {
 	}
 }
 
-// clamp returns where a position lies that was taken on an earlier branch of the
-// log: not after any point at which the branches since then part.
-func (b timeline) clamp(p adapter.Position, taken int) int64 {
-	for _, j := range b.forks {
+// clamp maps a position that was taken on the timeline with number taken to b: no further
+// than the first fork since then.
+func (l timeline) clamp(p adapter.Position, taken int) int64 {
+	for _, j := range l.forks {
 		if j.number > taken {
-			p = min(p, j.at) // the first of them is the least
+			p = min(p, j.at) // the earliest of them has the least position
 			break
 		}
 	}
 	return int64(p)
 }
 
-// fork returns the branch that parts from b after the position at.
-func (b timeline) fork(at adapter.Position) timeline {
-	n := len(b.forks)
-	for n > 0 && b.forks[n-1].at >= at {
+// fork returns the timeline that forks from b after the position at.
+func (l timeline) fork(at adapter.Position) timeline {
+	n := len(l.forks)
+	for n > 0 && l.forks[n-1].at >= at {
 		n--
 	}
-	joints := append(slices.Clone(b.forks[:n]), forkPoint{b.number + 1, at})
-	if len(joints) > maxForks {
-		joints[1].at = joints[0].at
-		joints = joints[1:]
+	forks := append(slices.Clone(l.forks[:n]), forkPoint{l.number + 1, at})
+	if len(forks) > maxForks {
+		forks[1].at = forks[0].at
+		forks = forks[1:]
 	}
-	return timeline{b.number + 1, joints}
+	return timeline{l.number + 1, forks}
 }
 
-// lowerAcked lowers what is known to be in the log to p.
+// lowerAcked lowers acked to at, if it is greater.
 func (p *publisher) lowerAcked(at adapter.Position) {
 	for {
 		acked := p.acked.Load()
@@ -156,7 +156,7 @@ func (p *publisher) lowerAcked(at adapter.Position) {
 	}
 }
 
-// evictExpired forgets what is too old, in a tail without traffic too.
+// evictExpired removes what is too old from memory, even without traffic.
 func (t *tail) evictExpired(now time.Time) {
 	t.cache.trim(now)
 	t.mu.Lock()

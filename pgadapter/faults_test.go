@@ -38,13 +38,13 @@ type publishes interface {
 }
 
 // storm publishes n events from each of several goroutines, spread over the
-// nodes, with the given pause, and returns the payloads that were acknowledged.
+// nodes, with the given pause, and returns the acknowledged payloads.
 func storm[P publishes](t *testing.T, dbs []P, publishers, n int, pause time.Duration) []string {
 	t.Helper()
 	return stormWhile(t, dbs, publishers, pause, func(i int) bool { return i < n })
 }
 
-// stormWhile is storm as long as there are to be more than i events of each.
+// stormWhile is storm, but each goroutine publishes as long as more(i) returns true.
 func stormWhile[P publishes](t *testing.T, dbs []P, publishers int, pause time.Duration, more func(i int) bool) []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -76,14 +76,14 @@ func stormWhile[P publishes](t *testing.T, dbs []P, publishers int, pause time.D
 	return acked
 }
 
-// checkSame checks that all nodes got the acknowledged payloads, each once, in
-// one order that keeps the order of each publisher.
+// checkSame checks that all nodes received each acknowledged payload once, in the same
+// order, which keeps the order of each publisher.
 func checkSame(t *testing.T, recorders []*adaptertest.Recorder, acked []string) {
 	t.Helper()
 	first := adaptertest.Payloads(recorders[0].Expect(t, len(acked)))
 	for i, r := range recorders {
 		if got := adaptertest.Payloads(r.Expect(t, len(acked))); !slices.Equal(got, first) {
-			t.Errorf("node %d saw another order than node 0: %d and %d deliveries", i, len(got), len(first))
+			t.Errorf("node %d received another order than node 0: %d and %d deliveries", i, len(got), len(first))
 		}
 		if resets := r.Resets(); len(resets) > 0 {
 			t.Errorf("node %d was reset: %v", i, resets)
@@ -96,7 +96,7 @@ func checkSame(t *testing.T, recorders []*adaptertest.Recorder, acked []string) 
 			t.Fatal(err)
 		}
 		if i != next[p] {
-			t.Fatalf("publisher %d: %d in the place of %d", p, i, next[p])
+			t.Fatalf("publisher %d: %d instead of %d", p, i, next[p])
 		}
 		next[p]++
 	}
@@ -105,7 +105,7 @@ func checkSame(t *testing.T, recorders []*adaptertest.Recorder, acked []string) 
 	}
 }
 
-// named makes the connections of this bench known by a name.
+// named gives the connections of this bench a name.
 func (b *bench) named(t *testing.T) *bench {
 	t.Helper()
 	u, err := url.Parse(b.dsn)
@@ -120,10 +120,9 @@ func (b *bench) named(t *testing.T) *bench {
 	return &c
 }
 
-// kill ends the connections whose last statement contains the text, again and
-// again until the returned function is called, but not before something was done
-// since: progress is what counts that. A slow machine would get nowhere otherwise.
-// What counts the connections says how many were ended.
+// kill terminates the connections whose last statement contains the text, repeatedly
+// until stop is called, but only after the value of the query progress has changed: a
+// slow machine would make no progress otherwise. killed counts the connections.
 func (b *bench) kill(t *testing.T, statement, progress string) (killed *atomic.Int64, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -142,7 +141,7 @@ func (b *bench) kill(t *testing.T, statement, progress string) (killed *atomic.I
 
 const batches = "select count(*) from log"
 
-// terminate ends the connections whose last statement contains the text.
+// terminate terminates the connections whose last statement contains the text.
 func (b *bench) terminate(t *testing.T, statement string) int64 {
 	t.Helper()
 	return b.int(t, `select count(*) from (
@@ -183,7 +182,7 @@ func TestPublish_ManyEvents_FewBatches(t *testing.T) {
 	}
 }
 
-// fillQueue has appends fail as they do when Postgres's queue of notifications is full.
+// fillQueue makes appends fail as they do when the notification queue of Postgres is full.
 func (b *bench) fillQueue(t *testing.T) {
 	t.Helper()
 	b.exec(t, `do $do$ begin execute replace(pg_get_functiondef('append'::regproc), E'\nbegin\n', $f$
@@ -226,13 +225,13 @@ func TestNotification_Foreign(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, nil)
-	for _, bell := range []string{"", "x", "1", "1 2", "1 2 3", "-1 -1 -1", "1 1 1 AAAA", "2 1 1 " + strings.Repeat("/", 100), "9223372036854775807 1 1"} {
-		b.exec(t, "select pg_notify($1, $2)", b.schema, bell)
+	for _, payload := range []string{"", "x", "1", "1 2", "1 2 3", "-1 -1 -1", "1 1 1 AAAA", "2 1 1 " + strings.Repeat("/", 100), "9223372036854775807 1 1"} {
+		b.exec(t, "select pg_notify($1, $2)", b.schema, payload)
 	}
 	checkSame(t, recorders, storm(t, dbs, 2, 50, 0))
 }
 
-// A wire stands between a node and Postgres and can be cut.
+// A wire is a proxy between a node and Postgres that can be cut.
 type wire struct {
 	target string
 	mu     sync.Mutex
@@ -240,7 +239,7 @@ type wire struct {
 	conns  map[net.Conn]bool
 }
 
-// through returns a bench whose connections lead through a wire.
+// through returns a bench whose connections go through a wire.
 func (b *bench) through(t *testing.T) (*bench, *wire) {
 	t.Helper()
 	config, err := pgx.ParseConfig(b.dsn)
@@ -293,7 +292,7 @@ func (w *wire) carry(client net.Conn) {
 	_, _ = io.Copy(client, server)
 }
 
-// sever cuts all connections, and new ones, or lets new ones through.
+// sever cuts all connections and refuses new ones, or accepts new ones again.
 func (w *wire) sever(cut bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -321,7 +320,7 @@ func TestOutage_DeclaresNoNodeDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkSame(t, recorders, append(before, "0 20"))
-	time.Sleep(2 * dbs[0].opts.Lease) // time for the nodes to look at each other
+	time.Sleep(2 * dbs[0].opts.Lease) // time for the nodes to observe each other
 	for i, db := range dbs {
 		if db.node.id.Load() != ids[i] {
 			t.Errorf("node %d was declared dead", i)
@@ -373,15 +372,15 @@ func TestTail_LogTruncated(t *testing.T) {
 	for _, r := range recorders {
 		r.Expect(t, 10)
 	}
-	// A standby is promoted that lacks the last three batches.
+	// A standby without the last three batches is promoted.
 	cut := batchID(offsets[7].Position)
 	b.loseFrom(t, cut)
 
-	eventually(t, "both nodes went back", func() bool {
+	eventually(t, "both nodes rewound", func() bool {
 		return dbs[0].tail.position() == offsets[6].Position && dbs[1].tail.position() == offsets[6].Position
 	})
 	if err := dbs[0].WaitDelivered(t.Context()); err != nil {
-		t.Errorf("Sync after the loss: %v", err)
+		t.Errorf("WaitDelivered after the loss: %v", err)
 	}
 	for i := range 5 {
 		adaptertest.Publish(t, dbs[1], adaptertest.Event("new %d", i))
@@ -423,7 +422,7 @@ func TestTail_LogReplaced_LogGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := recorders[0].Deliveries(); got[0].Offset.Log == got[1].Offset.Log {
-		t.Error("two logs have one number")
+		t.Error("the number of the log is the same")
 	}
 }
 

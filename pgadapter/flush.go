@@ -12,11 +12,11 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A writeSet is a set of writes of different sessions, as the columns of a few
+// A writeSet is a set of writes of different sessions, as columns for a few
 // statements.
 type writeSet struct {
 	fence            fence
-	pids             []string // of all that have to be held
+	pids             []string // of all sessions that this node must own
 	opens            openRows
 	joins, leaves    roomRows
 	sets, unsets     dataRows
@@ -36,11 +36,11 @@ func (r *keyRows) add(k recovery.Key) {
 type openRows struct {
 	keyRows
 
-	sids, namespaces, helds, seen, identities []string
-	windows, opened, covered                  []int64
+	sids, namespaces, offsets, seen, identities []string
+	windows, opened, covered                    []int64
 }
 
-// stillIn stands where a session is still in a room, for the place where it left.
+// stillIn is the left position of a room that the session is still in.
 const stillIn int64 = -1
 
 type roomRows struct {
@@ -48,7 +48,7 @@ type roomRows struct {
 
 	rooms []string
 	at    []int64
-	left  []int64 // stillIn: the session is in the room
+	left  []int64 // stillIn: the session is still in the room
 }
 
 func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
@@ -87,18 +87,18 @@ func (f *writeSet) add(w *write) {
 	switch {
 	case w.change != nil:
 		f.addChanges(w)
-	case w.ending.Park || w.released:
+	case w.release.Park || w.released:
 		f.parks.add(w.key)
-		f.parks.at = append(f.parks.at, f.place(w, w.ending.At))
-		f.parks.last = append(f.parks.last, w.ending.Last.String())
+		f.parks.at = append(f.parks.at, f.clamp(w, w.release.At))
+		f.parks.last = append(f.parks.last, w.release.Last.String())
 		f.parks.released = append(f.parks.released, w.released)
 	default:
 		f.deletions.add(w.key)
 	}
 }
 
-// place returns a position of a write as this branch of the log has it.
-func (f *writeSet) place(w *write, p adapter.Position) int64 {
+// clamp maps a position of a write to the current timeline of the log.
+func (f *writeSet) clamp(w *write, p adapter.Position) int64 {
 	return f.fence.timeline.clamp(p, w.timeline)
 }
 
@@ -107,53 +107,53 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	o.add(s.Key)
 	o.sids = append(o.sids, toText(s.ID))
 	o.namespaces = append(o.namespaces, toText(s.Namespace))
-	o.helds = append(o.helds, heldText(s.InitialOffset))
-	o.seen = append(o.seen, f.spans(w, s.Skip))
+	o.offsets = append(o.offsets, offsetText(s.InitialOffset))
+	o.seen = append(o.seen, f.ranges(w, s.Skip))
 	o.identities = append(o.identities, s.Identity)
 	o.windows = append(o.windows, s.Window.Milliseconds())
-	o.opened = append(o.opened, f.place(w, s.Opened))
-	o.covered = append(o.covered, f.place(w, s.Applied))
-	for _, stay := range s.Rooms {
+	o.opened = append(o.opened, f.clamp(w, s.Opened))
+	o.covered = append(o.covered, f.clamp(w, s.Applied))
+	for _, interval := range s.Rooms {
 		left := stillIn
-		if stay.Ended {
-			left = f.place(w, stay.Left)
+		if interval.Ended {
+			left = f.clamp(w, interval.Left)
 		}
-		f.joins.add(s.Key, stay.Room, f.place(w, stay.Joined), left)
+		f.joins.add(s.Key, interval.Room, f.clamp(w, interval.Joined), left)
 	}
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
 	}
 }
 
-// spans returns spans as an array of Postgres, flat; "" for none.
-func (f *writeSet) spans(w *write, spans []adapter.Range) string {
-	if len(spans) == 0 {
+// ranges returns ranges as a flat array literal of Postgres; "" for none.
+func (f *writeSet) ranges(w *write, ranges []adapter.Range) string {
+	if len(ranges) == 0 {
 		return ""
 	}
 	b := []byte{'{'}
-	for i, in := range spans {
+	for i, in := range ranges {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, f.place(w, in.First), 10)
+		b = strconv.AppendInt(b, f.clamp(w, in.First), 10)
 		b = append(b, ',')
-		b = strconv.AppendInt(b, f.place(w, in.Last), 10)
+		b = strconv.AppendInt(b, f.clamp(w, in.Last), 10)
 	}
 	return string(append(b, '}'))
 }
 
-// spansOf is the inverse of spans.
-func spansOf(flat []int64) []adapter.Range {
-	var spans []adapter.Range
+// rangesOf is the inverse of ranges.
+func rangesOf(flat []int64) []adapter.Range {
+	var ranges []adapter.Range
 	for i := 0; i+1 < len(flat); i += 2 {
-		spans = append(spans, adapter.Range{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
+		ranges = append(ranges, adapter.Range{First: adapter.Position(flat[i]), Last: adapter.Position(flat[i+1])})
 	}
-	return spans
+	return ranges
 }
 
-// addChanges adds the changes of a write as rows that come to the same. The
-// statement for rooms that were left goes before that for rooms that were joined, so
-// a stay that begins and ends here is one row.
+// addChanges adds rows with the combined effect of the changes of a write. The statement
+// for left rooms runs before the one for joined rooms, so an interval that begins and
+// ends here is one row.
 func (f *writeSet) addChanges(w *write) {
 	m := roomDelta{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
 	m.add(f, w, w.change)
@@ -169,7 +169,7 @@ func (f *writeSet) addChanges(w *write) {
 	}
 }
 
-// roomDelta are what changes of one session have come to so far.
+// A roomDelta is the combined effect of changes of one session.
 type roomDelta struct {
 	rows map[string]int  // of each room that was joined, its newest row
 	in   map[string]bool // of each room that was joined or left, whether the session is in it
@@ -177,7 +177,7 @@ type roomDelta struct {
 }
 
 func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
-	at := f.place(w, c.At)
+	at := f.clamp(w, c.At)
 	for _, room := range c.Leave {
 		switch in, known := m.in[room]; {
 		case !known:
@@ -189,7 +189,7 @@ func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 	}
 	for _, room := range c.Join {
 		if row, known := m.rows[room]; known && f.joins.at[row] == at {
-			f.joins.left[row] = stillIn // joined again where it was joined before
+			f.joins.left[row] = stillIn // joined again at the same position
 		} else {
 			m.rows[room] = len(f.joins.rooms)
 			f.joins.add(w.key, room, at, stillIn)
@@ -199,22 +199,22 @@ func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 	maps.Copy(m.data, c.Data)
 }
 
-// A owner is who holds a session.
+// An owner is the epoch and the node of a session.
 type owner struct{ epoch, node int64 }
 
-// flush makes writes durable in one transaction and one round trip, and returns
-// the result of each; or an error, then none is durable as far as is known.
+// flush makes writes durable in one transaction and one round trip, and returns the result
+// of each; or an error, and then the outcome is unknown and may be that none is durable.
 //
-// The statements are sent together and take effect together. Each of them changes
-// only what this node holds, whatever the first ones found.
+// The statements are sent together and commit together. Each changes only sessions that
+// this node owns, whatever the statements before it returned.
 func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
 	f := writeSet{fence: s.db.node.fence()}
 	for _, w := range writes {
 		f.add(w)
 	}
 	node := f.fence.node
-	held := make(map[string]owner, len(writes))
-	b := f.batch(s.db.queries, held)
+	owners := make(map[string]owner, len(writes))
+	b := f.batch(s.db.queries, owners)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	err := s.db.pool.SendBatch(ctx, b).Close()
@@ -225,29 +225,29 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	if err != nil {
 		return nil, err
 	}
-	verdicts := make([]error, len(writes))
+	results := make([]error, len(writes))
 	for i, w := range writes {
-		t, there := held[w.key.PIDHash]
-		verdicts[i] = w.result(t, there, node)
+		t, there := owners[w.key.PIDHash]
+		results[i] = w.result(t, there, node)
 	}
-	return verdicts, nil
+	return results, nil
 }
 
-// result returns the result of a write, by who held the session before it, or
-// after it if it was opened.
+// result returns the result of a write, given the owner of the session before the write,
+// or after it if the write opened the session.
 func (w *write) result(t owner, there bool, node int64) error {
 	switch {
 	case there && t.epoch == w.key.Epoch && t.node == node:
 		return nil
-	case w.repeated && w.ending != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
-		return nil // the attempt before, whose answer was lost, has ended it
+	case w.repeated && w.release != nil && (!there || t.epoch == w.key.Epoch && t.node == 0):
+		return nil // an earlier attempt with a lost answer has released it
 	}
 	return recovery.ErrLost
 }
 
-// batch returns the statements, sessions before their rooms and data, and fills
-// in who held the sessions before.
-func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
+// batch returns the statements, sessions before their rooms and data. They store the
+// previous owners of the sessions in owners.
+func (f *writeSet) batch(q *queries, owners map[string]owner) *pgx.Batch {
 	b := &pgx.Batch{}
 	f.fence.queue(b, q)
 	node := f.fence.node
@@ -255,13 +255,13 @@ func (f *writeSet) batch(q *queries, held map[string]owner) *pgx.Batch {
 		var pid string
 		var t owner
 		_, err := pgx.ForEachRow(rows, []any{&pid, &t.epoch, &t.node}, func() error {
-			held[pid] = t
+			owners[pid] = t
 			return nil
 		})
 		return err
 	}
 	if o := &f.opens; len(o.pids) > 0 {
-		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.helds, o.seen, o.identities).Query(note)
+		b.Queue(q.sessionOpen, node, o.pids, o.epochs, o.sids, o.namespaces, o.windows, o.opened, o.covered, o.offsets, o.seen, o.identities).Query(note)
 	}
 	if len(f.pids) > 0 {
 		b.Queue(q.sessionState, f.pids).Query(note)

@@ -10,16 +10,16 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// The frame of a batch is described where SQL can be written against it, in
-// migrations/sql/0001_initial.up.sql.
+// The format of a frame is documented in migrations/sql/0001_initial.up.sql, for SQL that
+// writes frames.
 //
-// A program reads the frames of all versions up to frameVersion. A node writes a newer one than
-// the oldest only while all nodes have registered that they read it; emitters, which do not know
-// the nodes, and SQL write the oldest.
+// A program reads all frame versions up to frameVersion. A node writes a version above the
+// oldest only while all nodes have registered that they read it; emitters, which have no list
+// of the nodes, and SQL write the oldest.
 const (
 	oldestFrame  = 1
 	frameVersion = 1
-	withdrawn    = 255 // the kind of a packet that was taken back before it was sent
+	withdrawn    = 255 // the kind of a packet that was withdrawn before the batch was sent
 	maxPackets   = 4096
 	indexBits    = 12 // 1<<indexBits == maxPackets
 )
@@ -37,7 +37,7 @@ func position(id int64, index int) adapter.Position {
 // batchID returns the id of the batch that a position lies in.
 func batchID(p adapter.Position) int64 { return int64(p) >> indexBits }
 
-// checkValue tells batches apart that ever held one position of a log.
+// checkValue distinguishes the batches that ever had the same position of a log.
 func checkValue(log uint32, origin, seq int64) uint32 {
 	var b [20]byte
 	binary.BigEndian.PutUint32(b[0:], log)
@@ -47,10 +47,10 @@ func checkValue(log uint32, origin, seq int64) uint32 {
 	_, _ = h.Write(b[:]) // never fails, see hash.Hash
 	x := h.Sum64()
 	x ^= x >> 32
-	return uint32(x) ^ uint32(x>>7) // FNV mixes its low bits least
+	return uint32(x) ^ uint32(x>>7) // the low bits of FNV are mixed least
 }
 
-// fits reports whether the counts and sizes of e can be written in a frame.
+// fits reports whether the counts and sizes of e fit the frame format.
 func fits(e *adapter.Envelope) bool {
 	ok := len(e.Namespace) <= math.MaxUint16 && len(e.Attachments) <= math.MaxUint16
 	for _, names := range [...][]string{e.Audience.Rooms, e.Audience.Except} {
@@ -62,7 +62,7 @@ func fits(e *adapter.Envelope) bool {
 	return ok
 }
 
-// appendPacket appends a packet, which must fit, to a frame.
+// appendPacket appends e, for which fits must be true, to a frame.
 func appendPacket(b []byte, e *adapter.Envelope) []byte {
 	b = append(b, byte(e.Kind), 0, 0, 0, 0)
 	start := len(b)
@@ -78,8 +78,8 @@ func appendPacket(b []byte, e *adapter.Envelope) []byte {
 	return b
 }
 
-// appendWithdrawn appends the place of a packet that was taken back: the
-// positions of its neighbors stay what they are.
+// appendWithdrawn appends a placeholder for a withdrawn packet, which keeps the positions
+// of the other packets.
 func appendWithdrawn(b []byte) []byte { return append(b, withdrawn, 0, 0, 0, 0) }
 
 func appendName(b []byte, s string) []byte {
@@ -98,12 +98,12 @@ func appendBlob(b, blob []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(b, uint32(len(blob))), blob...)
 }
 
-// packetMin is the size of the smallest packet: kind and size of a withdrawn one.
+// packetMin is the size of the smallest packet: kind and size of a placeholder.
 const packetMin = 5
 
-// decodeFrame returns the packets of a frame, nil in the place of one that was
-// withdrawn. Kinds that a later version of ours has are let through, for the server
-// to ignore. The envelopes share the frame's memory.
+// decodeFrame returns the packets of a frame, with nil for withdrawn ones. It accepts
+// unknown kinds, which a later version may write and the server ignores. The envelopes
+// share the memory of the frame.
 func decodeFrame(frame []byte, packets int) ([]*adapter.Envelope, error) {
 	return decodeFrameUpTo(frameVersion, frame, packets)
 }
@@ -114,7 +114,7 @@ func decodeFrameUpTo(newest byte, frame []byte, packets int) ([]*adapter.Envelop
 		return nil, errFrame
 	}
 	envelopes := make([]*adapter.Envelope, packets)
-	store := make([]adapter.Envelope, packets) // one allocation for all
+	store := make([]adapter.Envelope, packets) // one allocation for all packets
 	for i := range envelopes {
 		kind := r.byte()
 		body := frameReader{rest: r.take(r.uint32()), failed: r.failed, address: r.address}
@@ -138,16 +138,16 @@ func decodeFrameUpTo(newest byte, frame []byte, packets int) ([]*adapter.Envelop
 	return envelopes, nil
 }
 
-// A frameReader reads from a frame. After the first read that finds too little,
-// failed is true and everything reads as empty.
+// A frameReader reads from a frame. After the first read beyond the end, failed is true
+// and every read returns a zero value.
 type frameReader struct {
 	rest    []byte
 	failed  bool
-	address address // the last one read
+	address address // of the previous packet
 }
 
-// An address is whom a packet is for, as a frame has it and read. Packets share that
-// of the one before if they have the same: memory takes less, and the collector.
+// An address is the namespace and audience of a packet, decoded and as bytes. A packet with
+// the same bytes as the previous one shares its address, which saves memory and allocations.
 type address struct {
 	bytes     []byte
 	namespace string
@@ -229,7 +229,7 @@ func (r *frameReader) uint32() uint32 {
 	return 0
 }
 
-// countPackets returns how many packets a frame has, as far as it is well formed.
+// countPackets returns the number of packets of a frame, up to the first malformed one.
 func countPackets(frame []byte) int {
 	r := frameReader{rest: frame}
 	r.byte()

@@ -47,7 +47,7 @@ func TestFrame_RoundTrip(t *testing.T) {
 	}
 }
 
-// fields is what a frame has of e.
+// fields returns the fields of e that a frame contains.
 func fields(e *adapter.Envelope) string {
 	return fmt.Sprintf("%d %q %q %q %q", e.Kind, e.Namespace, e.Audience, e.Payload, e.Attachments)
 }
@@ -100,7 +100,7 @@ func TestFrame_CheckValues(t *testing.T) {
 			seen[checkValue(1, origin, seq)] = true
 		}
 	}
-	if len(seen) < 50*200-30 { // 10,000 of 2^32: about 0.01 collisions are to be expected
+	if len(seen) < 50*200-30 { // 10,000 of 2^32: about 0.01 collisions are expected
 		t.Errorf("%d of %d are different", len(seen), 50*200)
 	}
 }

@@ -18,22 +18,22 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A teller says on standard output what reaches a node.
-type teller struct{}
+// A printer prints to standard output what the adapter delivers to its node.
+type printer struct{}
 
-func (teller) ID() string { return "teller" }
+func (printer) ID() string { return "printer" }
 
-func (teller) Deliver(ds []adapter.Delivery) {
+func (printer) Deliver(ds []adapter.Delivery) {
 	for _, d := range ds {
 		if d.Kind == adapter.Event {
-			fmt.Printf("\ntold: %s\n", d.Payload)
+			fmt.Printf("\ndelivered: %s\n", d.Payload)
 		}
 	}
 }
 
-func (teller) LogTruncated(adapter.Offset) {}
+func (printer) LogTruncated(adapter.Offset) {}
 
-func (teller) LogGap(adapter.Offset, error) { fmt.Print("\ntold: reset\n") }
+func (printer) LogGap(adapter.Offset, error) { fmt.Print("\ndelivered: reset\n") }
 
 const frozenLease = 2 * time.Second
 
@@ -47,12 +47,12 @@ func TestFreeze_Process(t *testing.T) { //nolint:paralleltest // alone in its pr
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Bind(teller{}); err != nil {
+	if _, err := db.Bind(printer{}); err != nil {
 		t.Fatal(err)
 	}
 	mustOpen(t, db, session("frozen"))
-	fmt.Print("\ntold: ready\n")
-	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent has seen enough
+	fmt.Print("\ndelivered: ready\n")
+	_, _ = io.Copy(io.Discard, os.Stdin) // until the parent is done
 }
 
 func TestFreeze_SendsNothingAfterTakeover(t *testing.T) {
@@ -77,17 +77,17 @@ func TestFreeze_SendsNothingAfterTakeover(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = stdin.Close(); _ = child.Wait() })
 	lines := bufio.NewScanner(stdout)
-	told := func() string {
+	delivered := func() string {
 		for lines.Scan() {
-			if what, ok := strings.CutPrefix(lines.Text(), "told: "); ok {
+			if what, ok := strings.CutPrefix(lines.Text(), "delivered: "); ok {
 				return what
 			}
 		}
-		t.Fatal("the process is gone")
+		t.Fatal("the process has exited")
 		return ""
 	}
-	if got := told(); got != "ready" {
-		t.Fatalf("told %q", got)
+	if got := delivered(); got != "ready" {
+		t.Fatalf("delivered %q", got)
 	}
 	db := b.open(t, &Options{Lease: frozenLease})
 	adaptertest.Bound(t, db)
@@ -110,10 +110,10 @@ func TestFreeze_SendsNothingAfterTakeover(t *testing.T) {
 	}
 	signal(syscall.SIGCONT)
 
-	if got := told(); got != "reset" {
-		t.Errorf("the woken node first told %q", got)
+	if got := delivered(); got != "reset" {
+		t.Errorf("the resumed node first delivered %q", got)
 	}
-	if got := told(); got != "meanwhile" {
+	if got := delivered(); got != "meanwhile" {
 		t.Errorf("then %q", got)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// A bell that is heard says nothing of the one before, which may not have rung:
-// the notification queue was full, or somebody appended without.
+// A notification that arrives is no proof for the batch before it, which may have sent
+// none: the notification queue was full, or its append asked for none.
 func TestNotification_AfterLocalOnlyBatch_SkipsNothing(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -16,15 +16,15 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// patience is for how long a test waits for what must happen, on a slow machine too.
+// patience is how long a test waits for an event that must happen, on a slow machine too.
 const patience = time.Minute
 
-// A bench is a schema of its own for one test.
+// A bench is a schema for one test.
 type bench struct {
-	dsn    string
-	schema string
-	conn   *pgx.Conn        // the test's own, with search_path set to the schema
-	heard  *strings.Builder // gets what Postgres warns conn of, if not nil
+	dsn      string
+	schema   string
+	conn     *pgx.Conn        // the test's own, with search_path set to the schema
+	warnings *strings.Builder // receives the warnings of Postgres to conn, if not nil
 }
 
 func newBench(t testing.TB, opts ...pgtest.Option) *bench {
@@ -35,7 +35,7 @@ func newBench(t testing.TB, opts ...pgtest.Option) *bench {
 	return b
 }
 
-// newBenchWith is on a server of its own with these settings.
+// newBenchWith returns a bench on a new server with these settings.
 func newBenchWith(t testing.TB, settings map[string]string) *bench {
 	t.Helper()
 	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true, Settings: settings})
@@ -57,14 +57,14 @@ func (b *bench) connect(t testing.TB) *pgx.Conn {
 		t.Fatal(err)
 	}
 	config.RuntimeParams["search_path"] = pgx.Identifier{b.schema}.Sanitize()
-	// What the texts of the tests, and their direct calls of append and adopt, rely on; the database may have anything.
+	// The string literals of the tests, and their direct calls of append and relay_outbox, rely on these settings.
 	config.RuntimeParams["standard_conforming_strings"] = "on"
 	config.RuntimeParams["array_nulls"] = "on"
 	config.RuntimeParams["default_transaction_isolation"] = "read committed"
 	config.RuntimeParams["idle_session_timeout"] = "0" // a test may wait for longer than a server allows
 	config.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
-		if b.heard != nil {
-			b.heard.WriteString(n.Message + "\n")
+		if b.warnings != nil {
+			b.warnings.WriteString(n.Message + "\n")
 		}
 	}
 	conn, err := pgx.ConnectConfig(t.Context(), config)
@@ -116,8 +116,8 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	return db
 }
 
-// route returns the address for a node: that of the database, or through the pooler that the environment names. A test
-// that has chosen a way of its own keeps it, and so does one with a server of its own.
+// route returns the address for a node: that of the database, or of the pooler in the environment. Tests that set
+// Options themselves, or have their own server, keep their address.
 func (b *bench) route(t testing.TB, o *Options) string {
 	t.Helper()
 	pooler := os.Getenv("SOCKETIO_TEST_POOLER")
@@ -142,9 +142,9 @@ func host(t testing.TB, dsn string) string {
 	return u.Host
 }
 
-// bury has a node declare another one dead, as if it had not moved. A heartbeat that
-// comes in between is proof of the contrary: then it tries again.
-func (b *bench) bury(t testing.TB, by *DB, id int64) {
+// declareDead has one node declare another one dead, as if it had stopped. It retries if a heartbeat of that node comes
+// in between.
+func (b *bench) declareDead(t testing.TB, by *DB, id int64) {
 	t.Helper()
 	eventually(t, "the node is declared dead", func() bool {
 		var seen string
@@ -157,8 +157,8 @@ func (b *bench) bury(t testing.TB, by *DB, id int64) {
 	})
 }
 
-// loseFrom takes back what the log has from batch id on, as when a standby is promoted
-// that lacks it; nobody's connection outlives that.
+// loseFrom removes the batches from id on, as when a standby without them is promoted;
+// all other connections are terminated.
 func (b *bench) loseFrom(t *testing.T, id int64) {
 	t.Helper()
 	b.exec(t, "begin")
@@ -175,7 +175,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// eventually waits until what has to happen has happened.
+// eventually waits until happened returns true.
 func eventually(t testing.TB, what string, happened func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !happened(); time.Sleep(5 * time.Millisecond) {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A keyed is one connection that emits with keys.
+// A keyed is a connection that emits with keys.
 type keyed struct{ *pgx.Conn }
 
 func (k keyed) emit(t testing.TB, event, key string) bool {
@@ -22,7 +22,7 @@ func (k keyed) emit(t testing.TB, event, key string) bool {
 	return ok
 }
 
-// waiting returns what an emit is told that has to wait for another transaction.
+// waiting returns the result of an emit that waits for another transaction.
 func (k keyed) waiting(t testing.TB, b *bench, event, key string) <-chan bool {
 	t.Helper()
 	told := make(chan bool, 1)
@@ -41,12 +41,12 @@ func TestKey_UsedOnce(t *testing.T) {
 
 	execOn(t, one.Conn, "begin")
 	if !one.emit(t, "rolled back", "k") || one.emit(t, "again in it", "k") {
-		t.Error("the first of a transaction counts")
+		t.Error("the first emit of a transaction returned false, or the second one true")
 	}
 	told := two.waiting(t, b, "after a rollback", "k")
 	execOn(t, one.Conn, "rollback")
 	if !<-told {
-		t.Error("a key was used up by a transaction that was rolled back")
+		t.Error("a rolled-back transaction used up its key")
 	}
 
 	execOn(t, one.Conn, "begin")
@@ -56,26 +56,26 @@ func TestKey_UsedOnce(t *testing.T) {
 	told = two.waiting(t, b, "after a commit", "l")
 	execOn(t, one.Conn, "commit")
 	if <-told {
-		t.Error("both were told that it happened")
+		t.Error("both emits returned true")
 	}
 
 	execOn(t, one.Conn, "begin", "savepoint s")
 	one.emit(t, "behind a savepoint", "m")
 	execOn(t, one.Conn, "rollback to s")
 	if !two.emit(t, "no longer used", "m") {
-		t.Error("a key was used up behind a savepoint")
+		t.Error("a rolled-back savepoint used up its key")
 	}
 	execOn(t, one.Conn, "commit")
 	b.relay(t)
 	if one.emit(t, "late", "l") {
-		t.Error("emitted again after the adoption")
+		t.Error("emitted again after the relay")
 	}
 	b.relay(t)
 	wantLogged(t, b, `["after a rollback"]`, `["committed"]`, `["no longer used"]`)
 }
 
-// TestKey_ConcurrentUse_OneTrue is the promise under load: for each key, of the
-// transactions that commit exactly one was told that its event happens.
+// TestKey_ConcurrentUse_OneTrue: under load, of the committed transactions exactly one
+// emit per key returns true.
 func TestKey_ConcurrentUse_OneTrue(t *testing.T) {
 	t.Parallel()
 	const workers, keys = 8, 40
@@ -107,7 +107,7 @@ func TestKey_ConcurrentUse_OneTrue(t *testing.T) {
 	for i := range keys {
 		want = append(want, fmt.Sprintf(`["%d"]`, i))
 		if n := told[i].Load(); n != 1 {
-			t.Errorf("key %d: %d were told true", i, n)
+			t.Errorf("key %d: %d emits returned true", i, n)
 		}
 	}
 	got := b.logged(t)
@@ -148,12 +148,12 @@ func TestKey_ExpiresAfterRetention(t *testing.T) {
 	}
 	rotate()
 	if k.emit(t, "two", "k") {
-		t.Error("forgotten within the retention")
+		t.Error("key deleted within the retention")
 	}
 	b.exec(t, "update emit_keys set at = at - interval '11 s'")
 	rotate()
 	if !k.emit(t, "three", "k") {
-		t.Error("not forgotten")
+		t.Error("key not deleted")
 	}
 	b.relay(t)
 	wantLogged(t, b, `["one"]`, `["three"]`)

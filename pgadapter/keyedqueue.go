@@ -6,154 +6,154 @@ import (
 	"sync"
 )
 
-// wake wakes whoever waits for the bell, a channel with room for one; once is enough.
-func wake(bell chan<- struct{}) {
+// wake signals the goroutine that waits on c, a channel with a buffer of one.
+func wake(c chan<- struct{}) {
 	select {
-	case bell <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
-// keyedQueue queue work by session: of one session one piece at a time, in order, or
-// several that go together; of different sessions many at once.
+// A keyedQueue queues work by session: the work of one session is taken in order, as one
+// batch at a time; the work of many sessions is taken at once.
 type keyedQueue[T any] struct {
 	canBatch func(first, next T) bool
-	wakeup   chan struct{} // rung when something waits, or the end has come
+	wakeup   chan struct{} // signaled when work is added, and by close
 
 	mu      sync.Mutex
 	waiting map[string][]T // by pid
-	working map[string]int // how many at the beginning of a lane are in work
-	ready   []string       // the lanes of which nothing is in work, oldest first
-	size    int            // how much waits or is in work
-	space   chan struct{}  // closed when some of it was done; nil if nobody waits
+	working map[string]int // number of items of a session that were taken and are not done
+	ready   []string       // sessions with waiting and without taken work, oldest first
+	size    int            // number of items that wait or are not done
+	space   chan struct{}  // closed when items are done; nil if no caller waits
 	closed  bool
 }
 
-// newKeyedQueue returns lanes in which a piece is done with those before it as far as
-// together says that they can be.
-func newKeyedQueue[T any](together func(first, next T) bool) *keyedQueue[T] {
+// newKeyedQueue returns an empty queue. Items of a session are taken together with the first
+// one as long as canBatch returns true.
+func newKeyedQueue[T any](canBatch func(first, next T) bool) *keyedQueue[T] {
 	return &keyedQueue[T]{
-		canBatch: together, wakeup: make(chan struct{}, 1),
+		canBatch: canBatch, wakeup: make(chan struct{}, 1),
 		waiting: make(map[string][]T), working: make(map[string]int),
 	}
 }
 
-// maxBatch bounds the pieces of one session that are done together.
+// maxBatch bounds the items of one session that are taken together.
 const maxBatch = 256
 
-// batchable returns how many pieces at the beginning of a lane are done together.
-func (l *keyedQueue[T]) batchable(lane []T) int {
+// batchable returns how many items at the front of a session's queue can be taken together.
+func (q *keyedQueue[T]) batchable(queue []T) int {
 	n := 1
-	for n < min(len(lane), maxBatch) && l.canBatch(lane[0], lane[n]) {
+	for n < min(len(queue), maxBatch) && q.canBatch(queue[0], queue[n]) {
 		n++
 	}
 	return n
 }
 
-// add queues work for a session and reports whether it did: not after close.
-func (l *keyedQueue[T]) add(pid string, work T) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
+// add queues work for a session. It returns false after close.
+func (q *keyedQueue[T]) add(pid string, work T) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
 		return false
 	}
-	if _, busy := l.waiting[pid]; !busy {
-		l.ready = append(l.ready, pid)
+	if _, busy := q.waiting[pid]; !busy {
+		q.ready = append(q.ready, pid)
 	}
-	l.waiting[pid] = append(l.waiting[pid], work)
-	l.size++
-	wake(l.wakeup)
+	q.waiting[pid] = append(q.waiting[pid], work)
+	q.size++
+	wake(q.wakeup)
 	return true
 }
 
-// take waits for work and returns that of up to most sessions, for each what is
-// done together. It returns none when the lanes are closed and empty.
-func (l *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
+// take waits for work and returns that of up to most sessions, one batch for each. It
+// returns none when the queue is closed and empty.
+func (q *keyedQueue[T]) take(most int) (pids []string, work [][]T) {
 	for {
-		l.mu.Lock()
-		n := min(most, len(l.ready))
-		if n > 0 || l.closed && len(l.waiting) == 0 {
-			pids = append(pids, l.ready[:n]...)
-			l.ready = l.ready[n:]
+		q.mu.Lock()
+		n := min(most, len(q.ready))
+		if n > 0 || q.closed && len(q.waiting) == 0 {
+			pids = append(pids, q.ready[:n]...)
+			q.ready = q.ready[n:]
 			for _, pid := range pids {
-				lane := l.waiting[pid]
-				run := l.batchable(lane)
-				l.working[pid] = run
-				work = append(work, lane[:run:run])
+				queue := q.waiting[pid]
+				run := q.batchable(queue)
+				q.working[pid] = run
+				work = append(work, queue[:run:run])
 			}
-			l.mu.Unlock()
+			q.mu.Unlock()
 			return pids, work
 		}
-		l.mu.Unlock()
-		<-l.wakeup // close rings it as well
+		q.mu.Unlock()
+		<-q.wakeup // close signals it as well
 	}
 }
 
-// done says that what take returned for these sessions is finished.
-func (l *keyedQueue[T]) done(pids []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.space != nil {
-		close(l.space)
-		l.space = nil
+// done reports that the work that take returned for these sessions is done.
+func (q *keyedQueue[T]) done(pids []string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.space != nil {
+		close(q.space)
+		q.space = nil
 	}
 	for _, pid := range pids {
-		l.size -= l.working[pid]
-		rest := l.waiting[pid][l.working[pid]:]
-		delete(l.working, pid)
+		q.size -= q.working[pid]
+		rest := q.waiting[pid][q.working[pid]:]
+		delete(q.working, pid)
 		if len(rest) == 0 {
-			delete(l.waiting, pid)
+			delete(q.waiting, pid)
 			continue
 		}
-		l.waiting[pid] = rest
-		l.ready = append(l.ready, pid)
+		q.waiting[pid] = rest
+		q.ready = append(q.ready, pid)
 	}
 }
 
-// last returns the newest piece of a session's lane, if there is any.
-func (l *keyedQueue[T]) last(pid string) (work T, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	lane := l.waiting[pid]
-	if len(lane) == 0 {
+// last returns the newest item of a session, if there is one.
+func (q *keyedQueue[T]) last(pid string) (work T, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	queue := q.waiting[pid]
+	if len(queue) == 0 {
 		return work, false
 	}
-	return lane[len(lane)-1], true
+	return queue[len(queue)-1], true
 }
 
-// latest returns the newest piece of each lane that has any.
-func (l *keyedQueue[T]) latest() []T {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]T, 0, len(l.waiting))
-	for _, lane := range l.waiting {
-		all = append(all, lane[len(lane)-1])
+// latest returns the newest item of each session that has one.
+func (q *keyedQueue[T]) latest() []T {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]T, 0, len(q.waiting))
+	for _, queue := range q.waiting {
+		all = append(all, queue[len(queue)-1])
 	}
 	return all
 }
 
-// len returns how much work waits or is being done.
-func (l *keyedQueue[T]) len() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.size
+// len returns the number of items that wait or are not done.
+func (q *keyedQueue[T]) len() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.size
 }
 
-// waitSpace waits until less than most waits or is being done. It keeps no place for who
-// adds next: callers that come at once may go a little beyond.
-func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
+// waitSpace waits until fewer than most items wait or are not done. It reserves nothing:
+// concurrent callers may exceed most by a few.
+func (q *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 	for {
-		l.mu.Lock()
-		size := l.size
+		q.mu.Lock()
+		size := q.size
 		if size < most {
-			l.mu.Unlock()
+			q.mu.Unlock()
 			return nil
 		}
-		if l.space == nil {
-			l.space = make(chan struct{})
+		if q.space == nil {
+			q.space = make(chan struct{})
 		}
-		space := l.space
-		l.mu.Unlock()
+		space := q.space
+		q.mu.Unlock()
 		select {
 		case <-space:
 		case <-ctx.Done():
@@ -163,9 +163,9 @@ func (l *keyedQueue[T]) waitSpace(ctx context.Context, most int) error {
 }
 
 // close refuses further work.
-func (l *keyedQueue[T]) close() {
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	wake(l.wakeup)
+func (q *keyedQueue[T]) close() {
+	q.mu.Lock()
+	q.closed = true
+	q.mu.Unlock()
+	wake(q.wakeup)
 }

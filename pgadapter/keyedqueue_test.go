@@ -21,7 +21,7 @@ func TestKeyedQueue_Batches(t *testing.T) {
 		return pids
 	}
 	pids := check("[a b] [[11 12] [31]]")
-	l.add("a", 14) // does not join what is in work
+	l.add("a", 14) // is not merged into taken work
 	l.add("c", 41)
 	done := check("[c] [[41]]")
 	l.done(done)

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A key counts from the commit: a transaction that is open for longer than the retention keeps it.
+// A key is kept for the retention after the commit, even if the transaction was open for longer.
 func TestKey_TransactionLongerThanTheRetention_KeepsItsKey(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -25,15 +25,15 @@ func TestKey_TransactionLongerThanTheRetention_KeepsItsKey(t *testing.T) {
 	b.exec(t, "select rotate_outbox('10 s')")
 	sweep()
 	if next.emit(t, "two", "k") {
-		t.Error("forgotten at the commit")
+		t.Error("key deleted at the commit")
 	}
 	sweep()
 	if !next.emit(t, "three", "k") {
-		t.Error("not forgotten after the retention")
+		t.Error("key not deleted after the retention")
 	}
 }
 
-// The keys of a role are its own, under SET ROLE as well.
+// Each role has its own keys, under SET ROLE as well.
 func TestKey_OfAnotherRole_IsNotUsedUp(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -48,7 +48,7 @@ func TestKey_OfAnotherRole_IsNotUsedUp(t *testing.T) {
 	}
 }
 
-// become gives a connection a role that may emit, and nothing else.
+// become gives a connection a role that may only emit.
 func (b *bench) become(t *testing.T, c *pgx.Conn) {
 	t.Helper()
 	role := b.schema + "_emits"
@@ -62,7 +62,7 @@ func (b *bench) become(t *testing.T, c *pgx.Conn) {
 	execOn(t, c, "set role "+quoted(role))
 }
 
-// A role that may only emit cannot fill the disk, and what it fills holds up no other than such roles.
+// A role that may only emit cannot fill the disk, and its limit affects only such roles.
 func TestOutbox_Full_RefusesRolesThatMayOnlyEmit(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// TestLinger: what nobody waits for waits for company, for an hour here; whatever is
-// in a hurry takes it along, in order.
+// Events that no caller waits for linger, for an hour here; an event that must not linger
+// takes them along, in order.
 func TestLinger(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -78,7 +78,7 @@ func numbers(n int) (all []string) {
 	return all
 }
 
-// untilSent waits until nothing is queued any more.
+// untilSent waits until the queue is empty.
 func untilSent(ctx context.Context, t *testing.T, db *DB) {
 	t.Helper()
 	for db.Stats().QueueEvents > 0 {

@@ -9,32 +9,32 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// This file is the road of batches for which no bell rings: those that concern
-// sockets of this node only, see adapter.Envelope's Here, and all while Postgres's
-// queue of notifications is full. The publisher hands them to the tail of its own
-// node; the others find them with the next bell, or when they look by themselves.
+// This file handles batches without a notification: those that concern only sockets of
+// this node, see adapter.Envelope.LocalOnly, and all batches while the notification queue
+// of Postgres is full. The publisher hands them to the tail of its own node; the other
+// nodes read them after the next notification, or when they poll.
 
-// A notifyBudget is what a publisher has appended since it rang last. It ends before the
-// others have more than one chunk to read at once.
+// A notifyBudget counts what a publisher has appended since its last notification. It is
+// exhausted before the other nodes have more than one chunk to read.
 type notifyBudget struct{ batches, bytes int }
 
-// exhausted reports whether the next batch has to ring.
-func (h notifyBudget) exhausted(bytes int) bool {
-	return h.batches >= readBatches-1 || h.bytes+bytes > batchBytes
+// exhausted reports whether the next batch must send a notification.
+func (b notifyBudget) exhausted(bytes int) bool {
+	return b.batches >= readBatches-1 || b.bytes+bytes > batchBytes
 }
 
-// A handoff batch is in the log, and nobody was told.
+// A handoff is a batch that is in the log and for which no notification was sent.
 type handoff struct {
 	logRow
 
-	sealed    []byte        // the frame as it comes along with the bell; nil if it does not
-	before    []logRow      // in the log right before it, as far as is known; the first has no frame
-	localOnly []func() bool // of its packets, those that are near; see adapter.Envelope
+	sealed    []byte        // the frame for the notification; nil if the notification does not contain it
+	before    []logRow      // the batches directly before it in the log, as far as known; the first has no frame
+	localOnly []func() bool // of its local-only packets; see adapter.Envelope
 }
 
-// after returns what the log has behind m, up to the batch itself. It returns nothing
-// if it does not know m: the id alone does not tell, since this connection may not
-// have noticed yet that Postgres has lost the end of the log.
+// after returns the batches after m up to and including the handoff. It returns nil if
+// it does not have m: the id alone is no proof, since this connection may not have
+// noticed yet that Postgres has lost the end of the log.
 func (h *handoff) after(m batchPos) []logRow {
 	if i := slices.IndexFunc(h.before, func(r logRow) bool { return r.batchPos == m }); i >= 0 {
 		return append(h.before[i+1:], h.logRow)
@@ -44,21 +44,21 @@ func (h *handoff) after(m batchPos) []logRow {
 
 // A reader follows the log on the node of a publisher.
 type reader interface {
-	// has returns the id of the last batch that the reader has, or was handed.
+	// has returns the id of the last batch that the reader has read or received as a handoff.
 	has() int64
-	// appended tells it what the publisher has appended: the batch, or nil if the
-	// bell rings for it.
+	// appended passes on the batch that the publisher has appended, or nil if a
+	// notification was sent for it.
 	appended(h *handoff)
 }
 
-// A noopReader reads nothing.
+// A noopReader is the reader of an Emitter, which reads nothing.
 type noopReader struct{}
 
 func (noopReader) has() int64 { return 0 }
 
 func (noopReader) appended(*handoff) {}
 
-// maxHandoffs bounds the batches that wait for a tail that has lost its connection.
+// maxHandoffs bounds the handoffs that wait for a tail without a connection.
 const maxHandoffs = readBatches
 
 func (t *tail) has() int64 {
@@ -75,7 +75,7 @@ func (t *tail) appended(h *handoff) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.handoffs) == maxHandoffs {
-		// The table has them as well. Of whom they concern nothing is known then.
+		// The table has them as well. Their LocalOnly functions are lost, so assume the worst.
 		t.handoffs = append(t.handoffs[:0], &handoff{localOnly: []func() bool{notLocal}})
 	}
 	t.handoffs, t.newestHandoff = append(t.handoffs, h), h.id
@@ -84,8 +84,8 @@ func (t *tail) appended(h *handoff) {
 
 func notLocal() bool { return false }
 
-// requestRead has the tail read the log now: it has something that no bell may have rung
-// for, and that somebody waits for.
+// requestRead makes the tail read the log now, because a caller waits for a batch that
+// may have no notification.
 func (t *tail) requestRead() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -93,7 +93,7 @@ func (t *tail) requestRead() {
 	t.interruptLocked()
 }
 
-// wakeIfPolling is look for a tail that polls; one that listens is told by the bell.
+// wakeIfPolling calls requestRead on a tail that polls; one that listens receives a notification.
 func (t *tail) wakeIfPolling() {
 	if t.db.opts.PollOnly {
 		t.requestRead()
@@ -107,8 +107,8 @@ func (t *tail) interruptLocked() {
 	}
 }
 
-// armInterrupt has interrupt called when there is something for the tail to do. It returns
-// false if there is already.
+// armInterrupt stores interrupt, to be called when the tail has work. It returns false
+// if there is work already.
 func (t *tail) armInterrupt(interrupt context.CancelFunc) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -119,14 +119,14 @@ func (t *tail) armInterrupt(interrupt context.CancelFunc) bool {
 	return true
 }
 
-// takeHandoffs delivers what was handed over, as far as it continues the cursor. It
-// returns false when the log has to be read.
+// takeHandoffs delivers the handoffs that directly follow the cursor. It returns false
+// when the log must be read.
 func (t *tail) takeHandoffs(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	t.mu.Lock()
 	batches, wanted := t.handoffs, t.readRequested
 	t.handoffs, t.readRequested = nil, false
 	t.mu.Unlock()
-	// First of all: whatever becomes of the rest, those whom it concerns are asked for.
+	// Before any delivery: notifyIfMoved must check all of them, even if one fails.
 	for _, h := range batches {
 		t.pendingLocal = append(t.pendingLocal, h.localOnly...)
 	}
@@ -150,23 +150,23 @@ func (t *tail) takeHandoffs(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return true, t.notifyIfMoved(ctx, conn)
 }
 
-// notifyIfMoved rings for what was delivered here, if by now some of those whom it
-// concerns may be elsewhere.
+// notifyIfMoved notifies the other nodes of delivered local-only batches, if some of their
+// sockets may have moved to another node meanwhile.
 func (t *tail) notifyIfMoved(ctx context.Context, conn *pgx.Conn) error {
 	if slices.ContainsFunc(t.pendingLocal, func(here func() bool) bool { return !here() }) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
 		_, err := conn.Exec(ctx, t.db.queries.notifyRead, t.db.opts.Schema)
-		if err != nil && !queueFull(err) { // else all nodes look by themselves
+		if err != nil && !queueFull(err) { // when the queue is full, all nodes poll
 			return err
 		}
 	}
-	clear(t.pendingLocal) // of an array that lives on
+	clear(t.pendingLocal) // drops references in the reused array
 	t.pendingLocal = t.pendingLocal[:0]
 	return nil
 }
 
-// ensureRead looks for the log up to p, which another node has read already.
+// ensureRead makes the tail read the log up to p, which another node has already read.
 func (t *tail) ensureRead(p adapter.Position) {
 	if t.position() < p {
 		t.requestRead()

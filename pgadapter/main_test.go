@@ -20,7 +20,7 @@ func TestClose_NoGoroutineLeft(t *testing.T) { //nolint:paralleltest // see abov
 	if err := db.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	// What Close has waited for may be on its last step, and what other tests left ends by itself.
+	// Goroutines that Close has waited for may not have returned yet, and those of other tests end by themselves.
 	left := ourGoroutines()
 	for deadline := time.Now().Add(patience); len(left) > 0 && time.Now().Before(deadline); time.Sleep(time.Millisecond) {
 		left = ourGoroutines()
@@ -30,7 +30,7 @@ func TestClose_NoGoroutineLeft(t *testing.T) { //nolint:paralleltest // see abov
 	}
 }
 
-// ourGoroutines returns the stacks of the goroutines of this package, but for those of tests.
+// ourGoroutines returns the stacks of the goroutines of this package, except those of tests.
 func ourGoroutines() (ours []string) {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]

@@ -7,7 +7,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// What cannot be joined cannot be emitted to, by whatever way it comes.
+// A room that cannot be joined cannot be emitted to, from Go or SQL.
 func TestEmit_RoomThatCannotBeJoined_IsRefused(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -14,38 +14,38 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A node is this process as the others see it: a row that changes as long as it
-// lives. When they thought it dead and removed the row, it begins another life
-// under a new id, without sessions.
+// A node is the row of this process in the table nodes, which other nodes observe. If
+// they declared it dead and removed the row, it registers again under a new id, without
+// sessions.
 type node struct {
 	db *DB
 	id atomic.Int64 // changes only on the goroutine of the tail
 
-	isRelayLeader atomic.Bool // of the nodes that live, as far as was seen, it has the lowest id
+	isRelayLeader atomic.Bool // no live peer has a lower id
 
 	mu        sync.Mutex
-	confirmed time.Time // when the last heartbeat that Postgres confirmed was begun
-	fenced    bool      // the row is
+	confirmed time.Time // when the last heartbeat that Postgres confirmed began
+	fenced    bool      // the row is missing
 
-	// Of the goroutine that beats.
+	// Of the heartbeat goroutine.
 	peers    map[int64]peerState
 	observed time.Time
 }
 
-// A peerState is what an observer knows of another node.
+// A peerState is what this node has observed of another node.
 type peerState struct {
 	name  string
-	seen  string    // what the row said; only ever compared
-	since time.Time // when the observer first saw it say so
+	seen  string    // the row's value of seen; only compared for equality
+	since time.Time // when this value was first observed
 }
 
 func newNode(db *DB) *node {
 	n := &node{db: db, peers: make(map[int64]peerState)}
-	n.isRelayLeader.Store(true) // until others are seen
+	n.isRelayLeader.Store(true) // until peers are observed
 	return n
 }
 
-// register begins a life.
+// register inserts the row of a new incarnation.
 func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
 	begun := time.Now()
 	id := newIdentity()
@@ -62,8 +62,8 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	return nil
 }
 
-// bind makes the server on this node known to the others. While the node has no
-// row, because it was thought dead, its next life is waited for.
+// bind publishes the server of this node. If the row is missing, because the node was
+// declared dead, it waits for the next incarnation.
 func (n *node) bind(ctx context.Context, server string, at adapter.Position) error {
 	pause := backoff{low: 10 * time.Millisecond, high: 200 * time.Millisecond}
 	for {
@@ -104,8 +104,8 @@ func scanNode(r pgx.CollectableRow) (adapter.Node, error) {
 	return n, err
 }
 
-// run beats until ctx ends, and has the sweeper take the sessions of nodes that
-// do not.
+// run sends heartbeats until ctx ends, and reaps nodes that have stopped sending
+// theirs.
 func (n *node) run(ctx context.Context) {
 	ticker := time.NewTicker(n.db.opts.Heartbeat)
 	defer ticker.Stop()
@@ -122,15 +122,15 @@ func (n *node) run(ctx context.Context) {
 	}
 }
 
-// A fence is what a transaction has to find in the database, if what this node
-// writes is to make sense there.
+// A fence is what a transaction must find in the database for the writes of this node
+// to be valid.
 type fence struct {
 	node     int64
 	cursor   batchPos
 	timeline timeline
 }
 
-// fence returns what must be so now.
+// fence returns the fence for the current state.
 func (n *node) fence() fence {
 	id := n.id.Load()
 	n.db.tail.mu.Lock()
@@ -138,14 +138,14 @@ func (n *node) fence() fence {
 	return fence{id, n.db.tail.cursor, n.db.tail.timeline}
 }
 
-// queue adds the statement that fails if it is not so. Those that follow find the
-// rows of sessions by their keys.
-func (h fence) queue(b *pgx.Batch, q *queries) {
+// queue adds the statement that fails if the fence does not match. The statements that
+// follow find the rows of sessions by their keys.
+func (f fence) queue(b *pgx.Batch, q *queries) {
 	b.Queue(q.byKey)
-	b.Queue(q.checkFence, h.node, h.cursor.id, h.cursor.origin, h.cursor.seq)
+	b.Queue(q.checkFence, f.node, f.cursor.id, f.cursor.origin, f.cursor.seq)
 }
 
-// A peer is another node as its row says.
+// A peer is the row of another node.
 type peer struct {
 	id    int64
 	name  string
@@ -153,7 +153,7 @@ type peer struct {
 	lease time.Duration
 }
 
-// beat confirms that the node is alive and returns its neighbors.
+// beat confirms that the node is alive and returns its peers.
 func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	begun := time.Now()
 	id := n.id.Load()
@@ -164,7 +164,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 		return nil, err
 	}
 	alive := false
-	var neighbors []peer
+	var peers []peer
 	var other, lease *int64
 	var name, seen *string
 	var reads *int16
@@ -172,7 +172,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease, &reads}, func() error {
 		if other != nil {
 			frames = min(frames, byte(max(*reads, oldestFrame)))
-			neighbors = append(neighbors, peer{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
+			peers = append(peers, peer{*other, *name, *seen, time.Duration(*lease) * time.Millisecond})
 		}
 		return nil
 	})
@@ -182,7 +182,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if id != n.id.Load() {
-		return neighbors, nil // says nothing of the life that has begun since
+		return peers, nil // says nothing about the new incarnation
 	}
 	if !alive {
 		n.fenced = true
@@ -192,10 +192,10 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	if begun.After(n.confirmed) {
 		n.confirmed = begun
 	}
-	return neighbors, nil
+	return peers, nil
 }
 
-// markFenced notes that the row of a life was found missing.
+// markFenced records that the row of an incarnation is missing.
 func (n *node) markFenced(id int64) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -209,10 +209,10 @@ type deadNode struct {
 	peerState
 }
 
-// observe returns the neighbors that have not moved for the length of their lease.
-// A pause in observing begins all sightings anew: who could not look for a while
-// knows nothing of the others.
-func (n *node) observe(neighbors []peer, err error) []deadNode {
+// observe returns the peers whose row did not change for the length of their lease. It
+// discards all peer states after a break in observing: a node that could not read the
+// table cannot tell whether its peers were alive.
+func (n *node) observe(peers []peer, err error) []deadNode {
 	now := time.Now()
 	if err != nil || elapsed(n.observed, now) > n.db.opts.Lease*3/4 {
 		clear(n.peers)
@@ -224,10 +224,10 @@ func (n *node) observe(neighbors []peer, err error) []deadNode {
 		return nil
 	}
 	before := n.peers
-	n.peers = make(map[int64]peerState, len(neighbors))
+	n.peers = make(map[int64]peerState, len(peers))
 	var dead []deadNode
 	first := true
-	for _, other := range neighbors {
+	for _, other := range peers {
 		s, known := before[other.id]
 		if !known || s.seen != other.seen {
 			s = peerState{other.name, other.seen, now}
@@ -244,10 +244,10 @@ func (n *node) observe(neighbors []peer, err error) []deadNode {
 	return dead
 }
 
-// ensureLease returns nil when this node still holds its sessions for certain. When the
-// lease is half over it is renewed first: then nothing else did, and the node may
-// have been frozen. When it was lost, a new life begins and the server hears of
-// it.
+// ensureLease returns nil if this node certainly owns its sessions. When half of the
+// lease is over, it renews the lease first: the heartbeats failed, or the process was
+// frozen. If the lease was lost, it registers the node again and reports the loss to the
+// server.
 //
 // Only the goroutine of the tail calls it, on its connection.
 func (n *node) ensureLease(ctx context.Context, q querier, t *tail) error {
@@ -269,13 +269,13 @@ func (n *node) ensureLease(ctx context.Context, q querier, t *tail) error {
 	return nil
 }
 
-// elapsed returns the time between two moments, by the clock that stood still
-// less: the monotonic one stops while a machine sleeps.
+// elapsed returns the time between two moments, by the monotonic or the wall clock,
+// whichever shows more: the monotonic one stops while a machine sleeps.
 func elapsed(from, to time.Time) time.Duration {
 	return max(to.Sub(from), to.Round(0).Sub(from.Round(0)))
 }
 
-// leave ends this life in an orderly way. What sessions are left are parked.
+// leave ends this incarnation. Its remaining sessions are parked.
 func (n *node) leave(ctx context.Context) error {
 	id := n.id.Load()
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}

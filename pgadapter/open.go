@@ -18,8 +18,8 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// The versions of the schema that the statements work with: those of migrations.Oldest and
-// migrations.Latest, and a later one whose meta.works_from says so.
+// oldestSchema and schemaVersion are the schema versions that the statements support: migrations.Oldest
+// to migrations.Latest. A later version is supported if its meta.works_from says so.
 const (
 	oldestSchema  = 1
 	schemaVersion = 1
@@ -33,11 +33,12 @@ var (
 
 // A DB connects one node to the cluster that shares a schema of a Postgres
 // database. It implements adapter.Adapter; its Sessions are the recovery.Store.
+// Its methods are safe for concurrent use.
 type DB struct {
 	opts    Options
 	queries *queries
 	pool    *pgxpool.Pool
-	number  atomic.Uint32 // the log's
+	number  atomic.Uint32 // of the log
 	sealer  *sealer
 
 	node      *node
@@ -46,18 +47,18 @@ type DB struct {
 	sessions  *Sessions
 	sweeper   *sweeper
 	relay     *relay
-	resolving chan struct{} // a place for each bookmark that is looked up at once
+	resolving chan struct{} // a slot for each snapshot token that is resolved concurrently
 
-	stop    context.CancelFunc // ends all goroutines but for what Close waits for
+	stop    context.CancelFunc // ends all goroutines except those that Close waits for
 	running sync.WaitGroup
 	closing sync.Once
 }
 
 // Open connects a node to the cluster whose tables are in the database at dsn,
-// an address or keyword string as libpq takes it. A nil opts means the defaults.
+// which is a URL or keyword string as in libpq. A nil opts means the defaults.
 //
-// It returns when the node listens and its place in the log is known. ctx bounds
-// only Open itself. Close the DB when the server has been shut down.
+// It returns when the node listens and its position in the log is known. ctx bounds
+// only Open itself. Close the DB after the server has shut down.
 func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 	db := &DB{opts: opts.withDefaults()}
 	if err := db.opts.validate(); err != nil {
@@ -126,14 +127,14 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 		return err
 	}
 	if err := db.opts.wait(ctx, db.tail.start); err != nil {
-		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // else the others find it dead
+		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // on failure, other nodes reap it after the lease
 		return err
 	}
 	db.run()
 	return nil
 }
 
-// run starts the goroutines of the DB, each until Close.
+// run starts the goroutines of the DB, which run until Close.
 func (db *DB) run() {
 	ctx, stop := context.WithCancel(context.Background())
 	db.stop = stop
@@ -153,30 +154,30 @@ func checkSettings(ctx context.Context, queries *queries, q querier) error {
 	}
 	switch {
 	case isolation != "read committed":
-		return fmt.Errorf("default_transaction_isolation is %q, and the pooler does not let this program choose; set it to %q for the role", isolation, "read committed")
+		return fmt.Errorf("default_transaction_isolation is %q, and the pooler does not pass the setting of this program on; set it to %q for the role", isolation, "read committed")
 	case encoding != "UTF8" && encoding != "SQL_ASCII":
-		return fmt.Errorf("the database's encoding is %s; UTF8 is needed", encoding)
+		return fmt.Errorf("the encoding of the database is %s; create the database with encoding UTF8", encoding)
 	case standby:
-		return errors.New("the server is a standby, which takes no writes: give the address of the primary")
+		return errors.New("the server is a read-only standby; use the address of the primary")
 	case readOnly == "on":
-		return errors.New("connections are read-only: default_transaction_read_only is set for the role, the database or the server")
+		return errors.New("connections are read-only; reset default_transaction_read_only for the role, the database or the server")
 	}
 	return nil
 }
 
-// A head is where the log stands.
+// A head describes the ends of the log.
 type head struct {
 	log uint32
 	low adapter.Position
 	pos batchPos
-	key []byte // of the bell
+	key []byte // of notifications
 }
 
 func (db *DB) head(ctx context.Context, q querier) (head, error) {
 	return readHead(ctx, db.queries, db.opts.Schema, q)
 }
 
-// readHead asks for the head of the log and refuses a schema of a version that it cannot work with.
+// readHead returns the head of the log. It returns an error if the schema has an unsupported version.
 func readHead(ctx context.Context, queries *queries, schema string, q querier) (head, error) {
 	var h head
 	var version, worksFrom int
@@ -199,14 +200,14 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	return h, nil
 }
 
-// checkVersion refuses a schema that a program which knows the versions from oldest to latest cannot work with.
+// checkVersion returns an error if a program that supports the versions from oldest to latest cannot use the schema.
 func checkVersion(schema string, version, worksFrom, oldest, latest int) error {
 	switch {
 	case version < oldest:
-		return fmt.Errorf("%w: schema %q has version %d and this program works with %d to %d; bring it up to date with migrations.Up, or pgsocket migrate up",
+		return fmt.Errorf("%w: schema %q has version %d and this program supports %d to %d; run migrations.Up, or pgsocket migrate up",
 			ErrSchema, schema, version, oldest, latest)
 	case version > latest && worksFrom > latest:
-		return fmt.Errorf("%w: schema %q has version %d, for programs that know version %d, and this one knows %d; upgrade the program",
+		return fmt.Errorf("%w: schema %q has version %d, which needs a program that supports version %d, and this one supports %d; upgrade the program",
 			ErrSchema, schema, version, worksFrom, latest)
 	}
 	return nil
@@ -215,8 +216,8 @@ func checkVersion(schema string, version, worksFrom, oldest, latest int) error {
 // Sessions returns the node's session store.
 func (db *DB) Sessions() *Sessions { return db.sessions }
 
-// Bind implements adapter.Adapter. It asks Postgres once, and again for some
-// seconds if it must.
+// Bind implements adapter.Adapter. It writes to Postgres, and retries for up to 10
+// seconds.
 func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
 	at, err := db.tail.bind(l)
 	if err != nil {
@@ -231,7 +232,7 @@ func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
 }
 
 // Nodes implements adapter.Adapter. A node whose process was killed is listed
-// until its lease is over.
+// until its lease expires.
 func (db *DB) Nodes(ctx context.Context) ([]adapter.Node, error) { return db.node.list(ctx) }
 
 // Publish implements adapter.Adapter.
@@ -252,16 +253,16 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 	return db.tail.read(ctx, from, to)
 }
 
-// ResolveSnapshot implements adapter.SnapshotResolver. Bookmarks come from the function bookmark of
+// ResolveSnapshot implements adapter.SnapshotResolver. Tokens come from the function snapshot_token of
 // the schema.
 func (db *DB) ResolveSnapshot(ctx context.Context, text string) (adapter.StartPosition, error) {
 	return db.locate(ctx, text)
 }
 
 // Close appends what was published, makes the changes of sessions durable, parks
-// the sessions that are left, and ends all connections and goroutines. When ctx
-// ends first it gives up on what Postgres has not answered by then and returns
-// the cause; the receipts of that are settled with adapter.ErrClosed.
+// the remaining sessions, and ends all connections and goroutines. When ctx ends
+// first, it gives up on what Postgres has not answered and returns the cause; the
+// receipts of unanswered events complete with adapter.ErrClosed.
 func (db *DB) Close(ctx context.Context) error {
 	var err error
 	db.closing.Do(func() { err = db.close(ctx) })
@@ -269,7 +270,7 @@ func (db *DB) Close(ctx context.Context) error {
 }
 
 func (db *DB) close(ctx context.Context) error {
-	_ = db.publisher.close(ctx) // leave fails for the same reason
+	_ = db.publisher.close(ctx) // node.leave fails for the same reason
 	db.sessions.close(ctx)
 	db.stop()
 	db.running.Wait()
@@ -282,5 +283,5 @@ func (db *DB) close(ctx context.Context) error {
 	return nil
 }
 
-// newIdentity returns a random number that names a publisher or a life of a node.
+// newIdentity returns a random number that names a publisher or an incarnation of a node.
 func newIdentity() int64 { return 1 + rand.Int64N(math.MaxInt64-1) }

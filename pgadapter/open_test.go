@@ -64,7 +64,7 @@ func TestOpen_Errors(t *testing.T) {
 		}
 	}
 	if n := b.int(t, "select count(*) from nodes"); n != 0 {
-		t.Errorf("%d nodes left behind", n)
+		t.Errorf("%d nodes are left", n)
 	}
 }
 
@@ -81,7 +81,7 @@ func TestOpen_AnySchemaName(t *testing.T) {
 		}
 		t.Cleanup(func() { b.exec(t, "drop schema "+quoted(name)+" cascade") })
 		named := &bench{dsn: dsn, schema: name}
-		dbs, recorders := named.nodes(t, 2, &Options{PollInterval: time.Hour}) // bells only
+		dbs, recorders := named.nodes(t, 2, &Options{PollInterval: time.Hour}) // notifications only
 		checkSame(t, recorders, storm(t, dbs, 2, 20, 0))
 		if err := dbs[0].sweeper.rotate(t.Context()); err != nil {
 			t.Error(err)
@@ -89,7 +89,7 @@ func TestOpen_AnySchemaName(t *testing.T) {
 	}
 }
 
-// Each mode of execution that an address can ask for, as poolers need them.
+// The execution modes that an address can set, as poolers need them.
 func TestOpen_EveryExecMode(t *testing.T) {
 	t.Parallel()
 	for _, mode := range []string{"cache_statement", "cache_describe", "describe_exec", "exec", "simple_protocol"} {

@@ -65,7 +65,7 @@ func TestOperationsSQL_Refusals(t *testing.T) {
 	}
 }
 
-// A role that may emit may not do what ends sessions.
+// A role that may emit may not end sessions.
 func TestOperationsSQL_Privileges(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -95,7 +95,7 @@ func (b *bench) role(t *testing.T, name string) string {
 	role := quoted(b.schema + "_" + name)
 	b.exec(t, "create role "+role)
 	t.Cleanup(func() {
-		conn, err := pgx.Connect(context.Background(), b.dsn) // the test's own has been closed
+		conn, err := pgx.Connect(context.Background(), b.dsn) // that of the test is closed
 		if err != nil {
 			t.Error(err)
 			return
@@ -108,8 +108,8 @@ func (b *bench) role(t *testing.T, name string) string {
 	return role
 }
 
-// A trigger, or a session of psql, moves people between rooms: those that are
-// connected, and those that are away.
+// A trigger, or a psql session, moves connected and disconnected sessions between
+// rooms.
 func TestOperationsSQL_MoveSockets(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -117,11 +117,11 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 	for _, s := range []*socketio.Server{here, there} {
 		s.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Join(ctx, "user:7") })
 	}
-	var stays, away, gone guest
-	stays.connect(t, here)
+	var stayed, away, gone testClient
+	stayed.connect(t, here)
 	away.connect(t, here)
 	gone.connect(t, there)
-	for _, g := range []*guest{&away, &gone} {
+	for _, g := range []*testClient{&away, &gone} {
 		g.Cut()
 	}
 	eventually(t, "two are away", func() bool {
@@ -129,7 +129,7 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 	})
 	b.exec(t, "select join_room('user:7', 'order:81')")
 	b.exec(t, "select emit('order:81', 'said', '\"hello\"')")
-	stays.wants(t, "hello")
+	stayed.wants(t, "hello")
 	away.connect(t, there)
 	if !away.recovered {
 		t.Error("not recovered")
@@ -138,11 +138,11 @@ func TestOperationsSQL_MoveSockets(t *testing.T) {
 
 	b.exec(t, "select disconnect('user:7')")
 	b.exec(t, "select emit_all('said', '\"bye\"')")
-	if text := stays.ReadText(); text != "1" { // DISCONNECT
-		t.Errorf("a disconnected client is told %q", text)
+	if text := stayed.ReadText(); text != "1" { // DISCONNECT
+		t.Errorf("a disconnected client receives %q", text)
 	}
 	gone.connect(t, here)
 	if gone.recovered {
-		t.Error("a session that was ended while its client was away was recovered")
+		t.Error("a session that was disconnected while its client was away was recovered")
 	}
 }

@@ -11,119 +11,118 @@ import (
 	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
-// Options configures a DB. The zero value is right for most.
+// Options configures a DB. The zero value suits most programs.
 type Options struct {
-	// Schema is where package migrations put the tables. Default: socketio.
+	// Schema is the schema where package migrations created the tables. Default: socketio.
 	Schema string
 
-	// NodeName names the node to people who look at the nodes table; it need
-	// not be unique. Default: the host's name.
+	// NodeName is the name of the node in the table nodes, for operators; it need
+	// not be unique. Default: the host name.
 	NodeName string
 
-	// ListenDSN is the address for the one connection that listens. Give the
-	// address of Postgres itself here when the other one leads through a
-	// transaction-mode pooler. Where notifications do not arrive the log is polled as
-	// with PollOnly, and Health says so. Default: the address that Open is given.
+	// ListenDSN is the address for the connection that listens. Set it to the
+	// direct address of Postgres when the other address leads to a transaction-mode
+	// pooler. If notifications do not arrive, the node polls the log as with PollOnly,
+	// and Health returns an error. Default: the address given to Open.
 	ListenDSN string
 
-	// PollOnly reads the log at every PollInterval instead of listening, for
+	// PollOnly polls the log every PollInterval instead of listening, for
 	// databases that can only be reached through a transaction-mode pooler.
 	// Default: false.
 	PollOnly bool
 
-	// PollInterval is how long the reader waits between two looks at the log,
-	// and at what SQL has emitted, when no bell rings; a quarter of the
-	// Retention at most. Default: 20 ms with PollOnly, else 1 s.
+	// PollInterval is the time between two reads of the log, and of the outbox of
+	// events emitted from SQL, when no notification arrives. It is at most a quarter
+	// of Retention. Default: 20 ms with PollOnly, else 1 s.
 	PollInterval time.Duration
 
-	// RelayInterval is how soon what was emitted from SQL is looked for while
-	// nobody appends to the log, who looks as well. It bounds how long such an
-	// event waits after its commit, half of it on average, as long as others
-	// came lately: one node of the cluster looks again after this time, or
-	// after a twentieth of the time since the last one if that is more. When
-	// that would be more than a second nobody looks but for the polls of all
-	// nodes, see PollInterval. Default: 25 ms, which is at most 40
+	// RelayInterval is the time between two checks of the outbox for events that
+	// were emitted from SQL, while no node appends to the log (an append relays them
+	// as well). It bounds the delay of such an event after its commit, half of it
+	// on average, while SQL emits regularly: one node of the cluster checks again
+	// after this time, or after a twentieth of the time since the last such event
+	// if that is longer. If that is longer than a second, only the polls of all
+	// nodes check, see PollInterval. Default: 25 ms, which is at most 40
 	// statements/s for the whole cluster, and none when SQL emits nothing.
 	RelayInterval time.Duration
 
-	// Retention is how long events are kept at least for clients that come
-	// back. The longest of all nodes counts. Default: 5 minutes.
+	// Retention is the minimum time that events are kept for clients that
+	// reconnect. The longest of all nodes counts. Default: 5 minutes.
 	Retention time.Duration
 
-	// Lease is for how long the others wait for this node when it is silent,
-	// before they take its sessions, and for how long it goes on when it hears
-	// nothing from Postgres. Default: 10 s.
+	// Lease is the time without a heartbeat after which other nodes take over the
+	// sessions of this node, and the time that this node continues without an answer
+	// from Postgres. Default: 10 s.
 	Lease time.Duration
 
-	// Heartbeat is how often the node says that it is alive; at most half the
-	// Lease. Default: a fifth of the Lease.
+	// Heartbeat is the time between two heartbeats; at most half of Lease.
+	// Default: a fifth of Lease.
 	Heartbeat time.Duration
 
-	// TailBytes bounds the memory for recent events, from which clients that
-	// come back are served without a query; for older ones that they ask for,
-	// read once for all of them, there is a quarter on top. Default: 64 MiB.
+	// TailBytes bounds the memory for recent events, from which reconnecting
+	// clients are served without a query. Older events that clients ask for are
+	// read once for all clients, in a cache of another quarter. Default: 64 MiB.
 	TailBytes int
 
-	// QueueEvents and QueueBytes bound what waits to be appended; Publish
-	// waits beyond. Defaults: 65,536 and 64 MiB.
+	// QueueEvents and QueueBytes bound the events that wait to be appended; when
+	// they are reached, Publish waits. Defaults: 65,536 and 64 MiB.
 	QueueEvents int
 	QueueBytes  int
 
-	// QueueWrites bounds the changes of sessions that wait to be written. Beyond,
-	// new and returning clients wait, and so do Join, Leave, Disconnect and Data.Set
-	// of a socket, before they change anything. What cannot be refused any more is
-	// written all the same: operations of the log on audiences, and the ends of
-	// sessions, a few at most for each. Default: 65,536.
+	// QueueWrites bounds the changes of sessions that wait to be written. When it is
+	// reached, new and returning clients wait, and so do Join, Leave, Disconnect and
+	// Data.Set of a socket, before they change anything. Changes that can no longer
+	// be refused are written beyond the bound: operations on audiences, and the
+	// ends of sessions, a few at most for each. Default: 65,536.
 	QueueWrites int
 
-	// MaxParked bounds the sessions in the cluster whose clients are away, with
-	// their rooms and data: beyond, those that would expire first are over, of
-	// which OnExpired is told, and their clients start anew. It is looked after
-	// at every sweep, once in the Lease or in a quarter of the Retention, if that
-	// is less; until then more may be written. The least of all nodes counts.
-	// Default: 1,000,000, of which each takes about 400 bytes of disk and more if
-	// it has rooms.
+	// MaxParked bounds the sessions in the cluster whose clients are disconnected,
+	// with their rooms and data. Beyond it, the sessions that would expire first are
+	// deleted, OnExpired runs for each, and their clients start new sessions. The
+	// sweep enforces it, once per Lease or per quarter of Retention, whichever is
+	// less; until then more sessions may exist. The least of all nodes counts.
+	// Default: 1,000,000. Each takes about 400 bytes of disk, and more with rooms.
 	MaxParked int
 
-	// Linger is for how long an event that nobody waits for (EmitAsync, until
-	// Receipt.Wait is called; volatile targets) may wait for others to share an
-	// append with: the appends of such events begin at least so far apart. One
-	// that comes after a pause is not held back, nor is a batch of more than 64.
-	// Negative: never. Default: 30 ms.
+	// Linger is how long an event that no caller waits for (EmitAsync, until
+	// Receipt.Wait is called; volatile targets) may wait for other events to share an
+	// append with: the appends of such events begin at least this time apart. An
+	// event after a pause is not delayed, nor is a batch of more than 64. A negative
+	// value disables the delay. Default: 30 ms.
 	Linger time.Duration
 
-	// MaxEnvelope is the size in bytes from which Publish refuses an envelope
+	// MaxEnvelope is the largest envelope in bytes; Publish refuses a larger one
 	// with adapter.ErrTooLarge. Default: 8 MiB.
 	MaxEnvelope int
 
 	// ConnectTimeout is how long Open waits for a Postgres that does not accept
-	// connections: one that is not up yet or is starting, that has no connection
-	// left, or that refuses the user or the password, which may be new. The log tells of it. Negative: not at
-	// all. Default: 30 s.
+	// connections: one that is down or starting, that has no free connection, or
+	// that refuses the user or the password, which may be new. Failed attempts are
+	// logged. A negative value disables the wait. Default: 30 s.
 	ConnectTimeout time.Duration
 
-	// MaxConns bounds the pool for everything but listening and appending,
-	// which have a connection each; pool_max_conns in the address does not count. Clients
-	// that follow from a bookmark take half of it at most, and wait beyond. Default: 6.
+	// MaxConns bounds the pool for everything except listening and appending,
+	// which have a connection each; pool_max_conns in the address is ignored. Clients
+	// that resume from a snapshot token use at most half of it; others wait. Default: 6.
 	MaxConns int
 
-	// Logger hears what no caller is told. Its handler runs in a goroutine of its
-	// own, and gets at most 10 lines of one text in a second; the next one says how
-	// many were suppressed. Default: slog.Default().
+	// Logger receives what no caller receives as an error. Its handler runs in its
+	// own goroutine, and gets at most 10 lines of one text per second; the next line
+	// reports how many were suppressed. Default: slog.Default().
 	Logger *slog.Logger
 
-	frames byte // the newest version of a frame that the node reads, and writes if all do
+	frames byte // the newest frame version that the node reads, and that it writes if all nodes read it
 }
 
-// wait tries until Postgres accepts a connection, or ConnectTimeout is over.
+// wait retries until Postgres accepts a connection, or ConnectTimeout is over.
 func (o *Options) wait(ctx context.Context, try func(context.Context) error) error {
 	return pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, try)
 }
 
-// logsPerSecond bounds the log lines of one text.
+// logsPerSecond bounds the log lines of one text per second.
 const logsPerSecond = 10
 
-// flushLog waits for the lines that were logged, or until ctx ends.
+// flushLog waits until the logged lines are written, or ctx ends.
 func (o *Options) flushLog(ctx context.Context) { boundary.NewLog(o.Logger, logsPerSecond).Flush(ctx) }
 
 func (o *Options) withDefaults() Options {
@@ -132,7 +131,7 @@ func (o *Options) withDefaults() Options {
 		c = *o
 	}
 	if c.NodeName == "" {
-		c.NodeName, _ = os.Hostname() // a node without a name works too
+		c.NodeName, _ = os.Hostname() // the name may be empty
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -146,7 +145,7 @@ func (o *Options) withDefaults() Options {
 	setDefault(&c.PollInterval, poll)
 	setDefault(&c.RelayInterval, 25*time.Millisecond)
 	setDefault(&c.Retention, 5*time.Minute)
-	// What no bell rings for must not be trimmed before the node has read it.
+	// Batches without a notification must not be trimmed before the node has read them.
 	c.PollInterval = min(c.PollInterval, max(c.Retention/4, time.Millisecond))
 	setDefault(&c.Lease, 10*time.Second)
 	setDefault(&c.Heartbeat, c.Lease/5)
@@ -172,11 +171,11 @@ func setDefault[T comparable](field *T, value T) {
 func (o *Options) validate() error {
 	switch {
 	case len(o.Schema) > 63 || !isText(o.Schema):
-		return fmt.Errorf("Options.Schema: %q cannot be the name of a schema", o.Schema)
+		return fmt.Errorf("Options.Schema: %q is not a valid name of a schema", o.Schema)
 	case o.PollInterval < time.Millisecond:
 		return fmt.Errorf("Options.PollInterval: %v is below 1ms", o.PollInterval)
 	case o.RelayInterval < time.Millisecond:
-		return fmt.Errorf("Options.AdoptInterval: %v is below 1ms", o.RelayInterval)
+		return fmt.Errorf("Options.RelayInterval: %v is below 1ms", o.RelayInterval)
 	case o.Retention < 100*time.Millisecond:
 		return fmt.Errorf("Options.Retention: %v is below 100ms", o.Retention)
 	case o.Lease < 100*time.Millisecond:

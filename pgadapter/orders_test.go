@@ -17,11 +17,11 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-// The tests of this file make orders of steps that integration/model found.
+// The tests of this file create orders of steps that integration/model found.
 
 const said = socketio.Event[string]("said")
 
-// serve puts a server on a node.
+// serve starts a server on a node.
 func serve(t *testing.T, db *DB) *socketio.Server {
 	t.Helper()
 	opts := &socketio.Options{Adapter: db}
@@ -30,7 +30,7 @@ func serve(t *testing.T, db *DB) *socketio.Server {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		_ = server.Shutdown(ctx) // what is left of a test that failed
+		_ = server.Shutdown(ctx) // after a failed test, clients may be left
 	})
 	return server
 }
@@ -42,15 +42,15 @@ func say(t *testing.T, server *socketio.Server, text string) {
 	}
 }
 
-// A guest is a client with the official client's memory.
-type guest struct {
+// A testClient is a client with the memory of the official client.
+type testClient struct {
 	*transporttest.Client
 
 	pid, offset string
 	recovered   bool
 }
 
-func (g *guest) connect(t *testing.T, server *socketio.Server) {
+func (g *testClient) connect(t *testing.T, server *socketio.Server) {
 	t.Helper()
 	g.Client = transporttest.Dial(t, server, "/socket.io/?EIO=4&transport=websocket")
 	auth := map[string]string{}
@@ -72,8 +72,8 @@ func (g *guest) connect(t *testing.T, server *socketio.Server) {
 	g.recovered, g.pid = g.pid == answer.PID, answer.PID
 }
 
-// hear returns the next event's text and keeps its offset.
-func (g *guest) hear(t *testing.T) string {
+// next returns the text of the next event and stores its offset.
+func (g *testClient) next(t *testing.T) string {
 	t.Helper()
 	var args []string
 	if text := g.ReadText(); !strings.HasPrefix(text, "2[") || json.Unmarshal([]byte(text[1:]), &args) != nil || len(args) != 3 {
@@ -83,23 +83,23 @@ func (g *guest) hear(t *testing.T) string {
 	return args[1]
 }
 
-func (g *guest) wants(t *testing.T, texts ...string) {
+func (g *testClient) wants(t *testing.T, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
-		if got := g.hear(t); got != text {
-			t.Fatalf("heard %q, want %q", got, text)
+		if got := g.next(t); got != text {
+			t.Fatalf("received %q, want %q", got, text)
 		}
 	}
 }
 
-// A quiet client's connection is lost together with an event. Before the end of
-// its tenure is written, its node writes a checkpoint.
+// The connection of an idle client is lost together with an event. Before the release of
+// the session is written, the node writes a checkpoint.
 func TestCheckpoint_ReleasedSessions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	first, second := b.open(t, nil), b.open(t, nil)
 	here, there := serve(t, first), serve(t, second)
-	var g guest
+	var g testClient
 	g.connect(t, here)
 	say(t, here, "1")
 	g.wants(t, "1")
@@ -109,10 +109,10 @@ func TestCheckpoint_ReleasedSessions(t *testing.T) {
 		}
 	}
 	if b.int(t, "select count(*) from sessions where checkpointed and known and last = $1", g.offset) != 1 {
-		t.Fatal("no checkpoint knows the client's offset")
+		t.Fatal("no checkpoint has the offset of the client")
 	}
 
-	// The end of the tenure cannot be written for a while.
+	// The release cannot be written for a while.
 	slow, err := b.connect(t).Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +124,12 @@ func TestCheckpoint_ReleasedSessions(t *testing.T) {
 	say(t, here, "2")
 	g.wants(t, "2")
 	g.Cut()
-	eventually(t, "the node let go of the socket", func() bool {
+	eventually(t, "the node removed the socket", func() bool {
 		return len(slices.Collect(here.Sockets())) == 0
 	})
 	written := make(chan error, 1)
 	go func() { written <- first.sweeper.checkpoint(t.Context()) }()
-	select { // it has the chance to be wrong
+	select { // gives a wrong checkpoint time to happen
 	case err := <-written:
 		written <- err
 	case <-time.After(300 * time.Millisecond):
@@ -144,23 +144,23 @@ func TestCheckpoint_ReleasedSessions(t *testing.T) {
 		return b.int(t, "select count(*) from sessions where node is null") == 1
 	})
 
-	g.offset = lost // the event did not make it to the client
+	g.offset = lost // the event did not reach the client
 	g.connect(t, there)
 	say(t, there, "3")
-	if got := g.hear(t); got != "2" {
-		t.Errorf("a client that comes back (recovered: %v) without event 2 hears %q", g.recovered, got)
+	if got := g.next(t); got != "2" {
+		t.Errorf("a client that returns (recovered: %v) without event 2 receives %q", g.recovered, got)
 	}
 }
 
-// A client that came with an offset from another node opens a session at a node
-// that has not read so far, and receives the same event there.
+// A client with an offset from another node opens a session at a node that has not read
+// the log so far, and receives the same event there.
 func TestResume_OffsetIsNotTheInitialOne(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	ahead := b.open(t, nil)
 	behind := b.open(t, &Options{PollOnly: true, PollInterval: 2 * time.Second})
 	here, there := serve(t, ahead), serve(t, behind)
-	var g guest
+	var g testClient
 	g.connect(t, here)
 	say(t, here, "1")
 	g.wants(t, "1")
@@ -169,36 +169,36 @@ func TestResume_OffsetIsNotTheInitialOne(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g.connect(t, there) // as an application does that lets its users come back
+	g.connect(t, there) // as in an application whose clients return
 	if g.recovered {
-		t.Fatal("recovered a session that is over")
+		t.Fatal("recovered a deleted session")
 	}
 	say(t, here, "2")
-	texts := []string{g.hear(t)}
+	texts := []string{g.next(t)}
 	if texts[0] != "1" {
-		t.Skip("the other node had read the event already")
+		t.Skip("the other node had already read the event")
 	}
 	g.Cut()
 	g.connect(t, here)
 	if !g.recovered {
-		return // so it was told the truth
+		return // so the offset was not taken as received
 	}
-	texts = append(texts, g.hear(t))
+	texts = append(texts, g.next(t))
 	if texts[1] != "2" {
-		t.Errorf("in one session the client hears %q", texts)
+		t.Errorf("in one session the client receives %q", texts)
 	}
 }
 
-// An append is made, its answer is lost, and its publisher cannot reach Postgres
-// for longer than the log keeps it.
+// An append commits, its answer is lost, and its publisher cannot reach Postgres for
+// longer than the log keeps the batch.
 func TestAppend_Retry_AfterTrim(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
 	b, w := plain.through(t)
-	far := b.open(t, &Options{Retention: 2 * time.Second})
-	near := plain.open(t, &Options{Retention: 10 * time.Second})
-	adaptertest.Bound(t, far)
-	recorder, _ := adaptertest.Bound(t, near)
+	behindWire := b.open(t, &Options{Retention: 2 * time.Second})
+	direct := plain.open(t, &Options{Retention: 10 * time.Second})
+	adaptertest.Bound(t, behindWire)
+	recorder, _ := adaptertest.Bound(t, direct)
 
 	tx, err := plain.connect(t).Begin(t.Context())
 	if err != nil {
@@ -207,7 +207,7 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), "lock table append_lock in share update exclusive mode"); err != nil {
 		t.Fatal(err)
 	}
-	receipt := adaptertest.Publish(t, far, adaptertest.Event("once"))
+	receipt := adaptertest.Publish(t, behindWire, adaptertest.Event("once"))
 	eventually(t, "the append waits for its lock", func() bool {
 		return plain.int(t, "select count(*) from pg_locks where relation = 'append_lock'::regclass and not granted") == 1
 	})
@@ -230,14 +230,14 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 		t.Fatalf("%d batches were not trimmed", n)
 	}
 	if _, err := receipt.Wait(t.Context()); !errors.Is(err, ErrUnanswered) {
-		t.Errorf("an append of which nothing is known any more ended with %v", err)
+		t.Errorf("an append with an unknown outcome ended with %v", err)
 	}
 	w.sever(false)
-	adaptertest.Publish(t, near, adaptertest.Event("then"))
-	if err := far.publisher.flushBarrier(t.Context()); err != nil {
+	adaptertest.Publish(t, direct, adaptertest.Event("then"))
+	if err := behindWire.publisher.flushBarrier(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	adaptertest.Publish(t, near, adaptertest.Event("end"))
+	adaptertest.Publish(t, direct, adaptertest.Event("end"))
 	err = recorder.Await(t.Context(), func(ds []adapter.Delivery, _ []error) bool {
 		return len(ds) > 0 && string(ds[len(ds)-1].Payload) == string(adaptertest.Event("end").Payload)
 	})
@@ -249,29 +249,29 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 	}
 }
 
-// A session is opened, the answer is lost, and its node is declared dead before it asks again.
+// A session is opened, the answer is lost, and its node is declared dead before it retries.
 func TestOpenSession_Retry_AfterPark(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, _ := b.nodes(t, 2, &Options{Lease: 5 * time.Second})
 	s := session("p")
 	mustOpen(t, dbs[0], s)
-	b.bury(t, dbs[1], dbs[0].node.id.Load())
+	b.declareDead(t, dbs[1], dbs[0].node.id.Load())
 	if err := dbs[0].Sessions().Open(s).Wait(t.Context()); err == nil {
-		t.Errorf("opened, and held by nobody: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
+		t.Errorf("opened, and owned by no node: %d sessions are parked", b.int(t, "select count(*) from sessions where node is null"))
 	}
 }
 
-// A client is told that its session is over, and comes back at once.
+// A client whose session is ended by the server reconnects at once.
 func TestOnExpired_SessionIsGone(t *testing.T) {
 	t.Parallel()
-	// Who ends the session calls slow before, and the end cannot be written until the test lets go.
+	// The function that ends the session calls slow first, and the end cannot be written until the test releases it.
 	for name, c := range map[string]struct {
-		end func(t *testing.T, server *socketio.Server, g *guest, slow func() error)
+		end func(t *testing.T, server *socketio.Server, g *testClient, slow func() error)
 		say string
 	}{
 		"disconnected": {endByDisconnect, "1"},
-		"refused":      {endByGate, `4{"message":`},
+		"refused":      {endByMiddleware, `4{"message":`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -282,7 +282,7 @@ func TestOnExpired_SessionIsGone(t *testing.T) {
 				_, err := lock.Exec(t.Context(), "begin; select from sessions for update")
 				return err
 			}
-			var g guest
+			var g testClient
 			g.connect(t, here)
 			say(t, here, "1")
 			g.wants(t, "1")
@@ -291,27 +291,27 @@ func TestOnExpired_SessionIsGone(t *testing.T) {
 				return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0
 			})
 			if n := g.Waiting(); n > 0 {
-				t.Fatalf("the client is told before that is written: %q", g.ReadText())
+				t.Fatalf("the client is notified before the end is written: %q", g.ReadText())
 			}
 			execOn(t, lock, "commit")
 			if text := g.ReadText(); !strings.HasPrefix(text, c.say) {
-				t.Fatalf("the client is told %q", text)
+				t.Fatalf("the client receives %q", text)
 			}
 			g.connect(t, there)
 			if g.recovered {
-				t.Error("recovered a session that was over")
+				t.Error("recovered a session that was ended")
 			}
 		})
 	}
 }
 
-func endByDisconnect(t *testing.T, server *socketio.Server, _ *guest, slow func() error) {
+func endByDisconnect(t *testing.T, server *socketio.Server, _ *testClient, slow func() error) {
 	t.Helper()
 	if err := slow(); err != nil {
 		t.Fatal(err)
 	}
 	for s := range server.Sockets() {
-		go func() { // ends when the test lets go
+		go func() { // ends when the test releases the lock
 			if err := s.Disconnect(t.Context()); err != nil {
 				t.Errorf("Disconnect: %v", err)
 			}
@@ -319,7 +319,7 @@ func endByDisconnect(t *testing.T, server *socketio.Server, _ *guest, slow func(
 	}
 }
 
-func endByGate(t *testing.T, server *socketio.Server, g *guest, slow func() error) {
+func endByMiddleware(t *testing.T, server *socketio.Server, g *testClient, slow func() error) {
 	t.Helper()
 	server.Use(func(context.Context, *socketio.Socket) error {
 		return errors.Join(slow(), &socketio.Error{Code: "banned"})
@@ -329,31 +329,31 @@ func endByGate(t *testing.T, server *socketio.Server, g *guest, slow func() erro
 	g.WriteText(`0{"pid":"` + g.pid + `","offset":"` + g.offset + `"}`)
 }
 
-// A client says goodbye and comes back at once to the same node, which is slow to
-// write that.
+// A client disconnects and reconnects at once to the same node, while the node is slow to
+// write the disconnect.
 func TestRelease_BeforeTheNextClaim(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	here := serve(t, b.open(t, nil))
-	var other, g guest
+	var other, g testClient
 	other.connect(t, here)
 	g.connect(t, here)
 	lock := b.connect(t)
 	execOn(t, lock, "begin", "select from sessions where pid_hash = '"+recovery.HashPID(other.pid)+"' for update")
-	other.Cut() // the end of its tenure occupies the writer
+	other.Cut() // its release occupies the writer
 	eventually(t, "the writer waits", func() bool {
 		return b.int(t, "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and $1 = any(pg_blocking_pids(pid))", lock.PgConn().PID()) > 0
 	})
 	g.WriteText("1")
-	eventually(t, "the goodbye is heard", func() bool { return len(slices.Collect(here.Sockets())) == 0 })
+	eventually(t, "the disconnect arrived", func() bool { return len(slices.Collect(here.Sockets())) == 0 })
 
 	back := transporttest.Dial(t, here, "/socket.io/?EIO=4&transport=websocket")
 	back.WriteText(`0{"pid":"` + g.pid + `"}`)
-	for begun := time.Now(); back.Waiting() == 0 && time.Since(begun) < 300*time.Millisecond; { // it has the chance to be wrong
+	for begun := time.Now(); back.Waiting() == 0 && time.Since(begun) < 300*time.Millisecond; { // gives a wrong answer time to arrive
 		time.Sleep(time.Millisecond)
 	}
 	execOn(t, lock, "commit")
 	if text := back.ReadText(); !strings.HasPrefix(text, "0{") || strings.Contains(text, g.pid) {
-		t.Errorf("who said goodbye is answered %s", text)
+		t.Errorf("a client that disconnected receives %s", text)
 	}
 }

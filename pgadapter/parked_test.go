@@ -11,17 +11,19 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A mourner is a node that notes which sessions have expired.
-type mourner struct {
+// An expiryRecorder is a node that records which sessions have expired.
+type expiryRecorder struct {
 	mu   sync.Mutex
 	pids []string
 }
 
-func (m *mourner) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) { return 0, nil }
+func (m *expiryRecorder) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) {
+	return 0, nil
+}
 
-func (*mourner) Serving() bool { return true }
+func (*expiryRecorder) Serving() bool { return true }
 
-func (m *mourner) Expired(s *recovery.Session) {
+func (m *expiryRecorder) Expired(s *recovery.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.pids = append(m.pids, s.PIDHash)
@@ -32,7 +34,7 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 	b := newBench(t)
 	const limit = 5
 	nodes := []*DB{b.open(t, &Options{MaxParked: limit, Lease: time.Hour}), b.open(t, &Options{MaxParked: limit, Lease: time.Hour})}
-	told := []*mourner{{}, {}}
+	told := []*expiryRecorder{{}, {}}
 	for i, db := range nodes {
 		if err := db.Sessions().Bind(told[i]); err != nil {
 			t.Fatal(err)
@@ -82,19 +84,19 @@ func TestSweep_MoreSessionsParkedThanAllowed_TheOldestAreOver(t *testing.T) {
 	}
 	all := slices.Sorted(slices.Values(slices.Concat(told[0].pids, told[1].pids)))
 	if len(all) != 2*limit || all[0] != "p0000" || all[2*limit-1] != "p0009" {
-		t.Errorf("told of %q", all)
+		t.Errorf("expired: %q", all)
 	}
 	if _, err := store.Resume(t.Context(), recovery.ResumeRequest{PIDHash: "p0000", Namespace: "/"}); recovery.RefusalReason(err) == nil {
-		t.Errorf("the session that is over: %v", err)
+		t.Errorf("resume of a deleted session: %v", err)
 	}
 }
 
-// A client that connects and goes a thousand times a second.
+// A thousand clients per second connect and disconnect.
 func TestSweep_AThousandSessionsTooMany_AreEndedInOneSweep(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, &Options{MaxParked: 100, Lease: time.Hour})
-	if err := db.Sessions().Bind(&mourner{}); err != nil {
+	if err := db.Sessions().Bind(&expiryRecorder{}); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)

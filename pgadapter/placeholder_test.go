@@ -8,7 +8,7 @@ import (
 )
 
 // TestEmitPacket_PlaceholdersAndAttachmentsDoNotMatch: official clients close the
-// connection over such an event, come back, and are replayed it.
+// connection at such an event, and receive it again after they reconnect.
 func TestEmitPacket_PlaceholdersAndAttachmentsDoNotMatch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -69,8 +69,8 @@ func TestEmit_ForeignPlaceholderBesideAttachments(t *testing.T) {
 	}
 }
 
-// TestEmitTx_RefusesForeignPlaceholders: the check is the database's, whoever made
-// the envelope.
+// TestEmitTx_RefusesForeignPlaceholders: the database checks envelopes, whatever code
+// created them.
 func TestEmitTx_RefusesForeignPlaceholders(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -13,16 +13,16 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestPlans_Changes: what is changed for some sessions of a node is found by their pids, though Postgres
-// thinks that the node has next to none. A plan that begins with all sessions of the node costs their number times
-// that of the changes.
+// TestPlans_Changes: changes of some sessions of a node find them by pid_hash, even if Postgres assumes that the node has
+// almost none. The cost of a plan that begins with all sessions of the node is their number times that of the
+// changes.
 func TestPlans_Changes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, nil)
 	b.exec(t, `insert into sessions (epoch, opened, covered, expires_at, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
 		select 1, 1, 1, now() + interval '1 hour', 1000, true, true, i::text, i::text, '/', '', '' from generate_series(1, 20000) i`)
-	b.exec(t, "analyze sessions") // with nothing that a node has
+	b.exec(t, "analyze sessions") // while no node has any
 	b.exec(t, "set plan_cache_mode = force_generic_plan")
 	q := db.queries
 	for name, statement := range map[string]string{
@@ -49,7 +49,7 @@ func TestPlans_Changes(t *testing.T) {
 	}
 }
 
-// audience is the node of sessions whose clients got an event each.
+// audience is the node of sessions whose clients received one event each.
 type audience struct{ pids []string }
 
 func (a *audience) Checkpoint(adapter.Position) (adapter.Position, []recovery.Progress) {
@@ -64,8 +64,8 @@ func (a *audience) Expired(*recovery.Session) {}
 
 func (a *audience) Serving() bool { return true }
 
-// TestPlans_SmallTables: a table is never read from end to end for the sake of some sessions, not even
-// while it is small: Postgres would go on with that plan when it is large. So it is with the checks of foreign keys.
+// TestPlans_SmallTables: statements for some sessions never scan a table sequentially, not even while it is small, because
+// Postgres would keep that plan when it is large. The same holds for foreign key checks.
 func TestPlans_SmallTables(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -102,10 +102,10 @@ func TestPlans_SmallTables(t *testing.T) {
 		}
 		must(db.sweeper.expire(t.Context()))
 	}
-	eventually(t, "Postgres counts what was done", func() bool {
+	eventually(t, "Postgres counts the scans", func() bool {
 		return b.int(t, "select min(idx_scan)"+tables) >= 12
 	})
 	if n := b.int(t, "select sum(seq_scan)::bigint"+tables) - before; n != 0 {
-		t.Errorf("%d times a table was read from end to end", n)
+		t.Errorf("%d sequential scans of tables", n)
 	}
 }

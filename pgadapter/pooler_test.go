@@ -15,8 +15,8 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestPgBouncer: eight clients share two connections to Postgres and emit in
-// every way; of the nodes one listens beside the pooler, and one only polls.
+// TestPgBouncer: eight clients share two connections to Postgres and emit in every way;
+// one node listens on a direct connection, and one only polls.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	const emitters, rounds = 8, 15
@@ -40,11 +40,11 @@ func TestPgBouncer(t *testing.T) {
 		return
 	}
 
-	// Of each round an event by SQL, one by Go and one of the trigger; keyed ones once for all.
+	// In each round one event from SQL, one from Go and one from the trigger; one with a key in all.
 	const total = emitters*rounds*3 + rounds
 	got := adaptertest.Payloads(listening[0].Expect(t, total))
 	if other := adaptertest.Payloads(polling[0].Expect(t, total)); !slices.Equal(got, other) {
-		t.Error("the nodes disagree")
+		t.Error("the nodes received different events")
 	}
 	if n := len(slices.Compact(slices.Sorted(slices.Values(got)))); n != total {
 		t.Errorf("%d different events of %d", n, total)
@@ -54,11 +54,11 @@ func TestPgBouncer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	var mark string
-	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".snapshot_token()").Scan(&mark); err != nil {
+	var token string
+	if err := conn.QueryRow(t.Context(), "select "+quoted(b.schema)+".snapshot_token()").Scan(&token); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := dbs[0].ResolveSnapshot(t.Context(), mark); err != nil {
+	if _, err := dbs[0].ResolveSnapshot(t.Context(), token); err != nil {
 		t.Error(err)
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// crowd puts n sessions of a node into the table.
-func (b *bench) crowd(t *testing.T, node int64, n int) {
+// insertSessions inserts n sessions of a node into the table.
+func (b *bench) insertSessions(t *testing.T, node int64, n int) {
 	t.Helper()
 	b.exec(t, `insert into sessions (epoch, opened, covered, node, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
 		select 1, 0, 0, $1::bigint, 60000, false, false, 'p' || i, 's', '/', '', '' from generate_series(1, $2::int) i`, node, n)
@@ -21,14 +21,14 @@ func TestEndNode_ManySessions_AreParkedInPortions(t *testing.T) {
 	b := newBench(t)
 	dead, by := b.open(t, &waits), b.open(t, &waits)
 	id := dead.node.id.Load()
-	b.crowd(t, id, 5)
+	b.insertSessions(t, id, 5)
 	if done := b.int(t, "select end_node($1, false, 2)::int", id); done != 0 {
 		t.Error("all was parked in a portion of 2")
 	}
 	if n := b.int(t, "select count(*) from sessions where node is null and epoch = 2"); n != 2 {
 		t.Errorf("%d sessions are parked", n)
 	}
-	// The life is over already: neither does it go on nor does it take new sessions.
+	// The incarnation has ended: it cannot continue or take new sessions.
 	if _, err := dead.node.beat(t.Context(), dead.pool); !errors.Is(err, errNodeGone) {
 		t.Errorf("a heartbeat: %v", err)
 	}
@@ -38,16 +38,16 @@ func TestEndNode_ManySessions_AreParkedInPortions(t *testing.T) {
 	if nodes, err := by.Nodes(t.Context()); err != nil || len(nodes) != 0 {
 		t.Errorf("%d nodes, %v", len(nodes), err)
 	}
-	// Another one goes on, with as many portions as it takes.
+	// Another node continues, with as many portions as it takes.
 	b.exec(t, "delete from sessions")
-	b.crowd(t, id, 25000)
-	b.bury(t, by, id)
+	b.insertSessions(t, id, 25000)
+	b.declareDead(t, by, id)
 	if n := b.int(t, "select count(*) from sessions where node is null and epoch = 2"); n != 25000 {
 		t.Errorf("%d sessions are parked", n)
 	}
 }
 
-// Writes that are too many for one transaction are halved, until Postgres takes them.
+// Writes that are too many for one transaction are halved, until Postgres accepts them.
 func TestSessions_TransactionTooLarge_IsHalved(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -71,7 +71,7 @@ func TestSessions_TransactionTooLarge_IsHalved(t *testing.T) {
 	}
 }
 
-// A claim may have been committed though its answer was lost. If it is refused then, nobody holds the session.
+// A claim may be committed although its answer was lost. If it is refused then, no node owns the session.
 func TestClaim_RefusedAfterItWasTaken_IsReleased(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -80,7 +80,7 @@ func TestClaim_RefusedAfterItWasTaken_IsReleased(t *testing.T) {
 	b.exec(t, "update sessions set epoch = 3") // by the attempt whose answer was lost
 	c := &claim{ResumeRequest: recovery.ResumeRequest{PIDHash: "p", Namespace: "/"}, answer: make(chan resumed, 1), epochs: []int64{2, 3}}
 	if !c.begin() {
-		t.Fatal("it cannot begin")
+		t.Fatal("begin returned false")
 	}
 	db.Sessions().completeClaim(c, resumed{err: recovery.ErrTrimmed})
 	if r := <-c.answer; !errors.Is(r.err, recovery.ErrTrimmed) {
@@ -100,16 +100,16 @@ func TestBranch_PositionFromBeforeTwoLosses_LiesBeforeBoth(t *testing.T) {
 		want  int64
 	}{{300, 0, 100}, {50, 0, 50}, {300, 1, 300}, {700, 1, 500}, {700, 2, 700}} {
 		if got := b.clamp(c.p, c.taken); got != c.want {
-			t.Errorf("%d of branch %d: %d, want %d", c.p, c.taken, got, c.want)
+			t.Errorf("%d of timeline %d: %d, want %d", c.p, c.taken, got, c.want)
 		}
 	}
 	if got := b.fork(200).clamp(300, 1); got != 200 {
-		t.Errorf("after a third: %d", got)
+		t.Errorf("after a third fork: %d", got)
 	}
 	for i := range 10 * maxForks {
 		b = b.fork(adapter.Position(1000 + i))
 	}
 	if len(b.forks) > maxForks || b.clamp(300, 0) != 100 {
-		t.Errorf("%d joints; %d", len(b.forks), b.clamp(300, 0))
+		t.Errorf("%d forks; %d", len(b.forks), b.clamp(300, 0))
 	}
 }

@@ -19,12 +19,12 @@ func TestPreparedTransactions(t *testing.T) {
 
 	execOn(t, b.conn, "begin", "select emit_all('x', notify => true)")
 	if _, err := b.conn.Exec(t.Context(), "prepare transaction 'two'"); err == nil || !strings.Contains(err.Error(), "NOTIFY") {
-		t.Errorf("prepared with a bell: %v", err)
+		t.Errorf("prepared with a notification: %v", err)
 	}
 }
 
-// TestLogicalReplication_Subscriber: two databases, of which one publishes a table and
-// the other, whose schema is ours, has its copy.
+// TestLogicalReplication_Subscriber: one database publishes a table, and the other one,
+// which has the schema, subscribes to it.
 func TestLogicalReplication_Subscriber(t *testing.T) {
 	t.Parallel()
 	b := newBenchWith(t, map[string]string{"wal_level": "logical"})

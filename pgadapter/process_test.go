@@ -21,11 +21,11 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// This file runs the suite against nodes in processes of their own, which can be
-// killed and frozen. The process is this test binary again; the two speak net/rpc
-// over a pair of sockets.
+// This file runs the suite against nodes in other processes, which can be killed and
+// frozen. Each process runs this test binary; the two processes use net/rpc over a pair of
+// sockets.
 
-// processLease is longer than a slow machine lets a node wait for its turn.
+// processLease is longer than a slow machine delays a node.
 const processLease = 3 * time.Second
 
 func TestLog_Conformance_Processes(t *testing.T) {
@@ -48,7 +48,7 @@ func TestLog_Conformance_Processes(t *testing.T) {
 	})
 }
 
-// TestNodeProcess is what runs in the other process.
+// TestNodeProcess is the program of the other process.
 func TestNodeProcess(t *testing.T) { //nolint:paralleltest // alone in its process
 	dsn := os.Getenv("PGADAPTER_NODE_DSN")
 	if dsn == "" {
@@ -72,7 +72,7 @@ func TestNodeProcess(t *testing.T) { //nolint:paralleltest // alone in its proce
 	server.ServeConn(conn) // until the parent closes it
 }
 
-// Remote is the DB as the other process calls it. What it exports is for net/rpc.
+// Remote is the DB as the other process calls it. Its methods are exported for net/rpc.
 type Remote struct {
 	db *DB
 
@@ -85,7 +85,7 @@ type Remote struct {
 	id       string
 }
 
-// News are what reached the node since they were asked for last.
+// News is what reached the node since the last call of Next.
 type News struct {
 	Deliveries []adapter.Delivery
 	Resets     []string
@@ -93,7 +93,7 @@ type News struct {
 
 // A Call is the arguments of any call, and an Outcome its results.
 type Call struct {
-	Left     time.Duration // of the caller's ctx; zero for no end
+	Left     time.Duration // of the caller's ctx; zero for no deadline
 	Envelope *adapter.Envelope
 	Receipt  int
 	From, To adapter.Position
@@ -103,7 +103,7 @@ type Call struct {
 // An Outcome is the results of any call.
 type Outcome struct {
 	Err     string
-	Kind    int // which sentinel of errorKinds it is, from one; zero for none
+	Kind    int // index of its sentinel in errorKinds, from one; zero for none
 	Receipt int
 	Taken   bool // withdrawn
 	Offset  adapter.Offset
@@ -139,7 +139,7 @@ func (c *Call) ctx() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), c.Left)
 }
 
-// A remoteLocal is the node's Local, which keeps what comes for the other process.
+// A remoteLocal is the Local of the node, which keeps deliveries for the other process.
 type remoteLocal struct{ r *Remote }
 
 func (l *remoteLocal) ID() string { return l.r.id }
@@ -226,7 +226,7 @@ func (r *Remote) Nodes(_ Call, o *Outcome) (err error) {
 	return o.fail(context.Background(), err)
 }
 
-// Next is called by the other process, which waits for news.
+// Next is called by the other process, and waits for news.
 func (r *Remote) Next(_ Call, o *Outcome) error {
 	select {
 	case <-r.told:
@@ -254,7 +254,7 @@ type process struct {
 	closed bool
 
 	mu     sync.Mutex
-	handed int // deliveries that local has got
+	handed int // deliveries that local has received
 	moved  *sync.Cond
 }
 
@@ -281,13 +281,13 @@ func startProcess(t *testing.T, b *bench) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _ = ours.Close(), theirs.Close() // copies of their own are in use
+	_, _ = ours.Close(), theirs.Close() // both sides use copies
 	p.client = rpc.NewClient(conn)
 	t.Cleanup(func() {
 		_ = p.child.Process.Signal(syscall.SIGCONT) // it may be dead, or frozen by a test that failed
 		p.close(t)
 		_ = p.client.Close()
-		_ = p.child.Wait() // killed, maybe
+		_ = p.child.Wait() // reports an error after a kill
 	})
 	return p
 }
@@ -312,7 +312,7 @@ func (p *process) signal(t *testing.T, s syscall.Signal) {
 	p.closed = p.closed || s == syscall.SIGKILL
 }
 
-// call calls the other process and returns the sentinels of its errors.
+// call calls the other process and restores the sentinels of its errors.
 func (p *process) call(ctx context.Context, method string, c Call) (*Outcome, error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		c.Left = max(time.Until(deadline), 1)
@@ -339,7 +339,7 @@ func (p *process) Bind(l adapter.Local) (adapter.Offset, error) {
 	o, err := p.call(context.Background(), "Bind", Call{ID: l.ID()})
 	if err == nil {
 		p.local = l
-		go p.pump() // owner: this process node; ends with its connection
+		go p.pump() // ends with its connection
 	}
 	return o.Offset, err
 }
@@ -373,14 +373,14 @@ func (p *process) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 		o, err := p.call(context.Background(), "Withdraw", c)
 		return err == nil && o.Taken
 	}, nil)
-	go func() { // ends when the receipt is settled, or with the connection
+	go func() { // ends when the receipt completes, or with the connection
 		o, err := p.call(context.Background(), "Wait", c)
 		group.Complete(o.Offset, err)
 	}()
 	return group.Receipt(0), nil
 }
 
-// WaitDelivered waits until the deliveries have come over as well.
+// WaitDelivered also waits until the deliveries have reached this process.
 func (p *process) WaitDelivered(ctx context.Context) error {
 	o, err := p.call(ctx, "WaitDelivered", Call{})
 	if err != nil {

@@ -11,19 +11,19 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// batchBytes is the size from which a batch takes no further packet. Measured:
-// beyond it the throughput of the log grows no more.
+// batchBytes is the size from which a batch accepts no further packet. Measured:
+// a larger value does not increase the throughput of the log.
 const batchBytes = 256 << 10
 
-// lingerBatchSize is how many packets a batch waits for, if it waits: with more of them
-// the cost of the append hardly matters to each.
+// lingerBatchSize is the number of packets at which a batch stops lingering: beyond it,
+// the cost of the append per packet is negligible.
 const lingerBatchSize = 64
 
 var errWithdrawn = errors.New("withdrawn before it was sent")
 
-// A publisher gathers what is published while the batch before is on its way.
-// One goroutine sends: a node never has two batches in flight, so its order is
-// kept over every retry.
+// A publisher collects published packets in a batch while the previous batch is in
+// flight. One goroutine sends: a node never has two batches in flight, so the order
+// is kept across retries.
 type publisher struct {
 	opts    *Options
 	queries *queries
@@ -34,38 +34,38 @@ type publisher struct {
 	conn          *dedicatedConn // of the sending goroutine
 	notifyBackoff notifyBackoff  // of the sending goroutine
 	unnotified    notifyBudget   // of the sending goroutine
-	sent          time.Time      // of the sending goroutine: when it began to send last
+	sent          time.Time      // of the sending goroutine: when the last append began
 
 	counters *counters
 	retries  atomic.Uint64
 
-	frames atomic.Uint32 // the version of the frames that are written
+	frames atomic.Uint32 // the frame version that is written
 	acked  atomic.Int64  // the newest position that is known to be in the log
-	wakeup chan struct{} // rung when something waits, or the end has come
+	wakeup chan struct{} // signaled when a batch is ready, and by close
 	ended  chan struct{} // closed when the sending goroutine has returned
 	cancel context.CancelFunc
 
 	mu             sync.Mutex
-	queue          []*pendingBatch // oldest first; the last one gathers
-	latest         *pendingBatch   // the newest batch of all
-	packets, frame int             // how large the batch was that was taken last: packets, bytes
+	queue          []*pendingBatch // oldest first; the last one still accepts packets
+	latest         *pendingBatch   // the newest batch, queued or in flight
+	packets, frame int             // size of the batch that was taken last
 	events         int             // queued and in flight
-	bytes          int             // of these
-	space          chan struct{}   // closed when some of it was answered; nil if nobody waits
+	bytes          int             // size of these events
+	space          chan struct{}   // closed when space is released; nil if no caller waits
 	closed         bool
 }
 
-// An pendingBatch is a batch on its way to the log. Its fields are guarded by the
-// publisher's mutex until it is taken, and belong to the sending goroutine then.
+// A pendingBatch is a batch that is not in the log yet. Its fields are guarded by the
+// mutex of the publisher until it is taken, and then belong to the sending goroutine.
 type pendingBatch struct {
 	group     *adapter.Group
 	frame     []byte
 	ends      []int         // where each packet ends in the frame
-	sizes     []int         // what each packet counts for in the queue's bound; -1: withdrawn
+	sizes     []int         // size of each packet as counted by QueueBytes; -1: withdrawn
 	live      int           // packets that were not withdrawn
-	localOnly []func() bool // of the packets that are near, see adapter.Envelope
-	remote    bool          // some packet is not
-	noLinger  bool          // some packet is not to linger
+	localOnly []func() bool // of the local-only packets, see adapter.Envelope
+	remote    bool          // some packet is not local-only
+	noLinger  bool          // some packet must not linger
 	taken     bool
 }
 
@@ -75,7 +75,7 @@ func newPublisher(o *Options, q *queries, s *sealer, l *dedicatedConn, r reader)
 		wakeup: make(chan struct{}, 1),
 		ended:  make(chan struct{}),
 	}
-	p.frames.Store(oldestFrame) // until it is known what the nodes read
+	p.frames.Store(oldestFrame) // until the first heartbeat returns what the nodes read
 	return p
 }
 
@@ -87,9 +87,9 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 	if !fits(e) {
 		return nil, fmt.Errorf("%w: %w", adapter.ErrTooLarge, errNames)
 	}
-	near := e.LocalOnly != nil && e.LocalOnly()
+	localOnly := e.LocalOnly != nil && e.LocalOnly()
 	for {
-		r, space, err := p.enqueue(e, size, near)
+		r, space, err := p.enqueue(e, size, localOnly)
 		if r != nil || err != nil {
 			return r, err
 		}
@@ -101,9 +101,9 @@ func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.
 	}
 }
 
-// enqueue adds e to the batch that gathers, or returns a channel that is closed
-// when the queue may have room.
-func (p *publisher) enqueue(e *adapter.Envelope, size int, near bool) (*adapter.Receipt, <-chan struct{}, error) {
+// enqueue adds e to the newest batch, or returns a channel that is closed when the
+// queue may have space.
+func (p *publisher) enqueue(e *adapter.Envelope, size int, localOnly bool) (*adapter.Receipt, <-chan struct{}, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -121,7 +121,7 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int, near bool) (*adapter.
 	o.ends = append(o.ends, len(o.frame))
 	o.sizes = append(o.sizes, size)
 	o.live++
-	if near {
+	if localOnly {
 		o.localOnly = append(o.localOnly, e.LocalOnly)
 	} else {
 		o.remote = true
@@ -142,7 +142,7 @@ func (p *publisher) gatheringLocked(size int) *pendingBatch {
 			return o
 		}
 	}
-	// As large as the one before, so that it need not grow under load.
+	// As large as the previous batch, so that slices do not grow under load.
 	o := &pendingBatch{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
 	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { wake(p.wakeup) })
 	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), byte(p.frames.Load()))
@@ -172,8 +172,8 @@ func (p *publisher) releaseLocked(events, bytes int) {
 	}
 }
 
-// take returns the oldest batch, if there is one whose time has come: else how long
-// that takes, zero if there is none at all. Over says that none will come any more.
+// take returns the oldest batch if it is due. Otherwise rest is the time until it is
+// due, or zero if the queue is empty; over reports that the publisher is closed.
 func (p *publisher) take() (o *pendingBatch, rest time.Duration, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -184,19 +184,19 @@ func (p *publisher) take() (o *pendingBatch, rest time.Duration, over bool) {
 	if rest := p.opts.Linger - time.Since(p.sent); rest > 0 && p.mayLingerLocked(o) {
 		return nil, rest, false
 	}
-	p.queue[0] = nil // the array lives on
+	p.queue[0] = nil // let the batch be collected
 	p.queue = p.queue[1:]
 	o.taken = true
 	p.packets, p.frame = len(o.ends), len(o.frame)
 	return o, 0, false
 }
 
-// mayLingerLocked tells whether nobody is in a hurry to have o appended.
+// mayLingerLocked reports whether o may wait for more packets.
 func (p *publisher) mayLingerLocked(o *pendingBatch) bool {
 	return !p.closed && !o.noLinger && len(p.queue) == 1 && len(o.ends) <= lingerBatchSize && !o.group.Awaited()
 }
 
-// complete makes the outcome of a batch known.
+// complete sets the outcome of a batch.
 func (p *publisher) complete(o *pendingBatch, first adapter.Offset, err error) {
 	p.mu.Lock()
 	bytes := 0
@@ -208,11 +208,11 @@ func (p *publisher) complete(o *pendingBatch, first adapter.Offset, err error) {
 		p.latest = nil
 	}
 	p.mu.Unlock()
-	o.frame = nil // receipts may outlive it
+	o.frame = nil // receipts may outlive the batch
 	o.group.Complete(first, err)
 }
 
-// flushBarrier waits until everything that was published before the call has its
+// flushBarrier waits until everything that was published before the call has an
 // outcome.
 func (p *publisher) flushBarrier(ctx context.Context) error {
 	p.mu.Lock()
@@ -229,7 +229,7 @@ func (p *publisher) flushBarrier(ctx context.Context) error {
 	}
 }
 
-// body returns the frame, with the packets that were withdrawn taken out.
+// body returns the frame without the packets that were withdrawn.
 func (o *pendingBatch) body() []byte {
 	if o.live == len(o.ends) {
 		return o.frame

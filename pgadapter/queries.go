@@ -10,7 +10,7 @@ import (
 //go:embed sql/*.sql
 var sqlFiles embed.FS
 
-// queries are the statements of the files in sql, for one schema.
+// queries are the statements in the files of directory sql, for one schema.
 type queries struct {
 	settings, head, clusterStats, byKey      string
 	append, read, common, notifyRead, notify string
@@ -30,7 +30,7 @@ type queries struct {
 	sweepEmpty, sweepSwitch, sweepOutbox     string
 }
 
-// queriesFor names the schema where the files leave a comment for it.
+// queriesFor loads the statements and replaces the placeholder for the schema.
 func queriesFor(schema string) *queries {
 	load := func(name string) string { return loadQuery(name, schema) }
 	return &queries{
@@ -84,7 +84,7 @@ func queriesFor(schema string) *queries {
 func loadQuery(name, schema string) string {
 	b, err := sqlFiles.ReadFile("sql/" + name + ".sql")
 	if err != nil {
-		panic(err) //nolint:forbidigo // a name in this package that is not a file, which every test would meet
+		panic(err) //nolint:forbidigo // a file is missing, which every test detects
 	}
 	return strings.ReplaceAll(string(b), "/*schema.*/", pgx.Identifier{schema}.Sanitize()+".")
 }

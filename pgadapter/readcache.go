@@ -8,10 +8,10 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A readCache has what was read of the log below the node's own memory, for others who
-// want the same: when a node is killed, or has just been started, all clients come
-// back from about one place, and each by itself would read all that lies between
-// from Postgres. Of one part there is one query at a time.
+// A readCache shares reads of the log below recentBatches: when a node is killed or has
+// just started, many clients return from about the same position, and each would
+// otherwise read the same range from Postgres. One query at a time reads a range. A cached
+// range is complete, because the node has read past its end.
 type readCache struct {
 	maxBytes int
 
@@ -20,98 +20,94 @@ type readCache struct {
 	bytes   int
 }
 
-// cacheTTL is how long a part is kept that nobody asks for.
+// cacheTTL is how long an entry is kept after its last use.
 const cacheTTL = 10 * time.Second
 
-// A idRange is the batches with ids in (after, to]. What is on a shelf is complete:
-// the node has had the batch to.
-type idRange struct{ after, to int64 }
-
-// idRangeAfter returns the stretch that has what comes after the position from, as
-// far as it lies below low.
+// idRangeAfter returns the range of the cache that begins at or before the batch after
+// from, limited to the batches below low.
 func idRangeAfter(from, low adapter.Position) idRange {
 	after := (batchID(from+1) - 1) / readBatches * readBatches
 	return idRange{after, min(after+readBatches, batchID(low))}
 }
 
-// A cacheEntry is the excerpt of a stretch.
+// A cacheEntry is the result of reading one range.
 type cacheEntry struct {
 	logRange
 
 	err  error
-	done chan struct{} // closed when these are known
+	done chan struct{} // closed when logRange and err are set
 
-	bytes int       // guarded by the shelf, as is used
-	used  time.Time // when it was asked for last
+	bytes int       // guarded by the mutex of the cache, like used
+	used  time.Time // time of the last get
 }
 
-// get returns the excerpt of a stretch, and has it read if it is not there. When ctx
-// ends first it returns its cause.
-func (s *readCache) get(ctx context.Context, of idRange, read func() (logRange, error)) (logRange, error) {
-	s.mu.Lock()
-	p, ok := s.entries[of]
+// get returns a range, which read reads if it is not cached. When ctx ends first, get
+// returns its cause.
+func (c *readCache) get(ctx context.Context, of idRange, read func() (logRange, error)) (logRange, error) {
+	c.mu.Lock()
+	e, ok := c.entries[of]
 	if !ok {
-		p = &cacheEntry{done: make(chan struct{})}
-		s.entries[of] = p
-		go s.fill(of, p, read) // owner: the DB, whose connections it takes; ends with the query
+		e = &cacheEntry{done: make(chan struct{})}
+		c.entries[of] = e
+		go c.fill(of, e, read) // ends with the query, which uses the pool of the DB
 	}
-	p.used = time.Now()
-	s.mu.Unlock()
+	e.used = time.Now()
+	c.mu.Unlock()
 	select {
-	case <-p.done:
-		return p.logRange, p.err
+	case <-e.done:
+		return e.logRange, e.err
 	case <-ctx.Done():
 		return logRange{}, context.Cause(ctx)
 	}
 }
 
-func (s *readCache) fill(of idRange, p *cacheEntry, read func() (logRange, error)) {
-	p.logRange, p.err = read()
-	close(p.done)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (c *readCache) fill(of idRange, e *cacheEntry, read func() (logRange, error)) {
+	e.logRange, e.err = read()
+	close(e.done)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	switch {
-	case s.entries[of] != p: // cleared meanwhile
-	case p.err != nil:
-		delete(s.entries, of)
+	case c.entries[of] != e: // cleared meanwhile
+	case e.err != nil:
+		delete(c.entries, of)
 	default:
-		p.bytes = 1 // of a part without batches
-		for _, b := range p.batches {
-			p.bytes += b.bytes
+		e.bytes = 1 // for a range without batches
+		for _, b := range e.batches {
+			e.bytes += b.bytes
 		}
-		s.bytes += p.bytes
-		s.trimLocked(time.Now())
+		c.bytes += e.bytes
+		c.trimLocked(time.Now())
 	}
 }
 
-// trimLocked takes away what nobody has asked for lately, or is too much.
-func (s *readCache) trimLocked(now time.Time) {
+// trimLocked removes expired entries, and the least recently used ones beyond maxBytes.
+func (c *readCache) trimLocked(now time.Time) {
 	for {
 		var oldest idRange
 		var found *cacheEntry
-		for of, p := range s.entries {
-			if p.bytes > 0 && (found == nil || p.used.Before(found.used)) {
-				oldest, found = of, p
+		for of, e := range c.entries {
+			if e.bytes > 0 && (found == nil || e.used.Before(found.used)) {
+				oldest, found = of, e
 			}
 		}
-		if found == nil || s.bytes <= s.maxBytes && now.Sub(found.used) < cacheTTL {
+		if found == nil || c.bytes <= c.maxBytes && now.Sub(found.used) < cacheTTL {
 			return
 		}
-		s.bytes -= found.bytes
-		delete(s.entries, oldest)
+		c.bytes -= found.bytes
+		delete(c.entries, oldest)
 	}
 }
 
-func (s *readCache) trim(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.trimLocked(now)
+func (c *readCache) trim(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.trimLocked(now)
 }
 
-// clear takes away everything: the log may have lost its end, or be another one.
-func (s *readCache) clear() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.entries)
-	s.bytes = 0
+// clear removes all entries, because the log may have lost its end or was replaced.
+func (c *readCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.entries)
+	c.bytes = 0
 }

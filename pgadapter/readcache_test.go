@@ -14,8 +14,8 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// TestReadCache_ConcurrentReaders: however many ask for a stretch of the log at once, it
-// is read once, also if the one who asked first has gone; an error is not kept.
+// TestReadCache_ConcurrentReaders: concurrent readers of a range share one read, even if the
+// first one has gone; an error is not cached.
 func TestReadCache_ConcurrentReaders(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -34,10 +34,10 @@ func TestReadCache_ConcurrentReaders(t *testing.T) {
 			return err
 		}
 		gone, leave := context.WithCancel(t.Context())
-		var crowd sync.WaitGroup
+		var readers sync.WaitGroup
 		ask := func(n int, want error) {
 			for range n {
-				crowd.Go(func() {
+				readers.Go(func() {
 					if err := get(t.Context(), 0); !errors.Is(err, want) {
 						t.Errorf("got %v, want %v", err, want)
 					}
@@ -45,9 +45,9 @@ func TestReadCache_ConcurrentReaders(t *testing.T) {
 			}
 			synctest.Wait()
 		}
-		crowd.Go(func() {
+		readers.Go(func() {
 			if err := get(gone, 0); !errors.Is(err, context.Canceled) {
-				t.Errorf("who left got %v", err)
+				t.Errorf("the reader that left got %v", err)
 			}
 		})
 		synctest.Wait()
@@ -55,16 +55,16 @@ func TestReadCache_ConcurrentReaders(t *testing.T) {
 		failed := errors.New("failed")
 		ask(100, failed)
 		answer <- failed
-		crowd.Wait()
+		readers.Wait()
 		ask(100, nil)
 		answer <- nil
-		crowd.Wait()
+		readers.Wait()
 		ask(1, nil)
 		if n := reads.Load(); n != 2 {
 			t.Errorf("read %d times, want 2", n)
 		}
 
-		for i := range int64(3) { // more than there is room for
+		for i := range int64(3) { // more than fit
 			time.Sleep(time.Second)
 			go func() { answer <- nil }()
 			if err := get(t.Context(), (i+1)*readBatches); err != nil {
@@ -73,17 +73,17 @@ func TestReadCache_ConcurrentReaders(t *testing.T) {
 			synctest.Wait()
 		}
 		if len(s.entries) != 2 || s.bytes > s.maxBytes {
-			t.Errorf("%d parts of %d bytes are kept", len(s.entries), s.bytes)
+			t.Errorf("%d entries of %d bytes are kept", len(s.entries), s.bytes)
 		}
 		time.Sleep(cacheTTL)
 		s.trim(time.Now())
 		if len(s.entries) != 0 || s.bytes != 0 {
-			t.Errorf("%d parts of %d bytes are kept though nobody asks", len(s.entries), s.bytes)
+			t.Errorf("%d entries of %d bytes are kept after their time", len(s.entries), s.bytes)
 		}
 	})
 }
 
-// TestReadCache_NewNode: from each position, the records after it.
+// TestReadCache_NewNode reads from each position the records after it.
 func TestReadCache_NewNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -122,7 +122,7 @@ func TestReadCache_NewNode(t *testing.T) {
 			t.Fatalf("after %d came %d records, want %d", from.Position, len(got), n-i)
 		}
 	}
-	if parts := len(db.tail.cache.entries); parts < 3 {
-		t.Errorf("%d parts were shared", parts)
+	if entries := len(db.tail.cache.entries); entries < 3 {
+		t.Errorf("%d ranges were shared", entries)
 	}
 }

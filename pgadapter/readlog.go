@@ -13,12 +13,12 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A logRead is what one look at the log found.
+// A logRead is the result of one read of the log.
 type logRead struct {
 	log           uint32
 	low           adapter.Position
-	outboxPending bool  // emits from SQL wait to be adopted, if that was asked
-	origin, seq   int64 // of the batch that the reading starts after; zero if the log has it not
+	outboxPending bool  // the outbox has events to relay, if withOutbox was set
+	origin, seq   int64 // of the batch before the range; zero if the log does not have it
 	rows          []logRow
 	more          bool // there may be more batches in the range
 }
@@ -29,22 +29,22 @@ type logRow struct {
 	frame []byte
 }
 
-// A readScope is what a reading asks for.
+// A readScope selects what a read returns.
 type readScope bool
 
 const (
 	theLog     readScope = false
-	withOutbox readScope = true // whether there is something to adopt, too
+	withOutbox readScope = true // also whether the outbox has events to relay
 )
 
-// A pace is how much a reader asks for at once, and for how long it waits for that.
+// A pace is the amount of log that one read asks for, and its timeout.
 type pace struct {
-	bytes   int // beyond these no further batch is read
+	bytes   int // no further batch is read beyond this size
 	timeout time.Duration
 }
 
-// A reader begins with full. On a line that is too slow for that it asks for less, and
-// waits for longer, up to slowest.
+// A reader begins with fullBytes. On a slow connection it asks for less, and waits for
+// longer, up to slowestRead.
 const (
 	fullBytes   = 4 << 20
 	slowestRead = 8 * answerTimeout
@@ -52,7 +52,7 @@ const (
 
 func fullPace() pace { return pace{fullBytes, answerTimeout} }
 
-// next returns the pace of the next read after one with this result.
+// next returns the pace of the next read after one that returned err.
 func (p pace) next(err error) pace {
 	switch {
 	case err == nil:
@@ -64,15 +64,15 @@ func (p pace) next(err error) pace {
 	}
 }
 
-// An extent is the batches with ids in (after, to].
-type extent struct{ after, to int64 }
+// An idRange is the batches with ids in (after, to].
+type idRange struct{ after, to int64 }
 
-// readLog reads a chunk of the batches of an extent.
+// readLog reads the first batches of a range, as many as the pace allows.
 //
-// What it finds is complete after the low mark it returns: the statement locks
-// the partitions before it takes its snapshot, and a partition's low mark is
+// The result is complete after the low position that it returns: the statement locks
+// the partitions before it takes its snapshot, and the low position of a partition is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, of extent, s readScope, p pace) (logRead, error) {
+func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r logRead
@@ -104,10 +104,10 @@ func (db *DB) readLog(ctx context.Context, q querier, of extent, s readScope, p 
 	return r, rows.Err()
 }
 
-// parseNotification returns the batch that a notification carries: only its id if the batch
-// does not come along, or is not sealed with the key that this node knows. It returns
-// nothing for a bell of another sort. What it returns without a batch is a hint that
-// anybody may have made up.
+// parseNotification returns the batch in a notification, and whether it is complete. It is
+// only the name of the batch if the notification has no frame, or one that is not sealed
+// with the key that this node has; and the zero batch for other payloads. Any role can
+// send a notification without a seal: treat it as a hint.
 func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
 	fields := strings.SplitN(payload, " ", 5)
 	m := batchPos{}
@@ -138,9 +138,9 @@ func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
 	return b, true
 }
 
-// read yields the deliveries in (from, to]: what memory has from there, the rest
-// from Postgres. Whatever comes between two looks at memory and log, each step
-// starts at the end of the one before and is complete or fails.
+// read yields the deliveries in (from, to], from recentBatches where possible and otherwise
+// from Postgres. Each step starts at the end of the previous one and is complete or fails,
+// so changes of memory and log between the steps cause no gap.
 func (t *tail) read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
 	return func(yield func([]adapter.Delivery, error) bool) {
 		for from < to {
@@ -159,8 +159,8 @@ func (t *tail) read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]
 	}
 }
 
-// readStep returns batches after from, and the position up to which there are no
-// others.
+// readStep returns batches after from, and the position up to which the result is
+// complete.
 func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*logBatch, adapter.Position, error) {
 	t.mu.Lock()
 	low, high := t.recent.low, t.cursor.position()
@@ -181,7 +181,7 @@ func (t *tail) readStep(ctx context.Context, from, to adapter.Position) ([]*logB
 	}
 }
 
-// readShared reads what comes after from, below low, with all others who want it.
+// readShared reads batches after from and below low through the cache.
 func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*logBatch, adapter.Position, error) {
 	of := idRangeAfter(from, low)
 	for {
@@ -198,7 +198,7 @@ func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*l
 		case from < end || e.upTo == of.to:
 			return e.batches, min(low, end), nil
 		}
-		of.after = e.upTo // the stretch has more than is read at once
+		of.after = e.upTo // the range has more than one read returns
 	}
 }
 
@@ -217,8 +217,8 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*logB
 	}
 }
 
-// An logRange is batches of the log, with what it said of itself then. It is complete up
-// to the batch upTo.
+// A logRange is a range of batches with the state of the log when it was read. It is
+// complete up to the batch upTo.
 type logRange struct {
 	batches []*logBatch
 	upTo    int64
@@ -226,7 +226,7 @@ type logRange struct {
 	log     uint32
 }
 
-// readRange reads batches with ids in (after, to]: the first ones, if they are many.
+// readRange reads batches with ids in (after, to], or the first ones if there are many.
 func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err error) {
 	select {
 	case t.rows <- struct{}{}:
@@ -242,7 +242,7 @@ func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err 
 	for _, row := range r.rows {
 		b, err := decodeBatch(t.db.opts.frames, r.log, row.batchPos, row.frame)
 		if err != nil {
-			_ = t.unreadable.note(r.log, row.batchPos, err) // for a reader that comes from before it, it is as if trimmed
+			_ = t.unreadable.note(r.log, row.batchPos, err) // for a reader that starts before it, the log is trimmed here
 			continue
 		}
 		e.batches = append(e.batches, b)
@@ -254,12 +254,12 @@ func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err 
 	return e, nil
 }
 
-// readRetrying reads through the pool, whose connections may have died unseen.
+// readRetrying reads through the pool, and retries because idle connections may be dead.
 func (t *tail) readRetrying(ctx context.Context, after, to int64) (logRead, error) {
 	var r logRead
 	p := fullPace()
 	err := retryTransient(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, extent{after, to}, theLog, p)
+		r, err = t.db.readLog(ctx, t.db.pool, idRange{after, to}, theLog, p)
 		p = p.next(err)
 		return err
 	})

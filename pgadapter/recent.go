@@ -6,116 +6,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A batchPos names a batch in the log: its id, and by origin and seq what is there.
-type batchPos struct {
-	id      int64
-	origin  int64
-	seq     int64
-	packets int
-}
-
-// position returns the position of the last packet of the batch.
-func (m batchPos) position() adapter.Position {
-	if m.id == 0 {
-		return 0
-	}
-	return position(m.id, m.packets-1)
-}
-
-// batchPosAt returns a mark that ends at p and names no batch.
-func batchPosAt(p adapter.Position) batchPos {
-	return batchPos{id: batchID(p), packets: int(p)&(maxPackets-1) + 1}
-}
-
-// offset returns the offset of the last packet of the batch.
-func (m batchPos) offset(log uint32) adapter.Offset {
-	if m.origin == 0 {
-		return adapter.Offset{Position: m.position(), Log: log}
-	}
-	return adapter.Offset{Position: m.position(), Log: log, Check: checkValue(log, m.origin, m.seq)}
-}
-
-// A logBatch is a row of the log, decoded.
-type logBatch struct {
-	batchPos
-
-	deliveries []adapter.Delivery
-	bytes      int // of memory, about
-	read       time.Time
-}
-
-// What a decoded batch takes besides its frame, about: itself, a packet, a name of
-// an audience, and an attachment.
-const (
-	batchOverhead   = 256
-	deliveryBytes   = 200
-	nameBytes       = 32
-	attachmentBytes = 32
-)
-
-// batchMemory returns about how many bytes of memory a batch takes. Its packets share the
-// memory of its frame, and the names of the packet before if they are the same.
-func batchMemory(frame []byte, envelopes []*adapter.Envelope) int {
-	n := batchOverhead + len(frame) + len(frame)/8 + deliveryBytes*len(envelopes)
-	last := &adapter.Envelope{}
-	for _, e := range envelopes {
-		if e == nil {
-			continue
-		}
-		n += attachmentBytes * len(e.Attachments)
-		n += namesMemory(last.Audience.Rooms, e.Audience.Rooms) + namesMemory(last.Audience.Except, e.Audience.Except)
-		if e.Namespace != last.Namespace {
-			n += len(e.Namespace)
-		}
-		last = e
-	}
-	return n
-}
-
-// namesMemory returns about what names take beside those that they may share.
-func namesMemory(before, names []string) int {
-	if len(names) == 0 || len(before) > 0 && &before[0] == &names[0] {
-		return 0
-	}
-	n := nameBytes * len(names)
-	for _, name := range names {
-		n += len(name)
-	}
-	return n
-}
-
-// decodeBatch decodes a row of the log with the given number, if its frame is of a version up to newest.
-func decodeBatch(newest byte, log uint32, m batchPos, frame []byte) (*logBatch, error) {
-	envelopes, err := decodeFrameUpTo(newest, frame, m.packets)
-	if err != nil {
-		return nil, err
-	}
-	b := &logBatch{batchPos: m, bytes: batchMemory(frame, envelopes), read: time.Now()}
-	b.deliveries = make([]adapter.Delivery, 0, len(envelopes))
-	check := checkValue(log, m.origin, m.seq)
-	for i, e := range envelopes {
-		if e != nil {
-			b.deliveries = append(b.deliveries, adapter.Delivery{
-				Envelope: e, Offset: adapter.Offset{Position: position(m.id, i), Log: log, Check: check},
-			})
-		}
-	}
-	return b, nil
-}
-
-// within returns the deliveries of the batch in (from, to].
-func (b *logBatch) within(from, to adapter.Position) []adapter.Delivery {
-	d := b.deliveries
-	for len(d) > 0 && d[0].Offset.Position <= from {
-		d = d[1:]
-	}
-	for len(d) > 0 && d[len(d)-1].Offset.Position > to {
-		d = d[:len(d)-1]
-	}
-	return d
-}
-
-// A recentBatches is the newest part of the log, complete after low.
+// A recentBatches is the newest part of the log in memory, complete after low.
 type recentBatches struct {
 	maxBytes int
 	maxAge   time.Duration
@@ -125,53 +16,53 @@ type recentBatches struct {
 	bytes   int
 }
 
-func (m *recentBatches) add(b *logBatch) {
-	m.batches = append(m.batches, b)
-	m.bytes += b.bytes
-	m.trim(b.read)
+func (r *recentBatches) add(b *logBatch) {
+	r.batches = append(r.batches, b)
+	r.bytes += b.bytes
+	r.trim(b.read)
 }
 
-// trim forgets what is too old, or the oldest of what is too much.
-func (m *recentBatches) trim(now time.Time) {
+// trim removes batches that are too old, and the oldest ones beyond maxBytes.
+func (r *recentBatches) trim(now time.Time) {
 	n := 0
-	for n < len(m.batches) && (m.bytes > m.maxBytes || now.Sub(m.batches[n].read) > m.maxAge) {
-		m.bytes -= m.batches[n].bytes
-		m.low = m.batches[n].position()
+	for n < len(r.batches) && (r.bytes > r.maxBytes || now.Sub(r.batches[n].read) > r.maxAge) {
+		r.bytes -= r.batches[n].bytes
+		r.low = r.batches[n].position()
 		n++
 	}
-	clear(m.batches[:n]) // what was trimmed can be collected though the array stays
-	m.batches = m.batches[n:]
+	clear(r.batches[:n]) // drops references in the retained array
+	r.batches = r.batches[n:]
 }
 
-// reset forgets everything; the memory is complete after low.
-func (m *recentBatches) reset(low adapter.Position) {
-	clear(m.batches)
-	m.low, m.batches, m.bytes = low, nil, 0
+// reset removes everything; afterwards m is complete after low.
+func (r *recentBatches) reset(low adapter.Position) {
+	clear(r.batches)
+	r.low, r.batches, r.bytes = low, nil, 0
 }
 
 // cut removes the batches after the one with the given id, and returns them.
-func (m *recentBatches) cut(id int64) []*logBatch {
-	n := len(m.batches)
-	for n > 0 && m.batches[n-1].id > id {
+func (r *recentBatches) cut(id int64) []*logBatch {
+	n := len(r.batches)
+	for n > 0 && r.batches[n-1].id > id {
 		n--
-		m.bytes -= m.batches[n].bytes
+		r.bytes -= r.batches[n].bytes
 	}
-	lost := append([]*logBatch(nil), m.batches[n:]...)
-	clear(m.batches[n:])
-	m.batches = m.batches[:n]
+	lost := append([]*logBatch(nil), r.batches[n:]...)
+	clear(r.batches[n:])
+	r.batches = r.batches[:n]
 	return lost
 }
 
-// after returns up to n batches that have something in (from, ∞).
-func (m *recentBatches) after(from adapter.Position, n int) []*logBatch {
-	low, high := 0, len(m.batches)
+// after returns up to n batches that end after from.
+func (r *recentBatches) after(from adapter.Position, n int) []*logBatch {
+	low, high := 0, len(r.batches)
 	for low < high {
-		if mid := (low + high) / 2; m.batches[mid].position() > from {
+		if mid := (low + high) / 2; r.batches[mid].position() > from {
 			high = mid
 		} else {
 			low = mid + 1
 		}
 	}
-	found := m.batches[low:min(low+n, len(m.batches))]
+	found := r.batches[low:min(low+n, len(r.batches))]
 	return append([]*logBatch(nil), found...)
 }

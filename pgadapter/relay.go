@@ -8,91 +8,90 @@ import (
 	"time"
 )
 
-// relayNotification is what an emit from SQL rings with at the commit, if it was asked to.
+// relayNotification is the payload that an emit from SQL sends at the commit, if it asks for a notification.
 const relayNotification = "relay"
 
-// relayedOrigin is the origin of batches that were emitted from SQL.
+// relayedOrigin is the origin of batches that come from the outbox.
 const relayedOrigin = -1
 
-// relayBusy is what the function adopt returns while somebody appends, who adopts
-// as well.
+// relayBusy is what the SQL function relay_outbox returns while an append holds the lock;
+// that append relays as well.
 const relayBusy = -1
 
-// maxIdle is the longest pause between two looks for emits from SQL. Who
-// would pause longer waits to be told: the tail looks with every poll.
+// maxIdle is the longest pause between two checks of the outbox. Instead of a longer
+// pause, the relay waits for a wakeup: the tail checks with every poll.
 const maxIdle = time.Second
 
-// backoffFactor is which part of the time since SQL emitted last goes by between two looks.
+// backoffFactor divides the time since the last emit from SQL to give the pause between two checks.
 const backoffFactor = 20
 
-// maxEmptyRuns is how many looks that found nothing may follow each other at once.
+// maxEmptyRuns is how many empty checks may follow each other without a pause.
 const maxEmptyRuns = 16
 
-// relayTimeout bounds one adoption. It moves at most 32 MiB.
+// relayTimeout bounds one run of the relay, which moves at most 32 MiB.
 const relayTimeout = time.Minute
 
-// An relay sees to it that what was emitted from SQL gets into the log when no
-// append takes it along. Every node has one. When something was emitted lately, of
-// the nodes that live the one with the lowest id looks for more, and ever more
-// seldom when nothing comes. Otherwise all wait for a bell or for what the tail
-// finds when it polls.
+// A relay moves events that were emitted from SQL from the outbox to the log when no
+// append does so. Every node has one. After a recent emit, the live node with the lowest
+// id, the leader, checks for more, with growing pauses while it finds nothing. Otherwise
+// all relays wait for a notification, or for the tail to find work when it polls.
 type relay struct {
 	db       *DB
-	wakeup   chan struct{} // rung when there is something
-	activity chan struct{} // rung when there has been something
+	wakeup   chan struct{} // signaled when the outbox has events
+	activity chan struct{} // signaled when the log had a relayed batch
 
-	last atomic.Pointer[time.Time] // when that was; nil: never
+	last atomic.Pointer[time.Time] // when the last relayed event was seen; nil: never
 
 	// Of the goroutine.
-	lastRun   time.Time // when it looked last
-	emptyRuns int       // how many looks in a row found nothing
+	lastRun   time.Time // when it last checked the outbox
+	emptyRuns int       // number of consecutive checks that found nothing
 }
 
 func newRelay(db *DB) *relay {
 	return &relay{db: db, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1)}
 }
 
-// wake makes the adopter look at once.
-func (a *relay) wake() { wake(a.wakeup) }
+// wake makes the relay check the outbox at once.
+func (r *relay) wake() { wake(r.wakeup) }
 
-// noteActivity tells the adopter that there was an emit from SQL, and may be more.
-func (a *relay) noteActivity() {
-	a.noteRelayed(time.Now())
-	wake(a.activity)
+// noteActivity records that SQL has emitted an event, and may emit more.
+func (r *relay) noteActivity() {
+	r.noteRelayed(time.Now())
+	wake(r.activity)
 }
 
-func (a *relay) noteRelayed(at time.Time) { a.last.Store(&at) }
+func (r *relay) noteRelayed(at time.Time) { r.last.Store(&at) }
 
-// run adopts until ctx ends.
-func (a *relay) run(ctx context.Context) {
-	interval := a.db.opts.RelayInterval
+// run relays until ctx ends.
+func (r *relay) run(ctx context.Context) {
+	interval := r.db.opts.RelayInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	looking, busy, failed := true, 0, false
+	timed, busy, failed := true, 0, false
 	for {
 		select {
 		case <-timer.C:
-		case <-a.wakeup:
-			if !a.awaitTurn(ctx) {
+		case <-r.wakeup:
+			if !r.awaitTurn(ctx) {
 				return
 			}
-		case <-a.activity:
-			if !looking && a.db.node.isRelayLeader.Load() {
+		case <-r.activity:
+			if !timed && r.db.node.isRelayLeader.Load() {
 				timer.Reset(interval)
-				looking = true
+				timed = true
 			}
 			continue
 		case <-ctx.Done():
 			return
 		}
-		// While others hold the lock all the time it has to be waited for:
-		// they leave what is too much for them.
-		n, err := a.drain(ctx, busy > 3)
+		// If appends hold the lock all the time, wait for it:
+		// appends do not relay large transactions.
+		n, err := r.drain(ctx, busy > 3)
 		if ctx.Err() != nil {
 			return
 		}
 		if err != nil && !failed {
-			a.db.opts.Logger.WarnContext(ctx, "what was emitted from SQL not adopted; trying again", slog.Any("error", err))
+			r.db.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
 		}
 		failed = err != nil
 		busy++
@@ -101,43 +100,43 @@ func (a *relay) run(ctx context.Context) {
 		}
 		timer.Stop()
 		var wait time.Duration
-		if wait, looking = a.next(n, err); looking {
+		if wait, timed = r.next(n, err); timed {
 			timer.Reset(wait)
 		}
 	}
 }
 
-// awaitTurn waits until a bell is to be followed. It returns false if ctx ended meanwhile.
-func (a *relay) awaitTurn(ctx context.Context) bool {
-	interval := a.db.opts.RelayInterval
-	if time.Since(a.lastRun) > interval {
-		a.emptyRuns = 0
+// awaitTurn delays the answer to a notification. It returns false if ctx ended meanwhile.
+func (r *relay) awaitTurn(ctx context.Context) bool {
+	interval := r.db.opts.RelayInterval
+	if time.Since(r.lastRun) > interval {
+		r.emptyRuns = 0
 	}
 	switch {
-	case !a.db.node.isRelayLeader.Load():
-		return pause(ctx, interval/2+rand.N(interval)) // the first of the nodes has heard it too, and is faster
-	case a.emptyRuns > maxEmptyRuns:
-		return pause(ctx, interval/5) // anybody can ring, for nothing too
+	case !r.db.node.isRelayLeader.Load():
+		return pause(ctx, interval/2+rand.N(interval)) // the leader has the notification too, and goes first
+	case r.emptyRuns > maxEmptyRuns:
+		return pause(ctx, interval/5) // any role can send notifications for nothing
 	default:
 		return true
 	}
 }
 
-// next returns when to look again after a look that found n, and whether to do so
-// before somebody rings.
-func (a *relay) next(n int, err error) (time.Duration, bool) {
-	interval := a.db.opts.RelayInterval
+// next returns the pause before the next check after one that found n, and whether to
+// check without a wakeup.
+func (r *relay) next(n int, err error) (time.Duration, bool) {
+	interval := r.db.opts.RelayInterval
 	switch {
 	case err != nil:
 		return max(interval, maxIdle), true
 	case n == relayBusy:
 		return interval, true
 	case n > 0:
-		return interval / 5, true // more may be coming
-	case !a.db.node.isRelayLeader.Load():
+		return interval / 5, true // more may follow
+	case !r.db.node.isRelayLeader.Load():
 		return 0, false
 	}
-	last := a.last.Load()
+	last := r.last.Load()
 	if last == nil {
 		return 0, false
 	}
@@ -145,23 +144,23 @@ func (a *relay) next(n int, err error) (time.Duration, bool) {
 	return wait, wait < maxIdle
 }
 
-func (a *relay) drain(ctx context.Context, wait bool) (n int, err error) {
+func (r *relay) drain(ctx context.Context, wait bool) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if err := a.db.pool.QueryRow(ctx, a.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
-		return 0, annotateSchemaErr(a.db.opts.Schema, err)
+	if err := r.db.pool.QueryRow(ctx, r.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
+		return 0, annotateSchemaErr(r.db.opts.Schema, err)
 	}
-	a.lastRun = time.Now()
-	a.emptyRuns++
+	r.lastRun = time.Now()
+	r.emptyRuns++
 	if n > 0 {
-		a.emptyRuns = 0
-		a.noteRelayed(a.lastRun)
-		a.db.tail.wakeIfPolling()
+		r.emptyRuns = 0
+		r.noteRelayed(r.lastRun)
+		r.db.tail.wakeIfPolling()
 	}
 	return n, nil
 }
 
-// pause returns false if ctx ended meanwhile.
+// pause waits for d. It returns false if ctx ended meanwhile.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

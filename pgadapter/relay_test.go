@@ -19,14 +19,14 @@ func TestRelay_Idle_BacksOff(t *testing.T) {
 		wait  time.Duration
 		looks bool
 	}{
-		"something came":                        {found: 3, wait: 5 * ms, looks: true},
-		"nothing more":                          {since: 100 * ms, wait: 25 * ms, looks: true},
-		"nothing for 2 s":                       {since: 2 * time.Second, wait: 100 * ms, looks: true},
-		"nothing for a minute":                  {since: time.Minute},
-		"nothing, not the first":                {since: 100 * ms, other: true},
-		"not the first, but it found something": {found: 1, other: true, wait: 5 * ms, looks: true},
-		"somebody appends":                      {found: relayBusy, other: true, wait: 25 * ms, looks: true},
-		"an error":                              {err: errors.New("x"), other: true, wait: time.Second, looks: true},
+		"events found":                 {found: 3, wait: 5 * ms, looks: true},
+		"nothing found":                {since: 100 * ms, wait: 25 * ms, looks: true},
+		"nothing for 2 s":              {since: 2 * time.Second, wait: 100 * ms, looks: true},
+		"nothing for a minute":         {since: time.Minute},
+		"nothing, not the leader":      {since: 100 * ms, other: true},
+		"events found, not the leader": {found: 1, other: true, wait: 5 * ms, looks: true},
+		"append in progress":           {found: relayBusy, other: true, wait: 25 * ms, looks: true},
+		"an error":                     {err: errors.New("x"), other: true, wait: time.Second, looks: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -44,12 +44,12 @@ func TestRelay_Idle_BacksOff(t *testing.T) {
 	}
 }
 
-// TestRelay_IdleCluster_FewStatements counts the transactions of a Postgres that has nothing
-// else to do. All statements of an idle node are transactions of their own.
+// TestRelay_IdleCluster_FewStatements counts the transactions of an otherwise idle Postgres.
+// Each statement of an idle node is a transaction.
 func TestRelay_IdleCluster_FewStatements(t *testing.T) {
 	t.Parallel()
 	const nodes, perSecond = 3, 2
-	b := newBenchWith(t, map[string]string{"autovacuum": "off"}) // which has transactions of its own
+	b := newBenchWith(t, map[string]string{"autovacuum": "off"}) // its transactions would be counted
 	dbs, recorders := b.nodes(t, nodes, nil)
 	execOn(t, b.conn, "select emit_all('x')")
 	for _, r := range recorders {
@@ -58,12 +58,12 @@ func TestRelay_IdleCluster_FewStatements(t *testing.T) {
 	count := func() int64 {
 		return b.int(t, "select sum(xact_commit + xact_rollback) from pg_stat_database where datname = current_database()")
 	}
-	// On a slow machine they may yet note when that was, and Postgres may count late: so the test looks three times.
+	// On a slow machine the nodes may still record the relay, and Postgres may count late: so the test measures three times.
 	for look := 1; ; look++ {
 		for _, db := range dbs {
 			db.relay.noteRelayed(time.Now().Add(-time.Minute))
 		}
-		time.Sleep(2 * time.Second) // what has been is counted within a second
+		time.Sleep(2 * time.Second) // Postgres counts within a second
 		began, before := time.Now(), count()
 
 		time.Sleep(6 * time.Second)
@@ -88,21 +88,21 @@ func TestRelay_IdleCluster_FewStatements(t *testing.T) {
 	t.Logf("the first emit after that arrived after %v", time.Since(emitted))
 }
 
-// Any role can ring for the adoption. A flood of that leaves the append lock to others, and a bell after a silence is
-// followed at once.
-func TestAdopter_FloodOfBells(t *testing.T) {
+// Any role can send notifications for the relay. A flood of them leaves the append lock free for others, and a
+// notification after a pause is answered at once.
+func TestRelay_FloodOfNotifications(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, &Options{RelayInterval: time.Hour, PollInterval: time.Hour, Retention: 24 * time.Hour, Lease: time.Hour})
 	a := newRelay(db)
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // a pause is given up at once, and says so
+	cancel() // a pause returns at once, and false
 	a.lastRun, a.emptyRuns = time.Now(), maxEmptyRuns+1
 	if a.awaitTurn(ctx) {
-		t.Error("one more look in vain follows without a pause")
+		t.Error("no pause before another check that finds nothing")
 	}
 	a.lastRun = time.Now().Add(-2 * time.Hour)
 	if !a.awaitTurn(ctx) {
-		t.Error("a bell after a silence is not followed at once")
+		t.Error("a notification after a pause is not answered at once")
 	}
 }

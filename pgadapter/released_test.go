@@ -13,8 +13,8 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// TestReleased_NodesRunOnEachVersion: on the schema of each released version, as a release made it if this program works
-// with that version, and after migrations.Up.
+// TestReleased_NodesRunOnEachVersion: on the schema of each released version, unchanged if this program supports it, and
+// after migrations.Up.
 func TestReleased_NodesRunOnEachVersion(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../migrations/testdata/released/*.sql")
@@ -68,7 +68,7 @@ func released(t *testing.T, file string) *bench {
 	return b
 }
 
-// serves fails the test unless nodes emit, SQL emits, and a client that was away is recovered at another node.
+// serves fails the test unless nodes emit, SQL emits, and a disconnected client is recovered at another node.
 func (b *bench) serves(t *testing.T) {
 	t.Helper()
 	dbs, recorders := b.nodes(t, 2, nil)
@@ -79,7 +79,7 @@ func (b *bench) serves(t *testing.T) {
 		}
 	}
 	first, second := serve(t, b.open(t, nil)), serve(t, b.open(t, nil))
-	var g guest
+	var g testClient
 	g.connect(t, first)
 	say(t, first, "1")
 	g.wants(t, "1")

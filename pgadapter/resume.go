@@ -15,20 +15,20 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A claim is a client that came back and waits for its session.
+// A claim is the resume request of a client that waits for its session.
 type claim struct {
 	recovery.ResumeRequest
 
-	offset    adapter.Offset // what Claim.Offset says, if it says anything
-	answer    chan resumed   // gets one answer, unless abandoned
+	offset    adapter.Offset // ResumeRequest.Offset; zero if malformed
+	answer    chan resumed   // receives one answer, unless abandoned
 	state     atomic.Int32
-	unwanted  atomic.Bool // nobody waits beyond the attempt that is under way
-	epochs    []int64     // of attempts that were made to take it whose outcome is not known
-	elsewhere bool        // that attempt found another node
+	unwanted  atomic.Bool // the caller does not wait beyond the attempt in flight
+	epochs    []int64     // of attempts to take the session whose outcome is unknown
+	elsewhere bool        // an attempt found the session owned by another node
 }
 
-// An attempt that is under way is waited for, also when its client is gone: the one
-// who asked has to tell the former holder of a session that was claimed.
+// An attempt in flight is waited for even if the client is gone: the caller must
+// notify the previous owner of a session that was claimed.
 const (
 	claimWaits int32 = iota
 	claimTried
@@ -41,7 +41,7 @@ type resumed struct {
 	err     error
 }
 
-// Resume implements recovery.Store. It waits beyond Options.QueueWrites.
+// Resume implements recovery.Store. It waits while Options.QueueWrites is reached.
 func (s *Sessions) Resume(ctx context.Context, rc recovery.ResumeRequest) (*recovery.Session, error) {
 	if !isPIDHash(rc.PIDHash) {
 		return nil, recovery.ErrUnknown
@@ -50,10 +50,10 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.ResumeRequest) (*reco
 		return nil, err
 	}
 	if w, waits := s.writes.last(rc.PIDHash); waits {
-		_ = w.outcome.Wait(ctx) // what this node was told of the session before comes first; it may be over
+		_ = w.outcome.Wait(ctx) // earlier writes of this node to the session come first, and may delete it
 	}
 	c := &claim{ResumeRequest: rc, answer: make(chan resumed, 1)}
-	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.ContinuityCheck judges what is malformed
+	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.ContinuityCheck refuses malformed offsets
 	if !s.claims.add(rc.PIDHash, c) {
 		return nil, adapter.ErrClosed
 	}
@@ -66,35 +66,35 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.ResumeRequest) (*reco
 			return nil, context.Cause(ctx)
 		}
 		r := <-c.answer
-		if r.err == errUnwanted { //nolint:errorlint // it is for this place alone
+		if r.err == errUnwanted { //nolint:errorlint // only this package returns it, unwrapped
 			r.err = context.Cause(ctx)
 		}
 		return r.session, r.err
 	}
 }
 
-// errUnwanted answers a claim that nobody wants any more and that was not decided.
+// errUnwanted completes a claim whose caller has gone and that is undecided.
 var errUnwanted = errors.New("claim not decided in time")
 
-// begin says that an attempt to settle the claim begins. It returns false if nobody
-// waits for it and nothing is left of an attempt before.
+// begin starts an attempt. It returns false if no caller waits for the claim and no
+// earlier attempt has an unknown outcome.
 func (c *claim) begin() bool {
 	return c.state.CompareAndSwap(claimWaits, claimTried) || len(c.epochs) > 0
 }
 
-// failed says that the attempt is over, and that its outcome is not known.
+// failed ends an attempt whose outcome is unknown.
 func (c *claim) failed() {
 	if c.state.CompareAndSwap(claimTried, claimWaits) && c.unwanted.Load() && c.state.CompareAndSwap(claimWaits, claimAbandoned) {
 		c.answer <- resumed{err: errUnwanted}
 	}
 }
 
-// completeClaim answers a claim. A session that nobody waits for any more is released, and
-// so is one that is refused now, though an attempt before may have taken it.
+// completeClaim answers a claim. It releases a session whose caller no longer waits, and
+// one that is refused now if an earlier attempt may have taken it.
 func (s *Sessions) completeClaim(c *claim, r resumed) {
 	if r.session == nil {
 		for _, epoch := range c.epochs {
-			s.write(&write{key: recovery.Key{PIDHash: c.PIDHash, Epoch: epoch}, ending: &recovery.Release{}, released: true})
+			s.write(&write{key: recovery.Key{PIDHash: c.PIDHash, Epoch: epoch}, release: &recovery.Release{}, released: true})
 		}
 	}
 	if c.state.CompareAndSwap(claimTried, claimAnswered) {
@@ -102,11 +102,11 @@ func (s *Sessions) completeClaim(c *claim, r resumed) {
 		return
 	}
 	if r.session != nil {
-		s.write(&write{key: r.session.Key, ending: &recovery.Release{}, released: true})
+		s.write(&write{key: r.session.Key, release: &recovery.Release{}, released: true})
 	}
 }
 
-// maxClaims bounds a transaction of claims.
+// maxClaims bounds the claims of one transaction.
 const maxClaims = 500
 
 func (s *Sessions) runClaims(ctx context.Context) {
@@ -149,10 +149,10 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 	}
 }
 
-// claimsFailed says that an attempt of claims is over, and that its outcome is not known.
+// claimsFailed ends an attempt of claims whose outcome is unknown.
 func (s *Sessions) claimsFailed(ctx context.Context, claims []*claim, attempt int, err error) {
 	if attempt == 1 {
-		s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; trying again until Postgres answers", slog.Any("error", err))
+		s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; retrying until Postgres answers", slog.Any("error", err))
 	}
 	for _, c := range claims {
 		c.failed()
@@ -177,7 +177,7 @@ func (s *Sessions) failClaims(claims []*claim, err error) {
 	}
 }
 
-// tryResume judges claims in one transaction and two or three round trips.
+// tryResume decides claims in one transaction and two or three round trips.
 func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
@@ -185,7 +185,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Release() // the pool closes a connection whose transaction is open
+	defer conn.Release() // the pool closes a connection with an open transaction
 
 	h := s.db.node.fence()
 	node := h.node
@@ -217,14 +217,14 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	}
 	b.Queue("commit")
 	if len(pids) > 0 {
-		// The node before may have read what no bell has rung for here.
+		// The previous owner may have read batches that sent no notification to this node.
 		s.db.tail.ensureRead(e.head)
 	}
 	return answers, conn.SendBatch(ctx, &b).Close()
 }
 
-// An resumeTx is what the database says about claims, under the locks of their
-// sessions.
+// A resumeTx is what the database contains for a set of claims, while their sessions are
+// locked.
 type resumeTx struct {
 	sessions map[string]*sessionRow
 	log      uint32
@@ -233,17 +233,17 @@ type resumeTx struct {
 	batches  map[int64]batchPos
 }
 
-// A sessionRow is a row of sessions with its rooms and data.
+// A sessionRow is a row of the table sessions with its rooms and data.
 type sessionRow struct {
 	recovery.Session
 
-	held    string // as the table has it
-	facts   []recovery.Checkpoint
-	node    int64
-	expired bool
+	storedOffset string // InitialOffset as stored
+	checkpoints  []recovery.Checkpoint
+	node         int64
+	expired      bool
 }
 
-// lockBatch begins a transaction and locks the sessions that are claimed.
+// lockBatch begins a transaction and locks the claimed sessions.
 func (e *resumeTx) lockBatch(q *queries, h fence, claims []*claim) *pgx.Batch {
 	pids, ids := make([]string, len(claims)), make([]int64, len(claims))
 	for i, c := range claims {
@@ -268,13 +268,13 @@ func (e *resumeTx) readSessions(rows pgx.Rows) error {
 		var before, proven *string
 		var known bool
 		var coveredBefore, coveredProven adapter.Position
-		err := rows.Scan(&r.PIDHash, &r.Epoch, &r.Identity, &r.ID, &r.Namespace, &window, &r.Opened, &r.held, &seen,
+		err := rows.Scan(&r.PIDHash, &r.Epoch, &r.Identity, &r.ID, &r.Namespace, &window, &r.Opened, &r.storedOffset, &seen,
 			&last, &known, &r.Applied, &before, &coveredBefore, &proven, &coveredProven, &r.node, &r.expired)
 		if err != nil {
 			return err
 		}
-		r.ID, r.Namespace, r.InitialOffset = fromText(r.ID), fromText(r.Namespace), fromText(r.held)
-		r.Skip = spansOf(seen)
+		r.ID, r.Namespace, r.InitialOffset = fromText(r.ID), fromText(r.Namespace), fromText(r.storedOffset)
+		r.Skip = rangesOf(seen)
 		r.Window = time.Duration(window) * time.Millisecond
 		if known {
 			r.addCheckpoint(last, r.Applied)
@@ -290,11 +290,11 @@ func (e *resumeTx) readSessions(rows pgx.Rows) error {
 	return rows.Err()
 }
 
-// addCheckpoint adds a fact of the table, unless it was not written by us: then it proves
-// nothing.
+// addCheckpoint adds a checkpoint of the row. It ignores an offset that this package
+// cannot have written, which proves nothing.
 func (r *sessionRow) addCheckpoint(last string, covered adapter.Position) {
 	if o, err := adapter.ParseOffset(last); err == nil {
-		r.facts = append(r.facts, recovery.Checkpoint{Last: o, Covered: covered})
+		r.checkpoints = append(r.checkpoints, recovery.Checkpoint{Last: o, Covered: covered})
 	}
 }
 
@@ -305,19 +305,19 @@ func (e *resumeTx) readRooms(rows pgx.Rows) error {
 	var left *adapter.Position
 	_, err := pgx.ForEachRow(rows, []any{&pid, &room, &joined, &left}, func() error {
 		r := e.sessions[pid]
-		r.Rooms = append(r.Rooms, stayOf(room, joined, left))
+		r.Rooms = append(r.Rooms, roomIntervalOf(room, joined, left))
 		return nil
 	})
 	return err
 }
 
-// stayOf returns a row of rooms.
-func stayOf(room string, joined adapter.Position, left *adapter.Position) recovery.RoomInterval {
-	stay := recovery.RoomInterval{Room: fromText(room), Joined: joined}
+// roomIntervalOf converts a row of session_rooms.
+func roomIntervalOf(room string, joined adapter.Position, left *adapter.Position) recovery.RoomInterval {
+	interval := recovery.RoomInterval{Room: fromText(room), Joined: joined}
 	if left != nil {
-		stay.Ended, stay.Left = true, *left
+		interval.Ended, interval.Left = true, *left
 	}
-	return stay
+	return interval
 }
 
 func (e *resumeTx) readData(rows pgx.Rows) error {
@@ -352,7 +352,7 @@ func (e *resumeTx) readLog(rows pgx.Rows) error {
 	return rows.Err()
 }
 
-// at returns the offset of the record that the log has at p.
+// at returns the offset of the record at p, or the zero Offset if the log does not have it.
 func (e *resumeTx) at(p adapter.Position) adapter.Offset {
 	m, ok := e.batches[batchID(p)]
 	if !ok || p > m.position() {
@@ -361,7 +361,7 @@ func (e *resumeTx) at(p adapter.Position) adapter.Offset {
 	return adapter.Offset{Position: p, Log: e.log, Check: checkValue(e.log, m.origin, m.seq)}
 }
 
-// evaluate answers a claim, as if it were granted for node.
+// evaluate answers a claim as if the session were given to node.
 func (e *resumeTx) evaluate(c *claim, node int64) resumed {
 	r, ok := e.sessions[c.PIDHash]
 	switch {
@@ -370,14 +370,14 @@ func (e *resumeTx) evaluate(c *claim, node int64) resumed {
 	case r.expired:
 		return resumed{err: recovery.ErrExpired}
 	}
-	proof := recovery.ContinuityCheck{
+	check := recovery.ContinuityCheck{
 		ResumeRequest: c.ResumeRequest, Opened: r.Opened, Applied: r.Applied, InitialOffset: r.InitialOffset, BoundIdentity: r.Identity, Log: e.log, Low: e.low, Head: e.head,
-		Checkpoints: r.facts,
+		Checkpoints: r.checkpoints,
 	}
-	if heldText(c.Offset) == r.held {
-		proof.InitialOffset = c.Offset // also if it was too long to be kept itself
+	if offsetText(c.Offset) == r.storedOffset {
+		check.InitialOffset = c.Offset // even if it was too long to be stored unchanged
 	}
-	from, last, err := proof.Check(e.at)
+	from, last, err := check.Check(e.at)
 	if err != nil {
 		return resumed{err: err}
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestLogTruncated_ReleasedSession_NotAhead: Postgres loses what came after a client's last event, and before anything new
-// is in the log the client's line breaks. Its session must not be recorded as further than the log goes: it would then
-// miss what the log has there later.
+// TestLogTruncated_ReleasedSession_NotAhead: Postgres loses what came after a client's last event, and the client
+// disconnects before the log has anything new. Its session must not have a checkpoint beyond the end of the log, or it
+// would miss what the log has there later.
 func TestLogTruncated_ReleasedSession_NotAhead(t *testing.T) {
 	t.Parallel()
 	for name, checkpoint := range map[string]bool{"recorded": true, "not recorded": false} {
@@ -21,13 +21,13 @@ func TestLogTruncated_ReleasedSession_NotAhead(t *testing.T) {
 	}
 }
 
-// leaveAfterALostEnd has the node record how far the client has come, or not, before the
-// end is lost.
+// leaveAfterALostEnd makes the node record the progress of the client, or not, before the
+// end of the log is lost.
 func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 	b := newBench(t).named(t)
 	db := b.open(t, &Options{PollInterval: 100 * time.Millisecond})
 	server := serve(t, db)
-	var g guest
+	var g testClient
 	g.connect(t, server)
 	say(t, server, "1")
 	g.wants(t, "1")
@@ -43,7 +43,7 @@ func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // a client is quiet from the second on; the sweeper itself is due in minutes
+	for range 2 { // a client is idle from the second checkpoint on; the sweeper itself runs minutes later
 		if !checkpoint {
 			break
 		}
@@ -52,7 +52,7 @@ func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 		}
 	}
 	b.loseFrom(t, batchID(held.Position)+1)
-	eventually(t, "the node went back", func() bool { return db.tail.position() == held.Position })
+	eventually(t, "the node rewound", func() bool { return db.tail.position() == held.Position })
 	g.Cut()
 	eventually(t, "the session was parked", func() bool { return b.int(t, "select count(*) from sessions where node is null") == 1 })
 
@@ -68,7 +68,7 @@ func leaveAfterALostEnd(t *testing.T, checkpoint bool) {
 	g.wants(t, append(missed, "end")...)
 }
 
-// TestFreeze_InTransaction_BlocksNoNode: a node is frozen between the two round trips of a claim, with its locks.
+// TestFreeze_InTransaction_BlocksNoNode: a node freezes between the two round trips of a claim, with its locks.
 func TestFreeze_InTransaction_BlocksNoNode(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -94,8 +94,8 @@ func TestFreeze_InTransaction_BlocksNoNode(t *testing.T) {
 	}
 }
 
-// TestCheckpoint_PostgresLosesThatASessionWasParked: a session's client leaves, and Postgres takes that back. No checkpoint
-// after that may speak of the session: the node does not serve it any more.
+// TestCheckpoint_PostgresLosesThatASessionWasParked: a client disconnects, and Postgres loses the write. No later checkpoint
+// may cover the session, because the node no longer serves it.
 func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
@@ -105,12 +105,12 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
 		t.Helper()
 		eventually(t, "a checkpoint", func() bool { return db.sweeper.checkpoint(t.Context()) == nil })
 	}
-	var g guest
+	var g testClient
 	g.connect(t, server)
 	say(t, server, "1")
 	g.wants(t, "1")
 	checkpoint()
-	checkpoint() // the client is quiet
+	checkpoint() // the client is idle
 	b.exec(t, "create table kept as select * from sessions")
 	g.Cut()
 	eventually(t, "the session was parked", func() bool { return b.int(t, "select count(*) from sessions where node is null") == 1 })

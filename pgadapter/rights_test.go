@@ -17,14 +17,14 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// The grants are those of docs/deployment.md, as they stand there.
+// The grants are those in docs/deployment.md, verbatim.
 func TestPrivileges_Documented(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	role := b.schema + "_app"
 	b.exec(t, "create role "+quoted(role)+" login password 'secret'")
 	t.Cleanup(func() {
-		conn, err := pgx.Connect(context.Background(), b.dsn) // the test's own has been closed
+		conn, err := pgx.Connect(context.Background(), b.dsn) // that of the test is closed
 		if err != nil {
 			t.Error(err)
 			return
@@ -56,7 +56,7 @@ func TestPrivileges_Documented(t *testing.T) {
 	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Errorf("open a session: %v", err)
 	}
-	// Past the retention the role has to empty a partition and drop what is old.
+	// After the retention the role must empty a partition and delete what is old.
 	eventually(t, "the log was rotated", func() bool { return b.int(t, "select low from meta") > 0 })
 	if err := db.sweeper.sweep(t.Context()); err != nil {
 		t.Errorf("sweep: %v", err)

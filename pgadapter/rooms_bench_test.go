@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A session that is in n rooms joins one more and leaves it.
+// A session in n rooms joins one more and leaves it.
 func BenchmarkRoomsOfASession(b *testing.B) {
 	for _, n := range []int{10, 1000, 50_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

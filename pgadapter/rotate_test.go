@@ -16,7 +16,7 @@ func TestRotation_NoHole(t *testing.T) {
 	dbs, recorders := b.nodes(t, 2, &Options{TailBytes: 1})
 	var acked []string
 	done := make(chan struct{})
-	go func() { // ends when all is published
+	go func() { // ends when all events are published
 		defer close(done)
 		acked = storm(t, dbs, 4, 500, 4*time.Millisecond)
 	}()
@@ -49,7 +49,7 @@ func TestRotation_NoHole(t *testing.T) {
 	}
 	checkSame(t, recorders, acked)
 	all := recorders[0].Deliveries()
-	eventually(t, "the log is trimmed", func() bool { // a partition that somebody reads is left for the next time
+	eventually(t, "the log is trimmed", func() bool { // a partition with a reader is skipped until the next time
 		b.rotate(t, dbs)
 		return b.int(t, "select low from meta") >= int64(all[0].Offset.Position)
 	})
@@ -59,8 +59,8 @@ func TestRotation_NoHole(t *testing.T) {
 	t.Logf("%d rotations, %d reads complete, %d trimmed", rotations, complete, trimmed)
 }
 
-// rotate has nodes rotate the log as if half the retention was over. They have read
-// what is there by then, lest they fall behind what is kept.
+// rotate makes nodes rotate the log as if half of the retention was over. They have read
+// the log by then, so that they do not fall behind it.
 func (b *bench) rotate(t *testing.T, dbs []*DB) {
 	t.Helper()
 	high := b.int(t, "select coalesce(max(id), 0) from log")
@@ -87,7 +87,7 @@ func TestRotation_KeepsTheRetention(t *testing.T) {
 	if rotate() != 0 {
 		t.Fatal("switched before half the retention was over")
 	}
-	for turn, left := range []int64{1, 1, 0} { // in slot 0, used for 5 s, then 1 and 2 before it comes again
+	for turn, left := range []int64{1, 1, 0} { // slot 0, used for 5 s; then 1 and 2 before it is used again
 		age()
 		if rotate() != 1 {
 			t.Fatalf("turn %d: not switched", turn)
@@ -97,7 +97,7 @@ func TestRotation_KeepsTheRetention(t *testing.T) {
 		}
 	}
 	if low, want := b.int(t, "select low from meta"), b.int(t, "select last_value * 4096 from log_id_seq"); low != want {
-		t.Errorf("low mark %d, want %d", low, want)
+		t.Errorf("low position %d, want %d", low, want)
 	}
 }
 

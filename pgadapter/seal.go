@@ -14,19 +14,18 @@ import (
 	"sync/atomic"
 )
 
-// maxSealed is the largest frame that comes along with a notification: sealed and in
-// base64 it has to stay below the 8,000 bytes that Postgres allows.
+// maxSealed is the size of the largest frame that a notification contains: sealed and in
+// base64 the payload must stay below the 8,000 bytes that Postgres allows.
 const maxSealed = 5600
 
 var errSeal = errors.New("not sealed with the key of the log")
 
-// A sealer encrypts the frames that come along with notifications, which any role of
-// the database can hear and make up. Its secret is in the table meta, which only the
-// role of the nodes can read. Each publisher has a key of its own, made of the secret,
-// and no batch of a publisher has the number of another: so the number is a nonce that
-// is used once, see crypto/cipher.
+// A sealer encrypts the frames in notifications, which any role of the database can receive
+// and send. Its secret is in the table meta, which only the role of the nodes can read. Each
+// publisher has its own key, derived from the secret, and never uses a sequence number
+// for two batches: so the sequence number is a valid nonce, see crypto/cipher.
 type sealer struct {
-	number *atomic.Uint32 // the log's
+	number *atomic.Uint32 // of the log
 	secret atomic.Pointer[[]byte]
 }
 
@@ -34,7 +33,7 @@ func (s *sealer) set(secret []byte) { s.secret.Store(&secret) }
 
 // cipher returns the AEAD of a publisher.
 func (s *sealer) cipher(origin int64) (aead cipher.AEAD, err error) {
-	info := fmt.Sprintf("socketio bell %d %d", s.number.Load(), origin)
+	info := fmt.Sprintf("socketio notification %d %d", s.number.Load(), origin)
 	key, err := hkdf.Key(sha256.New, *s.secret.Load(), nil, info, 32)
 	if err != nil {
 		return nil, err
@@ -50,8 +49,8 @@ func nonce(seq int64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 4, 12), uint64(seq))
 }
 
-// seal returns the frame of a batch as it comes along with the bell; nil if it is too
-// large for that.
+// seal returns the sealed frame of a batch for its notification; nil if the frame is too
+// large for one.
 func (s *sealer) seal(origin, seq int64, frame []byte) ([]byte, error) {
 	if len(frame) > maxSealed {
 		return nil, nil
@@ -63,10 +62,10 @@ func (s *sealer) seal(origin, seq int64, frame []byte) ([]byte, error) {
 	return aead.Seal(nil, nonce(seq), frame, nil), nil
 }
 
-// open returns the frame that was sealed for the batch m. Name is what the function
-// bell of the schema puts in front: it has bound that, and the sealed frame, with tag.
+// open returns the frame that was sealed for the batch m. Name is the prefix that the SQL
+// function notification writes; tag binds it to the sealed frame.
 func (s *sealer) open(m batchPos, name, tag, sealed string) ([]byte, error) {
-	box, err := base64.StdEncoding.DecodeString(sealed) // skips the line breaks of Postgres
+	box, err := base64.StdEncoding.DecodeString(sealed) // ignores the line breaks of Postgres
 	if err != nil || subtle.ConstantTimeCompare([]byte(tag), s.tag(name, box)) != 1 {
 		return nil, errSeal
 	}
@@ -85,7 +84,7 @@ func (s *sealer) tag(name string, sealed []byte) []byte {
 	return base64.StdEncoding.AppendEncode(nil, h.Sum(nil)[:12])
 }
 
-// refresh asks for the secret: it changes when the log is replaced or has lost its end.
+// refresh reads the secret, which changes when the log is replaced or loses its end.
 func (s *sealer) refresh(ctx context.Context, q querier, queries *queries) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -16,8 +16,8 @@ import (
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
-// stranger returns a connection of a role that may connect to the database, and has no right to anything in it. It
-// hears the bell.
+// stranger returns a connection of a role without any privilege except to connect to the database. It listens to the
+// notifications.
 func (b *bench) stranger(t *testing.T) *pgx.Conn {
 	t.Helper()
 	role := quoted(b.schema + "_stranger")
@@ -31,8 +31,8 @@ func (b *bench) stranger(t *testing.T) *pgx.Conn {
 	return conn
 }
 
-// overhears returns the next notification, without those that wake the adopter.
-func overhears(t *testing.T, conn *pgx.Conn) string {
+// nextPayload returns the next notification, except those for the relay.
+func nextPayload(t *testing.T, conn *pgx.Conn) string {
 	t.Helper()
 	for {
 		n, err := conn.WaitForNotification(soon(t))
@@ -45,8 +45,8 @@ func overhears(t *testing.T, conn *pgx.Conn) string {
 	}
 }
 
-// rings notifies the nodes.
-func (b *bench) rings(t *testing.T, conn *pgx.Conn, payload string) {
+// notify sends a notification to the nodes.
+func (b *bench) notify(t *testing.T, conn *pgx.Conn, payload string) {
 	t.Helper()
 	if _, err := conn.Exec(t.Context(), "select pg_notify($1, $2)", b.schema, payload); err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func (b *bench) rings(t *testing.T, conn *pgx.Conn, payload string) {
 func TestNotification_ContentIsSealed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 2, deaf())
+	dbs, recorders := b.nodes(t, 2, readOnDemand())
 	spy := b.stranger(t)
 	const secret = "for the room of the management"
 	delivered(t, dbs[0], adaptertest.Event("first"))
@@ -65,12 +65,12 @@ func TestNotification_ContentIsSealed(t *testing.T) {
 	delivered(t, dbs[0], adaptertest.Event(secret))
 	sameOrder(t, recorders, []string{"first", secret})
 	if b.hasRead(t, dbs[1], before) {
-		t.Error("a small batch was read from the log: it did not come with its bell")
+		t.Error("a small batch was read from the log: it was not in its notification")
 	}
-	overhears(t, spy)
-	fields := strings.SplitN(overhears(t, spy), " ", 5)
+	nextPayload(t, spy)
+	fields := strings.SplitN(nextPayload(t, spy), " ", 5)
 	if len(fields) < 5 {
-		t.Fatalf("nothing came along: %q", fields)
+		t.Fatalf("no batch in the notification: %q", fields)
 	}
 	box, err := base64.StdEncoding.DecodeString(fields[4])
 	if err != nil || len(box) < len(secret) {
@@ -83,27 +83,27 @@ func TestNotification_ContentIsSealed(t *testing.T) {
 	}
 }
 
-// What SQL emits is not sealed, so it does not come along.
+// Events from SQL are not sealed, so their notification does not contain them.
 func TestNotification_FromSQLHasNoContent(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.nodes(t, 1, deaf())
+	b.nodes(t, 1, readOnDemand())
 	spy := b.stranger(t)
 	execOn(t, b.conn, "select emit_all('x', '\"secret\"', notify => true)")
-	if got := strings.Fields(overhears(t, spy)); len(got) != 3 {
-		t.Errorf("the bell of what SQL emits says %q", got)
+	if got := strings.Fields(nextPayload(t, spy)); len(got) != 3 {
+		t.Errorf("the notification of an event from SQL is %q", got)
 	}
 }
 
 func TestNotification_Forged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 2, deaf())
+	dbs, recorders := b.nodes(t, 2, readOnDemand())
 	forger := b.stranger(t)
 	delivered(t, dbs[0], adaptertest.Event("real 0"))
 	want := []string{"real 0"}
 	sameOrder(t, recorders, want)
-	fields := strings.SplitN(overhears(t, forger), " ", 5)
+	fields := strings.SplitN(nextPayload(t, forger), " ", 5)
 	id := batchID(dbs[0].tail.position())
 	frame := appendPacket([]byte{frameVersion}, adaptertest.Event("made up"))
 	guess := &sealer{number: &dbs[0].number}
@@ -120,17 +120,17 @@ func TestNotification_Forged(t *testing.T) {
 		fmt.Sprintf("%s%s %s", name, strings.Repeat("A", 16), encoded(frame)),
 		fmt.Sprintf("%s%s %s", name, guess.tag(name, frame), encoded(frame)),
 		fmt.Sprintf("%s%s %s", name, guess.tag(name, sealed), encoded(sealed)),
-		strings.Join(fields, " "),                                                    // once more
-		fmt.Sprintf("%d %s", id+1, strings.Join(fields[1:], " ")),                    // at the next place of the log
+		strings.Join(fields, " "),                                                    // unchanged
+		fmt.Sprintf("%d %s", id+1, strings.Join(fields[1:], " ")),                    // at the next position of the log
 		fmt.Sprintf("%d %s 2 %s %s", id+1, fields[1], fields[3], fields[4]),          // as the next batch
-		strings.Join(append(fields[:3:3], fields[3], encoded([]byte("short"))), " "), // with other content
+		strings.Join(append(fields[:3:3], fields[3], encoded([]byte("short"))), " "), // with another frame
 	} {
 		before := adapter.Position(dbs[0].publisher.acked.Load())
 		eventually(t, "the node is there", func() bool { return dbs[1].tail.position() >= before })
-		b.rings(t, forger, payload)
+		b.notify(t, forger, payload)
 		heard := dbs[1].Stats().Notified
-		b.rings(t, forger, "read") // when that has been heard, so has the forgery
-		eventually(t, "the bell was heard", func() bool { return dbs[1].Stats().Notified.After(heard) })
+		b.notify(t, forger, "read") // when it has arrived, so has the forgery
+		eventually(t, "the notification arrived", func() bool { return dbs[1].Stats().Notified.After(heard) })
 		if got := dbs[1].tail.position(); got != before {
 			t.Errorf("%.60q moved the cursor from %d to %d", payload, before, got)
 		}
@@ -146,38 +146,38 @@ func TestNotification_Forged(t *testing.T) {
 	}
 }
 
-// A flood of made-up bells costs one read of the log for all that have come meanwhile.
+// A flood of forged notifications costs one read of the log for all that have arrived.
 func TestNotification_FloodOfForged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 1, deaf())
+	dbs, recorders := b.nodes(t, 1, readOnDemand())
 	forger := b.stranger(t)
-	ears := b.ears(t)
+	listener := b.listener(t)
 	if _, err := forger.Exec(t.Context(), "select pg_notify($1, format('9999999999 %s 1', i)) from generate_series(1, 20000) i", b.schema); err != nil {
 		t.Fatal(err)
 	}
 	delivered(t, dbs[0], adaptertest.Event("real"))
 	sameOrder(t, recorders, []string{"real"})
 
-	if _, err := ears.WaitForNotification(soon(t)); err != nil {
+	if _, err := listener.WaitForNotification(soon(t)); err != nil {
 		t.Fatal(err)
 	}
-	execOn(t, ears, "select") // brings the others along
+	execOn(t, listener, "select") // receives pending notifications as well
 	other := newTail(dbs[0], nil)
-	if err := other.drainNotifications(t.Context(), ears); err != nil {
+	if err := other.drainNotifications(t.Context(), listener); err != nil {
 		t.Fatal(err)
 	}
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
-	if n, _ := ears.WaitForNotification(over); n != nil {
-		t.Errorf("after the look at the log %q is still to be heard", n.Payload)
+	if n, _ := listener.WaitForNotification(over); n != nil {
+		t.Errorf("after the read of the log %q is still pending", n.Payload)
 	}
 }
 
 func TestNotification_KeyChanged(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 2, deaf())
+	dbs, recorders := b.nodes(t, 2, readOnDemand())
 	b.exec(t, "update meta set notification_key = sha256(notification_key)")
 	var want []string
 	next := func() {
@@ -185,7 +185,7 @@ func TestNotification_KeyChanged(t *testing.T) {
 		delivered(t, dbs[0], adaptertest.Event("%s", want[len(want)-1]))
 		sameOrder(t, recorders, want)
 	}
-	next() // is read, because it cannot be opened; the key is asked for
+	next() // is read from the log, because it cannot be opened; then the key is read again
 	eventually(t, "the nodes have the new key", func() bool {
 		next()
 		return string(*dbs[0].sealer.secret.Load()) == string(*dbs[1].sealer.secret.Load()) &&
@@ -194,11 +194,11 @@ func TestNotification_KeyChanged(t *testing.T) {
 	before := b.statement(t, dbs[1])
 	next()
 	if b.hasRead(t, dbs[1], before) {
-		t.Error("small batches do not come with their bell any more")
+		t.Error("notifications no longer contain small batches")
 	}
 }
 
-// A stranger has heard the bell of a batch that was lost with the end of the log, and rings it when its place is free.
+// A stranger has the notification of a batch that was lost with the end of the log, and sends it when its position is free.
 func TestNotification_OfALostBatch(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -207,25 +207,25 @@ func TestNotification_OfALostBatch(t *testing.T) {
 	forger := b.stranger(t)
 	lost := delivered(t, dbs[0], adaptertest.Event("lost"))
 	sameOrder(t, recorders, []string{"kept", "lost"})
-	bell := overhears(t, forger)
+	payload := nextPayload(t, forger)
 	b.exec(t, "begin")
 	b.exec(t, "delete from log where id >= $1", batchID(lost.Position))
 	b.exec(t, "select setval('log_id_seq', $1, false)", batchID(lost.Position))
 	b.exec(t, "commit")
 	eventually(t, "the node has noticed the loss", func() bool { return dbs[0].tail.position() < lost.Position })
-	b.rings(t, forger, bell)
+	b.notify(t, forger, payload)
 	delivered(t, dbs[0], adaptertest.Event("next"))
 	wantRows(t, adaptertest.Payloads(recorders[0].Deliveries()), "kept", "lost", "next")
 	if n := dbs[0].node.fence().timeline.number; n != 1 {
-		t.Errorf("the node went back %d times", n)
+		t.Errorf("the node rewound %d times", n)
 	}
 }
 
-// An Emitter seals as nodes do, and goes on with the key that it finds after a change.
+// An Emitter seals as nodes do, and uses the new key after a change.
 func TestNotification_OfAnEmitter(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	dbs, recorders := b.nodes(t, 1, deaf())
+	dbs, recorders := b.nodes(t, 1, readOnDemand())
 	e, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: b.schema})
 	if err != nil {
 		t.Fatal(err)
@@ -237,6 +237,6 @@ func TestNotification_OfAnEmitter(t *testing.T) {
 	}
 	sameOrder(t, recorders, []string{"1"})
 	if b.hasRead(t, dbs[0], before) {
-		t.Error("what an Emitter appends does not come with its bell")
+		t.Error("the notification of an Emitter does not contain the batch")
 	}
 }

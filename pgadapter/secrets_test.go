@@ -22,7 +22,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A tap stands between nodes and Postgres and keeps what the nodes send.
+// A tap is a proxy between nodes and Postgres that records what the nodes send.
 type tap struct {
 	mu   sync.Mutex
 	sent bytes.Buffer
@@ -40,7 +40,7 @@ func (p *tap) has(secret string) bool {
 	return bytes.Contains(p.sent.Bytes(), []byte(secret))
 }
 
-// tapped returns a bench whose connections can be read.
+// tapped returns a bench whose connections go through a tap.
 func (b *bench) tapped(t *testing.T) (*bench, *tap) {
 	t.Helper()
 	config, err := pgx.ParseConfig(b.dsn)
@@ -78,7 +78,7 @@ func (b *bench) tapped(t *testing.T) (*bench, *tap) {
 	return &c, p
 }
 
-// everything returns what is in the tables and views of the schema, as text.
+// everything returns the content of the tables and views of the schema, as text.
 func (b *bench) everything(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
@@ -93,8 +93,8 @@ func (b *bench) everything(t *testing.T) string {
 	return all.String()
 }
 
-// A private id brings its client back to any node, and never reaches Postgres: not in a statement, a bind parameter, a
-// table, a view or a notification. What can be read there brings nobody into the session.
+// A private id resumes its session on any node, and never reaches Postgres: not in a statement, a bind parameter, a
+// table, a view or a notification. Nothing that can be read there resumes the session.
 func TestPrivateID_NeverReachesPostgres(t *testing.T) {
 	t.Parallel()
 	plain := newBench(t)
@@ -104,29 +104,29 @@ func TestPrivateID_NeverReachesPostgres(t *testing.T) {
 	opts := &Options{Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	dbs := []*DB{b.open(t, opts), b.open(t, opts)}
 	first, second := serve(t, dbs[0]), serve(t, dbs[1])
-	var victim guest
+	var victim testClient
 	victim.connect(t, first)
 	say(t, first, "1")
-	if got := victim.hear(t); got != "1" {
-		t.Fatalf("heard %q", got)
+	if got := victim.next(t); got != "1" {
+		t.Fatalf("received %q", got)
 	}
 	pid, id := victim.pid, ""
 	for s := range first.Sockets() {
 		id = string(s.ID())
 	}
-	victim.connect(t, second) // elsewhere: the first node is told to let go
+	victim.connect(t, second) // the first node must release the session
 	if !victim.recovered {
 		t.Fatal("not recovered")
 	}
 	say(t, second, "2")
-	if got := victim.hear(t); got != "2" {
-		t.Fatalf("heard %q", got)
+	if got := victim.next(t); got != "2" {
+		t.Fatalf("received %q", got)
 	}
 	if n := b.int(t, "select count(*) from view_packets where kind = 'session_moved' and payload is null"); n != 1 {
 		t.Errorf("%d evictions", n)
 	}
-	bells := []string{overhears(t, spy)}
-	execOn(t, spy, "select") // brings the others along
+	payloads := []string{nextPayload(t, spy)}
+	execOn(t, spy, "select") // receives pending notifications as well
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	for {
@@ -134,18 +134,18 @@ func TestPrivateID_NeverReachesPostgres(t *testing.T) {
 		if err != nil {
 			break
 		}
-		bells = append(bells, n.Payload)
+		payloads = append(payloads, n.Payload)
 	}
-	if sent.has(pid) || logged.has(pid) || strings.Contains(b.everything(t), pid) || strings.Contains(fmt.Sprint(bells), pid) {
+	if sent.has(pid) || logged.has(pid) || strings.Contains(b.everything(t), pid) || strings.Contains(fmt.Sprint(payloads), pid) {
 		t.Errorf("the private id: sent to Postgres %v, logged by the node %v", sent.has(pid), logged.has(pid))
 	}
 
-	// What the database has in its place.
+	// The hash, which the database has instead.
 	hash := recovery.HashPID(pid)
 	if !strings.Contains(b.everything(t), hash) {
-		t.Error("the test does not see what the database has")
+		t.Error("the database does not have the hash")
 	}
-	thief := guest{pid: hash}
+	thief := testClient{pid: hash}
 	thief.connect(t, first)
 	if thief.recovered {
 		t.Error("recovered with the hash")
@@ -153,15 +153,15 @@ func TestPrivateID_NeverReachesPostgres(t *testing.T) {
 	if err := said.Emit(t.Context(), first.To(socketio.Room(id)), "private"); err != nil {
 		t.Fatal(err)
 	}
-	if got := victim.hear(t); got != "private" {
-		t.Errorf("the victim heard %q", got)
+	if got := victim.next(t); got != "private" {
+		t.Errorf("the victim received %q", got)
 	}
 	if strings.Contains(strings.Join(b.rows(t, "select v::text from view_sessions v union all select v::text from view_packets v"), ""), hash) {
 		t.Error("the views show the hash")
 	}
 }
 
-// An identity is stored as a hash that differs from session to session.
+// An identity is stored as a hash that differs between sessions.
 func TestIdentity_IsStoredAsAHash(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -176,7 +176,7 @@ func TestIdentity_IsStoredAsAHash(t *testing.T) {
 	server := socketio.NewServer(opts)
 	t.Cleanup(func() { _ = server.Shutdown(context.Background()) })
 	for range 2 {
-		g := guest{offset: "alice@example.org"}
+		g := testClient{offset: "alice@example.org"}
 		g.connect(t, server)
 	}
 	got := b.rows(t, "select identity from sessions where initial_offset = '' order by identity")
@@ -188,13 +188,13 @@ func TestIdentity_IsStoredAsAHash(t *testing.T) {
 	}
 }
 
-// What a client sent with its handshake, and the data of its socket, are in the log once
-// the socket was fetched. A role that may read the views does not see them.
+// The handshake of a client and the data of its socket are in the log after the socket was
+// fetched. The views, which a role with allow_read can read, do not show them.
 func TestFetch_ReadersSeeNoHandshake(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	server := serve(t, b.open(t, nil))
-	g := guest{offset: "a-token"} // of its auth object
+	g := testClient{offset: "a-token"} // of its auth object
 	g.connect(t, server)
 	for s := range server.Sockets() {
 		if err := socketio.Data[string]("user").Set(t.Context(), s, "secret-data"); err != nil {
@@ -214,7 +214,7 @@ func TestFetch_ReadersSeeNoHandshake(t *testing.T) {
 	}
 }
 
-// A role without rights takes what locks it can; emits, adoptions and sweeps go on.
+// A role without privileges takes all locks that it can; emits, the relay and sweeps continue.
 func TestAppendLock_StrangersCannotTakeIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -243,7 +243,7 @@ func TestAppendLock_StrangersCannotTakeIt(t *testing.T) {
 	}
 	execOn(t, stranger, "rollback")
 
-	// The holder can be seen.
+	// The role that holds the lock is visible.
 	execOn(t, b.conn, "begin", "lock table append_lock in share update exclusive mode")
 	if n := b.int(t, "select count(*) from pg_locks l join pg_stat_activity a using (pid) where l.relation = 'append_lock'::regclass"); n != 1 {
 		t.Errorf("%d holders", n)

@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// retiring is the node of a server that may be shut down while its DB is open.
+// retiring is the node of a server that is shut down while its DB is open.
 type retiring struct {
 	serving atomic.Bool
 	expired atomic.Int64
@@ -20,7 +20,7 @@ func (r *retiring) Serving() bool { return r.serving.Load() }
 
 func (r *retiring) Expired(*recovery.Session) { r.expired.Add(1) }
 
-// TestSweep_ServerShutDown: what a node cannot tell its application of is left to another.
+// TestSweep_ServerShutDown: a session whose OnExpired cannot run on this node is left to another one.
 func TestSweep_ServerShutDown_SessionIsLeftToOthers(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -11,9 +11,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// Sessions is the recovery.Store of a DB. Two goroutines work for it: one makes
-// writes durable, many per transaction; one claims sessions, many per
-// transaction.
+// Sessions is the recovery.Store of a DB. It has two goroutines: one makes writes
+// durable, many per transaction; one claims sessions, many per transaction. Its methods
+// are safe for concurrent use.
 type Sessions struct {
 	db      *DB
 	writes  *keyedQueue[*write]
@@ -22,17 +22,17 @@ type Sessions struct {
 	cancel  context.CancelFunc
 }
 
-// A write is one thing to make durable: exactly one of open, change and ending is
+// A write is a change to make durable: exactly one of open, change and release is
 // set.
 type write struct {
 	key      recovery.Key
 	open     *recovery.Session
 	change   *recovery.Change
-	more     []*write // with change: later changes that are made together with it
-	ending   *recovery.Release
-	released bool // with ending: what is recorded of the client stands
-	repeated bool // an attempt was made whose outcome is not known
-	timeline int  // of the log, on which its positions were taken
+	more     []*write // with change: later changes that are merged into it
+	release  *recovery.Release
+	released bool // with release: keep the recorded checkpoint of the client
+	repeated bool // the outcome of an earlier attempt is unknown
+	timeline int  // the timeline of the log in which its positions were taken
 	outcome  *recovery.Outcome
 }
 
@@ -40,7 +40,7 @@ func newSessions(db *DB) *Sessions {
 	return &Sessions{db: db, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false })}
 }
 
-// start starts the goroutines; they end when close was called.
+// start starts the goroutines, which end after close.
 func (s *Sessions) start() {
 	var ctx context.Context
 	ctx, s.cancel = context.WithCancel(context.Background())
@@ -48,7 +48,7 @@ func (s *Sessions) start() {
 	s.working.Go(func() { s.runWrites(ctx) })
 }
 
-// close finishes what was begun, until ctx ends.
+// close completes what is queued, until ctx ends.
 func (s *Sessions) close(ctx context.Context) {
 	stop := context.AfterFunc(ctx, s.cancel)
 	defer stop()
@@ -70,16 +70,16 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	return nil
 }
 
-// Admit implements recovery.Store. It waits beyond Options.QueueWrites.
+// Admit implements recovery.Store. It waits while Options.QueueWrites is reached.
 func (s *Sessions) Admit(ctx context.Context) error {
 	return s.writes.waitSpace(ctx, s.db.opts.QueueWrites)
 }
 
-// Open implements recovery.Store. What cannot be the hash of a private id is
-// refused.
+// Open implements recovery.Store. It refuses a PIDHash that is not a hash of a private
+// id.
 func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {
 	if !isPIDHash(session.PIDHash) {
-		return recovery.Completed(errors.New("open session: not the hash of a private id"))
+		return recovery.Completed(errors.New("open session: PIDHash is not the hash of a private id"))
 	}
 	return s.write(&write{key: session.Key, open: session})
 }
@@ -91,7 +91,7 @@ func (s *Sessions) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
 
 // End implements recovery.Store.
 func (s *Sessions) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
-	return s.write(&write{key: k, ending: &e})
+	return s.write(&write{key: k, release: &e})
 }
 
 func (s *Sessions) write(w *write) *recovery.Outcome {
@@ -106,13 +106,13 @@ func (s *Sessions) write(w *write) *recovery.Outcome {
 	return w.outcome
 }
 
-// canMerge reports whether the write can be made in one transaction with an earlier one
-// of its session, as if it were one: both are changes of the same tenure.
+// canMerge reports whether next can be made durable together with w in one transaction:
+// both are changes of the same session in the same epoch.
 func (w *write) canMerge(next *write) bool {
 	return w.change != nil && next.change != nil && w.key == next.key && w.timeline == next.timeline
 }
 
-// complete makes the outcome of the write, and of those made with it, known.
+// complete sets the outcome of the write and of those merged into it.
 func (w *write) complete(err error) {
 	w.outcome.Complete(err)
 	for _, later := range w.more {
@@ -120,7 +120,7 @@ func (w *write) complete(err error) {
 	}
 }
 
-// maxWrites bounds a transaction of the writer.
+// maxWrites bounds the writes of one transaction.
 const maxWrites = 1000
 
 func (s *Sessions) runWrites(ctx context.Context) {
@@ -139,14 +139,14 @@ func (s *Sessions) runWrites(ctx context.Context) {
 	}
 }
 
-// flushOrSplit makes writes of different sessions durable. A write that Postgres
-// refuses for good is found by halving, lest it takes its neighbors with it.
+// flushOrSplit makes writes of different sessions durable. If Postgres refuses the
+// transaction for good, it halves it to find the write at fault, so that others succeed.
 func (s *Sessions) flushOrSplit(ctx context.Context, writes []*write) {
-	verdicts, err := s.flushUntilAnswered(ctx, writes)
+	results, err := s.flushUntilAnswered(ctx, writes)
 	switch {
 	case err == nil:
 		for i, w := range writes {
-			w.complete(verdicts[i])
+			w.complete(results[i])
 		}
 	case ctx.Err() != nil:
 		for _, w := range writes {
@@ -161,22 +161,22 @@ func (s *Sessions) flushOrSplit(ctx context.Context, writes []*write) {
 	}
 }
 
-// failWrite answers a write that Postgres will never take. Without it the record of
-// its session is wrong, so the session is over: its client starts anew when it
-// comes back.
+// failWrite completes a write that Postgres will never accept. Without it the record of
+// the session is wrong, so failWrite deletes the session: the client starts a new one
+// when it returns.
 func (s *Sessions) failWrite(ctx context.Context, w *write, cause error) {
 	if w.open == nil {
-		s.db.opts.Logger.ErrorContext(ctx, "a change of a session was refused; the session is over", slog.Any("error", cause))
-		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, ending: &recovery.Release{}, timeline: w.timeline}})
+		s.db.opts.Logger.ErrorContext(ctx, "change of a session refused; the session is deleted", slog.Any("error", cause))
+		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, release: &recovery.Release{}, timeline: w.timeline}})
 		if err != nil {
-			s.db.opts.Logger.ErrorContext(ctx, "the session could not be ended", slog.Any("error", err))
+			s.db.opts.Logger.ErrorContext(ctx, "session not deleted", slog.Any("error", err))
 		}
 	}
 	w.complete(cause)
 }
 
-// flushBarrier returns nil when everything that was written before the call has its
-// outcome.
+// flushBarrier waits until everything that was written before the call has an outcome.
+// It returns an error only if ctx ends first.
 func (s *Sessions) flushBarrier(ctx context.Context) error {
 	for _, w := range s.writes.latest() {
 		if err := w.outcome.Wait(ctx); err != nil && ctx.Err() != nil {
@@ -186,32 +186,32 @@ func (s *Sessions) flushBarrier(ctx context.Context) error {
 	return nil
 }
 
-// maxAttempts is how often writes or claims are tried in one transaction that may be too
-// large for Postgres, before they are halved.
+// maxAttempts is how often a transaction of several writes or claims is tried before it
+// is halved, if it may be too large for Postgres.
 const maxAttempts = 3
 
-// flushUntilAnswered makes writes durable, and tries again as long as the failure may
-// pass. Of several writes that may be too many at once it returns the error.
+// flushUntilAnswered makes writes durable, and retries while the error is transient. It
+// returns the error of a transaction of several writes that may be too large.
 func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]error, error) {
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for attempt := 1; ; attempt++ {
-		verdicts, err := s.flush(ctx, writes)
+		results, err := s.flush(ctx, writes)
 		switch {
 		case err == nil:
-			return verdicts, nil
+			return results, nil
 		case ctx.Err() != nil:
 			return nil, adapter.ErrClosed
 		case !errors.Is(err, errNodeGone) && !isTransient(err):
 			return nil, err
 		}
 		if attempt == 1 {
-			s.db.opts.Logger.WarnContext(ctx, "sessions not written; trying again until Postgres answers", slog.Any("error", err))
+			s.db.opts.Logger.WarnContext(ctx, "sessions not written; retrying until Postgres answers", slog.Any("error", err))
 		}
 		for _, w := range writes {
 			w.repeated = true
 		}
 		if len(writes) > 1 && attempt >= maxAttempts && exceedsResources(err) {
-			return nil, err // half of it may do
+			return nil, err // half of it may succeed
 		}
 		pause.wait(ctx)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// crash ends a node as SIGKILL does: nothing is said to Postgres.
+// crash ends a node as SIGKILL does: it does not end itself in Postgres.
 func (db *DB) crash() {
 	db.stop()
 	db.publisher.cancel()
@@ -52,8 +52,8 @@ func TestDeadNode_SessionsAreParked(t *testing.T) {
 	if err != nil || got.OwnedElsewhere || len(got.Rooms) != 1 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// Another may have been thought dead for a moment, too.
-	eventually(t, "the others are there", func() bool { return b.int(t, "select count(*) from nodes") == 2 })
+	// Another node may have been declared dead for a moment as well.
+	eventually(t, "the other nodes are registered", func() bool { return b.int(t, "select count(*) from nodes") == 2 })
 }
 
 func TestDeadNode_Reregisters(t *testing.T) {
@@ -63,10 +63,10 @@ func TestDeadNode_Reregisters(t *testing.T) {
 	id := dbs[0].node.id.Load()
 	s := session("p")
 	mustOpen(t, dbs[0], s)
-	b.bury(t, dbs[1], id)
+	b.declareDead(t, dbs[1], id)
 	adaptertest.Publish(t, dbs[1], adaptertest.Event("on"))
 
-	// A write that needs the row finds it missing first, or a heartbeat does.
+	// The next write or heartbeat finds the row missing.
 	if err := dbs[0].Sessions().Open(session("q")).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -75,13 +75,13 @@ func TestDeadNode_Reregisters(t *testing.T) {
 		t.Fatal(err)
 	}
 	if dbs[0].node.id.Load() == id {
-		t.Error("the same life goes on")
+		t.Error("the incarnation has not changed")
 	}
 	if err := dbs[0].Sessions().Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(t.Context()); !errors.Is(err, recovery.ErrLost) {
-		t.Errorf("a change of a session of the former life: %v", err)
+		t.Errorf("a change of a session of the previous incarnation: %v", err)
 	}
 	if n := b.int(t, "select count(*) from sessions where pid_hash = 'q' and node = $1", dbs[0].node.id.Load()); n != 1 {
-		t.Error("the new life does not hold what it opened")
+		t.Error("the new incarnation does not own what it opened")
 	}
 	for _, r := range recorders {
 		r.Expect(t, 1)
@@ -114,7 +114,7 @@ func TestClose_ParksSessions(t *testing.T) {
 		t.Errorf("Publish: %v", err)
 	}
 	if err := db.WaitDelivered(t.Context()); err != nil && !errors.Is(err, adapter.ErrClosed) {
-		t.Errorf("Sync: %v", err)
+		t.Errorf("WaitDelivered: %v", err)
 	}
 	if err := db.Sessions().Open(session("q")).Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("Open: %v", err)
@@ -245,7 +245,7 @@ func TestResume_AbandonedClaim_IsReleased(t *testing.T) {
 		t.Errorf("Open: %v", err)
 	}
 	db.Sessions().End(opened.Key, recovery.Release{})
-	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // in time to be on its way
+	ctx, cancel = context.WithTimeout(t.Context(), 300*time.Millisecond) // long enough for an attempt to be in flight
 	defer cancel()
 	var got *recovery.Session
 	var err error
@@ -257,14 +257,14 @@ func TestResume_AbandonedClaim_IsReleased(t *testing.T) {
 	b.exec(t, "commit")
 	resuming.Wait()
 	switch {
-	case err == nil: // it was on its way, and is the caller's to let go
+	case err == nil: // it was in flight, and the caller must release it
 		db.Sessions().End(got.Key, recovery.Release{Park: true})
 	case errors.Is(err, context.DeadlineExceeded):
 		db.Sessions().End(session("claimed").Key, recovery.Release{Park: true})
 	default:
 		t.Errorf("Resume: %v", err)
 	}
-	eventually(t, "the sessions were let go", func() bool {
+	eventually(t, "the sessions are released", func() bool {
 		return b.int(t, "select count(*) from sessions where node is not null") == 0 &&
 			b.int(t, "select count(*) from sessions where pid_hash = 'opened'") == 0
 	})
@@ -332,7 +332,7 @@ func TestDeadNode_ObserverPaused(t *testing.T) {
 	})
 }
 
-// exerciseSessions puts one session through everything that is done with one.
+// exerciseSessions performs every operation on one session.
 func exerciseSessions(t *testing.T, dbs []*DB) {
 	t.Helper()
 	a, b := dbs[0].Sessions(), dbs[1].Sessions()
@@ -362,8 +362,8 @@ func exerciseSessions(t *testing.T, dbs []*DB) {
 	}
 }
 
-// Changes that wait while Postgres is slow are written together, and come to the
-// same as one by one.
+// Changes that wait while Postgres is slow are written together, with the same effect as
+// one by one.
 func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -383,7 +383,7 @@ func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 		var outcomes []*recovery.Outcome
 		at := adapter.Position(1)
 		for range 60 {
-			at += adapter.Position(r.IntN(2)) // some at one position
+			at += adapter.Position(r.IntN(2)) // some at the same position
 			c := randomChange(r, s, at)
 			outcomes = append(outcomes, db.Sessions().Change(s.Key, c))
 			s.ApplyChange(c)
@@ -410,7 +410,7 @@ func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recovery.Change {
 	c := recovery.Change{At: at}
 	for _, room := range []string{"a", "b", "c"} {
-		in := slices.ContainsFunc(s.Rooms, func(stay recovery.RoomInterval) bool { return stay.Room == room && stay.Left == 0 })
+		in := slices.ContainsFunc(s.Rooms, func(interval recovery.RoomInterval) bool { return interval.Room == room && interval.Left == 0 })
 		switch {
 		case r.IntN(2) == 0:
 		case in:
@@ -429,13 +429,13 @@ func randomChange(r *rand.Rand, s *recovery.Session, at adapter.Position) recove
 	return c
 }
 
-// canon writes a session's rooms and data in one form. A stay that was left where it
-// was joined, and joined again there, is one; one without length is none.
+// canon returns the rooms and data of a session in a comparable form, without empty
+// intervals.
 func canon(s *recovery.Session) string {
 	var lines []string
-	for _, stay := range s.Rooms {
-		if stay.Left != stay.Joined || stay.Left == 0 {
-			lines = append(lines, fmt.Sprint(stay))
+	for _, interval := range s.Rooms {
+		if interval.Left != interval.Joined || interval.Left == 0 {
+			lines = append(lines, fmt.Sprint(interval))
 		}
 	}
 	for key, value := range s.Data {

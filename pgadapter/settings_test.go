@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio/migrations"
 )
 
-// Time-outs that a role has for the statements of an application cancel appends that wait
-// for their lock, and end transactions: everything is sent again, and comes once.
+// Timeouts of a role for the statements of its application cancel appends that wait for
+// their lock, and end transactions: everything is sent again, and delivered once.
 func TestTimeouts_OfTheRole_NothingLostNothingTwice(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -33,7 +33,7 @@ func TestTimeouts_OfTheRole_NothingLostNothingTwice(t *testing.T) {
 	exerciseSessions(t, dbs)
 }
 
-// encoded makes a database with another encoding for the bench, with a schema of the same name.
+// encoded creates a database with another encoding for the bench, with a schema of the same name.
 func (b *bench) encoded(t *testing.T, encoding string) *bench {
 	t.Helper()
 	name := b.schema + "_" + strings.ToLower(encoding)
@@ -52,7 +52,7 @@ func (b *bench) encoded(t *testing.T, encoding string) *bench {
 	return other
 }
 
-// Open refuses a database that cannot hold every text. A trigger there keeps nobody from writing a row.
+// Open refuses a database that cannot store every text. A trigger there does not prevent writes of rows.
 func TestOpen_EncodingOfTheDatabase(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -66,13 +66,13 @@ func TestOpen_EncodingOfTheDatabase(t *testing.T) {
 			if refused {
 				execOn(t, b.conn, "insert into o values ('é')")
 				_, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
-				if err == nil || !strings.Contains(err.Error(), "UTF8 is needed") {
+				if err == nil || !strings.Contains(err.Error(), "encoding UTF8") {
 					t.Errorf("Open: %v", err)
 				}
 				return
 			}
 			dbs, recorders := b.nodes(t, 2, &Options{ListenDSN: b.dsn})
-			b.exec(t, "insert into o values ($1)", []byte{0xe9}) // é in LATIN1, which is no text in UTF-8
+			b.exec(t, "insert into o values ($1)", []byte{0xe9}) // é in LATIN1, invalid in UTF-8
 			execOn(t, b.conn, "insert into o values ('é')")
 			first := recorders[0].Expect(t, 1)[0]
 			if payload := string(first.Payload); !strings.Contains(payload, `"name": "é"`) {
@@ -83,7 +83,7 @@ func TestOpen_EncodingOfTheDatabase(t *testing.T) {
 	}
 }
 
-// A role that sees some rows of a table only changes them, and the changes are told.
+// A role that sees some rows of a table changes only these, and the trigger emits the changes.
 func TestTrigger_RowSecurity(t *testing.T) {
 	t.Parallel()
 	for _, perRow := range []string{"false", "true"} {
@@ -102,7 +102,7 @@ func TestTrigger_RowSecurity(t *testing.T) {
 	}
 }
 
-// Connections of a node may differ in settings: of a role that were changed meanwhile, or of other clients of a pooler.
+// Settings may differ between connections of a node: a role has changed, or other clients of a pooler have set them.
 func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -118,7 +118,7 @@ func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
 		}
 		seen[others[0].seen] = true
 		if len(seen) > 1 {
-			t.Errorf("%s: the node that is dead seems to have moved: %v", settings, seen)
+			t.Errorf("%s: the dead node seems to be alive: %v", settings, seen)
 		}
 	}
 	for at := range seen {
@@ -128,7 +128,7 @@ func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
 	}
 }
 
-// A pooler does not pass on what connections choose: they have the settings of the role.
+// A pooler does not pass on startup settings: connections have the settings of their role.
 func TestOpen_SettingsOfTheRoleBehindAPooler(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -153,12 +153,12 @@ func TestOpen_SettingsOfTheRoleBehindAPooler(t *testing.T) {
 		t.Errorf("Nodes: %v, %v", nodes, err)
 	}
 	if _, err := dbs[0].ClusterStats(t.Context()); err != nil {
-		t.Errorf("Survey: %v", err)
+		t.Errorf("ClusterStats: %v", err)
 	}
 }
 
-// Compiling a statement takes longer than running it; whether it is compiled depends on settings and on statistics, which
-// partitions of the log do not have.
+// Compiling a statement takes longer than running it. Whether Postgres compiles it depends on settings and statistics,
+// which partitions of the log do not have.
 func TestOpen_JitIsOff(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

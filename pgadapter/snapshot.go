@@ -13,14 +13,14 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// maxSnapshotToken bounds a bookmark. It names the transactions that were running.
+// maxSnapshotToken bounds the size of a snapshot token, which lists running transactions.
 const maxSnapshotToken = 32 << 10
 
-// snapshotText is a pg_snapshot.
+// snapshotText matches the text form of a pg_snapshot.
 var snapshotText = regexp.MustCompile(`^[0-9]{1,19}:[0-9]{1,19}:([0-9]{1,19}(,[0-9]{1,19})*)?$`)
 
-// A snapshotToken is what the function bookmark of the schema returns: the last batch
-// that a snapshot saw, and the snapshot.
+// A snapshotToken is a result of the SQL function snapshot_token: the last batch that a
+// snapshot sees, and the snapshot.
 type snapshotToken struct {
 	log      uint32
 	position adapter.Position
@@ -49,8 +49,8 @@ func parseSnapshotToken(text string) (snapshotToken, error) {
 	return snapshotToken{uint32(numbers[0]), adapter.Position(numbers[1]), numbers[2], numbers[3], fields[4]}, nil
 }
 
-// locate finds the place of a bookmark. All that its snapshot sees is in the log
-// then: up to the position of the bookmark, or listed as seen.
+// locate returns the start position of a snapshot token. Everything that the snapshot sees
+// is in the log then: up to the position of the token, or in a skipped range after it.
 func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, error) {
 	b, err := parseSnapshotToken(text)
 	if err != nil {
@@ -66,7 +66,7 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	}
 	err = db.pool.QueryRow(ctx, db.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
 	if err != nil {
-		return adapter.StartPosition{}, fmt.Errorf("locate bookmark: %w", err)
+		return adapter.StartPosition{}, fmt.Errorf("resolve snapshot token: %w", err)
 	}
 	switch at := max(adapter.Position(low), db.tail.unreadable.after(uint32(number))); {
 	case uint32(number) != b.log:
@@ -74,7 +74,7 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	case b.position < at:
 		return adapter.StartPosition{}, adapter.ErrTrimmed
 	case b.position > at && (origin != b.origin || seq != b.seq || position(batchID(b.position), packets-1) != b.position):
-		return adapter.StartPosition{}, adapter.ErrSnapshot // of a branch of the log that was lost
+		return adapter.StartPosition{}, adapter.ErrSnapshot // of a timeline of the log that was lost
 	}
 	seen, err := db.seenAfter(ctx, batchID(b.position), b.snapshot)
 	if err != nil {
@@ -88,14 +88,14 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	return adapter.StartPosition{After: b.position, Skip: seen}, nil
 }
 
-// seenAfter returns where in the log, after a batch, the transactions are that a
-// snapshot sees. What of them is not in the log yet is copied first, one part in a
-// transaction, so that the append lock is held for one part at a time.
+// seenAfter returns the ranges of the log after a batch with transactions that a snapshot
+// sees. It first relays those that are still in the outbox, one portion per transaction,
+// so that the append lock is held for one portion at a time.
 func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Range, error) {
 	for {
 		rows, err := db.pool.Query(ctx, db.queries.seen, batch, snapshot, true)
 		if err != nil {
-			return nil, fmt.Errorf("locate bookmark: %w", err)
+			return nil, fmt.Errorf("resolve snapshot token: %w", err)
 		}
 		partly := false
 		seen, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (in adapter.Range, err error) {
@@ -106,9 +106,9 @@ func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]ad
 		})
 		switch state := sqlState(err); {
 		case state == "22P02" || state == "22023":
-			return nil, adapter.ErrSnapshot // numbers that make no snapshot, or none that there has been
+			return nil, adapter.ErrSnapshot // the numbers are not a valid snapshot, or one of the future
 		case err != nil:
-			return nil, fmt.Errorf("locate bookmark: %w", err)
+			return nil, fmt.Errorf("resolve snapshot token: %w", err)
 		case !partly:
 			return seen, nil
 		}

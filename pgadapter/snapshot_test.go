@@ -15,15 +15,15 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A look is what a reader saw, and where it was told to go on.
+// A look is the state that a reader saw, and its start position.
 type look struct {
 	state map[int]int
-	place adapter.StartPosition
+	start adapter.StartPosition
 }
 
-// TestSnapshot_StateThenEvents reads a table and a bookmark in one query, again and again
-// while others write, and compares what is in the log from there on with what was
-// read: no gap, no double. SOCKETIO_TEST_LOOKS sets how often.
+// TestSnapshot_StateThenEvents repeatedly reads a table and a snapshot token in one query
+// while others write, and compares the log after the start position with the state: no
+// gap, no duplicate. SOCKETIO_TEST_LOOKS sets the number of reads.
 func TestSnapshot_StateThenEvents(t *testing.T) {
 	t.Parallel()
 	looks := 1000
@@ -70,15 +70,15 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 		reading.Go(func() {
 			for range looks / readers {
 				var state []byte
-				var mark string
-				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, snapshot_token() from counters").Scan(&state, &mark); err != nil {
+				var token string
+				if err := conn.QueryRow(ctx, "select json_object_agg(id, n)::text, snapshot_token() from counters").Scan(&state, &token); err != nil {
 					t.Error(err)
 					return
 				}
 				var l look
 				err := json.Unmarshal(state, &l.state)
 				if err == nil {
-					l.place, err = dbs[r%len(dbs)].ResolveSnapshot(ctx, mark)
+					l.start, err = dbs[r%len(dbs)].ResolveSnapshot(ctx, token)
 				}
 				if err != nil {
 					t.Error(err)
@@ -116,11 +116,11 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 	}
 	skipping := 0
 	for _, l := range all {
-		if len(l.place.Skip) > 0 {
+		if len(l.start.Skip) > 0 {
 			skipping++
 		}
 		for _, e := range events {
-			if e.at <= l.place.After || within(l.place.Skip, e.at) {
+			if e.at <= l.start.After || within(l.start.Skip, e.at) {
 				if e.n > l.state[e.writer] {
 					t.Fatalf("gap: writer %d had %d in the state, and %d is not sent", e.writer, l.state[e.writer], e.n)
 				}
@@ -131,7 +131,7 @@ func TestSnapshot_StateThenEvents(t *testing.T) {
 	}
 	t.Logf("%d looks, %d of them with events to leave out, %d events: no gap, no double", len(all), skipping, total)
 	if skipping == 0 {
-		t.Error("no look came between a commit and its adoption: the test shows nothing")
+		t.Error("no read happened between a commit and its relay: the test shows nothing")
 	}
 }
 
@@ -169,7 +169,7 @@ func TestSnapshot_Malformed(t *testing.T) {
 	}
 	b.trim(t)
 	if _, err := db.ResolveSnapshot(t.Context(), good); err != nil {
-		t.Errorf("all after the bookmark is there: %v", err)
+		t.Errorf("trimmed up to the token: %v", err)
 	}
 	execOn(t, b.conn, "select append(9, 1, 1, '\\x01ff00000000', false)")
 	b.trim(t)

@@ -10,27 +10,27 @@ import (
 	"github.com/pgsocket/socketio/stats"
 )
 
-// Stats are counts of one node's connection to the cluster.
+// Stats are statistics of one node's connection to the cluster.
 type Stats struct {
-	Position  adapter.Position // how far the node has read the log
-	Listening bool             // it hears the bell, or polls as it was told to
-	CaughtUp  time.Time        // when it last was at the head of the log
-	Notified  time.Time        // when it last heard a bell; zero for never
-	Confirmed time.Time        // when the last heartbeat was begun that Postgres has confirmed
+	Position  adapter.Position // position up to which the node has read the log
+	Listening bool             // whether the log is followed, by notifications or by polling
+	CaughtUp  time.Time        // when the node was last at the head of the log
+	Notified  time.Time        // when the last notification arrived; zero for never
+	Confirmed time.Time        // when the last heartbeat that Postgres confirmed began
 
-	QueueEvents int             // published, and not in the log yet
-	QueueBytes  int             //
+	QueueEvents int             // published events that are not in the log yet
+	QueueBytes  int             // size of these events
 	Appends     stats.Histogram // seconds from the first attempt of a batch to the answer
 	Batches     stats.Histogram // events in a batch
 	Retries     uint64          // appends that were sent again
 
 	Writes int // changes of sessions that wait to be written
-	Claims int // clients that come back and wait for their session
+	Claims int // returning clients that wait for their session
 
-	Resets uint64 // times that the node had to cut its connections, see adapter.Local
+	Resets uint64 // number of times that the node cut its connections, see adapter.Local
 }
 
-// counters are the parts of Stats that only grow.
+// counters are the parts of Stats that only increase.
 type counters struct {
 	appends, batches *stats.Distribution
 }
@@ -39,7 +39,8 @@ func newCounters() *counters {
 	return &counters{appends: stats.Durations(), batches: stats.Sizes()}
 }
 
-// Stats returns the counts of this node. It asks nothing of Postgres.
+// Stats returns the statistics of this node. It sends no query to Postgres. It is safe for
+// concurrent use.
 func (db *DB) Stats() Stats {
 	var s Stats
 	t := db.tail
@@ -58,19 +59,19 @@ func (db *DB) Stats() Stats {
 	return s
 }
 
-// Health returns nil while the node is in the cluster and reads the log: what a
-// readiness probe asks. It returns an error for the Retention after the node met a batch
-// of the log that it cannot decode, as a later version of this package may write during
-// a rolling upgrade: clients that need it start anew here. After a failure of Postgres it returns an error within two
-// heartbeats (see Options.Heartbeat), and nil again when all is well. It also returns an
-// error while notifications do not arrive, see Options.ListenDSN. Clients stay
-// connected meanwhile. It asks nothing of Postgres.
+// Health returns nil while the node is in the cluster and reads the log, as a readiness
+// probe needs. When Postgres fails, it returns an error within two heartbeats (see
+// Options.Heartbeat), and nil again when the node has recovered. It also returns an error
+// while notifications do not arrive, see Options.ListenDSN; and for Options.Retention after
+// the node read a batch that it cannot decode, which a later version of this package may
+// write during a rolling upgrade: clients that need that batch start new sessions. Clients
+// stay connected in all cases. It sends no query to Postgres.
 func (db *DB) Health() error {
 	s := db.Stats()
 	now := time.Now()
 	var errs []error
 	if age := elapsed(s.Confirmed, now); age > db.opts.Heartbeat+db.opts.Heartbeat*3/4 {
-		errs = append(errs, fmt.Errorf("no heartbeat was confirmed by Postgres for %v", age.Round(time.Millisecond)))
+		errs = append(errs, fmt.Errorf("no heartbeat confirmed by Postgres for %v", age.Round(time.Millisecond)))
 	}
 	if err := db.tail.unreadable.health(now, db.opts.Retention); err != nil {
 		errs = append(errs, err)
@@ -78,27 +79,27 @@ func (db *DB) Health() error {
 	return errors.Join(append(errs, db.tail.health())...)
 }
 
-// A ClusterStats is what the database says of the cluster.
+// ClusterStats are statistics of the whole cluster.
 type ClusterStats struct {
 	Nodes     int
-	Live      int              // sessions that a node holds
-	Parked    int              // sessions whose clients are away
-	Expired   int              // sessions that are over and not removed yet
-	Low, High adapter.Position // the newest position that is no longer kept, and the newest of all
-	Batches   int64            // in the log, at most
+	Live      int              // sessions that a node owns
+	Parked    int              // sessions whose clients are disconnected
+	Expired   int              // sessions whose window is over and that are not deleted yet
+	Low, High adapter.Position // the position up to which the log is trimmed, and its newest position
+	Batches   int64            // in the log, upper bound
 	Bytes     int64            // of the log on disk
-	Outbox    int64            // events that SQL has committed and that are not in the log yet
-	NotifyUse float64          // of Postgres's queue of notifications, from 0 to 1
+	Outbox    int64            // committed events from SQL that are not in the log yet
+	NotifyUse float64          // used part of the notification queue of Postgres, from 0 to 1
 }
 
-// ClusterStats asks the database about the cluster. It counts sessions, which takes a
-// while when they are many: once a minute is often enough.
+// ClusterStats queries statistics of the cluster. It counts all sessions, which is slow
+// for many: call it about once a minute.
 func (db *DB) ClusterStats(ctx context.Context) (ClusterStats, error) {
 	var s ClusterStats
 	err := db.pool.QueryRow(ctx, db.queries.clusterStats).Scan(&s.Nodes, &s.Live, &s.Parked, &s.Expired, &s.Low, &s.High,
 		&s.Batches, &s.Bytes, &s.Outbox, &s.NotifyUse)
 	if err != nil {
-		return s, fmt.Errorf("pgadapter: survey: %w", annotateSchemaErr(db.opts.Schema, err))
+		return s, fmt.Errorf("pgadapter: cluster stats: %w", annotateSchemaErr(db.opts.Schema, err))
 	}
 	return s, nil
 }

@@ -25,11 +25,11 @@ func TestHealth_Outage(t *testing.T) {
 				err := db.Health()
 				return err != nil && strings.Contains(err.Error(), "no heartbeat")
 			})
-			// What is promised is two heartbeats. A machine may be slow; but it must not take the lease, which is twenty.
+			// The promise is two heartbeats. A slow machine may take longer, but not the lease, which is twenty.
 			if took := time.Since(began); took > db.opts.Lease*3/4 {
-				t.Errorf("it showed after %v", took)
+				t.Errorf("Health returned an error after %v", took)
 			}
-			time.Sleep(db.opts.Lease) // also a node that others may have thought dead
+			time.Sleep(db.opts.Lease) // so that other nodes may declare it dead
 			w.sever(false)
 			eventually(t, "the node is well again", well)
 		})

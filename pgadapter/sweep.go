@@ -15,16 +15,16 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A sweeper keeps house: checkpoints of this node's sessions, sessions whose
-// clients stayed away, sessions of dead nodes, and the partitions of the log.
+// A sweeper runs the periodic maintenance: checkpoints of the sessions of this node,
+// expired sessions, sessions of dead nodes, and the partitions of the log.
 type sweeper struct {
 	db *DB
 
 	mu              sync.Mutex
 	node            recovery.Node // nil until sessions are bound
 	position        adapter.Position
-	connectionsLost int64                        // how often the tail had lost its connection at the last checkpoint
-	unwritten       map[string]recovery.Progress // by pid; of checkpoints that could not be written
+	connectionsLost int64                        // tail.connectionsLost at the last checkpoint
+	unwritten       map[string]recovery.Progress // by pid_hash; of checkpoints that are not written yet
 }
 
 func newSweeper(db *DB) *sweeper {
@@ -48,12 +48,12 @@ func (s *sweeper) run(ctx context.Context) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			s.db.opts.Logger.WarnContext(ctx, "sweep broke off; the next one goes on", slog.Any("error", err))
+			s.db.opts.Logger.WarnContext(ctx, "sweep failed; the next one continues", slog.Any("error", err))
 		}
 	}
 }
 
-// checkpoint writes down how far the sessions of this node have come.
+// checkpoint records the progress of the sessions of this node.
 func (s *sweeper) checkpoint(ctx context.Context) error {
 	s.mu.Lock()
 	node := s.node
@@ -62,19 +62,19 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 		return nil
 	}
 	before := s.db.node.fence()
-	quiet, lines := s.position, s.db.tail.connectionsLost.Load()
+	since, lines := s.position, s.db.tail.connectionsLost.Load()
 	anew := lines != s.connectionsLost
-	if anew { // Postgres may have crashed, or be another server, and lack writes that it had acknowledged
-		quiet = recovery.All
+	if anew { // Postgres may have crashed or been replaced, and lack acknowledged writes
+		since = recovery.All
 		clear(s.unwritten)
 	}
-	at, standings := node.Checkpoint(quiet)
+	at, all := node.Checkpoint(since)
 	s.position = at
-	for _, standing := range standings {
-		s.unwritten[standing.PIDHash] = standing
+	for _, progress := range all {
+		s.unwritten[progress.PIDHash] = progress
 	}
-	// What the sessions became up to that position, or that they ended, may not be
-	// written yet; whoever reads the checkpoint takes it for complete.
+	// Queued writes up to that position must be durable first: a reader of the checkpoint
+	// takes the rows for complete up to there.
 	if err := s.waitWritten(ctx); err != nil {
 		return fmt.Errorf("checkpoint: sessions not written: %w", err)
 	}
@@ -100,9 +100,9 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Posit
 	n := len(s.unwritten)
 	pids, epochs := make([]string, 0, n), make([]int64, 0, n)
 	known, last := make([]bool, 0, n), make([]string, 0, n)
-	for pid, standing := range s.unwritten {
-		pids, epochs = append(pids, pid), append(epochs, standing.Epoch)
-		known, last = append(known, !standing.Busy), append(last, standing.Last.String())
+	for pid, progress := range s.unwritten {
+		pids, epochs = append(pids, pid), append(epochs, progress.Epoch)
+		known, last = append(known, !progress.Busy), append(last, progress.Last.String())
 	}
 	var b pgx.Batch
 	h.queue(&b, s.db.queries)
@@ -121,16 +121,16 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Posit
 	return nil
 }
 
-// sweep ends sessions and rotates the log. Every node does; each row and each
-// partition is taken by one of them.
+// sweep deletes expired sessions and rotates the log. Every node sweeps; one node handles
+// each row and each partition.
 func (s *sweeper) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	return errors.Join(s.expire(ctx), s.rotate(ctx))
 }
 
-// expire ends the sessions whose clients stayed away for too long, and then those of
-// clients that are away beyond Options.MaxParked.
+// expire deletes the sessions whose window is over, and then the parked sessions beyond
+// Options.MaxParked.
 func (s *sweeper) expire(ctx context.Context) error {
 	if _, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery { return b.Queue(s.db.queries.sweepExpired) }); err != nil {
 		return fmt.Errorf("expire sessions: %w", err)
@@ -140,7 +140,7 @@ func (s *sweeper) expire(ctx context.Context) error {
 		return b.Queue(s.db.queries.sweepParked, s.db.opts.MaxParked)
 	})
 	if n > 0 {
-		s.db.opts.Logger.WarnContext(ctx, "more clients are away than Options.MaxParked; the sessions that would expire first are over",
+		s.db.opts.Logger.WarnContext(ctx, "more sessions are parked than Options.MaxParked; deleted those that would expire first",
 			slog.Int("ended", n), slog.Int("max_parked", s.db.opts.MaxParked))
 	}
 	if err != nil {
@@ -149,18 +149,18 @@ func (s *sweeper) expire(ctx context.Context) error {
 	return nil
 }
 
-// maxEnded is how many sessions the statements of end end at most.
+// maxEnded is how many sessions one run of a statement of end deletes at most.
 const maxEnded = 1000
 
-// end runs a statement that ends sessions until there is nothing left for it to do, and
-// returns how many they were.
+// end runs a statement that deletes sessions until nothing is left to delete, and returns
+// their number.
 func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQuery) (ended int, err error) {
 	for {
 		s.mu.Lock()
 		node := s.node
 		s.mu.Unlock()
 		if node == nil || !node.Serving() {
-			return ended, nil // nobody to tell: another node will
+			return ended, nil // OnExpired cannot run here; another node deletes them
 		}
 		var b pgx.Batch
 		var over []*recovery.Session
@@ -192,19 +192,19 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	}
 	s.ID, s.Namespace, s.InitialOffset = fromText(s.ID), fromText(s.Namespace), fromText(s.InitialOffset)
 	s.Window = time.Duration(window) * time.Millisecond
-	var stays [][3]json.RawMessage
+	var intervals [][3]json.RawMessage
 	values := make(map[string]json.RawMessage)
-	if err := errors.Join(json.Unmarshal(rooms, &stays), json.Unmarshal(data, &values)); err != nil {
+	if err := errors.Join(json.Unmarshal(rooms, &intervals), json.Unmarshal(data, &values)); err != nil {
 		return nil, err
 	}
-	for _, stay := range stays {
+	for _, interval := range intervals {
 		var room string
 		var joined adapter.Position
 		var left *adapter.Position
-		if err := errors.Join(json.Unmarshal(stay[0], &room), json.Unmarshal(stay[1], &joined), json.Unmarshal(stay[2], &left)); err != nil {
+		if err := errors.Join(json.Unmarshal(interval[0], &room), json.Unmarshal(interval[1], &joined), json.Unmarshal(interval[2], &left)); err != nil {
 			return nil, err
 		}
-		s.Rooms = append(s.Rooms, stayOf(room, joined, left))
+		s.Rooms = append(s.Rooms, roomIntervalOf(room, joined, left))
 	}
 	for key, value := range values {
 		setData(&s, key, value)
@@ -212,7 +212,7 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	return &s, nil
 }
 
-// setData sets a value under a key as the table has it.
+// setData sets a value under a key as stored in the table.
 func setData(s *recovery.Session, key string, value []byte) {
 	if s.Data == nil {
 		s.Data = make(map[string]json.RawMessage)
@@ -220,14 +220,14 @@ func setData(s *recovery.Session, key string, value []byte) {
 	s.Data[fromText(key)] = value
 }
 
-// rotate goes on to the next partition of the log when it is time, and drops what
-// nothing in the log refers to any more.
+// rotate switches to the next partition of the log when it is due, and deletes rooms that
+// no record in the log refers to.
 func (s *sweeper) rotate(ctx context.Context) error {
 	retention := s.db.opts.Retention.Milliseconds()
 	var empty, switched bool
 	err := s.db.pool.QueryRow(ctx, s.db.queries.sweepEmpty, retention).Scan(&empty)
 	if sqlState(err) == "55P03" {
-		return nil // somebody reads it; the current partition grows until the next sweep
+		return nil // a reader holds a lock; the current partition grows until the next sweep
 	}
 	if err == nil && empty {
 		err = s.db.pool.QueryRow(ctx, s.db.queries.sweepSwitch, retention).Scan(&switched)
@@ -244,19 +244,19 @@ func (s *sweeper) rotate(ctx context.Context) error {
 	return nil
 }
 
-// reapDeadNode parks the sessions of a node that has not moved since it was sighted.
+// reapDeadNode parks the sessions of a node whose row has not changed since it was observed.
 func (s *sweeper) reapDeadNode(ctx context.Context, id int64, as peerState) {
-	parked, err := s.db.endNode(ctx, id, &as.seen) // not if it moved, or another node was faster
+	parked, err := s.db.endNode(ctx, id, &as.seen) // no effect if the row changed or another node was faster
 	switch {
 	case err != nil:
-		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat tries again", slog.String("node", as.name), slog.Any("error", err))
+		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat retries", slog.String("node", as.name), slog.Any("error", err))
 	case parked:
-		s.db.opts.Logger.WarnContext(ctx, "a node is dead; its sessions were parked", slog.String("node", as.name))
+		s.db.opts.Logger.WarnContext(ctx, "dead node found; its sessions are parked", slog.String("node", as.name))
 	}
 }
 
-// endNode ends a life, if the node was last seen then, or in any case, and reports
-// whether it did. While Postgres has no room for notifications it does so without a bell.
+// endNode ends an incarnation, if its row still has the given value of seen or seen is nil, and reports
+// whether it did. While the notification queue of Postgres is full it sends no notification.
 func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, err error) {
 	for !ended && err == nil {
 		ended, err = db.endPortion(ctx, id, seen)
@@ -267,13 +267,13 @@ func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, 
 	return ended, err
 }
 
-// endPortion parks some of the sessions of a life that ends, and reports whether these
+// endPortion parks some of the sessions of an ending incarnation, and reports whether these
 // were the last.
 func (db *DB) endPortion(ctx context.Context, id int64, seen *string) (ended bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	for _, ring := range [...]bool{true, false} {
-		err = db.pool.QueryRow(ctx, db.queries.nodeEnd, id, ring, seen).Scan(&ended)
+	for _, notify := range [...]bool{true, false} {
+		err = db.pool.QueryRow(ctx, db.queries.nodeEnd, id, notify, seen).Scan(&ended)
 		if !queueFull(err) {
 			break
 		}

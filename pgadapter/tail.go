@@ -15,67 +15,67 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// readBatches is how many batches a reader asks for at once.
+// readBatches is how many batches one read returns at most.
 const readBatches = 64
 
-// maxID is an id after every batch.
+// maxID is greater than the id of any batch.
 const maxID = 1<<51 - 1
 
 var errBound = errors.New("adapter is bound to a server already")
 
-// A tail follows the log. One goroutine owns the connection and does, again and
-// again: hear the bell, read what comes after the cursor, deliver.
+// A tail follows the log. One goroutine owns its connection and, in a loop, waits for
+// a notification, reads the batches after the cursor, and delivers them.
 type tail struct {
 	db            *DB
 	conn          *dedicatedConn
-	dropped       map[batchName]time.Time // of the goroutine: delivered from a branch of the log that was lost
-	outboxChecked time.Time               // of the goroutine: when it asked last what SQL had emitted
-	pendingLocal  []func() bool           // of the goroutine: who has to be here still when what was handed over is delivered
-	keyStale      bool                    // of the goroutine: a bell was not sealed with the key that is known
-	keyAsked      time.Time               // of the goroutine: when it asked last for that key
-	echo          echo                    // of the goroutine: of the connection
-	pace          pace                    // of the goroutine: how much of the log it asks for at once
-	rows          chan struct{}           // a place for each query that Read may run at once
+	dropped       map[batchName]time.Time // of the goroutine: delivered on a timeline of the log that was lost
+	outboxChecked time.Time               // of the goroutine: when it last checked the outbox
+	pendingLocal  []func() bool           // of the goroutine: whether sockets of delivered local-only batches are still here
+	keyStale      bool                    // of the goroutine: a notification was not sealed with the known key
+	keyAsked      time.Time               // of the goroutine: when it last read that key
+	echo          echo                    // of the goroutine: the self-test of the connection
+	pace          pace                    // of the goroutine: how much of the log one read asks for
+	rows          chan struct{}           // a slot for each concurrent query of Read
 	cache         readCache
 	done          chan struct{} // closed when the goroutine has returned
 
 	unreadable      unreadable
-	connectionsLost atomic.Int64 // how often the connection was lost
+	connectionsLost atomic.Int64 // number of lost connections
 
 	mu            sync.Mutex
 	local         adapter.Local
 	cursor        batchPos // the last batch that was delivered, or is being delivered
 	recent        recentBatches
 	timeline      timeline
-	delivered     adapter.Position   // Deliver has returned up to here
-	moved         chan struct{}      // closed when delivered changes; nil if nobody waits
+	delivered     adapter.Position   // Deliver has returned for everything up to here
+	moved         chan struct{}      // closed when delivered changes; nil if no goroutine waits
 	handoffs      []*handoff         // oldest first
-	newestHandoff int64              // the id of the last that was handed over, if the next may continue it
-	readRequested bool               // the log has to be read
-	interrupt     context.CancelFunc // ends the waiting for a bell; nil if nobody waits
+	newestHandoff int64              // the id of the last handoff, if the next one may follow it
+	readRequested bool               // the log must be read
+	interrupt     context.CancelFunc // ends the wait for a notification; nil if the goroutine does not wait
 
 	// For Stats.
 	following  bool
-	unnotified bool // changed by the goroutine: the echo of the connection did not come back
+	unnotified bool // changed by the goroutine: the echo of the connection did not arrive
 	caughtUp   time.Time
 	notified   time.Time
 	resets     uint64
 }
 
-// A timeline of the log begins where its end was lost and it went on differently.
+// A timeline numbers the histories of the log: a new one begins where the end of the log was lost.
 type timeline struct {
 	number int
-	forks  []forkPoint // oldest first, the last one is its own; each lies after the one before
+	forks  []forkPoint // oldest first, the last one is the start of this timeline; each lies after the one before
 }
 
-// A forkPoint is where a branch parts from the one before: after the last position that
-// both have.
+// A forkPoint is where a timeline forks from the one before: after the last position
+// that both have.
 type forkPoint struct {
-	number int // of the branch
+	number int // of the timeline
 	at     adapter.Position
 }
 
-// maxForks bounds the joints that are kept. Beyond, the oldest two count as one.
+// maxForks bounds the fork points that are kept. Beyond it, the oldest two are merged.
 const maxForks = 64
 
 type batchName struct{ origin, seq int64 }
@@ -96,7 +96,7 @@ func newTail(db *DB, l *dedicatedConn) *tail {
 func (t *tail) start(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
-			t.conn.drop() // the next attempt listens anew
+			t.conn.drop() // so that the next attempt listens again
 		}
 	}()
 	conn, err := t.connect(ctx)
@@ -126,7 +126,7 @@ func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
 	}
 	if fresh && !t.db.opts.PollOnly {
 		t.echo = echo{}
-		// The channel has the name of the schema, see the function append.
+		// The channel has the name of the schema, see the SQL function append.
 		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.db.opts.Schema}.Sanitize())
 	}
 	return conn, err
@@ -142,7 +142,7 @@ func (t *tail) bind(l adapter.Local) (adapter.Offset, error) {
 	return t.cursor.offset(t.db.number.Load()), nil
 }
 
-// server returns the name of the server, "" without one.
+// server returns the name of the server, or "" before bind.
 func (t *tail) server() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -162,7 +162,7 @@ func (t *tail) run(ctx context.Context) {
 		err := t.follow(ctx, func() {
 			t.update(func() { t.following, t.caughtUp = true, time.Now() })
 			if broken {
-				t.db.opts.Logger.InfoContext(ctx, "reading the log again")
+				t.db.opts.Logger.InfoContext(ctx, "log connection restored")
 			}
 			broken = false
 			pause.reset()
@@ -173,7 +173,7 @@ func (t *tail) run(ctx context.Context) {
 		t.update(func() { t.following = false })
 		t.connectionsLost.Add(1)
 		if !broken {
-			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; trying again until it is back", slog.Any("error", err))
+			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; reconnecting", slog.Any("error", err))
 		}
 		broken = true
 		t.conn.drop()
@@ -181,22 +181,22 @@ func (t *tail) run(ctx context.Context) {
 	}
 }
 
-// update changes what Stats tells.
+// update changes fields that Stats reads.
 func (t *tail) update(change func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	change()
 }
 
-// follow reads the log on one connection until that breaks. It calls caughtUp
-// when it has reached the head.
+// follow reads the log on one connection until the connection fails. It calls caughtUp
+// each time it has reached the head.
 func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 	conn, err := t.connect(ctx)
 	if err != nil {
 		return err
 	}
 	for {
-		// First of all: what came before the LISTEN rang no bell.
+		// Read before waiting: batches before the LISTEN sent no notification to this connection.
 		if err := t.catchUp(ctx, conn); err != nil {
 			return err
 		}
@@ -211,8 +211,8 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 	}
 }
 
-// listen waits until the log has to be read. Batches that come with the bell and
-// continue the cursor are delivered meanwhile.
+// listen waits until the log must be read. Batches in notifications that directly follow
+// the cursor are delivered meanwhile.
 func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 	wait, cancel := context.WithTimeout(ctx, t.untilNextRead())
 	defer cancel()
@@ -243,11 +243,11 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 	}
-	return ctx.Err() // nil: it is time to look for oneself
+	return ctx.Err() // nil: the poll interval is over
 }
 
-// waitNotification waits for the bell. It returns nil when something was handed over, the log
-// has to be read, or ctx ended.
+// waitNotification waits for a notification. It returns nil when there is a handoff, the log
+// must be read, or ctx ended.
 func (t *tail) waitNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
 	ctx, interrupt := context.WithCancel(ctx)
 	defer interrupt()
@@ -274,7 +274,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for {
-		r, err := t.db.readLog(ctx, conn, extent{t.cursor.id, maxID}, t.scope(), t.pace)
+		r, err := t.db.readLog(ctx, conn, idRange{t.cursor.id, maxID}, t.scope(), t.pace)
 		t.pace = t.pace.next(err)
 		if err != nil {
 			return err
@@ -303,7 +303,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 	}
 }
 
-// scope returns what the next look at the log asks for.
+// scope returns what the next read of the log asks for.
 func (t *tail) scope() readScope {
 	s := readScope(time.Since(t.outboxChecked) >= max(t.poll(), t.db.opts.RelayInterval))
 	if s == withOutbox {
@@ -312,13 +312,12 @@ func (t *tail) scope() readScope {
 	return s
 }
 
-// drainNotifications takes the bells that have come already: what they ring for is in the log that
-// is read next, however many they are. Then it asks for the key of the bell, if there is
-// reason to think that it has changed: once a second at most, because anybody may give
-// that reason.
+// drainNotifications consumes the notifications that have already arrived: the next read of
+// the log returns all of their batches. Then it reads the notification key again if a seal
+// did not match, at most once a second, because any role can send such notifications.
 func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
 	over, cancel := context.WithCancel(ctx)
-	cancel() // only what is here already
+	cancel() // consume only what has already arrived
 	for {
 		n, err := conn.WaitForNotification(over)
 		if n == nil || err != nil {
@@ -342,7 +341,7 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) er
 		if err != nil {
 			err = t.unreadable.note(log, r.batchPos, err)
 			if i+1 == len(rows) || readable(t.db.opts.frames, rows[i+1].frame) {
-				t.reset(r.batchPos, err) // once for all that follow each other
+				t.reset(r.batchPos, err) // once for a run of unreadable batches
 			}
 			continue
 		}
@@ -353,7 +352,7 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) er
 	return nil
 }
 
-// deliver hands over a batch and moves the cursor past it: not at all, if this
+// deliver delivers a batch and moves the cursor past it. It does neither if this
 // node may have lost its sessions meanwhile.
 func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *logBatch) error {
 	if err := t.db.node.ensureLease(ctx, conn, t); err != nil {
@@ -395,11 +394,11 @@ func (t *tail) position() adapter.Position {
 	return t.delivered
 }
 
-// waitDelivered waits until what the log has up to p has been delivered.
+// waitDelivered waits until the log up to p has been delivered.
 func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 	for {
 		t.mu.Lock()
-		p = min(p, adapter.Position(t.db.publisher.acked.Load())) // falls when the log loses its end
+		p = min(p, adapter.Position(t.db.publisher.acked.Load())) // decreases when the log loses its end
 		if t.delivered >= p {
 			t.mu.Unlock()
 			return nil

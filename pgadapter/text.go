@@ -7,15 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// Postgres keeps text that is valid UTF-8 without U+0000. The names of rooms and
-// the offsets of clients are any strings at all, so what text cannot hold is
-// written in hexadecimal behind a prefix.
+// Postgres stores text that is valid UTF-8 without U+0000. Names of rooms and offsets of
+// clients are arbitrary strings, so other strings are stored in hexadecimal behind a
+// prefix.
 const (
 	hexPrefix    = "\x7fhex:"
 	digestPrefix = "\x7fsha256:"
 )
 
-// toText returns s in a form that a text column takes, one to one.
+// toText returns s in an unambiguous form that a text column accepts.
 func toText(s string) string {
 	if isText(s) && !strings.HasPrefix(s, hexPrefix) {
 		return s
@@ -33,9 +33,9 @@ func fromText(s string) string {
 	return s
 }
 
-// heldText returns what stands for an offset that a client came with. It is only
-// ever compared, so a long one is represented by its digest.
-func heldText(s string) string {
+// offsetText returns the stored form of the offset that a client connected with. It is only
+// compared for equality, so a long one is replaced by its digest.
+func offsetText(s string) string {
 	if len(s) <= 256 {
 		return toText(s)
 	}
@@ -45,6 +45,6 @@ func heldText(s string) string {
 
 func isText(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
-// isPIDHash reports whether s can be the hash of a private id. Longer ones would
-// not fit into an index.
+// isPIDHash reports whether s can be the hash of a private id. Longer ones do not fit
+// into an index.
 func isPIDHash(s string) bool { return s != "" && len(s) <= 1024 && isText(s) }

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// inserted is the payload of an insert into a table of the test.
+// inserted returns the payload of an insert into a table of the test.
 func (b *bench) inserted(table, row string) string {
 	return `["o", {"op": "insert", "new": ` + row + `, "table": "` + b.schema + `.` + table + `"}]`
 }
@@ -40,7 +40,7 @@ func TestTrigger_ColumnDropped(t *testing.T) {
 	execOn(t, b.conn, "select attach_trigger('o', 'c:{customer}', 'room')", "alter table o drop column status", "insert into o values (1, 7)")
 	seen := 0
 	got := b.changes(t, &seen)
-	slices.Sort(got) // triggers fire in the order of their names, which depend on the schema's
+	slices.Sort(got) // triggers run in the order of their names, which depend on the schema
 	want := []string{b.inserted("o", `{"id": 1}`), `["room", {"op": "insert", "new": {"id": 1, "customer": 7}, "table": "` + b.schema + `.o"}]`}
 	if !slices.Equal(got, want) {
 		t.Errorf("emitted %q\nwant    %q", got, want)
@@ -55,17 +55,17 @@ func TestTrigger_ColumnDropped(t *testing.T) {
 	execOn(t, b.conn, "select detach_trigger('o')", "alter table o add column customer int",
 		"select attach_trigger('o', 'c:{customer}', 'o', on_error => 'fail')", "alter table o drop column customer")
 	if _, err := b.conn.Exec(t.Context(), "insert into o values (3)"); sqlState(err) != "42703" {
-		t.Errorf("a statement that cannot be told, with on_error fail: %v", err)
+		t.Errorf("a statement without an event, with on_error fail: %v", err)
 	}
 }
 
-// notices runs statements and returns what Postgres warned of.
+// notices runs statements and returns the warnings of Postgres.
 func (b *bench) notices(t *testing.T, statements ...string) string {
 	t.Helper()
 	execOn(t, b.conn, "set client_min_messages = warning")
 	var said strings.Builder
-	b.heard = &said
-	defer func() { b.heard = nil }()
+	b.warnings = &said
+	defer func() { b.warnings = nil }()
 	execOn(t, b.conn, statements...)
 	return said.String()
 }
@@ -73,7 +73,7 @@ func (b *bench) notices(t *testing.T, statements ...string) string {
 func TestTrigger_RestoredTableIsKnownByNames(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	// As a dump has it: the columns have other numbers, and the table is another one.
+	// As after a restored dump: the columns have other numbers, and the table has another oid.
 	execOn(t, b.conn, "create table o (gone int, id int, customer int)", "alter table o drop column gone",
 		"select attach_trigger('o', 'c:{customer}', 'o', columns => '{id}')")
 	var definition string
@@ -105,7 +105,7 @@ func TestTrigger_SettingsOfTheSessionDoNotCount(t *testing.T) {
 		if len(packets) != 4 || packets[0] != packets[1] {
 			t.Errorf("per_row %s: %q", perRow, packets)
 		}
-		// Of amounts of money, whose form depends on it: no other locale can be relied on to be installed.
+		// lc_monetary matters for amounts of money; a test cannot rely on other locales.
 		if n := b.int(t, "select count(*) from pg_proc where pronamespace = current_schema()::regnamespace and 'lc_monetary=C' = any (proconfig)"); n != 2 {
 			t.Errorf("%d functions of triggers set lc_monetary", n)
 		}
@@ -146,7 +146,7 @@ func TestTrigger_RowIsWrittenWhateverBecomesOfTheEvent(t *testing.T) {
 
 	execOn(t, b.conn, "select attach_trigger('j', 'a', on_error => 'fail')")
 	if _, err := b.conn.Exec(t.Context(), "insert into j values ($1)", `"\u0000"`); sqlState(err) != "22P05" {
-		t.Errorf("what jsonb cannot hold, with on_error fail: %v", err)
+		t.Errorf("a value that jsonb cannot store, with on_error fail: %v", err)
 	}
 	if _, err := b.conn.Exec(t.Context(), `insert into j values ('2')`); sqlState(err) != "PS003" {
 		t.Errorf("a schema without its row of meta, with on_error fail: %v", err)

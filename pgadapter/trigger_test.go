@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// changes adopts, and returns what was logged since it was last called.
+// changes relays, and returns what was logged since its last call.
 func (b *bench) changes(t testing.TB, seen *int) []string {
 	t.Helper()
 	b.relay(t)
@@ -83,7 +83,7 @@ func TestTrigger_BulkStatements(t *testing.T) {
 	seen := 0
 	for _, sql := range []string{
 		"insert into o select i, i, repeat('x', 50) from generate_series(1, 20000) i",
-		"copy (select i, i, '' from generate_series(20001, 20003) i) to stdout", // harmless: shows that only COPY FROM fires
+		"copy (select i, i, '' from generate_series(20001, 20003) i) to stdout", // has no effect on triggers, unlike COPY FROM
 		"update o set n = -n where id % 2 = 0",
 		"update o set n = n + 1000000, id = id + 1000000",
 	} {
@@ -110,7 +110,7 @@ func TestTrigger_BulkStatements(t *testing.T) {
 			t.Fatalf("%s: %v", text, err)
 		}
 		if newID%1000000 != oldID%1000000 || newN != -oldN && newN != oldN+1000000 {
-			t.Fatalf("rows of different places were paired: %s", text)
+			t.Fatalf("rows at different positions were paired: %s", text)
 		}
 	}
 	if n := b.int(t, "select max(octet_length(frame)) from outbox"); n > 1<<20 {
@@ -211,7 +211,7 @@ func TestPrivileges_EmitOnlyRole(t *testing.T) {
 	unpinned := b.int(t, `select count(*) from pg_proc p where pronamespace = $1::text::regnamespace and prosecdef
 		and not exists (select from unnest(proconfig) c where c like 'search_path=%' and c like '%pg_temp')`, b.schema)
 	if unpinned != 0 {
-		t.Errorf("%d functions run with their owner's rights and the caller's search_path", unpinned)
+		t.Errorf("%d functions run with the rights of their owner and the search_path of the caller", unpinned)
 	}
 }
 

@@ -8,9 +8,9 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// An unreadable is the newest batch of the log that this node could not decode: a later
-// version of the program wrote it, or it is damaged. For this node the log begins after
-// it, as if what is before had been trimmed: a client that would need it starts anew.
+// An unreadable is the newest batch of the log that this node cannot decode: a later
+// version of the program wrote it, or it is damaged. This node treats the log as trimmed up
+// to it: a client that needs an earlier event starts a new session.
 type unreadable struct {
 	mu  sync.Mutex
 	log uint32 // the number of the log
@@ -19,10 +19,10 @@ type unreadable struct {
 	err error
 }
 
-// note notes a batch that cannot be decoded for a reason, and returns the error for a
-// reader of the log.
+// note records a batch that cannot be decoded, and returns the error for readers of the
+// log.
 func (u *unreadable) note(log uint32, m batchPos, reason error) error {
-	err := fmt.Errorf("batch %d of the log cannot be read, a later version of this program may have written it: %w: %w", m.id, reason, adapter.ErrTrimmed)
+	err := fmt.Errorf("batch %d of the log cannot be decoded, a later version of this program may have written it: %w: %w", m.id, reason, adapter.ErrTrimmed)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.log != log || m.position() > u.at {
@@ -32,7 +32,7 @@ func (u *unreadable) note(log uint32, m batchPos, reason error) error {
 	return err
 }
 
-// after returns the position from which on the log with this number can be read.
+// after returns the position after which this node can read the log with the given number.
 func (u *unreadable) after(log uint32) adapter.Position {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -42,15 +42,15 @@ func (u *unreadable) after(log uint32) adapter.Position {
 	return u.at
 }
 
-// rewind says that the log was lost after p.
+// rewind records that the log lost everything after p.
 func (u *unreadable) rewind(p adapter.Position) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.at = min(u.at, p)
 }
 
-// health returns an error if a batch that cannot be read was met within the time for
-// which the log is kept.
+// health returns an error if a batch that cannot be decoded was read within the
+// retention.
 func (u *unreadable) health(now time.Time, retention time.Duration) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -60,7 +60,7 @@ func (u *unreadable) health(now time.Time, retention time.Duration) error {
 	return u.err
 }
 
-// readable reports whether a frame has a version that a program reads which knows those up to newest.
+// readable reports whether a frame has a version that a program with the given newest version reads.
 func readable(newest byte, frame []byte) bool {
 	return len(frame) > 0 && frame[0] >= oldestFrame && frame[0] <= newest
 }

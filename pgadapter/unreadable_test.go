@@ -20,7 +20,7 @@ func appendOne(t *testing.T, db *DB, e *adapter.Envelope) {
 	}
 }
 
-// newer appends a batch as a later version of the frame might have it.
+// newer appends a batch with a later frame version.
 func (b *bench) newer(t *testing.T, seq int) {
 	t.Helper()
 	b.exec(t, "select append(77, $1, 1, '\\x02ff00000000', true)", seq)
@@ -43,16 +43,16 @@ func TestTail_BatchesThatItCannotRead_AreAsIfTrimmed(t *testing.T) {
 	appendOne(t, reads, adaptertest.Event("after"))
 	recorder.Expect(t, 2)
 	if n := reads.Stats().Resets; n != 1 {
-		t.Errorf("%d resets for batches that follow each other", n)
+		t.Errorf("%d resets for consecutive batches", n)
 	}
 	if err := reads.Health(); err == nil || !strings.Contains(err.Error(), "later version") {
 		t.Errorf("Health: %v", err)
 	}
 	if now := time.Now().Add(2 * reads.opts.Retention); reads.tail.unreadable.health(now, reads.opts.Retention) != nil {
-		t.Error("Health tells of it for ever")
+		t.Error("Health returns the error beyond the retention")
 	}
 
-	// A node that has begun meanwhile learns of it from the first who has to be served what is there.
+	// A node that started later detects the batch when a reader asks for it.
 	fresh := b.open(t, nil)
 	for _, db := range []*DB{reads, fresh} {
 		head := db.tail.position()
@@ -81,7 +81,7 @@ func TestTail_BatchesThatItCannotRead_AreAsIfTrimmed(t *testing.T) {
 	}
 }
 
-// What is read at once is bounded in bytes, for the node itself and for replays.
+// One read is bounded in bytes, both of the tail and of replays.
 func TestReadLog_LargeBatches_AreReadByBytes(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -91,15 +91,15 @@ func TestReadLog_LargeBatches_AreReadByBytes(t *testing.T) {
 	for range n {
 		appendOne(t, db, &adapter.Envelope{Kind: adapter.Event, Namespace: "/", Payload: payload})
 	}
-	r, err := db.readLog(t.Context(), db.pool, extent{0, maxID}, theLog, fullPace())
+	r, err := db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, fullPace())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.rows)*size > fullBytes || !r.more {
-		t.Errorf("%d batches at once; more: %v", len(r.rows), r.more)
+		t.Errorf("%d batches in one read; more: %v", len(r.rows), r.more)
 	}
-	if r, err = db.readLog(t.Context(), db.pool, extent{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
-		t.Errorf("%d batches for the slowest; %v", len(r.rows), err)
+	if r, err = db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
+		t.Errorf("%d batches at the slowest pace; %v", len(r.rows), err)
 	}
 
 	fresh, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema, TailBytes: 1})

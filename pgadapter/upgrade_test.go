@@ -16,7 +16,7 @@ import (
 func TestSchemaVersions_AreThoseOfMigrations(t *testing.T) {
 	t.Parallel()
 	if oldestSchema != migrations.Oldest || schemaVersion != migrations.Latest {
-		t.Errorf("works with schemas %d to %d, package migrations says %d to %d", oldestSchema, schemaVersion, migrations.Oldest, migrations.Latest)
+		t.Errorf("supports schemas %d to %d, package migrations %d to %d", oldestSchema, schemaVersion, migrations.Oldest, migrations.Latest)
 	}
 }
 
@@ -24,7 +24,7 @@ func TestCheckVersion(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		version, worksFrom int
-		says               string // nothing if it works
+		says               string // "" if the version is supported
 	}{
 		"older than the range":            {version: 2, worksFrom: 1, says: "pgsocket migrate up"},
 		"the oldest of the range":         {version: 3, worksFrom: 1},
@@ -40,7 +40,7 @@ func TestCheckVersion(t *testing.T) {
 	}
 }
 
-// TestOpen_LaterSchema: while an upgrade is rolled out, a node of the older program is started again.
+// TestOpen_LaterSchema: during a rolling upgrade, a node of the older program restarts.
 func TestOpen_LaterSchema_ThatWorksWithThisProgram(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -56,19 +56,19 @@ func TestOpen_LaterSchema_ThatWorksWithThisProgram(t *testing.T) {
 
 	b.exec(t, fmt.Sprintf("update meta set works_from = %d", schemaVersion+1))
 	if err := migrations.Up(t.Context(), b.dsn, &migrations.Options{Schema: b.schema}); err == nil || !strings.Contains(err.Error(), "upgrade the program") {
-		t.Errorf("Up where it no longer works: %v", err)
+		t.Errorf("Up with an unsupported schema: %v", err)
 	}
 	db, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
 	if err == nil {
 		_ = db.Close(context.Background())
 	}
 	if !errors.Is(err, ErrSchema) {
-		t.Errorf("Open where it no longer works: %v", err)
+		t.Errorf("Open with an unsupported schema: %v", err)
 	}
 }
 
-// TestMigrationWhileNodesRun_StatementsArePreparedAnew: a migration changes the types of what prepared statements
-// return, which Postgres refuses once on every connection ("cached plan must not change result type").
+// TestMigrationWhileNodesRun_StatementsArePreparedAnew: a migration changes the result types of prepared statements,
+// which Postgres refuses once on every connection ("cached plan must not change result type").
 func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -111,7 +111,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	for i, db := range dbs {
 		if _, err := db.node.beat(t.Context(), db.pool); err != nil {
 			if _, err = db.node.beat(t.Context(), db.pool); err != nil {
-				t.Errorf("node %d does not beat: %v", i, err)
+				t.Errorf("node %d: no heartbeat: %v", i, err)
 			}
 		}
 		appendOne(t, db, adaptertest.Event("after %d", i))
@@ -124,7 +124,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	}
 }
 
-// versions returns which versions of frames the log has from a batch on.
+// versions returns the frame versions in the log after a batch.
 func (b *bench) versions(t *testing.T, after int64) string {
 	t.Helper()
 	var text string
@@ -136,8 +136,8 @@ func (b *bench) versions(t *testing.T, after int64) string {
 	return text
 }
 
-// TestRollingUpgrade_NewFrames: nodes of a program that knows a newer version of the frame are added one by one, and
-// those of the older program leave. Version 2 is version 1 with another number here.
+// TestRollingUpgrade_NewFrames: nodes of a program with a newer frame version start one by one, and those of the older
+// program leave. Version 2 is version 1 with another number here.
 func TestRollingUpgrade_NewFrames(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -151,7 +151,7 @@ func TestRollingUpgrade_NewFrames(t *testing.T) {
 	}
 	old, oldHeard := node(frameVersion)
 	first, firstHeard := node(newer)
-	eventually(t, "the new node has seen the old one", func() bool {
+	eventually(t, "the new node has observed the old one", func() bool {
 		_, err := first.node.beat(t.Context(), first.pool)
 		return err == nil
 	})
@@ -178,7 +178,7 @@ func TestRollingUpgrade_NewFrames(t *testing.T) {
 		t.Errorf("of new nodes and of SQL the log has frames of versions %s", got)
 	}
 
-	// Back to the older program: what it cannot read is trimmed for it, what comes then is not.
+	// Back to the older program: it treats unreadable batches as trimmed, and reads later ones.
 	back, backHeard := node(frameVersion)
 	for _, db := range []*DB{first, second} {
 		eventually(t, "older frames are written again", writes(db, frameVersion))
@@ -186,7 +186,7 @@ func TestRollingUpgrade_NewFrames(t *testing.T) {
 	appendOne(t, first, adaptertest.Event("for all"))
 	heard := adaptertest.Payloads(backHeard.Expect(t, 1))
 	if last := heard[len(heard)-1]; last != string(adaptertest.Event("for all").Payload) {
-		t.Errorf("the old node hears %q", heard)
+		t.Errorf("the old node received %q", heard)
 	}
 	if resets := backHeard.Resets(); len(resets) > 0 || back.Health() != nil {
 		t.Errorf("reset: %v, %v", resets, back.Health())

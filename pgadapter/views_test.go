@@ -14,7 +14,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// rows returns what a query returns, a line of text each.
+// rows returns the result of a query as lines of text.
 func (b *bench) rows(t *testing.T, sql string) []string {
 	t.Helper()
 	rows, err := b.conn.Query(t.Context(), sql)
@@ -83,7 +83,7 @@ func TestViews_Packets(t *testing.T) {
 		{Kind: adapter.NodeLeft + 1, Payload: []byte("of a later version \x00\xff")},
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("in front"))
-	for queued := 1; queued > 0; time.Sleep(time.Millisecond) { // until it is on its way
+	for queued := 1; queued > 0; time.Sleep(time.Millisecond) { // until it is in flight
 		db.publisher.mu.Lock()
 		queued = len(db.publisher.queue)
 		db.publisher.mu.Unlock()

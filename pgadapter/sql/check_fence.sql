@@ -1,3 +1,3 @@
--- Fails if the node's row is missing, or the batch that it read last, which its
--- positions refer to. Keeps the row to the end of the transaction.
+-- Fails if the row of the node is missing, or the batch that it delivered last, to which
+-- its positions refer. Locks the row until the end of the transaction.
 select /*schema.*/check_fence($1, $2, $3, $4)

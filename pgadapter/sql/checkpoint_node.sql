@@ -1,2 +1,2 @@
--- Up to here nothing is missing in the settled sessions of the node.
+-- The rows of the checkpointed sessions of the node are complete up to here.
 update /*schema.*/nodes set checkpoint = $2 where id = $1

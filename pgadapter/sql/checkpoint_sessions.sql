@@ -1,7 +1,7 @@
--- How far the sessions of node $1 had come at its position $2. What was known so
--- far, and is so no longer, is kept once: up to the checkpoint before it was true.
--- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
-with standing as materialized (
+-- Stores the progress of the sessions of node $1 at its position $2. The previous
+-- checkpoint is kept once if it no longer holds: it was true up to its own position.
+-- "is not distinct from" instead of "=": find rows by pid_hash, never by node.
+with progress as materialized (
     select s.pid_hash, u.known, u.last,
            s.known and not (u.known and u.last = s.last) as over,
            case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end as covered
@@ -15,5 +15,5 @@ update /*schema.*/sessions s
 set last_before    = case when u.over then s.last else s.last_before end,
     covered_before = case when u.over then u.covered else s.covered_before end,
     known = u.known, last = u.last, covered = $2, checkpointed = true
-from standing u
+from progress u
 where s.pid_hash = u.pid_hash

@@ -1,4 +1,4 @@
--- What there is in the whole cluster.
+-- Counts for the whole cluster.
 select (select count(*) from /*schema.*/nodes),
        s.live, s.parked, s.expired, m.low, coalesce(h.high, m.low),
        greatest(coalesce(h.id, 0) - m.low / 4096, 0),

@@ -1,5 +1,5 @@
--- Data removed from sessions of node $1.
--- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+-- Deletes data of sessions of node $1.
+-- "is not distinct from" instead of "=": find rows by pid_hash, never by node.
 delete from /*schema.*/session_data d
 using unnest($2::text[], $3::bigint[], $4::text[]) u (pid_hash, epoch, key)
 join /*schema.*/sessions s on s.pid_hash = u.pid_hash and s.epoch = u.epoch and s.node is not distinct from $1

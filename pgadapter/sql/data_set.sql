@@ -1,5 +1,5 @@
--- Data of sessions of node $1.
--- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+-- Sets data of sessions of node $1.
+-- "is not distinct from" instead of "=": find rows by pid_hash, never by node.
 insert into /*schema.*/session_data (pid_hash, key, value)
 select u.pid_hash, u.key, u.value::json
 from unnest($2::text[], $3::bigint[], $4::text[], $5::text[]) u (pid_hash, epoch, key, value)

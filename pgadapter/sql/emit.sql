@@ -1,2 +1,2 @@
--- Emits in the transaction that this is part of.
+-- Emits a packet in the current transaction.
 select /*schema.*/emit_packet($1::bytea, nullif($2::text, ''), $3::boolean)

@@ -1,4 +1,4 @@
--- The state of the log: what Open and a reader without a cursor start from.
+-- The state of the log, from which Open and a reader without a cursor start.
 select m.schema_version,
        m.works_from,
        m.log_number,

@@ -1,5 +1,5 @@
--- The node is alive; and when the others were, in a form that does not depend on the TimeZone
--- and the DateStyle of the connection: node_end compares it.
+-- Records a heartbeat, and returns those of the other nodes, in a form that is independent
+-- of the TimeZone and DateStyle of the connection, because node_end compares it.
 with beat as (
     update /*schema.*/nodes set seen = clock_timestamp(), position = $2 where id = $1 and not ended returning id
 )

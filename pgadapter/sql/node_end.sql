@@ -1,5 +1,5 @@
--- A node ends its life, or is found dead: if it still was last seen then ($3, if not
--- null). One statement: it holds the append lock, which is not to wait for a client.
--- False asks for another call.
+-- Ends a node, if it was last seen at $3 or $3 is null. One statement, because it holds the
+-- append lock, which must not be held during a round trip. Returns false if another call
+-- is needed.
 select /*schema.*/end_node(n.id, $2)
 from (select id from /*schema.*/nodes where id = $1 and extract(epoch from seen)::text = coalesce($3, extract(epoch from seen)::text) for update) n

@@ -1,2 +1,2 @@
--- Tells all nodes to read the log.
+-- Notifies all nodes to read the log.
 select pg_notify($1, 'read')

@@ -1,8 +1,7 @@
--- Batches after id $1 up to id $2, at most $3 of them and no more once they have $5
--- bytes, with what the log says at
--- that moment of its number, its low mark and the batch $1 itself; and, if $4 asks
--- for it, whether emits from SQL wait to be adopted. One row with a null batch says
--- that there is none.
+-- Batches after id $1 up to id $2, at most $3 of them, and none after $5 bytes are
+-- reached; with the number of the log, its low position and the batch $1 in the same
+-- snapshot; and, if $4 is true, whether the outbox has events to relay. Returns one row
+-- with a null batch if there is none.
 select m.log_number, m.low, (select case when $4 then /*schema.*/outbox_due() else false end),
        c.origin, c.seq, l.id, l.origin, l.seq, l.packets, l.frame
 from /*schema.*/meta m

@@ -1,2 +1,2 @@
--- Copies what was emitted from SQL and is committed into the log.
+-- Copies committed events from the outbox to the log.
 select /*schema.*/relay_outbox($1, $2)

@@ -1,6 +1,6 @@
--- Sessions that go to node $1, for clients of these identities. They are not settled: a checkpoint of the node
--- says nothing of them before it has attached them. What the claim has proven is kept
--- until the next one: the client may be cut off before it has processed anything.
+-- Gives sessions to node $1, for clients with these identities. They are not checkpointed: the checkpoint of
+-- the node does not cover them before the node has attached them. What the resume request has proven is
+-- kept until the next one: the client may disconnect before it has processed anything.
 update /*schema.*/sessions s
 set epoch = s.epoch + 1, node = $1, expires_at = null, covered = u.covered, checkpointed = false,
     identity = u.identity, last_proven = u.last, covered_proven = u.start

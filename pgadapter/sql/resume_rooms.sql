@@ -1,4 +1,4 @@
--- The rooms of sessions that are locked.
+-- The rooms of locked sessions.
 select pid_hash, room, joined_at, left_at
 from /*schema.*/session_rooms
 where pid_hash = any($1::text[])

@@ -1,5 +1,5 @@
--- The sessions that clients come back to, with what is proven of them. Locked in
--- the order of pid_hash, until it is decided whether they are claimed.
+-- The sessions of resume requests, with their checkpoints. Locked in the order of
+-- pid_hash, until the requests are decided.
 select s.pid_hash, s.epoch, s.identity, s.sid, s.namespace, s.window_ms, s.opened, s.initial_offset, s.seen,
        s.last, s.known, case when s.checkpointed then greatest(s.covered, n.checkpoint) else s.covered end,
        s.last_before, coalesce(s.covered_before, 0), s.last_proven, coalesce(s.covered_proven, 0),

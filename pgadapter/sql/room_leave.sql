@@ -1,5 +1,5 @@
--- Rooms that sessions of node $1 left.
--- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+-- Ends rooms that sessions of node $1 left.
+-- "is not distinct from" instead of "=": find rows by pid_hash, never by node.
 update /*schema.*/session_rooms r
 set left_at = u.at
 from unnest($2::text[], $3::bigint[], $4::text[], $5::bigint[]) u (pid_hash, epoch, room, at)

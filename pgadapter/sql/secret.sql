@@ -1,2 +1,2 @@
--- The key of the bell.
+-- The key of notifications.
 select notification_key from /*schema.*/meta

@@ -1,3 +1,3 @@
--- What was emitted by transactions that a snapshot sees, and is in the log after
--- batch $1 all the same.
+-- The ranges of the log after batch $1 with events of transactions that a snapshot
+-- sees.
 select first, last from /*schema.*/seen_after($1, $2::text::pg_snapshot, $3)

@@ -1,7 +1,7 @@
--- New sessions of node $1. A session that is there already was written by an
--- earlier attempt of ours whose answer was lost; unless it has gone further since,
--- which the caller learns by its absence from the result. Of a session that begins
--- in the past nothing is known of what was addressed to it up to covered.
+-- Inserts sessions of node $1. An existing session was written by an earlier attempt of
+-- this node whose answer was lost; if it has changed owner since, the result does not
+-- contain it. For a session that begins in the past, no checkpoint is known of what was
+-- addressed to it up to covered.
 insert into /*schema.*/sessions as s
     (pid_hash, epoch, identity, sid, namespace, window_ms, opened, initial_offset, seen, node, covered, last, known, checkpointed)
 select u.pid_hash, u.epoch, u.identity, u.sid, u.namespace, u.window_ms, u.opened, u.initial_offset, nullif(u.seen, '')::bigint[], $1, u.covered, '', u.opened >= u.covered, false

@@ -1,10 +1,10 @@
--- Sessions of node $1 whose connection is gone. Those that are merely released
--- keep what is recorded of how far their client came. What was known so far, and
--- is so no longer, is kept once: up to the last checkpoint it was true. A connection
--- that ends further back than what is recorded, as that of a claim which came late with
--- an older offset, takes nothing of it: what it knows is kept beside. Nothing is recorded
--- from beyond the end of the log, which Postgres may have lost.
--- Not node = $1: the rows are to be found by pid_hash, never among all that the node has.
+-- Parks sessions of node $1 whose connection is closed. Released sessions keep their
+-- recorded checkpoint. The previous checkpoint is kept once if it no longer holds: it was
+-- true up to its own position. A connection that ends before the recorded position, as
+-- after a late resume request with an older offset, does not replace the checkpoint: its
+-- own is kept as the previous one. No position beyond the end of the log is recorded,
+-- because Postgres may have lost that end.
+-- "is not distinct from" instead of "=": find rows by pid_hash, never by node.
 with parked as materialized (
     select s.pid_hash, u.released, u.last, u.served, h.covered,
            s.known and s.last = u.last as same, u.served < h.covered as back

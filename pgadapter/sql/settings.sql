@@ -1,4 +1,4 @@
--- What has to be so on every connection.
+-- The settings that every connection must have.
 select current_setting('default_transaction_isolation'),
        current_setting('server_encoding'),
        current_setting('transaction_read_only'),

@@ -1,5 +1,5 @@
--- Ends sessions whose clients stayed away. A session that is being resumed is
--- skipped.
+-- Deletes sessions whose window is over. Skips sessions that are locked by a resume
+-- request.
 with over as (
     select s.pid_hash
     from /*schema.*/sessions s

@@ -1,6 +1,6 @@
--- Ends sessions beyond the first $1 that are parked, those that would expire first. A
--- session that is being resumed is skipped. They are counted only if the table is so
--- large that there can be so many: a row takes more than 100 bytes.
+-- Deletes the parked sessions beyond $1, those that would expire first. Skips sessions that
+-- are locked by a resume request. Counts them only if the table is large enough to have
+-- so many: a row takes more than 100 bytes.
 with over as (
     select s.pid_hash
     from /*schema.*/sessions s

@@ -1,3 +1,3 @@
--- Lock 2 of the schema, the sweep: one node at a time counts the sessions that are
--- parked, before any lock on one of them.
+-- Lock 2 of the schema, the sweep: one node at a time counts the parked sessions, before
+-- it locks any of them.
 select from /*schema.*/meta for update
