@@ -15,7 +15,7 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked_BehindAPooler(t *testing.
 	srv := newServer(t, "none", nil)
 	b := newBench(t, pgtest.On(srv.DSN()))
 	direct := b.dsn
-	b.dsn = b.pooler(t, pgserver.PoolerOptions{Mode: "transaction"})
+	b.dsn = startPooler(t, b.dsn, pgserver.PoolerOptions{Mode: "transaction"})
 	db := b.open(t, &Options{PollOnly: true, PollInterval: time.Minute})
 	server := serve(t, db)
 	checkpoint := func() {
