@@ -22,7 +22,7 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked_BehindAPooler(t *testing.
 		t.Helper()
 		eventually(t, "a checkpoint", func() bool { return db.sweeper.checkpoint(t.Context()) == nil })
 	}
-	var g guest
+	var g testClient
 	g.connect(t, server)
 	say(t, server, "1")
 	g.wants(t, "1")
