@@ -19,6 +19,7 @@ type queries struct {
 	nodeRegister, nodeBeat, checkFence       string
 	nodeBind, nodeList, nodeEnd              string
 	checkpointReset                          string
+	markLook, markCheck, markSet             string
 	checkpointSessions, checkpointNode       string
 	sessionOpen, sessionState                string
 	sessionPark, sessionDelete               string
@@ -56,6 +57,9 @@ func queriesFor(schema string) *queries {
 		nodeList:           load("node_list"),
 		nodeEnd:            load("node_end"),
 		checkpointReset:    load("checkpoint_reset"),
+		markLook:           load("mark_look"),
+		markCheck:          load("mark_check"),
+		markSet:            load("mark_set"),
 		checkpointSessions: load("checkpoint_sessions"),
 		checkpointNode:     load("checkpoint_node"),
 		sessionOpen:        load("session_open"),

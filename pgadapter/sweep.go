@@ -63,7 +63,11 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	}
 	before := s.db.node.fence()
 	since, lines := s.position, s.db.tail.connectionsLost.Load()
-	anew := lines != s.connectionsLost
+	marked, err := s.marked(ctx, before.node)
+	if err != nil {
+		return err
+	}
+	anew := !marked || lines != s.connectionsLost
 	if anew { // Postgres may have crashed or been replaced, and lack acknowledged writes
 		since = recovery.All
 		clear(s.unwritten)
@@ -90,6 +94,17 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	return nil
 }
 
+// marked reports whether the last checkpoint of a node is still valid: false for the first
+// one, and after a crash of Postgres or a promotion.
+func (s *sweeper) marked(ctx context.Context, node int64) (marked bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := s.db.pool.QueryRow(ctx, s.db.queries.markLook, node).Scan(&marked); err != nil {
+		return false, fmt.Errorf("checkpoint: %w", err)
+	}
+	return marked, nil
+}
+
 func (s *sweeper) waitWritten(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
@@ -108,6 +123,9 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Posit
 	h.queue(&b, s.db.queries)
 	if anew {
 		b.Queue(s.db.queries.checkpointReset, h.node)
+		b.Queue(s.db.queries.markSet, h.node)
+	} else {
+		b.Queue(s.db.queries.markCheck, h.node)
 	}
 	if n > 0 {
 		b.Queue(s.db.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)

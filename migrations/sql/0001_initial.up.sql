@@ -918,11 +918,14 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
-    perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
+    -- Strangers cannot take the append lock. Rolling back the subtransaction releases it; setval is not rolled back.
+    lock table append_lock in share update exclusive mode;
     if pg_sequence_last_value('outbox_id_seq') is null then
         perform set_sequence('outbox_id_seq', (select m.relayed_last / 4294967296 * 4294967296 + 4294967296 from meta m));
     end if;
-    perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
+    raise exception 'set' using errcode = 'PS004';
+exception when sqlstate 'PS004' then
+    return;
 end
 $$;
 
@@ -1831,6 +1834,28 @@ comment on column nodes.server is 'the name of the server on this node, which ou
 comment on column nodes.bound is 'deliveries to the server begin after this position';
 comment on column nodes.frames is 'the newest frame version that the node reads; nodes write no newer one while it is registered';
 comment on column nodes.ended is 'the node is fenced, and its sessions are being parked';
+
+-- The nodes whose checkpoints continue the ones before. Postgres empties an unlogged table in crash recovery and on
+-- promotion of a standby. It may then lack acknowledged writes, so the node's next checkpoint covers all of its sessions.
+-- Connections do not show this: a pooler keeps them open.
+create unlogged table node_marks (
+    id bigint not null,
+    constraint node_marks_pkey primary key (id),
+    constraint node_marks_node foreign key (id) references nodes on delete cascade
+);
+
+-- Fails if Postgres may have lost writes since the last checkpoint of the node.
+create function check_mark(node bigint) returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    perform from node_marks m where m.id = check_mark.node;
+    if not found then
+        raise exception 'Postgres has crashed, or is another server' using errcode = 'PS005';
+    end if;
+end
+$$;
 
 create function check_fence(node bigint, batch bigint, origin bigint, seq bigint) returns void
 language plpgsql volatile
