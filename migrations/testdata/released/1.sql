@@ -32,11 +32,14 @@ CREATE FUNCTION socketio.advance_outbox_sequence() RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
-    perform pg_advisory_lock(1886613102, 'outbox'::regclass::oid::int);
+    -- Strangers cannot take the append lock. Rolling back the subtransaction releases it; setval is not rolled back.
+    lock table append_lock in share update exclusive mode;
     if pg_sequence_last_value('outbox_id_seq') is null then
         perform set_sequence('outbox_id_seq', (select m.relayed_last / 4294967296 * 4294967296 + 4294967296 from meta m));
     end if;
-    perform pg_advisory_unlock(1886613102, 'outbox'::regclass::oid::int);
+    raise exception 'set' using errcode = 'PS004';
+exception when sqlstate 'PS004' then
+    return;
 end
 $$;
 
@@ -280,6 +283,18 @@ begin
     perform from log l where l.id = check_fence.batch and l.origin = check_fence.origin and l.seq = check_fence.seq;
     if not found and check_fence.batch > (select m.low / 4096 from meta m) then
         raise exception 'the log has lost batch %', batch using errcode = 'PS001';
+    end if;
+end
+$$;
+
+CREATE FUNCTION socketio.check_mark(node bigint) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    perform from node_marks m where m.id = check_mark.node;
+    if not found then
+        raise exception 'Postgres has crashed, or is another server' using errcode = 'PS005';
     end if;
 end
 $$;
@@ -1682,6 +1697,10 @@ CREATE SEQUENCE socketio.log_id_seq
     NO MAXVALUE
     CACHE 1;
 
+CREATE UNLOGGED TABLE socketio.node_marks (
+    id bigint NOT NULL
+);
+
 CREATE TABLE socketio.nodes (
     id bigint NOT NULL,
     "position" bigint NOT NULL,
@@ -1950,7 +1969,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 1539571509, '2026-11-27 21:55:31.84881+00', '\x31b260609a7d768d3be8062af64573859edd860e9ff64c0969bf3fefc51da0c8', 1, 1, 0, '2026-11-27 21:55:31.848837+00', 0, 4294967296, '2026-11-27 21:55:31.848837+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712973239553097941, true);
+INSERT INTO socketio.meta VALUES (0, 563970381, '2026-11-27 22:01:23.456085+00', '\xc69e8ceaec0b706f822ca3f59be57041d0a8526cc99c39b7078c3b5d4e021526', 1, 1, 0, '2026-11-27 22:01:23.456114+00', 0, 4294967296, '2026-11-27 22:01:23.456114+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712974734243325588, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
@@ -1981,6 +2000,9 @@ ALTER TABLE ONLY socketio.log_2
 
 ALTER TABLE ONLY socketio.meta
     ADD CONSTRAINT meta_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY socketio.node_marks
+    ADD CONSTRAINT node_marks_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY socketio.nodes
     ADD CONSTRAINT nodes_pkey PRIMARY KEY (id);
@@ -2032,6 +2054,9 @@ ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_0_xid_i
 ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_1_xid_id_idx;
 
 ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_2_xid_id_idx;
+
+ALTER TABLE ONLY socketio.node_marks
+    ADD CONSTRAINT node_marks_node FOREIGN KEY (id) REFERENCES socketio.nodes(id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY socketio.session_data
     ADD CONSTRAINT session_data_session FOREIGN KEY (pid_hash) REFERENCES socketio.sessions(pid_hash) ON DELETE CASCADE;
