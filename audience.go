@@ -8,11 +8,11 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A Room is a name under which sockets of one namespace are gathered. Every
-// socket is in the room that has its own id as its name.
+// A Room names a group of sockets of one namespace. Every socket is in the room
+// named by its own id.
 type Room string
 
-// maxRoomName bounds a room's name, in bytes. Rooms are often named by clients.
+// maxRoomName bounds a room's name, in bytes: clients often choose the names.
 const maxRoomName = 255
 
 func (r Room) validate() error {
@@ -39,12 +39,12 @@ func roomNames(rooms []Room) []string {
 	return names
 }
 
-// A Target is what an event can be emitted to: a *[Server] (everybody in the
-// namespace "/"), a *[Namespace] (everybody in it), a *[Socket], a
+// A Target is what an event can be emitted to: a *[Server] (all sockets of
+// the namespace "/"), a *[Namespace] (all its sockets), a *[Socket], a
 // *[RemoteSocket], an [Audience], or an *[Emitter] (as a Server).
 type Target interface{ route() route }
 
-// A route is a Target made plain.
+// A route is a Target in internal form.
 type route struct {
 	*sender
 
@@ -52,32 +52,32 @@ type route struct {
 	audience  adapter.Audience
 	err       error       // why nothing can be emitted to it
 	localOnly func() bool // see adapter.Envelope
-	socket    *Socket     // of this node, that is meant; may be nil
+	socket    *Socket     // of this node, if the target is one; may be nil
 	local     bool
 	volatile  bool
 }
 
-// nobody reports whether the route leads to no socket at all.
+// nobody reports whether the route selects no socket at all.
 func (r route) nobody() bool { return r.audience.IsNobody() }
 
-// connected reports whether the socket that is meant, if it is one of this node, has
-// been connected: it gets nothing before.
+// connected reports whether the target, if it is one socket of this node, has been
+// connected: it receives nothing before that.
 func (r route) connected() bool { return r.socket == nil || r.socket.connected.Load() }
 
 // An Audience selects sockets of a namespace, on all nodes of the cluster. It is
 // a value: every method returns a new one, so that an Audience may be kept,
 // shared and used by many goroutines.
 //
-// A room that cannot be joined makes an Audience with which everything fails, with
-// ErrRoomName; so does a list of more than 65,535 rooms, with ErrTooManyRooms.
+// An Audience with an invalid room name makes every operation on it fail with
+// ErrRoomName; one with more than 65,535 rooms, with ErrTooManyRooms.
 type Audience struct{ r route }
 
 func (a Audience) route() route { return a.r }
 
-// To narrows an audience of everybody to the sockets in any of the rooms, and
-// widens one that has rooms already. A socket that is in several of them gets an
-// event once. An empty list of rooms is nobody: what is emitted to it reaches no
-// socket, and everybody is meant only where To is not called.
+// To narrows an audience of all sockets to those in any of the rooms, and widens
+// an audience that has rooms already. A socket in several of them gets an event
+// once. An empty list of rooms selects no socket: only an audience without a call
+// of To selects all.
 func (a Audience) To(rooms ...Room) Audience {
 	names := a.r.audience.Rooms
 	if a.r.nobody() {
@@ -87,7 +87,7 @@ func (a Audience) To(rooms ...Room) Audience {
 	if len(a.r.audience.Rooms) == 0 {
 		a.r.audience.Rooms = adapter.Nobody().Rooms
 	}
-	a.r.localOnly = nil // of them nothing is known
+	a.r.localOnly = nil // the rooms may have members on other nodes
 	return a
 }
 
@@ -98,29 +98,29 @@ func (a Audience) Except(rooms ...Room) Audience {
 }
 
 // Local narrows the audience to the sockets of this node. What is emitted to it
-// does not go through the log: it is not recovered, and it has no place in the
-// common order.
+// does not go through the log: it is not recovered, and it has no position in the
+// order of the log.
 func (a Audience) Local() Audience {
 	a.r.local = true
 	return a
 }
 
-// Volatile makes events that are dropped for a socket whose connection cannot
-// take them at once, and that are not recovered.
+// Volatile makes events volatile: they are dropped for a socket whose connection
+// cannot take them at once, and they are not recovered.
 func (a Audience) Volatile() Audience {
 	a.r.volatile = true
 	return a
 }
 
-// maxAudienceRooms bounds the rooms of an audience: so many fit into a record of
+// maxAudienceRooms bounds the rooms of an audience to what fits into a record of
 // the log.
 const maxAudienceRooms = 1<<16 - 1
 
-// fewRooms is up to how many rooms a list is looked through.
+// fewRooms is the length up to which a list is searched linearly.
 const fewRooms = 32
 
-// appendRooms returns names with the rooms that it lacks. Those that cannot be
-// joined are left out, and the route has an error.
+// appendRooms returns names with the rooms that it lacks. It leaves out rooms with
+// invalid names, and records an error in the route.
 func (r *route) appendRooms(names []string, rooms []Room) []string {
 	names = slices.Clip(names) // the receiver's array may be shared with other audiences
 	var known map[string]bool

@@ -6,8 +6,7 @@ import (
 	"fmt"
 )
 
-// A Data is a typed value that belongs to a socket and survives recovery: what
-// other libraries keep in closures. Like an [Event] it is a string, best declared
+// A Data is a typed value that belongs to a socket and survives recovery. Like an [Event] it is a string, best declared
 // as a constant:
 //
 //	const CurrentUser socketio.Data[User] = "user"
@@ -18,15 +17,15 @@ type Data[T any] string
 type dataValue struct {
 	raw    json.RawMessage // nil: the value was deleted
 	value  any             // nil after a recovery, until it is read
-	former *dataValue      // the value before, until the store has taken this one
+	former *dataValue      // the value before, until the store has accepted this one
 }
 
-// Set sets the value. It returns nil when the value is durable: a client that
-// comes back, to whatever node, finds it. The value is seen by Get at once. In a
-// gate Set does not wait: the value becomes durable with the session.
+// Set sets the value. It returns nil when the value is durable: a recovered socket
+// has it, on any node. Get returns the value at once. In middleware Set does not
+// wait: the value becomes durable with the session.
 //
-// After an error Get returns the former value. When ctx has ended before the outcome
-// is known, the value may still become durable, and Get returns it.
+// After an error Get returns the former value. When ctx ends before the outcome is
+// known, the value may still become durable, and Get returns it.
 func (d Data[T]) Set(ctx context.Context, s *Socket, v T) error {
 	raw, err := marshalJSON(v)
 	if err != nil {
@@ -35,8 +34,8 @@ func (d Data[T]) Set(ctx context.Context, s *Socket, v T) error {
 	return s.setData(ctx, string(d), &dataValue{raw: raw, value: v})
 }
 
-// Get returns the value, and whether there is one that fits the type. The value
-// is shared by all that get it.
+// Get returns the value, and whether there is one that fits the type. All callers
+// share the value.
 func (d Data[T]) Get(s *Socket) (T, bool) {
 	now, at := s.datum(string(d))
 	var v T
@@ -54,14 +53,14 @@ func (d Data[T]) Get(s *Socket) (T, bool) {
 	return v, true
 }
 
-// A DataSource is what the data of a socket was: an *[ExpiredSession] or a
+// A DataSource contains the data that a socket had: an *[ExpiredSession] or a
 // *[RemoteSocket].
 type DataSource interface {
 	snapshot() map[string]json.RawMessage
 }
 
-// From returns the value that a session had when it expired, or a socket of the
-// cluster when it was fetched.
+// From returns the value that a session had when it expired, or that a socket of
+// the cluster had when it was fetched.
 func (d Data[T]) From(was DataSource) (T, bool) {
 	var v T
 	raw, ok := was.snapshot()[string(d)]
@@ -72,8 +71,8 @@ func (d Data[T]) From(was DataSource) (T, bool) {
 	return v, true
 }
 
-// Delete removes the value, durable when it returns nil. After an error the value is
-// there as after one of Set.
+// Delete removes the value, durably when it returns nil. Errors have the same effect
+// as those of Set.
 func (d Data[T]) Delete(ctx context.Context, s *Socket) error {
 	return s.setData(ctx, string(d), &dataValue{})
 }

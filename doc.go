@@ -2,10 +2,11 @@
 // cluster bus and memory is a log: in Postgres for any number of nodes, in the
 // process for one.
 //
-// A client that loses its connection, and comes back within the window, gets
-// every event that was meant for it meanwhile, once and in order, or is told
-// that it cannot: on any node of the cluster, also when the node that it was
-// connected to was killed.
+// A client that loses its connection and returns within the recovery window
+// receives every event that was addressed to it in between, once and in order.
+// If the server cannot guarantee that, the client gets a new session and can see
+// that it did. This holds on any node of the cluster, also when the node that
+// the client was connected to was killed.
 //
 // # A whole program
 //
@@ -48,18 +49,18 @@
 // # Words
 //
 //   - A [Server] is one node. It is an http.Handler.
-//   - A [Namespace] is a channel of a client's connection with handlers, gates
-//     and rooms of its own. The methods of a Server are those of "/".
+//   - A [Namespace] is a channel of a client's connection with handlers,
+//     middleware and rooms of its own. The methods of a Server are those of "/".
 //   - A [Socket] is one client in one namespace.
 //   - An [Audience] selects sockets, on all nodes: io.To("lobby").Except("muted").
-//     Everybody is io, or as an Audience io.All(); an empty list of rooms is nobody.
+//     All sockets are io, or as an Audience io.All(); an empty list of rooms selects none.
 //   - An [Event] is a name bound to the type of its payload. It is handled with
 //     On and emitted with Emit; a [Request] is answered.
 //   - A [Data] is a typed value of a socket that survives recovery.
 //
-// Handlers are registered on the namespace, never on a socket. What JavaScript
-// servers keep in closures of a connection handler lives in Data here, because
-// that is what can be recovered on another node.
+// Handlers are registered on the namespace, never on a socket. State that
+// JavaScript servers keep in closures of a connection handler belongs in Data,
+// because Data can be recovered on another node.
 //
 // # What Emit promises
 //
@@ -67,34 +68,34 @@
 //	──────────────────────────────────   ─────────────────────────────────────────
 //	Server, Namespace, Audience, Socket  in the log, as durable as the log is
 //	Audience.Volatile                    on its way to the log; never replayed, and
-//	                                     dropped for who cannot take it at once
+//	                                     dropped for clients that cannot take it at once
 //	Audience.Local                       queued for the sockets of this node; not in
 //	                                     the log, never replayed
 //
-// It never means that a client got the event. That is what [Request.Call] is for,
-// which is not part of the log either: a call does not survive its connection.
+// It never means that a client received the event. Use [Request.Call] for that. A
+// call is not part of the log and does not survive its connection.
 //
 // # What runs concurrently
 //
 //  1. The events of one socket are handled one at a time, in the order in which
-//     they came, after OnConnect and before OnDisconnect. Different sockets run
+//     they arrived, after OnConnect and before OnDisconnect. Different sockets run
 //     at the same time.
 //  2. A handler may block; only its own socket waits. It may call its own client:
 //     while it waits for the answer, the later events of that socket wait as well.
-//     If they should not, the handler leaves the call to a goroutine, see below.
+//     To avoid that, make the call in a goroutine, see below.
 //  3. Emitted events reach every socket of the cluster in one order, the log's.
 //     Emits of one goroutine keep their order, in Emit and EmitAsync alike.
 //  4. Every exported method may be called from any goroutine, unless its comment
 //     says otherwise.
 //  5. After [Server.Shutdown] has returned nil, no code of the application that the
 //     server calls is running.
-//  6. A panic in a handler, a gate, a callback, an encoder or the handler of a
-//     logger is recovered, logged, and ends there. So does runtime.Goexit. What a
-//     peer waits for it gets all the same, as an error.
+//  6. A panic in a handler, a middleware, a callback, an encoder or the handler of a
+//     logger is recovered and logged. So is runtime.Goexit. A peer that waits for
+//     an answer receives an error.
 //  7. No code of the application runs under a lock of the server, so it may call
 //     the server.
 //
-// A Call that does not hold up the events behind it:
+// A Call that does not delay the events behind it:
 //
 //	Delete.On(io, func(_ context.Context, s *socketio.Socket, id ItemID) error {
 //		go func() { // ends with the socket, or with the answer
@@ -111,15 +112,15 @@
 //
 // # Errors
 //
-// A handler's *[Error] is what the peer may know. Any other error is logged, once,
-// and the peer of a request gets the code "internal" without detail. A call that
+// A handler's *[Error] is sent to the peer. Any other error is logged, once, and
+// the peer of a request gets the code "internal" without detail. A call that
 // needed a connection fails with a *[DisconnectError], which is also the cause of
 // the socket's context.
 //
 // # What clients see of recovery
 //
-// Every event carries one more argument at its end, a string: the client's place
-// in the log. It is how the official clients recover, and a listener that takes
-// its arguments by name does not notice. Recovery.Disabled turns it off together
-// with recovery.
+// Every event carries one more argument at its end, a string: its offset in the
+// log. The official clients need it to recover; a listener that takes its
+// arguments by name ignores it. Recovery.Disabled turns it off together with
+// recovery.
 package socketio

@@ -13,23 +13,23 @@ import (
 )
 
 var (
-	// ErrReserved reports an event name that the protocol keeps for itself:
+	// ErrReserved reports an event name that the protocol reserves:
 	// connect, connect_error, disconnect, disconnecting, newListener,
 	// removeListener.
 	ErrReserved = errors.New("reserved event name")
 
-	// ErrLocal reports a target that is not for the log.
+	// ErrLocal reports a local target where the log is required.
 	ErrLocal = errors.New("local target: its events do not go through the log")
 
-	// ErrStale reports a bookmark that is older than what its client has
+	// ErrStale reports a snapshot token that is older than what its client has
 	// received since: the application has to read its state again.
-	ErrStale = errors.New("bookmark is older than what the client has seen")
+	ErrStale = errors.New("snapshot token is older than what the client has received")
 
-	// ErrSnapshot reports a text that is not a bookmark of this log.
+	// ErrSnapshot reports a text that is not a snapshot token of this log.
 	ErrSnapshot = adapter.ErrSnapshot
 
-	// ErrTrimmed reports a bookmark from before anything that the log still
-	// has.
+	// ErrTrimmed reports a snapshot token from before the oldest record that the
+	// log still keeps.
 	ErrTrimmed = adapter.ErrTrimmed
 
 	// ErrRoomName reports a room name that is empty, longer than 255 bytes, not
@@ -37,7 +37,7 @@ var (
 	ErrRoomName = errors.New("invalid room name")
 
 	// ErrSocketRoom reports a Socket.Join of a room that is named by the id of
-	// another socket, and so is that socket's own.
+	// another socket.
 	ErrSocketRoom = errors.New("room of another socket")
 
 	// ErrTooManyRooms reports a Socket.Join beyond Options.MaxRooms or
@@ -45,18 +45,18 @@ var (
 	ErrTooManyRooms = errors.New("too many rooms")
 
 	// ErrNotConnected reports a call or an emit to a socket whose CONNECT packet
-	// has not been answered yet, made from a gate.
+	// has not been answered yet, made from middleware.
 	ErrNotConnected = errors.New("socket is not connected yet")
 
 	// ErrReplied reports a second reply to one request, or a reply to an event
-	// that wants none.
+	// without an acknowledgement.
 	ErrReplied = errors.New("no reply wanted, or already sent")
 
 	// ErrPlaceholder reports an event, a request or an answer with binary data
 	// and with an object of the application, or relayed from a client, that has
 	// the member "_placeholder": true. Clients take such an object for binary
-	// data; official ones close the connection over it. Beside no binary data
-	// it is data like any.
+	// data; official ones close the connection then. Without binary data the
+	// object is allowed.
 	ErrPlaceholder = packet.ErrPlaceholder
 
 	// ErrMissingArgument reports an event or an answer with fewer arguments than
@@ -66,21 +66,20 @@ var (
 	ErrMissingArgument = errors.New("missing argument")
 
 	// ErrPayloadType reports a payload that is a pointer to a Positional, to a
-	// []byte or to None, and would be sent as something else than these are. Use
+	// []byte or to None, and would be encoded differently than these are. Use
 	// the type itself.
 	ErrPayloadType = errors.New("pointer to a type that is no ordinary JSON")
 
-	// ErrQueueFull reports an emit that was refused because the queue towards
-	// the log stayed full for as long as it was ready to wait. The event was
-	// not emitted.
+	// ErrQueueFull reports an emit that was refused because the queue to the log
+	// stayed full for as long as it waited. The event was not emitted.
 	ErrQueueFull = adapter.ErrQueueFull
 
 	// ErrShutdown reports a call on a server that is shutting down.
 	ErrShutdown = errors.New("server is shutting down")
 )
 
-// A Code tells the peer of a request what kind of error it got. Applications
-// define their own; these are the ones that the server uses.
+// A Code is the kind of an [Error], for the peer of a request. Applications define
+// their own; the server uses those below.
 type Code string
 
 // The server's own codes.
@@ -90,11 +89,11 @@ const (
 	CodeDisconnected Code = "disconnected" // Socket.Disconnect before the client was connected
 )
 
-// An Error is what a peer may know of a failure. Returned by the handler of a
-// [Request] it becomes the acknowledgement; returned by a gate it becomes the
+// An Error is an error that is sent to the peer. Returned by the handler of a
+// [Request] it becomes the acknowledgement; returned by middleware it becomes the
 // CONNECT_ERROR. Every other error is logged: the peer of a request gets
-// CodeInternal without detail, and a client at a gate is cut off, see Use. Data
-// that cannot be encoded is left out, which is logged.
+// CodeInternal without detail, and the connection of a client in middleware is
+// closed, see Use. Data that cannot be encoded is left out, which is logged.
 type Error struct {
 	Code    Code
 	Message string
@@ -109,7 +108,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s", e.Code, e.Message)
 }
 
-// publicError returns what a peer may know of err, and whether that is err itself.
+// publicError returns the error to send to a peer for err, and whether that is err itself.
 func publicError(err error) (known *Error, itself bool) {
 	if known, ok := asType[*Error](err); ok && known != nil {
 		return known, true
@@ -125,7 +124,7 @@ func asType[E error](err error) (found E, ok bool) {
 	return found, ok
 }
 
-// encodable returns the error with its data encoded, or without data that cannot be.
+// encodable returns the error with its data encoded, or without it if that fails.
 func (s *Server) encodable(e *Error) *Error {
 	bare := &Error{Code: e.Code, Message: e.Message}
 	if e.Data == nil {
@@ -144,8 +143,8 @@ func (s *Server) encodable(e *Error) *Error {
 	return bare
 }
 
-// A Reason says why a socket was disconnected. The constants carry the official
-// server's strings, but for the last four.
+// A Reason is why a socket was disconnected. The constants have the official
+// server's strings, except the last four.
 type Reason string
 
 // The reasons. Those marked (r) are Recoverable.
@@ -159,13 +158,13 @@ const (
 	ReasonClientDisconnect = Reason("client namespace disconnect")  // the client left the namespace
 	ReasonServerDisconnect = Reason("server namespace disconnect")  // Disconnect was called
 
-	ReasonSlowConsumer = Reason(transport.ReasonSlowConsumer) // (r) the client did not read as fast as it was sent to
-	ReasonRateLimit    = Reason("rate limit exceeded")        // (r) the client did not keep to Options.EventsPerSecond or the like
-	ReasonTakenOver    = Reason("session taken over")         // the client came back on another connection
-	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or was thought dead by the others
+	ReasonSlowConsumer = Reason(transport.ReasonSlowConsumer) // (r) the client read more slowly than it was sent to
+	ReasonRateLimit    = Reason("rate limit exceeded")        // (r) the client exceeded Options.EventsPerSecond or a similar rate
+	ReasonTakenOver    = Reason("session taken over")         // the client returned on another connection
+	ReasonNodeReset    = Reason("node reset")                 // (r) the node fell behind the log, or the others considered it dead
 )
 
-// Recoverable reports whether the client may come back to its session after r.
+// Recoverable reports whether the client may recover its session after r.
 func (r Reason) Recoverable() bool {
 	switch r {
 	case ReasonParseError, ReasonClientDisconnect, ReasonServerDisconnect, ReasonTakenOver:
@@ -179,7 +178,7 @@ func (r Reason) Recoverable() bool {
 // disconnected, and the error of calls that needed it connected.
 type DisconnectError struct {
 	Reason Reason
-	Err    error // what is known beyond the reason; may be nil
+	Err    error // the detail; may be nil
 }
 
 // Error implements error.
@@ -193,8 +192,8 @@ func (e *DisconnectError) Error() string {
 // Unwrap returns Err.
 func (e *DisconnectError) Unwrap() error { return e.Err }
 
-// badPayload tells a client what does not fit. The text of err is cut: encoding/json quotes
-// a number of the client's as it is.
+// badPayload returns the error for arguments that do not decode. The text of err is
+// truncated, because encoding/json quotes numbers of the client in full.
 func badPayload(event string, err error) error {
 	return &Error{Code: CodeBadPayload, Message: fmt.Sprintf("%s: %.300s", event, err)}
 }

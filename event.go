@@ -11,20 +11,20 @@ import (
 )
 
 // An Event is a name on the wire bound to the type of its payload. It is a
-// string, and is best declared as a constant, shared by those who emit and those
-// who handle:
+// string, and is best declared as a constant, shared by the code that emits and the
+// code that handles it:
 //
 //	const Posted socketio.Event[Post] = "chat:post"
 //
-// The payload is one argument, encoded as encoding/json does it, but with <, > and
-// & as they are. Three types stand for something else: [None] for no argument,
-// []byte for binary data, and a [Positional] for several arguments. Pointers to
+// The payload is one argument, encoded as encoding/json does it, but without
+// escaping <, > and &. Three types are encoded differently: [None] is no argument,
+// []byte is binary data, and a [Positional] is several arguments. Pointers to
 // these are refused: at registration with a panic, else with ErrPayloadType.
 type Event[T any] string
 
 // On registers the handler of the event. Its ctx ends when the socket is
-// disconnected. An error is logged; the client does not hear of it. An event
-// without an argument is nil for a T that is a pointer or an interface, and else
+// disconnected. An error is logged and not sent to the client. An event without an
+// argument is nil for a T that is a pointer or an interface; for any other T it
 // does not reach the handler, see ErrMissingArgument.
 func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
 	mustTravel[T](string(e))
@@ -39,13 +39,13 @@ func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) er
 
 // Emit emits the event. It returns nil when the event is in the log, durable as
 // the log is configured; every socket of the target that is connected then gets
-// it, and every session that comes back in time. For local and volatile targets
-// nil says only that the event is on its way.
+// it, and every session that is recovered in time. For local and volatile targets
+// nil means only that the event is on its way.
 //
-// When ctx ends before, Emit returns its cause: the event was then emitted at
+// When ctx ends before that, Emit returns its cause: the event was then emitted at
 // most once, and not at all if it had not been sent to the log yet. The emits of
-// one goroutine keep their order. To a socket whose gates are running the error is
-// ErrNotConnected.
+// one goroutine keep their order. For a socket whose middleware is running the
+// error is ErrNotConnected.
 func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
 	r := to.route()
 	envelope, err := envelope(r, string(e), v)
@@ -56,11 +56,11 @@ func (e Event[T]) Emit(ctx context.Context, to Target, v T) error {
 }
 
 // EmitAsync queues the event, in order with the emits before and after it, and
-// returns at once; the Receipt tells the outcome. Until Receipt.Wait is called the
-// adapter may keep it for a moment, for others to share an append with it, see
-// pgadapter.Options.Linger. When the queue is full it waits
-// for at most Options.EmitTimeout, and then returns a receipt that has failed
-// with ErrQueueFull.
+// returns at once; the Receipt returns the outcome. Until Receipt.Wait is called
+// the adapter may delay it for a moment, so that more events share an append, see
+// pgadapter.Options.Linger. When the queue is full EmitAsync waits for at most
+// Options.EmitTimeout, and then returns a receipt that has failed with
+// ErrQueueFull.
 func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
 	r := to.route()
 	envelope, err := envelope(r, string(e), v)
@@ -70,9 +70,9 @@ func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
 	return r.emitAsync(envelope)
 }
 
-// Envelope returns what Emit would publish, for who carries it to the log by other
-// means: pgadapter.EmitTx does, inside of a transaction of the application. A local
-// target has no place there and is refused with ErrLocal.
+// Envelope returns what Emit would publish, for callers that write it to the log
+// themselves: pgadapter.EmitTx does so in a transaction of the application. A local
+// target is refused with ErrLocal.
 func (e Event[T]) Envelope(to Target, v T) (*adapter.Envelope, error) {
 	r := to.route()
 	if r.local {
@@ -81,13 +81,13 @@ func (e Event[T]) Envelope(to Target, v T) (*adapter.Envelope, error) {
 	return envelope(r, string(e), v)
 }
 
-// A Receipt is the outcome of an EmitAsync, known later.
+// A Receipt is the future outcome of an EmitAsync.
 type Receipt struct {
 	log *adapter.Receipt // nil: err is the outcome
 	err error
 }
 
-// Wait returns nil once the event is in the log, the error that kept it out, or
+// Wait returns nil once the event is in the log, the error that prevented it, or
 // the cause of ctx when that ends first: the event may still be emitted then.
 func (r *Receipt) Wait(ctx context.Context) error {
 	if r.log == nil {
@@ -102,7 +102,7 @@ func (r *Receipt) Wait(ctx context.Context) error {
 type Request[Q, R any] string
 
 // On registers the handler of the request. What it returns is the answer; an
-// error becomes the answer that Options.ErrorReply makes of it.
+// error becomes the acknowledgement that Options.ErrorReply returns for it.
 func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v Q) (R, error)) {
 	mustTravel[Q](string(q))
 	mustTravel[R](string(q))
@@ -130,8 +130,8 @@ func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v 
 // It ends with the cause of ctx, with context.DeadlineExceeded after
 // Options.AckTimeout if ctx has no deadline, or with a *DisconnectError. A
 // request is not part of the log: it is not repeated when the connection is lost.
-// A callback() without an argument is the answer nil to an R that is a pointer or
-// an interface, and else ErrMissingArgument.
+// A callback() without an argument is nil for an R that is a pointer or an
+// interface, and ErrMissingArgument for any other R.
 func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
 	var answer R
 	p, err := encodeEvent(string(q), v)
@@ -148,12 +148,12 @@ func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
 	return answer, nil
 }
 
-// None is the payload of an event that carries nothing, and the answer to a
-// request that is only confirmed.
+// None is the payload of an event without arguments, and of an empty
+// acknowledgement.
 type None struct{}
 
 // Positional is a payload of several arguments on the wire. Args returns
-// pointers to them, in order, which serve to encode and to decode:
+// pointers to them, in order, for encoding and decoding:
 //
 //	func (m *Move) Args() []any { return []any{&m.Piece, &m.X, &m.Y} }
 type Positional interface{ Args() []any }
@@ -190,7 +190,7 @@ func encodeEvent[T any](event string, v T) (payload, error) {
 	return encodeArgs(event, args)
 }
 
-// arguments returns the arguments on the wire that stand for v.
+// arguments returns the arguments that represent v on the wire.
 func arguments[T any](v T) ([]any, error) {
 	switch p := any(&v).(type) {
 	case *None:
@@ -227,8 +227,8 @@ func decodeBody[T any](body []byte, attachments [][]byte, v *T) error {
 	return decodePayload(args, attachments, v)
 }
 
-// misfit reports, as ErrPayloadType, that v is a pointer to a type that stands for
-// something else than its JSON.
+// misfit reports, as ErrPayloadType, that v is a pointer to a type that is not encoded
+// as plain JSON.
 func misfit(v any) error {
 	switch v.(type) {
 	case Positional, *None, *[]byte:
@@ -238,7 +238,7 @@ func misfit(v any) error {
 	}
 }
 
-// mustTravel panics if T is not a type of a payload.
+// mustTravel panics if T cannot be a payload.
 func mustTravel[T any](event string) {
 	var v T
 	if _, ok := any(&v).(Positional); ok {

@@ -8,9 +8,9 @@ import (
 // A Namespace is one of the channels that share a client's connection, with
 // sockets, rooms and handlers of its own. Get it with [Server.Of].
 //
-// Handlers, gates and middleware are registered on the namespace, never on a
-// socket: what differs from socket to socket lives in [Data]. Registering is
-// possible at any time, and is normally done before the server serves.
+// Handlers, middleware and interceptors are registered on the namespace, never on
+// a socket: state of one socket belongs in [Data]. Registering is possible at any
+// time, and is normally done before the server serves.
 type Namespace struct {
 	name   string
 	server *Server
@@ -39,8 +39,8 @@ func (n *Namespace) Name() string { return n.name }
 // means the same.
 func (n *Namespace) All() Audience { return Audience{n.route()} }
 
-// To returns the audience of the sockets that are in any of the rooms: nobody, if
-// there are none. Everybody is [Namespace.All].
+// To returns the audience of the sockets that are in any of the rooms: no sockets
+// for an empty list. For all sockets use [Namespace.All].
 func (n *Namespace) To(rooms ...Room) Audience { return n.All().To(rooms...) }
 
 // Except returns the audience of the sockets that are in none of the rooms.
@@ -80,7 +80,7 @@ func (n *Namespace) Socket(id SocketID) (*Socket, bool) {
 }
 
 // Rooms yields the rooms of this node with the number of sockets in each, as they
-// were when the iteration began, without those that are named by a socket's id.
+// were when the iteration began, except the rooms named by a socket's id.
 func (n *Namespace) Rooms() iter.Seq2[Room, int] {
 	return func(yield func(Room, int) bool) {
 		h := n.server.hub

@@ -27,39 +27,39 @@ type Options struct {
 	// *pgadapter.DB. Default: a log in memory, for a single node.
 	Adapter adapter.Adapter
 
-	// Parser is the form in which packets travel, of which the clients must know.
-	// See package msgpack. Default: that of the protocol.
+	// Parser encodes and decodes packets. The clients must use the same format.
+	// See package msgpack. Default: the format of the protocol.
 	Parser packet.Parser
 
-	// Recovery says whether and how clients come back to their sessions.
+	// Recovery configures whether and how clients recover their sessions.
 	Recovery Recovery
 
 	// PingInterval and PingTimeout set the heartbeat: a ping every interval,
-	// and the time that the client has for its answer.
+	// and the time within which the client must answer.
 	// Default: 25 s and 20 s.
 	PingInterval, PingTimeout time.Duration
 
 	// ConnectTimeout is how long a connection may stay without a namespace. It is
-	// also how long OnConnect of a client that came back waits for the handlers of
-	// its former connection on this node, and for its OnDisconnect.
+	// also how long OnConnect of a returning client waits for the handlers of its
+	// former connection on this node, and for its OnDisconnect.
 	// Default: 45 s.
 	ConnectTimeout time.Duration
 
-	// ConnectsAtOnce bounds how many sockets are being connected at a time: so
-	// many that claim a session, and so many that open one or get what they have
-	// missed. Gates, and waiting for a slow client, do not count. The others wait
-	// for their turn, within ConnectTimeout, so that a crowd that comes at once
-	// leaves the processor to the events of those who are there.
+	// ConnectsAtOnce bounds how many sockets claim a session at a time, and how
+	// many open a session or receive a replay at a time. Time in middleware, and
+	// waiting for a slow client, does not count. The other sockets wait, within
+	// ConnectTimeout, so that a connection storm leaves processor time to the
+	// events of connected clients.
 	// Default: 128 for each processor that Go uses.
 	ConnectsAtOnce int
 
-	// CleanupEmptyChildNamespaces removes a namespace that a client has brought
-	// into being when its last socket is gone. Handlers that were registered on
-	// it are gone with it; a namespace that Of was asked for stays.
-	// Default: it stays, as in the official server.
+	// CleanupEmptyChildNamespaces removes a namespace that a client created when
+	// its last socket is gone, with the handlers that were registered on it. A
+	// namespace that Of returned is not removed.
+	// Default: not removed, as in the official server.
 	CleanupEmptyChildNamespaces bool
 
-	// MaxNamespaces bounds the namespaces that one connection is in. A CONNECT for
+	// MaxNamespaces bounds the namespaces that one connection joins. A CONNECT for
 	// one more is refused with "Too many namespaces".
 	// Default: 64.
 	MaxNamespaces int
@@ -69,22 +69,22 @@ type Options struct {
 	// Default: 1,000 bytes, as in SQL.
 	MaxNamespaceBytes int
 
-	// MaxDynamicNamespaces bounds the namespaces of this node that clients have
-	// brought into being, see Server.OfPattern. For one more the one goes that
-	// has been without a socket for longest, as with CleanupEmptyChildNamespaces;
-	// while all of them have sockets, a CONNECT that asks for a new one is refused
+	// MaxDynamicNamespaces bounds the namespaces of this node that clients
+	// created, see Server.OfPattern. For one more, the server removes the one that
+	// has been without a socket for longest, as with CleanupEmptyChildNamespaces.
+	// While all of them have sockets, a CONNECT that asks for a new one is refused
 	// with "Too many namespaces".
 	// Default: 10,000.
 	MaxDynamicNamespaces int
 
-	// MaxAuthBytes bounds the auth object of a CONNECT, which is kept as long as
-	// its socket. A larger one is refused with "Auth too large".
+	// MaxAuthBytes bounds the auth object of a CONNECT, which is kept for as long as
+	// its socket exists. A larger one is refused with "Auth too large".
 	// Default: 65,536 bytes.
 	MaxAuthBytes int
 
 	// MaxRooms bounds the rooms that Socket.Join puts a socket into, MaxRoomBytes
 	// their names together; see ErrTooManyRooms. Audience.Join, and join_room in
-	// SQL, are the application's own and are not bounded.
+	// SQL, are not bounded.
 	// Default: 10,000 rooms and 1 MiB.
 	MaxRooms, MaxRoomBytes int
 
@@ -107,74 +107,75 @@ type Options struct {
 	// MaxArguments bounds the arguments of one event, its name included, and of one
 	// acknowledgement: each costs the node 24 bytes for as few as two that are sent.
 	// MaxDepth bounds how deep the JSON of a packet nests, the arguments being the first
-	// level: what decodes JSON recurses. A packet beyond them is a violation of the protocol
-	// and ends the connection. Encoding/json itself takes no more than 10,000 levels.
+	// level, because JSON decoders recurse. A packet beyond these limits is a violation of
+	// the protocol and ends the connection. Package encoding/json accepts up to 10,000 levels.
 	// Default: 65,536 arguments and 128 levels.
 	MaxArguments, MaxDepth int
 
 	// PacketTimeout is how long a client may take to send a packet with attachments,
 	// from its first message to its last. Then its connection is closed with
-	// ReasonForcedClose. (A single message that does not end is closed by the
-	// heartbeat, or after PingInterval and PingTimeout if it is a POST.)
+	// ReasonForcedClose. (For a single message that does not end, the heartbeat
+	// closes the connection, or PingInterval plus PingTimeout if it is a POST.)
 	// Default: 2 minutes.
 	PacketTimeout time.Duration
 
-	// InboxEvents and InboxBytes bound what a connection has received and its
-	// handlers have not seen to: the events that wait, and the bytes in memory of
-	// those that wait or are being handled, of all its sockets together. When one of
-	// them is reached the connection is not read until half of it is gone: the
-	// client's next packets, whatever their namespace, wait in TCP or in its POST,
-	// and none is dropped. One packet may exceed the bytes.
+	// InboxEvents and InboxBytes bound the events of a connection that wait for
+	// their handlers, and the memory of the events that wait or are being handled,
+	// for all sockets of the connection together. At either limit the server stops
+	// reading the connection until half of the backlog is handled: the client's next
+	// packets, of any namespace, wait in TCP or in its POST, and none is dropped.
+	// One packet may exceed the bytes.
 	//
-	// Acknowledgements and the client's goodbye are among what is not read. So a
-	// handler that waits for its own client (Call) while so many events wait may not
-	// hear the answer: it goes on when its deadline or AckTimeout is over.
+	// Acknowledgements and the client's DISCONNECT are not read meanwhile. So a
+	// handler that calls its own client (Call) at that moment may not receive the
+	// answer; it continues after its deadline or AckTimeout.
 	// Default: 4,096 events and 8 MiB.
 	InboxEvents, InboxBytes int
 
 	// QueueMessages and QueueBytes bound what waits to be written to one
 	// connection, behind what is being written. A client that lets them fill up is
-	// disconnected with ReasonSlowConsumer and recovers like any other. An event
-	// counts as a quarter of the bytes at most, so that a client that reads gets
-	// events of any size. Default: 4,096 messages and 4 MiB.
+	// disconnected with ReasonSlowConsumer and may recover. An event counts as a
+	// quarter of the bytes at most, so that a client that reads receives events of
+	// any size. Default: 4,096 messages and 4 MiB.
 	QueueMessages, QueueBytes int
 
 	// WriteTimeout bounds one write to a connection.
 	// Default: 15 s.
 	WriteTimeout time.Duration
 
-	// EventsPerSecond and BytesPerSecond bound what one connection may send, all its
-	// namespaces together: packets of any kind, those of Engine.IO and the control frames of
-	// a WebSocket included, and the bytes of their data. A client may
-	// send as much as that at once. One that sends more is slowed down: its connection
-	// is not read for as long as it is ahead, and nothing is dropped. Negative: no
+	// EventsPerSecond and BytesPerSecond bound what one connection may send, in all its
+	// namespaces together: packets of any kind, including those of Engine.IO and the control
+	// frames of a WebSocket, and the bytes of their data. A client may send a second's worth
+	// in one burst. If it sends more, the server pauses reading its connection until the
+	// client is within the rate again; nothing is dropped. Negative: no
 	// bound. Default: 50,000 packets and 64 MiB.
 	EventsPerSecond, BytesPerSecond int
 
 	// ConnectsPerSecond bounds the CONNECT packets of one connection in the same way;
-	// ten times as many may come at once. Negative: no bound. Default: 20.
+	// ten times as many may arrive in one burst. Negative: no bound. Default: 20.
 	ConnectsPerSecond int
 
-	// ThrottleTimeout is how long a client may be slowed down because of these rates
-	// without a break. Then it is disconnected with ReasonRateLimit. Negative: never.
+	// ThrottleTimeout is how long a client may be slowed down by these rates without
+	// a break. Then it is disconnected with ReasonRateLimit. Negative: never.
 	// Default: 1 minute.
 	ThrottleTimeout time.Duration
 
-	// MaxConnections bounds the connections of this node, sessions that poll included,
-	// and those that have ended while functions of the application still run for their
-	// sockets, or events of theirs still wait to be handled.
+	// MaxConnections bounds the connections of this node, including sessions
+	// that poll, and connections that have ended while functions of the application still
+	// run for their sockets or events of theirs still wait to be handled.
 	// Requests for more are refused with status 503. Negative: no bound.
 	// Default: 1,000,000.
 	MaxConnections int
 
 	// MaxConnectionsPerAddress bounds the connections of one client address to this
-	// node, counted in the same way. Requests for more are refused with status 429. Default: no bound, because
-	// all clients of a node behind a proxy may have the proxy's address.
+	// node, counted in the same way. Requests for more are refused with status 429.
+	// Default: no bound, because all clients of a node behind a proxy may have the proxy's
+	// address.
 	MaxConnectionsPerAddress int
 
-	// ClientAddress returns what MaxConnectionsPerAddress counts by. A node behind a
-	// proxy takes it from the header that the proxy sets; a header that a client can
-	// set is no address. A request for which it is "" is not counted.
+	// ClientAddress returns the key by which MaxConnectionsPerAddress counts. Behind a
+	// proxy, take it from the header that the proxy sets; do not trust a header that a
+	// client can set. A request for which it returns "" is not counted.
 	// Default: the IP address of Request.RemoteAddr, of IPv6 the first 64 bits.
 	ClientAddress func(*http.Request) string
 
@@ -184,7 +185,7 @@ type Options struct {
 	// refused with status 431. Negative: no bound. Default: 32 KiB.
 	MaxHeaderBytes int
 
-	// DrainRate is how many clients a second Shutdown sends away; a negative rate
+	// DrainRate is how many clients per second Shutdown disconnects; a negative rate
 	// means all at once. Default: 1,000.
 	DrainRate int
 
@@ -197,51 +198,50 @@ type Options struct {
 	// A list replaces the default: name SameHost too if it is to stay. Clients that are not
 	// browsers send no Origin header, or may send any: for them it is no protection. See
 	// [transport.Options] for the details.
-	// Default: SameHost. (The official server lets any page open a WebSocket, which sends
-	// the cookies of the user along, though not read the answers to polls.)
+	// Default: SameHost. (The official server lets any page open a WebSocket, which carries
+	// the user's cookies, but not read the answers to polls.)
 	Origins []string
 
-	// AllowRequest decides on each new connection before anything is kept of
-	// it; an error refuses. Of an *Error the client gets the message; any other error is
-	// logged, at most once a minute, and the client is told "Forbidden". It may block; it
-	// runs in the goroutine of the HTTP request. Default: all are allowed.
+	// AllowRequest decides on each new connection before the server keeps any state
+	// for it; an error refuses. The client receives the message of an *Error. Any other
+	// error is logged, at most once a minute, and the client receives "Forbidden". It may
+	// block; it runs in the goroutine of the HTTP request. Default: all are allowed.
 	AllowRequest func(*http.Request) error
 
-	// HTTP says how clients reach the server: over long-polling, WebSocket, or
-	// both, and what the answers carry. Default: that of the official server.
+	// HTTP configures how clients reach the server, over long-polling, WebSocket or
+	// both, and the headers of responses. Default: that of the official server.
 	HTTP transport.HTTP
 
 	// ErrorReply turns the error of a request's handler into the
 	// acknowledgement that the client gets. When that cannot be encoded, or
-	// ErrorReply panics, the client gets the answer to the error without its Data,
-	// or else the default of that.
+	// ErrorReply panics, the client gets the acknowledgement of the error without its
+	// Data, or else the default one.
 	// Default: {"error":{"code":…,"message":…,"data":…}}.
 	ErrorReply func(*Error) any
 
-	// Logger receives what nobody else hears: errors of event handlers,
-	// panics, refused recoveries. Its handler runs in a goroutine of its own, for
-	// one line at a time, and may call the server. Of a handler that blocks the
-	// server keeps 1,024 lines. Default: slog.Default().
+	// Logger receives what no caller receives: errors of event handlers, panics,
+	// refused recoveries. Its handler runs in a goroutine of its own, for one line
+	// at a time, and may call the server. While it blocks, the server keeps up to
+	// 1,024 lines. Default: slog.Default().
 	Logger *slog.Logger
 
-	// LogsPerSecond bounds the lines of one kind, which is one message text, that
-	// Logger gets in a second; Debug lines are not bounded. The next line of the
-	// kind says how many were suppressed, and Stats counts all. Negative: no bound.
+	// LogsPerSecond bounds the lines per second with one message text that Logger
+	// receives; Debug lines are not bounded. The next line with that text contains
+	// the number of suppressed ones, and Stats counts all. Negative: no bound.
 	// Default: 10.
 	LogsPerSecond int
 }
 
-// Recovery configures connection state recovery: a client that comes back
-// within the window, to any node of the cluster, gets everything it missed.
+// Recovery configures connection state recovery: a client that returns within
+// the window, to any node of the cluster, receives everything it missed.
 type Recovery struct {
-	// Store keeps the sessions. Beside a *pgadapter.DB as Options.Adapter it is
-	// that DB's Sessions. Default: memory, if Options.Adapter is left out as
-	// well.
+	// Store keeps the sessions. With a *pgadapter.DB as Options.Adapter, use that
+	// DB's Sessions. Default: memory, if Options.Adapter is nil as well.
 	Store recovery.Store
 
-	// Snapshots finds where the application read its state, for Socket.ResumeFrom. Beside a
-	// *pgadapter.DB as Options.Adapter it is that DB. Default: the memory, if
-	// Options.Adapter is left out; else there is no Follow.
+	// Snapshots resolves the snapshot tokens of Socket.ResumeFrom. With a
+	// *pgadapter.DB as Options.Adapter, use that DB. Default: memory, if
+	// Options.Adapter is nil; else ResumeFrom fails.
 	Snapshots adapter.SnapshotResolver
 
 	// Window is how long a client may be away.
@@ -249,67 +249,66 @@ type Recovery struct {
 	Window time.Duration
 
 	// MaxParkedBytes bounds the memory of the sessions whose clients are away, if
-	// Store is left out, see recovery.Memory; pgadapter.Options.MaxParked bounds
+	// Store is nil, see recovery.Memory; pgadapter.Options.MaxParked bounds
 	// those of a cluster. Default: 256 MiB.
 	MaxParkedBytes int
 
-	// MaxRepeatedBytes bounds what a client is sent again in replays, because it
-	// comes back again and again with an offset before what it was sent already:
-	// with the next claim it gets a new session, with recovery.ErrRepeated as the
-	// reason. What a replay sends for the first time makes up for eight times as
-	// much that was sent again, and a client that has all that was replayed to it
-	// starts from zero: a line that breaks in mid-replay costs no more than what was
-	// on its way. Each node counts by itself what it has sent.
+	// MaxRepeatedBytes bounds what replays send to one client more than once, because
+	// it returns repeatedly with an offset before what it was sent already. Beyond the
+	// bound the client gets a new session, with recovery.ErrRepeated as the reason.
+	// Each byte that a replay sends for the first time offsets eight repeated ones, and
+	// a client that has received all that was replayed starts from zero, so that a
+	// connection that breaks during a replay costs no more than what was in transit.
+	// Each node counts only what it sent itself.
 	// Default: 64 MiB.
 	MaxRepeatedBytes int
 
-	// SkipMiddlewares lets a recovered socket in without running the gates of its
-	// namespace again. Unlike in the official server they run by default: a
-	// user who was banned meanwhile does not come back in unasked.
+	// SkipMiddlewares admits a recovered socket without running the middleware of
+	// its namespace again. Unlike in the official server the middleware runs by
+	// default, so that a user that was banned in between is refused.
 	SkipMiddlewares bool
 
-	// OptOut has the sockets of some clients, or of some namespaces, do without
-	// recovery: for clients in other languages, for one, whose handlers take a
-	// fixed number of arguments, as the offset is one more. It is asked once for
-	// every socket, before the gates. Such a socket gets events without their
-	// offsets, and no private id; its session is kept nowhere. A client can
-	// ask for that in its query or auth, if OptOut says so:
+	// OptOut returns true for sockets that do without recovery, for example those of
+	// clients in other languages whose handlers take a fixed number of arguments:
+	// the offset is one more. It is called once for every socket, before the
+	// middleware. Such a socket gets events without offsets, and no private id; its
+	// session is not stored. OptOut can let a client choose in its query or auth:
 	//
 	//	func(_ string, h *socketio.Handshake) bool { return h.Query().Get("recovery") == "off" }
 	//
-	// It may block for a moment. When it panics the connection is cut.
-	// Default: every client may come back.
+	// It may block for a moment. When it panics the connection is closed.
+	// Default: every client may recover.
 	OptOut func(namespace string, h *Handshake) bool
 
-	// Identity returns whose the client is, for example the id of the user that
-	// its token names, or "" if that cannot be told. It is asked before the client
-	// gets a session back, on every connection, also with SkipGates. A session that
-	// was opened under an identity is given back under the same one only: a client
-	// that has got hold of another's private id gets a new session, with the reason
-	// recovery.ErrIdentity, and the session stays where it is. A session that was
-	// opened without one is bound to the first identity that it is given back under.
+	// Identity returns the identity of the client, for example the id of the user
+	// that its token names, or "" if it has none. It is called before the client
+	// recovers a session, on every connection, also with SkipMiddlewares. A session
+	// that was opened under an identity is recovered under the same one only: a client
+	// that presents the private id of another one gets a new session, with the reason
+	// recovery.ErrIdentity, and the other session is not affected. A session that was
+	// opened without an identity is bound to the first one that recovers it.
 	//
 	// The ctx ends with Options.ConnectTimeout and carries the values of the HTTP
 	// request's context, where middleware may have put the user. An *Error
-	// refuses the client, and any other error cuts its connection, as from a gate.
-	// The identity is what Socket.Identity returns; it is stored only as a hash
-	// that cannot be looked up. It may block, and is called from many goroutines.
-	// Default: sessions have no identity, and the private id alone brings a client
-	// back.
+	// refuses the client, and any other error closes its connection, as from
+	// middleware. Socket.Identity returns the identity; only a keyed hash of it is
+	// stored. It may block, and is called from many goroutines.
+	// Default: sessions have no identity, and the private id alone recovers one.
 	Identity func(ctx context.Context, h *Handshake) (string, error)
 
-	// OnExpired is told when a session ended because its client stayed away, or
-	// too many did (MaxParkedBytes), on one node of the cluster, for one session at
-	// a time. It may block: up to 65,536 sessions wait meanwhile; of more it is not
-	// told, which is logged. Shutdown waits for it. Default: nobody is told.
+	// OnExpired is called when a session ended because its client did not return in
+	// time, or too many were away (MaxParkedBytes). It is called on one node of the
+	// cluster, for one session at a time. It may block: up to 65,536 sessions wait
+	// meanwhile; more are dropped, which is logged. Shutdown waits for it.
+	// Default: none.
 	OnExpired func(*ExpiredSession)
 
 	// Disabled turns recovery off: events carry no offset, sessions are not
-	// kept, Emit does without the promises that need them.
+	// stored, and missed events are not replayed.
 	Disabled bool
 }
 
-// An ExpiredSession is what is known of a session that nobody came back to.
+// An ExpiredSession describes a session to which no client returned in time.
 type ExpiredSession struct {
 	ID        SocketID
 	Namespace string
@@ -320,7 +319,7 @@ type ExpiredSession struct {
 
 func (e *ExpiredSession) snapshot() map[string]json.RawMessage { return e.data }
 
-// Validate reports the first contradiction in the options. NewServer panics
+// Validate reports the first invalid option or contradiction. NewServer panics
 // with the same error.
 func (o *Options) Validate() error {
 	if o == nil {
@@ -357,7 +356,7 @@ func (o *Options) Validate() error {
 		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
 	} {
 		if f.value < 0 {
-			return fmt.Errorf("socketio: Options.%s is negative", f.name)
+			return fmt.Errorf("socketio: Options.%s is negative: %d", f.name, f.value)
 		}
 	}
 	switch r := o.Recovery; {
@@ -423,8 +422,8 @@ func (o *Options) withDefaults() Options {
 	return c
 }
 
-// transport returns the options of the Engine.IO layer, which has defaults of
-// its own for what is zero.
+// transport returns the options of the Engine.IO layer, which has its own
+// defaults for zero values.
 func (o *Options) transport() *transport.Options {
 	return &transport.Options{
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, MaxPayload: o.MaxPayload,
@@ -435,8 +434,8 @@ func (o *Options) transport() *transport.Options {
 	}
 }
 
-// allowRequest returns AllowRequest as the transport knows it: an *Error is for the
-// client to know.
+// allowRequest adapts AllowRequest to the transport: the client receives the message of
+// an *Error.
 func (o *Options) allowRequest() func(*http.Request) error {
 	allow := o.AllowRequest
 	if allow == nil {

@@ -17,14 +17,14 @@ type registry struct {
 	table atomic.Pointer[table]
 }
 
-// A table is what events and connections of a namespace meet. It is immutable, and
-// replaced as a whole when something is registered.
+// A table contains the functions for events and connections of a namespace. It is
+// immutable, and replaced as a whole when something is registered.
 type table struct {
 	registered map[string]Handler
 	around     []Interceptor
 
-	handlers     map[string]Handler // those that are registered, with the middleware around them
-	unhandled    Handler            // of events without one, with the middleware around it
+	handlers     map[string]Handler // the registered ones, wrapped by the interceptors
+	unhandled    Handler            // of events without a handler, wrapped by the interceptors
 	middlewares  []func(context.Context, *Socket) error
 	onConnect    []func(context.Context, *Socket) error
 	onDisconnect []func(*Socket, Reason)
@@ -36,9 +36,9 @@ type table struct {
 func (g *registry) init() { g.table.Store(&table{unhandled: ignore}) }
 
 // Handle registers the handler of an event by name; see [Event.On] and
-// [Request.On] for the typed form. An event whose name is a number has the
-// number's digits for its name. A second handler for the same event, or a
-// reserved name, is a programmer's mistake: Handle panics.
+// [Request.On] for the typed form. An event whose name is a number is registered
+// under the number's digits. Handle panics on a second handler for the same event
+// and on a reserved name.
 func (g *registry) Handle(event string, h Handler) {
 	if packet.Reserved(event) {
 		panic("socketio: " + event + ": " + ErrReserved.Error()) //nolint:forbidigo // a programmer's mistake at registration
@@ -55,77 +55,76 @@ func (g *registry) Handle(event string, h Handler) {
 	})
 }
 
-// Intercept puts middleware around every event of a client, with a handler or
-// without. The first that is listed runs first. A Middleware is called in the
-// goroutine that registers, more than once for one handler.
+// Intercept wraps the handlers of all events of clients, including events without a
+// handler. The first interceptor in the list runs first. An Interceptor is called in
+// the goroutine that registers, more than once for one handler.
 func (g *registry) Intercept(mw ...Interceptor) {
 	g.update(func(t *table) { t.around = append(slices.Clip(t.around), mw...) })
 }
 
-// Use adds a gate: a question asked of every socket before its CONNECT is
-// answered. Nil admits it. An *Error refuses it, with a CONNECT_ERROR that shows
-// it to the client, and ends the session of a client that came back: official
-// clients do not try again. Any other error, a panic included, is logged and cuts
-// the connection: the client comes back with its session, and is asked again. Gates
-// run in the order in which they were added, and again for a recovered socket
-// unless Recovery.SkipMiddlewares is set. A gate may join rooms and set data. It may
-// not emit to the socket, which does not receive yet.
-func (g *registry) Use(gate func(context.Context, *Socket) error) {
-	g.update(func(t *table) { t.middlewares = append(slices.Clip(t.middlewares), gate) })
+// Use adds connection middleware: a function that runs for every socket before its
+// CONNECT is answered. Nil admits the socket. An *Error refuses it with a
+// CONNECT_ERROR that contains the error, and ends the session of a returning client:
+// official clients do not retry then. Any other error, including a panic, is logged
+// and closes the connection: the client reconnects with its session, and the
+// middleware runs again. Middleware runs in the order in which it was added, and
+// again for a recovered socket unless Recovery.SkipMiddlewares is set. It may join
+// rooms and set data. It may not emit to the socket, which does not receive yet.
+func (g *registry) Use(middleware func(context.Context, *Socket) error) {
+	g.update(func(t *table) { t.middlewares = append(slices.Clip(t.middlewares), middleware) })
 }
 
 // OnConnect adds a function that is called when a socket has been connected,
 // recovered or not, before any of its events is handled. An *Error disconnects
-// the socket as Disconnect does. Any other error is logged and cuts the
-// connection: the client comes back, and the function gets another chance.
+// the socket as Disconnect does. Any other error is logged and closes the
+// connection: the client reconnects, and the function runs again.
 //
 // On one node OnConnect and OnDisconnect of a session alternate, in order: when a
-// client is back on another connection, OnConnect waits for OnDisconnect of the former
+// client returns on another connection, OnConnect waits for OnDisconnect of the former
 // one, and so for the event handler that runs there, whose context has ended. It waits
 // for Options.ConnectTimeout at most; after that it runs out of order, which is logged
 // as an error. The client is connected meanwhile and receives; its events wait. Across
-// nodes there is no such order: OnConnect on the new node may come before OnDisconnect
-// on the old one. What counts connections over nodes has to keep the node beside the
-// socket's id.
+// nodes there is no such order: OnConnect on the new node may run before OnDisconnect
+// on the old one. To count connections across nodes, store the node with the socket's
+// id.
 func (g *registry) OnConnect(h func(context.Context, *Socket) error) {
 	g.update(func(t *table) { t.onConnect = append(slices.Clip(t.onConnect), h) })
 }
 
 // OnDisconnect adds a function that is called after a connected socket was
-// disconnected and the events that it had sent were handled. A socket whose
-// client may come back is told apart by the reason, not by the call. Rooms and
-// data can still be read, and context.Cause(s.Context()) says what is known
-// beyond the reason.
+// disconnected and the events that it had sent were handled. It is called also when
+// the client may recover, see Reason.Recoverable. Rooms and data can still be read,
+// and context.Cause(s.Context()) returns the *DisconnectError with the detail.
 func (g *registry) OnDisconnect(h func(*Socket, Reason)) {
 	g.update(func(t *table) { t.onDisconnect = append(slices.Clip(t.onDisconnect), h) })
 }
 
-// OnAny adds a function that is told of every event of a client, with a handler
-// or without, before the middleware.
+// OnAny adds a function that is called for every event of a client, with or without
+// a handler, before the interceptors.
 func (g *registry) OnAny(h func(context.Context, *Message)) {
 	g.update(func(t *table) { t.onAny = append(slices.Clip(t.onAny), h) })
 }
 
-// OnAnyOutgoing adds a function that is told, for every socket of this node, of
-// each event that was queued for it, requests included, acknowledgements and
-// replays not. It is called among the socket's own events, one at a time. Of a
-// socket with more than Options.InboxEvents such events waiting, or InboxBytes of
-// them, it is not told the rest, which is logged.
+// OnAnyOutgoing adds a function that is called, for every socket of this node, for
+// each event that was queued for it, including requests, but not acknowledgements
+// and replays. It is called in turn with the socket's own events, one at a time.
+// When more than Options.InboxEvents or InboxBytes of such events wait for one
+// socket, further ones are skipped, which is logged.
 func (g *registry) OnAnyOutgoing(h func(*Socket, *OutgoingEvent)) {
 	g.update(func(t *table) { t.onOutgoing = append(slices.Clip(t.onOutgoing), h) })
 }
 
-// OnRoom adds a function that is told, in order and one at a time, of the rooms
-// of this node: of each socket that joins and leaves, of the first and of the
-// last. It is not told of the rooms that are named by a socket's id. It may
-// block; what happens meanwhile is kept for it, up to 65,536 changes. Of more it
-// is not told, which is logged.
+// OnRoom adds a function that is called for each change of a room of this node, in
+// order and one at a time: each socket that joins or leaves, each room that is
+// created or deleted. Rooms named by a socket's id are excluded. The function may
+// block; up to 65,536 changes wait meanwhile. Further ones are skipped, which is
+// logged.
 func (g *registry) OnRoom(h func(RoomEvent)) {
 	g.update(func(t *table) { t.onRoom = append(slices.Clip(t.onRoom), h) })
 }
 
-// update replaces the table by a changed one. Middleware is user code, so no lock is
-// held meanwhile: if something else was registered in between, it begins again.
+// update replaces the table by a changed one. Interceptors are user code, so no lock
+// is held: if something else was registered in between, update starts again.
 func (g *registry) update(change func(*table)) {
 	for {
 		was := g.table.Load()
@@ -144,7 +143,7 @@ func (g *registry) update(change func(*table)) {
 	}
 }
 
-// handler returns what an event meets behind the catch-alls.
+// handler returns the handler of an event, which runs after the catch-alls.
 func (t *table) handler(event string) Handler {
 	if h, ok := t.handlers[event]; ok {
 		return h
@@ -159,8 +158,8 @@ func ignore(_ context.Context, m *Message) error {
 	return nil
 }
 
-// An OutgoingEvent is an event that was queued for a socket, as [Namespace.OnAnyOutgoing]
-// is told of it. Many sockets may share it.
+// An OutgoingEvent is an event that was queued for a socket, see
+// [Namespace.OnAnyOutgoing]. Many sockets may share it.
 type OutgoingEvent struct {
 	event       string
 	args        []json.RawMessage
@@ -171,15 +170,15 @@ type OutgoingEvent struct {
 // Event returns the event's name.
 func (e *OutgoingEvent) Event() string { return e.event }
 
-// Args returns the event's arguments, without the client's place in the log. They are
-// not to be changed: they are what the clients get. Binary data appears as
+// Args returns the event's arguments, without the offset. Do not modify them: they are
+// sent to the clients. Binary data appears as
 // {"_placeholder":true,"num":i}; Decode resolves it.
 func (e *OutgoingEvent) Args() []json.RawMessage { return e.args }
 
 // Decode decodes the arguments as [Message.Decode] does.
 func (e *OutgoingEvent) Decode(dst ...any) error { return decodeArgs(e.args, e.attachments, dst) }
 
-// newOutgoingEvent takes the body of an event apart, which this program has encoded.
+// newOutgoingEvent parses the body of an event that this program has encoded.
 func newOutgoingEvent(body []byte, attachments [][]byte) *OutgoingEvent {
 	args, err := packet.SplitArgs(body, nil)
 	if err != nil || len(args) == 0 {

@@ -17,17 +17,17 @@ type Reply[R any] struct {
 }
 
 // CallAll sends the request to every socket of the target, in the whole cluster,
-// and yields the answers as they come. The last answer ends it; so does ctx, or
-// Options.AckTimeout if ctx has no deadline.
+// and yields the answers as they arrive. It ends with the last answer, with ctx, or
+// after Options.AckTimeout if ctx has no deadline.
 //
-// An error beside a From is that socket's: a *[DisconnectError] when it was
-// disconnected before it answered, the cause of ctx when it had not answered by
-// then, an *[Error] when its answer is too large for the log, or that its answer
-// does not fit R. A *[NodeError] is a node's: its sockets
-// may or may not have got the request. Any other error means that the request was
-// not sent, or its answers could not be read, and is the last.
+// An error with a From is that socket's: a *[DisconnectError] when it was
+// disconnected before it answered, the cause of ctx when it did not answer in
+// time, an *[Error] when its answer is too large for the log, or a decoding error
+// when its answer does not fit R. A *[NodeError] is a node's: its sockets may or may
+// not have received the request. Any other error means that the request was not
+// sent, or that answers could not be read, and is the last.
 //
-// Like [Request.Call] it is not repeated for who comes back later.
+// Like [Request.Call] it is not repeated for clients that return later.
 func (q Request[Q, R]) CallAll(ctx context.Context, to Target, v Q) iter.Seq2[Reply[R], error] {
 	return func(yield func(Reply[R], error) bool) {
 		p, err := encodeEvent(string(q), v)
@@ -79,15 +79,15 @@ func callAll(ctx context.Context, r route, p payload, yield func(SocketID, []byt
 	})
 	err := v.run(ctx, r, requestCall, p)
 	wanted := true
-	say := func(from SocketID, err error) {
+	report := func(from SocketID, err error) {
 		wanted = wanted && yield(from, nil, nil, err)
 	}
 	if err != nil && ctx.Err() != nil {
 		for id := range waiting {
-			say(id, context.Cause(ctx))
+			report(id, context.Cause(ctx))
 		}
 	}
-	v.finish(ctx, err, func(err error) { say("", err) })
+	v.finish(ctx, err, func(err error) { report("", err) })
 }
 
 func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
@@ -98,7 +98,8 @@ func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
 }
 
 // A RemoteSocket is a socket somewhere in the cluster, as it was when it was
-// fetched. As a [Target], and in its methods, it means the socket as it is.
+// fetched. As a [Target], and in Join, Leave and Disconnect, it stands for the socket
+// as it is now.
 type RemoteSocket struct {
 	audience Audience
 	found    socketInfo
@@ -110,7 +111,7 @@ func (r *RemoteSocket) ID() SocketID { return r.found.ID }
 // Rooms yields the rooms that the socket was in, its own first.
 func (r *RemoteSocket) Rooms() iter.Seq[Room] { return slices.Values(r.found.Rooms) }
 
-// Handshake returns what is known of the client that the socket belongs to.
+// Handshake returns the handshake of the socket's client.
 func (r *RemoteSocket) Handshake() *Handshake {
 	f := &r.found
 	u, err := url.Parse(f.URL)
@@ -138,13 +139,12 @@ func (r *RemoteSocket) route() route { return r.audience.r }
 
 func (r *RemoteSocket) snapshot() map[string]json.RawMessage { return r.found.Data }
 
-// Fetch yields the sockets of the audience, in the whole cluster, as they are at
-// one place in the log. What they are is sent as each node finds it: their
-// handshakes, with all headers, pass through the log, but without the private id that
-// a client has sent in its auth object. An error beside a socket is
-// that socket's, whose description is too large for the log: only its id is known. A
-// *[NodeError] stands for the sockets of one node; any other error is the last. It
-// ends with ctx, or after Options.AckTimeout if ctx has no deadline.
+// Fetch yields the sockets of the audience, in the whole cluster, as of one position
+// in the log. Their descriptions pass through the log, including their handshakes
+// with all headers, but without the private id in a client's auth object. An error
+// with a socket means that its description is too large for the log: it has only an
+// id. A *[NodeError] stands for the sockets of one node. Any other error is the last.
+// Fetch ends with ctx, or after Options.AckTimeout if ctx has no deadline.
 func (a Audience) Fetch(ctx context.Context) iter.Seq2[*RemoteSocket, error] {
 	return func(yield func(*RemoteSocket, error) bool) {
 		if a.r.server == nil {
@@ -185,6 +185,6 @@ func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool
 }
 
 func (a Audience) remote(l socketInfo) *RemoteSocket {
-	everybody := Audience{route{sender: a.r.sender, namespace: a.r.namespace}}
-	return &RemoteSocket{audience: everybody.To(Room(l.ID)), found: l}
+	all := Audience{route{sender: a.r.sender, namespace: a.r.namespace}}
+	return &RemoteSocket{audience: all.To(Room(l.ID)), found: l}
 }

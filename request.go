@@ -11,23 +11,22 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A node asks the others through the log, and is answered through the log: so
-// requests and answers may be of any size, have their place among the events, and
-// go away with them.
+// Requests between nodes and their answers go through the log: so they may be of
+// any size, are ordered with the events, and are trimmed with them.
 //
-//	Request ─► log ─► every node, at that place: its members of the audience
+//	Request ─► log ─► every node, at that position: its members of the audience
 //	                    │
 //	                    └► Answer, Answer, … the last one is marked as done
 //
-// Who asked reads the answers from the log at its own pace, and keeps none of
-// them. The nodes that have to answer are those that were bound before the
+// The requesting node reads the answers from the log at its own pace, and keeps
+// none of them. The nodes that have to answer are those that were bound before the
 // request; the wait ends when each of them is done or gone.
 
-// ErrNodeGone reports that a node left the cluster, or was found dead, before it
-// had answered.
+// ErrNodeGone reports that a node left the cluster, or was declared dead, before
+// it had answered.
 var ErrNodeGone = errors.New("node left the cluster")
 
-// A NodeError is the error of one node among those that were asked.
+// A NodeError is the error of one node of a request to several.
 type NodeError struct {
 	ID   string // see [Server.Nodes]
 	Name string
@@ -40,7 +39,7 @@ func (e *NodeError) Error() string { return fmt.Sprintf("node %s: %v", e.Name, e
 // Unwrap returns Err.
 func (e *NodeError) Unwrap() error { return e.Err }
 
-// An requestKind is what a request wants.
+// A requestKind is what a request asks for.
 type requestKind string
 
 const (
@@ -52,21 +51,21 @@ const (
 
 // A request is the head of the payload of an adapter.Request; its body follows.
 type request struct {
-	Node string        `json:"node"` // who asks
+	Node string        `json:"node"` // that asks
 	ID   uint64        `json:"id"`
-	Kind requestKind   `json:"errand"`
-	Wait time.Duration `json:"wait"` // how long answers are waited for
+	Kind requestKind   `json:"kind"`
+	Wait time.Duration `json:"wait"` // how long the node waits for answers
 }
 
-// An response is the head of the payload of an adapter.Answer; its body follows.
+// A response is the head of the payload of an adapter.Answer; its body follows.
 type response struct {
-	Node  string     `json:"node"` // who answers
+	Node  string     `json:"node"` // that answers
 	ID    uint64     `json:"id"`   // of the request
 	Done  bool       `json:"done,omitempty"`
-	Asked []SocketID `json:"asked,omitempty"` // call: sockets that were asked; comes first
-	All   bool       `json:"all,omitempty"`   // call: these are the last ones
-	From  SocketID   `json:"from,omitempty"`  // call: whose answer the body is; fetch: of the one socket in it, if it is large
-	Lost  Reason     `json:"lost,omitempty"`  // call: it was disconnected before it answered
+	Asked []SocketID `json:"asked,omitempty"` // call: sockets that were asked; sent first
+	All   bool       `json:"all,omitempty"`   // call: Asked is complete with this one
+	From  SocketID   `json:"from,omitempty"`  // call: the socket that answered; fetch: the only socket in the body, if that is large
+	Lost  Reason     `json:"lost,omitempty"`  // call: the socket was disconnected before it answered
 	Error *Error     `json:"error,omitempty"` // in place of a body
 
 	body        []byte
@@ -91,10 +90,10 @@ func cutHead(payload []byte, head any) ([]byte, error) {
 	return body, nil
 }
 
-// An pendingCall is a request of this node that waits for answers.
+// A pendingCall is a request of this node that waits for answers.
 type pendingCall struct {
-	wakeup chan struct{}    // rung when the log has something for it
-	read   adapter.Position // how far the answers were taken; guarded by the hub's lock, like upTo
+	wakeup chan struct{}    // signalled when the log has something for it
+	read   adapter.Position // up to where the answers were read; guarded by the hub's lock, like upTo
 	upTo   adapter.Position // up to where there is something
 }
 
@@ -106,9 +105,8 @@ func (q *pendingCall) wakeLocked(p adapter.Position) {
 	}
 }
 
-// responseIn returns the answer that a record of the log is, if it is one to this
-// node. One of a later version of ours is none: who asked waits for its time, and
-// is told so.
+// responseIn returns the answer in a record of the log, if it is one to this node. It
+// ignores one that it cannot decode, of a later version: then the call times out.
 func (h *hub) responseIn(d *adapter.Delivery) (*response, bool) {
 	if !d.Answers(h.id) {
 		return nil, false
@@ -119,7 +117,7 @@ func (h *hub) responseIn(d *adapter.Delivery) (*response, bool) {
 	return &a, err == nil
 }
 
-// responseLocked rings for an answer that concerns this node.
+// responseLocked wakes the call that an answer in the log belongs to.
 func (h *hub) responseLocked(d *adapter.Delivery) {
 	if a, ours := h.responseIn(d); ours {
 		if q, waiting := h.pendingCalls[a.ID]; waiting {
@@ -128,7 +126,7 @@ func (h *hub) responseLocked(d *adapter.Delivery) {
 	}
 }
 
-// nodeLeftLocked rings for all who may wait for the node that is gone.
+// nodeLeftLocked wakes all calls: they may wait for the node that left.
 func (h *hub) nodeLeftLocked(d *adapter.Delivery) {
 	for _, q := range h.pendingCalls {
 		q.wakeLocked(d.Offset.Position)
@@ -149,7 +147,7 @@ func (h *hub) shut(id uint64) {
 	delete(h.pendingCalls, id)
 }
 
-// next returns the stretch of the log that may have answers, and counts it as read.
+// next returns the range of the log that may have answers, and counts it as read.
 func (h *hub) next(q *pendingCall) (from, to adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -158,34 +156,34 @@ func (h *hub) next(q *pendingCall) (from, to adapter.Position) {
 	return from, q.read
 }
 
-// beginAt has the answers of an inquiry begin after a position.
+// beginAt sets the position after which the answers of a call begin.
 func (h *hub) beginAt(q *pendingCall, p adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	q.read = p
 }
 
-// A clusterCall is a request on its way through the cluster, as who asked sees it.
+// A clusterCall is a request to the cluster, on the requesting node.
 type clusterCall struct {
 	server       *Server
 	id           uint64
-	open         map[string]adapter.Node // who has not finished
-	acknowledged map[string]bool         // of these, who has said which sockets it asked
+	open         map[string]adapter.Node // nodes that have not finished
+	acknowledged map[string]bool         // nodes that have reported which sockets they asked
 
-	// take gets the answers as they come, and a *NodeError for every node that is
-	// gone, until it returns false.
+	// take receives the answers as they arrive, and a *NodeError for every node that
+	// is gone, until it returns false.
 	take func(*response, error) bool
 }
 
-// errEnough ends a survey whose answers nobody wants any more.
+// errEnough ends a cluster call whose caller wants no more answers.
 var errEnough = errors.New("enough")
 
 func (s *Server) newClusterCall(take func(*response, error) bool) *clusterCall {
 	return &clusterCall{server: s, id: s.requests.Add(1), acknowledged: make(map[string]bool), take: take}
 }
 
-// run asks, and returns nil when all that were asked are done or gone, or when
-// take wanted no more.
+// run sends the request, and returns nil when all nodes are done or gone, or when
+// take has returned false.
 func (v *clusterCall) run(ctx context.Context, r route, e requestKind, p payload) error {
 	if r.err != nil || r.nobody() {
 		return r.err
@@ -214,7 +212,7 @@ func (v *clusterCall) ask(ctx context.Context, r route, e requestKind, p payload
 	}
 	nodes, err := v.server.opts.Adapter.Nodes(ctx)
 	if err != nil {
-		return fmt.Errorf("ask who is in the cluster: %w", err)
+		return fmt.Errorf("list the nodes of the cluster: %w", err)
 	}
 	v.open = make(map[string]adapter.Node, len(nodes))
 	for _, n := range nodes {
@@ -226,7 +224,7 @@ func (v *clusterCall) ask(ctx context.Context, r route, e requestKind, p payload
 	return v.collect(ctx, q)
 }
 
-// collect takes the answers in the log.
+// collect reads the answers in the log.
 func (v *clusterCall) collect(ctx context.Context, q *pendingCall) error {
 	for {
 		from, to := v.server.hub.next(q)
@@ -252,11 +250,11 @@ func (v *clusterCall) askHere(ctx context.Context, r route, head request, p payl
 		Envelope: &adapter.Envelope{Namespace: r.namespace, Audience: r.audience, Attachments: p.attachments}, Offset: h.cursor,
 	}, p.json)
 	h.mu.Unlock()
-	v.open = make(map[string]adapter.Node) // it was asked, and no other node
+	v.open = make(map[string]adapter.Node) // only this node was asked
 	return work(ctx, func(_ context.Context, a response) error { return v.yield(&a, nil) })
 }
 
-// request publishes a request and returns its place in the log.
+// request publishes a request and returns its offset in the log.
 func (r route) request(ctx context.Context, head request, p payload) (adapter.Offset, error) {
 	body, err := joinHead(head, p.json)
 	if err != nil {
@@ -267,7 +265,7 @@ func (r route) request(ctx context.Context, head request, p payload) (adapter.Of
 	}, true)
 }
 
-// read takes what the log has for the survey in (from, to].
+// read reads the answers to the call in (from, to].
 func (v *clusterCall) read(ctx context.Context, from, to adapter.Position) error {
 	for batch, err := range v.server.opts.Adapter.Read(ctx, from, to) {
 		if err != nil {
@@ -299,7 +297,7 @@ func (v *clusterCall) onDelivery(d *adapter.Delivery) error {
 	return v.yield(a, nil)
 }
 
-// nodeLost takes note of a node that is gone.
+// nodeLost records that a node is gone.
 func (v *clusterCall) nodeLost(id string) error {
 	n, waiting := v.open[id]
 	if !waiting {
@@ -316,8 +314,8 @@ func (v *clusterCall) yield(a *response, err error) error {
 	return nil
 }
 
-// finish yields what a survey that ended with err has to say of it: after the
-// end of ctx one error for each node from which nothing of use was heard.
+// finish yields the errors of a cluster call that ended with err: after the end of ctx
+// one error for each node without a usable answer.
 func (v *clusterCall) finish(ctx context.Context, err error, yield func(error)) {
 	if err == nil {
 		return

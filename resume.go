@@ -16,25 +16,29 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// This file is the road from a CONNECT packet to a socket that receives, the
-// same for new and for returning clients:
+// This file contains the path from a CONNECT packet to a socket that receives
+// events. It is the same for new and for returning clients, see connect:
 //
-//	identity ask the application whose the client is
-//	turn     wait until few others are on this road
-//	claim    the session that the client names, or none
-//	catch up what operations did to it while nobody held it
-//	gates    ask the application
-//	open     a new session, unless one was claimed: durable from here on
-//	CONNECT  the client knows
-//	replay   what was addressed to the session up to the cursor
-//	attach   at the cursor, under the lock that moves it; live records queue up
-//	         behind the last part of the replay
+//	identify        get the client's identity from the application
+//	acquire         wait for one of Options.ConnectsAtOnce permits
+//	resume          claim the session that the client names, if any
+//	catchUp         apply the operations of the log that the session lacks
+//	runMiddlewares  run the application's connection middleware
+//	open            create a session, unless one was claimed; it is durable then
+//	sendConnect     answer CONNECT
+//	replay          send the records for the session up to the cursor
+//	attachBuffering attach the socket at the cursor, under the lock that moves it;
+//	                live messages wait in the replayBuffer
+//	replay          send the rest, up to the position of the attachment
+//	flushBuffered   send the buffered messages; the socket is live
+//	runOnConnect    run the application's OnConnect
 //
-// The replay covers (From, P], the live records cover (P, ∞), P being the cursor
-// at the moment of the attachment. CONNECT goes first, unlike in the official
-// server: its client processes what comes after CONNECT at once and moves its
-// offset with it, while it only collects what comes before, and keeps that when
-// the line breaks, so that a replay cut in the middle would be doubled.
+// The replay covers (From, P], the live records cover (P, ∞), where P is the cursor
+// at the moment of the attachment. Unlike in the official server the answer to
+// CONNECT comes before the replay. An official client processes events after
+// CONNECT at once and advances its offset. It only buffers events before CONNECT
+// and keeps them when the connection breaks, so an interrupted replay would be
+// delivered twice.
 
 // shortReplay is how many records the last part of a replay may have read
 // before the socket is attached.
@@ -56,23 +60,23 @@ func newID() string {
 }
 
 // connect is the first step of the socket's timeline. The client claims a session if
-// it was there before.
-func (s *Socket) connect(claim recovery.ResumeRequest, back bool) {
+// it is returning.
+func (s *Socket) connect(request recovery.ResumeRequest, back bool) {
 	server := s.namespace.server
-	s.clientOffset = validOffset(claim.Offset)
+	s.clientOffset = validOffset(request.Offset)
 	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	began := time.Now()
 
 	if err := s.ensureNamespace(ctx); err != nil {
-		s.reject(ctx, "namespace not decided on", err)
+		s.reject(ctx, "namespace not resolved", err)
 		return
 	}
 	if err := s.decideRecovery(); err != nil {
-		s.drop("recovery not decided on", err)
+		s.drop("opt-out of recovery failed", err)
 		return
 	}
-	if err := s.identify(ctx, &claim); err != nil {
+	if err := s.identify(ctx, &request); err != nil {
 		s.reject(ctx, "client not identified", err)
 		return
 	}
@@ -81,14 +85,14 @@ func (s *Socket) connect(claim recovery.ResumeRequest, back bool) {
 		s.drop("socket not connected", err)
 		return
 	}
-	session, err := s.resume(ctx, claim, back)
+	session, err := s.resume(ctx, request, back)
 	if err != nil {
 		s.drop("session not claimed", err)
 		return
 	}
 	s.release()
 	if err := s.runMiddlewares(ctx); err != nil {
-		s.reject(ctx, "gate failed", err)
+		s.reject(ctx, "middleware failed", err)
 		return
 	}
 	err = s.acquire(ctx, server.connectPermits)
@@ -97,7 +101,7 @@ func (s *Socket) connect(claim recovery.ResumeRequest, back bool) {
 	case !s.recovers:
 		err = s.attach()
 	case session == nil:
-		if session, err = s.open(ctx, claim.Offset); err == nil {
+		if session, err = s.open(ctx, request.Offset); err == nil {
 			err = s.restore(ctx, session)
 		}
 	default:
@@ -123,21 +127,21 @@ func (s *Socket) connect(claim recovery.ResumeRequest, back bool) {
 
 // resume claims the session that the client names. It returns nil without one,
 // or when continuity cannot be proven; an error when the store cannot tell.
-func (s *Socket) resume(ctx context.Context, claim recovery.ResumeRequest, back bool) (*recovery.Session, error) {
+func (s *Socket) resume(ctx context.Context, request recovery.ResumeRequest, back bool) (*recovery.Session, error) {
 	h := s.hub()
 	if !s.recovers || !back {
 		return nil, nil
 	}
-	h.beginClaim(claim.PIDHash)
-	defer h.endClaim(claim.PIDHash)
-	if old := h.owner(claim); old != nil && old.namespace == s.namespace {
-		// The client is back before its old connection was noticed as dead. The
-		// old socket knows best how far the client was served.
+	h.beginClaim(request.PIDHash)
+	defer h.endClaim(request.PIDHash)
+	if old := h.owner(request); old != nil && old.namespace == s.namespace {
+		// The client returned before the server noticed that its old connection is
+		// dead. The old socket has the latest progress of the client.
 		ended := old.detach(&DisconnectError{Reason: ReasonTransportClose})
 		old.conn.session.Abort(transport.ReasonTransportClose)
 		_ = ended.Wait(ctx)
 	}
-	session, err := h.store.Resume(ctx, claim)
+	session, err := h.store.Resume(ctx, request)
 	if reason := recovery.RefusalReason(err); reason != nil {
 		s.notRecovered(reason)
 		return nil, nil
@@ -171,7 +175,7 @@ func (s *Socket) resume(ctx context.Context, claim recovery.ResumeRequest, back 
 	return session, nil
 }
 
-// decideRecovery finds out whether the client can come back.
+// decideRecovery decides whether the client can recover later.
 func (s *Socket) decideRecovery() error {
 	server := s.namespace.server
 	s.recovers = server.hub.store != nil
@@ -194,18 +198,18 @@ func (s *Socket) startAnew(reason error) error {
 	return nil
 }
 
-// notRecovered notes why a client cannot come back to its session.
+// notRecovered records and logs why a client cannot recover its session.
 func (s *Socket) notRecovered(reason error) {
 	s.result = RecoveryResult{Reason: reason}
 	s.namespace.server.counters.refusal(reason)
 	s.log(slog.LevelInfo, "session not recovered", slog.String("reason", reason.Error()))
 }
 
-// catchUp performs the operations of the log that the session's record may lack.
+// catchUp applies the operations of the log that the session's record may lack.
 // It returns errDisconnectedByOperation if one of them ended the session.
 func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 	h := s.hub()
-	// Whoever held the session was further along in the log than this node may be.
+	// The former owner of the session may have been ahead of this node in the log.
 	if err := h.wait(ctx, session.MaxPosition()); err != nil {
 		return err
 	}
@@ -226,8 +230,8 @@ func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 // errDisconnectedByOperation ends the restoring of a session that an operation disconnected.
 var errDisconnectedByOperation = errors.New("disconnected by the server")
 
-// filterReplay performs the operations among records of the log and returns the records
-// that are addressed to the session, up to the one that ends it, if any does.
+// filterReplay applies the operations among records of the log and returns the records
+// that are addressed to the session, up to the one that ends it, if any.
 func (s *Socket) filterReplay(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
 	view, end := s.applyOps(session, batch)
 	for i := range batch {
@@ -242,8 +246,8 @@ func (s *Socket) filterReplay(session *recovery.Session, batch []adapter.Deliver
 	return mine, false
 }
 
-// applyOps performs the operations among records of the log. It returns the session
-// as it is then, and up to where it goes if one of them has ended it.
+// applyOps applies the operations among records of the log. It returns the session after
+// them, and the last position of the session if one of them has ended it.
 func (s *Socket) applyOps(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
 	h := s.hub()
 	h.mu.Lock()
@@ -256,9 +260,9 @@ func (s *Socket) applyOps(session *recovery.Session, batch []adapter.Delivery) (
 	return session.Snapshot(), s.member.disconnectedAt
 }
 
-// publishMoved tells the other nodes, through the log, that the session has gone on: also
-// if the socket is gone meanwhile, for the former holder would not hear of it by
-// anything else.
+// publishMoved notifies the other nodes, through the log, that the session has a new
+// owner: also if the socket is gone meanwhile, because the former owner is not notified
+// otherwise.
 func (s *Socket) publishMoved(ctx context.Context, k recovery.Key) error {
 	payload, err := json.Marshal(sessionMoved{PIDHash: k.PIDHash, Epoch: k.Epoch})
 	if err != nil {
@@ -273,25 +277,25 @@ func (s *Socket) publishMoved(ctx context.Context, k recovery.Key) error {
 	return err
 }
 
-// runMiddlewares runs the gates and returns the first error.
+// runMiddlewares runs the connection middleware and returns the first error.
 func (s *Socket) runMiddlewares(ctx context.Context) error {
 	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipMiddlewares {
 		return nil
 	}
-	for _, gate := range s.namespace.table.Load().middlewares {
-		if err := protect(func() error { return gate(ctx, s) }); err != nil {
+	for _, middleware := range s.namespace.table.Load().middlewares {
+		if err := protect(func() error { return middleware(ctx, s) }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// reject keeps the client out. An *Error is the application's decision, and final: a
-// session that the gates do not let back in is over. It waits until that is durable.
-// After anything else the client may try again, as after a failed OnConnect: nothing
-// was decided, and official clients do not retry after a CONNECT_ERROR.
+// reject refuses the client. An *Error is the application's decision, and final: it ends
+// the session of a returning client, and reject waits until that is durable. After any
+// other error it closes the connection, as after a failed OnConnect: the client may try
+// again, while official clients do not retry after a CONNECT_ERROR.
 func (s *Socket) reject(ctx context.Context, what string, err error) {
-	if s.ctx.Err() != nil { // nobody waits for the answer any more
+	if s.ctx.Err() != nil { // the client is gone
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 		return
 	}
@@ -307,8 +311,8 @@ func (s *Socket) reject(ctx context.Context, what string, err error) {
 	}
 }
 
-// drop cuts the connection: the client keeps what it has, and asks again. A
-// socket that was disconnected meanwhile has been seen to.
+// drop closes the connection: the client keeps its session, and tries again. It does
+// nothing for a socket that was detached meanwhile.
 func (s *Socket) drop(what string, err error) {
 	h := s.hub()
 	h.mu.Lock()
@@ -322,15 +326,15 @@ func (s *Socket) drop(what string, err error) {
 	s.conn.session.Abort(transport.ReasonTransportError)
 }
 
-// open makes a new session, with the rooms and data that the gates gave it.
-func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, error) {
+// open creates a session, with the rooms and data that the middleware set.
+func (s *Socket) open(ctx context.Context, offset string) (*recovery.Session, error) {
 	server := s.namespace.server
-	// The session begins behind what this node has emitted so far, and what its client
-	// has had already.
+	// The session begins after what this node has emitted so far, and after what its
+	// client has received already.
 	if err := server.admit(ctx); err != nil {
 		return nil, err
 	}
-	if err := s.waitClientOffset(ctx, held); err != nil {
+	if err := s.waitClientOffset(ctx, offset); err != nil {
 		return nil, err
 	}
 	h := server.hub
@@ -341,7 +345,7 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	}
 	if s.start != nil && s.startTimeline != h.timeline {
 		h.mu.Unlock()
-		return nil, errLogTruncated // the client asks again, and so does the gate
+		return nil, errLogTruncated // the client tries again, and the middleware runs again
 	}
 	session := s.member.record
 	s.pid = newID()
@@ -350,13 +354,13 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	session.ID, session.Namespace = string(s.id), s.namespace.name
 	session.Window = server.opts.Recovery.Window
 	session.Opened, session.Applied = h.cursor.Position, h.cursor.Position
-	session.InitialOffset = validOffset(held)
+	session.InitialOffset = validOffset(offset)
 	if s.start != nil {
 		session.Opened, session.Skip = s.start.After, s.start.Skip
 	}
 	session.From = session.Opened
 	session.StartRooms(session.Opened)
-	// From here on changes are written, behind the session itself.
+	// From here on changes are written, after the session itself.
 	opened := h.store.Open(session.Clone())
 	h.ownLocked(&s.member, session)
 	h.mu.Unlock()
@@ -364,12 +368,12 @@ func (s *Socket) open(ctx context.Context, held string) (*recovery.Session, erro
 	return session, opened.Wait(ctx)
 }
 
-// waitClientOffset waits until this node has read the record whose offset the client came
-// with, if there is one. Else the client would get once more what it had in the session
-// before, and it could not be told which session it has that offset from.
-func (s *Socket) waitClientOffset(ctx context.Context, held string) error {
+// waitClientOffset waits until this node has read the record whose offset the client
+// presents, if there is one. Else the client would receive again what it received in its
+// former session, and its offset could belong to either session.
+func (s *Socket) waitClientOffset(ctx context.Context, offset string) error {
 	h := s.hub()
-	o, err := adapter.ParseOffset(held)
+	o, err := adapter.ParseOffset(offset)
 	if err != nil || o.Position <= h.position() {
 		return nil
 	}
@@ -383,12 +387,11 @@ func (s *Socket) waitClientOffset(ctx context.Context, held string) error {
 			return h.wait(ctx, o.Position)
 		}
 	}
-	return nil // it is of no record of this log
+	return nil // no record of this log has this offset
 }
 
-// validOffset returns the offset that a client came with, if it is one that a
-// client may have been given; what else the application's auth object puts in its
-// place proves nothing.
+// validOffset returns the offset that a client presents, or "" if it is malformed: the
+// auth object may contain anything in its place.
 func validOffset(s string) string {
 	if _, err := adapter.ParseOffset(s); err != nil {
 		return ""
@@ -400,11 +403,11 @@ func validOffset(s string) string {
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	h := s.hub()
 	if s.start != nil {
-		// The state that the session goes on from may show more than this node has read.
+		// The state that the application read may be ahead of this node.
 		h.mu.Lock()
-		reach := session.MaxPosition() // the application may change the rooms meanwhile
+		position := session.MaxPosition() // under the lock: the application may change the rooms
 		h.mu.Unlock()
-		if err := h.wait(ctx, reach); err != nil {
+		if err := h.wait(ctx, position); err != nil {
 			return err
 		}
 	}
@@ -434,7 +437,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 	if err != nil {
 		return err
 	}
-	// Live messages are held back, so there is no time to wait for a turn.
+	// Live messages are being buffered, so do not wait for a permit.
 	if _, err := s.replay(ctx, session, from, to, s.drained); err != nil {
 		return err
 	}
@@ -481,7 +484,7 @@ func (s *Socket) replay(
 	return read, nil
 }
 
-// recordReplayed notes how far a replay has come, before the client is sent the event.
+// recordReplayed records the progress of a replay, before the event is sent.
 func (s *Socket) recordReplayed(o adapter.Offset, messages []*transport.Message) {
 	size := 0
 	for _, m := range messages {
@@ -510,8 +513,8 @@ func (s *Socket) connectAnswer() ([]*transport.Message, error) {
 	return s.messages(&packet.Packet{Type: packet.Connect}, payload{json: data})
 }
 
-// sendConnectLocked tells the client that it is connected, unless the socket is
-// gone. From here on the client knows of its session.
+// sendConnectLocked answers CONNECT, unless the socket is detached. From here on the
+// client may return to its session.
 func (s *Socket) sendConnectLocked(answer []*transport.Message) error {
 	if s.member.state == detached {
 		return s.departure()
@@ -537,9 +540,9 @@ func (s *Socket) attach() error {
 	return nil
 }
 
-// attachBuffering attaches the socket at the cursor and returns where that is. Live
-// messages are held back until uncork. It does not attach a socket whose session
-// an operation has ended, and returns where that was.
+// attachBuffering attaches the socket at the cursor and returns its position. Live
+// messages are buffered until flushBuffered. It does not attach a socket whose session
+// an operation has ended, and returns the position of that.
 func (s *Socket) attachBuffering() (at adapter.Position, attached bool, err error) {
 	h := s.hub()
 	h.mu.Lock()
@@ -558,10 +561,10 @@ func (s *Socket) attachBuffering() (at adapter.Position, attached bool, err erro
 func (m *member) attachLocked(as memberState) {
 	m.socket.namespace.members.add(m)
 	in := map[string]bool{string(m.socket.id): true}
-	for _, stay := range m.record.Rooms {
-		if !stay.Ended && !in[stay.Room] {
-			in[stay.Room] = true
-			m.socket.namespace.members.join(m, Room(stay.Room))
+	for _, interval := range m.record.Rooms {
+		if !interval.Ended && !in[interval.Room] {
+			in[interval.Room] = true
+			m.socket.namespace.members.join(m, Room(interval.Room))
 		}
 	}
 	delete(m.hub().restoring, m)
@@ -575,7 +578,7 @@ func (s *Socket) runOnConnect() {
 			s.namespace.server.presences.end(s)
 			return
 		}
-		s.log(slog.LevelError, "OnConnect comes before OnDisconnect of the former connection", slog.Any("error", err))
+		s.log(slog.LevelError, "OnConnect runs before OnDisconnect of the former connection", slog.Any("error", err))
 	}
 	s.onConnectRan = true
 	for _, onConnect := range s.namespace.table.Load().onConnect {
@@ -587,7 +590,7 @@ func (s *Socket) runOnConnect() {
 }
 
 // connectFailed ends a socket whose OnConnect failed. An *Error is the application's
-// decision, and final; after anything else the client may try again.
+// decision, and final; after any other error the client may try again.
 func (s *Socket) connectFailed(err error) {
 	if _, ok := publicError(err); ok {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)

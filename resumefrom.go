@@ -7,26 +7,27 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-var errNoSnapshots = errors.New("Follow needs Recovery.Snapshots")
+var errNoSnapshots = errors.New("ResumeFrom needs Options.Recovery.Snapshots")
 
-var errNoMiddleware = errors.New("Follow is for gates, of a server with recovery and a client that does not opt out")
+var errNoMiddleware = errors.New("ResumeFrom may only be called in connection middleware, with recovery on and for a client that does not opt out")
 
 // ResumeFrom makes a new session begin where the application read its state, rather
-// than now: the client gets every event that is addressed to it and that the state
-// does not show, and none that it shows. Call it in a gate, beside joining the
-// rooms in question: the session counts as being in them from the bookmark on.
+// than now: the client receives every event that is addressed to it and that the state
+// does not contain, and none that it contains. Call it in connection middleware that
+// joins the rooms in question: the session counts as being in them from the snapshot
+// token on.
 //
-// The bookmark was made together with the state, with Postgres by the function
-// bookmark in the query that read it, and went to the client with the state. It is
-// not secret and not signed: a client that makes one up sees of its rooms what the
-// log still has, at most.
+// The token is created together with the state and sent to the client with it; in
+// Postgres, the function snapshot_token in the query that reads the state creates it.
+// It is neither secret nor signed: with a forged one a client receives at most what the
+// log still keeps for its rooms.
 //
-// Follow needs Recovery.Snapshots. A socket that cannot come back, see Recovery.OptOut,
-// has no session, and Follow fails. For a socket that was recovered Follow does nothing: its client has gone on from
-// the bookmark. The errors are ErrSnapshot, ErrTrimmed and ErrStale, for which the
-// application reads its state again, or what kept the log from answering. A gate
-// should return any of them, or an *Error of its own: the first three are an *Error
-// with CodeBadPayload as well, which refuses the client.
+// ResumeFrom needs Recovery.Snapshots. It fails for a socket that cannot recover, see
+// Recovery.OptOut, because that has no session. It does nothing for a recovered socket:
+// its client has continued from the token. The errors are ErrSnapshot, ErrTrimmed and
+// ErrStale, after which the application must read its state again, or an error of the
+// log. Middleware should return any of them, or an *Error of its own: the first three
+// are an *Error with CodeBadPayload as well, which refuses the client.
 func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 	server := s.namespace.server
 	if s.connected.Load() || !s.recovers {
@@ -46,8 +47,8 @@ func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 	if err != nil {
 		return err
 	}
-	// A client whose session could not be recovered may come with the bookmark
-	// of that session, and has seen more since.
+	// A client whose session could not be recovered may present the token of that
+	// session, and has received more since.
 	if o, err := adapter.ParseOffset(s.clientOffset); err == nil && o.Position > place.After {
 		return snapshotError{ErrStale}
 	}
@@ -55,8 +56,8 @@ func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 	return nil
 }
 
-// A snapshotError is an error of Follow for which asking again would not help: a
-// gate that returns it refuses the client.
+// A snapshotError is an error of ResumeFrom that a retry does not resolve: middleware
+// that returns it refuses the client.
 type snapshotError struct{ error }
 
 func (r snapshotError) Unwrap() []error { return []error{r.error, badPayload("bookmark", r.error)} }

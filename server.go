@@ -20,25 +20,25 @@ type Server struct {
 	hub            *hub
 	engine         *transport.Server
 	work           tasks
-	claimPermits   semaphore // of sockets that are being connected: until the gates
-	connectPermits semaphore // and after them
+	claimPermits   semaphore // of sockets that are being connected: before the middleware
+	connectPermits semaphore // and after it
 	closing        atomic.Bool
 	requests       atomic.Uint64 // the latest
-	serverRequests chan struct{} // as full as requests of other nodes are being handled
-	halted         atomic.Bool   // Shutdown was given up: events that wait are dropped
+	serverRequests chan struct{} // one element for each request of another node that is being handled
+	halted         atomic.Bool   // Shutdown has timed out: events that wait are dropped
 	unhandled      atomic.Int64  // events of clients that wait
 	presences      presenceOrder
 	parents        parents
 	counters       *counters
 	log            *boundary.Log
 
-	lifetime context.Context //nolint:containedctx // the server's lifetime, for what runs for no socket
+	lifetime context.Context //nolint:containedctx // the server's lifetime, for work that belongs to no socket
 	end      context.CancelCauseFunc
 }
 
 // NewServer returns a server that is ready to serve. It panics if the options
 // contradict each other, or if their Adapter or Store belongs to another server
-// already; Options.Validate tells the first beforehand.
+// already; Options.Validate checks the first in advance.
 func NewServer(opts *Options) *Server {
 	s, err := newServer(opts)
 	if err != nil {
@@ -86,11 +86,11 @@ func newServer(opts *Options) (*Server, error) {
 	return s, nil
 }
 
-// ServeHTTP implements http.Handler. Mount the server at "/socket.io/", where
-// clients look for it, or at the path that they are told of; see Options. It does not
-// look at the path. For clients with the option addTrailingSlash: false mount it at
-// "/socket.io" as well: an http.ServeMux redirects from there to "/socket.io/", and no
-// WebSocket follows.
+// ServeHTTP implements http.Handler. Mount the server at "/socket.io/", the default
+// path of clients, or at the path that they are configured with. ServeHTTP does not
+// check the path. For clients with the option addTrailingSlash: false mount it at
+// "/socket.io" as well: an http.ServeMux redirects from there to "/socket.io/", and
+// WebSocket clients do not follow redirects.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
 
 func (s *Server) accept(session *transport.Session, r *http.Request) transport.Receiver {
@@ -100,8 +100,8 @@ func (s *Server) accept(session *transport.Session, r *http.Request) transport.R
 	return nil
 }
 
-// Of returns the namespace with the name, which it creates at the first call. A
-// client that asks for a namespace that was not created is refused, unless a
+// Of returns the namespace with the name, and creates it at the first call. A
+// client that connects to a namespace that was not created is refused, unless a
 // [ParentNamespace] allows it.
 func (s *Server) Of(name string) *Namespace {
 	if !strings.HasPrefix(name, "/") {
@@ -109,22 +109,22 @@ func (s *Server) Of(name string) *Namespace {
 	}
 	parent, _ := s.matching(name)
 	created := false
-	n, _ := s.getOrCreate(name, parent, func(n *Namespace) { // it is the application's: no limit applies
+	n, _ := s.getOrCreate(name, parent, func(n *Namespace) { // the application asks for it: no limit applies
 		created = n.state.announced == nil
 		n.state.exists, n.state.kept = true, true
 	})
 	if created {
-		_ = n.announce(context.Background()) // somebody else tells, or this call does: nothing to wait for can fail
+		_ = n.announce(context.Background()) // without a deadline; a failure is logged
 	}
 	return n
 }
 
-// admit waits until a session may be changed behind what this node has emitted so far.
+// admit waits until a session may be changed after what this node has emitted so far.
 func (s *Server) admit(ctx context.Context) error {
 	if err := s.opts.Adapter.WaitDelivered(ctx); err != nil {
 		return err
 	}
-	return s.admitChange(ctx) // last, for what it finds is soon out of date
+	return s.admitChange(ctx) // last, because its result is soon out of date
 }
 
 // admitChange waits until the store takes a change of a session.

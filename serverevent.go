@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// A ServerEvent is an event between the servers of a cluster, which no client
-// sees: Socket.IO's serverSideEmit, typed. The payload is as for an [Event].
+// A ServerEvent is an event between the servers of a cluster, which clients do not
+// receive: Socket.IO's serverSideEmit, typed. The payload is as for an [Event].
 type ServerEvent[T any] string
 
 // On registers the handler of the event on this node. From is the ID of the node
@@ -31,7 +31,7 @@ func (e ServerEvent[T]) On(n *Namespace, h func(ctx context.Context, from string
 }
 
 // Emit emits the event to every other node of the cluster. It returns nil when it
-// is in the log: every node that serves clients then, and goes on to, handles it.
+// is in the log: every node that serves clients then, and continues to, handles it.
 func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 	p, err := encodeEvent(string(e), v)
 	if err != nil {
@@ -50,8 +50,8 @@ func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 type ServerRequest[Q, R any] string
 
 // On registers the handler of the request on this node. Requests are handled
-// concurrently, at most 64 at a time: more of them wait, and with them the events
-// that come behind them. An *Error is the answer of this node; for any other error the
+// concurrently, at most 64 at a time: further ones wait, and so do the events
+// behind them in the log. An *Error is the answer of this node; for any other error the
 // answer is the code "internal".
 func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from string, v Q) (R, error)) {
 	mustTravel[Q](string(q))
@@ -79,10 +79,10 @@ type NodeReply[R any] struct {
 	Value R
 }
 
-// Call sends the request to every other node and yields the answers as they come.
-// The last answer ends it; so does ctx, or Options.AckTimeout if ctx has no
-// deadline. An error beside a From is that node's answer. A *[NodeError] is a node
-// that did not answer. Any other error is the last.
+// Call sends the request to every other node and yields the answers as they
+// arrive. It ends with the last answer, with ctx, or after Options.AckTimeout if ctx
+// has no deadline. An error with a From is that node's answer. A *[NodeError] is a
+// node that did not answer. Any other error is the last.
 func (q ServerRequest[Q, R]) Call(ctx context.Context, n *Namespace, v Q) iter.Seq2[NodeReply[R], error] {
 	return func(yield func(NodeReply[R], error) bool) {
 		p, err := encodeEvent(string(q), v)
@@ -133,15 +133,15 @@ const CodeNoHandler Code = "no_handler"
 // requestsAtOnce bounds the server-side requests that a node handles at a time.
 const requestsAtOnce = 64
 
-// serverEventQueue are the server-side events that wait for this node. They wait in the
-// log: only how far they were handled is kept. The hub's lock guards it.
+// serverEventQueue tracks the server-side events that wait for this node. They wait in
+// the log: the queue contains only positions. The hub's lock guards it.
 type serverEventQueue struct {
 	working bool
 	from    adapter.Position // handled up to here
 	upTo    adapter.Position
 }
 
-// serverEventLocked sees to it that the server-side event at p is handled.
+// serverEventLocked schedules the server-side event at p.
 func (h *hub) serverEventLocked(p adapter.Position) {
 	w := &h.serverEvents
 	w.upTo = p
@@ -153,9 +153,9 @@ func (h *hub) serverEventLocked(p adapter.Position) {
 	go h.server.attend() // owner: the server; ends when nothing waits
 }
 
-// passed reports whether d is a request, up to the place to which attend reads. What
-// lies behind it is so because the log has lost its end since: attend reads next what
-// is there now.
+// passed reports whether d is a request at or before the position to which attend reads.
+// A later one was read from an end that the log has lost since: attend reads the new
+// records there next.
 func (h *hub) passed(d *adapter.Delivery) bool {
 	if d.Kind != adapter.Request {
 		return false
@@ -165,8 +165,8 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 	return d.Offset.Position <= h.serverEvents.from
 }
 
-// attend handles what waits. After the end of the server's life it refuses the requests
-// among it: the nodes that ask would wait for this one until their time is over.
+// attend handles the events and requests that wait. After the end of the server's
+// lifetime it refuses requests, so that the requesting nodes do not wait for a timeout.
 func (s *Server) attend() {
 	defer s.work.done()
 	ctx, cancel := s.afterlife()
@@ -198,7 +198,7 @@ func (s *Server) attend() {
 	}
 }
 
-// afterlife returns a context that ends Options.EmitTimeout after the server's life.
+// afterlife returns a context that ends Options.EmitTimeout after the server's lifetime.
 func (s *Server) afterlife() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.lifetime))
 	stop := context.AfterFunc(s.lifetime, func() {
@@ -209,7 +209,7 @@ func (s *Server) afterlife() (context.Context, context.CancelFunc) {
 }
 
 // notice handles one record of the log, if it is a server-side event of another
-// node. It waits for the handler of an event, but not for that of a request.
+// node. It waits for the handler of an event, but not for the handler of a request.
 func (s *Server) notice(ctx context.Context, d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
@@ -230,7 +230,7 @@ func (s *Server) notice(ctx context.Context, d *adapter.Delivery) {
 }
 
 // mayServe waits until fewer requests than requestsAtOnce are being handled. It returns
-// false after the end of the server's life: nothing of the application runs then.
+// false after the end of the server's lifetime: no code of the application runs then.
 func (s *Server) mayServe() bool {
 	if s.lifetime.Err() != nil {
 		return false
@@ -243,8 +243,8 @@ func (s *Server) mayServe() bool {
 	}
 }
 
-// serveRequest runs the handler of a server-side request and answers, unless nobody
-// waits any more.
+// serveRequest runs the handler of a server-side request and answers, unless the
+// requesting node does not wait any more.
 func (s *Server) serveRequest(d *adapter.Delivery, r request, body []byte) {
 	defer s.work.done()
 	defer func() { <-s.serverRequests }()
@@ -290,7 +290,7 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 	var p payload
 	err = protect(func() (err error) {
 		if p, err = handle(ctx, from, args[1:], d.Attachments); err != nil {
-			err = fmt.Errorf("%s: %w", name, err) // its text is made by user code
+			err = fmt.Errorf("%s: %w", name, err) // user code creates its text
 		}
 		return err
 	})
@@ -300,7 +300,7 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 	return p, nil
 }
 
-// wireError returns what a peer may know of err.
+// wireError returns the error to send to a peer for err.
 func (s *Server) wireError(ctx context.Context, err error) *Error {
 	if err == nil {
 		return nil

@@ -24,26 +24,26 @@ type Socket struct {
 	namespace     *Namespace
 	conn          *conn
 	auth          json.RawMessage
-	clientOffset  string                 // the offset that the client came with, if it is one
-	recovers      bool                   // its client can come back; set first of all by the timeline
+	clientOffset  string                 // the offset in the client's CONNECT, if it is valid
+	recovers      bool                   // its client can recover; set first of all by the timeline
 	identity      string                 // see Identity; set before the session is claimed
-	pid           string                 // the private id, which the client knows; the timeline's
+	pid           string                 // the private id, which the client has; the timeline's
 	start         *adapter.StartPosition // where a new session begins, if not at the cursor; the timeline's
-	startTimeline int                    // the branch of the log that has the place
-	result        RecoveryResult         // set before the gates run, but for Replayed
+	startTimeline int                    // the timeline of the log that start belongs to
+	result        RecoveryResult         // set before the middleware runs, except Replayed
 	replayed      atomic.Int64
-	permit        semaphore // that it has one of, while it is being connected; the timeline's
+	permit        semaphore // of which it holds a slot while it is being connected; the timeline's
 
 	ctx    context.Context //nolint:containedctx // it is the socket's lifetime, see Context
 	cancel context.CancelCauseFunc
 
 	connected    atomic.Bool // CONNECT was answered, or is about to be
-	dropEvents   atomic.Bool // events that still wait are not handled any more
+	dropEvents   atomic.Bool // events that still wait are not handled
 	onConnectRan bool        // OnConnect has run, so OnDisconnect will; the timeline's
 	inbox        inbox
 	acks         acks
 
-	disconnectSent bool // that it is over, or about to be; guarded by the connection's lock
+	disconnectSent bool // the client was sent DISCONNECT, or is about to be; guarded by the connection's lock
 
 	dataMu sync.Mutex
 	data   map[string]*dataValue
@@ -51,11 +51,11 @@ type Socket struct {
 	member member
 }
 
-// A RecoveryResult says what became of a client's wish to come back.
+// A RecoveryResult is the outcome of a client's attempt to recover its session.
 type RecoveryResult struct {
 	Recovered bool
 	Replayed  int   // events that the client had missed
-	Reason    error // why it was not recovered; nil if it was, or did not ask
+	Reason    error // why it was not recovered; nil if it was, or did not try
 }
 
 // ID returns the socket's id.
@@ -68,15 +68,14 @@ func (s *Socket) Namespace() *Namespace { return s.namespace }
 
 // Context returns a context that ends when the socket is disconnected; its cause
 // is then a *DisconnectError. It carries the values of the HTTP request's
-// context. Work that has to be finished all the same goes on with
-// context.WithoutCancel.
+// context. For work that must finish anyway use context.WithoutCancel.
 func (s *Socket) Context() context.Context { return s.ctx }
 
-// Recovered reports whether the client came back to its session.
+// Recovered reports whether the client recovered its session.
 func (s *Socket) Recovered() bool { return s.result.Recovered }
 
-// Recovery says how many events a recovered client had missed, or why a client
-// that wanted to come back could not.
+// Recovery returns how many events a recovered client had missed, or why a client
+// that tried to recover could not.
 func (s *Socket) Recovery() RecoveryResult {
 	r := s.result
 	r.Replayed = int(s.replayed.Load())
@@ -92,8 +91,8 @@ func (s *Socket) Rooms() iter.Seq[Room] {
 	return slices.Values(rooms)
 }
 
-// In reports whether the socket is in the room, as it is in the one that has its own
-// id as its name. It costs the same in many rooms as in few.
+// In reports whether the socket is in the room. Every socket is in the room named by
+// its own id. The cost does not depend on the number of rooms.
 func (s *Socket) In(room Room) bool {
 	h := s.hub()
 	h.mu.Lock()
@@ -104,9 +103,9 @@ func (s *Socket) In(room Room) bool {
 func (m *member) roomsLocked() []Room {
 	rooms := []Room{Room(m.socket.id)}
 	if m.record != nil {
-		for _, stay := range m.record.Rooms {
-			if !stay.Ended {
-				rooms = append(rooms, Room(stay.Room))
+		for _, interval := range m.record.Rooms {
+			if !interval.Ended {
+				rooms = append(rooms, Room(interval.Room))
 			}
 		}
 		return rooms
@@ -120,7 +119,7 @@ func (m *member) roomsLocked() []Room {
 // To returns the audience of the sockets in any of the rooms, without this one.
 func (s *Socket) To(rooms ...Room) Audience { return s.Others().To(rooms...) }
 
-// Others returns the audience of all sockets of the namespace but this one.
+// Others returns the audience of all sockets of the namespace except this one.
 func (s *Socket) Others() Audience { return s.namespace.Except(Room(s.id)) }
 
 // Volatile returns the audience of this socket, for events that may be dropped.
@@ -134,8 +133,8 @@ func (s *Socket) route() route {
 	return r
 }
 
-// isLocal reports whether the client is served by this socket: what it gets is on this
-// node then, or will be replayed from what this node has read.
+// isLocal reports whether the client is served by this socket: then its events are
+// delivered on this node, or replayed from what this node has read.
 func (s *Socket) isLocal() bool {
 	h := s.hub()
 	h.mu.Lock()
@@ -144,20 +143,19 @@ func (s *Socket) isLocal() bool {
 }
 
 // Join puts the socket into rooms. It returns nil when that is durable: a client
-// that comes back, to whatever node, is in them and gets what was emitted to
-// them. What this node emitted before the call does not reach the socket through
-// the new rooms; what is emitted after Join has returned does.
+// that returns, to any node, is in them and receives what was emitted to them.
+// What this node emitted before the call does not reach the socket through the
+// new rooms; what is emitted after Join has returned does.
 //
-// After an error the socket may be in the rooms, or may not find itself in them
-// when it comes back. In a gate Join does not wait: the rooms become durable
-// with the session.
+// After an error the socket may be in the rooms, and may not be in them after a
+// recovery. In middleware Join does not wait: the rooms become durable with the
+// session.
 //
 // A room that is named by the id of another socket cannot be joined: the error is
-// ErrSocketRoom, so that a client that names a room cannot get what is meant for
-// one other client. Audience.Join does that on the application's own behalf. All
-// other rooms are the application's to guard. Beyond Options.MaxRooms, or
-// Options.MaxRoomBytes, it joins none of the rooms, and the error is
-// ErrTooManyRooms.
+// ErrSocketRoom, so that a client that chooses a room cannot receive the events
+// of one other client. The application may do so with Audience.Join. It guards
+// all other rooms itself. Beyond Options.MaxRooms or Options.MaxRoomBytes the
+// socket joins none of the rooms, and the error is ErrTooManyRooms.
 func (s *Socket) Join(ctx context.Context, rooms ...Room) error {
 	for _, room := range rooms {
 		if room != Room(s.id) && isSocketID(string(room)) {
@@ -184,7 +182,7 @@ func (s *Socket) move(
 		return err
 	}
 	server := s.namespace.server
-	// The rooms change behind what this node has emitted so far.
+	// The rooms change after what this node has emitted so far.
 	if err := server.admit(ctx); err != nil {
 		return err
 	}
@@ -205,7 +203,7 @@ func (s *Socket) move(
 	return s.waitDurable(ctx, out)
 }
 
-// changeLocked applies a change here and hands it to the store.
+// changeLocked applies a change here and passes it to the store.
 func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
 	h := m.hub()
 	if m.state == detached {
@@ -218,7 +216,7 @@ func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
 	return h.store.Change(m.key, c) // also if nothing changes: an earlier call may not be durable yet
 }
 
-// applyLocked reduces c to what changes something, and makes the change here.
+// applyLocked reduces c to its effective part, and makes the change here.
 func (m *member) applyLocked(c *recovery.Change) {
 	in := make(map[string]bool, len(c.Join)+len(c.Leave))
 	for _, room := range slices.Concat(c.Join, c.Leave) {
@@ -238,8 +236,8 @@ func (m *member) applyLocked(c *recovery.Change) {
 	}
 }
 
-// pick returns a new slice of the names for which in says want, each once, and
-// takes them out of in.
+// pick returns a new slice of the names for which in contains want, each once, and
+// removes them from in.
 func pick(names []string, in map[string]bool, want bool) []string {
 	var picked []string
 	for _, name := range names {
@@ -266,9 +264,9 @@ func (s *Socket) waitDurable(ctx context.Context, out *recovery.Outcome) error {
 }
 
 // setData makes d the value, or removes the value if d has no text. If the store
-// refuses that, the former value is back.
+// refuses that, it restores the former value.
 func (s *Socket) setData(ctx context.Context, name string, d *dataValue) error {
-	// The value has no place in the log: what was emitted before need not be waited for.
+	// The value has no position in the log, so there is no need to wait for earlier emits.
 	if err := s.namespace.server.admitChange(ctx); err != nil {
 		return err
 	}
@@ -286,8 +284,8 @@ func (s *Socket) setData(ctx context.Context, name string, d *dataValue) error {
 	return err
 }
 
-// datum returns the value with the name as it is now, and where it is kept: nil if
-// there is none.
+// datum returns the current value with the name, and where it is kept: nil if there
+// is none.
 func (s *Socket) datum(name string) (now dataValue, at *dataValue) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
@@ -297,7 +295,7 @@ func (s *Socket) datum(name string) (now dataValue, at *dataValue) {
 	return dataValue{}, nil
 }
 
-// putData makes d the value. The former one stays behind it until settleDatum.
+// putData makes d the value. It keeps the former one until completeData.
 func (s *Socket) putData(name string, d *dataValue) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
@@ -308,8 +306,8 @@ func (s *Socket) putData(name string, d *dataValue) {
 	s.data[name] = d
 }
 
-// completeData ends the wait for the store: it takes d away if d was refused, else
-// what is behind it.
+// completeData is called after the store has answered: it removes d if d was refused,
+// else the value before d.
 func (s *Socket) completeData(name string, d *dataValue, refused bool) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
@@ -333,7 +331,7 @@ func (s *Socket) completeData(name string, d *dataValue, refused bool) {
 	}
 }
 
-// decoded remembers what the text of a value was decoded to.
+// decoded caches the decoded form of a value.
 func (s *Socket) decoded(d *dataValue, value any) {
 	s.dataMu.Lock()
 	defer s.dataMu.Unlock()
@@ -341,10 +339,10 @@ func (s *Socket) decoded(d *dataValue, value any) {
 }
 
 // Disconnect takes the socket out of its namespace and ends its session, after
-// what this node has emitted to it so far. The client is told when that is durable,
-// or ctx has ended, and does not come back by itself; one that is not connected yet
-// gets a CONNECT_ERROR with CodeDisconnected. It returns nil when the end of the
-// session is durable.
+// what this node has emitted to it so far. The client receives DISCONNECT when
+// that is durable, or ctx has ended, and does not reconnect by itself; a client
+// that is not connected yet receives a CONNECT_ERROR with CodeDisconnected. It
+// returns nil when the end of the session is durable.
 func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.namespace.server.admit(ctx); err != nil {
 		return err
@@ -352,12 +350,12 @@ func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.endSession(ctx, nil); !errors.Is(err, recovery.ErrLost) {
 		return err
 	}
-	return nil // somebody else holds the session, or it is over: nothing of it is left here
+	return nil // another node owns the session, or it is over: nothing of it is left here
 }
 
-// endSession is leave for a socket whose session the server ends, because of err. The
-// client is told when that is durable, or ctx has ended: it may come back at once,
-// and would find its session.
+// endSession detaches a socket whose session the server ends, because of err. The
+// client receives DISCONNECT when that is durable, or ctx has ended: it may return at
+// once, and would otherwise recover its session.
 func (s *Socket) endSession(ctx context.Context, err error) error {
 	h := s.hub()
 	h.mu.Lock()
@@ -367,14 +365,14 @@ func (s *Socket) endSession(ctx context.Context, err error) error {
 	if !first {
 		return out.Wait(ctx)
 	}
-	s.discardEvents() // what the client sends meanwhile comes too late
+	s.discardEvents() // events that the client sends meanwhile are too late
 	outcome := out.Wait(ctx)
 	s.notifyDisconnect(&DisconnectError{Reason: ReasonServerDisconnect, Err: err})
 	return outcome
 }
 
-// detach takes the socket out of everything, once; later calls have no effect and
-// return the first one's outcome.
+// detach removes the socket from its namespace and rooms and releases its session, once;
+// later calls have no effect and return the first one's outcome.
 func (s *Socket) detach(why *DisconnectError) *recovery.Outcome {
 	h := s.hub()
 	h.mu.Lock()
@@ -387,25 +385,25 @@ func (s *Socket) detach(why *DisconnectError) *recovery.Outcome {
 	return out
 }
 
-// detachLocked ends the socket's part in the hub, and its tenure of the session.
+// detachLocked removes the socket from the hub, and releases its session.
 func (m *member) detachLocked(reason Reason) bool {
 	if m.state == detached {
 		return false
 	}
 	was := m.state
 	m.state, m.reason = detached, reason
-	known := m.socket.connected.Load() || m.key.Epoch > 1                                    // else the client has never heard of its session, and cannot come back
-	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.disconnectedAt == nil // else it is over, whatever comes first
+	known := m.socket.connected.Load() || m.key.Epoch > 1                                    // else the client has not received its session, and cannot recover it
+	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.disconnectedAt == nil // else the session is over
 	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
 	m.ended = recovery.Completed(nil)
 	h := m.hub()
 	if was == replaying || was == live {
-		if was == live { // else the replay says how far it has come
+		if was == live { // else the replay has recorded its progress
 			m.replayedTo = h.cursor.Position
 		}
 		rooms := m.roomsLocked()[1:]
 		m.socket.namespace.members.remove(m)
-		m.record = recordOf(rooms) // for who asks for the rooms later
+		m.record = recordOf(rooms) // for later calls of Rooms
 	}
 	m.buffered, m.pendingOps = replayBuffer{}, nil
 	delete(h.restoring, m)
@@ -415,13 +413,13 @@ func (m *member) detachLocked(reason Reason) bool {
 	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
-	if reason != ReasonTakenOver { // else the session is another's already
+	if reason != ReasonTakenOver { // else another socket owns the session already
 		m.ended = h.endLocked(m.key, recovery.Release{Park: parks, At: m.replayedTo, Last: m.last})
 	}
 	return true
 }
 
-// departure says why the socket is gone, also before its context does.
+// departure returns why the socket is detached, also before its context has ended.
 func (s *Socket) departure() error { return &DisconnectError{Reason: s.member.reason} }
 
 func recordOf(rooms []Room) *recovery.Session {
@@ -442,25 +440,25 @@ func (m *member) dropLocked(why *DisconnectError) {
 	}
 }
 
-// notifyDisconnect tells everybody else that the socket is gone: its client, its
-// handlers, and last OnDisconnect. The caller holds no lock.
+// notifyDisconnect ends a detached socket: it notifies the client, cancels the context
+// and the calls of the socket, and queues OnDisconnect. The caller holds no lock.
 func (s *Socket) notifyDisconnect(why *DisconnectError) {
 	if why.Reason == ReasonServerDisconnect {
 		s.discardEvents()
 		if err := s.sendDisconnect(why.Err); err != nil {
-			// The client is not there, or the parser failed: then the end of its
-			// connection tells it.
+			// The client is not there, or the parser failed: close its connection
+			// instead.
 			s.conn.session.Abort(transport.ReasonForcedClose)
 		}
 	}
 	s.conn.forget(s)
 	s.cancel(why)
 	s.acks.abandon()
-	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is always taken
+	_ = s.push(item{step: func() { s.disconnected(why.Reason) }}) // a step is never refused
 }
 
-// sendDisconnect tells the client that the server has disconnected the socket: with a
-// CONNECT_ERROR, if it was not connected yet.
+// sendDisconnect sends DISCONNECT to the client, or CONNECT_ERROR if the socket was not
+// connected yet.
 func (s *Socket) sendDisconnect(err error) error {
 	s.conn.markDisconnectSent(s)
 	if s.connected.Load() {
@@ -473,7 +471,7 @@ func (s *Socket) sendDisconnect(err error) error {
 	return s.conn.refuse(s.namespace.name, known)
 }
 
-// disconnected runs at the end of the inbox, after all that the client had sent.
+// disconnected runs at the end of the inbox, after all events of the client.
 func (s *Socket) disconnected(reason Reason) {
 	defer s.conn.lifetimes.done()
 	defer s.namespace.release()
