@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// acks are the calls of a socket whose answers have not come.
+// acks are the calls of a socket that wait for their answers.
 type acks struct {
 	ids     ackIDs
 	mu      sync.Mutex
@@ -16,8 +16,8 @@ type acks struct {
 	pending map[uint64]func(*packet.Packet)
 }
 
-// register has the answer handed to a function that does not wait: nil, when the
-// socket is disconnected first.
+// register registers a call. Its function receives the answer, or nil when the socket
+// is disconnected first, and must not block.
 func (a *acks) register(answer func(*packet.Packet)) (id uint64) {
 	id = a.reserve()
 	a.expect(id, answer)
@@ -42,9 +42,9 @@ func (a *acks) expect(id uint64, answer func(*packet.Packet)) {
 	a.pending[id] = answer
 }
 
-// resolve hands an answer to the call that waits for it. An answer that nobody
-// waits for is ignored, as the official server does: it may be late, also by a
-// connection or more, see ackIDs.
+// resolve passes an answer to the call that waits for it. Like the official server it
+// ignores an answer without a call: it may be late, even from an earlier connection,
+// see ackIDs.
 func (a *acks) resolve(p *packet.Packet) {
 	a.mu.Lock()
 	answer, ok := a.pending[p.ID]
@@ -114,7 +114,7 @@ func (s *Socket) send(head *packet.Packet, p payload) error {
 	return s.sendMessages(messages)
 }
 
-// messages returns a packet of the socket as it travels. It may run user code.
+// messages returns a packet of the socket, encoded. It may run user code.
 func (s *Socket) messages(head *packet.Packet, p payload) ([]*transport.Message, error) {
 	head.Namespace, head.Data, head.Attachments = s.namespace.name, p.json, p.attachments
 	return s.namespace.server.messages(head)

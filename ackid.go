@@ -3,15 +3,16 @@ package socketio
 import "hash/fnv"
 
 // ackIDs makes the ids of one socket's calls. The callback of an official client
-// answers on the connection that the client has when it is called, so an id has to
-// be one that no former socket of the client has used:
+// answers on the connection that the client has when it is called, so an id must not
+// have been used by a former socket of the client:
 //
 //   - within a session ids never repeat, over recoveries and nodes: the epoch of the
 //     session, which every claim raises, and the number of the call are paired;
-//   - sessions begin at different places, but for chance: at a hash of the socket's
-//     id. The client may hold a callback of a session that was not recovered.
+//   - the ids of a session start at a hash of the socket's id, so that those of two
+//     sessions differ with high probability. The client may have a callback of a
+//     session that was not recovered.
 //
-// Ids are below 2^31, all that the official client in Java takes, while the number of
+// Ids are below 2^31, the limit of the official client in Java, while the number of
 // recoveries and the thousands of calls of the connection add up to less than 1,400; and
 // below 2^53 up to four million.
 type ackIDs struct {

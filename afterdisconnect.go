@@ -9,10 +9,10 @@ import (
 )
 
 // endedNamespaces are the namespaces of a connection from which the server has
-// disconnected the client, with the times at which it queued the news.
+// disconnected the client, with the times at which it queued DISCONNECT.
 type endedNamespaces map[string]time.Time
 
-// maxEnded bounds endedNamespaces; of more the connection does not know.
+// maxEnded bounds endedNamespaces; further ones are not recorded.
 const maxEnded = 1024
 
 func (e *endedNamespaces) note(namespace string, grace time.Duration) {
@@ -27,17 +27,15 @@ func (e *endedNamespaces) note(namespace string, grace time.Duration) {
 	}
 }
 
-// grace is how long packets may cross with the news that the server has
-// disconnected a socket. A living client has the news by then: it answers a ping
-// that was queued after it.
+// grace is how long packets of the client may cross with DISCONNECT. A living client
+// has received it by then: it answers a ping that was queued after it.
 func (c *conn) grace() time.Duration { return c.server.opts.PingInterval + c.server.opts.PingTimeout }
 
-// afterDisconnect judges a packet for a namespace that the client is not connected to:
+// afterDisconnect checks a packet for a namespace that the client is not connected to:
 //
 //   - an acknowledgement is ignored. A callback of an official client answers on the
-//     connection that there is when it is called, whatever became of the namespace;
-//   - a packet that crosses with the news that the server has disconnected the socket
-//     is ignored;
+//     connection that exists when it is called, with or without the namespace;
+//   - a packet that crosses with DISCONNECT is ignored;
 //   - any other violates the protocol, and closes the connection.
 func (c *conn) afterDisconnect(p *packet.Packet) error {
 	switch p.Type {

@@ -8,9 +8,9 @@ import (
 )
 
 // A backlog counts the events of one connection that wait for their handlers, or
-// are being handled, for all its sockets. While they are too many or too large
-// (Options.InboxEvents, InboxBytes) the connection is not read: the client is
-// slowed down, and no event is dropped.
+// are being handled, for all its sockets. While they exceed Options.InboxEvents or
+// InboxBytes the connection is not read: that slows the client down, and no event is
+// dropped.
 type backlog struct {
 	session             *transport.Session
 	maxEvents, maxBytes int
@@ -23,7 +23,7 @@ type backlog struct {
 	full    bool
 }
 
-// received counts an event in that waits from now on.
+// received counts a new event, which waits.
 func (b *backlog) received(bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -37,7 +37,7 @@ func (b *backlog) received(bytes int) {
 	}
 }
 
-// begun notes that an event does not wait any more.
+// begun counts an event that does not wait any more.
 func (b *backlog) begun() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,7 +46,7 @@ func (b *backlog) begun() {
 	b.resumeLocked()
 }
 
-// handled counts an event out that has begun.
+// handled removes an event that has begun from the count.
 func (b *backlog) handled(bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -55,7 +55,7 @@ func (b *backlog) handled(bytes int) {
 	b.resumeLocked()
 }
 
-// dropped counts events out that have waited.
+// dropped removes events that waited from the count.
 func (b *backlog) dropped(events, bytes int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -66,9 +66,9 @@ func (b *backlog) dropped(events, bytes int) {
 	b.resumeLocked()
 }
 
-// resumeLocked has the connection read again when half of the backlog is gone, not
-// after each event. A single event never stops the reading: its handler may wait for
-// an answer of the client.
+// resumeLocked resumes reading the connection when half of the backlog is handled, not
+// after each event. A single event never pauses it: its handler may wait for an answer
+// of the client.
 func (b *backlog) resumeLocked() {
 	if b.full && b.waiting <= b.maxEvents/2 && (b.bytes <= b.maxBytes/2 || b.kept <= 1) {
 		b.full = false

@@ -11,22 +11,22 @@ import (
 	"sync"
 )
 
-// A seal tells binary data in JSON apart from an object of a client that looks the
-// same. It is a MAC of the data under keys that this process alone has, so nobody
-// else can make one; a seal that leaks to a client fits the very same bytes only.
+// A seal distinguishes binary data in JSON from an object of a client that looks the
+// same. It is a MAC of the data under keys of this process, so clients cannot create
+// one; a seal that leaks to a client is valid for the same bytes only.
 const (
 	sealStart = `","$seal":"`
 	sealBytes = 16
 )
 
 // sealKeys are the keys of seals: of a fast hash of the data, and of the MAC of that
-// hash, which shows nothing of it.
+// hash, which does not reveal it.
 type sealKeys struct {
 	hash maphash.Seed
 	mac  [sha256.Size]byte
 }
 
-//nolint:gochecknoglobals // json.Marshaler has no way to hand them over
+//nolint:gochecknoglobals // json.Marshaler has no parameter for them
 var processKeys = sync.OnceValue(func() *sealKeys {
 	k := &sealKeys{hash: maphash.MakeSeed()}
 	_, _ = rand.Read(k.mac[:]) // never fails, see crypto/rand

@@ -2,16 +2,15 @@ package socketio
 
 import "sync"
 
-// maxFeed bounds what is kept for a function of the application that blocks.
+// maxFeed bounds the values that wait for a function of the application that blocks.
 const maxFeed = 1 << 16
 
-// A feed tells the application of what happens, in order and one at a time, in a
-// goroutine that exists while there is something to tell. Values may be pushed
-// under a lock.
+// A feed passes values to the application, in order and one at a time, in a goroutine
+// that exists while values wait. Values may be pushed under a lock.
 type feed[T any] struct {
 	work   *tasks           // for Shutdown to wait
-	tell   func(T)          // has the application's functions run behind the boundary
-	missed func(values int) // that found no place
+	tell   func(T)          // calls the application's functions through package boundary
+	missed func(values int) // called with the number of dropped values
 
 	mu      sync.Mutex
 	waiting []T
@@ -19,7 +18,7 @@ type feed[T any] struct {
 	working bool
 }
 
-// push takes a value in.
+// push queues a value, or drops it if the queue is full.
 func (f *feed[T]) push(v T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -31,7 +30,7 @@ func (f *feed[T]) push(v T) {
 	if !f.working {
 		f.working = true
 		f.work.start()
-		go f.run() // owner: the server; ends when all is told
+		go f.run() // owner: the server; ends when the queue is empty
 	}
 }
 

@@ -151,7 +151,7 @@ func TestOnAnyOutgoing_SlowFunction_DelaysNoClient(t *testing.T) {
 		if told != 4 { // one was being told, three waited
 			t.Errorf("told of %d", told)
 		}
-		if n := strings.Count(log.String(), "outgoing event not told of"); n != 6 {
+		if n := strings.Count(log.String(), "outgoing event not observed"); n != 6 {
 			t.Errorf("logged %d times", n)
 		}
 	})

@@ -6,16 +6,16 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A claimState is what a node learns of a session while claims of it are under way:
-// from before the store is asked until the socket holds the session. The answer of
-// the store may be overtaken by a later claim, whose socket or eviction arrives at
-// this node first, and possibly has gone again.
+// A claimState tracks a session while claims of it are in progress, from before the
+// call of the store until the socket owns the session. A later claim, whose socket or
+// SessionMoved record arrives at this node first, may overtake the answer of the
+// store; its socket may even be detached again.
 type claimState struct {
-	underWay int
-	epoch    int64 // the newest epoch that the node knows of
+	inProgress int
+	epoch      int64 // the newest epoch that the node has seen
 }
 
-// beginClaim notes that a claim of the session is under way, until endClaim.
+// beginClaim records that a claim of the session is in progress, until endClaim.
 func (h *hub) beginClaim(pid string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -24,38 +24,38 @@ func (h *hub) beginClaim(pid string) {
 		c = &claimState{}
 		h.claims[pid] = c
 	}
-	c.underWay++
+	c.inProgress++
 }
 
 func (h *hub) endClaim(pid string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c := h.claims[pid]; c.underWay > 1 {
-		c.underWay--
+	if c := h.claims[pid]; c.inProgress > 1 {
+		c.inProgress--
 	} else {
 		delete(h.claims, pid)
 	}
 }
 
-// epochSeenLocked notes that the session has gone on to an epoch.
+// epochSeenLocked records that an epoch of the session has begun.
 func (h *hub) epochSeenLocked(k recovery.Key) {
 	if c, ok := h.claims[k.PIDHash]; ok {
 		c.epoch = max(c.epoch, k.Epoch)
 	}
 }
 
-// voidClaimsLocked has all claims that are under way fail: what the store has
-// proven for them may not hold any more.
+// voidClaimsLocked makes all claims in progress fail: the continuity that the store has
+// checked for them may not hold any more.
 func (h *hub) voidClaimsLocked() {
 	for _, c := range h.claims {
 		c.epoch = math.MaxInt64
 	}
 }
 
-// claim registers s as the holder of its session, in place of a holder of an
-// earlier epoch, which is dropped in any case. It returns false if s is gone
-// already, or has been overtaken; the session is let go of then, unless it is
-// another's.
+// claim registers s as the owner of its session, in place of an owner of an earlier
+// epoch, which is dropped in any case. It returns false if s is detached already, or
+// was overtaken; it releases the session then, which has no effect if a later epoch
+// owns it.
 func (h *hub) claim(s *Socket, session *recovery.Session) bool {
 	h.mu.Lock()
 	defer h.unlock()
@@ -65,8 +65,8 @@ func (h *hub) claim(s *Socket, session *recovery.Session) bool {
 		old.dropLocked(&DisconnectError{Reason: ReasonTakenOver})
 	}
 	if s.member.state == detached || overtaken {
-		// The socket is gone, or the client has come once more and was faster: it
-		// may have come here last all the same, so it is not told of a new session.
+		// The socket is detached, or a later connection of the client was faster. This
+		// one may still be the client's newest, so it does not get a new session.
 		at := min(session.From, session.Applied, h.cursor.Position)
 		h.endLocked(session.Key, recovery.Release{Park: true, At: at, Last: session.Last})
 		return false

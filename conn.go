@@ -19,13 +19,13 @@ import (
 )
 
 // A conn is one client's connection, shared by its sockets in several
-// namespaces. It is the receiver of the transport's session: what it does in
-// Message it does on the reader's goroutine, which runs no user code.
+// namespaces. It is the receiver of the transport's session: Message runs on the
+// reader's goroutine, which runs no user code.
 type conn struct {
 	server   *Server
 	session  *transport.Session
 	decoder  packet.Decoder        // the reader's
-	parser   packet.MessageDecoder // the reader's, in place of decoder if Options.Parser says so
+	parser   packet.MessageDecoder // the reader's, in place of decoder with Options.Parser
 	backlog  backlog
 	packets  packetTimer
 	throttle throttle // the reader's
@@ -44,9 +44,8 @@ type conn struct {
 	timeout *time.Timer // until the first socket is connected
 }
 
-// defaultPacketBytes bounds a binary packet with its attachments, which are held
-// until the last one has come. A single message larger than that is allowed when
-// Options.MaxPayload says so.
+// defaultPacketBytes bounds a binary packet with its attachments, which are kept until
+// the last one has arrived. A single message may be larger if Options.MaxPayload is.
 const defaultPacketBytes = 16 << 20
 
 var (
@@ -104,14 +103,14 @@ func (c *conn) Message(data []byte, binary bool) error {
 		s.detach(&DisconnectError{Reason: ReasonClientDisconnect})
 	case packet.Event, packet.BinaryEvent:
 		if p.Data == nil {
-			return nil // an event without a name, which no handler can be for
+			return nil // an event without a name cannot have a handler
 		}
 		return s.receive(p)
 	case packet.Ack, packet.BinaryAck:
 		if p.Data == nil {
 			p.Data = []byte("[]")
 		}
-		if p.HasID { // else it answers nothing
+		if p.HasID { // else it answers no call
 			s.acks.resolve(p)
 		}
 	default:
@@ -148,18 +147,18 @@ func eventSize(text []byte, name string, args []json.RawMessage, attachments [][
 	return size
 }
 
-// connect takes a CONNECT packet: it makes a socket whose timeline begins with
-// the rest of the procedure.
+// connect handles a CONNECT packet: it creates a socket whose timeline begins with
+// Socket.connect.
 func (c *conn) connect(p *packet.Packet) error {
 	if c.server.closing.Load() {
 		if len(c.all()) > 0 {
-			return nil // the end of the connection answers it, once what the others have sent is handled
+			return nil // Shutdown closes the connection once the events of its other sockets are handled
 		}
 		return ErrShutdown
 	}
 	if old := c.member(p.Namespace); old != nil {
 		if !old.connected.Load() {
-			return nil // the answer that is to come is for both: clients send one for each call of connect()
+			return nil // the pending answer is for both: clients send one CONNECT for each call of connect()
 		}
 		return fmt.Errorf("%w: CONNECT for namespace %.50q, which is joined already", errProtocol, p.Namespace)
 	}
@@ -182,12 +181,12 @@ func (c *conn) connect(p *packet.Packet) error {
 	return s.push(item{step: func() { s.connect(claim, back) }})
 }
 
-// errNoNamespace is what the official server answers.
+// errNoNamespace is the answer of the official server.
 func errNoNamespace() *Error { return &Error{Message: "Invalid namespace"} }
 
 // claimOf returns the pid and offset in the body of a CONNECT, and whether there is
-// a pid. Anything but strings is as good as none; keys are compared as JavaScript
-// does, by case.
+// a pid. It ignores values that are not strings. Keys are case-sensitive, as in
+// JavaScript.
 func claimOf(body []byte) (pid, offset string, back bool) {
 	var fields map[string]json.RawMessage
 	if len(body) == 0 || json.Unmarshal(body, &fields) != nil {
@@ -201,8 +200,8 @@ func claimOf(body []byte) (pid, offset string, back bool) {
 	return *given, offset, true
 }
 
-// refused counts a CONNECT that the server refuses by itself: because of a limit, or because
-// there is no such namespace. What the application decides is the application's to count.
+// refused counts a CONNECT that the server refuses: because of a limit, or because there is
+// no such namespace. Refusals by the application are not counted.
 func (s *Server) refused(namespace string, e *Error) *Error {
 	s.counters.connectRefused(e.Message)
 	s.opts.Logger.Debug("CONNECT refused", slog.String("namespace", namespace), slog.String("reason", e.Message))
@@ -251,16 +250,16 @@ func (c *conn) all() []*Socket {
 	return slices.Clone(c.sockets)
 }
 
-// full reports whether the connection is in as many namespaces as it may be. They are
-// looked through for every packet, and a client chooses their number.
+// full reports whether the connection has Options.MaxNamespaces sockets. Every packet
+// searches them linearly, and a client chooses their number.
 func (c *conn) full() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.sockets) >= c.server.opts.MaxNamespaces
 }
 
-// member returns the socket of the client in the namespace, unless the client has been
-// told that it is over.
+// member returns the socket of the client in the namespace, unless the client was sent
+// DISCONNECT for it.
 func (c *conn) member(namespace string) *Socket {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -272,8 +271,8 @@ func (c *conn) member(namespace string) *Socket {
 	return nil
 }
 
-// add takes a socket in, in place of one in its namespace that is over. The reader, which
-// alone does so, has seen to it that there is no other.
+// add adds a socket, in place of one in its namespace that is over. Only the reader calls
+// it, and has checked that there is no other.
 func (c *conn) add(s *Socket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -282,8 +281,8 @@ func (c *conn) add(s *Socket) {
 	delete(c.ended, s.namespace.name)
 }
 
-// markDisconnectSent notes that the client is about to be told that the socket is over: from then on
-// it may connect to the namespace again.
+// markDisconnectSent records that the client is about to be sent DISCONNECT: from then on it
+// may connect to the namespace again.
 func (c *conn) markDisconnectSent(s *Socket) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -299,7 +298,7 @@ func (c *conn) forget(s *Socket) {
 	c.sockets = slices.DeleteFunc(c.sockets, func(o *Socket) bool { return o == s })
 }
 
-// joined stops the clock that closes a connection without a namespace.
+// joined stops the timer that closes a connection without a namespace.
 func (c *conn) joined() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

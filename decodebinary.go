@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// An inliner decodes arguments with placeholders, for whose sake it puts the
-// attachments into the JSON as the text that Binary decodes.
+// An inliner decodes arguments with placeholders: it replaces each by the text of its
+// attachment that Binary decodes.
 type inliner struct {
 	attachments [][]byte
 	used        []bool // by number; nil at first
@@ -23,7 +23,7 @@ func (in *inliner) decode(arg json.RawMessage, dst any) error {
 	}
 	if data, ok := binaryArg(dst); ok {
 		if n, ok := packet.Placeholder(arg); ok && n < len(in.attachments) {
-			*data = bytes.Clone(in.attachments[n]) // others may have the same: sockets, the log
+			*data = bytes.Clone(in.attachments[n]) // sockets and the log may share the bytes
 			return nil
 		}
 	}
@@ -37,9 +37,9 @@ func (in *inliner) decode(arg json.RawMessage, dst any) error {
 	return json.Unmarshal(text, dst)
 }
 
-// inline returns arg with the attachments in the place of their placeholders. The
-// decoder of packets has seen to it that each has one; here it is an error if one
-// is used twice, before anything is allocated.
+// inline returns arg with the attachments in place of their placeholders. The decoder
+// of packets has checked that each has one. inline fails if one is used twice, before
+// it allocates.
 func (in *inliner) inline(arg json.RawMessage) ([]byte, error) {
 	type place struct{ start, end, num int }
 	var places []place // of placeholders, at most one for each attachment
@@ -86,8 +86,8 @@ func (in *inliner) use(n int) error {
 	return nil
 }
 
-// tokenEnd returns the end of the string that begins at b[0], or of the object
-// without inner objects that does; 1 for any other object.
+// tokenEnd returns the end of the string, or of the object without inner objects, that
+// begins at b[0]; 1 for any other object.
 func tokenEnd(b []byte) int {
 	if b[0] == '{' {
 		for i := 1; i < len(b); i++ {
@@ -116,9 +116,9 @@ func tokenEnd(b []byte) int {
 //nolint:gochecknoglobals // a cache, as encoding/json has one of its own
 var binarySeers sync.Map // of reflect.Type: bool
 
-// seesBinary reports whether a value of the type can tell binary data from other
-// objects, once it is decoded: whether it holds a Binary, a json.Unmarshaler such
-// as json.RawMessage, or an interface. For others nothing needs to be inlined.
+// seesBinary reports whether a decoded value of the type can distinguish binary data
+// from other objects: whether it contains a Binary, a json.Unmarshaler such as
+// json.RawMessage, or an interface. For other types nothing needs to be inlined.
 func seesBinary(t reflect.Type) bool {
 	if known, ok := binarySeers.Load(t); ok {
 		return known == true
@@ -128,8 +128,8 @@ func seesBinary(t reflect.Type) bool {
 	return sees
 }
 
-// holdsBinary looks through a type; seen are those that are looked through
-// already, which may hold themselves.
+// holdsBinary searches a type; seen are the types that it has visited already, because
+// a type may contain itself.
 func holdsBinary(t reflect.Type, seen map[reflect.Type]bool) bool {
 	unmarshaler := reflect.TypeFor[json.Unmarshaler]()
 	switch {

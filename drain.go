@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Settle implements transport.Drainer: it waits until the handlers have seen all that
-// the client has sent, so that their answers reach it before the close frame.
+// Settle implements transport.Drainer: it waits until all events that the client has
+// sent are handled, so that the answers reach it before the close frame.
 func (c *conn) Settle(ctx context.Context) {
 	c.mu.Lock()
 	sockets := slices.Clone(c.sockets)
@@ -20,15 +20,15 @@ func (c *conn) Settle(ctx context.Context) {
 	}
 }
 
-// Linger implements transport.Lingerer: a client counts among the connections until its
-// sockets are done: until a gate that runs for them has returned, their events are
-// handled and OnDisconnect has run. Else it could leave more behind than its connections
-// may hold, by connecting again and again.
+// Linger implements transport.Lingerer: a client counts as a connection until middleware
+// that runs for its sockets has returned, their events are handled and OnDisconnect has
+// run. Else a client could exceed the limits of its connections by connecting again and
+// again.
 func (c *conn) Linger() {
 	_ = c.lifetimes.wait(c.server.lifetime) // it ends with the server, at the latest
 }
 
-// handled returns a channel that is closed when all that is in the inbox now is done.
+// handled returns a channel that is closed when all current items of the inbox are done.
 func (s *Socket) handled() <-chan struct{} {
 	done := make(chan struct{})
 	s.inbox.mu.Lock()

@@ -4,12 +4,12 @@ import (
 	"strings"
 )
 
-// An Emitter puts events and operations into the log of a cluster without being a
-// node of it: for workers, scheduled jobs and command lines. It is a [Target]
-// that means everybody in the namespace "/".
+// An Emitter writes events and operations to the log of a cluster without being a node
+// of it: for workers, scheduled jobs and command lines. As a [Target] it stands for all
+// sockets of the namespace "/".
 //
-// It has no sockets and reads nothing: what is local to a node, and what waits
-// for answers, fails.
+// It has no sockets and does not read the log: operations on a Local audience, and calls
+// that wait for answers, fail.
 type Emitter struct{ Audience }
 
 // NewEmitter returns an emitter to the log, for example of
@@ -19,7 +19,7 @@ func NewEmitter(log Publisher) *Emitter {
 	return &Emitter{Audience{r}}
 }
 
-// Of returns the emitter that means everybody in another namespace.
+// Of returns the emitter to all sockets of another namespace.
 func (e *Emitter) Of(namespace string) *Emitter {
 	if !strings.HasPrefix(namespace, "/") {
 		namespace = "/" + namespace

@@ -8,10 +8,10 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// This file is where packets become messages of the transport, and messages
-// packets: in the protocol's own form, or in that of Options.Parser.
+// This file encodes packets to messages of the transport, and decodes them: in the
+// format of the protocol, or in that of Options.Parser.
 
-// messages returns the packet as it travels. The caller holds no lock, because
+// messages returns the packet, encoded. The caller holds no lock, because
 // Options.Parser is user code.
 func (s *Server) messages(p *packet.Packet) ([]*transport.Message, error) {
 	if s.opts.Parser == nil {
@@ -45,9 +45,9 @@ func prepare(text []byte, attachments [][]byte) []*transport.Message {
 	return messages
 }
 
-// encodeFor returns a record as it travels to the socket, encoded once for all sockets
-// of its kind. It is nothing if the parser cannot express it. With Options.Parser,
-// which is user code, the caller holds no lock, unless encodedFor says that it may.
+// encodeFor returns a record encoded for the socket, once for all sockets that recover
+// and once for all others. It returns nil if the parser fails. With Options.Parser, which
+// is user code, the caller holds no lock, unless encodedFor has returned true.
 func (o *delivery) encodeFor(s *Socket) []*transport.Message {
 	if o.unmarked || !s.recovers {
 		if o.plain == nil {
@@ -61,7 +61,7 @@ func (o *delivery) encodeFor(s *Socket) []*transport.Message {
 	return o.messages
 }
 
-// encodedFor reports whether encodeFor has nothing left to do for the socket.
+// encodedFor reports whether the record is encoded for the socket already.
 func (o *delivery) encodedFor(s *Socket) bool {
 	if o.unmarked || !s.recovers {
 		return o.plain != nil
@@ -69,7 +69,7 @@ func (o *delivery) encodedFor(s *Socket) bool {
 	return o.messages != nil
 }
 
-// encode returns a record with a mark as one more argument, unless that is "".
+// encode returns a record with an offset as one more argument, unless that is "".
 func (o *delivery) encode(s *Server, mark string) []*transport.Message {
 	if s.opts.Parser == nil {
 		size := len(o.Namespace) + len(o.Payload) + len(mark) + 16
@@ -96,13 +96,13 @@ func (s *Server) newDecoder(l packet.Limits) (d packet.MessageDecoder) {
 	return d
 }
 
-// decode takes one message of the client and returns the packet that it
-// completes, or nil.
+// decode decodes one message of the client and returns the packet that it completes,
+// or nil.
 func (c *conn) decode(data []byte, binary bool) (p *packet.Packet, err error) {
 	switch {
 	case c.parser != nil:
-		// In the reader's goroutine, as it is done for each message. One that the
-		// parser ends closes the connection, see transport.Receiver.
+		// In the reader's goroutine, to save a goroutine per message. If the parser
+		// ends it with Goexit the connection is closed, see transport.Receiver.
 		boundary.Then(func() error {
 			p, err = c.parser.Decode(data, binary)
 			return err

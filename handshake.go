@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// A Handshake is what is known of a client from its first request and its
-// CONNECT packet. All of the request's header and its URL are kept for as long as the
-// connection lives, so Options.MaxHeaderBytes bounds them.
+// A Handshake contains the data of a client from its first request and its CONNECT
+// packet. The request's header and URL are kept for as long as the connection exists,
+// so Options.MaxHeaderBytes bounds them.
 type Handshake struct {
-	Header  http.Header // of the first HTTP request; not to be changed
-	URL     *url.URL    // of the first HTTP request; not to be changed; see Query
-	Address string      // the peer's address, as net/http has it
+	Header  http.Header // of the first HTTP request; read only
+	URL     *url.URL    // of the first HTTP request; read only; see Query
+	Address string      // the peer's address, from Request.RemoteAddr
 	Secure  bool        // the request came over TLS to this process
-	XDomain bool        // the request had an Origin header: it is a browser's, from any page
+	XDomain bool        // the request had an Origin header: it is from a browser, on any page
 	Time    time.Time   // when the connection was opened
 	Auth    json.RawMessage
 }
 
 // DecodeAuth decodes the auth object that the client sent with CONNECT. Without
-// one it leaves v as it is. Its error is an *Error with CodeBadPayload: a gate that
-// returns it refuses the client.
+// one it leaves v as it is. Its error is an *Error with CodeBadPayload: middleware
+// that returns it refuses the client.
 func (h *Handshake) DecodeAuth(v any) error {
 	if len(h.Auth) == 0 {
 		return nil
@@ -35,10 +35,10 @@ func (h *Handshake) DecodeAuth(v any) error {
 
 // Query returns the parameters of the client's URL: its own, and those of the
 // protocol. A ";", and a "%" that encodes nothing, are part of a value, as in
-// JavaScript; the query of such a URL is written anew, so that it can be read.
+// JavaScript; the server rewrites the query of such a URL so that it can be parsed.
 func (h *Handshake) Query() url.Values { return h.URL.Query() }
 
-// Handshake returns what is known of the client that the socket belongs to.
+// Handshake returns the handshake of the socket's client.
 func (s *Socket) Handshake() *Handshake {
 	c := s.conn
 	return &Handshake{
@@ -47,15 +47,15 @@ func (s *Socket) Handshake() *Handshake {
 	}
 }
 
-// Transport returns the name of what carries the client's connection at the
-// moment, "polling" or "websocket": it changes when the client upgrades.
+// Transport returns the current transport of the client's connection, "polling" or
+// "websocket": it changes when the client upgrades.
 func (s *Socket) Transport() string { return s.conn.session.Transport() }
 
 // withoutPID returns the auth object of a CONNECT without the private id, if it has one.
 func withoutPID(auth json.RawMessage) (json.RawMessage, error) {
 	var fields map[string]json.RawMessage
 	if len(auth) > 0 {
-		_ = json.Unmarshal(auth, &fields) // what is no object has no fields
+		_ = json.Unmarshal(auth, &fields) // a value that is not an object has no fields
 	}
 	if _, ok := fields["pid"]; !ok {
 		return auth, nil

@@ -14,15 +14,14 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A hub is where the log meets the sockets of this node: the cursor, who is in
-// which room, and the delivery of each record to whom it concerns. One lock
-// guards all of it, because a socket that is attached at the cursor must get
-// exactly what comes after.
+// A hub delivers the log to the sockets of this node: it has the cursor and the
+// members of all rooms. One lock guards all of it, because a socket that is
+// attached at the cursor must receive exactly the records after it.
 //
-// Nothing blocks and no user code runs under the lock: what may do either waits in
-// after. It is taken inside of an adapter's own locks, so no method of the adapter
-// is called under it; the store's Change and End are, which makes their order that
-// of the hub.
+// Nothing blocks and no user code runs under the lock: functions that may do either
+// wait in after. Adapters take the lock while they hold their own locks, so no
+// method of the adapter is called under it. The store's Change and End are called
+// under it, so that their order is the order of the hub.
 type hub struct {
 	server  *Server
 	id      string         // of this node, see adapter.Local
@@ -32,19 +31,19 @@ type hub struct {
 
 	mu           sync.Mutex
 	cursor       adapter.Offset
-	timeline     int  // how often the log has lost its end, or the node its place in it
-	begun        bool // the cursor says where deliveries are
+	timeline     int  // incremented when the log has lost its end, or the node its position in it
+	begun        bool // deliveries have begun, so the cursor is valid
 	waiters      []waiter
 	namespaces   map[string]*Namespace
 	children     children               // of these
 	sessions     map[string]*member     // by the hash of the private id, attached or being restored
-	claims       map[string]*claimState // by hash, of the sessions of which claims are under way
+	claims       map[string]*claimState // by hash, of the sessions with claims in progress
 	restoring    map[*member]struct{}   // those whose records follow the operations of the log
 	pass         uint64                 // numbers the deliveries, to give each socket an event once
 	repeats      allRepeats
 	pendingCalls map[uint64]*pendingCall // of this node, that wait for answers
 	serverEvents serverEventQueue
-	endings      endings
+	releases     releases
 	after        []func() // called when the lock is released
 }
 
@@ -70,7 +69,7 @@ type waiter struct {
 	reached  chan struct{}
 }
 
-// An delivery is a record on its last stretch, encoded once for all sockets that
+// A delivery is a record that is being delivered, encoded once for all sockets that
 // recover, and once for all others.
 type delivery struct {
 	*adapter.Envelope
@@ -79,7 +78,7 @@ type delivery struct {
 	unmarked bool                 // without its offset for all clients
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
-	event    *OutgoingEvent       // for who wants to be told, nil until somebody does
+	event    *OutgoingEvent       // for OnAnyOutgoing; nil until it is needed
 }
 
 func (o *delivery) outgoingEvent() *OutgoingEvent {
@@ -89,7 +88,7 @@ func (o *delivery) outgoingEvent() *OutgoingEvent {
 	return o.event
 }
 
-// start sets the cursor to where deliveries begin, unless they have begun.
+// start sets the cursor to the beginning of deliveries, unless they have begun.
 func (h *hub) start(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -98,7 +97,7 @@ func (h *hub) start(at adapter.Offset) {
 	}
 }
 
-// everyLocked returns all members of the node that are attached, or that hold a
+// everyLocked returns all members of the node that are attached, or that own a
 // session and will be.
 func (h *hub) everyLocked() []*member {
 	var all []*member
@@ -141,13 +140,13 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 	h.wakeLocked()
 }
 
-// deliverLocal delivers an event that is not in the log. It repeats the offset
-// of the cursor: what came before it was queued before it, and a client takes
-// the last string of any event for its offset. If the cursor moves while a parser
-// encodes the event, it is encoded anew, and after some attempts without an offset:
-// clients keep the one that they have, and a parser that publishes each time cannot go
-// on for ever. A client that takes the last string of such an event for its offset
-// starts anew when it comes back.
+// deliverLocal delivers an event that is not in the log. It repeats the offset of the
+// cursor: earlier records were queued before it, and a client takes the last string of
+// any event for its offset. If the cursor moves while a parser encodes the event, it is
+// encoded again, and after some attempts without an offset, so that a parser that
+// publishes each time does not cause an endless loop: clients keep the offset that they
+// have. A client that takes the last string of such an event for its offset gets a new
+// session when it returns.
 func (h *hub) deliverLocal(e *adapter.Envelope) {
 	const attempts = 100
 	h.mu.Lock()
@@ -163,7 +162,7 @@ func (h *hub) deliverLocal(e *adapter.Envelope) {
 }
 
 // fanOutLocked sends a record to its audience. Records keep their order, because the
-// cursor stays while the lock is released.
+// cursor does not move while the lock is released.
 func (h *hub) fanOutLocked(o *delivery) { h.sendLocked(h.encodeLocked(o), o) }
 
 // encodeLocked encodes o for all of its audience, and returns the namespace: nil if
@@ -193,7 +192,7 @@ func (h *hub) sendLocked(n *Namespace, o *delivery) {
 	n.members.each(o.Audience, h.pass, func(m *member) { m.takeLocked(o) })
 }
 
-// takeLocked sends o to an attached socket, or holds it back behind a replay.
+// takeLocked sends o to an attached socket, or buffers it behind a replay.
 func (m *member) takeLocked(o *delivery) {
 	if o.Kind == adapter.Volatile {
 		if m.state == replaying || !m.socket.conn.session.TrySend(o.encodeFor(m.socket)...) {
@@ -202,8 +201,8 @@ func (m *member) takeLocked(o *delivery) {
 	} else {
 		m.queueLocked(o.encodeFor(m.socket))
 	}
-	// Also after a failure: the record says what was addressed to the session,
-	// and a client that has not got it will not present this offset.
+	// Also after a failure: last is what was addressed to the session, and a client
+	// that has not received it does not present this offset.
 	if !o.unmarked {
 		m.last = o.offset
 	}
@@ -215,7 +214,7 @@ func (m *member) takeLocked(o *delivery) {
 func (m *member) queueLocked(messages []*transport.Message) {
 	switch {
 	case m.state != replaying:
-		// A failure ends the connection, and its reader tells the socket.
+		// A failure ends the connection, and its reader detaches the socket.
 		_ = m.socket.conn.session.Send(messages...)
 	case !m.buffered.add(messages, &m.socket.namespace.server.opts):
 		m.socket.conn.session.Abort(transport.ReasonSlowConsumer)
@@ -230,18 +229,17 @@ func (h *hub) LogTruncated(at adapter.Offset) {
 	h.voidClaimsLocked()
 	for _, m := range h.sessions {
 		if m.state != live {
-			// Where its replay begins and ends was found on a log that is no more.
+			// The positions of its replay refer to records that the log has lost.
 			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errLogTruncated})
 		}
 	}
 }
 
-// errLogTruncated is why sockets are dropped that were being restored meanwhile.
+// errLogTruncated is why sockets that were being restored are dropped.
 var errLogTruncated = errors.New("the log has lost its end")
 
-// logTruncatedLocked has nothing speak of positions behind the end of the log: what is
-// recorded of a session there would count for other records, once it has grown, and
-// what was read up to there would be missed.
+// logTruncatedLocked lowers all positions to the end of the log: once the log has grown
+// again, a higher one would refer to other records, and those would be missed.
 func (h *hub) logTruncatedLocked(at adapter.Offset) {
 	h.timeline++
 	if at.Position < h.cursor.Position {
@@ -270,7 +268,7 @@ func (h *hub) LogGap(at adapter.Offset, cause error) {
 	}
 	h.begun, h.cursor = true, at
 	h.wakeLocked()
-	h.logger.Error("node reset: its clients come back and are judged anew",
+	h.logger.Error("node reset: all clients disconnected",
 		slog.Int("dropped", len(all)), slog.Any("error", cause))
 }
 
@@ -280,7 +278,7 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.P
 	defer h.mu.Unlock()
 	var changed []recovery.Progress
 	for _, m := range h.sessions {
-		if m.state != live { // a replay still owes the client what lies before the cursor
+		if m.state != live { // the client has not received the replay up to the cursor
 			continue
 		}
 		now := checkpointState{written: true, busy: quiet != recovery.All && m.last.Position > quiet}
@@ -305,13 +303,13 @@ func (h *hub) Expired(session *recovery.Session) {
 		return
 	}
 	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace, data: session.Data}
-	for _, stay := range session.Rooms {
-		if !stay.Ended {
-			e.Rooms = append(e.Rooms, Room(stay.Room))
+	for _, interval := range session.Rooms {
+		if !interval.Ended {
+			e.Rooms = append(e.Rooms, Room(interval.Room))
 		}
 	}
 	if !h.server.work.startWithin(h.server.lifetime) {
-		h.logger.Warn("expired session not told of: the server has shut down", slog.String("socket", session.ID))
+		h.logger.Warn("OnExpired not called: the server has shut down", slog.String("socket", session.ID))
 		return
 	}
 	defer h.server.work.done()
@@ -326,17 +324,17 @@ func (s *Server) tellExpired(e *ExpiredSession) {
 }
 
 func (s *Server) expiredMissed(n int) {
-	s.opts.Logger.Error("OnExpired too slow: it was not told of all sessions", slog.Int("missed", n))
+	s.opts.Logger.Error("OnExpired too slow: calls skipped", slog.Int("missed", n))
 }
 
-// A checkpointState is what the store was last told of how far a client has come.
+// A checkpointState is the progress of a client that the store received last.
 type checkpointState struct {
 	written bool
 	busy    bool
 	last    adapter.Offset
 }
 
-// An sessionMoved is the payload of adapter.SessionMoved.
+// A sessionMoved is the payload of adapter.SessionMoved.
 type sessionMoved struct {
 	PIDHash string `json:"pid_hash"`
 	Epoch   int64  `json:"epoch"`
@@ -345,7 +343,7 @@ type sessionMoved struct {
 func (h *hub) sessionMovedLocked(payload []byte) {
 	var e sessionMoved
 	if json.Unmarshal(payload, &e) != nil {
-		return // of a later version of ours; epochs protect the session anyhow
+		return // of a later version; epochs protect the session in any case
 	}
 	h.epochSeenLocked(recovery.Key{PIDHash: e.PIDHash, Epoch: e.Epoch})
 	if m, ok := h.sessions[e.PIDHash]; ok && m.key.Epoch < e.Epoch {
@@ -360,7 +358,7 @@ func (h *hub) ownLocked(m *member, session *recovery.Session) {
 	m.trackOpsLocked()
 }
 
-// release takes back hold: the session is over, and s goes on without.
+// release ends the session that m owns; the socket continues without one.
 func (h *hub) release(m *member) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -378,8 +376,8 @@ func (h *hub) release(m *member) bool {
 	return true
 }
 
-// owner returns the socket of this node that holds the session that is claimed, if
-// any, and if the claim may have it.
+// owner returns the socket of this node that owns the requested session, if there is
+// one and the identity of the request fits.
 func (h *hub) owner(c recovery.ResumeRequest) *Socket {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -389,7 +387,7 @@ func (h *hub) owner(c recovery.ResumeRequest) *Socket {
 	return nil
 }
 
-// currentTimeline tells positions apart that are not of one log.
+// currentTimeline returns the timeline, which changes when positions become invalid.
 func (h *hub) currentTimeline() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

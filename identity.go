@@ -6,12 +6,12 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// Identity returns what Recovery.Identity said of the client when it connected: "" for
-// a client without an identity, or if the application does not tell them apart.
+// Identity returns the result of Recovery.Identity for the client when it connected: ""
+// for a client without an identity, or without that option.
 func (s *Socket) Identity() string { return s.identity }
 
-// identify asks the application whose the client is, and completes the claim: from here
-// on the private id is known by its hash.
+// identify gets the client's identity from the application, and completes the claim:
+// from here on the hash stands for the private id.
 func (s *Socket) identify(ctx context.Context, claim *recovery.ResumeRequest) error {
 	server := s.namespace.server
 	if f := server.opts.Recovery.Identity; f != nil {
@@ -24,7 +24,7 @@ func (s *Socket) identify(ctx context.Context, claim *recovery.ResumeRequest) er
 		}
 	}
 	if !s.recovers {
-		s.pid = "" // there is nothing to come back to
+		s.pid = "" // there is no session to recover
 	}
 	claim.PIDHash, claim.Identity = recovery.HashPID(s.pid), recovery.HashIdentity(s.pid, s.identity)
 	return nil

@@ -11,19 +11,18 @@ import (
 	"github.com/pgsocket/socketio/internal/boundary"
 )
 
-// An inbox is a socket's timeline: what happens to the socket in the order in
-// which it happened, one at a time. A goroutine works on it only while there is
-// something in it.
+// An inbox is a socket's timeline: its items run one at a time, in the order in which
+// they were pushed. It has a goroutine only while it is not empty.
 type inbox struct {
 	mu            sync.Mutex
 	queue         []item
 	outgoing      int
-	outgoingBytes int // bytes of them; other sockets may have the same
+	outgoingBytes int // bytes of them; other sockets may share them
 	working       bool
 }
 
-// An item is an event of the client, a step in the life of the socket, or a
-// notice of an event that was queued for the client.
+// An item is an event of the client, a step of the socket's own code, or an outgoing
+// event for OnAnyOutgoing.
 type item struct {
 	message  *Message
 	step     func()
@@ -31,11 +30,11 @@ type item struct {
 	size     int // of the message, in bytes
 }
 
-var errInboxFull = errors.New("more events than the handlers keep up with")
+var errInboxFull = errors.New("more events than the handlers can keep up with")
 
-// push appends an item, and sees to it that it is worked on. Notices are bounded;
-// steps are few, and always taken. So are events, of which the connection's backlog
-// keeps count, unless the server has disconnected the socket.
+// push appends an item and starts the goroutine if necessary. Outgoing events are
+// bounded. Steps are few, and never refused. Events, which the connection's backlog
+// counts, are refused only if the server has disconnected the socket.
 func (s *Socket) push(it item) error {
 	o := &s.namespace.server.opts
 	b := &s.inbox
@@ -63,14 +62,14 @@ func (s *Socket) push(it item) error {
 	return nil
 }
 
-// afterEvents calls f when the events are handled that the socket has received: at once
-// if none waits, though one may be being handled.
+// afterEvents calls f when the events that the socket has received are handled: at once
+// if none waits, even if one is being handled.
 func (s *Socket) afterEvents(f func()) {
 	b := &s.inbox
 	b.mu.Lock()
 	wait := slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
 	if wait {
-		b.queue = append(b.queue, item{step: f}) // somebody works on the queue
+		b.queue = append(b.queue, item{step: f}) // the goroutine is running
 	}
 	b.mu.Unlock()
 	if !wait {
@@ -107,7 +106,7 @@ func (s *Socket) dispatch() {
 		switch {
 		case it.message != nil:
 			if s.namespace.server.halted.Load() {
-				continue // and it remains counted
+				continue // and it stays counted
 			}
 			s.work(it)
 		case it.outgoing != nil:
@@ -118,14 +117,14 @@ func (s *Socket) dispatch() {
 	}
 }
 
-// work handles an event, and counts it off even if a handler ends the goroutine.
+// work handles an event, and counts it as handled even if a handler ends the goroutine.
 func (s *Socket) work(it item) {
 	s.conn.backlog.begun()
 	defer s.conn.backlog.handled(it.size)
 	s.handle(it.message)
 }
 
-// discardEvents drops the events that wait, and those that still come.
+// discardEvents drops the events that wait, and all later ones.
 func (s *Socket) discardEvents() {
 	s.dropEvents.Store(true)
 	b := &s.inbox
@@ -146,13 +145,13 @@ func (s *Socket) discardEvents() {
 // handle runs the handlers of an event, in the goroutine of dispatch.
 func (s *Socket) handle(m *Message) {
 	if s.dropEvents.Load() {
-		return // the server disconnected the socket; what came before is void
+		return // the server disconnected the socket; earlier events are dropped
 	}
 	t := s.namespace.table.Load()
 	s.handleFrom(m, t, t.onAny)
 }
 
-// handleFrom calls the catch-alls that are left, and then the handler.
+// handleFrom calls the remaining catch-alls, and then the handler.
 func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Context, *Message)) {
 	for i, tell := range catchAlls {
 		boundary.Then(func() error { tell(s.ctx, m); return nil }, func(err error, ended bool) {
@@ -168,20 +167,20 @@ func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Conte
 	boundary.Then(func() error { return h(s.ctx, m) }, func(err error, _ bool) { s.concluded(m, err) })
 }
 
-// concluded logs the error of a handler, and answers a peer that waits.
+// concluded logs the error of a handler, and answers the peer if it waits.
 func (s *Socket) concluded(m *Message, err error) {
 	if err == nil {
 		return
 	}
 	known, ok := publicError(err)
 	switch wants := m.WantsReply(); {
-	case ok && known.Code == CodeBadPayload: // the client's mistake, as often as it likes
+	case ok && known.Code == CodeBadPayload: // the client can cause it at will
 		s.namespace.server.counters.badPayloads.Add(1)
 		s.log(slog.LevelDebug, "arguments of an event do not fit", eventAttr(m.event), slog.Any("error", err))
 	case !ok || !wants:
 		level := slog.LevelError
 		if _, left := asType[*DisconnectError](err); left {
-			level = slog.LevelDebug // the client went away meanwhile, which is no failure
+			level = slog.LevelDebug // the client was disconnected meanwhile, which is no failure
 		}
 		s.log(level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
 	}
@@ -190,8 +189,8 @@ func (s *Socket) concluded(m *Message, err error) {
 	}
 }
 
-// eventAttr names an event in a log line, by the beginning of its name: a client chooses
-// that, and it may be as long as a message.
+// eventAttr returns the log attribute of an event, with the name truncated: a client
+// chooses it, and it may be as long as a message.
 func eventAttr(name string) slog.Attr {
 	const most = 100
 	if len(name) > most {
@@ -200,7 +199,7 @@ func eventAttr(name string) slog.Attr {
 	return slog.String("event", name)
 }
 
-// replyError answers with an error. What cannot be encoded of it is left out.
+// replyError answers with an error. It leaves out data that cannot be encoded.
 func (s *Socket) replyError(m *Message, e *Error) {
 	reply := s.namespace.server.opts.ErrorReply
 	bare := &Error{Code: e.Code, Message: e.Message}
@@ -223,38 +222,38 @@ func (s *Socket) replyError(m *Message, e *Error) {
 	}
 }
 
-// tellOutgoing sees to it that the application is told of an event that was
-// queued for the client, if it wants to know. It may be called under the hub's
-// lock, where no user code may run.
+// tellOutgoing queues a call of the OnAnyOutgoing functions, if there are any, for an
+// event that was queued for the client. It may be called under the hub's lock, where
+// no user code may run.
 func (s *Socket) tellOutgoing(e func() *OutgoingEvent) {
 	if len(s.namespace.table.Load().onOutgoing) == 0 {
 		return
 	}
-	notice := e()
-	if notice == nil {
+	event := e()
+	if event == nil {
 		return
 	}
-	if err := s.push(item{outgoing: notice}); err != nil {
-		s.log(slog.LevelWarn, "outgoing event not told of", eventAttr(notice.event), slog.Any("error", err))
+	if err := s.push(item{outgoing: event}); err != nil {
+		s.log(slog.LevelWarn, "outgoing event not observed", eventAttr(event.event), slog.Any("error", err))
 	}
 }
 
-// runOnAnyOutgoing calls the functions that are told of an outgoing event.
-func (s *Socket) runOnAnyOutgoing(e *OutgoingEvent, tells []func(*Socket, *OutgoingEvent)) {
-	for i, tell := range tells {
-		boundary.Then(func() error { tell(s, e); return nil }, func(err error, ended bool) {
+// runOnAnyOutgoing calls the OnAnyOutgoing functions.
+func (s *Socket) runOnAnyOutgoing(e *OutgoingEvent, hooks []func(*Socket, *OutgoingEvent)) {
+	for i, hook := range hooks {
+		boundary.Then(func() error { hook(s, e); return nil }, func(err error, ended bool) {
 			if err != nil {
 				s.log(slog.LevelError, "outgoing catch-all failed", eventAttr(e.event), slog.Any("error", err))
 			}
 			if ended {
-				s.runOnAnyOutgoing(e, tells[i+1:])
+				s.runOnAnyOutgoing(e, hooks[i+1:])
 			}
 		})
 	}
 }
 
-// protect runs user code. It is the boundary at which a panic of it ends, and with
-// boundary.Then the only one.
+// protect runs user code and recovers its panics. Only protect and package boundary
+// do so.
 func protect(f func() error) error { return boundary.Run(f) }
 
 // tasks counts goroutines that run user code, so that Shutdown can wait for them.

@@ -19,7 +19,7 @@ func marshalJSON(v any) ([]byte, error) {
 }
 
 // unescapeHTML replaces, in place, the escapes of <, > and & in JSON by the
-// characters: a MarshalJSON method that calls json.Marshal has written them.
+// characters: a MarshalJSON method that calls json.Marshal writes them.
 func unescapeHTML(text []byte) []byte {
 	if !bytes.Contains(text, []byte(`\u00`)) {
 		return text
@@ -40,7 +40,7 @@ func unescapeHTML(text []byte) []byte {
 		case `\u0026`:
 			out = append(out, '&')
 			i += 5
-		default: // another escape, of which a second backslash may be part
+		default: // another escape, which may contain a second backslash
 			out = append(out, text[i], text[i+1])
 			i++
 		}

@@ -5,37 +5,37 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A member is what the hub knows of a socket: the session that the socket holds, and how far its client
-// has got. The hub's lock guards all of it.
+// A member is the hub's state of a socket: the session that it owns, and the progress
+// of its client. The hub's lock guards all of it.
 type member struct {
-	socket *Socket // whose it is; never changes
+	socket *Socket // never changes
 
 	state  memberState
 	reason Reason            // why it is detached
-	ended  *recovery.Outcome // of letting go of the session, when it is detached
+	ended  *recovery.Outcome // of releasing the session, when it is detached
 
 	key             recovery.Key        // of the session; zero without one
 	boundIdentity   string              // the identity that the session is bound to, hashed
-	record          *recovery.Session   // what gates and operations change; nil once the socket is attached
-	pendingOps      []*adapter.Delivery // operations that record lacks so far
-	disconnectedAt  *adapter.Position   // up to where the session goes that is being restored, if an operation has ended it
+	record          *recovery.Session   // what middleware and operations change; nil once the socket is attached
+	pendingOps      []*adapter.Delivery // operations that record lacks
+	disconnectedAt  *adapter.Position   // the last position of a session that is being restored, if an operation has ended it
 	last            adapter.Offset      // the last offset addressed to the client
-	replayedTo      adapter.Position    // until the socket is live: how far the replay has come
+	replayedTo      adapter.Position    // until the socket is live: the progress of the replay
 	checkpointState checkpointState
 
 	buffered    replayBuffer // live messages that wait for the end of the replay
 	memberships membershipList
-	pass        uint64 // the last delivery that looked at the socket
+	pass        uint64 // the last delivery that visited the socket
 }
 
-// A memberState is how far a socket is on its way. It only grows.
+// A memberState is the phase of a socket. It only grows.
 type memberState uint8
 
 const (
-	connecting memberState = iota // no member of its namespace yet: records do not reach it
-	replaying                     // a member, behind a replay: live messages are held back
+	connecting memberState = iota // not a member of its namespace: records do not reach it
+	replaying                     // a member during a replay: live messages are buffered
 	live                          // a member
-	detached                      // for good
+	detached                      // permanently
 )
 
 // attached reports whether records reach the socket.

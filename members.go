@@ -2,20 +2,20 @@ package socketio
 
 import "github.com/pgsocket/socketio/adapter"
 
-// members is who is in a namespace and its rooms, on this node. The hub's lock
-// guards it.
+// members are the sockets of a namespace and its rooms, on this node. The hub's lock
+// guards them.
 type members struct {
 	all     roomMembers
 	byID    map[SocketID]*member
 	rooms   map[Room]*roomMembers
-	changed func(RoomEvent) // told of every change of a room
+	changed func(RoomEvent) // called for every change of a room
 }
 
-// A roomMembers is the sockets in one room, in no order.
+// A roomMembers contains the sockets of one room, in no order.
 type roomMembers struct {
-	name    Room // "" of all members of a namespace
+	name    Room // "" for all members of a namespace
 	sockets []*member
-	places  []int // of the group's seat among those of each socket
+	places  []int // for each socket, the index of this room in its membershipList
 }
 
 func newMembers(changed func(RoomEvent)) *members {
@@ -30,7 +30,7 @@ func (m *members) add(s *member) {
 
 // remove takes s out of all rooms and of the namespace.
 func (m *members) remove(s *member) {
-	s.memberships.rooms = nil // nobody asks for one of them any more
+	s.memberships.rooms = nil // not needed any more
 	for n := len(s.memberships.list); n > 0; n-- {
 		m.removeMember(s, n-1)
 	}
@@ -62,10 +62,8 @@ func (m *members) leave(s *member, room Room) {
 }
 
 // each yields the members that the audience includes, each once. The pass is a
-// number that was not used before.
-//
-// The rule is the audience's. The groups find those that are in one of its rooms,
-// which leaves the rule's other half to ask for each of them.
+// number that was not used before. The members of Rooms are found by room, and
+// Except is checked for each of them.
 func (m *members) each(a adapter.Audience, pass uint64, yield func(*member)) {
 	visit := func(s *member) {
 		if s.pass == pass {
@@ -100,11 +98,11 @@ func (g *roomMembers) add(s *member) {
 	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
 }
 
-// removeMember takes s out of the group of its seat i. The group's last socket moves
+// removeMember takes s out of the room of its membership i. The room's last socket moves
 // into the gap.
 func (m *members) removeMember(s *member, i int) {
 	at := s.memberships.list[i]
-	g := at.group
+	g := at.room
 	end := len(g.sockets) - 1
 	moved, place := g.sockets[end], g.places[end]
 	g.sockets[at.index], g.places[at.index] = moved, place

@@ -8,13 +8,13 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// A Handler handles one event of one socket. It is the untyped tier behind
+// A Handler handles one event of one socket. It is the untyped form behind
 // [Event] and [Request]: for names that are only known at run time, for proxies
 // and for middleware. An error is sent to the peer if it waits for a reply and
-// none was sent yet, and is logged otherwise.
+// none was sent yet; otherwise it is logged.
 type Handler func(ctx context.Context, m *Message) error
 
-// A Interceptor wraps the handler of every event of a namespace.
+// An Interceptor wraps the handler of every event of a namespace.
 type Interceptor func(next Handler) Handler
 
 // A Registrar takes handlers: a *[Server] (for the namespace "/"), a *[Namespace]
@@ -24,7 +24,7 @@ type Registrar interface {
 }
 
 // A Message is an event that a client sent. It is valid until its handler
-// returns, but for Reply, which may be called later.
+// returns, except Reply, which may be called later.
 type Message struct {
 	socket      *Socket
 	event       string
@@ -40,7 +40,7 @@ func (m *Message) Socket() *Socket { return m.socket }
 // Event returns the event's name.
 func (m *Message) Event() string { return m.event }
 
-// Args returns the event's arguments as they came. Binary data appears as
+// Args returns the event's arguments as they were received. Binary data appears as
 // {"_placeholder":true,"num":i}; Decode resolves it, also into a json.RawMessage
 // that can be emitted again.
 func (m *Message) Args() []json.RawMessage { return m.args }
@@ -53,12 +53,12 @@ func (m *Message) Decode(dst ...any) error {
 	return decodeArgs(m.args, m.attachments, dst)
 }
 
-// WantsReply reports whether the peer waits for a reply that was not sent yet.
+// WantsReply reports whether the peer waits for a reply.
 func (m *Message) WantsReply() bool { return m.wantsReply.Load() }
 
-// Reply sends the acknowledgement that the peer waits for, once; ErrReplied
-// otherwise. It queues the packet and does not wait for the client. After an error
-// of encoding the peer still waits.
+// Reply sends the acknowledgement that the peer waits for. A second call, and a call
+// without a waiting peer, return ErrReplied. It queues the packet and does not wait for
+// the client. After an encoding error the peer still waits.
 func (m *Message) Reply(args ...any) error {
 	p, err := encodeArgs("", args)
 	if err != nil {

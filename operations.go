@@ -9,13 +9,13 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// An operation changes the rooms of an audience, or ends its sessions, wherever
-// in the cluster they are and whether their clients are connected or away. It is
-// a record of the log like any event, and takes effect at its place there:
+// An operation changes the rooms of an audience, or ends its sessions, on all
+// nodes, whether their clients are connected or away. It is a record of the log
+// like any event, and takes effect at its position there:
 //
-//   - a node that holds the sockets changes them when it delivers the record;
-//   - a session whose client is away, or whose node was killed in between, is
-//     carried on through the records that it lacks when the client comes back.
+//   - a node changes its own sockets when it delivers the record;
+//   - a session whose client is away, or whose node was killed in between, gets
+//     the operations that it lacks applied when the client returns.
 
 // Join puts every socket of the audience into the rooms, in the whole cluster.
 // It returns nil when that is in the log: what is emitted to the rooms from then
@@ -32,8 +32,8 @@ func (a Audience) Leave(ctx context.Context, rooms ...Room) error {
 }
 
 // Disconnect disconnects every socket of the audience, in the whole cluster, and
-// ends their sessions, those of clients that are away included: these start anew
-// when they come back. What was emitted before reaches the connected ones first.
+// ends their sessions, including those of clients that are away, which get a new
+// session when they return. What was emitted before reaches the connected ones first.
 // It returns nil when the operation is in the log.
 func (a Audience) Disconnect(ctx context.Context) error {
 	return a.operate(ctx, &adapter.Envelope{Kind: adapter.Disconnect, Namespace: a.r.namespace, Audience: a.r.audience})
@@ -61,7 +61,7 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	if a.r.server == nil {
 		return errNoServer
 	}
-	// As for one socket: behind what this node has emitted so far.
+	// As for one socket: after what this node has emitted so far.
 	if err := a.r.server.admit(ctx); err != nil {
 		return err
 	}
@@ -76,8 +76,8 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	return nil
 }
 
-// applyLocally performs a Join or Leave that is not in the log, at the cursor. It waits
-// for all sockets: where nothing changes, an earlier call may not be durable yet.
+// applyLocally applies a Join or Leave that is not in the log, at the cursor. It returns
+// an outcome for every socket: where nothing changes, an earlier call may not be durable.
 func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -88,9 +88,10 @@ func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
 	return outcomes
 }
 
-// disconnectLocally is operateLocally for Disconnect. Nothing in the log keeps a client
-// that comes back from its session, so like by Socket.Disconnect it is told when the end
-// of that is durable, or ctx has ended.
+// disconnectLocally applies a Disconnect that is not in the log. As with
+// Socket.Disconnect the clients receive DISCONNECT when the end of the session is
+// durable, or ctx has ended: nothing in the log would refuse the session to a client that
+// returns before.
 func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
 	h.mu.Lock()
 	var over []*member
@@ -115,8 +116,8 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 	return first
 }
 
-// applyOpLocked performs an operation of the log on the sockets of this node. The
-// sessions that are being restored make up for it when they are attached.
+// applyOpLocked applies an operation of the log to the sockets of this node. The
+// sessions that are being restored apply it when they are attached.
 func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	for m := range h.restoring {
 		m.pendingOps = append(m.pendingOps, d)
@@ -128,8 +129,8 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	})
 }
 
-// applyToMembersLocked performs an operation on the sockets of this node, and hands the changes
-// of sessions to change, also those that change nothing.
+// applyToMembersLocked applies an operation to the sockets of this node, and calls change
+// with the change of each session, also if it is empty.
 func (h *hub) applyToMembersLocked(d *adapter.Delivery, change func(*member, recovery.Change)) {
 	n, ok := h.namespaces[d.Namespace]
 	if !ok {
@@ -139,7 +140,7 @@ func (h *hub) applyToMembersLocked(d *adapter.Delivery, change func(*member, rec
 	if d.Kind != adapter.Disconnect {
 		var err error
 		if rooms, err = d.RoomList(); err != nil {
-			h.logger.Error("operation not understood", slog.Any("error", err))
+			h.logger.Error("operation not decoded", slog.Any("error", err))
 			return
 		}
 	}
@@ -158,8 +159,8 @@ func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*member {
 	return found
 }
 
-// applyAttachedLocked does what an operation demands of an attached socket. It returns the change
-// of its session, unless that is over.
+// applyAttachedLocked applies an operation to an attached socket. It returns the change of
+// its session, unless that is over.
 func (m *member) applyAttachedLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
 	if d.Kind == adapter.Disconnect {
 		if m.disconnectAfterReplayLocked(d.Offset.Position - 1) {
@@ -180,8 +181,8 @@ func (m *member) applyAttachedLocked(d *adapter.Delivery, rooms []string) (c rec
 	return c, true
 }
 
-// disconnectAfterReplayLocked has a socket to which a replay is on its way disconnected when that is
-// over; to others it does nothing, and returns false.
+// disconnectAfterReplayLocked has a socket that receives a replay disconnected after it.
+// For other sockets it does nothing and returns false.
 func (m *member) disconnectAfterReplayLocked(before adapter.Position) bool {
 	if m.state == replaying {
 		m.disconnectedAt = &before
@@ -190,14 +191,14 @@ func (m *member) disconnectAfterReplayLocked(before adapter.Position) bool {
 	return m.state == replaying
 }
 
-// trackOpsLocked has the socket's record follow the operations of the log, from the
-// cursor on, until it is attached or gone.
+// trackOpsLocked collects the operations of the log for the socket's record, from the
+// cursor on, until the socket is attached or detached.
 func (m *member) trackOpsLocked() {
 	m.hub().restoring[m] = struct{}{}
 }
 
-// applyPendingLocked makes up for the operations that came while the session was being
-// restored.
+// applyPendingLocked applies the operations that were delivered while the session was
+// being restored.
 func (m *member) applyPendingLocked() {
 	for _, d := range m.pendingOps {
 		m.applyOpLocked(m.record, d)
@@ -205,8 +206,8 @@ func (m *member) applyPendingLocked() {
 	m.pendingOps = nil
 }
 
-// applyOpLocked performs a record of the log on a session that is being restored,
-// here and in the store.
+// applyOpLocked applies a record of the log to a session that is being restored, here and
+// in the store.
 func (m *member) applyOpLocked(session *recovery.Session, d *adapter.Delivery) {
 	if m.disconnectedAt != nil {
 		return
@@ -216,7 +217,7 @@ func (m *member) applyOpLocked(session *recovery.Session, d *adapter.Delivery) {
 		m.disconnectedAt = new(d.Offset.Position - 1)
 	}
 	if !c.Empty() {
-		// Nobody waits: until it is written, the store says that it may be missing.
+		// No need to wait: until it is written, the store reports that it may be missing.
 		m.hub().store.Change(session.Key, c)
 	}
 }

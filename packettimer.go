@@ -12,14 +12,14 @@ import (
 var errPacketTimeout = errors.New("a packet was not completed in time")
 
 // A packetTimer closes a connection whose client does not complete a packet with
-// attachments: what has come of it is in memory (Options.PacketTimeout).
+// attachments in time, because the received part is in memory (Options.PacketTimeout).
 type packetTimer struct {
 	mu      sync.Mutex
 	timer   *time.Timer // nil until there is a packet of several messages
 	pending bool        // a packet is incomplete
 }
 
-// watch notes whether a packet is incomplete.
+// watch records whether a packet is incomplete.
 func (c *conn) watch(incomplete bool) {
 	t := &c.packets
 	t.mu.Lock()
@@ -43,7 +43,7 @@ func (c *conn) packetOverdue() {
 	defer t.mu.Unlock()
 	switch {
 	case !t.pending:
-	case c.session.Paused(): // the rest may have come, and is not read
+	case c.session.Paused(): // the rest may have arrived, and is not read
 		t.timer.Reset(c.server.opts.PacketTimeout)
 	default:
 		c.server.opts.Logger.DebugContext(c.base, "connection closed", slog.Any("error", errPacketTimeout))

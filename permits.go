@@ -5,37 +5,37 @@ import (
 	"runtime"
 )
 
-// A socket that is being connected takes a turn, first for claiming its session
-// and then for the rest, so that a crowd that comes at once leaves the processor
-// to those who are there (Options.ConnectsAtOnce). It has none while it waits for
-// what only it may be waiting for: user code, and a client that reads slowly. What
-// comes after the gates has turns of its own: with the same ones, those who have
-// passed the gates would wait behind all who are still to claim.
+// A socket that is being connected acquires a permit, first for claiming its session
+// and then for the rest, so that a connection storm leaves processor time to connected
+// clients (Options.ConnectsAtOnce). It has no permit while it waits for user code or
+// for a client that reads slowly. The part after the middleware has its own semaphore:
+// with a common one, sockets that have passed the middleware would wait behind all
+// that have not claimed their session yet.
 
-// connectsPerProcessor keeps the processors busy, and the store's
-// transactions full. More of them do not come in sooner, and delay live events.
+// connectsPerProcessor keeps the processors busy, and the store's transactions full.
+// More do not connect sooner, and delay live events.
 const connectsPerProcessor = 128
 
 func defaultConnects() int { return connectsPerProcessor * runtime.GOMAXPROCS(0) }
 
-// semaphore are as many as may be at something at a time.
+// A semaphore bounds the sockets in one phase; its capacity is the number of permits.
 type semaphore chan struct{}
 
-// acquire waits for one of the turns, unless the socket has one.
-func (s *Socket) acquire(ctx context.Context, of semaphore) error {
+// acquire waits for a permit, unless the socket has one.
+func (s *Socket) acquire(ctx context.Context, permits semaphore) error {
 	if s.permit != nil {
 		return nil
 	}
 	select {
-	case of <- struct{}{}:
-		s.permit = of
+	case permits <- struct{}{}:
+		s.permit = permits
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// release lets the next one in, if the socket has a turn.
+// release returns the socket's permit, if it has one.
 func (s *Socket) release() {
 	if s.permit != nil {
 		<-s.permit
@@ -43,7 +43,7 @@ func (s *Socket) release() {
 	}
 }
 
-// drained waits until the client has room for more of a replay, without a turn.
+// drained waits until the connection has room for more of a replay, without a permit.
 func (s *Socket) drained(ctx context.Context) error {
 	if s.conn.session.Low() {
 		return nil
@@ -52,7 +52,7 @@ func (s *Socket) drained(ctx context.Context) error {
 	return s.conn.session.Drained(ctx)
 }
 
-// drainedThenAcquire does so, and waits for a turn again.
+// drainedThenAcquire does so, and acquires a permit again.
 func (s *Socket) drainedThenAcquire(ctx context.Context) error {
 	if err := s.drained(ctx); err != nil {
 		return err

@@ -9,29 +9,29 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// presenceOrder has OnConnect and OnDisconnect of the sockets of one session alternate,
-// in order, on this node: a client may be back, on another connection, while a
-// handler of the former one still runs.
+// presenceOrder makes OnConnect and OnDisconnect of the sockets of one session alternate,
+// in order, on this node: a client may return, on another connection, while a handler
+// of the former one still runs.
 type presenceOrder struct {
 	mu sync.Mutex
 	of map[string]*presence // by private id
 }
 
-// A presence is a socket of which OnConnect was called and OnDisconnect has not
+// A presence is a socket whose OnConnect was called and whose OnDisconnect has not
 // returned.
 type presence struct {
 	socket *Socket
-	over   chan struct{} // closed at its end; nil unless somebody waits
+	over   chan struct{} // closed at its end; nil unless another socket waits
 }
 
 var errStillHandled = errors.New("a handler of the session's former connection still runs")
 
 // begin waits for the end of the session's former socket and makes s the present one.
 // After the limit it does so without waiting any longer, and returns errStillHandled;
-// any other error says that s is gone.
+// any other error means that s is disconnected.
 func (p *presenceOrder) begin(s *Socket, limit time.Duration) error {
 	if s.member.key == (recovery.Key{}) {
-		return nil // without recovery every connection is a session of its own
+		return nil // without recovery every connection is its own session
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, errStillHandled)
 	defer cancel()
@@ -51,7 +51,7 @@ func (p *presenceOrder) begin(s *Socket, limit time.Duration) error {
 	}
 }
 
-// take makes s the present socket, or returns what to wait for.
+// take makes s the present socket, or returns a channel to wait for.
 func (p *presenceOrder) take(s *Socket, force bool) (over <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

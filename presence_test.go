@@ -105,7 +105,7 @@ func TestOnConnect_HandlerOfTheFormerConnectionBlocks_RunsAfterTheLimit(t *testi
 		back.Cut()
 		synctest.Wait()
 	})
-	if n := strings.Count(out.String(), "OnConnect comes before OnDisconnect"); n != 1 {
+	if n := strings.Count(out.String(), "OnConnect runs before OnDisconnect"); n != 1 {
 		t.Errorf("said %d times:\n%s", n, &out)
 	}
 }

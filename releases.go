@@ -8,17 +8,17 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// endings are the ends of sessions at this node that may not be durable yet. The
+// releases are the releases of sessions by this node that may not be durable yet. The
 // hub's lock guards them.
-type endings struct {
+type releases struct {
 	outcomes []*recovery.Outcome
-	limit    int // of outcomes, before those with a result are forgotten
+	limit    int // of outcomes, before completed ones are removed
 }
 
-const minEndings = 64
+const minReleases = 64
 
-func (e *endings) add(o *recovery.Outcome) {
-	if len(e.outcomes) >= max(e.limit, minEndings) {
+func (e *releases) add(o *recovery.Outcome) {
+	if len(e.outcomes) >= max(e.limit, minReleases) {
 		e.outcomes = slices.DeleteFunc(e.outcomes, func(o *recovery.Outcome) bool {
 			select {
 			case <-o.Done():
@@ -27,23 +27,23 @@ func (e *endings) add(o *recovery.Outcome) {
 				return false
 			}
 		})
-		e.limit = 2 * len(e.outcomes) // so that each is looked at a few times only
+		e.limit = 2 * len(e.outcomes) // so that each is checked a few times only
 	}
 	e.outcomes = append(e.outcomes, o)
 }
 
-// endLocked has the store let go of a session.
+// endLocked has the store release a session.
 func (h *hub) endLocked(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	out := h.store.End(k, e)
-	h.endings.add(out)
+	h.releases.add(out)
 	return out
 }
 
-// ended returns nil when every session that this node has let go of is durable as
-// it was left, and the first error otherwise.
+// ended returns nil when every session that this node has released is durable, and the
+// first error otherwise.
 func (h *hub) ended(ctx context.Context) error {
 	h.mu.Lock()
-	outcomes := slices.Clone(h.endings.outcomes)
+	outcomes := slices.Clone(h.releases.outcomes)
 	h.mu.Unlock()
 	for _, out := range outcomes {
 		if err := out.Wait(ctx); err != nil && !errors.Is(err, recovery.ErrLost) {

@@ -6,30 +6,30 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// repeats is what replays of this node have sent to the client of one session more
-// than once: a client that comes back again and again without getting on makes the
-// node send what it missed each time.
+// repeats counts what replays of this node have sent to the client of one session more
+// than once: a client that returns again and again without progress makes the node send
+// what it missed each time.
 type repeats struct {
-	upTo  adapter.Position // the newest that a replay has sent
-	from  adapter.Position // the newest after which one has begun
-	back  bool             // one has begun before that
-	bytes int              // sent again, less what progress makes up for
+	upTo  adapter.Position // the newest position that a replay has sent
+	from  adapter.Position // the newest position after which a replay has begun
+	back  bool             // a replay has begun before an earlier one
+	bytes int              // sent again, less progressWeight for new ones
 	last  time.Time
 }
 
-// allRepeats are those of the sessions that had a replay on this node within the
+// allRepeats are the repeats of the sessions that had a replay on this node within the
 // last window. The hub's lock guards them.
 type allRepeats struct {
 	of    map[string]*repeats // by private id
-	sweep int                 // how many there are when old ones are looked for
+	sweep int                 // the number at which old ones are removed
 }
 
-// sweepRepeats is how many sessions are remembered before old ones are looked for.
+// sweepRepeats is the number of sessions up to which old ones are not removed.
 const sweepRepeats = 1024
 
-// progressWeight is for how many times its size in repetitions an event makes up that
-// is sent for the first time: so a client whose line breaks again and again gets on,
-// though each time what was on its way is lost.
+// progressWeight is how many repeated bytes each byte that is sent for the first time
+// offsets: so a client whose connection breaks again and again makes progress, though
+// it loses each time what was in transit.
 const progressWeight = 8
 
 // replayedLocked counts an event of a replay.
@@ -50,23 +50,23 @@ func (h *hub) replayedLocked(pid string, at adapter.Position, size int) {
 	r.bytes = max(0, r.bytes-progressWeight*size)
 }
 
-// sweepRepeatsLocked forgets sessions that are over, and says when to do so again.
+// sweepRepeatsLocked removes sessions that are over, and sets when to do so again.
 func (h *hub) sweepRepeatsLocked(now time.Time) {
 	if len(h.repeats.of) < h.repeats.sweep {
 		return
 	}
 	window := h.server.opts.Recovery.Window
 	for pid, r := range h.repeats.of {
-		if _, held := h.sessions[pid]; !held && now.Sub(r.last) > window {
+		if _, owned := h.sessions[pid]; !owned && now.Sub(r.last) > window {
 			delete(h.repeats.of, pid)
 		}
 	}
 	h.repeats.sweep = max(sweepRepeats, 2*len(h.repeats.of))
 }
 
-// tooMany reports whether the session's client, to which a replay is about to begin,
-// has been sent too much again. One that has got beyond what was replayed begins anew,
-// unless it has gone back before: it presents what offset it likes.
+// tooMany reports whether replays have sent too much to the session's client again. It
+// is called before a replay. A client that has received all that was replayed starts
+// from zero, unless it has gone back before: a client chooses the offset it presents.
 func (h *hub) tooMany(pid string, from adapter.Position) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

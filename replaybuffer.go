@@ -6,22 +6,22 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A replayBuffer holds live messages back, behind the last part of a replay. It is bounded as
-// the queue of a connection is (Options.QueueMessages, QueueBytes): one event counts
-// as a quarter of the bytes at most.
+// A replayBuffer keeps live messages during the last part of a replay. It has the bounds of
+// the queue of a connection (Options.QueueMessages, QueueBytes): one event counts as a
+// quarter of the bytes at most.
 type replayBuffer struct {
 	events   []bufferedEvent
 	messages int
 	bytes    int
 }
 
-// A bufferedEvent is the messages of one event, and what they count as.
+// A bufferedEvent is the messages of one event, and the bytes that they count as.
 type bufferedEvent struct {
 	messages []*transport.Message
 	bytes    int
 }
 
-// add holds an event back, unless too much is.
+// add buffers an event. It returns false if that would exceed the bounds.
 func (c *replayBuffer) add(messages []*transport.Message, o *Options) bool {
 	size := 0
 	for _, m := range messages {
@@ -37,7 +37,7 @@ func (c *replayBuffer) add(messages []*transport.Message, o *Options) bool {
 	return true
 }
 
-// take returns the oldest events, of a quarter of the bounds or one at least.
+// take removes and returns the oldest events: up to a quarter of the bounds, at least one.
 func (c *replayBuffer) take(o *Options) (part []bufferedEvent) {
 	messages, bytes, n := 0, 0, 0
 	for ; n < len(c.events); n++ {
@@ -54,8 +54,8 @@ func (c *replayBuffer) take(o *Options) (part []bufferedEvent) {
 	return part
 }
 
-// flushBuffered lets the live messages follow the replay, at the pace of the connection:
-// live ones are held back until the last part of those that wait is sent.
+// flushBuffered sends the buffered messages after the replay, at the pace of the
+// connection. Further live messages are buffered until the last part is sent.
 func (s *Socket) flushBuffered(ctx context.Context) error {
 	for {
 		if err := s.drained(ctx); err != nil {
@@ -71,8 +71,8 @@ func (s *Socket) flushBuffered(ctx context.Context) error {
 	}
 }
 
-// takeBuffered returns what is to be sent next. The last part it sends itself: nothing
-// may come in between before the socket takes live messages.
+// takeBuffered returns the events to send next. It sends the last part itself, under the
+// lock under which the socket becomes live, so that no live message overtakes it.
 func (s *Socket) takeBuffered() (part []bufferedEvent, last bool, err error) {
 	server := s.namespace.server
 	server.hub.mu.Lock()

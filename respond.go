@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// This file is the side of a request that answers, see request.go.
+// This file is the answering side of requests, see request.go.
 
 // idsAtOnce bounds the ids in one answer, and chunkBytes the sockets.
 const (
@@ -20,13 +20,13 @@ const (
 	chunkBytes = 256 << 10
 )
 
-// requestedLocked begins to answer a request at its place in the log. What takes
-// time, or may wait, it leaves to a goroutine.
+// requestedLocked begins to answer a request at its position in the log. A goroutine
+// does what takes time or may block.
 func (h *hub) requestedLocked(d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
 	if err != nil {
-		h.logger.Error("request not understood", slog.Any("error", err))
+		h.logger.Error("request not decoded", slog.Any("error", err))
 		return
 	}
 	if r.Kind == requestServerEvent || r.Kind == requestServer {
@@ -37,27 +37,27 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 	}
 	work := h.responderLocked(r.Kind, d, body)
 	if work == nil {
-		return // of a later version of ours
+		return // of a later version
 	}
 	h.server.work.start()
-	go func() { // owner: the server; ends when all have answered, or nobody waits any more
+	go func() { // owner: the server; ends when all have answered, or with r.Wait
 		defer h.server.work.done()
 		ctx, cancel := context.WithTimeout(h.server.lifetime, r.Wait)
 		defer cancel()
-		say := func(ctx context.Context, a response) error { return h.server.respond(ctx, r, a) }
-		if err := work(ctx, say); err != nil && ctx.Err() == nil {
-			h.logger.Error("request not answered", slog.String("errand", string(r.Kind)), slog.Any("error", err))
+		send := func(ctx context.Context, a response) error { return h.server.respond(ctx, r, a) }
+		if err := work(ctx, send); err != nil && ctx.Err() == nil {
+			h.logger.Error("request not answered", slog.String("kind", string(r.Kind)), slog.Any("error", err))
 		}
 	}()
 }
 
-// A responder is what is left to do for a request: it says one answer after another.
-type responder func(ctx context.Context, say func(context.Context, response) error) error
+// A responder completes a request: it sends one answer after another.
+type responder func(ctx context.Context, send func(context.Context, response) error) error
 
 func (h *hub) responderLocked(e requestKind, d *adapter.Delivery, body []byte) responder {
 	switch e {
 	case requestCall:
-		return h.pollLocked(d, body)
+		return h.broadcastWithAckLocked(d, body)
 	case requestFetch:
 		return h.listLocked(d)
 	default:
@@ -65,8 +65,8 @@ func (h *hub) responderLocked(e requestKind, d *adapter.Delivery, body []byte) r
 	}
 }
 
-// respond publishes an answer. In place of one that the log does not take, because it
-// is too large for example, it publishes one that says so.
+// respond publishes an answer. If the log refuses it, for example because it is too
+// large, respond publishes an answer with that error.
 func (s *Server) respond(ctx context.Context, to request, a response) error {
 	err := s.publishAnswer(ctx, to, a)
 	if err == nil || ctx.Err() != nil {
@@ -96,11 +96,11 @@ type question struct {
 	err      error // the parser failed
 }
 
-// A reply is what a socket that was asked did.
+// A reply is the outcome of a question.
 type reply struct {
 	socket *Socket
-	packet *packet.Packet // nil: it was disconnected, unless
-	err    error          // it could not be asked
+	packet *packet.Packet // nil: the socket was disconnected, unless err is set
+	err    error          // the question was not sent
 }
 
 // questionsLocked returns the sockets of the audience with the event for each. Like
@@ -139,11 +139,11 @@ func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Sock
 	}
 }
 
-// pollLocked sends an event to the sockets of the audience and returns what is to
-// be done with their acknowledgements.
-func (h *hub) pollLocked(d *adapter.Delivery, args []byte) responder {
+// broadcastWithAckLocked sends an event to the sockets of the audience and returns the
+// responder that waits for their acknowledgements.
+func (h *hub) broadcastWithAckLocked(d *adapter.Delivery, args []byte) responder {
 	sockets, asked := h.questionsLocked(d, args)
-	replies := make(chan reply, len(sockets)) // nobody waits to put one in
+	replies := make(chan reply, len(sockets)) // never blocks a sender
 	notice := sync.OnceValue(func() *OutgoingEvent { return newOutgoingEvent(args, d.Attachments) })
 	for _, s := range sockets {
 		q := asked[s]
@@ -156,13 +156,13 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) responder {
 		s.member.queueLocked(q.messages)
 		s.tellOutgoing(notice)
 	}
-	return func(ctx context.Context, say func(context.Context, response) error) error {
+	return func(ctx context.Context, send func(context.Context, response) error) error {
 		defer func() {
 			for _, s := range sockets {
 				s.acks.forget(asked[s].id)
 			}
 		}()
-		if err := tellAsked(ctx, sockets, say); err != nil {
+		if err := sendAsked(ctx, sockets, send); err != nil {
 			return err
 		}
 		for left := len(sockets); left > 0; left-- {
@@ -172,7 +172,7 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) responder {
 			}
 			a := got.answer()
 			a.Done = left == 1
-			if err := say(ctx, a); err != nil {
+			if err := send(ctx, a); err != nil {
 				return err
 			}
 		}
@@ -180,8 +180,8 @@ func (h *hub) pollLocked(d *adapter.Delivery, args []byte) responder {
 	}
 }
 
-// nextReply waits for a reply until ctx ends. What is there by then is said: a node that
-// shuts down has disconnected all sockets before.
+// nextReply waits for a reply until ctx ends. It returns a reply that is there then: a node
+// that shuts down has disconnected all sockets before.
 func nextReply(ctx context.Context, replies <-chan reply) (reply, error) {
 	select {
 	case got := <-replies:
@@ -201,13 +201,13 @@ func (r reply) answer() response {
 	case r.err != nil:
 		return response{From: r.socket.id, Error: &Error{Code: CodeInternal, Message: "request not encoded"}}
 	case r.packet == nil:
-		return response{From: r.socket.id, Lost: r.socket.goneFor()}
+		return response{From: r.socket.id, Lost: r.socket.detachReason()}
 	}
 	return response{From: r.socket.id, body: r.packet.Data, attachments: r.packet.Attachments}
 }
 
-// tellAsked says who was asked.
-func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context, response) error) error {
+// sendAsked reports which sockets were asked.
+func sendAsked(ctx context.Context, sockets []*Socket, send func(context.Context, response) error) error {
 	for rest := sockets; ; {
 		n := min(len(rest), idsAtOnce)
 		asked := make([]SocketID, n)
@@ -215,22 +215,22 @@ func tellAsked(ctx context.Context, sockets []*Socket, say func(context.Context,
 			asked[i] = s.id
 		}
 		rest = rest[n:]
-		err := say(ctx, response{Asked: asked, All: len(rest) == 0, Done: len(sockets) == 0})
+		err := send(ctx, response{Asked: asked, All: len(rest) == 0, Done: len(sockets) == 0})
 		if err != nil || len(rest) == 0 {
 			return err
 		}
 	}
 }
 
-// goneFor returns why the socket is gone.
-func (s *Socket) goneFor() Reason {
+// detachReason returns why the socket is detached.
+func (s *Socket) detachReason() Reason {
 	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return s.member.reason
 }
 
-// A socketInfo is a socket as others see it.
+// A socketInfo is the description of a socket for other nodes.
 type socketInfo struct {
 	ID      SocketID                   `json:"id"`
 	Rooms   []Room                     `json:"rooms"`
@@ -243,8 +243,8 @@ type socketInfo struct {
 	Auth    json.RawMessage            `json:"auth,omitempty"`
 }
 
-// listLocked notes who is in the audience, and in which rooms, at this place in
-// the log; the rest is read while the answer is made.
+// listLocked records the sockets of the audience and their rooms at this position in
+// the log. The responder reads the rest.
 func (h *hub) listLocked(d *adapter.Delivery) responder {
 	var sockets []*Socket
 	if n, ok := h.namespaces[d.Namespace]; ok {
@@ -254,19 +254,19 @@ func (h *hub) listLocked(d *adapter.Delivery) responder {
 	for i, s := range sockets {
 		rooms[i] = s.member.roomsLocked()
 	}
-	return func(ctx context.Context, say func(context.Context, response) error) error {
-		return sayListings(ctx, sockets, rooms, say)
+	return func(ctx context.Context, send func(context.Context, response) error) error {
+		return sendInfos(ctx, sockets, rooms, send)
 	}
 }
 
-// sayListings says what the sockets are, in answers of at most chunkBytes. One that is larger
-// is said by itself: if the log does not take it, only that socket is missing.
-func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say func(context.Context, response) error) error {
+// sendInfos describes the sockets, in answers of at most chunkBytes. A larger description
+// is an answer by itself: if the log refuses it, only that socket is missing.
+func sendInfos(ctx context.Context, sockets []*Socket, rooms [][]Room, send func(context.Context, response) error) error {
 	var body []byte
 	for i, s := range sockets {
-		one, err := s.listing(rooms[i])
-		if err != nil { // a parser of the application has taken for JSON what is not
-			err = say(ctx, response{From: s.id, Error: &Error{Code: CodeInternal, Message: "socket not described: " + err.Error()}})
+		one, err := s.info(rooms[i])
+		if err != nil { // a parser of the application returned invalid JSON
+			err = send(ctx, response{From: s.id, Error: &Error{Code: CodeInternal, Message: "socket not described: " + err.Error()}})
 			if err != nil {
 				return err
 			}
@@ -274,7 +274,7 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 		}
 		one = append(one, '\n')
 		if len(body) > 0 && len(body)+len(one) > chunkBytes {
-			if err := say(ctx, response{body: body}); err != nil {
+			if err := send(ctx, response{body: body}); err != nil {
 				return err
 			}
 			body = nil
@@ -283,16 +283,16 @@ func sayListings(ctx context.Context, sockets []*Socket, rooms [][]Room, say fun
 			body = append(body, one...)
 			continue
 		}
-		if err := say(ctx, response{From: s.id, body: one}); err != nil {
+		if err := send(ctx, response{From: s.id, body: one}); err != nil {
 			return err
 		}
 	}
-	return say(ctx, response{body: body, Done: true})
+	return send(ctx, response{body: body, Done: true})
 }
 
-// listing returns the text of what others may see of the socket: what the client sent,
-// but for the private id, which the log is not to have.
-func (s *Socket) listing(rooms []Room) ([]byte, error) {
+// info returns the encoded socketInfo. It contains what the client sent, except the
+// private id, which must not be in the log.
+func (s *Socket) info(rooms []Room) ([]byte, error) {
 	h := s.Handshake()
 	auth, err := withoutPID(h.Auth)
 	if err != nil {

@@ -111,7 +111,7 @@ func (m *member) roomsLocked() []Room {
 		return rooms
 	}
 	for i := 1; i < len(m.memberships.list); i++ {
-		rooms = append(rooms, m.memberships.list[i].group.name)
+		rooms = append(rooms, m.memberships.list[i].room.name)
 	}
 	return rooms
 }
