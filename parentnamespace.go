@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/internal/boundary"
 )
 
-// A ParentNamespace stands for namespaces that come into being when a client
-// asks for them. Each begins with what is registered on the parent at that
+// A ParentNamespace stands for namespaces that are created when a client connects to
+// them. Each begins with the functions that are registered on the parent at that
 // moment. Get it with [Server.OfPattern] or [Server.OfFunc].
 type ParentNamespace struct {
 	server  *Server
@@ -22,59 +22,59 @@ type ParentNamespace struct {
 	registry
 }
 
-// parents are the server's, in the order in which they are asked.
+// parents are the parent namespaces of a server, in the order in which they are asked.
 type parents struct {
 	mu      sync.Mutex
 	all     []*ParentNamespace
 	created []func(*Namespace)
 }
 
-// namespaceState says why a namespace is there. The hub's lock guards it.
+// namespaceState is why a namespace exists. The hub's lock guards it.
 type namespaceState struct {
-	parent    *ParentNamespace // nil: of none
-	exists    bool             // else a client has asked for it, and it is being decided on
+	parent    *ParentNamespace // nil: none
+	exists    bool             // else a client has asked for it, and the decision is pending
 	kept      bool             // the application has asked for it by name
-	refs      int              // sockets that hold it, gates of theirs running or not
-	idle      *list.Element    // of hub.children.idle, while it has no users
-	announced chan struct{}    // closed when the application was told of it; nil until that begins
-	failed    bool             // an OnNamespace failed, so no client may enter; valid once told is closed
+	refs      int              // sockets that use it, including those whose middleware is running
+	idle      *list.Element    // of hub.children.idle, while refs is 0
+	announced chan struct{}    // closed when OnNamespace has run; nil until it begins
+	failed    bool             // an OnNamespace failed, so no client may join; valid once announced is closed
 }
 
-// children are the namespaces that clients have brought into being, and Of was not
-// asked for. The hub's lock guards them.
+// children are the namespaces that clients have created and that Of was not called
+// for. The hub's lock guards them.
 type children struct {
 	count int
-	idle  list.List // of the namespaces without users: the one that has been so for longest first
+	idle  list.List // the namespaces without sockets: the one that has been so for longest first
 }
 
 // OfPattern returns the parent of the namespaces whose names the pattern
-// matches, anywhere unless it is anchored. A client makes as many of them as the
+// matches, anywhere unless it is anchored. Clients create as many of them as the
 // pattern and Options.MaxDynamicNamespaces allow, see also
 // Options.CleanupEmptyChildNamespaces.
 //
-// A client that asks for a namespace that does not exist brings the parents into
-// question in the order in which they were added. Of makes namespaces that a
-// pattern matches its children too.
+// When a client connects to a namespace that does not exist, the parents are asked
+// in the order in which they were added. Namespaces that Of creates become children
+// of the first parent whose pattern matches, too.
 func (s *Server) OfPattern(pattern *regexp.Regexp) *ParentNamespace {
 	return s.addParent(&ParentNamespace{server: s, pattern: pattern})
 }
 
-// OfFunc returns the parent of the namespaces that the function allows. It is
-// asked by clients that want a namespace that does not exist; once it does, by
-// nobody any more: who may enter is for gates to say. The function may block. An
-// *Error means no. Any other error is logged and, unless a later parent allows the
-// namespace, cuts the connection: the client comes back, and asks again.
+// OfFunc returns the parent of the namespaces that the function allows. It is called
+// when a client connects to a namespace that does not exist, and not once it exists:
+// use middleware to decide which clients may join. The function may block. An *Error
+// means no. Any other error is logged and, unless a later parent allows the
+// namespace, closes the connection: the client reconnects, and asks again.
 func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake) (bool, error)) *ParentNamespace {
 	return s.addParent(&ParentNamespace{server: s, ask: ask})
 }
 
-// OnNamespace adds a function that is told of each namespace that is created
-// from then on, by a client or by Of, before its first socket is connected.
+// OnNamespace adds a function that is called for each namespace that is created from
+// then on, by a client or by Of, before its first socket is connected.
 //
-// When such a function panics, the namespace may lack gates, so no client enters it:
-// those that ask for it get a CONNECT_ERROR with CodeInternal. A namespace that a client
-// has brought into being is discarded, and the next client's attempt begins with a new
-// one. One that Of was asked for stays closed.
+// When such a function panics, the namespace may lack middleware, so no client may join
+// it: clients that try get a CONNECT_ERROR with CodeInternal. A namespace that a client
+// created is discarded, and the next attempt of a client creates a new one. One that Of
+// returned stays closed.
 func (s *Server) OnNamespace(h func(*Namespace)) {
 	s.parents.mu.Lock()
 	defer s.parents.mu.Unlock()
@@ -120,8 +120,8 @@ func (s *Server) existing(name string) *Namespace {
 	return nil
 }
 
-// matching returns the first parent whose pattern matches. If a function has to
-// be asked first, it returns that there is one.
+// matching returns the first parent whose pattern matches, and whether a function has
+// to be asked before that.
 func (s *Server) matching(name string) (parent *ParentNamespace, open bool) {
 	for _, p := range s.everyParent() {
 		switch {
@@ -134,9 +134,9 @@ func (s *Server) matching(name string) (parent *ParentNamespace, open bool) {
 	return nil, false
 }
 
-// acquire returns the namespace that a client asks for, which then stays until
-// exit. It may not exist yet: decide finds out. No code of the application is run.
-// An *Error refuses the client.
+// acquire returns the namespace that a client connects to, which then stays until
+// release. It may not exist yet, see ensureNamespace. acquire runs no code of the
+// application. An *Error refuses the client.
 func (s *Server) acquire(name string) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()
@@ -159,7 +159,7 @@ func (s *Server) acquire(name string) (*Namespace, *Error) {
 func errTooManyNamespaces() *Error { return &Error{Message: "Too many namespaces"} }
 
 // getOrCreate returns the namespace, which exists from now on if it has a parent. It fails
-// when clients have made too many, unless then says that it is the application's.
+// when clients have created too many, unless then sets that the application asks for it.
 func (s *Server) getOrCreate(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()
@@ -184,8 +184,8 @@ func (s *Server) getOrCreate(name string, parent *ParentNamespace, then func(*Na
 	return n, nil
 }
 
-// roomForLocked reports whether clients may make one more namespace, for which one
-// without users goes if it has to.
+// roomForLocked reports whether clients may create one more namespace. If necessary it
+// removes one without sockets.
 func (s *Server) roomForLocked() bool {
 	c := &s.hub.children
 	for c.count >= s.opts.MaxDynamicNamespaces {
@@ -199,11 +199,11 @@ func (s *Server) roomForLocked() bool {
 	return true
 }
 
-// child reports whether a client has brought the namespace into being, and the
-// application has not asked for it.
+// child reports whether a client has created the namespace, and the application has not
+// asked for it.
 func (e *namespaceState) child() bool { return e.exists && !e.kept }
 
-// countLocked notes whether the namespace has become a child, or is one no more.
+// countLocked counts a namespace that has become a child, or is no child any more.
 func (n *Namespace) countLocked(before namespaceState) {
 	c := &n.server.hub.children
 	switch was, is := before.child(), n.state.child(); {
@@ -215,13 +215,13 @@ func (n *Namespace) countLocked(before namespaceState) {
 	}
 }
 
-// retainLocked notes one more user.
+// retainLocked adds a reference.
 func (n *Namespace) retainLocked() {
 	n.state.refs++
 	n.unlistIdleLocked()
 }
 
-// unlistIdleLocked takes the namespace from those that may go.
+// unlistIdleLocked removes the namespace from the list of those that may be removed.
 func (n *Namespace) unlistIdleLocked() {
 	if n.state.idle != nil {
 		n.server.hub.children.idle.Remove(n.state.idle)
@@ -237,7 +237,7 @@ func (n *Namespace) removeLocked() {
 	delete(n.server.hub.namespaces, n.name)
 }
 
-// release ends a client's hold on the namespace.
+// release removes a reference to the namespace.
 func (n *Namespace) release() {
 	h := n.server.hub
 	h.mu.Lock()
@@ -252,8 +252,8 @@ func (n *Namespace) release() {
 	}
 }
 
-// ensureNamespace asks the application, if need be, whether the socket's namespace comes
-// into being. An *Error is a refusal.
+// ensureNamespace creates the socket's namespace, if it does not exist and the application
+// allows it. An *Error is a refusal.
 func (s *Socket) ensureNamespace(ctx context.Context) error {
 	n := s.namespace
 	n.server.hub.mu.Lock()
@@ -264,8 +264,8 @@ func (s *Socket) ensureNamespace(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		// It is n itself, which the socket holds; or another one, if n was discarded
-		// meanwhile because a function of OnNamespace had failed.
+		// It is n itself, to which the socket has a reference; or another one, if n was
+		// discarded meanwhile because a function of OnNamespace had failed.
 		made, refusal := n.server.getOrCreate(n.name, parent, (*Namespace).retainLocked)
 		if refusal != nil {
 			return n.server.refused(n.name, refusal)
@@ -275,8 +275,8 @@ func (s *Socket) ensureNamespace(ctx context.Context) error {
 	return n.announce(ctx)
 }
 
-// parent returns the first parent that the socket's namespace can have; an *Error if
-// there is none, or what kept a parent from saying so.
+// parent returns the first parent that allows the socket's namespace; an *Error if there
+// is none, or the error of a parent that could not decide.
 func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 	name := s.namespace.name
 	var failed error
@@ -304,22 +304,22 @@ func (s *Socket) parent(ctx context.Context) (*ParentNamespace, error) {
 // connection, which may have other namespaces, stays.
 func errNotBegun() *Error { return &Error{Code: CodeInternal, Message: "Namespace not available"} }
 
-// announce tells the application of the namespace, once. A second caller waits until
-// that is done. The error is that of errNotBegun, or the cause of ctx.
+// announce calls the functions of OnNamespace for the namespace, once. A second caller
+// waits until that is done. The error is errNotBegun, or the cause of ctx.
 func (n *Namespace) announce(ctx context.Context) error {
 	h := n.server.hub
 	h.mu.Lock()
-	told := n.state.announced
-	if told == nil {
+	announced := n.state.announced
+	if announced == nil {
 		n.state.announced = make(chan struct{})
 	}
 	h.mu.Unlock()
-	if told == nil {
+	if announced == nil {
 		n.begin(ctx)
-		told = n.state.announced
+		announced = n.state.announced
 	}
 	select {
-	case <-told:
+	case <-announced:
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -330,18 +330,18 @@ func (n *Namespace) announce(ctx context.Context) error {
 }
 
 // begin calls the functions of OnNamespace. After one that fails the namespace is
-// closed, because its gates may be missing.
+// closed, because its middleware may be missing.
 func (n *Namespace) begin(ctx context.Context) {
 	defer close(n.state.announced)
 	n.server.parents.mu.Lock()
 	created := n.server.parents.created
 	n.server.parents.mu.Unlock()
-	for _, tell := range created {
-		err := boundary.Do(func() { tell(n) })
+	for _, onNamespace := range created {
+		err := boundary.Do(func() { onNamespace(n) })
 		if err == nil {
 			continue
 		}
-		n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed: no client enters the namespace",
+		n.server.opts.Logger.ErrorContext(ctx, "namespace handler failed: the namespace is closed",
 			slog.String("namespace", n.name), slog.Any("error", err))
 		h := n.server.hub
 		h.mu.Lock()

@@ -10,20 +10,19 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// Binary is binary data inside of a JSON payload, at any depth: it travels as an
-// attachment, not as text. A []byte that is an argument of its own does so
-// without this type; anywhere else encoding/json makes base64 text of a []byte.
+// Binary is binary data inside a JSON payload, at any depth: it is sent as an
+// attachment, not as text. A []byte that is an argument by itself does not need this
+// type; anywhere else encoding/json encodes a []byte as base64 text.
 //
-// Outside of packets, as in a [Data], it is an object with the member $binary, of
-// base64, and the member $seal, by which this process knows it again. A
-// json.RawMessage or a field without a type, such as a map[string]any, gets it in
-// that form too, and travels as an attachment again if it is emitted by this
-// process. Without the seal, or in another process, such an object is data like
-// any: decode it into a Binary there.
+// Outside packets, as in a [Data], it is an object with the member $binary, in base64,
+// and the member $seal, by which this process recognizes it. A json.RawMessage or an
+// untyped value, such as a map[string]any, contains it in that form too, and is sent
+// with an attachment again if this process emits it. Without the seal, or in another
+// process, such an object is ordinary data: decode it into a Binary there.
 type Binary []byte
 
-// binaryStart is how that object begins. No string can hold these bytes: inside
-// of JSON its quotes are escaped.
+// binaryStart is the beginning of that object. No string can contain these bytes: inside
+// JSON its quotes are escaped.
 const binaryStart = `{"$binary":"`
 
 // MarshalJSON implements json.Marshaler.
@@ -81,7 +80,7 @@ type payload struct {
 	attachments [][]byte
 }
 
-// maxEmitAttachments is what a current client accepts in one packet.
+// maxEmitAttachments is the limit of current clients for one packet.
 const maxEmitAttachments = 10
 
 // encodeArgs encodes the arguments of an event, or of an acknowledgement if the
@@ -142,8 +141,8 @@ func (p *payload) append(arg any) error {
 	return nil
 }
 
-// binaryArg returns where the binary data of an argument is, or belongs, if that
-// is all of the argument.
+// binaryArg returns the binary data of an argument, or its destination, if the argument
+// is nothing else.
 func binaryArg(arg any) (data *[]byte, ok bool) {
 	switch arg := arg.(type) {
 	case []byte:
@@ -165,9 +164,8 @@ func (p *payload) attach(data []byte) {
 	p.attachments = append(p.attachments, bytes.Clone(data))
 }
 
-// decodeArgs decodes args into the pointers in dst. It puts each attachment into
-// JSON at most once, so what it allocates is bounded by the size of the packet,
-// wherever that comes from.
+// decodeArgs decodes args into the pointers in dst. It inlines each attachment at most
+// once, so its allocations are bounded by the size of the packet, from any source.
 func decodeArgs(args []json.RawMessage, attachments [][]byte, dst []any) error {
 	in := inliner{attachments: attachments}
 	for i, d := range dst {

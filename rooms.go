@@ -7,10 +7,10 @@ import (
 	"github.com/pgsocket/socketio/internal/boundary"
 )
 
-// A RoomChange says what happened to a room.
+// A RoomChange is the kind of a change of a room.
 type RoomChange string
 
-// The changes of a room, by the official names. The first socket that joins
+// The changes of a room, with the official names. The first socket that joins
 // creates the room, and the last that leaves deletes it.
 const (
 	RoomCreated RoomChange = "create-room"
@@ -19,16 +19,16 @@ const (
 	RoomDeleted RoomChange = "delete-room"
 )
 
-// A RoomEvent is a change of a room on this node. Other nodes see changes of
-// their own.
+// A RoomEvent is a change of a room on this node. Changes on other nodes are not
+// included.
 type RoomEvent struct {
 	Change RoomChange
 	Room   Room
 	Socket SocketID // that joined or left; "" if the room was created or deleted
 }
 
-// roomChanged notes a change, if anybody wants to know. It is called under the
-// hub's lock, where no user code may run.
+// roomChanged queues a change for OnRoom, if there are functions. It is called under
+// the hub's lock, where no user code may run.
 func (n *Namespace) roomChanged(e RoomEvent) {
 	if len(n.table.Load().onRoom) > 0 {
 		n.rooms.push(e)
@@ -42,7 +42,7 @@ func (n *Namespace) tellRoom(e RoomEvent) {
 }
 
 func (n *Namespace) roomsMissed(missed int) {
-	n.server.opts.Logger.Error("room handler too slow: it was not told of all changes",
+	n.server.opts.Logger.Error("room handler too slow: calls skipped",
 		slog.String("namespace", n.name), slog.Int("missed", missed))
 }
 
@@ -54,7 +54,7 @@ func (m *member) inLocked(room string) bool {
 	return m.socket.namespace.members.in(m, Room(room))
 }
 
-// countLocked returns the number of rooms that the socket is in beside its own, and
+// countLocked returns the number of rooms that the socket is in, except its own, and
 // the bytes of their names.
 func (m *member) countLocked() (rooms, bytes int) {
 	if m.record != nil {
@@ -63,8 +63,7 @@ func (m *member) countLocked() (rooms, bytes int) {
 	return m.memberships.len(), m.memberships.bytes
 }
 
-// admitLocked returns an error if the socket would be in too many rooms if it joined
-// those.
+// admitLocked returns an error if the socket would be in too many rooms with these.
 func (m *member) admitLocked(join []string) error {
 	rooms, bytes := m.countLocked()
 	named := make(map[string]bool, len(join))
@@ -77,7 +76,7 @@ func (m *member) admitLocked(join []string) error {
 	}
 	o := &m.socket.namespace.server.opts
 	switch {
-	case len(named) == 0: // an operation of the application may have gone beyond
+	case len(named) == 0: // operations of the application may have exceeded the limits
 	case rooms > o.MaxRooms:
 		return fmt.Errorf("%w: %d, at most %d (Options.MaxRooms)", ErrTooManyRooms, rooms, o.MaxRooms)
 	case bytes > o.MaxRoomBytes:

@@ -14,7 +14,7 @@ type Publisher interface {
 	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
 }
 
-// A sender is how emits get on the road: to the log, and to the sockets of the
+// A sender publishes emits to the log, and delivers local ones to the sockets of the
 // server, if there is one.
 type sender struct {
 	log     Publisher
@@ -24,10 +24,10 @@ type sender struct {
 
 var (
 	errEmitTimeout = errors.New("no room within Options.EmitTimeout")
-	errNoServer    = errors.New("an Emitter has no sockets of its own and hears no answers")
+	errNoServer    = errors.New("an Emitter has no sockets of its own and receives no answers")
 )
 
-// emit publishes an event and waits for its place in the log.
+// emit publishes an event and waits until it is in the log.
 func (r route) emit(ctx context.Context, e *adapter.Envelope) error {
 	if r.nobody() {
 		return nil
@@ -39,7 +39,7 @@ func (r route) emit(ctx context.Context, e *adapter.Envelope) error {
 	return err
 }
 
-// publish publishes an envelope, and waits for its place in the log if asked to.
+// publish publishes an envelope, and waits for its offset in the log if asked to.
 func (r route) publish(ctx context.Context, e *adapter.Envelope, wait bool) (adapter.Offset, error) {
 	receipt, err := r.log.Publish(ctx, e)
 	if err != nil || !wait {

@@ -12,24 +12,24 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// Shutdown ends the node's service, so that the clients do not notice: it refuses
-// new connections, parks every session where its client stands, closes the
-// connections after what is queued was written, and waits for handlers. The clients
-// come back to other nodes, and recover.
+// Shutdown stops the node gracefully: it refuses new connections, parks every session
+// at its client's position, closes the connections after writing what is queued, and
+// waits for handlers. The clients reconnect to other nodes, and recover.
 //
-// The events that a client has sent before its turn are handled first, while it is
-// connected. When all have had their turn Shutdown waits for that, for half of the time
-// that is left, or for AckTimeout if ctx has no deadline. What is not handled then is
-// handled with a context that has ended. When ctx ends the rest is dropped, and the
-// error says how many events.
+// Before a client is disconnected, the events that it has sent are handled. After all
+// clients were told to disconnect Shutdown waits for these handlers, for half of the
+// time that is left, or for AckTimeout if ctx has no deadline. Later events are handled
+// with a context that has ended. When ctx ends the rest is dropped, and the error
+// contains the number of dropped events.
 //
-// It sends away Options.DrainRate clients a second, in random order, lest all come
-// to the other nodes at once; the others are served meanwhile. If ctx has a deadline
-// it is done with that after half of the time that is left.
+// It disconnects Options.DrainRate clients per second, in random order, so that they do
+// not all reconnect at once; the others are served meanwhile. If ctx has a deadline it
+// spends at most half of the time that is left on this.
 //
-// After Shutdown has returned nil no handler and no other function of the application runs, and every session is durable; how
-// many were parked is logged, and in Stats. When ctx ends before, the error is its
-// cause. The adapter stays open, so that handlers can finish what they do.
+// After Shutdown has returned nil no handler and no other function of the application
+// runs, and every session is durable. The number of parked sessions is logged, and in
+// Stats. When ctx ends before, the error is its cause. The adapter stays open, so that
+// handlers can finish.
 func (s *Server) Shutdown(ctx context.Context) error {
 	began, before := time.Now(), s.counters.parked.Load()
 	s.closing.Store(true)
@@ -48,7 +48,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// drain sends the clients away, one after the other.
+// drain disconnects the clients, one after the other.
 func (s *Server) drain(ctx context.Context) {
 	s.hub.mu.Lock()
 	byConn := make(map[*conn][]*Socket)
@@ -73,10 +73,10 @@ func (s *Server) drain(ctx context.Context) {
 	var pending tasks // clients whose events are being handled
 	for i, c := range conns {
 		wait(ctx, time.Until(began.Add(time.Duration(i)*pause)))
-		c.dismiss(byConn[c], &pending)
+		c.drainWhenIdle(byConn[c], &pending)
 	}
 	pending.waitSome(ctx, s.opts.AckTimeout)
-	// Those that have joined another namespace meanwhile, or whose events take too long.
+	// Sockets that have joined another namespace meanwhile, or whose events take too long.
 	s.hub.mu.Lock()
 	rest := s.hub.everyLocked()
 	s.hub.mu.Unlock()
@@ -85,10 +85,10 @@ func (s *Server) drain(ctx context.Context) {
 	}
 }
 
-// dismiss sends the client away when the events of its sockets are handled. They all
-// stay until then: what the client sends to one that has left is a violation, and would
-// cost the others their connection.
-func (c *conn) dismiss(sockets []*Socket, pending *tasks) {
+// drainWhenIdle disconnects the client when the events of its sockets are handled. All
+// its sockets stay until then: a packet of the client for a detached one would violate
+// the protocol and close the connection of the others.
+func (c *conn) drainWhenIdle(sockets []*Socket, pending *tasks) {
 	var left atomic.Int64
 	left.Store(int64(len(sockets)))
 	pending.start()

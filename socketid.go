@@ -6,11 +6,11 @@ import (
 	"hash/crc32"
 )
 
-// A SocketID names a socket. It is public, unlike the ids that a client needs to
-// come back. A recovered socket keeps it.
+// A SocketID identifies a socket. It is public, unlike the private id that a client
+// needs to recover. A recovered socket keeps it.
 //
-// Its 20 characters contain a checksum, so that every node of a cluster tells the
-// id of a socket from the name of a room, see [Socket.Join].
+// Its 20 characters contain a checksum, so that every node can distinguish the id of a
+// socket from the name of a room, see [Socket.Join].
 type SocketID string
 
 const (

@@ -9,32 +9,31 @@ import (
 	"github.com/pgsocket/socketio/stats"
 )
 
-// Stats are counts of one server: what it has now, and what happened since it was
-// made.
+// Stats are counts of one server: current numbers, and totals since it was created.
 type Stats struct {
 	Connections int // open now
 	Sockets     int // connected now, in all namespaces
-	Restoring   int // on their way to be connected now
+	Restoring   int // being connected now
 	Namespaces  int // that exist now
 
-	Opened         uint64            // sessions that were begun
-	Recovered      uint64            // sessions that clients came back to
-	Refused        map[string]uint64 // wishes to come back that were refused, by the reason
+	Opened         uint64            // sessions that were opened
+	Recovered      uint64            // sessions that clients recovered
+	Refused        map[string]uint64 // attempts to recover that were refused, by the reason
 	Replayed       stats.Histogram   // events replayed to a recovered client
 	Restored       stats.Histogram   // seconds from CONNECT of a returning client to the end of its replay
-	Parked         uint64            // sessions whose clients may come back, let go by this node
+	Parked         uint64            // sessions whose clients may recover, released by this node
 	Disconnects    map[Reason]uint64 // sockets that were disconnected, by the reason
-	Expired        uint64            // sessions whose end this node was told of
+	Expired        uint64            // sessions whose expiry was reported to this node
 	OriginsRefused uint64            // requests of pages that Options.Origins does not allow
 	TurnedAway     uint64            // requests for a connection beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
 	Oversize       uint64            // messages and POSTs above MaxPayload; a client that polls stays connected after one
 
-	ConnectsRefused map[string]uint64 // CONNECT packets that the server refused by itself, by the message that the client got
-	RateLimited     uint64            // connections whose clients did not keep to EventsPerSecond, BytesPerSecond or ConnectsPerSecond
+	ConnectsRefused map[string]uint64 // CONNECT packets that the server refused, not the application, by the message to the client
+	RateLimited     uint64            // connections whose clients exceeded EventsPerSecond, BytesPerSecond or ConnectsPerSecond
 
 	BadPayloads uint64 // events and requests of clients whose arguments did not fit, or that a handler refused with CodeBadPayload
-	Unhandled   uint64 // events of clients that have no handler
-	LogDropped  uint64 // lines that Options.Logger did not get, see Options.LogsPerSecond, or failed to handle
+	Unhandled   uint64 // events of clients without a handler
+	LogDropped  uint64 // log lines that were suppressed, see Options.LogsPerSecond, or that Options.Logger failed to handle
 }
 
 // counters are the parts of Stats that only grow.
@@ -75,7 +74,7 @@ func (c *counters) restoration(r RecoveryResult, took time.Duration) {
 	c.restored.Add(took.Seconds())
 }
 
-// departure counts a socket that was let go.
+// departure counts a socket that was detached.
 func (c *counters) departure(reason Reason, recoverable, connected bool) {
 	if recoverable {
 		c.parked.Add(1)
@@ -87,7 +86,7 @@ func (c *counters) departure(reason Reason, recoverable, connected bool) {
 	}
 }
 
-// Stats returns the counts of this server. It takes locks for a moment only.
+// Stats returns the counts of this server. It takes locks only briefly.
 func (s *Server) Stats() Stats {
 	c := s.counters
 	st := Stats{

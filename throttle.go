@@ -7,24 +7,24 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-var errRateLimit = errors.New("more than the rates in the server's options, for longer than ThrottleTimeout")
+var errRateLimit = errors.New("client exceeded the rates in the server's options for longer than ThrottleTimeout")
 
 const (
-	// eventBurst and connectBurst are how much of what a client may send in a second
-	// it may send at once.
+	// eventBurst and connectBurst are the bursts that a client may send, in seconds of
+	// its rate.
 	eventBurst   = time.Second
 	connectBurst = 10 * time.Second
-	// leastPause is how far a client may be ahead before its connection is paused. It
-	// keeps the number of timers down.
+	// leastPause is how far a client may be ahead before its connection is paused, to
+	// limit the number of timers.
 	leastPause = 10 * time.Millisecond
 )
 
 // A throttle slows a client down to the rates in Options (EventsPerSecond,
 // BytesPerSecond, ConnectsPerSecond): its connection is paused for as long as the
-// client is ahead of them. It is the reader's.
+// client is ahead of them. Only the reader uses it.
 type throttle struct {
 	events, bytes, connects bucket
-	since                   time.Duration // when a client was slowed down that has not kept to the rates since
+	since                   time.Duration // since when the client exceeds the rates, if slowed
 	slowed                  bool
 }
 
@@ -36,8 +36,8 @@ func newThrottle(o *Options) throttle {
 	}
 }
 
-// take counts bytes, and the packets that they complete, how many of which are CONNECT. It
-// returns how long the client is to be paused.
+// take counts bytes, the packets that they complete, and how many of these are CONNECT.
+// It returns for how long to pause the client.
 func (t *throttle) take(now time.Duration, size, packets, connects int) time.Duration {
 	ahead := max(t.bytes.take(now, size), t.events.take(now, packets), t.connects.take(now, connects))
 	if t.slowed && t.events.half(now) && t.bytes.half(now) && t.connects.half(now) {
@@ -52,16 +52,16 @@ func (t *throttle) take(now time.Duration, size, packets, connects int) time.Dur
 	return ahead
 }
 
-// exceeded reports whether a client that is to be paused for that long does not keep
-// to the rates for more than the limit.
+// exceeded reports whether a client exceeds the rates for longer than the limit, at the
+// end of the pause.
 func (t *throttle) exceeded(now, pause, limit time.Duration) bool {
 	return now+pause-t.since > limit
 }
 
-// A bucket is a token bucket, as the moment at which it will be full again.
+// A bucket is a token bucket, represented by the time at which it will be full.
 type bucket struct {
-	perSecond int           // tokens that come back; 0 for no limit
-	burst     time.Duration // for all of them to come back
+	perSecond int           // tokens that are added; 0 for no limit
+	burst     time.Duration // the time that fills an empty bucket
 	full      time.Duration // when, on the connection's clock
 }
 
@@ -72,8 +72,8 @@ func newBucket(perSecond int, burst time.Duration) bucket {
 	return bucket{perSecond: perSecond, burst: burst}
 }
 
-// take takes n tokens, also if there are not as many, and returns the time until
-// there are none too few.
+// take takes n tokens, even if there are fewer, and returns the time until the missing
+// ones are added.
 func (b *bucket) take(now time.Duration, n int) time.Duration {
 	if b.perSecond == 0 || n == 0 {
 		return 0
@@ -82,7 +82,7 @@ func (b *bucket) take(now time.Duration, n int) time.Duration {
 	return b.full - b.burst - now
 }
 
-// half reports whether half of the tokens are there.
+// half reports whether the bucket is at least half full.
 func (b *bucket) half(now time.Duration) bool { return b.full-now <= b.burst/2 }
 
 // counted counts a message, and the packet that it completes, if it does.
@@ -97,11 +97,11 @@ func (c *conn) counted(size int, p *packet.Packet) error {
 	}
 }
 
-// Overhead implements transport.Meter: what is no message counts as a packet.
+// Overhead implements transport.Meter: anything that is not a message counts as a packet.
 func (c *conn) Overhead(size int) error { return c.slowDown(size, 1, 0) }
 
-// slowDown counts what the client has sent. It closes the connection of one that does
-// not keep to the rates for too long.
+// slowDown counts what the client has sent. It closes the connection if the client
+// exceeds the rates for too long.
 func (c *conn) slowDown(size, packets, connects int) error {
 	o := &c.server.opts
 	now := time.Since(c.opened)

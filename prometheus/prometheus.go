@@ -1,4 +1,4 @@
-// Package prometheus shows Prometheus how a server and its node are.
+// Package prometheus exports the counters of a server and of its node to Prometheus.
 //
 //	registry.MustRegister(prometheus.NewServerCollector(io), prometheus.NewNodeCollector(db, nil))
 //
@@ -19,7 +19,7 @@ import (
 	"github.com/pgsocket/socketio/stats"
 )
 
-// A family is a metric.
+// A family is one metric with its labels.
 type family struct {
 	desc *prometheus.Desc
 	kind prometheus.ValueType
@@ -45,7 +45,7 @@ func (f family) histogram(ch chan<- prometheus.Metric, h stats.Histogram) {
 	ch <- prometheus.MustNewConstHistogram(f.desc, h.Count, h.Sum, buckets)
 }
 
-// A ServerCollector collects what a server counts. It implements
+// A ServerCollector collects the counters of a server. It implements
 // prometheus.Collector.
 type ServerCollector struct {
 	server *socketio.Server
@@ -58,31 +58,31 @@ type ServerCollector struct {
 	badPayloads, unhandled, logDropped          family
 }
 
-// NewServerCollector returns a collector of what the server counts.
+// NewServerCollector returns a collector of the counters of the server.
 func NewServerCollector(io *socketio.Server) *ServerCollector {
 	return &ServerCollector{
 		server:      io,
 		connections: gauge("connections", "Clients that are connected to this node."),
 		sockets:     gauge("sockets", "Sockets that are connected, in all namespaces."),
-		restoring:   gauge("sockets_restoring", "Sockets that are on their way to be connected."),
+		restoring:   gauge("sockets_restoring", "Sockets that are being connected."),
 		namespaces:  gauge("namespaces", "Namespaces that exist."),
-		opened:      counter("sessions_opened_total", "Sessions that were begun."),
-		recovered:   counter("sessions_recovered_total", "Sessions that clients came back to."),
-		refused:     counter("sessions_refused_total", "Wishes to come back that were refused.", "reason"),
-		parked:      counter("sessions_parked_total", "Sessions that were let go, and to which the client may come back."),
-		expired:     counter("sessions_expired_total", "Sessions whose clients stayed away, as far as this node was told."),
+		opened:      counter("sessions_opened_total", "Sessions that were opened."),
+		recovered:   counter("sessions_recovered_total", "Sessions that clients recovered."),
+		refused:     counter("sessions_refused_total", "Attempts to recover that were refused.", "reason"),
+		parked:      counter("sessions_parked_total", "Sessions that were released and that the client may recover."),
+		expired:     counter("sessions_expired_total", "Sessions whose expiry was reported to this node."),
 		origins:     counter("origins_refused_total", "Requests of pages that Options.Origins does not allow."),
 		disconnects: counter("disconnects_total", "Sockets that were disconnected.", "reason"),
 		badPayloads: counter("bad_payloads_total", "Events of clients whose arguments did not fit."),
-		unhandled:   counter("unhandled_events_total", "Events of clients that have no handler."),
-		logDropped:  counter("log_lines_dropped_total", "Lines that the logger did not get, or failed on."),
+		unhandled:   counter("unhandled_events_total", "Events of clients without a handler."),
+		logDropped:  counter("log_lines_dropped_total", "Log lines that were suppressed or that the logger failed to handle."),
 		replayed:    counter("replayed_events", "Events replayed to a recovered client."),
 		turnedAway:  counter("connections_turned_away_total", "Requests for a connection beyond a limit of the node."),
 		oversize:    counter("oversize_messages_total", "Messages of clients above MaxPayload."),
-		rateLimited: counter("connections_rate_limited_total", "Connections whose clients did not keep to the rates."),
+		rateLimited: counter("connections_rate_limited_total", "Connections whose clients exceeded the rates."),
 		restored:    counter("restore_seconds", "Time from the CONNECT of a returning client to the end of its replay."),
 
-		connectsRefused: counter("connects_refused_total", "CONNECT packets that the server refused by itself.", "reason"),
+		connectsRefused: counter("connects_refused_total", "CONNECT packets that the server refused, not the application.", "reason"),
 	}
 }
 
@@ -128,39 +128,38 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 	c.restored.histogram(ch, s.Restored)
 }
 
-// NodeOptions configures a NodeCollector. The zero value is right for most.
+// NodeOptions configures a NodeCollector. The zero value has the defaults.
 type NodeOptions struct {
-	// SurveyInterval is how old what the database says of the whole cluster may
-	// be; it is asked for when Prometheus comes. Default: one minute.
+	// SurveyInterval is the maximum age of the statistics of the whole cluster. An
+	// older one is queried again when Prometheus scrapes. Default: one minute.
 	SurveyInterval time.Duration
 
-	// SurveyTimeout bounds the question. Default: 5 s.
+	// SurveyTimeout bounds the query of these statistics. Default: 5 s.
 	SurveyTimeout time.Duration
 
-	// Logger hears when the database does not answer. Default: slog.Default().
+	// Logger receives a line when that query fails. Default: slog.Default().
 	Logger *slog.Logger
 }
 
-// A NodeCollector collects what a node counts, and what the database says of the
-// cluster. It implements prometheus.Collector.
+// A NodeCollector collects the counters of a node, and the statistics of the cluster in
+// the database. It implements prometheus.Collector.
 type NodeCollector struct {
 	db   *pgadapter.DB
 	opts NodeOptions
 
-	healthy, position, behind, bell, confirmed     family
+	healthy, position, behind, notified, confirmed family
 	queueEvents, queueBytes, writes, claims        family
 	appends, batches, retries, resets              family
 	nodes, sessions, low, high, batchesKept, bytes family
 	outbox, notify                                 family
 
-	mu     sync.Mutex
-	survey pgadapter.ClusterStats
-	asked  time.Time
-	known  bool
+	mu      sync.Mutex
+	cluster pgadapter.ClusterStats
+	queried time.Time
+	known   bool
 }
 
-// NewNodeCollector returns a collector of what the node counts. A nil opts means
-// the defaults.
+// NewNodeCollector returns a collector for the node. A nil opts means the defaults.
 func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
 	var o NodeOptions
 	if opts != nil {
@@ -178,18 +177,18 @@ func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
 	return &NodeCollector{
 		db: db, opts: o,
 		healthy:     gauge("healthy", "Whether the node is in the cluster and reads the log."),
-		position:    gauge("log_position", "How far the node has read the log."),
-		behind:      gauge("log_behind_seconds", "Time since the node was last at the head of the log."),
-		bell:        gauge("notification_age_seconds", "Time since the last bell was heard."),
+		position:    gauge("log_position", "Position up to which the node has read the log."),
+		behind:      gauge("log_behind_seconds", "Time since the node had last read the log to its end."),
+		notified:    gauge("notification_age_seconds", "Time since the last notification was received."),
 		confirmed:   gauge("heartbeat_age_seconds", "Time since the last heartbeat that Postgres has confirmed."),
 		queueEvents: gauge("queue_events", "Events that were published and are not in the log yet."),
-		queueBytes:  gauge("queue_bytes", "Their size."),
+		queueBytes:  gauge("queue_bytes", "Size of the events that were published and are not in the log yet."),
 		writes:      gauge("session_writes_waiting", "Changes of sessions that wait to be written."),
-		claims:      gauge("session_claims_waiting", "Clients that come back and wait for their session."),
+		claims:      gauge("session_claims_waiting", "Returning clients that wait for their session."),
 		appends:     counter("append_seconds", "Time from the first attempt of an append to its answer."),
 		batches:     counter("append_events", "Events in an append."),
-		retries:     counter("append_retries_total", "Appends that were sent again."),
-		resets:      counter("resets_total", "Times that the node had to cut all its connections."),
+		retries:     counter("append_retries_total", "Appends that were retried."),
+		resets:      counter("resets_total", "Times that the node disconnected all its clients."),
 		nodes:       gauge("cluster_nodes", "Nodes of the cluster."),
 		sessions:    gauge("cluster_sessions", "Sessions of the cluster.", "state"),
 		low:         gauge("cluster_log_low", "The newest position that is no longer kept."),
@@ -204,7 +203,7 @@ func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
 // Describe implements prometheus.Collector.
 func (c *NodeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range []family{
-		c.healthy, c.position, c.behind, c.bell, c.confirmed, c.queueEvents, c.queueBytes, c.writes, c.claims,
+		c.healthy, c.position, c.behind, c.notified, c.confirmed, c.queueEvents, c.queueBytes, c.writes, c.claims,
 		c.appends, c.batches, c.retries, c.resets, c.nodes, c.sessions, c.low, c.high, c.batchesKept, c.bytes, c.outbox, c.notify,
 	} {
 		ch <- f.desc
@@ -222,7 +221,7 @@ func (c *NodeCollector) Collect(ch chan<- prometheus.Metric) {
 	c.position.send(ch, float64(s.Position))
 	c.behind.send(ch, time.Since(s.CaughtUp).Seconds())
 	if !s.Notified.IsZero() {
-		c.bell.send(ch, time.Since(s.Notified).Seconds())
+		c.notified.send(ch, time.Since(s.Notified).Seconds())
 	}
 	c.confirmed.send(ch, time.Since(s.Confirmed).Seconds())
 	c.queueEvents.send(ch, float64(s.QueueEvents))
@@ -236,24 +235,24 @@ func (c *NodeCollector) Collect(ch chan<- prometheus.Metric) {
 	c.collectCluster(ch)
 }
 
-// collectCluster collects what the database said last of the cluster: nothing,
-// while it does not answer.
+// collectCluster collects the latest statistics of the cluster, or nothing after a query
+// has failed.
 func (c *NodeCollector) collectCluster(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.asked.IsZero() || time.Since(c.asked) >= c.opts.SurveyInterval {
+	if c.queried.IsZero() || time.Since(c.queried) >= c.opts.SurveyInterval {
 		ctx, cancel := context.WithTimeout(context.Background(), c.opts.SurveyTimeout)
 		defer cancel()
 		var err error
-		if c.survey, err = c.db.ClusterStats(ctx); err != nil {
-			c.opts.Logger.WarnContext(ctx, "the cluster was not surveyed", slog.Any("error", err))
+		if c.cluster, err = c.db.ClusterStats(ctx); err != nil {
+			c.opts.Logger.WarnContext(ctx, "statistics of the cluster not available", slog.Any("error", err))
 		}
-		c.known, c.asked = err == nil, time.Now()
+		c.known, c.queried = err == nil, time.Now()
 	}
 	if !c.known {
 		return
 	}
-	s := &c.survey
+	s := &c.cluster
 	c.nodes.send(ch, float64(s.Nodes))
 	c.sessions.send(ch, float64(s.Live), "live")
 	c.sessions.send(ch, float64(s.Parked), "parked")

@@ -1,5 +1,5 @@
-// Package stats has what the counters of a server and of its adapter are made of.
-// Package prometheus, a module of its own, shows them to Prometheus.
+// Package stats contains the types of the counters of a server and of its adapter.
+// Package prometheus, in a separate module, exports them to Prometheus.
 package stats
 
 import (
@@ -7,22 +7,22 @@ import (
 	"sync/atomic"
 )
 
-// A Histogram says how often a value was at most each of some bounds.
+// A Histogram counts values by upper bounds.
 type Histogram struct {
-	Bounds []float64 // rising
-	Counts []uint64  // Counts[i]: values at most Bounds[i], those below it included
+	Bounds []float64 // ascending
+	Counts []uint64  // Counts[i]: values of at most Bounds[i], cumulative
 	Count  uint64    // of all
 	Sum    float64   // of all
 }
 
-// A Distribution gathers values. It may be used from any goroutine.
+// A Distribution collects values. It may be used from any goroutine.
 type Distribution struct {
 	bounds []float64
-	counts []atomic.Uint64 // of values between two bounds; the last one is beyond them
+	counts []atomic.Uint64 // of values between two bounds; the last one is for values above all bounds
 	sum    atomic.Uint64   // the bits of a float64
 }
 
-// NewDistribution returns an empty distribution over rising bounds.
+// NewDistribution returns an empty distribution over ascending bounds.
 func NewDistribution(bounds ...float64) *Distribution {
 	return &Distribution{bounds: bounds, counts: make([]atomic.Uint64, len(bounds)+1)}
 }
@@ -54,7 +54,7 @@ func (d *Distribution) Add(v float64) {
 	}
 }
 
-// Histogram returns what was counted so far.
+// Histogram returns the current counts.
 func (d *Distribution) Histogram() Histogram {
 	h := Histogram{Bounds: d.bounds, Counts: make([]uint64, len(d.bounds)), Sum: math.Float64frombits(d.sum.Load())}
 	for i := range d.counts {

@@ -20,7 +20,7 @@ func emitCommand() command {
 			flags.StringVar(&e.namespace, "namespace", "/", "to sockets of the namespace with this `name`")
 			flags.Func("to", "to sockets in this `room`; may be repeated (default everybody)", e.to.add)
 			flags.Func("except", "but not to sockets in this `room`; may be repeated", e.except.add)
-			flags.BoolVar(&e.volatile, "volatile", false, "do not replay it to who is away")
+			flags.BoolVar(&e.volatile, "volatile", false, "do not replay it to clients that are away")
 			return func(ctx context.Context, db database, args []string) error {
 				if err := e.parse(args); err != nil {
 					return err
@@ -31,7 +31,7 @@ func emitCommand() command {
 	}
 }
 
-// An emission is an event and where it goes.
+// An emission is an event and its audience.
 type emission struct {
 	namespace  string
 	to, except roomList
@@ -78,13 +78,13 @@ func (e *emission) emit(ctx context.Context, db database) error {
 	if err != nil {
 		return err
 	}
-	// A server that nobody connects to: it keeps no sessions, and what it emits
-	// reaches those of the others.
+	// A server without clients: it keeps no sessions, and its events reach the
+	// sockets of the other nodes.
 	server := socketio.NewServer(&socketio.Options{
 		Adapter: joined, Recovery: socketio.Recovery{Disabled: true},
 	})
 	to := server.Of(e.namespace).All()
-	if len(e.to) > 0 { // else everybody, as the flag says
+	if len(e.to) > 0 { // else everybody, the default of the flag
 		to = to.To(e.to...)
 	}
 	to = to.Except(e.except...)

@@ -1,15 +1,14 @@
-// Pgsocket looks after the schema of a cluster, and looks into it.
+// Pgsocket manages the schema of a cluster and inspects the cluster.
 //
 //	pgsocket migrate up        create or update the tables
 //	pgsocket migrate down      remove them
-//	pgsocket migrate version   say which version they have
-//	pgsocket migrate force n   state which version they have, after a repair by hand
+//	pgsocket migrate version   print their version
+//	pgsocket migrate force n   record their version, after a manual repair
 //	pgsocket status            nodes, sessions, log
 //	pgsocket tail              print events as they are emitted
 //	pgsocket emit              emit an event
 //
-// It exits with 0, with 1 when something failed, and with 2 when it was called
-// wrongly.
+// It exits with 0, with 1 when the command failed, and with 2 for wrong arguments.
 package main
 
 import (
@@ -30,18 +29,18 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// A command is one thing that pgsocket does.
+// A command is a subcommand of pgsocket.
 type command struct {
 	name    string
 	usage   string // what follows the name and the flags
 	about   string
-	prepare func(*flag.FlagSet) action // defines the flags that are the command's own
+	prepare func(*flag.FlagSet) action // defines the flags of the command
 }
 
-// An action does what a command is for.
+// An action runs a command.
 type action func(ctx context.Context, db database, args []string) error
 
-// errUsage reports a command that was called wrongly.
+// errUsage reports wrong arguments.
 var errUsage = errors.New("wrong arguments")
 
 func commands() []command {
@@ -96,12 +95,12 @@ func (c command) run(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return err
 	} else if err != nil {
-		return errUsage // it has been printed which
+		return errUsage // the flag package has printed the reason
 	}
 	// The default is not given to the flag, whose help would print a password.
 	db.dsn = cmp.Or(db.dsn, os.Getenv("DATABASE_URL"))
 	if db.dsn == "" {
-		return fmt.Errorf("%w: which database? use -dsn or DATABASE_URL", errUsage)
+		return fmt.Errorf("%w: the address of the database is missing; use -dsn or DATABASE_URL", errUsage)
 	}
 	err := act(ctx, db, flags.Args())
 	if errors.Is(err, errUsage) {
@@ -116,15 +115,15 @@ func usage() string {
 	for _, c := range commands() {
 		fmt.Fprintf(&b, "  %-8s %s\n", c.name, c.about)
 	}
-	b.WriteString("\npgsocket command -h tells more.\n")
+	b.WriteString("\npgsocket command -h prints its flags.\n")
 	return b.String()
 }
 
-// A database is where the schema is.
+// A database is the address of a database and the name of the schema.
 type database struct{ dsn, schema string }
 
-// open joins the cluster as a node that serves nobody, for as long as a command
-// takes. It asks for the shortest retention: what the others want counts.
+// open joins the cluster as a node without clients, for the duration of a command. It
+// requests the shortest retention, so that the retention of the other nodes applies.
 func (d database) open(ctx context.Context, name string) (*pgadapter.DB, error) {
 	return pgadapter.Open(ctx, d.dsn, &pgadapter.Options{
 		Schema: d.schema, NodeName: name, TailBytes: 1 << 20,
@@ -133,7 +132,7 @@ func (d database) open(ctx context.Context, name string) (*pgadapter.DB, error) 
 	})
 }
 
-// closeDB says goodbye, also when ctx has ended.
+// closeDB leaves the cluster, also when ctx has ended.
 func closeDB(ctx context.Context, db *pgadapter.DB) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()

@@ -13,7 +13,7 @@ func migrateCommand() command {
 	return command{
 		name:    "migrate",
 		usage:   "up|down|version|force n",
-		about:   "create or update the tables, remove them, say which version they have, or state it",
+		about:   "create or update the tables, remove them, print their version, or record it",
 		prepare: func(*flag.FlagSet) action { return migrate },
 	}
 }
@@ -45,13 +45,13 @@ func migrate(ctx context.Context, db database, args []string) error {
 		return err
 	}
 	if dirty {
-		return fmt.Errorf("schema %q: another tool noted that a migration broke off; the tables have version %d, and pgsocket migrate up goes on from there", db.schema, version)
+		return fmt.Errorf("schema %q: another tool recorded an incomplete migration; the tables have version %d, and pgsocket migrate up continues from there", db.schema, version)
 	}
 	fmt.Printf("schema %q has version %d; the latest is %d\n", db.schema, version, migrations.Latest)
 	return nil
 }
 
-// force states that the schema has a version.
+// force records the version of the schema.
 func force(ctx context.Context, db database, args []string, opts *migrations.Options) error {
 	if len(args) != 1 {
 		return fmt.Errorf("%w: force which version?", errUsage)

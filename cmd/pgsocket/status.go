@@ -37,7 +37,7 @@ const undefinedTable = "42P01"
 type state struct {
 	version               int
 	low, high             int64  // positions: the newest one that was removed, and the newest
-	batch                 int64  // that the newest position is in
+	batch                 int64  // of the newest position
 	age                   *int64 // in microseconds, of the newest batch
 	bytes                 int64
 	live, parked, expired int64
@@ -64,16 +64,16 @@ func status(ctx context.Context, db database, args []string) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx)) // a goodbye, also after ctx ended
+	defer conn.Close(context.WithoutCancel(ctx)) // closes the connection properly, also after ctx ended
 
 	var s state
 	err = conn.QueryRow(ctx, statusSQL).
 		Scan(&s.version, &s.low, &s.high, &s.batch, &s.age, &s.bytes, &s.live, &s.parked, &s.expired)
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Code == undefinedTable {
-		return fmt.Errorf("schema %q has no tables of ours; pgsocket migrate up creates them", db.schema)
+		return fmt.Errorf("schema %q has no pgsocket tables; pgsocket migrate up creates them", db.schema)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("table meta of schema %q has lost its only row; pgsocket migrate up puts it back", db.schema)
+		return fmt.Errorf("table meta of schema %q has lost its only row; pgsocket migrate up restores it", db.schema)
 	}
 	if err != nil {
 		return fmt.Errorf("schema %q: %w", db.schema, err)
@@ -106,7 +106,7 @@ func printStatus(schema string, s state, nodes []nodeState) error {
 		b.WriteString("\nNODE\tUP\tSEEN\tBATCHES BEHIND\tSESSIONS\n")
 	}
 	for _, n := range nodes {
-		// What was appended since the node was seen counts as behind: the row says no better.
+		// Batches appended since the node was seen count as behind: the row has no newer position.
 		fmt.Fprintf(&b, "%s\t%v\t%v ago\t%d\t%d\n",
 			n.name, duration(n.up).Round(time.Second), duration(n.seen).Round(100*time.Millisecond), max(s.batch-n.batch, 0), n.sessions)
 	}

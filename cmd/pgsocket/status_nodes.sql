@@ -1,5 +1,5 @@
--- The nodes, each with the sessions that it holds. Run with the schema as
--- search_path. For how long they are up and were not seen is in microseconds, see status.sql.
+-- The nodes, each with the number of sessions that it owns. Run with the schema as
+-- search_path. The times since start and since last seen are in microseconds, see status.sql.
 select n.name,
        n.position / 4096,
        (extract(epoch from clock_timestamp() - n.started) * 1000000)::bigint,

@@ -18,7 +18,7 @@ import (
 func tailCommand() command {
 	return command{
 		name:  "tail",
-		about: "print events as they are emitted, by whatever node, until interrupted",
+		about: "print events of all nodes as they are emitted, until interrupted",
 		prepare: func(flags *flag.FlagSet) action {
 			namespace := flags.String("namespace", "", "only events of the namespace with this `name`")
 			room := flags.String("room", "", "only events that reach a socket which is in this `room` alone")
@@ -33,7 +33,7 @@ func tailCommand() command {
 }
 
 func tail(ctx context.Context, db database, p *printer) error {
-	signal.Ignore(syscall.SIGPIPE) // a reader that leaves is an error like any other
+	signal.Ignore(syscall.SIGPIPE) // a closed pipe is an error of the write
 	joined, err := db.open(ctx, "pgsocket tail")
 	if err != nil {
 		return err
@@ -45,14 +45,13 @@ func tail(ctx context.Context, db database, p *printer) error {
 		return errors.Join(err, closeDB(ctx, joined))
 	}
 	select {
-	case err = <-failed: // nobody reads what we print
+	case err = <-failed: // the output is closed
 	case <-ctx.Done():
 	}
 	return errors.Join(err, closeDB(ctx, joined))
 }
 
-// A printer is a node that prints what is delivered. It implements
-// adapter.Local.
+// A printer prints the records that are delivered. It implements adapter.Local.
 type printer struct {
 	namespace, room string
 	id              string
@@ -62,8 +61,8 @@ type printer struct {
 // ID implements adapter.Local.
 func (p *printer) ID() string { return p.id }
 
-// Deliver implements adapter.Local. It waits for whoever reads the output: only
-// this process falls behind, and Reset says so if it is too far.
+// Deliver implements adapter.Local. It waits for the reader of the output: only this
+// process falls behind, and LogGap reports when it is too far behind.
 func (p *printer) Deliver(batch []adapter.Delivery) {
 	var out strings.Builder
 	for _, d := range batch {
@@ -74,14 +73,14 @@ func (p *printer) Deliver(batch []adapter.Delivery) {
 	if _, err := os.Stdout.WriteString(out.String()); err != nil {
 		select {
 		case p.failed <- err:
-		default: // known already
+		default: // reported already
 		}
 	}
 }
 
 // LogTruncated implements adapter.Local.
 func (p *printer) LogTruncated(at adapter.Offset) {
-	fmt.Fprintf(os.Stderr, "pgsocket: the database has lost the events behind position %d; others follow\n", at.Position)
+	fmt.Fprintf(os.Stderr, "pgsocket: the database has lost the events after position %d; new ones follow\n", at.Position)
 }
 
 // LogGap implements adapter.Local.
@@ -89,7 +88,7 @@ func (p *printer) LogGap(at adapter.Offset, cause error) {
 	fmt.Fprintf(os.Stderr, "pgsocket: events are missing before position %d: %v\n", at.Position, cause)
 }
 
-// verb returns what stands before the payload of an operation.
+// verb returns the text before the payload of an operation.
 func verb(k adapter.Kind) string {
 	switch k {
 	case adapter.Join:
@@ -109,7 +108,7 @@ func (p *printer) wants(d adapter.Delivery) bool {
 		(p.room == "" || d.Audience.Includes([]string{p.room}))
 }
 
-// audience returns to whom an event goes: to lobby except "my room", volatile.
+// audience describes the audience of an event: to lobby except "my room", volatile.
 func audience(d adapter.Delivery) string {
 	text := "to everybody"
 	switch {

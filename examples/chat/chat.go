@@ -12,10 +12,10 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// What goes over the wire. Each name is bound to the type of its payload here,
-// once, for those who emit and for those who handle.
+// The events on the wire. Each name is bound to the type of its payload here, once,
+// for the code that emits it and the code that handles it.
 const (
-	Hello socketio.Request[socketio.None, Welcome] = "chat:hello" // a page asks who serves it
+	Hello socketio.Request[socketio.None, Welcome] = "chat:hello" // a page asks which node serves it
 	Join  socketio.Request[Place, socketio.None]   = "chat:join"
 	Leave socketio.Request[Place, socketio.None]   = "chat:leave"
 	Say   socketio.Request[Words, socketio.None]   = "chat:say"
@@ -24,7 +24,7 @@ const (
 	Moved  socketio.Event[Moving] = "chat:moved"
 )
 
-// CurrentUser is what a socket knows of its user, on whatever node it is.
+// CurrentUser is the user of a socket, available on any node.
 const CurrentUser socketio.Data[User] = "user"
 
 // The payloads.
@@ -44,7 +44,7 @@ type (
 		From socketio.SocketID `json:"from"`
 		Name string            `json:"name"`
 		Text string            `json:"text"`
-		Node string            `json:"node"` // where it was said
+		Node string            `json:"node"` // on which it was posted
 		At   time.Time         `json:"at"`
 	}
 	Moving struct {
@@ -71,8 +71,8 @@ type chat struct {
 	log   *slog.Logger
 }
 
-// register puts the handlers in place. They belong to the server, not to one
-// socket: what differs from socket to socket is in CurrentUser and in its rooms.
+// register registers the handlers. They belong to the server, not to one socket: the
+// state of a socket is in CurrentUser and in its rooms.
 func (c *chat) register() {
 	c.io.Use(c.admit)
 	c.io.OnConnect(c.connected)
@@ -84,11 +84,11 @@ func (c *chat) register() {
 	Say.On(c.io, c.say)
 }
 
-// admit is the gate. Who comes back passes it again.
+// admit is the connection middleware. It runs again for a returning client.
 func (c *chat) admit(ctx context.Context, s *socketio.Socket) error {
 	var auth User
 	if err := s.Handshake().DecodeAuth(&auth); err != nil {
-		return &socketio.Error{Code: "bad_auth", Message: "auth is not what it should be"}
+		return &socketio.Error{Code: "bad_auth", Message: "auth must be an object with a name"}
 	}
 	auth.Name = strings.TrimSpace(auth.Name)
 	if n := utf8.RuneCountInString(auth.Name); n == 0 || n > 24 {
@@ -107,8 +107,8 @@ func (c *chat) connected(ctx context.Context, s *socketio.Socket) error {
 	return nil
 }
 
-// disconnected tells the others of a user who left. One whose connection was
-// lost has not left: see lost.
+// disconnected notifies the others of a user who left. One whose connection was lost
+// has not left: see lost.
 func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 	c.log.Info("disconnected", slog.String("name", name(s)), slog.String("reason", string(reason)))
 	if reason != socketio.ReasonClientDisconnect {
@@ -121,18 +121,18 @@ func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 	}
 }
 
-// lost tells the others of a user who did not come back in time. One node of the
-// cluster is asked to, whichever the user was connected to.
+// lost notifies the others of a user who did not return in time. It runs on one node
+// of the cluster.
 func (c *chat) lost(e *socketio.ExpiredSession) {
-	user, _ := CurrentUser.From(e) // the gate has set it
+	user, _ := CurrentUser.From(e) // admit has set it
 	for _, room := range e.Rooms {
 		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, Name: user.Name, How: "lost"})
 	}
 }
 
-// hello is the first thing that a page asks. Its answer comes after the events
-// that were replayed, so the page knows which those are: the first of this
-// connection, as many as the answer says.
+// hello is the first request of a page. Its answer comes after the replayed events, so
+// the page can count them: the first ones of this connection, as many as the answer
+// contains.
 func (c *chat) hello(_ context.Context, s *socketio.Socket, _ socketio.None) (Welcome, error) {
 	w := Welcome{Node: c.node, Process: os.Getpid(), Nodes: c.nodes}
 	r := s.Recovery()
@@ -181,7 +181,7 @@ func (c *chat) say(ctx context.Context, s *socketio.Socket, w Words) (none socke
 }
 
 func name(s *socketio.Socket) string {
-	user, _ := CurrentUser.Get(s) // the gate has set it
+	user, _ := CurrentUser.Get(s) // admit has set it
 	return user.Name
 }
 

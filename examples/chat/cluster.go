@@ -17,12 +17,12 @@ import (
 	"github.com/pgsocket/socketio/migrations"
 )
 
-// restartAfter is how long a killed node stays away: long enough to see that its
-// users do well without it.
+// restartAfter is how long a killed node stays down: long enough to see that its
+// users recover on the others.
 const restartAfter = 8 * time.Second
 
-// runCluster is the whole demo: Postgres if there is none, and three nodes that
-// are processes of their own, so that they can be killed. It ends with ctx.
+// runCluster runs the whole demo: Postgres if there is none, and three nodes, each in
+// its own process, so that they can be killed. It ends with ctx.
 func runCluster(ctx context.Context, cfg config) error {
 	status := "go run ./cmd/pgsocket status"
 	if cfg.dsn == "" {
@@ -66,7 +66,7 @@ func runCluster(ctx context.Context, cfg config) error {
 	return nil
 }
 
-// keepRunning runs a node, and again some time after it was killed.
+// keepRunning runs a node, and restarts it some time after it was killed.
 func keepRunning(ctx context.Context, cfg config, address string, ready chan<- string) error {
 	for again := false; ctx.Err() == nil; again = true {
 		started, err := runProcess(ctx, cfg, address, func(pid int) {
@@ -90,15 +90,14 @@ func keepRunning(ctx context.Context, cfg config, address string, ready chan<- s
 	return nil
 }
 
-// runProcess runs this program again as one node, and waits for its end. The
-// process lives no longer than its standard input, whose other end is ours: not
-// even if we are killed.
+// runProcess runs this program again as one node, and waits for its end. The process
+// exits when its standard input is closed, also when this process is killed.
 func runProcess(ctx context.Context, cfg config, address string, ready func(pid int)) (started bool, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return false, err
 	}
-	cmd := exec.Command(self, "-node", address, "-nodes", strings.Join(cfg.nodes, ","), "-schema", cfg.schema, "-attached") //nolint:noctx // it is told to end, see above
+	cmd := exec.Command(self, "-node", address, "-nodes", strings.Join(cfg.nodes, ","), "-schema", cfg.schema, "-attached") //nolint:noctx // closing its standard input ends it, see above
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+cfg.dsn)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -123,7 +122,7 @@ func runProcess(ctx context.Context, cfg config, address string, ready func(pid 
 	return started, cmd.Wait()
 }
 
-// collect returns what every node has to say, in order, or less when ctx ends.
+// collect returns the line of every node, in order, or fewer when ctx ends.
 func collect(ctx context.Context, ready <-chan string) (lines []string) {
 	for range cap(ready) {
 		select {
@@ -154,7 +153,7 @@ Ctrl-C stops everything.
 `, strings.Join(lines, "\n"), restartAfter, status)
 }
 
-// free returns the addresses if nobody listens there, and others if somebody does.
+// free returns the addresses if they are free, and others if they are in use.
 func free(ctx context.Context, wanted []string) ([]string, error) {
 	addresses, taken := tryListen(ctx, wanted)
 	if taken == nil {
@@ -165,14 +164,14 @@ func free(ctx context.Context, wanted []string) ([]string, error) {
 }
 
 // tryListen listens for a moment, at all addresses at once, and returns them with
-// the ports that the system has chosen where they said 0.
+// the ports that the system has chosen in place of 0.
 func tryListen(ctx context.Context, addresses []string) (got []string, err error) {
 	for _, a := range addresses {
 		l, err := new(net.ListenConfig).Listen(ctx, "tcp", a)
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() //nolint:errcheck // nobody has connected
+		defer l.Close() //nolint:errcheck // there are no connections
 		got = append(got, l.Addr().String())
 	}
 	return got, nil

@@ -1,15 +1,15 @@
-// Chat is a chat on three nodes that share one Postgres, with a page to talk on
-// and to break things from.
+// Chat is a chat on three nodes that share one Postgres, with a page to write on and to
+// cause failures from.
 //
 //	go run ./examples/chat
 //
-// starts all of it: the Postgres of DATABASE_URL or a private one, and three
-// nodes, each a process that may be killed. The page keeps no history but what
-// it was sent; that nothing is missing on it after its line was cut, or its node
-// killed, is the work of connection state recovery.
+// starts all of it: a private Postgres unless DATABASE_URL is set, and three nodes,
+// each a process that may be killed. The page has no history except the events that
+// it was sent. Connection state recovery ensures that none is missing after its
+// connection was cut, or its node killed.
 //
-// Read chat.go first: it is the application. Node.go makes a server of it,
-// cluster.go starts three of those, and page holds what the browser gets.
+// Read chat.go first: it is the application. Node.go runs it on a server, cluster.go
+// starts three of those, and the directory page contains the page.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 	"syscall"
 )
 
-// A config says what to run.
+// A config is the configuration of a process.
 type config struct {
 	dsn    string
 	schema string
@@ -53,7 +53,7 @@ func run() error {
 		return runCluster(ctx, cfg)
 	}
 	if *attached {
-		// A terminal's Ctrl-C reaches all processes; whoever started us decides.
+		// A terminal's Ctrl-C reaches all processes; the parent process decides.
 		signal.Ignore(os.Interrupt)
 		var end context.CancelFunc
 		ctx, end = context.WithCancel(ctx)

@@ -17,7 +17,7 @@ import (
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
-// page is what a browser gets, beside the official client.
+// page contains the files for the browser, except the official client.
 //
 //go:embed page
 var page embed.FS
@@ -42,8 +42,8 @@ func runNode(ctx context.Context, cfg config) error {
 
 	err = serve(ctx, cfg.node, c.io)
 
-	// First the server, which parks its sessions where their clients stand; then
-	// what it parks them in.
+	// First the server, which parks its sessions; then the adapter, which stores
+	// them.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	return errors.Join(err, c.io.Shutdown(ctx), db.Close(ctx))
@@ -63,9 +63,9 @@ func serve(ctx context.Context, address string, io http.Handler) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("ready") // for who started us
+	fmt.Println("ready") // for the parent process
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() }) // the sockets are not its business any more
+	context.AfterFunc(ctx, func() { _ = server.Close() }) // the sockets are closed already
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// withChi mounts the server beside a group whose requests end after a time.
+// withChi mounts the server next to a group of routes with a timeout.
 func withChi(server *socketio.Server) http.Handler {
 	r := chi.NewRouter()
 	r.Use(middleware.RequestID, middleware.Logger, middleware.Recoverer)
@@ -19,7 +19,7 @@ func withChi(server *socketio.Server) http.Handler {
 	r.Group(func(r chi.Router) {
 		r.Use(middleware.Timeout(5*time.Second), middleware.Compress(5))
 		r.Get("/hello", func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = io.WriteString(w, greeting) // a client that left needs no answer
+			_, _ = io.WriteString(w, greeting) // the client may have disconnected
 		})
 	})
 	return r

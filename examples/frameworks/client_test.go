@@ -51,7 +51,7 @@ func newSite(t *testing.T, h http.Handler) *site {
 func (s *site) visit(t *testing.T, path string) {
 	t.Helper()
 	if body, _ := s.do(t, http.MethodGet, "/hello", ""); body != greeting {
-		t.Errorf("the ordinary route says %q", body)
+		t.Errorf("the ordinary route returned %q", body)
 	}
 	s.overWebSocket(t, path)
 	s.overPolling(t, path)
@@ -97,7 +97,7 @@ func (s *site) overPolling(t *testing.T, path string) {
 	c.want(t, `432["upgraded"]`)
 }
 
-// handshake begins to poll. It returns what names the session in further requests.
+// handshake begins to poll. It returns the parameters of further requests.
 func (s *site) handshake(t *testing.T, path string) (sid string, header http.Header) {
 	t.Helper()
 	open, header := s.do(t, http.MethodGet, path, "")
@@ -108,7 +108,7 @@ func (s *site) handshake(t *testing.T, path string) (sid string, header http.Hea
 	return "&sid=" + handshake.SID, header
 }
 
-// do makes a request that has to succeed.
+// do sends a request that must succeed.
 func (s *site) do(t *testing.T, method, path, body string) (string, http.Header) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -141,7 +141,7 @@ type socket struct {
 
 func (c *socket) Read(p []byte) (int, error) { return c.Reader.Read(p) }
 
-// dial opens a WebSocket, and returns the headers of the answer too.
+// dial opens a WebSocket, and returns the response headers too.
 func (s *site) dial(t *testing.T, path string) (*socket, http.Header) {
 	t.Helper()
 	header := make(http.Header)

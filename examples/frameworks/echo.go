@@ -11,7 +11,7 @@ import (
 )
 
 // withEcho mounts the server under a wildcard, for every method. Only the ordinary
-// route has requests that end after a time.
+// route has a timeout.
 func withEcho(server *socketio.Server) http.Handler {
 	e := echo.New()
 	e.Use(middleware.RequestLogger(), middleware.Recover())

@@ -8,8 +8,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// withGin mounts the server under a wildcard, for every method: clients GET and
-// POST, and browsers ask with OPTIONS before a request of another origin.
+// withGin mounts the server under a wildcard, for every method: clients use GET
+// and POST, and browsers send OPTIONS before a request from another origin.
 func withGin(server *socketio.Server) http.Handler {
 	r := gin.New()
 	r.Use(gin.Logger(), gin.Recovery())

@@ -1,13 +1,12 @@
-// Frameworks serves a Socket.IO server beside a page, through the router that you
-// already have: net/http, chi, gin or echo. A server is an http.Handler; all that
-// a router has to do is to hand it every method and everything below its path.
+// Frameworks serves a Socket.IO server next to a page, through a router of your choice:
+// net/http, chi, gin or echo. A server is an http.Handler; the router must pass it every
+// method and all paths below its own.
 //
 //	go run . -router chi
 //
-// A server's middleware is the router's own, with two exceptions: what ends a
-// request after a time, for a poll stays open until there is something to say,
-// and what keeps the ResponseWriter from being hijacked, as http.TimeoutHandler
-// does, for then there is no WebSocket. The server compresses polls by itself.
+// Any middleware of the router works, with two exceptions: timeouts, because a poll stays
+// open until there is a message, and a ResponseWriter that cannot be hijacked, as with
+// http.TimeoutHandler, because WebSocket needs that. The server compresses polls itself.
 package main
 
 import (
@@ -25,10 +24,10 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// greeting is what the ordinary route of each router says.
+// greeting is the body of the ordinary route of each router.
 const greeting = "hello\n"
 
-// Echo answers with what it was asked.
+// Echo answers with its argument.
 const Echo socketio.Request[string, string] = "echo"
 
 // newServer is the same for every router; with Postgres it would have an Adapter
@@ -70,8 +69,8 @@ func run(router, address string) error {
 	fmt.Println("serving on", listener.Addr())
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
 	context.AfterFunc(ctx, func() {
-		// The clients first: net/http does not know of hijacked connections, and
-		// waits for polls.
+		// The clients first: net/http does not close hijacked connections, and waits
+		// for polls.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		defer cancel()
 		_ = errors.Join(chat.Shutdown(ctx), admin.Shutdown(ctx), server.Close()) // the process ends anyway

@@ -39,8 +39,8 @@ func TestNetHTTP(t *testing.T) {
 	}
 }
 
-// TestMiddlewareReachesEveryAnswer: the headers of a middleware are on polls and on
-// the answer to a WebSocket request, and a preflight does not reach the server.
+// TestMiddlewareReachesEveryAnswer: the headers of a middleware are in the responses to
+// polls and to a WebSocket request, and a preflight does not reach the server.
 func TestMiddlewareReachesEveryAnswer(t *testing.T) {
 	t.Parallel()
 	const origin = "https://app.example.com"
@@ -49,7 +49,7 @@ func TestMiddlewareReachesEveryAnswer(t *testing.T) {
 
 	const polling = "/socket.io/?EIO=4&transport=polling"
 	sid, polled := s.handshake(t, polling)
-	s.do(t, http.MethodPost, polling+sid, "1") // goodbye
+	s.do(t, http.MethodPost, polling+sid, "1") // close
 	_, preflight := s.do(t, http.MethodOptions, polling, "")
 	_, upgraded := s.dial(t, "/socket.io/?EIO=4&transport=websocket")
 	for name, header := range map[string]http.Header{"poll": polled, "preflight": preflight, "websocket": upgraded} {

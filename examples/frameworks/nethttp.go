@@ -10,12 +10,12 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// netHTTP mounts two servers on one mux, each with clients and namespaces of its
-// own, below middleware that is nobody's in particular. A client reaches the
+// netHTTP mounts two servers on one mux, each with its own clients and namespaces,
+// below middleware of other packages. A client reaches the
 // second with the option path: "/admin/socket.io".
 func netHTTP(chat, admin *socketio.Server) http.Handler {
 	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, greeting) // a client that left needs no answer
+		_, _ = io.WriteString(w, greeting) // the client may have disconnected
 	})
 
 	mux := http.NewServeMux()
@@ -33,7 +33,7 @@ func netHTTP(chat, admin *socketio.Server) http.Handler {
 	return origins.Handler(tagged(mux))
 }
 
-// tagged is a middleware like any other. What it sets is also on the answer to a
+// tagged is ordinary middleware. The header that it sets is also in the response to a
 // WebSocket request.
 func tagged(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
