@@ -35,8 +35,8 @@ func TestAckIDs_OfASession_DifferAndAreSmall(t *testing.T) {
 	}
 }
 
-// The callback of a question that was asked before the line broke answers on the next
-// connection: whether the session was recovered or not.
+// The callback of a request from before the connection broke answers on the next
+// connection, whether the session was recovered or not.
 func TestCall_LateAnswerOfFormerConnection_IsIgnored(t *testing.T) {
 	t.Parallel()
 	const ask socketio.Request[string, string] = "ask"

@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// What a client has sent before it reads that the server has disconnected it from one
-// namespace does not cost it the others.
+// Packets that a client sends before it receives DISCONNECT for one namespace do not close
+// its connection.
 func TestDisconnect_OfOneNamespace_PacketsThatCrossIt(t *testing.T) {
 	t.Parallel()
 	const attached = `51-/other,["said",{"_placeholder":true,"num":0}]`

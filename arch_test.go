@@ -15,8 +15,7 @@ import (
 
 const module = "github.com/pgsocket/socketio"
 
-// mayImport is the plan of the house: for every package the packages of this
-// module that it may import. The nested modules (integration, tools) are outside.
+// mayImport contains for every package the packages of this module that it may import. The nested modules (integration, tools) are outside.
 var mayImport = map[string][]string{
 	".":                        {"packet", "transport", "adapter", "recovery", "stats", "internal/boundary"},
 	"internal/boundary":        {},
@@ -42,8 +41,8 @@ var mayImport = map[string][]string{
 	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
 }
 
-// mayLink is for every package that is not listed the empty set of modules: who
-// does not use Postgres does not link its driver.
+// mayLink contains the other modules that a package may import; packages that are not
+// listed may import none: a program without Postgres does not link its driver.
 var mayLink = map[string][]string{
 	"transport":               {"github.com/gobwas/ws"},
 	"transport/transporttest": {"github.com/gobwas/ws"},
@@ -88,10 +87,10 @@ func skipNested(dir string) error {
 
 func checkImports(t *testing.T, file string) {
 	t.Helper()
-	room := path.Dir(file)
-	allowed, planned := mayImport[room]
+	pkg := path.Dir(file)
+	allowed, planned := mayImport[pkg]
 	if !planned {
-		t.Errorf("%s: package %q is not on the house plan", file, room)
+		t.Errorf("%s: package %q is not in mayImport", file, pkg)
 	}
 	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 	if err != nil {
@@ -109,11 +108,11 @@ func checkImports(t *testing.T, file string) {
 				rest = "."
 			}
 			if !slices.Contains(allowed, rest) {
-				t.Errorf("%s: %q must not import %q", file, room, rest)
+				t.Errorf("%s: %q must not import %q", file, pkg, rest)
 			}
 		case strings.Contains(strings.Split(imported, "/")[0], "."):
-			if !slices.ContainsFunc(mayLink[room], func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }) {
-				t.Errorf("%s: %q must not link %q", file, room, imported)
+			if !slices.ContainsFunc(mayLink[pkg], func(m string) bool { return imported == m || strings.HasPrefix(imported, m+"/") }) {
+				t.Errorf("%s: %q must not link %q", file, pkg, imported)
 			}
 		}
 	}

@@ -142,7 +142,7 @@ func TestSocketJoin_RoomOfAnotherSocket(t *testing.T) {
 		do(t, s.Join(t.Context(), "customer-orders-2024")) // as long as an id
 		emit(t, a.To(socketio.Room(victim.id)), "for one")
 		other.wantEvents()
-		// On the server's own behalf.
+		// By the application.
 		do(t, a.To(socketio.Room(other.id)).Join(t.Context(), socketio.Room(victim.id)))
 		emit(t, a.To(socketio.Room(victim.id)), "for two")
 		other.wantEvents("said for two")
@@ -152,8 +152,8 @@ func TestSocketJoin_RoomOfAnotherSocket(t *testing.T) {
 	})
 }
 
-// What a client got is what it gets once more, if it comes back and says that it has
-// nothing yet: live delivery and replay agree on who is meant.
+// A client that returns without an offset receives the same events again: live delivery
+// and replay agree on the audience.
 func TestAudience_LiveAndReplay_Agree(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(40) {
@@ -192,7 +192,7 @@ func TestAudience_LiveAndReplay_Agree(t *testing.T) {
 	}
 }
 
-// A mixer does what applications do, at random.
+// A mixer performs random operations of an application.
 type mixer struct {
 	rnd   *rand.Rand
 	io    *socketio.Server
@@ -260,7 +260,7 @@ func (m *mixer) step(t *testing.T, i int) {
 	}
 }
 
-// Records that others have put into the log name rooms that cannot be.
+// Records of other programs in the log have invalid room names.
 func TestAudience_EmptyNameInTheLog_IsNoRoom(t *testing.T) {
 	t.Parallel()
 	log := adapter.NewMemory(nil)

@@ -26,7 +26,7 @@ const (
 )
 
 // TestInbox_Burst_HandledInOrder: a client that is faster than its handlers is slowed
-// down, and loses nothing.
+// down, and loses no events.
 func TestInbox_Burst_HandledInOrder(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]*socketio.Options{
@@ -119,8 +119,8 @@ func TestInbox_Burst_Polling(t *testing.T) {
 	}
 }
 
-// TestInbox_CallWhileFull_TimesOut: the answer lies behind events that are not read.
-// The handler gets its error in time, and everything goes on.
+// TestInbox_CallWhileFull_TimesOut: the answer is behind events that are not read. The
+// handler gets its error in time, and the connection continues.
 func TestInbox_CallWhileFull_TimesOut(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{InboxEvents: 2, AckTimeout: 10 * time.Second}, func(t *testing.T, io *socketio.Server) {
@@ -145,7 +145,7 @@ func TestInbox_CallWhileFull_TimesOut(t *testing.T) {
 }
 
 // TestInbox_CallOfTheOnlyEvent_Answered: an event without others behind it does not
-// stop the reading, however large it is.
+// pause the reading, whatever its size.
 func TestInbox_CallOfTheOnlyEvent_Answered(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{InboxEvents: 2, InboxBytes: 1}, func(t *testing.T, io *socketio.Server) {
@@ -165,8 +165,8 @@ func TestInbox_CallOfTheOnlyEvent_Answered(t *testing.T) {
 	})
 }
 
-// TestInbox_Full_ReleasedByDisconnect: what the server does not want any more does not
-// keep the client's other namespaces waiting.
+// TestInbox_Full_ReleasedByDisconnect: events that the server drops do not block the
+// client's other namespaces.
 func TestInbox_Full_ReleasedByDisconnect(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{InboxEvents: 2}, func(t *testing.T, io *socketio.Server) {
@@ -205,8 +205,8 @@ func TestInbox_Full_ReleasedByDisconnect(t *testing.T) {
 	})
 }
 
-// TestInbox_Full_ConnectionLost: what was received is handled, and the session is not
-// kept busy by what is not.
+// TestInbox_Full_ConnectionLost: received events are handled, and unread ones do not keep
+// the session busy.
 func TestInbox_Full_ConnectionLost(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{InboxEvents: 2}, func(t *testing.T, io *socketio.Server) {
@@ -235,8 +235,8 @@ func TestInbox_Full_ConnectionLost(t *testing.T) {
 	})
 }
 
-// TestInbox_HeapBound: Options.InboxBytes bounds the memory that events take, whatever
-// they are made of. It is not parallel because it measures the heap.
+// TestInbox_HeapBound: Options.InboxBytes bounds the memory of events of any
+// content. It is not parallel because it measures the heap.
 //
 //nolint:paralleltest // it measures memory
 func TestInbox_HeapBound(t *testing.T) {

@@ -19,10 +19,10 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// An ear is the server's end of a connection without a network: its client says
-// what it has to say at once, and counts what it hears.
+// An ear is the server's end of a connection without a network: its client sends all its
+// packets at once, and counts what it receives.
 type ear struct {
-	net.Conn // for what nobody calls
+	net.Conn // for methods that are not called
 
 	say    chan []byte
 	heard  *atomic.Int64 // writes with an event
@@ -63,8 +63,8 @@ func (*ear) SetWriteDeadline(time.Time) error { return nil }
 func (*ear) LocalAddr() net.Addr              { return &net.TCPAddr{} }
 func (*ear) RemoteAddr() net.Addr             { return &net.TCPAddr{} }
 
-// SetReadDeadline knows deadlines that are over, with which net/http and package
-// transport interrupt a reader, and takes all others for none.
+// SetReadDeadline supports deadlines in the past, with which net/http and package
+// transport interrupt a reader, and ignores all others.
 func (e *ear) SetReadDeadline(t time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -147,7 +147,7 @@ func fromClient(text string) []byte {
 	return ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte(text))))
 }
 
-// await waits until so many writes have been heard.
+// await waits until that many writes have been received.
 func (a *audience) await(n int64) {
 	for a.heard.Load() < n {
 		runtime.Gosched()
@@ -181,7 +181,7 @@ func BenchmarkEmit(b *testing.B) {
 	}
 }
 
-// BenchmarkHandle is the other way: what a client sends, to the handler.
+// BenchmarkHandle measures the opposite direction: from a client to the handler.
 func BenchmarkHandle(b *testing.B) {
 	a := membership(b, 1, func(int, *socketio.Socket) {})
 	var handled atomic.Int64

@@ -71,10 +71,10 @@ func TestOnAnyOutgoing_EachSocket(t *testing.T) {
 			told[s.ID()] = append(told[s.ID()], fmt.Sprint(e.Event(), " ", text, len(e.Args())))
 		})
 		a, b := connected(t, io), connected(t, io)
-		a.ask(`["join","room"]`) // acknowledgements are not told of
+		a.ask(`["join","room"]`) // acknowledgements are not observed
 		emit(t, io, "all")
 		emit(t, io.To("room"), "room")
-		synctest.Wait() // for who can take a volatile event at once
+		synctest.Wait() // until the sockets can take a volatile event at once
 		emit(t, io.Local().Volatile(), "here")
 		synctest.Wait()
 		for s := range io.Sockets() {
@@ -96,8 +96,8 @@ func TestOnAnyOutgoing_EachSocket(t *testing.T) {
 	})
 }
 
-// TestOutgoingCatchAll_ChangesBinaryData: what it decodes is its own, and not what other sockets get, or the
-// same one once more.
+// TestOutgoingCatchAll_ChangesBinaryData: the decoded data is a copy, separate from the data that other sockets, or the
+// same one, receive.
 func TestOutgoingCatchAll_ChangesBinaryData_ClientsGetWhatWasEmitted(t *testing.T) {
 	t.Parallel()
 	const pixels socketio.Event[[]byte] = "pixels"
@@ -125,8 +125,8 @@ func TestOutgoingCatchAll_ChangesBinaryData_ClientsGetWhatWasEmitted(t *testing.
 	})
 }
 
-// TestOnAnyOutgoing_SlowFunction_DelaysNoClient: what overruns it is not told, and a line
-// in the log says so; the client gets everything.
+// TestOnAnyOutgoing_SlowFunction_DelaysNoClient: calls beyond the bound are skipped and
+// logged; the client receives all events.
 func TestOnAnyOutgoing_SlowFunction_DelaysNoClient(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
@@ -148,7 +148,7 @@ func TestOnAnyOutgoing_SlowFunction_DelaysNoClient(t *testing.T) {
 		}
 		close(released)
 		synctest.Wait()
-		if told != 4 { // one was being told, three waited
+		if told != 4 { // one call was running, three waited
 			t.Errorf("told of %d", told)
 		}
 		if n := strings.Count(log.String(), "outgoing event not observed"); n != 6 {
@@ -178,7 +178,7 @@ func TestOnRoom_Events(t *testing.T) {
 		rooms(io)
 		var told []string
 		io.OnRoom(func(e socketio.RoomEvent) {
-			for s := range io.Sockets() { // user code may call what it likes
+			for s := range io.Sockets() { // user code may call any method
 				_ = s.Rooms()
 			}
 			told = append(told, fmt.Sprint(e.Change, " ", e.Room, " ", e.Socket))
@@ -252,7 +252,7 @@ func TestOnRoom_BlockedFunction_CountsWhatItMissed(t *testing.T) {
 		if err := s.Join(t.Context(), "first"); err != nil {
 			t.Fatal(err)
 		}
-		synctest.Wait() // it is being told of one change or two, and the rest waits
+		synctest.Wait() // one or two calls are running, and the rest waits
 		var rooms []socketio.Room
 		for i := range 100 {
 			rooms = append(rooms, socketio.Room(fmt.Sprint("room ", i)))

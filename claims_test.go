@@ -10,13 +10,13 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// lateClaims answers the claims of the first session that is claimed when it is told to, in any order. The log lets a
-// test do what a log of Postgres does by itself.
+// lateClaims answers the claims of the first claimed session on demand, in any order. The log lets a test do what a log of
+// Postgres does by itself.
 type lateClaims struct {
 	*recovery.Memory
 
 	late    chan chan struct{} // of each claim that is made and not answered
-	oneNode bool               // there is nobody to evict
+	oneNode bool               // there is no other node to notify
 }
 
 func (l *lateClaims) Bind(recovery.Node) error { return nil }
@@ -32,7 +32,7 @@ func (l *lateClaims) Resume(ctx context.Context, c recovery.ResumeRequest) (*rec
 	return s, err
 }
 
-// withLateClaims runs a test in virtual time with two nodes whose claims are answered when the test says so.
+// withLateClaims runs a test in virtual time with two nodes whose claims are answered on demand.
 func withLateClaims(t *testing.T, test func(t *testing.T, log *second, store *lateClaims, a, b *socketio.Server)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -50,7 +50,7 @@ func withLateClaims(t *testing.T, test func(t *testing.T, log *second, store *la
 	})
 }
 
-// claims sends the CONNECT of a client that comes back, and returns what has the claim answered.
+// claims sends the CONNECT of a returning client, and returns a function that answers its claim.
 func (p *peer) claims(server *socketio.Server, store *lateClaims) (back *peer, answer func()) {
 	p.t.Helper()
 	back = dial(p.t, server)
@@ -63,7 +63,7 @@ func (p *peer) claims(server *socketio.Server, store *lateClaims) (back *peer, a
 	}
 }
 
-// ended expects that the connection was closed, and nothing came before.
+// ended expects that the connection was closed without a message before.
 func (p *peer) ended(who string) {
 	p.t.Helper()
 	synctest.Wait()
@@ -76,7 +76,7 @@ func (p *peer) ended(who string) {
 	}
 }
 
-// serves expects that the connection has been recovered and gets what is emitted.
+// serves expects that the connection was recovered and receives emitted events.
 func (p *peer) serves(server *socketio.Server, id string) {
 	p.t.Helper()
 	if p.connects(); p.id != id {
@@ -94,7 +94,7 @@ func TestClaim_EvictedBeforeItIsHeld_IsCut(t *testing.T) {
 		synctest.Wait()
 		first, answerFirst := p.claims(a, store)
 		second, answerSecond := p.claims(b, store)
-		answerSecond() // and a reads the eviction
+		answerSecond() // and a reads SessionMoved
 		answerFirst()
 		first.ended("the first claim")
 		second.serves(b, p.id)
@@ -134,7 +134,7 @@ func TestClaim_OfAClientThatLeavesMeanwhile_EndsTheFormerConnection(t *testing.T
 	})
 }
 
-// The first of two claims of a node is held before the second, whose client is gone by then.
+// The first of two claims of a node succeeds before the second, whose client is gone by then.
 func TestClaim_OvertakenByOneOfAClientThatHasLeft_IsCut(t *testing.T) {
 	t.Parallel()
 	for name, firstHolds := range map[string]bool{"held before": true, "held after": false} {
@@ -201,7 +201,7 @@ func TestClaim_UnderWayWhenItsNodeIsReset_IsCut(t *testing.T) {
 	}
 }
 
-// What a replay has to send lies between two places of the log, which say nothing any more once the log has lost its end.
+// A replay covers the records between two positions, which become invalid once the log has lost its end.
 func TestReplay_WhenTheLogLosesItsEnd_IsCut(t *testing.T) {
 	t.Parallel()
 	for name, parts := range map[string]int{"before CONNECT": 0, "in the first part": 1, "in the last part": 2} {
@@ -209,7 +209,7 @@ func TestReplay_WhenTheLogLosesItsEnd_IsCut(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				memory := adapter.NewMemory(nil)
-				log := &rewound{slowLog: slowLog{Memory: memory, gate: make(chan struct{})}}
+				log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
 				io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}})
 				p := connected(t, io)
 				p.Cut()
@@ -218,14 +218,14 @@ func TestReplay_WhenTheLogLosesItsEnd_IsCut(t *testing.T) {
 				back := dial(t, io)
 				back.WriteText("0" + p.ticket())
 				for part := range parts {
-					log.gate <- struct{}{}
+					log.proceed <- struct{}{}
 					synctest.Wait()
 					emit(t, io, string(rune('2'+part))) // for the next part
 				}
 				synctest.Wait()
 				_, head := log.Extent()
 				log.local.LogTruncated(log.Offset(head))
-				log.gate <- struct{}{}
+				log.proceed <- struct{}{}
 				back.closed()
 				if err := io.Shutdown(t.Context()); err != nil {
 					t.Error(err)

@@ -2,7 +2,7 @@ package socketio
 
 import "testing"
 
-// TestConnect_SecondTimeToOneNamespace: until the client has been told that it is over.
+// TestConnect_SecondTimeToOneNamespace: until the client was sent DISCONNECT.
 func TestConnect_SecondTimeToOneNamespace(t *testing.T) {
 	t.Parallel()
 	c, n := &conn{}, &Namespace{}

@@ -12,7 +12,7 @@ import (
 
 // TestConnect_TwiceBeforeTheAnswer: an official client sends a CONNECT for each call of
 // connect() until it is answered. Once it is, another one is a violation: the client does
-// not know what it was sent since.
+// not know which events it was sent since.
 func TestConnect_TwiceBeforeTheAnswer(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{MaxNamespaces: 2}, func(t *testing.T, io *socketio.Server) {

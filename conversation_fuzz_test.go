@@ -21,9 +21,9 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-// FuzzConversation lets a client say anything to a live node, over one connection after the other. Whatever it says, the
-// node does not panic, another client is served, what is allocated is bounded by what was sent, and nothing is left of
-// it in the end. The script has one step per line, see conversation.step.
+// FuzzConversation lets a client send anything to a live node, over one connection after the other. In every case the
+// node does not panic, another client is served, allocations are bounded by the input, and nothing is left in memory
+// in the end. The script has one step per line, see conversation.step.
 func FuzzConversation(f *testing.F) {
 	for _, script := range []string{
 		"t40\nw\nt420[\"echo\",1,\"two\"]\nw\nt42[\"post\",\"x\"]\nw\nc\nt40{\"pid\":\"$p\",\"offset\":\"$o\"}\nw\nw",
@@ -48,7 +48,7 @@ func FuzzConversation(f *testing.F) {
 	})
 }
 
-// A conversation is what one process of the fuzzer has: a node, to which a client talks that does nothing wrong as well.
+// A conversation is the state of one process of the fuzzer: a node with a second client that is correct.
 type conversation struct {
 	io       *socketio.Server
 	panicked atomic.Pointer[string]
@@ -107,12 +107,12 @@ func newConversation(f *testing.F) *conversation {
 	f.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = c.io.Shutdown(ctx) // nobody is left
+		_ = c.io.Shutdown(ctx) // no client is left
 	})
 	return c
 }
 
-// fuzzerBuffer is what the fuzzer itself has on the heap, at times.
+// fuzzerBuffer is the size of the fuzzer's own buffers on the heap.
 const fuzzerBuffer = 100 << 20
 
 func allocated() uint64 {
@@ -122,9 +122,9 @@ func allocated() uint64 {
 }
 
 func (c *conversation) run(t *testing.T, script []byte) {
-	witness := transporttest.Dial(t, c.io, conversationURL)
-	witness.WriteText("0")
-	witness.ReadText()
+	recordingAdapter := transporttest.Dial(t, c.io, conversationURL)
+	recordingAdapter.WriteText("0")
+	recordingAdapter.ReadText()
 	began := allocated()
 	p := &speaker{}
 	p.dial(t, c.io)
@@ -135,8 +135,8 @@ func (c *conversation) run(t *testing.T, script []byte) {
 	if took := allocated() - began; took > 8<<20+uint64(len(script))<<12 {
 		t.Errorf("%d bytes were allocated for %d", took, len(script))
 	}
-	witness.WriteText(`27["echo","still here"]`)
-	if got := witness.ReadText(); got != `37["still here"]` {
+	recordingAdapter.WriteText(`27["echo","still here"]`)
+	if got := recordingAdapter.ReadText(); got != `37["still here"]` {
 		t.Errorf("another client was answered %q", got)
 	}
 	if text := c.panicked.Load(); text != nil {
@@ -153,7 +153,7 @@ func (c *conversation) run(t *testing.T, script []byte) {
 	}
 }
 
-// A speaker is the client that says anything.
+// A speaker is the client that sends anything.
 type speaker struct {
 	*transporttest.Client
 
@@ -165,7 +165,7 @@ func (p *speaker) dial(t *testing.T, server *socketio.Server) {
 	p.Client = transporttest.Dial(t, server, conversationURL)
 }
 
-// step does what a line of the script says: t sends a text message with its Engine.IO digit, b a binary one, r bytes as
+// step executes a line of the script: t sends a text message with its Engine.IO digit, b a binary one, r bytes as
 // they are; w waits for a message, c cuts the connection and opens another. $p and $o stand for the session's pid and
 // the last offset.
 func (p *speaker) step(t *testing.T, server *socketio.Server, line []byte) {
@@ -199,13 +199,13 @@ func (p *speaker) write(t *testing.T, f ws.Frame) {
 	p.WriteRaw(frame)
 }
 
-// hear takes a message, if one comes soon, and keeps what a client would.
+// hear reads a message, if one arrives soon, and keeps what a client would keep.
 func (p *speaker) hear() {
 	for range 3 {
 		if p.Waiting() > 0 {
 			break
 		}
-		time.Sleep(100 * time.Microsecond) // it may never come; nothing depends on it
+		time.Sleep(100 * time.Microsecond) // it may never arrive; nothing depends on it
 	}
 	if p.Waiting() == 0 {
 		return

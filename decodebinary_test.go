@@ -99,7 +99,7 @@ func TestSeesBinary(t *testing.T) {
 		{new(*Binary), true},
 		{new(struct{ X [2]map[int]*Binary }), true},
 		{new(json.RawMessage), true},
-		{new(struct{ At time.Time }), true}, // it might be one of ours, for all that is known
+		{new(struct{ At time.Time }), true}, // an interface may contain a Binary
 		{new(fmt.Stringer), true},
 	} {
 		if got := seesBinary(reflect.TypeOf(row.v)); got != row.want {
@@ -110,8 +110,8 @@ func TestSeesBinary(t *testing.T) {
 
 type hidden struct{ Blob Binary }
 
-// TestBinary_InEveryType: what a client sent arrives and can be relayed, whatever
-// the type of the handler.
+// TestBinary_InEveryType: binary data of a client arrives and can be relayed, for every
+// type of the handler.
 func TestBinary_InEveryType_IsRelayed(t *testing.T) {
 	t.Parallel()
 	type doc struct {
@@ -241,7 +241,7 @@ func TestEncode_LeavesHTMLAsItIs(t *testing.T) {
 	}
 }
 
-// escaping encodes itself as types often do.
+// escaping encodes itself with json.Marshal, as many types do.
 type escaping struct{ text string }
 
 func (e escaping) MarshalJSON() ([]byte, error) { return json.Marshal(e.text) }
@@ -276,7 +276,7 @@ func FuzzMarshal(f *testing.F) {
 }
 
 // FuzzInline decodes packets of real sizes into a value of any type and measures
-// what that takes: text with the placeholders of the fuzzer's choice, repeated, and
+// the allocations: text with the placeholders of the fuzzer's choice, repeated, and
 // attachments of some size.
 func FuzzInline(f *testing.F) {
 	f.Add(`{"a":{"_placeholder":true,"num":0},"b":"{\"_placeholder\":true}"}`, uint16(1), uint32(10))

@@ -43,6 +43,6 @@ func TestDocs_EveryPromiseNamesItsTest(t *testing.T) {
 		}
 	}
 	if rows < 120 {
-		t.Errorf("only %d rows were understood", rows)
+		t.Errorf("only %d rows were parsed", rows)
 	}
 }

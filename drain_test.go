@@ -39,7 +39,7 @@ func TestClose_AfterARequest_TheAnswerComesFirst(t *testing.T) {
 	}
 }
 
-// TestClose_WhileAHandlerGoesOn_IsNotKeptWaiting: a handler that waits for its context hears of the end.
+// TestClose_WhileAHandlerGoesOn_IsNotKeptWaiting: the context of a handler ends with the connection.
 func TestClose_WhileAHandlerGoesOn_IsNotKeptWaiting(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// slowpoke is a store whose writes are durable when it is told that they are.
+// slowpoke is a store whose writes become durable on demand.
 type slowpoke struct {
 	*recovery.Memory
 
@@ -46,7 +46,7 @@ func (p *slowpoke) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	return p.later(p.Memory.End(k, e))
 }
 
-// slowDown has writes wait, or lets those go on that do.
+// slowDown makes writes wait, or completes the ones that wait.
 func (p *slowpoke) slowDown(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -68,7 +68,7 @@ func withSlowpoke(t *testing.T, test func(t *testing.T, io *socketio.Server, sto
 	})
 }
 
-// TestChange_Returns_WhenDurable: what an application was told is done, a killed node does not undo.
+// TestChange_Returns_WhenDurable: a change that was confirmed survives the death of the node.
 func TestChange_Returns_WhenDurable(t *testing.T) {
 	t.Parallel()
 	changes := map[string]func(context.Context, *socketio.Socket) error{
@@ -106,7 +106,7 @@ func TestChange_Returns_WhenDurable(t *testing.T) {
 	}
 }
 
-// TestOpen_NotDurableInTime: its client is cut off and never hears of it, and it is ended should it come to be.
+// TestOpen_NotDurableInTime: its client is disconnected without an id, and the session is ended in case it was stored.
 func TestOpen_NotDurableInTime(t *testing.T) {
 	t.Parallel()
 	withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
@@ -127,7 +127,7 @@ func TestOpen_NotDurableInTime(t *testing.T) {
 func TestDisconnect_BeforeConnected_SendsConnectError(t *testing.T) {
 	t.Parallel()
 	const told = `4{"message":"disconnected","data":{"code":"disconnected"}}`
-	t.Run("by a gate", func(t *testing.T) {
+	t.Run("by middleware", func(t *testing.T) {
 		t.Parallel()
 		bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 			io.Use(func(ctx context.Context, s *socketio.Socket) error { return s.Disconnect(ctx) })
@@ -155,7 +155,7 @@ func TestDisconnect_BeforeConnected_SendsConnectError(t *testing.T) {
 			p.WriteText("0")
 			s := <-asked
 			synctest.Wait()
-			go func() { _ = s.Disconnect(t.Context()) }() // what it returns is no matter here
+			go func() { _ = s.Disconnect(t.Context()) }() // the result does not matter here
 			synctest.Wait()
 			store.slowDown(false)
 			if got := p.ReadText(); got != told {
@@ -169,11 +169,11 @@ func TestDisconnect_BeforeConnected_SendsConnectError(t *testing.T) {
 	})
 }
 
-// TestDisconnect_ClientMayReconnectAtOnce: before the server is done with the socket that is over.
+// TestDisconnect_ClientMayReconnectAtOnce: before the server has removed the former socket.
 func TestDisconnect_ClientMayReconnectAtOnce(t *testing.T) {
 	t.Parallel()
 	no := func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "no"} }
-	for name, answers := range map[string]int{"by a gate": 1, "by OnConnect": 2} {
+	for name, answers := range map[string]int{"by middleware": 1, "by OnConnect": 2} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			io := newServer(&socketio.Options{ConnectsPerSecond: -1})

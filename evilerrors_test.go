@@ -19,7 +19,7 @@ func (hostileError) Is(error) bool { panic("Is") }
 func (hostileError) As(any) bool   { panic("As") }
 func (hostileError) Unwrap() error { panic("Unwrap") }
 
-// A hostileParser takes no message.
+// A hostileParser refuses every message.
 type hostileParser struct{}
 
 func (hostileParser) Encode(p *packet.Packet) ([]packet.Message, error) {

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// chance is what happens by chance in a test, from any goroutine.
+// chance is a random source for any goroutine.
 type chance struct {
 	mu   sync.Mutex
 	rand *rand.Rand
@@ -33,8 +33,8 @@ func (c *chance) below(n int) int {
 // pause takes less than a duration.
 func (c *chance) pause(most time.Duration) { time.Sleep(time.Duration(c.below(int(most)))) }
 
-// TestRecovery_AtRandom_Exact: clients that are cut at any moment, claim twice and meet gates that fail get every
-// event of the log once and in order, with local and volatile ones between them, also with a parser that takes time.
+// TestRecovery_AtRandom_Exact: clients that are cut at any moment, claim twice and have failing middleware receive every
+// event of the log once and in order, with local and volatile ones between them, also with a slow parser.
 func TestRecovery_AtRandom_Exact(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(12) {
@@ -58,7 +58,7 @@ func exact(t *testing.T, io *socketio.Server, by *chance) {
 		case 0:
 			return errors.New("the database is restarting")
 		case 1:
-			panic("gate")
+			panic("middleware")
 		default:
 			return s.Join(ctx, "room")
 		}
@@ -99,7 +99,7 @@ type reader struct {
 	t           *testing.T
 	by          *chance
 	pid, offset string
-	next        int // the event that has to come; -1: any
+	next        int // the next expected event; -1: any
 }
 
 // read takes some events from a new connection, until the one that is not emitted any more.
@@ -136,7 +136,7 @@ func (r *reader) take(text string) {
 		}
 		r.pid = body.PID
 	case strings.HasPrefix(text, "2[") && json.Unmarshal([]byte(text[1:]), &args) == nil:
-		if len(args) > 2 { // else it is a local event that was overtaken again and again
+		if len(args) > 2 { // else it is a local event without an offset
 			r.offset = args[2]
 		}
 		if args[1] == "besides" {

@@ -17,8 +17,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// An exampleClient stands for a browser in the examples: it speaks just enough of
-// the protocol to show what a client sends and gets.
+// An exampleClient replaces a browser in the examples: it implements just enough of the
+// protocol to show what a client sends and receives.
 type exampleClient struct {
 	io.Reader
 	net.Conn
@@ -33,7 +33,7 @@ func browse(server *httptest.Server) *exampleClient {
 		log.Fatal(err)
 	}
 	c := &exampleClient{conn, conn}
-	if early != nil { // the server's first words came with its answer
+	if early != nil { // the first message came with the response
 		c.Reader = early
 	}
 	c.read() // the handshake of Engine.IO
@@ -258,7 +258,7 @@ func Example_recovery() {
 	client.send(`0`)
 	connect := client.read() // 0{"sid":"…","pid":"…"}
 	<-results
-	_ = client.Close() // the line breaks
+	_ = client.Close() // the connection breaks
 
 	if err := News.Emit(context.Background(), io, "you were away"); err != nil {
 		log.Fatal(err)

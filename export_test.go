@@ -1,7 +1,6 @@
 package socketio
 
-// Known returns how many namespaces the server holds, those that are being
-// decided on included.
+// Known returns the number of namespaces of the server, including pending ones.
 func (s *Server) Known() int {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -13,8 +12,8 @@ func AckID(session SocketID, epoch int64, call uint64) uint64 {
 	return newAckIDs(session, epoch).id(call)
 }
 
-// PauseReading has the socket's connection not be read until ResumeReading.
+// PauseReading stops reading the socket's connection until ResumeReading.
 func (s *Socket) PauseReading() { s.conn.session.Pause() }
 
-// ResumeReading takes back PauseReading.
+// ResumeReading undoes PauseReading.
 func (s *Socket) ResumeReading() { s.conn.session.Resume() }

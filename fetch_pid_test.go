@@ -11,10 +11,10 @@ import (
 )
 
 // TestFetch_RecoveredClient_PrivateIDStaysOutOfTheLog: the answers to Fetch go through the log, with
-// what a client has sent with CONNECT, but not with the secret in it.
+// the client's auth object, but without the private id in it.
 func TestFetch_RecoveredClient_PrivateIDStaysOutOfTheLog(t *testing.T) {
 	t.Parallel()
-	w := &witness{Memory: adapter.NewMemory(nil)}
+	w := &recordingAdapter{Memory: adapter.NewMemory(nil)}
 	opts := &socketio.Options{Adapter: w, Recovery: socketio.Recovery{Store: recovery.NewMemory(w.Memory)}}
 	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
 		back := connected(t, io).presents(io, `alice <1> 12345678901234567890`)

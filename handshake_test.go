@@ -60,7 +60,7 @@ func TestOrigins_OfOptions(t *testing.T) {
 	}
 }
 
-// TestHandshake_QueryThatNetURLDoesNotRead: nothing of it vanishes, neither for AllowRequest nor for handlers.
+// TestHandshake_QueryThatNetURLDoesNotRead: all of it is preserved, for AllowRequest and for handlers.
 func TestHandshake_QueryThatNetURLDoesNotRead(t *testing.T) {
 	t.Parallel()
 	const query = "EIO=4&transport=polling&token=a;b=c&share=100%"

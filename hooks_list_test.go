@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// notHooks are the exported places for functions and values that are no hooks, with
-// the reason.
+// notHooks are the exported fields and parameters with functions and values that are no
+// hooks, with the reason.
 var notHooks = map[string]string{
 	"adapter.Audience.ExcludesFunc":   "for adapters; called by the caller",
 	"transport.Drainer":               "implemented by the server; see package transport",

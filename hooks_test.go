@@ -29,7 +29,7 @@ type hook struct {
 	register func(io *socketio.Server, run func())
 	drive    func(r *rig)
 
-	// waits says that what the node delivers waits for the hook, so it may not block.
+	// waits means that deliveries of the node wait for the hook, so it must not block.
 	waits bool
 }
 
@@ -66,7 +66,7 @@ const (
 	tricky      socketio.Request[trickyValue, trickyValue]         = "tricky"
 	placed      socketio.Request[trickyPositional, int]            = "placed"
 	notice      socketio.ServerEvent[string]                       = "notice"
-	clusterCall socketio.ServerRequest[string, socketio.None]      = "survey"
+	clusterCall socketio.ServerRequest[string, socketio.None]      = "cluster call"
 	secret      socketio.ServerRequest[socketio.None, trickyValue] = "secret"
 )
 
@@ -89,7 +89,7 @@ func (v *trickyValue) UnmarshalJSON([]byte) error {
 	return nil
 }
 
-// A trickyPositional runs code when its arguments are asked for.
+// A trickyPositional runs code in Args.
 type trickyPositional struct{ x int }
 
 var onArgs atomic.Pointer[func()]
@@ -101,7 +101,7 @@ func (v *trickyPositional) Args() []any {
 	return []any{&v.x}
 }
 
-// A trickyError runs code when errors.As looks into it.
+// A trickyError runs code in errors.As.
 type trickyError struct{ run func() }
 
 func (trickyError) Error() string   { return "tricky" }
@@ -121,7 +121,7 @@ func (h trickyHandler) Handle(context.Context, slog.Record) error { h.handle(); 
 func (h trickyHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 func (h trickyHandler) WithGroup(string) slog.Handler      { return h }
 
-// A trickyParser is the protocol's own form, and runs code.
+// A trickyParser uses the format of the protocol, and runs code.
 type trickyParser struct{ encode, open, decode func() }
 
 type trickyDecoder struct {
@@ -375,7 +375,7 @@ func hooks() []hook {
 			}),
 			drive: ask,
 		}, {
-			name: "socketio.Error.Data", // of a gate
+			name: "socketio.Error.Data", // of middleware
 			register: func(io *socketio.Server, run func()) {
 				io.Of("/picky").Use(func(context.Context, *socketio.Socket) error {
 					return &socketio.Error{Code: "x", Data: trickyValue{run}}
@@ -389,7 +389,7 @@ func hooks() []hook {
 					return socketio.None{}, &socketio.Error{Code: "x", Data: trickyValue{run}}
 				})
 			},
-			drive: func(r *rig) { r.surveys() },
+			drive: func(r *rig) { r.clusterCalls() },
 		}, {
 			name: "socketio.registry.Use", // the methods of its error
 			register: func(io *socketio.Server, run func()) {
@@ -411,7 +411,7 @@ func hooks() []hook {
 			register: func(io *socketio.Server, run func()) {
 				clusterCall.On(io.Namespace, func(context.Context, string, string) (socketio.None, error) { run(); return socketio.None{}, nil })
 			},
-			drive: func(r *rig) { r.surveys() },
+			drive: func(r *rig) { r.clusterCalls() },
 		}, {
 			name: "socketio.ServerRequest", // the value of an answer
 			register: func(io *socketio.Server, run func()) {
@@ -428,8 +428,8 @@ func hooks() []hook {
 	}
 }
 
-// surveys asks the server from the other node.
-func (r *rig) surveys() {
+// clusterCalls calls the server from the other node.
+func (r *rig) clusterCalls() {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Second)
 	defer cancel()
 	for _, err := range clusterCall.Call(ctx, r.node.Namespace, "x") {
@@ -486,7 +486,7 @@ func misbehave(t *testing.T, h hook, behave func(t *testing.T) behavior) {
 	})
 }
 
-// serves checks that the server serves a client that comes now.
+// serves checks that the server serves a new client.
 func serves(t *testing.T, io *socketio.Server) {
 	t.Helper()
 	socketio.Request[socketio.None, string]("alive").On(io, func(context.Context, *socketio.Socket, socketio.None) (string, error) {
@@ -518,7 +518,7 @@ func ends(t *testing.T) func(io *socketio.Server) {
 }
 
 // TestHooks checks for every hook that a panic, runtime.Goexit, and calls of the
-// server from it harm nobody.
+// server from it do not affect others.
 func TestHooks(t *testing.T) { //nolint:paralleltest // the hooks of values are global
 	for mode, run := range map[string]func(*socketio.Server){ //nolint:paralleltest // see above
 		"panic":  func(*socketio.Server) { panic("hook") },
@@ -547,8 +547,8 @@ func TestHooks(t *testing.T) { //nolint:paralleltest // the hooks of values are 
 	}
 }
 
-// TestHooks_Blocked checks for every hook that one that never returns holds up
-// neither other sockets nor Shutdown beyond its context.
+// TestHooks_Blocked checks for every hook that one that never returns delays neither
+// other sockets nor Shutdown beyond its context.
 func TestHooks_Blocked(t *testing.T) { //nolint:paralleltest // the hooks of values are global
 	for i, h := range hooks() { //nolint:paralleltest // see above
 		if h.waits {

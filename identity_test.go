@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// byToken takes the auth object's token for the identity; "down" and "forged" cannot be told.
+// byToken uses the auth object's token as the identity; "down" and "forged" fail.
 func byToken(_ context.Context, h *socketio.Handshake) (string, error) {
 	var auth struct{ Token string }
 	if err := h.DecodeAuth(&auth); err != nil {
@@ -27,12 +27,12 @@ func byToken(_ context.Context, h *socketio.Handshake) (string, error) {
 	return auth.Token, nil
 }
 
-// as is the peer's ticket with another token.
+// as the peer's credentials with another token are.
 func (p *peer) as(token string) string {
 	return strings.TrimSuffix(p.ticket(), "}") + fmt.Sprintf(`,"token":%q}`, token)
 }
 
-// presents connects with what p holds, under a token.
+// presents connects with the credentials of p, under a token.
 func (p *peer) presents(server *socketio.Server, token string) *peer {
 	p.t.Helper()
 	back := dial(p.t, server)
@@ -42,7 +42,7 @@ func (p *peer) presents(server *socketio.Server, token string) *peer {
 
 func TestIdentity_StolenPID(t *testing.T) {
 	t.Parallel()
-	for name, skip := range map[string]bool{"gates run": false, "SkipGates": true} {
+	for name, skip := range map[string]bool{"middleware runs": false, "SkipMiddlewares": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			opts := &socketio.Options{Recovery: socketio.Recovery{Identity: byToken, SkipMiddlewares: skip}}
@@ -81,7 +81,7 @@ func TestIdentity_StolenPID(t *testing.T) {
 				back := victim.presents(io, "alice")
 				back.wantEvents("said 2")
 				if back.id != victim.id || back.pid != victim.pid {
-					t.Error("the victim did not come back to its session")
+					t.Error("the victim did not recover its session")
 				}
 			})
 		})
@@ -118,7 +118,7 @@ func TestIdentity_Refused(t *testing.T) {
 	})
 }
 
-// seenStore notes whatever a server gives to its store.
+// seenStore records everything that a server passes to its store.
 type seenStore struct {
 	*recovery.Memory
 
@@ -140,8 +140,8 @@ func (s *seenStore) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 	return s.Memory.End(k, e)
 }
 
-// The private id is told to the client, and to nobody else: not to the store, nor to the log of the cluster, nor to
-// the application's log.
+// The private id is sent to the client only: it is not in the store, not in the log of the cluster, and not in the
+// application's log.
 func TestPrivateID_KnownToTheClientOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -37,8 +37,8 @@ func TestLimits_Auth(t *testing.T) {
 	})
 }
 
-// TestLimits_Auth_BoundsTheHeap: what is kept of a CONNECT is its auth object, and no part of that a second time. Not
-// parallel, as it measures the heap.
+// TestLimits_Auth_BoundsTheHeap: the server keeps the auth object of a CONNECT, once. Not parallel, because it measures
+// the heap.
 func TestLimits_Auth_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		io.OfPattern(regexp.MustCompile(`.`))
@@ -58,7 +58,7 @@ func TestLimits_Auth_BoundsTheHeap(t *testing.T) { //nolint:paralleltest // see 
 	})
 }
 
-// TestConnectsRefused_LeaveATrace: a client that the server refuses by itself is counted, and a Debug line says why.
+// TestConnectsRefused_LeaveATrace: a client that the server refuses is counted, and a Debug line contains the reason.
 func TestConnectsRefused_LeaveATrace(t *testing.T) {
 	t.Parallel()
 	var log journal
@@ -72,18 +72,18 @@ func TestConnectsRefused_LeaveATrace(t *testing.T) {
 		})
 		io.Of("/a")
 		io.Of("/b")
-		io.Of("/gate").Use(func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "the application's"} })
+		io.Of("/middleware").Use(func(context.Context, *socketio.Socket) error { return &socketio.Error{Message: "the application's"} })
 		p := dial(t, io)
 		for _, step := range []struct{ namespace, auth, answer string }{
 			{"/a", `{"a":"` + strings.Repeat("x", 1000) + `"}`, `{"message":"Auth too large"}`},
 			{"/unknown", "", `{"message":"Invalid namespace"}`},
-			{"/gate", "", `{"message":"the application's"}`},
+			{"/middleware", "", `{"message":"the application's"}`},
 			{"/dynamic1", "", "connected"},
 			{"/dynamic2", "", tooMany},
 			{"/asked", "", tooMany},
 			{"/b", "", "connected"},
 			{"/a", "", "connected"},
-			{"/gate", "", tooMany},
+			{"/middleware", "", tooMany},
 		} {
 			if got := p.enter(step.namespace, step.auth); got != step.answer {
 				t.Errorf("%s: %s, want %s", step.namespace, got, step.answer)
@@ -99,7 +99,7 @@ func TestConnectsRefused_LeaveATrace(t *testing.T) {
 		p.closed()
 		synctest.Wait()
 		if n := io.Stats().RateLimited; n != 1 {
-			t.Errorf("%d connections counted that did not keep to the rates", n)
+			t.Errorf("%d connections counted that exceeded the rates", n)
 		}
 		for line, want := range map[string]int{
 			`msg="CONNECT refused"`: 5, `namespace=/dynamic2 reason="Too many namespaces"`: 1, `msg="connection closed" reason="forced close" error="more than the rates`: 1,
@@ -214,8 +214,8 @@ func TestLimits_DynamicNamespaces(t *testing.T) {
 	}
 }
 
-// What a client leaves behind that asks for one namespace after the other. Not
-// parallel, as it measures the heap.
+// A client asks for one namespace after the other: the memory stays bounded. Not
+// parallel, because it measures the heap.
 func TestLimits_DynamicNamespaces_BoundTheHeap(t *testing.T) { //nolint:paralleltest // see above
 	bubble(t, &socketio.Options{MaxDynamicNamespaces: 100}, func(t *testing.T, io *socketio.Server) {
 		io.OfPattern(regexp.MustCompile(`.`))
@@ -252,7 +252,7 @@ func TestLimits_Rooms(t *testing.T) {
 		}
 		return rooms
 	}
-	// As it is in a gate, and connected.
+	// In middleware, and connected.
 	check := func(t *testing.T, s *socketio.Socket) {
 		t.Helper()
 		ctx := t.Context()
@@ -292,7 +292,7 @@ func TestLimits_Rooms(t *testing.T) {
 		}
 		do(t, s.Leave(t.Context(), many(0, 100)...))
 		check(t, s)
-		do(t, io.All().Join(t.Context(), many(0, 200)...)) // on the application's own behalf
+		do(t, io.All().Join(t.Context(), many(0, 200)...)) // by the application
 		if n := len(slices.Collect(s.Rooms())); n != 201 {
 			t.Errorf("in %d rooms, its own among them, want 201", n)
 		}

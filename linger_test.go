@@ -11,8 +11,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestMaxConnections_ClientLeavesEventsBehind: a client cannot leave more behind, for
-// handlers that are slow, than its connections may hold, by connecting again.
+// TestMaxConnections_ClientLeavesEventsBehind: a client cannot have more events waiting for
+// slow handlers than its connections allow, by connecting again.
 func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{MaxConnections: 2}, func(t *testing.T, io *socketio.Server) {
@@ -46,7 +46,7 @@ func TestMaxConnections_ClientLeavesEventsBehind(t *testing.T) {
 	})
 }
 
-// TestMaxConnections_ShutdownWithEventsLeftBehind: nobody waits for ever for them.
+// TestMaxConnections_ShutdownWithEventsLeftBehind: the wait for them ends.
 func TestMaxConnections_ShutdownWithEventsLeftBehind(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -67,12 +67,11 @@ func TestMaxConnections_ShutdownWithEventsLeftBehind(t *testing.T) {
 	})
 }
 
-// TestMaxConnections_ClientLeavesUserCodeBehind: nor can it leave functions of the application running, whichever the
-// end of its connection finds at work.
+// TestMaxConnections_ClientLeavesUserCodeBehind: a client cannot have more functions of the application running either.
 func TestMaxConnections_ClientLeavesUserCodeBehind(t *testing.T) {
 	t.Parallel()
 	for name, register := range map[string]func(io *socketio.Server, work func()){
-		"gate": func(io *socketio.Server, work func()) {
+		"middleware": func(io *socketio.Server, work func()) {
 			io.Use(func(context.Context, *socketio.Socket) error { work(); return nil })
 		},
 		"OnConnect": func(io *socketio.Server, work func()) {

@@ -9,8 +9,8 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestLocalDisconnect_ClientIsToldWhenDurable: a client that comes back at once, to whatever
-// node, does not find the session that it was thrown out of.
+// TestLocalDisconnect_ClientIsToldWhenDurable: a client that returns at once, to any node,
+// does not recover the session that was ended.
 func TestLocalDisconnect_ClientIsToldWhenDurable(t *testing.T) {
 	t.Parallel()
 	withSlowpoke(t, func(t *testing.T, io *socketio.Server, store *slowpoke) {
@@ -32,14 +32,14 @@ func TestLocalDisconnect_ClientIsToldWhenDurable(t *testing.T) {
 	})
 }
 
-// TestLocalDisconnect_InTheReplay: a client that is disconnected while the last part of a replay is on its way
-// to it does not find its session, though something else cuts its connection before it is told.
+// TestLocalDisconnect_InTheReplay: a client that is disconnected during the last part of a replay does not
+// recover its session, even if its connection is cut before it receives DISCONNECT.
 func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 	t.Parallel()
 	memory := adapter.NewMemory(nil)
-	log := &rewound{slowLog: slowLog{Memory: memory, gate: make(chan struct{})}}
+	log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
 	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
-		log.gate = make(chan struct{})
+		log.proceed = make(chan struct{})
 		p := connected(t, io)
 		p.Cut()
 		synctest.Wait()
@@ -47,7 +47,7 @@ func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 		back := dial(t, io)
 		back.WriteText("0" + p.ticket())
 		for _, text := range []string{"2", "3"} { // for the next part
-			log.gate <- struct{}{}
+			log.proceed <- struct{}{}
 			synctest.Wait()
 			emit(t, io, text)
 		}
@@ -57,13 +57,13 @@ func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 		}
 		_, head := log.Extent()
 		log.local.LogTruncated(log.Offset(head))
-		close(log.gate)
+		close(log.proceed)
 		back.closed()
 		synctest.Wait()
 		again := dial(t, io)
 		again.connect(p.ticket())
 		if only(t, io).Recovered() {
-			t.Error("the client is back in its session")
+			t.Error("the client has recovered its session")
 		}
 	})
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestLocalMove_Repeated_ReturnsWhenDurable: what changes nothing may still not be durable.
+// TestLocalMove_Repeated_ReturnsWhenDurable: a call without an effect still waits for earlier changes.
 func TestLocalMove_Repeated_ReturnsWhenDurable(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(socketio.Audience, context.Context, ...socketio.Room) error{

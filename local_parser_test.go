@@ -9,8 +9,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestLocal_EncodedWhileTheLogGoesOn: a local event carries the offset of what its client
-// has got, also if a record overtakes it while the parser encodes it.
+// TestLocal_EncodedWhileTheLogGoesOn: a local event carries the offset of the last record
+// before it, also if a record overtakes it while the parser encodes it.
 func TestLocal_EncodedWhileTheLogGoesOn(t *testing.T) {
 	t.Parallel()
 	var waits atomic.Bool
@@ -38,7 +38,7 @@ func TestLocal_EncodedWhileTheLogGoesOn(t *testing.T) {
 		}
 		synctest.Wait()
 		p.wantEvents("said 1", "said 2", "said local")
-		// The line broke before the client got anything after the first event.
+		// The connection broke before the client received anything after the first event.
 		p.offset = has
 		p.Cut()
 		synctest.Wait()

@@ -10,14 +10,14 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A witness remembers what was published.
-type witness struct {
+// A recordingAdapter records what was published.
+type recordingAdapter struct {
 	*adapter.Memory
 
 	published []*adapter.Envelope
 }
 
-func (w *witness) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
+func (w *recordingAdapter) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
 	w.published = append(w.published, e)
 	return w.Memory.Publish(ctx, e)
 }
@@ -25,7 +25,7 @@ func (w *witness) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 func TestEmit_ToOneSocket_LocalOnlyHint(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &witness{Memory: adapter.NewMemory(nil)}
+		w := &recordingAdapter{Memory: adapter.NewMemory(nil)}
 		io := newServer(&socketio.Options{Adapter: w, Recovery: socketio.Recovery{Store: recovery.NewMemory(w.Memory)}})
 		p := connected(t, io)
 		s, _ := io.Socket(socketio.SocketID(p.id))

@@ -64,7 +64,7 @@ func (l *losable) Nodes(context.Context) ([]adapter.Node, error) {
 	return nodes, nil
 }
 
-// lose takes the newest records back.
+// lose removes the newest records.
 func (l *losable) lose(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,8 +75,8 @@ func (l *losable) lose(n int) {
 	}
 }
 
-// Server-side events that come where the log has lost its end, while a handler runs, are
-// handled: once.
+// Server-side events at positions that the log has lost before, while a handler runs, are
+// handled once.
 func TestServerEvent_LogLosesItsEndWhileAHandlerRuns_NextAreHandled(t *testing.T) {
 	t.Parallel()
 	const told socketio.ServerEvent[string] = "told"
@@ -98,7 +98,7 @@ func TestServerEvent_LogLosesItsEndWhileAHandlerRuns_NextAreHandled(t *testing.T
 		tell("3")
 		tell("4")
 		next <- struct{}{}
-		synctest.Wait() // 2 is being handled, in a stretch that ends with 4
+		synctest.Wait() // 2 is being handled, in a range that ends with 4
 		log.lose(2)
 		tell("5")
 		synctest.Wait()
@@ -114,7 +114,7 @@ func TestServerEvent_LogLosesItsEndWhileAHandlerRuns_NextAreHandled(t *testing.T
 	})
 }
 
-// So are answers.
+// Answers are received, too.
 func TestServerRequest_LogLosesItsEnd_AnswersAfterItAreTaken(t *testing.T) {
 	t.Parallel()
 	const ask socketio.ServerRequest[string, string] = "ask"
@@ -142,7 +142,7 @@ func TestServerRequest_LogLosesItsEnd_AnswersAfterItAreTaken(t *testing.T) {
 		}
 		close(fast)
 		synctest.Wait()
-		log.lose(6) // after the request, the answer that was taken among it
+		log.lose(6) // after the request, including the answer that was received
 		close(slow)
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -152,7 +152,7 @@ func TestServerRequest_LogLosesItsEnd_AnswersAfterItAreTaken(t *testing.T) {
 				t.Errorf("answers %s", answers)
 			}
 		default:
-			t.Error("the answer that came after the loss was not taken")
+			t.Error("the answer after the loss was not received")
 		}
 		for _, s := range []*socketio.Server{a, b, c} {
 			do(t, s.Shutdown(t.Context()))

@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// What keeps the application from deciding is no decision: the client comes back, with its
-// session if it has one.
+// A failure of the application is not a refusal: the client may return, with its session if
+// it has one.
 func TestGate_PassingError_CutsTheConnection(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]func(context.Context, *socketio.Socket) error{
@@ -102,7 +102,7 @@ func TestOfFunc_PassingError_CutsTheConnection(t *testing.T) {
 	})
 }
 
-// What no retry would mend refuses the client, if the gate returns it as it is.
+// An error that a retry does not resolve refuses the client, if the middleware returns it as it is.
 func TestGate_ErrorOfTheClient_Refuses(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -118,7 +118,7 @@ func TestGate_ErrorOfTheClient_Refuses(t *testing.T) {
 		for auth, want := range map[string]error{`{"follow":"made up"}`: socketio.ErrSnapshot, `{"follow":7}`: nil} {
 			p := dial(t, io)
 			p.WriteText("0" + auth)
-			if text := p.ReadText(); !strings.HasPrefix(text, "4") || !strings.Contains(text, "bad_payload") && !strings.Contains(text, "bookmark") {
+			if text := p.ReadText(); !strings.HasPrefix(text, "4") || !strings.Contains(text, "bad_payload") && !strings.Contains(text, "snapshot token") {
 				t.Errorf("%s: %s", auth, text)
 			}
 			if want != nil && !errors.Is(got, want) {
@@ -128,7 +128,7 @@ func TestGate_ErrorOfTheClient_Refuses(t *testing.T) {
 	})
 }
 
-// Rooms that a gate has left again do not count as held from the bookmark on.
+// Rooms that the middleware has left again do not count from the snapshot token on.
 func TestFollow_AfterJoinAndLeave_RoomIsNotHeld(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

@@ -72,14 +72,14 @@ func TestOperations_ClientAway(t *testing.T) {
 			t.Errorf("rooms %v", got)
 		}
 		emit(t, a.To("s"), "3")
-		p = p.comeBack(a) // what was made up for is written down
+		p = p.comeBack(a) // the applied operations are stored
 		emit(t, a.To("s"), "4")
 		p.wantEvents("said 4")
 	})
 }
 
-// The node that performed the operation is killed before it has written what
-// changed: whoever gets the session finds the operation in the log.
+// The node that applied the operation is killed before it has written the change: the
+// next owner of the session finds the operation in the log.
 func TestOperations_NotWrittenToTheStore_AreAppliedOnResume(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestOperations_NotWrittenToTheStore_AreAppliedOnResume(t *testing.T) {
 	})
 }
 
-// forgetful loses changes, as a node does that is killed.
+// forgetful loses changes, like a node that is killed.
 type forgetful struct{ unbound }
 
 func (f *forgetful) Change(recovery.Key, recovery.Change) *recovery.Outcome {
@@ -129,7 +129,7 @@ func TestOperations_DisconnectAudience(t *testing.T) {
 		if !slices.Equal(reasons, []socketio.Reason{socketio.ReasonServerDisconnect}) {
 			t.Errorf("reasons %q", reasons)
 		}
-		// The one that was away is told that its session is over.
+		// The one that was away gets a new session.
 		back := p.comeBackUncut(a)
 		back.wantEvents()
 		if s := only(t, a); s.Recovered() || !errors.Is(s.Recovery().Reason, recovery.ErrOver) || string(s.ID()) == p.id {
@@ -141,13 +141,13 @@ func TestOperations_DisconnectAudience(t *testing.T) {
 	})
 }
 
-// Operations and events that come between the claim of a session and its
-// attachment reach it once, in order.
+// Operations and events between the claim of a session and its attachment take effect
+// once, in order.
 func TestOperations_DuringRestore(t *testing.T) {
 	t.Parallel()
 	for _, end := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 9)}
+			log := &slowLog{Memory: adapter.NewMemory(nil), proceed: make(chan struct{}, 9)}
 			io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log.Memory)}})
 			p := connected(t, io)
 			self := io.To(socketio.Room(p.id))
@@ -160,13 +160,13 @@ func TestOperations_DuringRestore(t *testing.T) {
 			synctest.Wait() // claimed
 			do(t, self.Join(t.Context(), "r"))
 			emit(t, io.To("r"), "2")
-			log.gate <- struct{}{} // caught up
-			back.ReadText()        // CONNECT
+			log.proceed <- struct{}{} // caught up
+			back.ReadText()           // CONNECT
 			synctest.Wait()
 			emit(t, io.To("s"), "not yet")
 			do(t, io.To("r").Join(t.Context(), "s"))
 			emit(t, io.To("s"), "3")
-			log.gate <- struct{}{} // in the last part of the replay
+			log.proceed <- struct{}{} // in the last part of the replay
 			synctest.Wait()
 			do(t, io.To("s").Leave(t.Context(), "r"))
 			emit(t, io.To("r"), "not any more")
@@ -175,7 +175,7 @@ func TestOperations_DuringRestore(t *testing.T) {
 				do(t, io.To("s").Disconnect(t.Context()))
 			}
 			emit(t, io.To("s"), "5")
-			close(log.gate)
+			close(log.proceed)
 			if !end {
 				back.wantEvents("said 1", "said 2", "said 3", "said 4", "said 5")
 			} else {
@@ -184,7 +184,7 @@ func TestOperations_DuringRestore(t *testing.T) {
 						t.Errorf("%q, want %q", text, want)
 					}
 				}
-				for text := ""; text != "1"; { // what waited behind the replay may or may not be sent
+				for text := ""; text != "1"; { // the buffered messages may or may not be sent
 					text = back.ReadText()
 				}
 			}
@@ -194,11 +194,11 @@ func TestOperations_DuringRestore(t *testing.T) {
 }
 
 // An audience that is disconnected between the claim of a session and its
-// attachment: the client gets what came before, and is told.
+// attachment: the client receives the earlier events, and DISCONNECT.
 func TestOperations_DisconnectDuringRestore(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 9)}
+		log := &slowLog{Memory: adapter.NewMemory(nil), proceed: make(chan struct{}, 9)}
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log.Memory)}})
 		connects := 0
 		io.OnConnect(func(context.Context, *socketio.Socket) error { connects++; return nil })
@@ -209,14 +209,14 @@ func TestOperations_DisconnectDuringRestore(t *testing.T) {
 		emit(t, self, "1")
 		back := dial(t, io)
 		back.pid = p.pid
-		log.gate <- struct{}{}
+		log.proceed <- struct{}{}
 		back.WriteText("0" + p.ticket())
 		back.ReadText() // CONNECT
 		synctest.Wait() // in the first part of the replay
 		emit(t, self, "2")
 		do(t, self.Disconnect(t.Context()))
 		emit(t, self, "3")
-		close(log.gate)
+		close(log.proceed)
 		for _, want := range []string{`2["said","1"`, `2["said","2"`, "1"} {
 			if text := back.ReadText(); !strings.HasPrefix(text, want) {
 				t.Errorf("%q, want %q", text, want)
@@ -230,8 +230,8 @@ func TestOperations_DisconnectDuringRestore(t *testing.T) {
 	})
 }
 
-// Random operations, emits, cuts and returns on two nodes, against what each
-// client has to get.
+// Random operations, emits, cuts and returns on two nodes; each client must receive
+// exactly its events.
 func TestOperations_AgreeWithModel(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(30) {
@@ -263,7 +263,7 @@ type world struct {
 	said    int
 }
 
-// A tracked is a client with what it has to have.
+// A tracked is a client with its expected events.
 type tracked struct {
 	*peer
 
@@ -277,7 +277,7 @@ func (w *world) node() *socketio.Server { return w.nodes[w.rnd.IntN(len(w.nodes)
 
 func (w *world) room() string { return string("abc"[w.rnd.IntN(3)]) }
 
-// audience returns a random audience and who is in it.
+// audience returns a random audience and its members.
 func (w *world) audience() (socketio.Audience, []*tracked) {
 	var in, out []string
 	for range w.rnd.IntN(3) {
@@ -351,12 +351,12 @@ func (w *world) step() {
 	synctest.Wait()
 }
 
-// check has the client come back if it was away, and compares what it got.
+// check reconnects the client if it was away, and compares its events.
 func (w *world) check(c *tracked) {
 	w.t.Helper()
 	synctest.Wait()
 	if c.over {
-		// Whatever it got of its last session, it is a new client now.
+		// Its events of the former session do not matter: it is a new client now.
 		fresh := connected(w.t, w.node())
 		if c.away {
 			fresh = c.comeBackUncut(w.node())

@@ -8,7 +8,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestSlowOutgoingCatchAll_BoundedInBytes: what it is not told of yet takes no more than
+// TestSlowOutgoingCatchAll_BoundedInBytes: waiting events take no more than
 // Options.InboxBytes.
 func TestSlowOutgoingCatchAll_BoundedInBytes(t *testing.T) {
 	t.Parallel()
@@ -29,7 +29,7 @@ func TestSlowOutgoingCatchAll_BoundedInBytes(t *testing.T) {
 		}
 		close(released)
 		synctest.Wait()
-		if told != 4 { // one was being told, three waited
+		if told != 4 { // one call was running, three waited
 			t.Errorf("told of %d", told)
 		}
 	})

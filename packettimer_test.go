@@ -11,8 +11,8 @@ import (
 
 const halfPacket = `52-["hold",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`
 
-// TestPacketTimeout_HalfSent: a packet whose attachments do not come does not stay in
-// memory, though its client answers PINGs.
+// TestPacketTimeout_HalfSent: a packet whose attachments do not arrive does not stay
+// in memory, even if its client answers PINGs.
 func TestPacketTimeout_HalfSent(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -31,7 +31,7 @@ func TestPacketTimeout_HalfSent(t *testing.T) {
 	})
 }
 
-// TestPacketTimeout_Complete: packets that are complete in time cost nothing.
+// TestPacketTimeout_Complete: packets that are complete in time have no effect.
 func TestPacketTimeout_Complete(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{PacketTimeout: time.Minute}, func(t *testing.T, io *socketio.Server) {

@@ -69,7 +69,7 @@ func TestOfPattern_CreatesNamespaces(t *testing.T) {
 			t.Errorf("children %q", got)
 		}
 
-		// A room of one is no room of the other; each is emitted to by itself.
+		// Namespaces do not share rooms; emit to each by itself.
 		for n := range orders.Namespaces() {
 			emit(t, n, n.Name())
 		}
@@ -81,8 +81,8 @@ func TestOfPattern_CreatesNamespaces(t *testing.T) {
 	})
 }
 
-// TestParentNamespace_ChildrenInheritHandlers also shows that gates of the parent are
-// those of the child, and that it may be given more.
+// TestParentNamespace_ChildrenInheritHandlers also shows that a child has the
+// middleware of the parent, and may be given more.
 func TestParentNamespace_ChildrenInheritHandlers(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -168,7 +168,7 @@ func TestOfFunc_CreatesNamespaces(t *testing.T) {
 	})
 }
 
-// TestParentNamespace_ConcurrentConnects: there is one, and everybody is in it.
+// TestParentNamespace_ConcurrentConnects: there is one, with all sockets in it.
 func TestParentNamespace_ConcurrentConnects(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -194,7 +194,7 @@ func TestParentNamespace_ConcurrentConnects(t *testing.T) {
 		synctest.Wait()
 		for _, p := range peers {
 			if p.Waiting() > 0 {
-				t.Error("answered before the application was told of the namespace")
+				t.Error("answered before OnNamespace has returned")
 			}
 		}
 		close(told)
@@ -261,8 +261,8 @@ func TestParentNamespace_CleanupEmptyChildren(t *testing.T) {
 	}
 }
 
-// TestParentNamespace_RefusedNames_LeaveNothing: names that a function has refused cost
-// nothing afterwards, whatever the options say.
+// TestParentNamespace_RefusedNames_LeaveNothing: refused names leave nothing in
+// memory, with any options.
 func TestParentNamespace_RefusedNames_LeaveNothing(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {

@@ -22,8 +22,8 @@ func bubble(t *testing.T, opts *socketio.Options, test func(t *testing.T, io *so
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		server := newServer(opts)
-		// Heartbeats keep virtual time running: a read that waits in vain would
-		// wait for ever.
+		// Heartbeats keep virtual time running: a read without a message would
+		// block forever.
 		hung := time.AfterFunc(24*time.Hour, func() { panic("the test waits for something that does not come") })
 		defer hung.Stop()
 		test(t, server)
@@ -46,8 +46,8 @@ func newServer(opts *socketio.Options) *socketio.Server {
 	return socketio.NewServer(&o)
 }
 
-// A peer is a client that speaks Socket.IO by hand, and keeps what the official
-// client keeps: its private id and the last string that ended an event.
+// A peer is a client that sends raw packets, and keeps the same state as the official
+// client: its private id and the last string that ended an event.
 type peer struct {
 	*transporttest.Client
 
@@ -70,7 +70,7 @@ func connected(t *testing.T, server *socketio.Server) *peer {
 	return p
 }
 
-// connect joins "/" with an auth object, or none, and settles.
+// connect joins "/" with an auth object, or none, and waits.
 func (p *peer) connect(auth string) {
 	p.t.Helper()
 	p.WriteText("0" + auth)
@@ -78,7 +78,7 @@ func (p *peer) connect(auth string) {
 	synctest.Wait()
 }
 
-// connects takes the answer to CONNECT.
+// connects reads the answer to CONNECT.
 func (p *peer) connects() {
 	p.t.Helper()
 	text := p.ReadText()
@@ -89,8 +89,8 @@ func (p *peer) connects() {
 	p.id, p.pid = body.SID, body.PID
 }
 
-// comeBack cuts the line and returns the peer on a new connection, as the
-// official client does it.
+// comeBack cuts the connection and returns the peer on a new one, like the official
+// client.
 func (p *peer) comeBack(server *socketio.Server) *peer {
 	p.t.Helper()
 	p.drain()
@@ -119,7 +119,7 @@ func (p *peer) ticket() string {
 	return string(text)
 }
 
-// drain takes in what has come, and returns the events so far.
+// drain reads the messages that have arrived, and returns the events so far.
 func (p *peer) drain() []string {
 	p.t.Helper()
 	synctest.Wait()
@@ -149,7 +149,7 @@ func (p *peer) wantEvents(want ...string) {
 	}
 }
 
-// timesOut expects that the peer is told nothing until Options.ConnectTimeout, 45 s, and is closed then.
+// timesOut expects that the peer receives nothing until Options.ConnectTimeout, 45 s, and is closed then.
 func (p *peer) timesOut() {
 	p.t.Helper()
 	time.Sleep(44 * time.Second)

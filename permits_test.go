@@ -14,9 +14,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// doorman is a store that lets sessions in only when it is told to, and counts who
-// stands at the door.
-type doorman struct {
+// blockingStore is a store that opens sessions on demand, and counts the ones that
+// wait.
+type blockingStore struct {
 	*recovery.Memory
 
 	open    chan struct{} // closed when all may enter
@@ -24,7 +24,7 @@ type doorman struct {
 	waiting atomic.Int64
 }
 
-func (d *doorman) Open(s *recovery.Session) *recovery.Outcome {
+func (d *blockingStore) Open(s *recovery.Session) *recovery.Outcome {
 	d.waiting.Add(1)
 	made, known := d.Memory.Open(s), recovery.NewOutcome()
 	go func() {
@@ -42,22 +42,22 @@ func TestAdmission_ConnectionStorm_IsLimited(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
-		store := &doorman{Memory: recovery.NewMemory(log), open: make(chan struct{})}
+		store := &blockingStore{Memory: recovery.NewMemory(log), open: make(chan struct{})}
 		io := newServer(&socketio.Options{ConnectsAtOnce: 2, Adapter: log, Recovery: socketio.Recovery{Store: store}})
-		var crowd []*peer
+		var clients []*peer
 		for range 10 {
 			p := dial(t, io)
 			p.WriteText("0")
-			synctest.Wait() // so that they come in this order
-			crowd = append(crowd, p)
+			synctest.Wait() // so that they wait in this order
+			clients = append(clients, p)
 		}
 		if n := store.waiting.Load(); n != 2 {
 			t.Errorf("%d sessions are being opened at a time", n)
 		}
-		crowd[9].Cut() // who goes away while it waits takes no turn
+		clients[9].Cut() // one that disconnects while it waits acquires no permit
 		synctest.Wait()
 		close(store.open)
-		for _, p := range crowd[:9] {
+		for _, p := range clients[:9] {
 			p.connects()
 		}
 		synctest.Wait()
@@ -65,7 +65,7 @@ func TestAdmission_ConnectionStorm_IsLimited(t *testing.T) {
 			t.Errorf("%d sessions were opened, want 9", n)
 		}
 		store.refuses.Store(true)
-		for range 3 { // a failure gives the turn back
+		for range 3 { // a failure returns the permit
 			p := dial(t, io)
 			p.WriteText("0")
 			p.closed()
@@ -73,7 +73,7 @@ func TestAdmission_ConnectionStorm_IsLimited(t *testing.T) {
 		store.refuses.Store(false)
 		connected(t, io)
 		emit(t, io, "to all")
-		for _, p := range crowd[:9] {
+		for _, p := range clients[:9] {
 			p.wantEvents("said to all")
 		}
 		if err := io.Shutdown(t.Context()); err != nil {
@@ -92,7 +92,7 @@ func TestAdmission_SlowClient_HoldsNoPermit(t *testing.T) {
 			t.Errorf("the next one is connected after %v", took)
 		}
 	}
-	t.Run("gate", func(t *testing.T) {
+	t.Run("middleware", func(t *testing.T) {
 		t.Parallel()
 		bubble(t, &socketio.Options{ConnectsAtOnce: 1}, func(t *testing.T, io *socketio.Server) {
 			answer := make(chan struct{})

@@ -14,15 +14,15 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// diary notes the calls of OnConnect and OnDisconnect.
-type diary struct {
+// recorder records the calls of OnConnect and OnDisconnect.
+type recorder struct {
 	mu     sync.Mutex
 	calls  []string
 	online map[socketio.SocketID]bool
 }
 
-func keepDiary(io *socketio.Server) *diary {
-	d := &diary{online: make(map[socketio.SocketID]bool)}
+func keepDiary(io *socketio.Server) *recorder {
+	d := &recorder{online: make(map[socketio.SocketID]bool)}
 	note := func(what string, id socketio.SocketID, online bool) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -34,7 +34,7 @@ func keepDiary(io *socketio.Server) *diary {
 	return d
 }
 
-func (d *diary) want(t *testing.T, id string, online bool, calls ...string) {
+func (d *recorder) want(t *testing.T, id string, online bool, calls ...string) {
 	t.Helper()
 	synctest.Wait()
 	d.mu.Lock()
@@ -58,7 +58,7 @@ func TestOnConnect_HandlerOfTheFormerConnectionStillRuns_ComesAfterOnDisconnect(
 				p.WriteText(`2["nothing"]`)
 				synctest.Wait()
 				var back *peer
-				for range 5 { // the former ones are gone before it is their turn
+				for range 5 { // the former ones are gone before their OnConnect
 					if cut {
 						p.Cut()
 						synctest.Wait()
@@ -81,7 +81,7 @@ func TestOnConnect_HandlerOfTheFormerConnectionStillRuns_ComesAfterOnDisconnect(
 	}
 }
 
-// A handler that does not end, though its context has, is not waited for without limit.
+// The wait for a handler that does not end, though its context has, is bounded.
 func TestOnConnect_HandlerOfTheFormerConnectionBlocks_RunsAfterTheLimit(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

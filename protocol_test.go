@@ -12,9 +12,8 @@ import (
 	"testing"
 )
 
-// TestDocs_APITable checks docs/protocol.md: what it says that something
-// is called here exists, each row names a test or says that there is nothing to
-// test, and the tests exist.
+// TestDocs_APITable checks docs/protocol.md: the names in it exist, each row names a test
+// or states that there is none, and the tests exist.
 func TestDocs_APITable(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("docs/protocol.md")
@@ -25,7 +24,7 @@ func TestDocs_APITable(t *testing.T) {
 	if !ok {
 		t.Fatal("the table is gone")
 	}
-	house, tests := declared(t), testNames(t)
+	exported, tests := declared(t), testNames(t)
 	code := regexp.MustCompile("`([^`]+)`")
 	name := regexp.MustCompile(`^((msgpack|clientbundle|transport)\.)?[A-Z]\w*(\.[A-Z]\w*)?$`)
 	rows := 0
@@ -40,13 +39,13 @@ func TestDocs_APITable(t *testing.T) {
 		}
 		rows++
 		for _, m := range code.FindAllStringSubmatch(cells[1], -1) {
-			if name.MatchString(m[1]) && !house[m[1]] {
+			if name.MatchString(m[1]) && !exported[m[1]] {
 				t.Errorf("%s: there is no %s", cells[0], m[1])
 			}
 		}
 		named := code.FindAllStringSubmatch(cells[2], -1)
 		if none := strings.HasPrefix(strings.TrimSpace(cells[1]), "none:"); none != (len(named) == 0) {
-			t.Errorf("%s: a row has tests, or says why it has none", cells[0])
+			t.Errorf("%s: a row must have tests, or state why it has none", cells[0])
 		}
 		for _, m := range named {
 			if !tests[m[1]] {
@@ -55,7 +54,7 @@ func TestDocs_APITable(t *testing.T) {
 		}
 	}
 	if rows < 80 {
-		t.Errorf("only %d rows were understood", rows)
+		t.Errorf("only %d rows were parsed", rows)
 	}
 }
 
@@ -120,7 +119,7 @@ func declare(d ast.Decl, prefix string, names map[string]bool, embeds map[string
 
 // promote gives types the members of what they embed.
 func promote(names map[string]bool, prefix string, embeds map[string][]string) {
-	for range 3 { // as deep as anything here
+	for range 3 { // the maximum depth here
 		for outer, inner := range embeds {
 			for name := range names {
 				for _, i := range inner {

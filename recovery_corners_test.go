@@ -34,12 +34,12 @@ func TestRecovery_RoomLeftBeforeTheFirstEmit_IsNotHeld(t *testing.T) {
 	})
 }
 
-// What was emitted before a disconnection that is not in the log comes before it, also in
+// Events that were emitted before a disconnection that is not in the log precede it, also in
 // the last part of a replay.
 func TestRecovery_LocalDisconnectDuringTheReplay_EventsBeforeItArrive(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 9)}
+		log := &slowLog{Memory: adapter.NewMemory(nil), proceed: make(chan struct{}, 9)}
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log.Memory)}})
 		p := connected(t, io)
 		p.Cut()
@@ -47,15 +47,15 @@ func TestRecovery_LocalDisconnectDuringTheReplay_EventsBeforeItArrive(t *testing
 		emit(t, io, "1")
 		back := dial(t, io)
 		back.pid = p.pid
-		log.gate <- struct{}{} // caught up
+		log.proceed <- struct{}{} // caught up
 		back.WriteText("0" + p.ticket())
 		back.ReadText() // CONNECT
 		synctest.Wait() // in the first part of the replay
 		emit(t, io, "2")
-		log.gate <- struct{}{} // in the last part
+		log.proceed <- struct{}{} // in the last part
 		synctest.Wait()
 		do(t, io.Local().Disconnect(t.Context()))
-		close(log.gate)
+		close(log.proceed)
 		for _, want := range []string{`2["said","1"`, `2["said","2"`, "1"} {
 			if text := back.ReadText(); !strings.HasPrefix(text, want) {
 				t.Errorf("%q, want %q", text, want)
@@ -65,7 +65,7 @@ func TestRecovery_LocalDisconnectDuringTheReplay_EventsBeforeItArrive(t *testing
 	})
 }
 
-// A quiet client, whose offset is trimmed, is cut off before it gets what it missed: any
+// A quiet client, whose offset is trimmed, is cut before it receives what it missed, any
 // number of times.
 func TestRecovery_QuietClientCutInTheReplay_AgainAndAgain(t *testing.T) {
 	t.Parallel()
@@ -73,7 +73,7 @@ func TestRecovery_QuietClientCutInTheReplay_AgainAndAgain(t *testing.T) {
 		p := connected(t, io)
 		emit(t, io, "0")
 		p.drain()
-		for range 30 { // of silence for this client, not for others
+		for range 30 { // of events for others, not for this client
 			time.Sleep(time.Minute)
 			emit(t, io.To("others"), "x")
 		}
@@ -97,7 +97,7 @@ func TestRecovery_QuietClientCutInTheReplay_AgainAndAgain(t *testing.T) {
 	})
 }
 
-// An empty private id is one that no session has, and none is none.
+// An empty private id matches no session, and a missing one is no request to recover.
 func TestRecovery_EmptyPrivateID_IsUnknown(t *testing.T) {
 	t.Parallel()
 	for auth, want := range map[string]error{

@@ -55,7 +55,7 @@ func TestRecovery_MissedEvents_OnceAndInOrder(t *testing.T) {
 	})
 }
 
-// ask2 is ask for a peer to which events may be under way.
+// ask2 is ask for a peer with events in transit.
 func (p *peer) ask2(text string) {
 	p.t.Helper()
 	p.drain()
@@ -71,7 +71,7 @@ func TestRecovery_ClientWithoutOffset(t *testing.T) {
 		emit(t, io, "1")
 		back := p.comeBackUncut(io)
 		back.wantEvents("said 1")
-		back.offset = "" // it was lost again on the way
+		back.offset = "" // it was lost in transit again
 		again := back.comeBackUncut(io)
 		again.wantEvents("said 1")
 	})
@@ -139,7 +139,7 @@ func TestRecovery_OldConnectionStillOpen_IsDropped(t *testing.T) {
 		rooms(io)
 		p := connected(t, io)
 		p.ask(`["join","red"]`)
-		p.SetPongs(false) // half-open: nobody is there, and the server has not noticed
+		p.SetPongs(false) // half-open: the client is gone, and the server has not noticed
 		back := p.comeBackUncut(io)
 		if back.id != p.id {
 			t.Fatal("not recovered")
@@ -322,7 +322,7 @@ func TestRecovery_MiddlewaresRunBeforeReplay(t *testing.T) {
 				var banned bool
 				io.Use(func(_ context.Context, s *socketio.Socket) error {
 					if banned && !s.Recovered() {
-						t.Error("the gate does not see that the socket was recovered")
+						t.Error("the middleware does not see that the socket was recovered")
 					}
 					if banned {
 						return &socketio.Error{Code: "banned"}
@@ -353,12 +353,12 @@ func TestRecovery_MiddlewaresRunBeforeReplay(t *testing.T) {
 	}
 }
 
-// A gate may leave work behind that joins rooms when it likes: also while the session is being written.
+// Middleware may start a goroutine that joins rooms at any time: also while the session is being written.
 func TestRecovery_JoinWhileOpening(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := adapter.NewMemory(nil)
-		store := &doorman{Memory: recovery.NewMemory(log), open: make(chan struct{})}
+		store := &blockingStore{Memory: recovery.NewMemory(log), open: make(chan struct{})}
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
 		asked := make(chan *socketio.Socket, 2)
 		io.Use(func(_ context.Context, s *socketio.Socket) error {
@@ -386,7 +386,7 @@ func TestRecovery_JoinWhileOpening(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		if n := io.Stats().Expired; n != 1 {
-			t.Errorf("%d sessions have expired; who never heard that it was connected has none", n)
+			t.Errorf("%d sessions have expired; a client without an answer to CONNECT has none", n)
 		}
 	})
 }
@@ -440,8 +440,8 @@ func TestRecovery_ShutdownParksSessions(t *testing.T) {
 	})
 }
 
-// A node that is behind the one that the client comes from must catch up before
-// it attaches the socket: it would deliver again what the client has.
+// A node that is behind the client's former node must catch up before it attaches the
+// socket: otherwise it would deliver events again.
 func TestRecovery_NodeBehindTheClient_Waits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -473,7 +473,7 @@ func TestRecovery_NodeBehindTheClient_Waits(t *testing.T) {
 		synctest.Wait()
 		node.catchUp()
 		back.wantEvents("said 2")
-		// The former holder lets go when it reads of it in the log.
+		// The former owner drops the socket when it reads SessionMoved in the log.
 		p.closed()
 		for _, s := range []*socketio.Server{ahead, behind} {
 			if err := s.Shutdown(t.Context()); err != nil {
@@ -508,12 +508,12 @@ func TestRecovery_LogGap_CutsAllConnections(t *testing.T) {
 	})
 }
 
-// What a replay has not sent yet must not be counted as served, or a client whose
-// node dies at that moment would never get it.
+// Events that a replay has not sent yet must not count as delivered, or a client whose
+// node dies at that moment would never receive them.
 func TestRecovery_CheckpointDuringReplay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 2)}
+		log := &slowLog{Memory: adapter.NewMemory(nil), proceed: make(chan struct{}, 2)}
 		store := &watched{Memory: recovery.NewMemory(log.Memory)}
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store}})
 		p := connected(t, io)
@@ -522,25 +522,25 @@ func TestRecovery_CheckpointDuringReplay(t *testing.T) {
 		emit(t, io, "1")
 		back := dial(t, io)
 		back.pid = p.pid
-		log.gate <- struct{}{} // to see what operations did to the session
+		log.proceed <- struct{}{} // to see what operations did to the session
 		back.WriteText("0" + p.ticket())
 		back.ReadText() // CONNECT
 		synctest.Wait() // in the first part of the replay
 		emit(t, io, "2")
-		log.gate <- struct{}{}
+		log.proceed <- struct{}{}
 		synctest.Wait() // attached, and in the last part
-		if _, standings := store.node.Checkpoint(0); len(standings) != 0 {
-			t.Errorf("standings %+v before the replay was over", standings)
+		if _, progress := store.node.Checkpoint(0); len(progress) != 0 {
+			t.Errorf("progress %+v before the replay was over", progress)
 		}
-		log.gate <- struct{}{}
+		log.proceed <- struct{}{}
 		back.wantEvents("said 1", "said 2")
-		if _, standings := store.node.Checkpoint(0); len(standings) != 1 || !standings[0].Busy {
-			t.Errorf("standings %+v after the replay", standings)
+		if _, progress := store.node.Checkpoint(0); len(progress) != 1 || !progress[0].Busy {
+			t.Errorf("progress %+v after the replay", progress)
 		}
 		for range 2 { // of a store that may have lost them
-			_, standings := store.node.Checkpoint(recovery.All)
-			if len(standings) != 1 || standings[0].Busy || standings[0].Last.String() != back.offset {
-				t.Errorf("standings %+v anew", standings)
+			_, progress := store.node.Checkpoint(recovery.All)
+			if len(progress) != 1 || progress[0].Busy || progress[0].Last.String() != back.offset {
+				t.Errorf("progress %+v anew", progress)
 			}
 		}
 		if err := io.Shutdown(t.Context()); err != nil {
@@ -549,8 +549,8 @@ func TestRecovery_CheckpointDuringReplay(t *testing.T) {
 	})
 }
 
-// A client has come to the same node twice, and the second claim was answered first. Which of the connections is the
-// living one nobody knows: the other is cut, and its client not told of a new session.
+// A client connects to the same node twice, and the second claim is answered first. The server cannot know which
+// connection is alive: it closes the first one without creating a new session.
 func TestRecovery_SupersededClaim_IsCut(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -596,21 +596,21 @@ func (c *slowClaims) Resume(ctx context.Context, claim recovery.ResumeRequest) (
 	return s, err
 }
 
-// slowLog reads only when it is let.
+// slowLog reads on demand.
 type slowLog struct {
 	*adapter.Memory
 
-	gate chan struct{}
+	proceed chan struct{}
 }
 
 func (l *slowLog) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]adapter.Delivery, error] {
 	if from < to {
-		<-l.gate
+		<-l.proceed
 	}
 	return l.Memory.Read(ctx, from, to)
 }
 
-// watched is a store that shows its node.
+// watched is a store that exposes its node.
 type watched struct {
 	*recovery.Memory
 
@@ -622,8 +622,8 @@ func (w *watched) Bind(n recovery.Node) error {
 	return w.Memory.Bind(n)
 }
 
-// The last event before the line died was sent into the void, and the one before
-// that is trimmed: the log still has all that the client missed.
+// The last event before the connection died was lost, and the one before that is
+// trimmed: the log still has all that the client missed.
 func TestRecovery_IdleClientOnDeadConnection(t *testing.T) {
 	t.Parallel()
 	for name, back := range map[string]time.Duration{"back before it is noticed": 0, "back after the ping timeout": time.Minute} {

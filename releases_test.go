@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// lateEnds is a store that ends sessions when it is let.
+// lateEnds is a store that ends sessions on demand.
 type lateEnds struct {
 	slowClaims
 

@@ -12,7 +12,7 @@ import (
 )
 
 // TestReplay_RepeatedAfterGoingBack: a client that presents the newest offset between two replays of
-// everything has got nowhere.
+// everything makes no progress.
 func TestReplay_RepeatedAfterGoingBack_EndsTheSession(t *testing.T) {
 	t.Parallel()
 	for name, busy := range map[string]bool{"the same events": false, "new ones in between": true} {

@@ -30,7 +30,7 @@ func repeatable(t *testing.T, events int, test func(t *testing.T, io *socketio.S
 	})
 }
 
-// readsAndLeaves takes some events of the peer's replay, keeps their offsets if it is asked to, and cuts the line.
+// readsAndLeaves reads some events of the peer's replay, keeps their offsets on request, and cuts the connection.
 func (p *peer) readsAndLeaves(events int) (got []string) {
 	p.t.Helper()
 	for range events {
@@ -83,12 +83,12 @@ func TestReplay_RepeatedWithoutProgress_EndsTheSession(t *testing.T) {
 	}
 }
 
-// breaksOff comes back, and its line breaks when it has taken no more than the answer to CONNECT. Some 50 events are on
-// their way then.
+// breaksOff returns, and its connection breaks when it has read no more than the answer to CONNECT. Some 50 events are
+// in transit then.
 func (p *peer) breaksOff(io *socketio.Server) {
 	p.t.Helper()
 	back := dial(p.t, io)
-	synctest.Wait() // it takes one message more
+	synctest.Wait() // it reads one message more
 	back.Pause()
 	back.WriteText("0" + p.ticket())
 	if back.connects(); back.pid != p.pid {
@@ -103,14 +103,14 @@ func (p *peer) breaksOff(io *socketio.Server) {
 func TestReplay_OfALineThatBreaksOften_IsNoRepetition(t *testing.T) {
 	t.Parallel()
 	repeatable(t, 0, func(t *testing.T, io *socketio.Server, p *peer, _ []string) {
-		witness := connected(t, io)
+		recordingAdapter := connected(t, io)
 		var offsets []string
 		for i := range 1000 {
 			emit(t, io, fmt.Sprintf("%d%s", i, strings.Repeat("x", 60)))
-			witness.drain()
-			offsets = append(offsets, witness.offset)
+			recordingAdapter.drain()
+			offsets = append(offsets, recordingAdapter.offset)
 		}
-		witness.Cut()
+		recordingAdapter.Cut()
 		synctest.Wait()
 		for i := 12; i < len(offsets); i += 12 {
 			p.offset = offsets[i]

@@ -42,11 +42,11 @@ func TestLargeEvents_Delivered(t *testing.T) {
 	})
 }
 
-// replaying returns a server and a client whose replay is in its last part: what is
-// emitted now waits behind it. It goes on when the channel gets a token.
+// replaying returns a server and a client whose replay is in its last part: events that
+// are emitted now are buffered. A token in the channel continues the replay.
 func replaying(t *testing.T, opts socketio.Options) (*socketio.Server, *peer, chan struct{}) {
 	t.Helper()
-	log := &slowLog{Memory: adapter.NewMemory(nil), gate: make(chan struct{}, 3)}
+	log := &slowLog{Memory: adapter.NewMemory(nil), proceed: make(chan struct{}, 3)}
 	opts.Adapter, opts.Recovery = log, socketio.Recovery{Store: recovery.NewMemory(log.Memory)}
 	io := newServer(&opts)
 	p := connected(t, io)
@@ -55,12 +55,12 @@ func replaying(t *testing.T, opts socketio.Options) (*socketio.Server, *peer, ch
 	emit(t, io, "missed")
 	back := dial(t, io)
 	back.pid = p.pid
-	log.gate <- struct{}{}
-	log.gate <- struct{}{}
+	log.proceed <- struct{}{}
+	log.proceed <- struct{}{}
 	back.WriteText("0" + p.ticket())
 	back.ReadText() // CONNECT
 	synctest.Wait()
-	return io, back, log.gate
+	return io, back, log.proceed
 }
 
 // TestReplay_LiveEventsBehindIt: they follow at the pace of the connection.
@@ -70,14 +70,14 @@ func TestReplay_LiveEventsBehindIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				io, p, gate := replaying(t, socketio.Options{QueueBytes: 16_000, QueueMessages: 300})
+				io, p, proceed := replaying(t, socketio.Options{QueueBytes: 16_000, QueueMessages: 300})
 				want := []string{"said missed"}
 				text := strings.Repeat("x", size)
 				for i := range map[string]int{"small": 250, "large": 4}[name] {
 					emit(t, io, text+fmt.Sprint(i))
 					want = append(want, fmt.Sprint("said ", text, i))
 				}
-				gate <- struct{}{}
+				proceed <- struct{}{}
 				synctest.Wait()
 				emit(t, io, "live")
 				p.wantEvents(append(want, "said live")...)
@@ -89,19 +89,19 @@ func TestReplay_LiveEventsBehindIt(t *testing.T) {
 	}
 }
 
-// TestReplay_TooManyBytesBehindIt: what waits is bounded in bytes; the client comes
-// back for the rest.
+// TestReplay_TooManyBytesBehindIt: the buffer is bounded in bytes; the client returns for
+// the rest.
 func TestReplay_TooManyBytesBehindIt(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		io, p, gate := replaying(t, socketio.Options{QueueBytes: 16_000})
+		io, p, proceed := replaying(t, socketio.Options{QueueBytes: 16_000})
 		want := []string{"said missed"}
 		for i := range 30 {
 			emit(t, io, strings.Repeat("x", 1000)+fmt.Sprint(i))
 			want = append(want, "said "+strings.Repeat("x", 1000)+fmt.Sprint(i))
 		}
 		p.closed()
-		close(gate)
+		close(proceed)
 		synctest.Wait()
 		if n := io.Stats().Disconnects[socketio.ReasonSlowConsumer]; n != 1 {
 			t.Errorf("%d slow consumers", n)

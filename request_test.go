@@ -21,7 +21,7 @@ import (
 
 const age socketio.Request[string, int] = "age"
 
-// replies collects what a CallAll yields, as text.
+// replies collects the results of a CallAll, as text.
 func replies(ctx context.Context, to socketio.Target) []string {
 	var got []string
 	for r, err := range age.CallAll(ctx, to, "years") {
@@ -93,10 +93,10 @@ func TestCallAll_Timeout_NamesTheSockets(t *testing.T) {
 		if took := time.Since(begun); took != 3*time.Second {
 			t.Errorf("it ended after %v", took)
 		}
-		// A late answer is nobody's.
+		// A late answer is ignored.
 		p.answers("[1]")
 		synctest.Wait()
-		// Without a deadline Options.AckTimeout is one.
+		// Without a deadline Options.AckTimeout applies.
 		begun = time.Now()
 		go q.answers("[2]")
 		if got := replies(t.Context(), a); len(got) != 2 {
@@ -114,7 +114,7 @@ func TestCallAll_NodeLeft(t *testing.T) {
 		p, q := connected(t, a), connected(t, b)
 		go p.answers("[1]")
 		go func() {
-			q.ReadText() // and is silent
+			q.ReadText() // and does not answer
 			_, err := log.Publish(t.Context(), &adapter.Envelope{Kind: adapter.NodeLeft, Payload: []byte(log.locals[1].ID())})
 			if err != nil {
 				t.Error(err)
@@ -141,7 +141,7 @@ func TestCallAll_NodeLeft(t *testing.T) {
 	})
 }
 
-// A node that reads the log, but not so far, is named at the deadline.
+// A node that is behind in the log is reported at the deadline.
 func TestCallAll_SilentNode_IsNamed(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, a, b *socketio.Server) {
@@ -187,7 +187,7 @@ func TestCallAll_CallerStopsEarly(t *testing.T) {
 			do(t, err)
 			break
 		}
-		both.Wait() // one of them answers though nobody listens
+		both.Wait() // one of them answers after the call has ended
 		for _, err := range a.All().Fetch(t.Context()) {
 			do(t, err)
 			break
@@ -247,7 +247,7 @@ func TestFetch_AllNodes(t *testing.T) {
 	})
 }
 
-// What a node holds is sent in pieces.
+// The sockets of a node are sent in several answers.
 func TestFetch_ManySockets_InChunks(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
@@ -366,8 +366,8 @@ func TestServerRequest_OtherNodesAnswer(t *testing.T) {
 	})
 }
 
-// Binary data in an any, or in a json.RawMessage, is an attachment on its way to another server, which knows it
-// again by a seal of its own: nothing of this process's seals is in the log.
+// Binary data in an any, or in a json.RawMessage, is sent to another server as an attachment, which that server
+// seals itself: no seal of this process is in the log.
 func TestServerEvent_BinaryInside_TravelsAsAttachment(t *testing.T) {
 	t.Parallel()
 	const (
@@ -404,7 +404,7 @@ func TestServerEvent_BinaryInside_TravelsAsAttachment(t *testing.T) {
 	})
 }
 
-// Requests that come one after the other, each when the node has begun to handle those before.
+// Requests that arrive one after the other, each when the node has begun to handle the former ones.
 func TestServerRequest_ManyAtOnce_AreBounded(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {
@@ -498,8 +498,8 @@ func TestShutdown_EndsClusterCalls(t *testing.T) {
 	})
 }
 
-// TestServerRequest_NodeShutsDown: those who ask a node that shuts down, or has, are answered at once: the handler
-// that runs answers as its context has ended, and requests that wait, or come later, are refused.
+// TestServerRequest_NodeShutsDown: a node that shuts down, or has, answers requests at once: the running handler
+// answers when its context ends, and requests that wait, or arrive later, are refused.
 func TestServerRequest_NodeShutsDown_IsAnswered(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, _ *second, a, b *socketio.Server) {

@@ -28,7 +28,7 @@ var errNoMiddleware = errors.New("ResumeFrom may only be called in connection mi
 // ErrStale, after which the application must read its state again, or an error of the
 // log. Middleware should return any of them, or an *Error of its own: the first three
 // are an *Error with CodeBadPayload as well, which refuses the client.
-func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
+func (s *Socket) ResumeFrom(ctx context.Context, token string) error {
 	server := s.namespace.server
 	if s.connected.Load() || !s.recovers {
 		return errNoMiddleware
@@ -39,8 +39,8 @@ func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 	if server.opts.Recovery.Snapshots == nil {
 		return errNoSnapshots
 	}
-	branch := server.hub.currentTimeline()
-	place, err := server.opts.Recovery.Snapshots.ResolveSnapshot(ctx, bookmark)
+	timeline := server.hub.currentTimeline()
+	start, err := server.opts.Recovery.Snapshots.ResolveSnapshot(ctx, token)
 	if errors.Is(err, ErrSnapshot) || errors.Is(err, ErrTrimmed) {
 		return snapshotError{err}
 	}
@@ -49,10 +49,10 @@ func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 	}
 	// A client whose session could not be recovered may present the token of that
 	// session, and has received more since.
-	if o, err := adapter.ParseOffset(s.clientOffset); err == nil && o.Position > place.After {
+	if o, err := adapter.ParseOffset(s.clientOffset); err == nil && o.Position > start.After {
 		return snapshotError{ErrStale}
 	}
-	s.start, s.startTimeline = &place, branch
+	s.start, s.startTimeline = &start, timeline
 	return nil
 }
 
@@ -60,4 +60,4 @@ func (s *Socket) ResumeFrom(ctx context.Context, bookmark string) error {
 // that returns it refuses the client.
 type snapshotError struct{ error }
 
-func (r snapshotError) Unwrap() []error { return []error{r.error, badPayload("bookmark", r.error)} }
+func (r snapshotError) Unwrap() []error { return []error{r.error, badPayload("snapshot token", r.error)} }

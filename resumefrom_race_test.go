@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestFollow_JoinsMeanwhile: what a gate has begun may change the rooms while the session that follows is
-// opened. The race detector finds what it finds.
+// TestFollow_JoinsMeanwhile: a goroutine of middleware changes the rooms while the session is opened, for the race
+// detector.
 func TestFollow_JoinsMeanwhile(t *testing.T) {
 	t.Parallel()
 	log := adapter.NewMemory(nil)
@@ -43,21 +43,21 @@ func TestFollow_JoinsMeanwhile(t *testing.T) {
 	do(t, io.Shutdown(context.Background()))
 }
 
-// A bookmarked log finds the place of its end.
-type bookmarked struct{ *losable }
+// A snapshotLog resolves a snapshot token to its end.
+type snapshotLog struct{ *losable }
 
-func (b *bookmarked) ResolveSnapshot(context.Context, string) (adapter.StartPosition, error) {
+func (b *snapshotLog) ResolveSnapshot(context.Context, string) (adapter.StartPosition, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return adapter.StartPosition{After: adapter.Position(len(b.records))}, nil
 }
 
-// TestFollow_LogLosesItsEndMeanwhile: the log loses what a gate has found a bookmark in, and has other records
-// there before the session is opened. The client would miss them.
+// TestFollow_LogLosesItsEndMeanwhile: the log loses the records at a snapshot token that middleware has resolved, and
+// has other records there before the session is opened. The client would miss them.
 func TestFollow_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		log := &bookmarked{&losable{}}
+		log := &snapshotLog{&losable{}}
 		io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(adapter.NewMemory(nil)), Snapshots: log}})
 		found, next := make(chan struct{}), make(chan struct{})
 		io.Use(func(ctx context.Context, s *socketio.Socket) error {

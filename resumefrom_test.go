@@ -9,8 +9,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// A state may show more than the node has read that its client comes to. What it
-// shows is not delivered when the node gets there.
+// A state may be ahead of the node of its client. Events that the state contains are
+// not delivered when the node reads them.
 func TestResumeFrom_SnapshotAheadOfTheNode_IsWaitedFor(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
@@ -35,7 +35,7 @@ func TestResumeFrom_SnapshotAheadOfTheNode_IsWaitedFor(t *testing.T) {
 	})
 }
 
-// A node that does not get to where the client has been lets it go, and ask again.
+// A node that does not reach the client's position closes the connection, so that the client retries.
 func TestRestore_TakesTooLong_IsAborted(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {
@@ -58,7 +58,7 @@ func TestRestore_TakesTooLong_IsAborted(t *testing.T) {
 	})
 }
 
-// TestSession_SecondSession_BeginsAtTheClientsOffset: at a node that has not read all that its client got in the session before.
+// TestSession_SecondSession_BeginsAtTheClientsOffset: at a node that has not read all events of the former session.
 func TestSession_SecondSession_BeginsAtTheClientsOffset(t *testing.T) {
 	t.Parallel()
 	twoNodes(t, func(t *testing.T, log *second, ahead, behind *socketio.Server) {

@@ -210,7 +210,7 @@ func TestEmit_ReservedName(t *testing.T) {
 			func() {
 				defer func() {
 					if recover() == nil {
-						t.Error("a programmer's mistake went unnoticed")
+						t.Error("a programmer's mistake was not detected")
 					}
 				}()
 				register()
@@ -243,7 +243,7 @@ func TestCall_Client(t *testing.T) {
 		}
 		results := make(chan result, 3)
 		start.On(io, func(ctx context.Context, s *socketio.Socket, _ socketio.None) error {
-			sum, err := add.Call(ctx, s, []int{1, 2}) // from within a handler: the reader goes on
+			sum, err := add.Call(ctx, s, []int{1, 2}) // from within a handler: the reader continues
 			results <- result{sum, err}
 			_, err = late.Call(ctx, s, "x")
 			results <- result{0, err}
@@ -258,7 +258,7 @@ func TestCall_Client(t *testing.T) {
 		if got != "2"+id+`["add",[1,2]]` {
 			t.Errorf("call on the wire: %s", got)
 		}
-		p.WriteText(`399[1]`) // nobody asked
+		p.WriteText(`399[1]`) // without a request
 		p.WriteText("3" + id + `[3]`)
 		if r := <-results; r.sum != 3 || r.err != nil {
 			t.Errorf("call: %+v", r)
@@ -314,11 +314,11 @@ func TestMiddleware_Connection(t *testing.T) {
 		}
 		emit(t, admin.To("staff"), "hello")
 		if got := p.ReadText(); !strings.HasPrefix(got, `2/admin,["said","hello"`) {
-			t.Errorf("to a room joined in the gate: %s", got)
+			t.Errorf("to a room joined in middleware: %s", got)
 		}
 		for s := range admin.Sockets() {
 			if got, ok := mood.Get(s); got != "calm" || !ok {
-				t.Errorf("data set in the gate: %q, %t", got, ok)
+				t.Errorf("data set in middleware: %q, %t", got, ok)
 			}
 		}
 	})
@@ -535,7 +535,7 @@ func TestOnConnect_Error(t *testing.T) {
 				p := dial(t, io)
 				p.WriteText("0")
 				if name == "failed" {
-					p.closed() // and may come back
+					p.closed() // and may return
 					return
 				}
 				p.ReadText() // CONNECT

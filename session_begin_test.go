@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A new session begins behind what its node has emitted, also when that is in the
-// log and has not come back from there yet.
+// A new session begins after what its node has emitted, also when that is in the log
+// and has not been delivered yet.
 func TestSession_Begins_AfterEarlierEmitsOfItsNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -35,7 +35,7 @@ func TestSession_Begins_AfterEarlierEmitsOfItsNode(t *testing.T) {
 	})
 }
 
-// A tardy log keeps what it should deliver until it is told to arrive.
+// A tardy log delays deliveries until they are released.
 type tardy struct {
 	*adapter.Memory
 

@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestShutdown_WaitingEvents_Handled: what the node has received it sees to, while the
-// client is connected, so that it gets its answers.
+// TestShutdown_WaitingEvents_Handled: received events are handled while the client is
+// connected, so that it receives its answers.
 func TestShutdown_WaitingEvents_Handled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestShutdown_WaitingEvents_Handled(t *testing.T) {
 	})
 }
 
-// TestShutdown_HandlerWaitsForTheEnd: a handler that waits for its socket's end is
-// let go when half of the time is over, and the events behind it are handled.
+// TestShutdown_HandlerWaitsForTheEnd: the context of a handler that waits for its
+// socket's end ends after half of the time, and the events behind it are handled.
 func TestShutdown_HandlerWaitsForTheEnd(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -91,7 +91,7 @@ func TestShutdown_HandlerWaitsForTheEnd(t *testing.T) {
 	}
 }
 
-// TestShutdown_EventsNotHandled_Error: what it drops it says.
+// TestShutdown_EventsNotHandled_Error: the error contains the number of dropped events.
 func TestShutdown_EventsNotHandled_Error(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -121,7 +121,7 @@ func TestShutdown_EventsNotHandled_Error(t *testing.T) {
 	})
 }
 
-// TestShutdown_FullInbox: a connection that is not read does not hold it up.
+// TestShutdown_FullInbox: a connection that is not read does not delay it.
 func TestShutdown_FullInbox(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

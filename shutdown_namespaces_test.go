@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestShutdown_IdleNamespaceBesideABusyOne: what a client does meanwhile in a namespace in
-// which nothing waits, or in another one, does not cost it the answers of the busy one.
+// TestShutdown_IdleNamespaceBesideABusyOne: packets of a client in a namespace without waiting
+// events, or in a new one, do not prevent the answers of the busy one.
 func TestShutdown_IdleNamespaceBesideABusyOne(t *testing.T) {
 	t.Parallel()
 	for name, packet := range map[string]string{
@@ -38,7 +38,7 @@ func TestShutdown_IdleNamespaceBesideABusyOne(t *testing.T) {
 				synctest.Wait()
 				time.AfterFunc(1500*time.Millisecond, func() {
 					p.WriteText(packet)
-					unready.WriteText("0") // a client that has nothing here is sent away at once
+					unready.WriteText("0") // a client without events is disconnected at once
 				})
 				time.AfterFunc(2500*time.Millisecond, func() { unready.closed() })
 				if err := io.Shutdown(t.Context()); err != nil {

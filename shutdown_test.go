@@ -46,7 +46,7 @@ func TestShutdown_SpreadsTheReconnects(t *testing.T) {
 					if left := io.Connections(); left < n/3 || left > 2*n/3 {
 						t.Errorf("half-way %d of %d are left", left, n)
 					}
-					emit(t, io, "still there") // who is left is served
+					emit(t, io, "still there") // the remaining clients are served
 				}
 				err := <-ended
 				if took := time.Since(began); took < c.least || took > c.most {

@@ -14,7 +14,7 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestRates_Burst_SlowedDown: what exceeds a rate is delayed, and nothing is lost.
+// TestRates_Burst_SlowedDown: packets beyond a rate are delayed, and none is lost.
 func TestRates_Burst_SlowedDown(t *testing.T) {
 	t.Parallel()
 	for name, opts := range map[string]*socketio.Options{
@@ -72,7 +72,7 @@ func TestRates_Sustained_Disconnects(t *testing.T) {
 	})
 }
 
-// TestRates_WithinThem_Stays: a client that is slowed down now and then is no offender.
+// TestRates_WithinThem_Stays: a client that is slowed down now and then stays connected.
 func TestRates_WithinThem_Stays(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{EventsPerSecond: 100, ThrottleTimeout: 10 * time.Second}, func(t *testing.T, io *socketio.Server) {
@@ -110,7 +110,7 @@ func TestRates_MessageBeyondThem(t *testing.T) {
 }
 
 // TestConnectsPerSecond: a client that repeats CONNECT is slowed down before each costs
-// a middleware and a session, and disconnected if it goes on. One with many namespaces
+// a middleware and a session, and disconnected if it continues. One with many namespaces
 // connects to them at once.
 func TestConnectsPerSecond(t *testing.T) {
 	t.Parallel()
@@ -146,7 +146,7 @@ func TestConnectsPerSecond(t *testing.T) {
 	})
 }
 
-// TestRates_Negative: none of them is kept to.
+// TestRates_Negative: no rate applies.
 func TestRates_Negative(t *testing.T) {
 	t.Parallel()
 	opts := &socketio.Options{EventsPerSecond: -1, BytesPerSecond: -1, ConnectsPerSecond: -1}
@@ -162,8 +162,8 @@ func TestRates_Negative(t *testing.T) {
 	})
 }
 
-// TestRates_NoMessages: what is no message of the client's costs the node a packet as well, on either transport, and
-// the rates hold for it.
+// TestRates_NoMessages: frames and packets that are not messages count as packets, on either transport, and the rates
+// apply to them.
 func TestRates_NoMessages(t *testing.T) {
 	t.Parallel()
 	opts := func() *socketio.Options { return &socketio.Options{EventsPerSecond: 100} }

@@ -70,7 +70,7 @@ func TestErrorData_DoesNotEncode_ClientIsAnswered(t *testing.T) {
 					t.Errorf("%d lines of the acknowledgement", n)
 				}
 				if name == "binaries" {
-					return // outside of packets they are text
+					return // outside packets they are text
 				}
 				p.WriteText("0/picky,")
 				if got, want := p.ReadText(), `4/picky,{"message":"no seat","data":{"code":"full"}}`; got != want {
@@ -105,7 +105,7 @@ func TestServerRequest_ErrorDoesNotEncode_NodeIsAnswered(t *testing.T) {
 	})
 }
 
-// TestErrors_NilPointer: an *Error that is nil is no error that a client may know.
+// TestErrors_NilPointer: a nil *Error is not sent to a client.
 func TestErrors_NilPointer(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -219,7 +219,7 @@ func TestOnNamespace_Panics_NamespaceIsClosed(t *testing.T) {
 }
 
 // TestOnNamespace_PanicsForSeveralAtOnce: two clients ask for one namespace and are both refused, because
-// a function of OnNamespace fails. Nothing is left that counts among the namespaces of clients.
+// a function of OnNamespace fails. No namespace is left that counts as one of clients.
 func TestOnNamespace_PanicsForSeveralAtOnce_NothingIsLeft(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{MaxDynamicNamespaces: 1}, func(t *testing.T, io *socketio.Server) {
@@ -264,19 +264,19 @@ func TestData_GetKeepsWhatWasSetMeanwhile(t *testing.T) {
 			connected(t, io)
 			s := only(t, io)
 			do(t, text.Set(t.Context(), s, json.RawMessage(`1`)))
-			gates := &slowGates{in: make(chan struct{}), out: make(chan struct{})}
+			b := &barrier{in: make(chan struct{}), out: make(chan struct{})}
 			do(t, slow.Set(t.Context(), s, slowValue{}))
 			do(t, text.Set(t.Context(), s, json.RawMessage(`1`)))
-			decoding.Store("gates", gates)
+			decoding.Store("barrier", b)
 			go slow.Get(s)
-			<-gates.in
-			decoding.Delete("gates")
+			<-b.in
+			decoding.Delete("barrier")
 			if deleted {
 				do(t, text.Delete(t.Context(), s))
 			} else {
 				do(t, text.Set(t.Context(), s, json.RawMessage(`2`)))
 			}
-			close(gates.out)
+			close(b.out)
 			synctest.Wait()
 			if v, ok := text.Get(s); ok == deleted || !deleted && string(v) != "2" {
 				t.Errorf("deleted %t: Get returns %s, %t", deleted, v, ok)
@@ -287,14 +287,14 @@ func TestData_GetKeepsWhatWasSetMeanwhile(t *testing.T) {
 
 type slowValue struct{ X int }
 
-type slowGates struct{ in, out chan struct{} }
+type barrier struct{ in, out chan struct{} }
 
-var decoding sync.Map // "gates": *slowGates
+var decoding sync.Map // "barrier": *barrier
 
 func (s *slowValue) UnmarshalJSON([]byte) error {
-	if g, ok := decoding.Load("gates"); ok {
-		close(g.(*slowGates).in)
-		<-g.(*slowGates).out
+	if g, ok := decoding.Load("barrier"); ok {
+		close(g.(*barrier).in)
+		<-g.(*barrier).out
 	}
 	return nil
 }
@@ -417,7 +417,7 @@ func TestOnAnyOutgoing_CallAll(t *testing.T) {
 	})
 }
 
-// A narrow log takes no answer above 1000 bytes.
+// A narrow log refuses answers above 1000 bytes.
 type narrow struct{ *second }
 
 func (n narrow) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
@@ -453,7 +453,7 @@ func TestCallAll_AnswerTooLarge_IsThatSocketsError(t *testing.T) {
 	})
 }
 
-// TestFetch_SocketTooLarge has a socket with more data than the log takes at once.
+// TestFetch_SocketTooLarge has a socket with more data than one record of the log may have.
 func TestFetch_SocketTooLarge_OthersAreFound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -476,7 +476,7 @@ func TestFetch_SocketTooLarge_OthersAreFound(t *testing.T) {
 	})
 }
 
-// A garbled parser has an auth object that is no JSON for each client whose object says so.
+// A garbled parser returns an auth object that is not JSON, for clients whose object asks for it.
 type garbled struct{ *trickyParser }
 
 func (g garbled) NewDecoder(l packet.Limits) packet.MessageDecoder {
@@ -493,7 +493,7 @@ func (g garbledDecoder) Decode(data []byte, binary bool) (*packet.Packet, error)
 	return p, err
 }
 
-// TestFetch_SocketCannotBeDescribed: one that cannot is an error of its own.
+// TestFetch_SocketCannotBeDescribed: such a socket is yielded with an error.
 func TestFetch_SocketCannotBeDescribed_OthersAreFound(t *testing.T) {
 	t.Parallel()
 	bubble(t, &socketio.Options{Parser: garbled{&trickyParser{encode: idle, open: idle, decode: idle}}}, func(t *testing.T, io *socketio.Server) {
@@ -513,7 +513,7 @@ func TestFetch_SocketCannotBeDescribed_OthersAreFound(t *testing.T) {
 	})
 }
 
-// A limited log takes nothing above 256 KiB.
+// A limited log refuses records above 256 KiB.
 type limited struct{ *second }
 
 func (n *limited) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
@@ -538,7 +538,7 @@ func TestOnExpired_AfterShutdown_IsNotCalled(t *testing.T) {
 	})
 }
 
-// TestLog_ClientsMistakes: a client does not fill the log, whatever it sends.
+// TestLog_ClientsMistakes: a client cannot fill the log with any packets.
 func TestLog_ClientsMistakes(t *testing.T) {
 	t.Parallel()
 	var log journal
@@ -572,7 +572,7 @@ func TestLog_ClientsMistakes(t *testing.T) {
 	})
 }
 
-// TestIntercept_Registers: middleware is user code, and may register more.
+// TestIntercept_Registers: interceptors are user code, and may register more.
 func TestIntercept_Registers(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
@@ -632,12 +632,12 @@ func TestParser_OrderOfEvents(t *testing.T) {
 	do(t, io.Shutdown(ctx))
 }
 
-// TestConnecting_GoroutineEnds: a client is told at once, whatever ends its CONNECT.
+// TestConnecting_GoroutineEnds: the client gets an answer at once, however its CONNECT ends.
 func TestConnecting_GoroutineEnds_ClientIsTold(t *testing.T) {
 	t.Parallel()
 	end := func() { runtime.Goexit() }
 	for name, register := range map[string]func(io *socketio.Server){
-		"gate": func(io *socketio.Server) {
+		"middleware": func(io *socketio.Server) {
 			io.Of("/n").Use(func(context.Context, *socketio.Socket) error { end(); return nil })
 		},
 		"connect": func(io *socketio.Server) {
@@ -672,8 +672,8 @@ func TestConnecting_GoroutineEnds_ClientIsTold(t *testing.T) {
 	}
 }
 
-// TestLogger_CallsTheServer: the server logs where it holds locks, and a handler may
-// emit what it gets.
+// TestLogger_CallsTheServer: the server logs while it holds locks, and the handler of
+// the logger may emit.
 func TestLogger_CallsTheServer(t *testing.T) {
 	t.Parallel()
 	var io *socketio.Server
@@ -702,7 +702,7 @@ func TestLogger_CallsTheServer(t *testing.T) {
 	})
 }
 
-// TestLog_ClientsNames: nor do the names and values that it chooses make lines, or answers, as long as its messages.
+// TestLog_ClientsNames: names and values that a client chooses are truncated in lines and answers.
 func TestLog_ClientsNames(t *testing.T) {
 	t.Parallel()
 	var log journal
