@@ -25,7 +25,7 @@ type ear struct {
 	net.Conn // for methods that are not called
 
 	say    chan []byte
-	heard  *atomic.Int64 // writes with an event
+	heard  *atomic.Int64 // received writes with an event
 	unread []byte
 
 	mu   sync.Mutex

@@ -50,7 +50,7 @@ func TestOnAny_EveryEvent(t *testing.T) {
 		}
 		want := `any nobody[1] around nobody any bad[] around bad any echo["x"] around echo handled any stop[] around stop`
 		if got := strings.Join(told, " "); got != want {
-			t.Errorf("told\n got %s\nwant %s", got, want)
+			t.Errorf("observed\n got %s\nwant %s", got, want)
 		}
 	})
 }
@@ -149,7 +149,7 @@ func TestOnAnyOutgoing_SlowFunction_DelaysNoClient(t *testing.T) {
 		close(released)
 		synctest.Wait()
 		if told != 4 { // one call was running, three waited
-			t.Errorf("told of %d", told)
+			t.Errorf("observed %d", told)
 		}
 		if n := strings.Count(log.String(), "outgoing event not observed"); n != 6 {
 			t.Errorf("logged %d times", n)
@@ -193,7 +193,7 @@ func TestOnRoom_Events(t *testing.T) {
 		want := fmt.Sprintf("create-room r |join-room r %s|join-room r %s|leave-room r %s|leave-room r %s|delete-room r ",
 			a.id, b.id, a.id, b.id)
 		if got := strings.Join(told, "|"); got != want {
-			t.Errorf("told\n got %s\nwant %s", got, want)
+			t.Errorf("observed\n got %s\nwant %s", got, want)
 		}
 	})
 }
@@ -267,7 +267,7 @@ func TestOnRoom_BlockedFunction_CountsWhatItMissed(t *testing.T) {
 		synctest.Wait()
 		const changes, kept = 2 + rounds*4*100, 1 << 16
 		if told < kept || told > kept+2 {
-			t.Errorf("told of %d changes, %d are kept beside the first", told, kept)
+			t.Errorf("%d changes observed, %d are kept after the first", told, kept)
 		}
 		if want := fmt.Sprint("missed=", changes-told); !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q: %.300s", want, log.String())

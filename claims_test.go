@@ -72,7 +72,7 @@ func (p *peer) ended(who string) {
 		return
 	}
 	if _, got, err := p.ReadMessage(); err == nil {
-		p.t.Errorf("%s was told %s", who, got)
+		p.t.Errorf("%s received %s", who, got)
 	}
 }
 

@@ -183,7 +183,7 @@ func (p *speaker) step(t *testing.T, server *socketio.Server, line []byte) {
 	case 'r':
 		p.WriteRaw(rest)
 	case 'w':
-		p.hear()
+		p.receive()
 	case 'c':
 		p.Cut()
 		p.dial(t, server)
@@ -199,8 +199,8 @@ func (p *speaker) write(t *testing.T, f ws.Frame) {
 	p.WriteRaw(frame)
 }
 
-// hear reads a message, if one arrives soon, and keeps what a client would keep.
-func (p *speaker) hear() {
+// receive reads a message, if one arrives soon, and keeps what a client would keep.
+func (p *speaker) receive() {
 	for range 3 {
 		if p.Waiting() > 0 {
 			break

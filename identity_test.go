@@ -181,7 +181,7 @@ func TestPrivateID_KnownToTheClientOnly(t *testing.T) {
 			}
 		}
 		if len(store.seen) < 4 {
-			t.Errorf("the store was told of %q only", store.seen)
+			t.Errorf("the store received only %q", store.seen)
 		}
 	})
 }

@@ -260,7 +260,7 @@ func protect(f func() error) error { return boundary.Run(f) }
 type tasks struct {
 	mu   sync.Mutex
 	n    int
-	idle chan struct{} // closed when n becomes 0; nil if nobody waits
+	idle chan struct{} // closed when n becomes 0; nil without a waiter
 }
 
 func (t *tasks) start() {

@@ -102,7 +102,7 @@ func TestConnectsRefused_LeaveATrace(t *testing.T) {
 			t.Errorf("%d connections counted that exceeded the rates", n)
 		}
 		for line, want := range map[string]int{
-			`msg="CONNECT refused"`: 5, `namespace=/dynamic2 reason="Too many namespaces"`: 1, `msg="connection closed" reason="forced close" error="more than the rates`: 1,
+			`msg="CONNECT refused"`: 5, `namespace=/dynamic2 reason="Too many namespaces"`: 1, `msg="connection closed" reason="forced close" error="client exceeded the rates`: 1,
 		} {
 			if got := log.count(line); got != want {
 				t.Errorf("%d lines with %s, want %d", got, line, want)
@@ -207,7 +207,7 @@ func TestLimits_DynamicNamespaces(t *testing.T) {
 					t.Errorf("the application's are gone: %s", got)
 				}
 				if got := p.enter("/n1", ""); got != "connected" || told["/n1"] != 2 || told["/n0"] != 1 {
-					t.Errorf("again: %s, told %v", got, told)
+					t.Errorf("again: %s, observed %v", got, told)
 				}
 			})
 		})

@@ -27,7 +27,7 @@ func TestLocalDisconnect_ClientIsToldWhenDurable(t *testing.T) {
 			t.Error(err)
 		}
 		if got := p.ReadText(); got != "1" {
-			t.Errorf("told %q", got)
+			t.Errorf("got %q", got)
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 // A Handler handles one event of one socket. It is the untyped form behind
 // [Event] and [Request]: for names that are only known at run time, for proxies
-// and for middleware. An error is sent to the peer if it waits for a reply and
+// and for interceptors. An error is sent to the peer if it waits for a reply and
 // none was sent yet; otherwise it is logged.
 type Handler func(ctx context.Context, m *Message) error
 

@@ -72,7 +72,7 @@ func (p *peer) closedWithoutAWord() {
 			synctest.Wait()
 			return
 		}
-		p.t.Errorf("told %s", data)
+		p.t.Errorf("got %s", data)
 	}
 }
 

@@ -124,7 +124,7 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	}
 	h.applyToMembersLocked(d, func(m *member, c recovery.Change) {
 		if !c.Empty() {
-			h.store.Change(m.key, c) // nobody waits: it is in the log
+			h.store.Change(m.key, c) // no need to wait: it is in the log
 		}
 	})
 }

@@ -119,7 +119,7 @@ func TestOptOut_RecoveryIsNotAttempted(t *testing.T) {
 			t.Errorf("replayed %v", got)
 		}
 		if last := results[len(results)-1]; last != (socketio.RecoveryResult{}) {
-			t.Errorf("told %+v", last)
+			t.Errorf("got %+v", last)
 		}
 	})
 }

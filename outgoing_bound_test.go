@@ -30,7 +30,7 @@ func TestSlowOutgoingCatchAll_BoundedInBytes(t *testing.T) {
 		close(released)
 		synctest.Wait()
 		if told != 4 { // one call was running, three waited
-			t.Errorf("told of %d", told)
+			t.Errorf("observed %d", told)
 		}
 	})
 }

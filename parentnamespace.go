@@ -159,7 +159,7 @@ func (s *Server) acquire(name string) (*Namespace, *Error) {
 func errTooManyNamespaces() *Error { return &Error{Message: "Too many namespaces"} }
 
 // getOrCreate returns the namespace, which exists from now on if it has a parent. It fails
-// when clients have created too many, unless then sets that the application asks for it.
+// when clients have created too many, unless then marks it as the application's.
 func (s *Server) getOrCreate(name string, parent *ParentNamespace, then func(*Namespace)) (*Namespace, *Error) {
 	h := s.hub
 	h.mu.Lock()

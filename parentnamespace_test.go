@@ -124,7 +124,7 @@ func TestParentNamespace_ChildrenInheritHandlers(t *testing.T) {
 			t.Errorf("answered %s", got)
 		}
 		if got := fmt.Sprint(told); got != "[new /a1 connect /a1 around echo around where]" {
-			t.Errorf("told %s", got)
+			t.Errorf("got %s", got)
 		}
 	})
 }

@@ -305,7 +305,7 @@ func TestRecovery_Data(t *testing.T) {
 			t.Errorf("data %q, %t", got, ok)
 		}
 		if _, ok := socketio.Data[int]("n").Get(s); ok {
-			t.Error("deleted data came back")
+			t.Error("deleted data was recovered")
 		}
 		if _, ok := socketio.Data[int]("mood").Get(s); ok {
 			t.Error("data of another type")
@@ -345,7 +345,7 @@ func TestRecovery_MiddlewaresRunBeforeReplay(t *testing.T) {
 				banned = false
 				later := p.comeBackUncut(io)
 				if later.id == p.id {
-					t.Error("a session that was refused came back")
+					t.Error("a refused session was recovered")
 				}
 				later.wantEvents()
 			})
@@ -411,7 +411,7 @@ func TestRecovery_OnExpired_Once(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		if want := fmt.Sprintf("[%s/[red]bored]", p.id); fmt.Sprint(expired) != want {
-			t.Errorf("told %v, want %s", expired, want)
+			t.Errorf("got %v, want %s", expired, want)
 		}
 	})
 }
@@ -570,7 +570,7 @@ func TestRecovery_SupersededClaim_IsCut(t *testing.T) {
 		}
 		close(store.slow)
 		if _, got, err := first.ReadMessage(); err == nil {
-			t.Errorf("the first connection was told %s", got)
+			t.Errorf("the first connection received %s", got)
 		}
 		emit(t, io, "on")
 		second.wantEvents("said on")

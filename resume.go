@@ -52,7 +52,7 @@ func newSocket(c *conn, n *Namespace, auth []byte) *Socket {
 }
 
 // newID returns 20 characters that cannot be guessed: the private id of a
-// session is all that a client needs to come back.
+// session is all that a client needs to recover it.
 func newID() string {
 	var b [15]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand

@@ -127,7 +127,7 @@ func (s *Server) admit(ctx context.Context) error {
 	return s.admitChange(ctx) // last, because its result is soon out of date
 }
 
-// admitChange waits until the store takes a change of a session.
+// admitChange waits until the store accepts a change of a session.
 func (s *Server) admitChange(ctx context.Context) error {
 	if s.hub.store == nil {
 		return nil

@@ -540,7 +540,7 @@ func TestOnConnect_Error(t *testing.T) {
 				}
 				p.ReadText() // CONNECT
 				if got := p.ReadText(); got != "1" {
-					t.Errorf("told %q", got)
+					t.Errorf("got %q", got)
 				}
 			})
 		})

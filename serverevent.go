@@ -169,7 +169,7 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 // lifetime it refuses requests, so that the requesting nodes do not wait for a timeout.
 func (s *Server) attend() {
 	defer s.work.done()
-	ctx, cancel := s.afterlife()
+	ctx, cancel := s.withGrace()
 	defer cancel()
 	w := &s.hub.serverEvents
 	for {
@@ -198,8 +198,8 @@ func (s *Server) attend() {
 	}
 }
 
-// afterlife returns a context that ends Options.EmitTimeout after the server's lifetime.
-func (s *Server) afterlife() (context.Context, context.CancelFunc) {
+// withGrace returns a context that ends Options.EmitTimeout after the server's lifetime.
+func (s *Server) withGrace() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(s.lifetime))
 	stop := context.AfterFunc(s.lifetime, func() {
 		timer := time.AfterFunc(s.opts.EmitTimeout, cancel)
@@ -254,7 +254,7 @@ func (s *Server) serveRequest(d *adapter.Delivery, r request, body []byte) {
 	if ctx.Err() != nil && s.lifetime.Err() == nil {
 		return
 	}
-	ctx, cancel = s.afterlife()
+	ctx, cancel = s.withGrace()
 	defer cancel()
 	s.answerServer(ctx, r, response{body: p.json, attachments: p.attachments, Error: s.wireError(ctx, err)})
 }

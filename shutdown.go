@@ -16,11 +16,11 @@ import (
 // at its client's position, closes the connections after writing what is queued, and
 // waits for handlers. The clients reconnect to other nodes, and recover.
 //
-// Before a client is disconnected, the events that it has sent are handled. After all
-// clients were told to disconnect Shutdown waits for these handlers, for half of the
-// time that is left, or for AckTimeout if ctx has no deadline. Later events are handled
-// with a context that has ended. When ctx ends the rest is dropped, and the error
-// contains the number of dropped events.
+// Before a client is disconnected, the events that it has sent are handled. When only
+// clients with such events are left, Shutdown waits for half of the time that is left, or
+// for AckTimeout if ctx has no deadline. Later events are handled with a context that has
+// ended. When ctx ends the rest is dropped, and the error contains the number of dropped
+// events.
 //
 // It disconnects Options.DrainRate clients per second, in random order, so that they do
 // not all reconnect at once; the others are served meanwhile. If ctx has a deadline it

@@ -65,7 +65,7 @@ func TestShutdown_SpreadsTheReconnects(t *testing.T) {
 					}
 				}
 				if c.least > 0 && (heard < n/3 || heard > 2*n/3) {
-					t.Errorf("%d of %d heard an event in mid-drain", heard, n)
+					t.Errorf("%d of %d received an event in mid-drain", heard, n)
 				}
 				if st := io.Stats(); st.Parked != n || st.Sockets != 0 || st.Connections != 0 || st.Disconnects[socketio.ReasonServerShutdown] != n {
 					t.Errorf("%+v", st)

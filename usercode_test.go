@@ -299,7 +299,7 @@ func (s *slowValue) UnmarshalJSON([]byte) error {
 	return nil
 }
 
-// A refusing store refuses changes when told to.
+// A refusing store refuses changes on demand.
 type refusing struct {
 	*recovery.Memory
 
@@ -412,7 +412,7 @@ func TestOnAnyOutgoing_CallAll(t *testing.T) {
 		wantReplies(t, replies(t.Context(), io), p.id+" is 7")
 		synctest.Wait()
 		if got := fmt.Sprint(told); got != `[age ["years"]]` {
-			t.Errorf("told of %s", got)
+			t.Errorf("observed %s", got)
 		}
 	})
 }
@@ -665,7 +665,7 @@ func TestConnecting_GoroutineEnds_ClientIsTold(t *testing.T) {
 					}
 				}
 				if took := time.Since(begun); took > time.Second {
-					t.Errorf("told after %v", took)
+					t.Errorf("answered after %v", took)
 				}
 			})
 		})

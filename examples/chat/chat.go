@@ -167,7 +167,7 @@ func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none soc
 }
 
 // say posts to everybody in the room, on all nodes, the author included. When it
-// returns nil the post is in the log: nobody who is in the room will miss it.
+// returns nil the post is in the log: no socket in the room will miss it.
 func (c *chat) say(ctx context.Context, s *socketio.Socket, w Words) (none socketio.None, err error) {
 	text := strings.TrimSpace(w.Text)
 	if n := utf8.RuneCountInString(text); n == 0 || n > 1000 {
