@@ -60,4 +60,6 @@ func (s *Socket) ResumeFrom(ctx context.Context, token string) error {
 // that returns it refuses the client.
 type snapshotError struct{ error }
 
-func (r snapshotError) Unwrap() []error { return []error{r.error, badPayload("snapshot token", r.error)} }
+func (r snapshotError) Unwrap() []error {
+	return []error{r.error, badPayload("snapshot token", r.error)}
+}
