@@ -91,7 +91,7 @@ func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
 	if err := s.send(&packet.Packet{Type: packet.Event, ID: id, HasID: true}, p); err != nil {
 		return nil, err
 	}
-	s.tellOutgoing(func() *OutgoingEvent { return newOutgoingEvent(p.json, p.attachments) })
+	s.queueOutgoing(func() *OutgoingEvent { return newOutgoingEvent(p.json, p.attachments) })
 	select {
 	case reply := <-answer:
 		if reply == nil {

@@ -8,9 +8,9 @@ const maxFeed = 1 << 16
 // A feed passes values to the application, in order and one at a time, in a goroutine
 // that exists while values wait. Values may be pushed under a lock.
 type feed[T any] struct {
-	work   *tasks           // for Shutdown to wait
-	tell   func(T)          // calls the application's functions through package boundary
-	missed func(values int) // called with the number of dropped values
+	work    *tasks           // for Shutdown to wait
+	call    func(T)          // calls the application's functions through package boundary
+	dropped func(values int) // called with the number of dropped values
 
 	mu      sync.Mutex
 	waiting []T
@@ -46,10 +46,10 @@ func (f *feed[T]) run() {
 			return
 		}
 		for _, v := range batch {
-			f.tell(v)
+			f.call(v)
 		}
 		if lost > 0 {
-			f.missed(lost)
+			f.dropped(lost)
 		}
 	}
 }

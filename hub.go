@@ -206,7 +206,7 @@ func (m *member) takeLocked(o *delivery) {
 	if !o.unmarked {
 		m.last = o.offset
 	}
-	m.socket.tellOutgoing(o.outgoingEvent)
+	m.socket.queueOutgoing(o.outgoingEvent)
 }
 
 // queueLocked sends messages to an attached socket, behind a replay if there is
@@ -316,14 +316,14 @@ func (h *hub) Expired(session *recovery.Session) {
 	h.expired.push(e)
 }
 
-// tellExpired calls the application's OnExpired.
-func (s *Server) tellExpired(e *ExpiredSession) {
+// callOnExpired calls the application's OnExpired.
+func (s *Server) callOnExpired(e *ExpiredSession) {
 	if err := boundary.Do(func() { s.opts.Recovery.OnExpired(e) }); err != nil {
 		s.opts.Logger.Error("OnExpired failed", slog.Any("error", err))
 	}
 }
 
-func (s *Server) expiredMissed(n int) {
+func (s *Server) logMissedExpired(n int) {
 	s.opts.Logger.Error("OnExpired too slow: calls skipped", slog.Int("missed", n))
 }
 

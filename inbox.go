@@ -153,8 +153,8 @@ func (s *Socket) handle(m *Message) {
 
 // handleFrom calls the remaining catch-alls, and then the handler.
 func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Context, *Message)) {
-	for i, tell := range catchAlls {
-		boundary.Then(func() error { tell(s.ctx, m); return nil }, func(err error, ended bool) {
+	for i, onAny := range catchAlls {
+		boundary.Then(func() error { onAny(s.ctx, m); return nil }, func(err error, ended bool) {
 			if err != nil {
 				s.log(slog.LevelError, "catch-all failed", eventAttr(m.event), slog.Any("error", err))
 			}
@@ -222,10 +222,10 @@ func (s *Socket) replyError(m *Message, e *Error) {
 	}
 }
 
-// tellOutgoing queues a call of the OnAnyOutgoing functions, if there are any, for an
+// queueOutgoing queues a call of the OnAnyOutgoing functions, if there are any, for an
 // event that was queued for the client. It may be called under the hub's lock, where
 // no user code may run.
-func (s *Socket) tellOutgoing(e func() *OutgoingEvent) {
+func (s *Socket) queueOutgoing(e func() *OutgoingEvent) {
 	if len(s.namespace.table.Load().onOutgoing) == 0 {
 		return
 	}

@@ -27,7 +27,7 @@ type Namespace struct {
 func newNamespace(s *Server, name string) *Namespace {
 	n := &Namespace{name: name, server: s}
 	n.members = newMembers(n.roomChanged)
-	n.rooms.work, n.rooms.tell, n.rooms.missed = &s.work, n.tellRoom, n.roomsMissed
+	n.rooms.work, n.rooms.call, n.rooms.dropped = &s.work, n.callOnRoom, n.logMissedRooms
 	n.init()
 	return n
 }

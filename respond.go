@@ -144,7 +144,7 @@ func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Sock
 func (h *hub) broadcastWithAckLocked(d *adapter.Delivery, args []byte) responder {
 	sockets, asked := h.questionsLocked(d, args)
 	replies := make(chan reply, len(sockets)) // never blocks a sender
-	notice := sync.OnceValue(func() *OutgoingEvent { return newOutgoingEvent(args, d.Attachments) })
+	event := sync.OnceValue(func() *OutgoingEvent { return newOutgoingEvent(args, d.Attachments) })
 	for _, s := range sockets {
 		q := asked[s]
 		if q.err != nil {
@@ -154,7 +154,7 @@ func (h *hub) broadcastWithAckLocked(d *adapter.Delivery, args []byte) responder
 		}
 		s.acks.expect(q.id, func(p *packet.Packet) { replies <- reply{socket: s, packet: p} })
 		s.member.queueLocked(q.messages)
-		s.tellOutgoing(notice)
+		s.queueOutgoing(event)
 	}
 	return func(ctx context.Context, send func(context.Context, response) error) error {
 		defer func() {

@@ -126,7 +126,7 @@ func (s *Socket) connect(request recovery.ResumeRequest, back bool) {
 }
 
 // resume claims the session that the client names. It returns nil without one,
-// or when continuity cannot be proven; an error when the store cannot tell.
+// or when continuity cannot be proven; an error when the store fails.
 func (s *Socket) resume(ctx context.Context, request recovery.ResumeRequest, back bool) (*recovery.Session, error) {
 	h := s.hub()
 	if !s.recovers || !back {

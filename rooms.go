@@ -35,13 +35,13 @@ func (n *Namespace) roomChanged(e RoomEvent) {
 	}
 }
 
-func (n *Namespace) tellRoom(e RoomEvent) {
-	boundary.All(n.table.Load().onRoom, func(tell func(RoomEvent)) { tell(e) }, func(_ func(RoomEvent), err error) {
+func (n *Namespace) callOnRoom(e RoomEvent) {
+	boundary.All(n.table.Load().onRoom, func(onRoom func(RoomEvent)) { onRoom(e) }, func(_ func(RoomEvent), err error) {
 		n.server.opts.Logger.Error("room handler failed", slog.String("namespace", n.name), slog.Any("error", err))
 	})
 }
 
-func (n *Namespace) roomsMissed(missed int) {
+func (n *Namespace) logMissedRooms(missed int) {
 	n.server.opts.Logger.Error("room handler too slow: calls skipped",
 		slog.String("namespace", n.name), slog.Int("missed", missed))
 }

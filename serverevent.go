@@ -150,12 +150,12 @@ func (h *hub) serverEventLocked(p adapter.Position) {
 	}
 	w.working, w.from = true, p-1
 	h.server.work.start()
-	go h.server.attend() // owner: the server; ends when nothing waits
+	go h.server.handleServerEvents() // owner: the server; ends when nothing waits
 }
 
-// passed reports whether d is a request at or before the position to which attend reads.
-// A later one was read from an end that the log has lost since: attend reads the new
-// records there next.
+// passed reports whether d is a request at or before the position to which
+// handleServerEvents reads. A later one was read from an end that the log has lost since:
+// handleServerEvents reads the new records there next.
 func (h *hub) passed(d *adapter.Delivery) bool {
 	if d.Kind != adapter.Request {
 		return false
@@ -165,9 +165,9 @@ func (h *hub) passed(d *adapter.Delivery) bool {
 	return d.Offset.Position <= h.serverEvents.from
 }
 
-// attend handles the events and requests that wait. After the end of the server's
+// handleServerEvents handles the events and requests that wait. After the end of the server's
 // lifetime it refuses requests, so that the requesting nodes do not wait for a timeout.
-func (s *Server) attend() {
+func (s *Server) handleServerEvents() {
 	defer s.work.done()
 	ctx, cancel := s.withGrace()
 	defer cancel()
@@ -191,7 +191,7 @@ func (s *Server) attend() {
 			}
 			for i := range batch {
 				if d := &batch[i]; s.hub.passed(d) {
-					s.notice(ctx, d)
+					s.handleServerEvent(ctx, d)
 				}
 			}
 		}
@@ -208,9 +208,9 @@ func (s *Server) withGrace() (context.Context, context.CancelFunc) {
 	return ctx, func() { stop(); cancel() }
 }
 
-// notice handles one record of the log, if it is a server-side event of another
+// handleServerEvent handles one record of the log, if it is a server-side event of another
 // node. It waits for the handler of an event, but not for the handler of a request.
-func (s *Server) notice(ctx context.Context, d *adapter.Delivery) {
+func (s *Server) handleServerEvent(ctx context.Context, d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
 	switch {
