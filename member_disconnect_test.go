@@ -11,15 +11,14 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestDisconnect_InTheReplay_JoinsNothing: a socket that an operation has disconnected while the last part of a
-// replay is on its way joins no room any more: the client would get what was emitted after its end, and Join
-// would say that it is in the room.
+// TestDisconnect_InTheReplay_JoinsNothing: a socket that an operation has disconnected during the last part of a replay
+// cannot join rooms: else the client would receive events from after its end, and Join would return nil.
 func TestDisconnect_InTheReplay_JoinsNothing(t *testing.T) {
 	t.Parallel()
 	memory := adapter.NewMemory(nil)
-	log := &rewound{slowLog: slowLog{Memory: memory, gate: make(chan struct{})}}
+	log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
 	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
-		log.gate = make(chan struct{})
+		log.proceed = make(chan struct{})
 		p := connected(t, io)
 		p.Cut()
 		synctest.Wait()
@@ -29,7 +28,7 @@ func TestDisconnect_InTheReplay_JoinsNothing(t *testing.T) {
 		back := dial(t, io)
 		back.WriteText("0" + p.ticket())
 		for _, text := range []string{"2", "3"} { // for the next part
-			log.gate <- struct{}{}
+			log.proceed <- struct{}{}
 			synctest.Wait()
 			emit(t, io, text)
 		}
@@ -46,7 +45,7 @@ func TestDisconnect_InTheReplay_JoinsNothing(t *testing.T) {
 		}
 		emit(t, io.To("r"), "after the end")
 		synctest.Wait()
-		close(log.gate)
+		close(log.proceed)
 		synctest.Wait()
 		for back.Waiting() > 0 {
 			if text := back.ReadText(); strings.Contains(text, "after the end") {

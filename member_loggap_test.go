@@ -10,14 +10,14 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestLogGap_DisconnectedInTheReplay_IsCut: a hole in the log cuts every connection, also one to which a replay is on
-// its way and whose session an operation has ended: what it would read on is of another log.
+// TestLogGap_DisconnectedInTheReplay_IsCut: a gap in the log closes every connection, also one that receives a replay and
+// whose session an operation has ended: the rest of its replay would be of another log.
 func TestLogGap_DisconnectedInTheReplay_IsCut(t *testing.T) {
 	t.Parallel()
 	memory := adapter.NewMemory(nil)
-	log := &rewound{slowLog: slowLog{Memory: memory, gate: make(chan struct{})}}
+	log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
 	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
-		log.gate = make(chan struct{})
+		log.proceed = make(chan struct{})
 		p := connected(t, io)
 		p.Cut()
 		synctest.Wait()
@@ -25,7 +25,7 @@ func TestLogGap_DisconnectedInTheReplay_IsCut(t *testing.T) {
 		back := dial(t, io)
 		back.WriteText("0" + p.ticket())
 		for _, text := range []string{"2", "3"} { // for the next part
-			log.gate <- struct{}{}
+			log.proceed <- struct{}{}
 			synctest.Wait()
 			emit(t, io, text)
 		}
@@ -40,6 +40,6 @@ func TestLogGap_DisconnectedInTheReplay_IsCut(t *testing.T) {
 		if io.Connections() != 0 {
 			t.Error("the connection is still there")
 		}
-		close(log.gate)
+		close(log.proceed)
 	})
 }

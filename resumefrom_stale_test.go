@@ -13,8 +13,8 @@ import (
 )
 
 // TestResumeFrom_OffsetThatTheLogDoesNotHave: a client keeps the offset of a session that could not be recovered until it
-// is connected and gets an event. One of another log, or of an end that the log has lost, says nothing about the
-// state that the application has read since: refused because of it, the client would be refused whatever it reads.
+// is connected and receives an event. An offset of another log, or of an end that the log has lost, cannot be compared
+// with the state that the application has read since: if it refused the client, every later attempt would fail too.
 func TestResumeFrom_OffsetThatTheLogDoesNotHave(t *testing.T) {
 	t.Parallel()
 	for name, held := range map[string]func(log *adapter.Memory) adapter.Offset{

@@ -15,8 +15,8 @@ func fragment(op byte, data string) []byte {
 	return f
 }
 
-// TestRates_Fragments: a fragment of a message costs the node what a frame costs, and the rates hold for it as
-// for control frames: else a client sends one message in fragments without end.
+// TestRates_Fragments: a fragment of a message costs the node as much as a frame, and the rates apply to it as to
+// control frames: else a client could send one message in endless fragments.
 func TestRates_Fragments(t *testing.T) {
 	t.Parallel()
 	for name, frame := range map[string][]byte{"empty": fragment(0, ""), "one byte": fragment(0, "x")} {

@@ -11,8 +11,8 @@ import (
 	"github.com/pgsocket/socketio"
 )
 
-// TestRates_OversizePosts: a POST above MaxPayload is refused, and the session goes on: what was read of it counts, as
-// each of the requests does.
+// TestRates_OversizePosts: a POST above MaxPayload is refused, and the session continues: the bytes that were read count,
+// and so does each request.
 func TestRates_OversizePosts(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
