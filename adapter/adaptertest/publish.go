@@ -28,7 +28,7 @@ func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
 	Publish(t, a, Event("after"))
 	got := r.Expect(t, 1)
 	if len(got) != 1 || string(got[0].Payload) != "after" || got[0].Offset.Position <= at.Position {
-		t.Errorf("bound at %d, got %q at %d", at.Position, got[0].Payload, got[0].Offset.Position)
+		t.Errorf("bound at %d, received %q at %d", at.Position, got[0].Payload, got[0].Offset.Position)
 	}
 }
 
@@ -50,7 +50,7 @@ func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
 		want = append(want, strconv.Itoa(i))
 	}
 	if got := Payloads(r.Expect(t, n)); !slices.Equal(got, want) {
-		t.Errorf("%d deliveries, not those published in their order", len(got))
+		t.Errorf("%d deliveries, want %d in the order of publication", len(got), len(want))
 	}
 }
 
@@ -75,7 +75,7 @@ func allNodesSeeOneOrder(t *testing.T, log Log) {
 	for _, r := range recorders[1:] {
 		got := r.Expect(t, 1800)
 		if !slices.Equal(Payloads(got), Payloads(first)) {
-			t.Error("two nodes saw different orders")
+			t.Error("two nodes received different orders")
 		}
 		for i := range min(len(got), len(first)) {
 			if got[i].Offset != first[i].Offset {
@@ -100,8 +100,8 @@ func storm(t *testing.T, nodes []adapter.Adapter, publishers, n int) {
 					return
 				}
 				receipts = append(receipts, r)
-				if i%5 == 4 { // else most would gather in a few batches
-					_, _ = r.Wait(t.Context()) // judged below
+				if i%5 == 4 { // otherwise a few batches would hold most of them
+					_, _ = r.Wait(t.Context()) // checked below
 				}
 			}
 			for _, r := range receipts {
@@ -125,7 +125,7 @@ func checkStorm(t *testing.T, got []adapter.Delivery, publishers, n int) {
 			t.Fatalf("payload %q: %v", d.Payload, err)
 		}
 		if i != next[p] {
-			t.Fatalf("publisher %d: event %d in the place of %d", p, i, next[p])
+			t.Fatalf("publisher %d: event %d, want %d", p, i, next[p])
 		}
 		next[p]++
 	}
@@ -153,7 +153,7 @@ func envelopesArriveAsTheyWere(t *testing.T, log Log) {
 	}
 	for i, d := range r.Expect(t, len(sent)) {
 		if normal(d.Envelope) != normal(sent[i]) {
-			t.Errorf("envelope %d arrived changed", i)
+			t.Errorf("envelope %d was delivered changed", i)
 		}
 	}
 }
@@ -206,7 +206,7 @@ func syncWaitsForDelivery(t *testing.T, log Log) {
 			t.Fatal(err)
 		}
 		if got := len(r.Deliveries()); got != 10*(round+1) {
-			t.Fatalf("%d delivered when Sync returned, want %d", got, 10*(round+1))
+			t.Fatalf("%d delivered when WaitDelivered returned, want %d", got, 10*(round+1))
 		}
 	}
 }
@@ -251,7 +251,7 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 		if i%3 != 0 || !receipt.Withdraw() {
 			want = append(want, strconv.Itoa(i))
 		} else if receipt.Withdraw() {
-			t.Fatal("withdrawn twice")
+			t.Fatal("a second Withdraw returned true")
 		}
 	}
 	Publish(t, a, Event("end"))
@@ -268,15 +268,15 @@ func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
 	r, _ := Bound(t, a)
 	resume := log.Stall(t)
 	first := Publish(t, a, Event("first"))
-	for !settledSoon(first, time.Millisecond) && first.Withdraw() {
-		first = Publish(t, a, Event("first")) // until it occupies the road
+	for !completesWithin(first, time.Millisecond) && first.Withdraw() {
+		first = Publish(t, a, Event("first")) // until it is being written
 	}
-	if settledSoon(first, 100*time.Millisecond) {
+	if completesWithin(first, 100*time.Millisecond) {
 		t.Fatal("the log did not stall")
 	}
 	second, third := Publish(t, a, Event("second")), Publish(t, a, Event("third"))
 	if !second.Withdraw() {
-		t.Error("an envelope that waits behind another was not withdrawn")
+		t.Error("an envelope that waits for an earlier one was not withdrawn")
 	}
 	resume()
 	o, err := third.Wait(within(t))
@@ -288,7 +288,7 @@ func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
 	}
 	got := r.Deliveries()
 	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != o {
-		t.Errorf("delivered %q, the last one at %v; its receipt says %v", Payloads(got), got[len(got)-1].Offset, o)
+		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, o)
 	}
 }
 
@@ -309,10 +309,10 @@ func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
 		want = append(want, strconv.Itoa(i))
 	}
 	if !errors.Is(err, adapter.ErrQueueFull) || !errors.Is(err, cause) {
-		t.Fatalf("after %d envelopes: %v", len(want), err)
+		t.Fatalf("Publish after %d envelopes: %v", len(want), err)
 	}
 	unblocked := make(chan error, 1)
-	go func() { // ends when there is room, or with the test
+	go func() { // ends when the queue has space, or with the test
 		_, err := a.Publish(t.Context(), Event("late"))
 		unblocked <- err
 	}()
@@ -335,7 +335,7 @@ func syncIsBoundByItsContext(t *testing.T, log Log) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
 	defer cancel()
 	if err := a.WaitDelivered(ctx); !errors.Is(err, cause) {
-		t.Errorf("Sync: %v", err)
+		t.Errorf("WaitDelivered: %v", err)
 	}
 }
 
