@@ -18,7 +18,7 @@ func localOnly(hint func() bool, format string, args ...any) *adapter.Envelope {
 
 func yes() bool { return true }
 
-func hereIsNoPartOfTheRecord(t *testing.T, log Log) {
+func localOnlyNotInRecord(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	sent := localOnly(yes, "local")
@@ -38,7 +38,7 @@ func hereIsNoPartOfTheRecord(t *testing.T, log Log) {
 	}
 }
 
-func whatIsNearKeepsTheOneOrder(t *testing.T, log Log) {
+func localOnlyOrder(t *testing.T, log Log) {
 	a, b := log.Node(t), log.Node(t)
 	ra, _ := Bound(t, a)
 	rb, _ := Bound(t, b)
@@ -69,7 +69,7 @@ func whatIsNearKeepsTheOneOrder(t *testing.T, log Log) {
 }
 
 // The hint is true when the event is published, and false after its delivery.
-func whoHasLeftIsToldElsewhere(t *testing.T, log Log) {
+func localOnlySocketMoved(t *testing.T, log Log) {
 	a, b := log.Node(t), log.Node(t)
 	Bound(t, a)
 	r, _ := Bound(t, b)

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func everyKindArrivesAtAnySize(t *testing.T, log Log) {
+func deliverEveryKindAndSize(t *testing.T, log Log) {
 	a, b := log.Node(t), log.Node(t)
 	Bound(t, a)
 	r, _ := Bound(t, b)
@@ -49,7 +49,7 @@ func ids(ns []adapter.Node) []string {
 	return all
 }
 
-func nodesAreThoseThatAreBound(t *testing.T, log Log) {
+func nodesBound(t *testing.T, log Log) {
 	a := log.Node(t)
 	if ns := nodes(t, a); len(ns) != 0 {
 		t.Errorf("nodes before Bind: %v", ns)
@@ -66,7 +66,7 @@ func nodesAreThoseThatAreBound(t *testing.T, log Log) {
 	}
 }
 
-func nodesKnowEachOther(t *testing.T, log Log) {
+func nodesSeveral(t *testing.T, log Log) {
 	a, b, unbound := log.Node(t), log.Node(t), log.Node(t)
 	ra, _ := Bound(t, a)
 	Publish(t, a, Event("first"))
@@ -137,19 +137,19 @@ func departures(ds []adapter.Delivery) []string {
 	return left
 }
 
-func aClosedNodeIsGone(t *testing.T, log Log) {
+func nodeLeftClosed(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	log.Close(t, all[2])
 	checkLeft(t, all, rs, third)
 }
 
-func aKilledNodeIsGone(t *testing.T, log Log) {
+func nodeLeftKilled(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	log.Kill(t, all[2])
 	checkLeft(t, all, rs, third)
 }
 
-func aFrozenNodeIsGoneAndComesBack(t *testing.T, log Log) {
+func nodeLeftFrozen(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	thaw := log.Freeze(t, all[2])
 	checkLeft(t, all, rs, third)

@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
+func bindStartOffset(t *testing.T, log Log) {
 	a := log.Node(t)
 	if _, err := Publish(t, a, Event("before")).Wait(within(t)); err != nil {
 		t.Fatal(err)
@@ -32,7 +32,7 @@ func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
 	}
 }
 
-func bindIsOnce(t *testing.T, log Log) {
+func bindTwice(t *testing.T, log Log) {
 	a := log.Node(t)
 	Bound(t, a)
 	if _, err := a.Bind(&Recorder{}); err == nil {
@@ -40,7 +40,7 @@ func bindIsOnce(t *testing.T, log Log) {
 	}
 }
 
-func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
+func orderOneGoroutine(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	const n = 2000
@@ -54,14 +54,14 @@ func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
 	}
 }
 
-func allPublishersOfANodeAreInOneOrder(t *testing.T, log Log) {
+func orderOneNode(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	storm(t, []adapter.Adapter{a}, 8, 200)
 	checkStorm(t, r.Expect(t, 1600), 8, 200)
 }
 
-func allNodesSeeOneOrder(t *testing.T, log Log) {
+func orderAllNodes(t *testing.T, log Log) {
 	var nodes []adapter.Adapter
 	var recorders []*Recorder
 	for range 3 {
@@ -136,7 +136,7 @@ func checkStorm(t *testing.T, got []adapter.Delivery, publishers, n int) {
 	}
 }
 
-func envelopesArriveAsTheyWere(t *testing.T, log Log) {
+func deliverEnvelopeUnchanged(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 40_000)
@@ -163,7 +163,7 @@ func normal(e *adapter.Envelope) string {
 	return fmt.Sprintf("%d %q %q %q %q %q", e.Kind, e.Namespace, e.Audience.Rooms, e.Audience.Except, e.Payload, e.Attachments)
 }
 
-func receiptsTellTheOffset(t *testing.T, log Log) {
+func receiptOffset(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	var receipts []*adapter.Receipt
@@ -182,7 +182,7 @@ func receiptsTellTheOffset(t *testing.T, log Log) {
 	}
 }
 
-func offsetsSurviveTheirText(t *testing.T, log Log) {
+func offsetRoundTrip(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	for i := range 50 {
@@ -195,7 +195,7 @@ func offsetsSurviveTheirText(t *testing.T, log Log) {
 	}
 }
 
-func syncWaitsForDelivery(t *testing.T, log Log) {
+func waitDeliveredAfterPublish(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	for round := range 20 {
@@ -211,7 +211,7 @@ func syncWaitsForDelivery(t *testing.T, log Log) {
 	}
 }
 
-func audiencesSelectByRooms(t *testing.T, log Log) {
+func audienceRooms(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	none, ab, bc := []string(nil), []string{"a", "b"}, []string{"b", "c"}
@@ -242,7 +242,7 @@ func audiencesSelectByRooms(t *testing.T, log Log) {
 	}
 }
 
-func withdrawnIsNeverDelivered(t *testing.T, log Log) {
+func withdrawNeverDelivered(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	var want []string
@@ -263,7 +263,7 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 	}
 }
 
-func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
+func withdrawStalledLog(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	resume := log.Stall(t)
@@ -292,7 +292,7 @@ func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
 	}
 }
 
-func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
+func publishFullQueue(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	resume := log.Stall(t)
@@ -325,7 +325,7 @@ func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
 	}
 }
 
-func syncIsBoundByItsContext(t *testing.T, log Log) {
+func waitDeliveredContextEnds(t *testing.T, log Log) {
 	a := log.Node(t)
 	Bound(t, a)
 	resume := log.Stall(t)
@@ -339,7 +339,7 @@ func syncIsBoundByItsContext(t *testing.T, log Log) {
 	}
 }
 
-func tooLargeIsRefused(t *testing.T, log Log) {
+func publishTooLarge(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	_, err := a.Publish(within(t), &adapter.Envelope{Namespace: "/", Payload: make([]byte, log.MaxEnvelope+1)})

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func readIsExact(t *testing.T, log Log) {
+func readEveryRange(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 40 {
@@ -47,7 +47,7 @@ func same(a, b adapter.Delivery) bool {
 	return a.Offset == b.Offset && normal(a.Envelope) == normal(b.Envelope)
 }
 
-func readIsExactWhileOthersPublish(t *testing.T, log Log) {
+func readDuringPublish(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	var wg sync.WaitGroup
@@ -74,7 +74,7 @@ func readIsExactWhileOthersPublish(t *testing.T, log Log) {
 	wg.Wait()
 }
 
-func readOnAnotherNodeIsTheSame(t *testing.T, log Log) {
+func readAnotherNode(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 20 {
@@ -86,7 +86,7 @@ func readOnAnotherNodeIsTheSame(t *testing.T, log Log) {
 	checkReads(t, late, all, at.Position)
 }
 
-func readSaysWhatIsNoLongerKept(t *testing.T, log Log) {
+func readTrimmed(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 10 {
