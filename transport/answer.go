@@ -189,7 +189,7 @@ func (s *Session) payload(body []byte) *ending {
 	}
 	for p, err := range frame.Payload(body, len(body)+1) {
 		if err != nil {
-			return &ending{reason: ReasonParseError, cause: err, mode: settle}
+			return &ending{reason: ReasonParseError, cause: err, mode: flushOpen}
 		}
 		if e := s.packet(p); e != nil {
 			return e

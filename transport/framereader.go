@@ -245,7 +245,7 @@ func (r *frameReader) sound() bool {
 
 // violation is the ending of a peer that breaks RFC 6455 or the payload limit.
 func violation(code ws.StatusCode, err error) *ending {
-	return &ending{reason: ReasonTransportError, cause: err, mode: settle, code: code}
+	return &ending{reason: ReasonTransportError, cause: err, mode: flushOpen, code: code}
 }
 
 // lostRead is the ending of a connection that is gone.

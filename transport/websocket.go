@@ -96,7 +96,7 @@ func (c *webSocket) receive(s *Session) *ending {
 		if op == ws.OpText {
 			var err error
 			if p, err = frame.Parse(data); err != nil {
-				return &ending{reason: ReasonParseError, cause: err, mode: settle}
+				return &ending{reason: ReasonParseError, cause: err, mode: flushOpen}
 			}
 		}
 		if end := s.packet(p); end != nil {
@@ -108,7 +108,7 @@ func (c *webSocket) receive(s *Session) *ending {
 // closeByPeer is the ending that a close frame asks for: the answer is its code,
 // or none if it has none.
 func closeByPeer(data []byte) *ending {
-	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, mode: settle}
+	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, mode: flushOpen}
 	switch len(data) {
 	case 0:
 		return e
