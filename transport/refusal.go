@@ -78,7 +78,7 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 	}
 	upgrade := asksUpgrade(r)
 	p, ok := session.current().(*polling)
-	if ok && p.is(&p.said) {
+	if ok && p.is(&p.answered) {
 		return nil, nil, refuse(codeUnknownSID, "Session ID unknown", "sid", sid)
 	}
 	if !ok || upgrade != (last(query, "transport") == WebSocket) {

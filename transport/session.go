@@ -437,7 +437,7 @@ func (s *Session) packet(p frame.Packet) *ending {
 	}
 
 	if p.Type != frame.Pong {
-		s.heartbeat.heard(s.server.opts.PingTimeout)
+		s.heartbeat.extend(s.server.opts.PingTimeout)
 	}
 	if p.Type != frame.Message {
 		if e := s.overhead(len(p.Data)); e != nil {
