@@ -55,11 +55,11 @@ func EventName(first json.RawMessage) (string, error) {
 // SplitArgs appends to dst the elements of a JSON array, none of them
 // unmarshaled, and returns the extended slice.
 //
-//   - Nothing is copied: the elements are windows on data, without the white
-//     space around them. Appending to one does not write into data.
-//   - data is what a [Decoder] has accepted. Of other data it may return
+//   - The elements alias data, without the white space around them. Appending to
+//     an element does not write to data.
+//   - data comes from a packet of a [Decoder]. For other data it may return
 //     elements that are not JSON, but it does not panic.
-//   - An element costs a slice header, 24 bytes for as few as 2 of data.
+//   - An element takes a slice header, 24 bytes for as few as 2 bytes of data.
 func SplitArgs(data []byte, dst []json.RawMessage) ([]json.RawMessage, error) {
 	data = trimSpace(data)
 	if len(data) < 2 || data[0] != '[' || data[len(data)-1] != ']' {
@@ -84,7 +84,7 @@ func SplitArgs(data []byte, dst []json.RawMessage) ([]json.RawMessage, error) {
 	}
 }
 
-// elementEnd returns the place of the first comma outside strings and brackets,
+// elementEnd returns the index of the first comma outside strings and brackets,
 // or len(b).
 func elementEnd(b []byte) int {
 	depth := 0

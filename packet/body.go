@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// body checks what follows the header and returns it, without white space
-// behind it. White space before it is part of the header: JavaScript takes it for an id.
+// body checks the part after the header and returns it without trailing white space.
+// Leading white space is part of the header: JavaScript reads it as an id.
 func (r *reader) body(h header) ([]byte, error) {
 	body := r.rest()
 	if detail := misfit(h, body); detail != "" {
@@ -40,8 +40,8 @@ func (r *reader) body(h header) ([]byte, error) {
 	return body, nil
 }
 
-// misfit says why a body that begins like this cannot belong to the packet, or
-// nothing if it can: valid JSON is known by its first character.
+// misfit returns why the packet cannot have a body that begins like this, or "" if it
+// can. The first character determines the kind of valid JSON.
 func misfit(h header, body []byte) string {
 	first := byteAt(body, 0)
 	switch h.kind {
@@ -79,12 +79,12 @@ func (r *reader) checkName(body []byte) error {
 	return nil
 }
 
-// checkJSON lets the library decide what JSON is.
+// checkJSON checks the syntax with encoding/json.
 func (r *reader) checkJSON(body []byte) error {
 	if json.Valid(body) {
 		return nil
 	}
-	// Only now is it worth finding out where.
+	// Unmarshal finds the position of the error.
 	var raw json.RawMessage
 	err := json.Unmarshal(body, &raw)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {

@@ -2,7 +2,7 @@ package packet
 
 import "fmt"
 
-// Type is the kind of a packet: its first digit on the wire.
+// Type is the type of a packet: its first digit on the wire.
 type Type byte
 
 // The types of revision 5 of the protocol.
@@ -16,7 +16,7 @@ const (
 	BinaryAck
 )
 
-// String returns the protocol's own word for the type.
+// String returns the protocol's name of the type.
 func (t Type) String() string {
 	switch t {
 	case Connect:
@@ -37,8 +37,8 @@ func (t Type) String() string {
 	return fmt.Sprintf("Type(%d)", byte(t))
 }
 
-// carrying returns the type under which a packet with that many attachments
-// travels: an event is a BINARY_EVENT exactly when it has some.
+// carrying returns the type on the wire of a packet with that many attachments: an
+// event with attachments is a BINARY_EVENT, one without is an EVENT.
 func (t Type) carrying(attachments int) Type {
 	switch {
 	case t == Event && attachments > 0:
