@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Reserved reports whether no event may have this name, in either direction:
-// it means something to the libraries themselves.
+// Reserved reports whether the name is reserved by the Socket.IO libraries. No event
+// may have it, in either direction.
 func Reserved(name string) bool {
 	for _, r := range reserved() {
 		if name == r {
@@ -31,10 +31,10 @@ func reserved() [6]string {
 	return [...]string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 }
 
-// EventName returns the name of an event from its first argument, as
-// [SplitArgs] gives it. A number, legal since Socket.IO 3.1.0, is its own name,
-// in the digits it was sent with: to JavaScript listeners, too, 1 and "1" are
-// one event. It does not fail on the events of a [Decoder].
+// EventName returns the name of an event from its first argument, as returned by
+// [SplitArgs]. For a number, valid since Socket.IO 3.1.0, the name is its text: 1 and
+// "1" are the same event for JavaScript listeners, too. It does not fail for the events
+// of a [Decoder].
 func EventName(first json.RawMessage) (string, error) {
 	switch c := byteAt(first, 0); {
 	case c == '-' || '0' <= c && c <= '9':

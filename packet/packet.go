@@ -63,24 +63,24 @@ func (t Type) named() bool { return t == Event || t == BinaryEvent }
 type Packet struct {
 	Type Type
 
-	// Namespace is "/" when the wire names none. A decoded one begins with a
-	// slash and is otherwise what the client chose: quotes, spaces and
-	// control characters included.
+	// Namespace is "/" if the text has none. A decoded one begins with a slash and
+	// may otherwise contain any characters, including quotes, spaces and control
+	// characters.
 	Namespace string
 
-	// ID is the ack id, at most 2^53-1. It means something only if HasID; an ack
-	// without one answers nothing.
+	// ID is the ack id, at most 2^53-1. It is valid only if HasID. An ack without an
+	// id acknowledges no event.
 	ID    uint64
 	HasID bool
 
-	// Data is JSON: an array for events and acks, whose first item is the
+	// Data is JSON: an array for events and acks, whose first element is the
 	// name in an event; an object or nothing for CONNECT; nothing for
-	// DISCONNECT; an object or a string for CONNECT_ERROR. A decoded one has
-	// no white space at either end, and is nil if there was none: of a packet
-	// that says nothing, which the official parser accepts.
+	// DISCONNECT; an object or a string for CONNECT_ERROR. In a decoded packet it
+	// has no white space at either end, and is nil if the packet has no data, which
+	// the official parser accepts for every type.
 	Data []byte
 
-	// Attachments are what the placeholders in Data stand for, by number.
+	// Attachments are the binary data of the placeholders in Data, by number.
 	// Decoded packets have them for BinaryEvent and BinaryAck only.
 	Attachments [][]byte
 }

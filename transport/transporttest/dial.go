@@ -12,7 +12,7 @@ import (
 )
 
 // Dial performs the WebSocket handshake of url with h and returns the client end.
-// The test fails if h refuses. When the test ends the connection is cut.
+// It fails the test if h refuses. When the test ends, the connection is dropped.
 func Dial(t testing.TB, h http.Handler, url string) *Client {
 	t.Helper()
 
@@ -45,8 +45,8 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 	return c
 }
 
-// pipe is net.Pipe, of which nothing is left once an end is closed, as of a socket: a deadline holds the pipe until it
-// would have passed, and cannot be taken back after either end was closed.
+// pipe returns net.Pipe with ends that reset their deadlines when they are closed: otherwise the timer of a deadline keeps
+// the pipe in memory until it expires, as it cannot be reset after either end was closed.
 func pipe() (near, far net.Conn) {
 	near, far = net.Pipe()
 	return end{near, far}, end{far, near}
@@ -63,7 +63,7 @@ func (e end) Close() error {
 	return e.Conn.Close()
 }
 
-// serve has h answer one request on conn.
+// serve answers one request on conn with h.
 func serve(h http.Handler, req *http.Request, conn net.Conn) {
 	w := &response{conn: conn, header: http.Header{}}
 	h.ServeHTTP(w, req)
@@ -76,11 +76,11 @@ func serve(h http.Handler, req *http.Request, conn net.Conn) {
 		StatusCode: max(w.status, http.StatusOK), ProtoMajor: 1, ProtoMinor: 1, Header: w.header,
 		ContentLength: int64(w.body.Len()), Body: io.NopCloser(strings.NewReader(w.body.String())),
 	}
-	_ = resp.Write(conn) // the client may have gone
+	_ = resp.Write(conn) // the client may be gone
 	_ = conn.Close()
 }
 
-// response is as much of a ResponseWriter as a handshake needs.
+// response is a minimal ResponseWriter for a handshake.
 type response struct {
 	conn     net.Conn
 	header   http.Header
