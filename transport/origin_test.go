@@ -34,7 +34,7 @@ func ask(h http.Handler, name, method string, header map[string]string) *httptes
 	return w
 }
 
-// A WebSocket that is not refused cannot be made of a recorder, which is an error of the server.
+// A request for a WebSocket that is not refused gets status 500, because a recorder cannot be hijacked.
 const notRefused = http.StatusInternalServerError
 
 func TestOrigins_DecideOnBothTransports(t *testing.T) {
@@ -95,7 +95,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		if allowed := w.Code == notRefused; allowed != row.allowed || !allowed && w.Body.String() != "Origin not allowed" {
 			t.Errorf("%+v: WebSocket %d %s", row, w.Code, w.Body)
 		}
-		w = ask(server, transport.Polling, http.MethodPost, header) // refused for the method, and told so
+		w = ask(server, transport.Polling, http.MethodPost, header) // refused because of the method
 		got := w.Header()
 		if got.Get("Access-Control-Allow-Origin") != row.share || (got.Get("Access-Control-Allow-Credentials") == "true") != row.credentials {
 			t.Errorf("%+v: polling %v", row, got)
@@ -112,7 +112,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 	}
 }
 
-// TestOrigins_AllowedByAHandlerAround: what a CORS middleware has allowed is allowed, and its headers stay.
+// TestOrigins_AllowedByAHandlerAround checks that an origin that a CORS middleware allows is allowed, and its headers are kept.
 func TestOrigins_AllowedByAHandlerAround(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, &transport.Options{Origins: []string{"https://front.example"}})
@@ -166,7 +166,7 @@ func TestOrigins_RefusedPageIsCountedAndExplained(t *testing.T) {
 	}
 }
 
-// TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere: the log has it, once a minute.
+// TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere checks that such an error is logged, once a minute.
 func TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere(t *testing.T) {
 	t.Parallel()
 	server, out := logged(t, &transport.Options{AllowRequest: func(*http.Request) error {
@@ -185,7 +185,7 @@ func TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere(t *testing.T) {
 	}
 }
 
-// TestAllowRequest_MessageForTheClient_IsEscaped: the answer to a WebSocket request is HTML.
+// TestAllowRequest_MessageForTheClient_IsEscaped checks the HTML answer to a WebSocket request.
 func TestAllowRequest_MessageForTheClient_IsEscaped(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, &transport.Options{AllowRequest: func(*http.Request) error {

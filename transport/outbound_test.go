@@ -7,7 +7,7 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// TestHandshake_ComesFirst: not even a PING, which overtakes all else.
+// TestHandshake_ComesFirst checks that even a PING, which overtakes the queue, follows the handshake.
 func TestHandshake_ComesFirst(t *testing.T) {
 	t.Parallel()
 	server, err := NewServer(nil, func(*Session, *http.Request) Receiver { return nil })

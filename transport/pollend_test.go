@@ -10,14 +10,14 @@ import (
 
 const unknownSession = `{"code":1,"message":"Session ID unknown"}`
 
-// stubborn is a Receiver that takes its time to hear of the end.
+// stubborn is a Receiver whose Closed blocks.
 type stubborn struct{ let chan struct{} }
 
 func (stubborn) Message([]byte, bool) error       { return nil }
 func (s stubborn) Closed(transport.Reason, error) { <-s.let }
 
-// TestPoll_AfterTheClientBrokeTheProtocol_IsRefused at once, as by the official server, however long the layer above
-// takes to hear of it.
+// TestPoll_AfterTheClientBrokeTheProtocol_IsRefused checks that the poll is refused at once, as by the official server,
+// even while Closed blocks.
 func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"2", "9", "4a\x1e9", "1"} {
@@ -41,8 +41,8 @@ func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
 	}
 }
 
-// TestPoll_AfterTheServerEndedTheSession: what the client sends meanwhile is answered and dropped, the next poll says
-// the end, once, and what comes after that is refused: however long the layer above takes to hear of it.
+// TestPoll_AfterTheServerEndedTheSession checks that later messages of the client are answered and dropped, that the next
+// poll is answered with the end, once, and that later requests are refused, even while Closed blocks.
 func TestPoll_AfterTheServerEndedTheSession(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,7 +69,7 @@ func TestPoll_AfterTheServerEndedTheSession(t *testing.T) {
 	})
 }
 
-// TestPoll_OpenWhenTheClientBreaksTheProtocol gets the answer to what came before, or else hears of the end.
+// TestPoll_OpenWhenTheClientBreaksTheProtocol checks that the open poll is answered with queued messages, or with the end.
 func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{"2": "1", "9": "1", "1": "6", "4a\x1e9": "4a", "4a\x1e2\x1e4b": "4a", "4a\x1e1": "4a"} {
@@ -85,7 +85,7 @@ func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
 	}
 }
 
-// TestPoll_ThatOvertakesTheUpgradePacket: sent after the "5", it arrives before it.
+// TestPoll_ThatOvertakesTheUpgradePacket checks a poll that was sent after the "5" and arrives before it.
 func TestPoll_ThatOvertakesTheUpgradePacket(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -102,7 +102,7 @@ func TestPoll_ThatOvertakesTheUpgradePacket(t *testing.T) {
 	})
 }
 
-// TestPoll_OpenSinceBeforeTheProbe: a client that does not wait for the end of its poll is not told of an error.
+// TestPoll_OpenSinceBeforeTheProbe checks that a client that does not wait for the end of its poll gets no error.
 func TestPoll_OpenSinceBeforeTheProbe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -117,7 +117,7 @@ func TestPoll_OpenSinceBeforeTheProbe(t *testing.T) {
 	})
 }
 
-// TestAnswers_ToOldBrowsers say that they are no script attack.
+// TestAnswers_ToOldBrowsers checks the header X-XSS-Protection.
 func TestAnswers_ToOldBrowsers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 
 const pollURL = "http://server/engine.io/?EIO=4&transport=polling"
 
-// pipes is a listener whose connections are made in memory: an HTTP server in a
-// synctest bubble needs nothing else.
+// pipes is a listener for connections in memory, for an HTTP server in a synctest
+// bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -57,7 +57,7 @@ type web struct {
 
 func newWeb(t testing.TB, h http.Handler) *web {
 	t.Helper()
-	return newWebOf(t, &http.Server{Handler: h}) //nolint:gosec // no stranger connects
+	return newWebOf(t, &http.Server{Handler: h}) //nolint:gosec // only the test connects
 }
 
 func newWebOf(t testing.TB, server *http.Server) *web {

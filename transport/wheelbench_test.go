@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// BenchmarkHeartbeat_OfManyIdleSessions is what 100,000 sessions cost the wheel for each look at one of them.
+// BenchmarkHeartbeat_OfManyIdleSessions measures the wheel's cost per beat with 100,000 sessions.
 func BenchmarkHeartbeat_OfManyIdleSessions(b *testing.B) {
 	server, err := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {

@@ -47,9 +47,9 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 
 // pipe returns net.Pipe with ends that reset their deadlines when they are closed: otherwise the timer of a deadline keeps
 // the pipe in memory until it expires, as it cannot be reset after either end was closed.
-func pipe() (near, far net.Conn) {
-	near, far = net.Pipe()
-	return end{near, far}, end{far, near}
+func pipe() (client, server net.Conn) {
+	client, server = net.Pipe()
+	return end{client, server}, end{server, client}
 }
 
 type end struct {
