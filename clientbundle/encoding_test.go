@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestBundle_RefusedEncoding_IsNotUsed: a weight of zero says no.
+// TestBundle_RefusedEncoding_IsNotUsed checks that a weight of zero refuses an encoding.
 func TestBundle_RefusedEncoding_IsNotUsed(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]string{"gzip;q=0, identity": "", "x-gzip": "", "gzip;q=0.5": "gzip", "*": "gzip"} {

@@ -2,7 +2,7 @@ package packet
 
 import "testing"
 
-// TestDecoder_TextThatOnlyJavaScriptWouldWrite is taken as the official parser takes it.
+// TestDecoder_TextThatOnlyJavaScriptWouldWrite checks texts that the official parser accepts.
 func TestDecoder_TextThatOnlyJavaScriptWouldWrite(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Packet{

@@ -22,7 +22,7 @@ import (
 func TestPolling_RefusalBodies(t *testing.T) {
 	t.Parallel()
 
-	var told *transport.ConnectionError
+	var reported *transport.ConnectionError
 	server, opened := serve(t, &transport.Options{
 		AllowRequest: func(r *http.Request) error {
 			if r.URL.Query().Get("who") == "eve" {
@@ -32,7 +32,7 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		},
 		HTTP: transport.HTTP{
 			Transports:        []string{transport.Polling},
-			OnConnectionError: func(e *transport.ConnectionError) { told = e },
+			OnConnectionError: func(e *transport.ConnectionError) { reported = e },
 			Headers:           func(h http.Header, _ *http.Request) { h.Set("X-Every", "1") },
 		},
 	})
@@ -58,7 +58,7 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		{"GET", "EIO=4&transport=polling&who=eve", "", 403, `{"code":4,"message":"no \"eve\""}`, 4, map[string]string{"message": `no "eve"`}},
 		{"GET", "EIO=3&transport=polling", "", 400, `{"code":5,"message":"Unsupported protocol version"}`, 5, map[string]string{"protocol": "3"}},
 	} {
-		told = nil
+		reported = nil
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(row.method, "/engine.io/?"+row.query, http.NoBody)
 		r.Header.Set("Origin", row.origin)
@@ -66,8 +66,8 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		if w.Code != row.status || w.Body.String() != row.body || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("X-Every") != "1" {
 			t.Errorf("%s %s: %d %s %v", row.method, row.query, w.Code, w.Body, w.Header())
 		}
-		if told == nil || told.Code != row.code || told.Request != r || !maps.Equal(told.Context, row.context) {
-			t.Errorf("%s %s: OnConnectionError got %+v, want code %d, %v", row.method, row.query, told, row.code, row.context)
+		if reported == nil || reported.Code != row.code || reported.Request != r || !maps.Equal(reported.Context, row.context) {
+			t.Errorf("%s %s: OnConnectionError got %+v, want code %d, %v", row.method, row.query, reported, row.code, row.context)
 		}
 	}
 
@@ -76,8 +76,8 @@ func TestPolling_RefusalBodies(t *testing.T) {
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
 	server.ServeHTTP(w, r)
-	if w.Code != 400 || told.Context["name"] != "TRANSPORT_MISMATCH" {
-		t.Errorf("got %d, OnConnectionError got %+v", w.Code, told)
+	if w.Code != 400 || reported.Context["name"] != "TRANSPORT_MISMATCH" {
+		t.Errorf("got %d, OnConnectionError got %+v", w.Code, reported)
 	}
 }
 

@@ -137,13 +137,13 @@ func TestPause_End(t *testing.T) {
 		"close": func(s *transport.Session) { s.Close(transport.ReasonForcedClose) },
 		"abort": func(s *transport.Session) { s.Abort(transport.ReasonForcedClose) },
 	} {
-		for _, carrier := range []string{transport.WebSocket, transport.Polling} {
-			t.Run(name+" "+carrier, func(t *testing.T) {
+		for _, kind := range []string{transport.WebSocket, transport.Polling} {
+			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					server, opened := serve(t, nil)
 					var send func()
-					if carrier == transport.WebSocket {
+					if kind == transport.WebSocket {
 						c := transporttest.Dial(t, server, wsURL)
 						send = func() { c.WriteText("a"); go c.WriteRaw(masked(ws.OpText, true, "4b")) }
 					} else {

@@ -39,10 +39,10 @@ func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return ni
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
-	near, far := net.Pipe()
+	client, server := net.Pipe()
 	select {
-	case p.conns <- far:
-		return near, nil
+	case p.conns <- server:
+		return client, nil
 	case <-p.done:
 		return nil, net.ErrClosed
 	}

@@ -131,7 +131,7 @@ func (s *Server) forbid(r *http.Request, err error) *refusal {
 	if s.unexplained.take(time.Now()) {
 		level = slog.LevelWarn
 	}
-	s.opts.Logger.LogAttrs(r.Context(), level, "AllowRequest refused a client, which is not told why", slog.Any("error", err))
+	s.opts.Logger.LogAttrs(r.Context(), level, "client refused by AllowRequest, reason not sent to the client", slog.Any("error", err))
 	return forbidden("")
 }
 

@@ -88,8 +88,8 @@ func masked(op ws.OpCode, fin bool, payload string) []byte {
 // wantNoHandshake checks that the connection is dropped after the upgrade.
 func wantNoHandshake(t testing.TB, h http.Handler) {
 	t.Helper()
-	near, far := net.Pipe()
-	defer func() { _ = near.Close() }()
+	clientEnd, serverEnd := net.Pipe()
+	defer func() { _ = clientEnd.Close() }()
 	r := httptest.NewRequest(http.MethodGet, wsURL, http.NoBody)
 	for k, v := range map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket",
@@ -98,8 +98,8 @@ func wantNoHandshake(t testing.TB, h http.Handler) {
 		r.Header.Set(k, v)
 	}
 
-	go h.ServeHTTP(&hijackable{httptest.NewRecorder(), far}, r)
-	c := &rawConn{Conn: near}
+	go h.ServeHTTP(&hijackable{httptest.NewRecorder(), serverEnd}, r)
+	c := &rawConn{Conn: clientEnd}
 	c.readAnswer(t)
 	if _, data, err := c.readFrame(); err == nil {
 		t.Fatalf("got %q", data)

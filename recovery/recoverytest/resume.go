@@ -125,11 +125,11 @@ func refusalReasons(t *testing.T, c Cluster) {
 	n.emit(t)
 	s := n.open(t, nil)
 	o := n.emit(t)
-	foreign, lost, ahead, far := o, o, o, o
+	foreign, lost, ahead, distant := o, o, o, o
 	foreign.Log++
 	lost.Check++
 	ahead.Position++
-	far.Position = 1 << 62
+	distant.Position = 1 << 62
 	for _, row := range []struct {
 		request recovery.ResumeRequest
 		reason  error
@@ -141,7 +141,7 @@ func refusalReasons(t *testing.T, c Cluster) {
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
-		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: distant.String()}, recovery.ErrAhead},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},

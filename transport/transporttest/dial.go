@@ -16,7 +16,7 @@ import (
 func Dial(t testing.TB, h http.Handler, url string) *Client {
 	t.Helper()
 
-	near, far := pipe()
+	client, server := pipe()
 	req := httptest.NewRequest(http.MethodGet, url, http.NoBody)
 	for key, value := range map[string]string{
 		"Connection":            "Upgrade",
@@ -27,9 +27,9 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 		req.Header.Set(key, value)
 	}
 
-	go serve(h, req, far) // owner: the handler, which returns after the handshake
+	go serve(h, req, server) // owner: the handler, which returns after the handshake
 
-	in := bufio.NewReader(near)
+	in := bufio.NewReader(client)
 	resp, err := http.ReadResponse(in, req)
 	if err != nil {
 		t.Fatalf("dial %s: %v", url, err)
@@ -39,7 +39,7 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 		t.Fatalf("dial %s: %s: %s", url, resp.Status, body)
 	}
 
-	c := newClient(t, near, in)
+	c := newClient(t, client, in)
 	t.Cleanup(c.Cut)
 	c.hello(t)
 	return c
