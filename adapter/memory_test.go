@@ -23,9 +23,9 @@ func (r *receiver) Deliver(batch []adapter.Delivery) {
 	}
 }
 
-// TestMemory_PublishDuringADelivery checks that Deliver may publish, and that deliveries
+// TestMemory_PublishDuringDelivery checks that Deliver may publish, and that deliveries
 // stay in log order.
-func TestMemory_PublishDuringADelivery(t *testing.T) {
+func TestMemory_PublishDuringDelivery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := adapter.NewMemory(nil)

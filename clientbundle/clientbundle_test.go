@@ -155,9 +155,9 @@ func TestBundle_OtherPaths(t *testing.T) {
 	}
 }
 
-// TestBundle_IsThatOfThePackage compares the bundles with the npm package of the
+// TestBundle_SameAsPackage compares the bundles with the npm package of the
 // integration tests, if it is installed.
-func TestBundle_IsThatOfThePackage(t *testing.T) {
+func TestBundle_SameAsPackage(t *testing.T) {
 	t.Parallel()
 	official := os.DirFS("../integration/js/node_modules/socket.io-client/dist")
 	files, err := fs.ReadDir(official, ".")

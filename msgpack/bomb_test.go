@@ -64,7 +64,7 @@ func TestDecode_Amplification_IsBounded(t *testing.T) {
 	}
 }
 
-func TestDecode_JSONIsLimited(t *testing.T) {
+func TestDecode_JSONLimit(t *testing.T) {
 	t.Parallel()
 	d := msgpack.Parser{}.NewDecoder(packet.Limits{MaxPacketBytes: 1000})
 	if p, err := d.Decode(named(150, bytes.Repeat([]byte{0xc0}, 150)), true); err != nil {
@@ -122,7 +122,7 @@ func TestEncode_OneAttachmentForManyPlaceholders(t *testing.T) {
 }
 
 //nolint:paralleltest // it measures what the process allocates
-func TestEncode_DepthCostsNoCopies(t *testing.T) {
+func TestEncode_DeepNesting_NoCopies(t *testing.T) {
 	const depth, size = 5000, 100_000
 	for name, data := range map[string]string{
 		"arrays":  strings.Repeat("[", depth) + `"` + strings.Repeat("x", size) + `"` + strings.Repeat("]", depth),

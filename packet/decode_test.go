@@ -300,7 +300,7 @@ func TestDecoder_Size(t *testing.T) {
 	}
 }
 
-func TestDecode_ErrorsNameThePlace(t *testing.T) {
+func TestDecode_ErrorPosition(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`9`:                                      `unknown packet type: "9", at byte 0`,

@@ -128,7 +128,7 @@ func TestEncode_TypeFollowsAttachments(t *testing.T) {
 	}
 }
 
-func TestEncode_OffsetIsTheLastArgument(t *testing.T) {
+func TestEncode_Offset_IsLastArgument(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		namespace   string

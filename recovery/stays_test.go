@@ -31,7 +31,7 @@ func addressed(s *recovery.Session, rooms int, head adapter.Position) string {
 
 // A session in many rooms has an index, a session in few has none: both have the same
 // results.
-func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
+func TestSession_ManyRooms_SameAsFew(t *testing.T) {
 	t.Parallel()
 	const rooms, head = 5, 60
 	for seed := range uint64(50) {

@@ -45,8 +45,8 @@ func TestForceBase64_AfterAnUpgrade(t *testing.T) {
 	})
 }
 
-// TestPost_Base64AsNodeReadsIt checks base64 with and without padding, of both alphabets, and with other characters.
-func TestPost_Base64AsNodeReadsIt(t *testing.T) {
+// TestPost_Base64_AsInNode checks base64 with and without padding, of both alphabets, and with other characters.
+func TestPost_Base64_AsInNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)

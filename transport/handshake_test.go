@@ -123,8 +123,8 @@ func TestUpgradeRequest_DeflateOffers(t *testing.T) {
 	}
 }
 
-// TestUpgradeAnswer_HeadersOfTheHandshake_CannotBeSet checks that an outer handler cannot break the connection with them.
-func TestUpgradeAnswer_HeadersOfTheHandshake_CannotBeSet(t *testing.T) {
+// TestUpgradeAnswer_HandshakeHeaders_CannotBeSet checks that an outer handler cannot break the connection with them.
+func TestUpgradeAnswer_HandshakeHeaders_CannotBeSet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, _ := serve(t, nil)

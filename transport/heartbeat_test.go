@@ -101,7 +101,7 @@ func TestHeartbeat_BusyPeer(t *testing.T) {
 	})
 }
 
-func TestHeartbeat_WheelForgetsClosedSessions(t *testing.T) {
+func TestHeartbeat_ClosedSessions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{PingInterval: 2 * time.Second, PingTimeout: time.Second})

@@ -76,8 +76,8 @@ func TestHeaders_Blocked_ShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestReceiver_EndsItsGoroutine checks that the session ends as after a panic.
-func TestReceiver_EndsItsGoroutine(t *testing.T) {
+// TestReceiver_Goexit checks that the session ends as after a panic.
+func TestReceiver_Goexit(t *testing.T) {
 	t.Parallel()
 	for name, act := range misbehaviors() {
 		t.Run(name, func(t *testing.T) {

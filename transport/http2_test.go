@@ -24,9 +24,9 @@ func http2Web(t *testing.T, server *http.Server) *web {
 	return w
 }
 
-// TestPoll_OverHTTP2_OutlivesTheTimeoutsOfTheServer checks polls longer than WriteTimeout, which HTTP/2 measures from the
+// TestPoll_OverHTTP2_LongerThanServerTimeouts checks polls longer than WriteTimeout, which HTTP/2 measures from the
 // beginning of a stream.
-func TestPoll_OverHTTP2_OutlivesTheTimeoutsOfTheServer(t *testing.T) {
+func TestPoll_OverHTTP2_LongerThanServerTimeouts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)

@@ -180,9 +180,9 @@ func TestMaxHeaderBytes(t *testing.T) {
 	}
 }
 
-// TestOversize_LeavesATrace checks that a POST above MaxPayload is answered with 413,
+// TestOversize_CountedAndLogged checks that a POST above MaxPayload is answered with 413,
 // counted and logged, and that the session continues.
-func TestOversize_LeavesATrace(t *testing.T) {
+func TestOversize_CountedAndLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	opts := &transport.Options{MaxPayload: 1000}

@@ -108,9 +108,9 @@ func TestPause_Heartbeat(t *testing.T) {
 	}
 }
 
-// TestPause_BackAndForth checks that only the time while reading is not paused counts, even
+// TestPause_Repeated checks that only the time while reading is not paused counts, even
 // with many pauses.
-func TestPause_BackAndForth(t *testing.T) {
+func TestPause_Repeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{PingInterval: 10 * time.Second, PingTimeout: 5 * time.Second, WriteTimeout: time.Hour})

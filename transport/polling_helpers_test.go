@@ -150,7 +150,7 @@ func (p *poller) getting(ctx context.Context) <-chan reply {
 	return got
 }
 
-// raw sends the head of a request of the session on a connection of its own.
+// raw sends the head of a request of the session on a new connection.
 func (p *poller) raw(method, header string) *socket {
 	p.t.Helper()
 	conn, err := p.pipes.dial(context.Background(), "", "")

@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestQuery_ReadAsInJavaScript checks for the results of new URLSearchParams(query).
-func TestQuery_ReadAsInJavaScript(t *testing.T) {
+// TestQuery_AsInJavaScript checks for the results of new URLSearchParams(query).
+func TestQuery_AsInJavaScript(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]url.Values{
 		"a=1;b=2&c=3":     {"a": {"1;b=2"}, "c": {"3"}},
@@ -56,8 +56,8 @@ func TestQuery_ManyParameters_AreBounded(t *testing.T) {
 	}
 }
 
-// TestParameters_Repeated_TheLastCounts checks this for each parameter of the protocol, as in the official server.
-func TestParameters_Repeated_TheLastCounts(t *testing.T) {
+// TestParameters_Repeated_LastCounts checks this for each parameter of the protocol, as in the official server.
+func TestParameters_Repeated_LastCounts(t *testing.T) {
 	t.Parallel()
 	server, err := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {

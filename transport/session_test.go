@@ -221,7 +221,7 @@ func TestDrained_PacesTheSender(t *testing.T) {
 	})
 }
 
-func TestClose_FlushesAbortDoesNot(t *testing.T) {
+func TestClose_Flushes_AbortDiscards(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)

@@ -110,7 +110,7 @@ func TestUpgrade_KeepsTheSession(t *testing.T) {
 		_, again := p.websocket()
 		p.want(again, 400, "Bad request")
 
-		s.want("2") // the heartbeat goes on
+		s.want("2") // the heartbeat continues
 		s.text("3")
 		s.want("2")
 		s.text("3")

@@ -44,8 +44,8 @@ func TestPoll_AfterIntervalAndTimeout_IsRefused(t *testing.T) {
 	})
 }
 
-// TestHeartbeat_EarlierSession_IsNotKeptWaiting checks that a session that is due earlier than the timer is on time.
-func TestHeartbeat_EarlierSession_IsNotKeptWaiting(t *testing.T) {
+// TestHeartbeat_EarlierSession_IsOnTime checks that a session that is due earlier than the timer is on time.
+func TestHeartbeat_EarlierSession_IsOnTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{PingInterval: time.Hour, PingTimeout: time.Second})

@@ -32,7 +32,7 @@ func TestWriteSome_LargeMessage_IsNotCopied(t *testing.T) {
 	}
 }
 
-// plainWebSocket returns one that writes to a socket nobody reads from.
+// plainWebSocket returns a webSocket whose peer does not read.
 func plainWebSocket(t *testing.T) *webSocket {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

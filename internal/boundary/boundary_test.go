@@ -53,7 +53,7 @@ func TestThen_GoroutineEnds_ThenIsCalled(t *testing.T) {
 	}
 }
 
-func TestAll_CallsForTheValuesAfterAFailure(t *testing.T) {
+func TestAll_OneFails_OthersAreCalled(t *testing.T) {
 	t.Parallel()
 	var done, failed []int
 	boundary.All([]int{0, 1, 2, 3, 4}, func(i int) {

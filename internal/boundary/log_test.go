@@ -131,8 +131,8 @@ func TestLog_HandlerBlocks_LinesAreBounded(t *testing.T) {
 	})
 }
 
-// TestLog_AsksForDebug checks a handler that changes its level while the program runs.
-func TestLog_AsksForDebug(t *testing.T) {
+// TestLog_DebugLevelChanges checks a handler that changes its level while the program runs.
+func TestLog_DebugLevelChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var level slog.LevelVar
