@@ -5,29 +5,29 @@ import (
 	"fmt"
 )
 
-// A Kind says what an Envelope is for. Its values are stored in the log: they
-// keep their numbers.
+// A Kind is the purpose of an Envelope. The log stores the values, so that they
+// never change.
 type Kind uint8
 
 // The kinds of envelope.
 const (
-	Event        Kind = 0 // an event for sockets; replayed to those that missed it
-	Volatile     Kind = 1 // an event for sockets that can take it now; never replayed
-	SessionMoved Kind = 2 // a session went to another node: whoever still holds it lets go
+	Event        Kind = 0 // an event for sockets; replayed to sessions that missed it
+	Volatile     Kind = 1 // an event for sockets that can receive it now; never replayed
+	SessionMoved Kind = 2 // another node claimed a session: its former owner closes the connection
 
-	// Operations: what they do to a session, connected or away, they do at
-	// their place in the log.
+	// Operations. They take effect on sessions, connected or away, at their
+	// position in the log.
 	Join       Kind = 3 // the audience joins the rooms that Payload lists
 	Leave      Kind = 4 // the audience leaves the rooms that Payload lists
 	Disconnect Kind = 5 // the audience is disconnected, and its sessions end
 
-	Request  Kind = 6 // nodes are asked for something; Payload is the server's own
-	Answer   Kind = 7 // for the node whose ID is Audience.Rooms[0]
+	Request  Kind = 6 // a request to nodes; the server defines the format of Payload
+	Answer   Kind = 7 // a response to the node whose ID is Audience.Rooms[0]
 	NodeLeft Kind = 8 // the node whose ID is Payload has lost its connections; published by the adapter
 )
 
-// Operation reports whether envelopes of the kind change the rooms of sessions,
-// or end them.
+// Operation reports whether envelopes of the kind change the rooms of sessions
+// or end sessions.
 func (k Kind) Operation() bool { return k == Join || k == Leave || k == Disconnect }
 
 // RoomList returns the payload of a Join or Leave.
@@ -37,13 +37,13 @@ func RoomList(rooms []string) ([]byte, error) { return json.Marshal(rooms) }
 func (e *Envelope) RoomList() ([]string, error) {
 	var rooms []string
 	if err := json.Unmarshal(e.Payload, &rooms); err != nil {
-		return nil, fmt.Errorf("list of rooms: %w", err)
+		return nil, fmt.Errorf("decode the list of rooms: %w", err)
 	}
 	return rooms, nil
 }
 
-// An Envelope is one emit, or another message of a node, on its road through the log. It is immutable once it
-// has been published.
+// An Envelope is one emit, or another message of a node, that passes through the log.
+// It is immutable once published.
 type Envelope struct {
 	Kind        Kind
 	Namespace   string
@@ -51,13 +51,14 @@ type Envelope struct {
 	Payload     []byte   // Event, Volatile: the JSON array of name and arguments; else see Kind
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
 
-	// LocalOnly, if not nil, reports whether all whom the envelope concerns are on the
-	// node that publishes it. It is a hint for the adapter and no part of the
-	// record: no Delivery has it. While Here holds, the other nodes may be left to
-	// find the record when they next read the log. An adapter that does so asks
-	// again once it has delivered the record to this node, and if Here does not hold
-	// any more it tells the others at once: whom the envelope concerns may be there.
-	// Here is called from any goroutine, and does not wait.
+	// LocalOnly, if not nil, reports whether every socket that the envelope concerns is
+	// connected to the publishing node. It is a hint for the adapter and not part of
+	// the record: it is nil in every Delivery. While it returns true, the adapter need
+	// not notify the other nodes; they find the record when they next read the log. An
+	// adapter that uses the hint calls LocalOnly again after it has delivered the record
+	// to this node. If the result is then false, it notifies the other nodes at once,
+	// because such a socket may have moved there. LocalOnly may be called from any
+	// goroutine, and does not block.
 	LocalOnly func() bool
 }
 
@@ -66,7 +67,7 @@ func (e *Envelope) Answers(node string) bool {
 	return e.Kind == Answer && len(e.Audience.Rooms) == 1 && e.Audience.Rooms[0] == node
 }
 
-// Size returns about how many bytes the envelope takes in the log.
+// Size returns the approximate number of bytes that the envelope takes in the log.
 func (e *Envelope) Size() int {
 	n := 16 + len(e.Namespace) + len(e.Payload)
 	for _, r := range e.Audience.Rooms {
@@ -81,16 +82,16 @@ func (e *Envelope) Size() int {
 	return n
 }
 
-// What an envelope takes in memory besides its bytes, with its place in a list of
-// deliveries; and what a name and an attachment take.
+// The bytes of memory that an envelope with its Delivery, a room name and an attachment
+// take besides their contents.
 const (
 	envelopeMemory   = 256
 	nameMemory       = 32
 	attachmentMemory = 40
 )
 
-// memory returns about how many bytes of memory a kept record takes, headers and
-// rounding included: many times its Size, if it names many rooms.
+// memory returns the approximate number of bytes of memory that a kept record takes,
+// headers and rounding included. It is many times Size if the record names many rooms.
 func (e *Envelope) memory() int {
 	n := envelopeMemory + len(e.Namespace) + allocated(cap(e.Payload)) + attachmentMemory*cap(e.Attachments)
 	for _, names := range [...][]string{e.Audience.Rooms, e.Audience.Except} {
@@ -105,7 +106,7 @@ func (e *Envelope) memory() int {
 	return n
 }
 
-// allocated returns about what an allocation of n bytes takes.
+// allocated returns the approximate size of an allocation for n bytes.
 func allocated(n int) int {
 	const page = 8 << 10
 	if n > 4*page {
@@ -114,7 +115,7 @@ func allocated(n int) int {
 	return n + n/8
 }
 
-// A Delivery is an envelope with its place in the log.
+// A Delivery is an envelope with its offset in the log.
 type Delivery struct {
 	*Envelope
 

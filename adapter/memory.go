@@ -12,14 +12,15 @@ import (
 	"time"
 )
 
-// MemoryOptions configures a Memory. The zero value is right for most.
+// MemoryOptions configures a Memory. The zero value means the defaults.
 type MemoryOptions struct {
-	// Retention is how long a record is kept for clients that come back.
+	// Retention is how long a record is kept for clients that reconnect.
 	// Default: 5 minutes.
 	Retention time.Duration
 
-	// MaxBytes bounds the memory of the kept records, headers and all; beyond
-	// it the oldest go before their time, and who needed them starts a new session.
+	// MaxBytes bounds the memory of the kept records, headers included. Beyond it
+	// the oldest records are removed early, and a client that needs one of them
+	// gets a new session.
 	// Default: 64 MiB.
 	MaxBytes int
 }
@@ -38,8 +39,8 @@ func (o *MemoryOptions) withDefaults() MemoryOptions {
 	return c
 }
 
-// Memory is the log of a single node, kept in memory. It gives one process the
-// promises of the contract for as long as the process lives.
+// Memory is an Adapter for a single node that keeps the log in memory. It keeps the
+// promises of an Adapter while the process runs.
 type Memory struct {
 	opts MemoryOptions
 	log  uint32
@@ -48,15 +49,15 @@ type Memory struct {
 	mu    sync.Mutex
 	local Local
 	since time.Time // when local was bound
-	at    Position  // where
+	at    Position  // the head at that time
 	kept  []stamped // oldest first
 	bytes int
 	head  Position
 
-	waiting    []Delivery    // in the log, and not handed to local yet
-	delivering bool          // a goroutine hands them over
-	delivered  Position      // up to here they were
-	moved      chan struct{} // closed when delivered moves; nil if nobody waits
+	waiting    []Delivery    // in the log, and not yet delivered to local
+	delivering bool          // a goroutine delivers them
+	delivered  Position      // the newest position delivered
+	moved      chan struct{} // closed when delivered changes; nil if no goroutine waits
 
 	low atomic.Int64 // the newest position that is no longer kept; written under mu
 }
@@ -89,7 +90,7 @@ func (m *Memory) Bind(l Local) (Offset, error) {
 	return m.offset(m.head), nil
 }
 
-// Nodes implements Adapter. There is one at most.
+// Nodes implements Adapter. It returns at most one node.
 func (m *Memory) Nodes(context.Context) ([]Node, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,14 +102,14 @@ func (m *Memory) Nodes(context.Context) ([]Node, error) {
 	}}, nil
 }
 
-// maxWaiting bounds what is in the log and waits for its delivery.
+// maxWaiting bounds the records that wait for their delivery.
 const maxWaiting = 4096
 
 // Publish implements Adapter. The envelope is delivered before Publish returns,
-// unless another goroutine delivers at the moment, which then delivers it too: so
-// what runs during a delivery may publish.
+// unless another goroutine is delivering; that goroutine then delivers it too.
+// Local.Deliver may therefore call Publish.
 func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
-	if e.LocalOnly != nil { // there is no other node; and who is meant may be gone long before the record is
+	if e.LocalOnly != nil { // there is no other node; and the closure would live as long as the record
 		record := *e
 		record.LocalOnly = nil
 		e = &record
@@ -138,9 +139,9 @@ func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 	return g.Receipt(0), nil
 }
 
-// deliverLocked hands over what waits, unless another goroutine does. It releases the
-// lock meanwhile. What others publish in that time it leaves to a goroutine: this one
-// has a caller that waits.
+// deliverLocked delivers the waiting records, unless another goroutine does. It releases
+// the lock meanwhile. Records published in that time are delivered by a new goroutine,
+// so that the caller does not wait for them.
 func (m *Memory) deliverLocked() {
 	if m.delivering {
 		return
@@ -229,9 +230,9 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 	return batch, nil
 }
 
-// ResolveSnapshot implements SnapshotResolver. A bookmark is the text of an offset of this log.
-func (m *Memory) ResolveSnapshot(_ context.Context, bookmark string) (StartPosition, error) {
-	o, err := ParseOffset(bookmark)
+// ResolveSnapshot implements SnapshotResolver. A token is the text of an offset of this log.
+func (m *Memory) ResolveSnapshot(_ context.Context, token string) (StartPosition, error) {
+	o, err := ParseOffset(token)
 	low, head := m.Extent()
 	switch {
 	case err != nil, o.Position > head, o != m.offset(o.Position):
@@ -252,13 +253,13 @@ func (m *Memory) Extent() (low, head Position) {
 }
 
 // Low returns the newest position that is known to be no longer kept. Unlike
-// the other methods it waits for nothing.
+// the other methods it takes no lock.
 func (m *Memory) Low() Position { return Position(m.low.Load()) }
 
 // Retention returns how long a record is kept.
 func (m *Memory) Retention() time.Duration { return m.opts.Retention }
 
-// Number returns the number of this log, which its offsets carry.
+// Number returns the number of this log, which is in its offsets.
 func (m *Memory) Number() uint32 { return m.log }
 
 // Offset returns the offset of the given position of this log.
@@ -268,8 +269,8 @@ func (m *Memory) offset(p Position) Offset {
 	if p == 0 {
 		return Offset{Log: m.log}
 	}
-	// The check value tells records of this log apart; an odd factor makes
-	// neighbours differ in many bits.
+	// The check value identifies the record within this log. The odd factor makes
+	// the values of neighboring records differ in many bits.
 	return Offset{Position: p, Log: m.log, Check: m.seed ^ uint32(p)*2654435761}
 }
 
@@ -280,6 +281,6 @@ func (m *Memory) trimLocked(now time.Time) {
 		m.low.Store(int64(m.kept[n].Offset.Position))
 		n++
 	}
-	clear(m.kept[:n]) // what was trimmed can be collected though the array stays
+	clear(m.kept[:n]) // frees the trimmed records while the array is in use
 	m.kept = m.kept[n:]
 }

@@ -23,9 +23,9 @@ func (r *receiver) Deliver(batch []adapter.Delivery) {
 	}
 }
 
-// TestMemory_PublishDuringADelivery: what is delivered may lead to more, in the order of
-// the log.
-func TestMemory_PublishDuringADelivery(t *testing.T) {
+// TestMemory_PublishDuringDelivery checks that Deliver may publish, and that deliveries
+// stay in log order.
+func TestMemory_PublishDuringDelivery(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		m := adapter.NewMemory(nil)
@@ -63,8 +63,8 @@ func TestMemory_PublishDuringADelivery(t *testing.T) {
 	})
 }
 
-// TestMemory_DeliveryBlocks: what waits for a delivery is bounded, by ErrQueueFull, and
-// so is Sync, by its context.
+// TestMemory_DeliveryBlocks checks that the queue is bounded and then fails with
+// ErrQueueFull, and that WaitDelivered ends with its context.
 func TestMemory_DeliveryBlocks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -89,14 +89,14 @@ func TestMemory_DeliveryBlocks(t *testing.T) {
 			taken++
 		}
 		if err := m.WaitDelivered(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Sync: %v", err)
+			t.Errorf("WaitDelivered: %v", err)
 		}
 		close(released)
 		if err := m.WaitDelivered(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if taken != 4096 || delivered != taken+1 {
-			t.Errorf("%d taken, %d delivered", taken, delivered)
+			t.Errorf("%d envelopes queued, %d delivered; want 4096 queued and one more delivered", taken, delivered)
 		}
 	})
 }

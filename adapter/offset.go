@@ -6,28 +6,27 @@ import (
 	"errors"
 )
 
-// ErrOffset reports a string that is not an offset of ours.
+// ErrOffset reports a string that Offset.String cannot have produced.
 var ErrOffset = errors.New("malformed offset")
 
-// A Position is a place in a log. Positions are totally ordered; a later
-// record has a greater position. Positions need not be dense. Zero stands
-// before the first record.
+// A Position is the position of a record in a log. A later record has a greater
+// position; positions need not be consecutive. Zero precedes the first record.
 type Position int64
 
-// An Offset is a position with the proof of where it came from. The zero Offset
-// means "none"; the offset before the first record of a log has the number of
-// that log.
+// An Offset is a position with check values that identify the log and the record.
+// The zero Offset means "none". The offset before the first record of a log has
+// position zero and the number of that log.
 type Offset struct {
 	Position Position
-	Log      uint32 // which log: two logs have different numbers, but for chance
-	Check    uint32 // which record: two records that ever held one position differ, but for chance
+	Log      uint32 // identifies the log; two logs have the same number only by chance
+	Check    uint32 // identifies the record; two records that ever had one position have the same value only by chance
 }
 
-// A Range is the positions from First to Last.
+// A Range is the positions from First to Last, both included.
 type Range struct{ First, Last Position }
 
-// A StartPosition is where a reader of the log begins: with the records after After, but
-// for those that are in Seen.
+// A StartPosition is where a reader of the log begins: with the records after After,
+// except those in Skip.
 type StartPosition struct {
 	After Position
 	Skip  []Range
@@ -36,7 +35,7 @@ type StartPosition struct {
 // offsetLength is the length of an offset's text: 16 bytes in base64.
 const offsetLength = 22
 
-// String returns the offset as clients carry it: 22 characters of URL-safe
+// String returns the text of the offset that clients receive: 22 characters of URL-safe
 // base64, or the empty string for the zero Offset.
 func (o Offset) String() string {
 	if o == (Offset{}) {
@@ -49,9 +48,9 @@ func (o Offset) String() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ParseOffset is the inverse of Offset.String. A string that String cannot have
-// produced is refused with ErrOffset, whatever its length or content; the empty
-// string is the zero Offset.
+// ParseOffset is the inverse of Offset.String. It returns ErrOffset for a string that
+// String cannot have produced, of any length and content. The empty string is the
+// zero Offset.
 func ParseOffset(s string) (Offset, error) {
 	if s == "" {
 		return Offset{}, nil

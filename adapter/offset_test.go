@@ -13,7 +13,7 @@ func TestOffset_RoundTrip(t *testing.T) {
 	} {
 		got, err := adapter.ParseOffset(o.String())
 		if err != nil || got != o {
-			t.Errorf("%+v came back as %+v, %v", o, got, err)
+			t.Errorf("ParseOffset of %+v: %+v, %v", o, got, err)
 		}
 	}
 }
@@ -26,7 +26,7 @@ func FuzzParseOffset(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		o, err := adapter.ParseOffset(text)
 		if err == nil && o.String() != text {
-			t.Errorf("%q was taken for %+v", text, o)
+			t.Errorf("ParseOffset(%q) = %+v, whose text is %q", text, o, o)
 		}
 	})
 }
@@ -46,7 +46,7 @@ func TestAudience_Includes(t *testing.T) {
 		{adapter.Audience{Rooms: []string{"b"}, Except: []string{"a"}}, []string{"a", "b"}, false},
 	} {
 		if got := row.audience.Includes(row.rooms); got != row.want {
-			t.Errorf("%+v, %v: %t", row.audience, row.rooms, got)
+			t.Errorf("%+v includes %v: %t, want %t", row.audience, row.rooms, got, row.want)
 		}
 	}
 }

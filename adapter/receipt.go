@@ -5,21 +5,22 @@ import (
 	"sync/atomic"
 )
 
-// A Receipt is the outcome of one Publish, known later.
+// A Receipt is the future result of one Publish. Its methods may be called from any
+// goroutine.
 type Receipt struct {
 	group *Group
 	index int
 }
 
-// Done returns a channel that is closed when the outcome is known.
+// Done returns a channel that is closed when the result is known.
 func (r *Receipt) Done() <-chan struct{} {
 	r.group.await()
 	return r.group.done
 }
 
-// Wait returns the envelope's offset once it is in the log, the error that kept
-// it out, or the cause of ctx when that ends first. In the last case the
-// envelope may still get into the log, unless Withdraw takes it back.
+// Wait waits until the result is known or ctx ends. It returns the envelope's offset
+// if it is in the log, or the error of the write. If ctx ends first, it returns the
+// cause of ctx; the envelope may then still be written, unless Withdraw returns true.
 func (r *Receipt) Wait(ctx context.Context) (Offset, error) {
 	select {
 	case <-r.group.done:
@@ -39,15 +40,14 @@ func (r *Receipt) Wait(ctx context.Context) (Offset, error) {
 	return o, nil
 }
 
-// Withdraw takes the envelope back if it has not been sent to the log yet, and
-// reports whether it did. What was withdrawn is never delivered.
+// Withdraw cancels the envelope if it has not been sent to the log yet, and reports
+// whether it did. A withdrawn envelope is never delivered.
 func (r *Receipt) Withdraw() bool {
 	return r.group.withdraw != nil && r.group.withdraw(r.index)
 }
 
-// A Group is a number of envelopes that an adapter appends to its log together,
-// at consecutive positions, and that therefore share one outcome. It is a tool
-// for those who write adapters.
+// A Group is the future result of envelopes that an adapter appends to its log
+// together, at consecutive positions. It helps to implement an Adapter.
 type Group struct {
 	withdraw  func(index int) bool
 	onAwaited func()
@@ -57,14 +57,14 @@ type Group struct {
 	err       error
 }
 
-// NewGroup returns a group without an outcome. Withdraw is called with the index
-// of an envelope that its publisher wants back; nil refuses always. Wanted, if not
-// nil, is called when somebody waits for the outcome, for the first time; see Wanted.
-func NewGroup(withdraw func(index int) bool, wanted func()) *Group {
-	return &Group{withdraw: withdraw, onAwaited: wanted, done: make(chan struct{})}
+// NewGroup returns a group without a result. Receipt.Withdraw calls withdraw with the
+// index of the envelope, and returns its result; if withdraw is nil, it returns false.
+// The first call that waits for the result calls onAwaited, if not nil; see Awaited.
+func NewGroup(withdraw func(index int) bool, onAwaited func()) *Group {
+	return &Group{withdraw: withdraw, onAwaited: onAwaited, done: make(chan struct{})}
 }
 
-// Awaited tells whether somebody has waited for the outcome.
+// Awaited reports whether any caller has waited for the result.
 func (g *Group) Awaited() bool { return g.waited.Load() }
 
 func (g *Group) await() {
@@ -76,8 +76,8 @@ func (g *Group) await() {
 // Receipt returns the receipt of the envelope with the given index.
 func (g *Group) Receipt(index int) *Receipt { return &Receipt{group: g, index: index} }
 
-// Complete makes the outcome known, once: the offset of the envelope with index 0,
-// or the error that all of them share.
+// Complete sets the result: the offset of the envelope with index 0, or the error of
+// all envelopes. It is called once.
 func (g *Group) Complete(first Offset, err error) {
 	g.first, g.err = first, err
 	close(g.done)

@@ -1,9 +1,9 @@
 // Package clientbundle serves the official client to browsers, as the official
-// server does by itself: /socket.io/socket.io.js beside /socket.io/.
+// server does by default: /socket.io/socket.io.js next to /socket.io/.
 //
 //	http.Handle("/socket.io/", clientbundle.Beside(io))
 //
-// The bundles are part of the program that imports the package, some 1.2 MB.
+// The bundles are embedded in the program, about 1.2 MB.
 package clientbundle
 
 import (
@@ -18,17 +18,17 @@ import (
 	"github.com/pgsocket/socketio/internal/accept"
 )
 
-// Version is the version of the npm package socket.io-client whose bundles are
-// served, unchanged: those of its directory dist.
+// Version is the version of the npm package socket.io-client whose bundles, in its
+// directory dist, are served unchanged.
 const Version = "4.8.4"
 
 //go:embed dist
 var dist embed.FS
 
-// names are the official server's. Each has a source map beside it.
+// names are those of the official server. Each bundle has a source map.
 var names = []string{"socket.io.js", "socket.io.min.js", "socket.io.esm.min.js", "socket.io.msgpack.min.js"} //nolint:gochecknoglobals // constant
 
-// A bundle is one file. It is compressed when somebody asks for that.
+// A bundle is one file. It is compressed at the first request for that.
 type bundle struct {
 	kind   string
 	plain  []byte
@@ -36,8 +36,8 @@ type bundle struct {
 }
 
 // Beside returns a handler that answers requests whose path ends in the name of a
-// bundle, such as /socket.io/socket.io.min.js, and leaves all others to the
-// server. A browser keeps what it got and asks whether it is still of the Version.
+// bundle, such as /socket.io/socket.io.min.js, and passes all others to the server.
+// Browsers may cache a bundle and revalidate it by an ETag with the Version.
 func Beside(server http.Handler) http.Handler {
 	bundles := make(map[string]*bundle, 2*len(names))
 	for _, name := range names {
@@ -58,26 +58,27 @@ func Beside(server http.Handler) http.Handler {
 func load(name, kind string) *bundle {
 	data, err := dist.ReadFile("dist/" + name)
 	if err != nil {
-		panic(err) //nolint:forbidigo // the file is part of the program
+		panic(err) //nolint:forbidigo // the file is embedded
 	}
 	return &bundle{kind: kind, plain: data, zipped: sync.OnceValue(func() []byte {
 		var out bytes.Buffer
 		w := gzip.NewWriter(&out)
-		_, _ = w.Write(data) // a buffer takes all
+		_, _ = w.Write(data) // to memory: never fails
 		_ = w.Close()
 		return out.Bytes()
 	})}
 }
 
-// timeout bounds a download, which no connection of the server is counted for.
+// timeout bounds a download, because it does not count for the server's limits of
+// connections.
 const timeout = 2 * time.Minute
 
-// limit gives a download its deadline, unless the http.Server has one: polls forbid it.
+// limit sets the deadline of a download, unless the http.Server has a WriteTimeout.
 func limit(w http.ResponseWriter, r *http.Request) {
 	if server, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok && server.WriteTimeout > 0 {
 		return
 	}
-	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout)) // net/http lifts it; not every ResponseWriter has one
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(timeout)) // net/http removes it; not every ResponseWriter supports it
 }
 
 func (b *bundle) serve(w http.ResponseWriter, r *http.Request) {

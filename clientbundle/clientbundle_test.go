@@ -18,7 +18,7 @@ import (
 	"github.com/pgsocket/socketio/clientbundle"
 )
 
-// ask sends a request to bundles beside a server that answers with 418.
+// ask sends a request to the bundles with a server that answers with 418.
 func ask(t *testing.T, method, path string, header ...string) *http.Response {
 	t.Helper()
 	server := clientbundle.Beside(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -43,7 +43,7 @@ func body(t *testing.T, r *http.Response) []byte {
 	return data
 }
 
-// TestDownload_NotRead_Ends: a client that does not read a bundle holds no connection for ever.
+// TestDownload_NotRead_Ends checks that the connection of a client that does not read a bundle is closed.
 func TestDownload_NotRead_Ends(t *testing.T) {
 	t.Parallel()
 	for own, want := range map[time.Duration]time.Duration{0: 2 * time.Minute, time.Second: time.Second} {
@@ -55,26 +55,26 @@ func TestDownload_NotRead_Ends(t *testing.T) {
 				bundles.ServeHTTP(w, r)
 				served <- time.Since(began)
 			})}
-			near, far := net.Pipe()
+			client, serverEnd := net.Pipe()
 			conns := &listener{make(chan net.Conn, 1), make(chan struct{})}
-			conns.conns <- far
+			conns.conns <- serverEnd
 			go func() { _ = server.Serve(conns) }() // owner: the test; ends with the server
-			_, _ = io.WriteString(near, "GET /socket.io/socket.io.js HTTP/1.1\r\nHost: a\r\n\r\n")
+			_, _ = io.WriteString(client, "GET /socket.io/socket.io.js HTTP/1.1\r\nHost: a\r\n\r\n")
 			select {
 			case took := <-served:
 				if took != want {
 					t.Errorf("took %v, want %v", took, want)
 				}
 			case <-time.After(time.Hour):
-				t.Error("it goes on")
+				t.Error("the download did not end")
 			}
-			_ = near.Close()
+			_ = client.Close()
 			_ = server.Close()
 		})
 	}
 }
 
-// A listener hands out connections that are there already.
+// A listener returns existing connections.
 type listener struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -115,7 +115,7 @@ func TestBundle_Served(t *testing.T) {
 				t.Fatal(err)
 			}
 			if same, err := io.ReadAll(in); err != nil || !bytes.Equal(same, text) {
-				t.Errorf("%s is another file when it is compressed (%v)", path, err)
+				t.Errorf("%s differs after decompression (%v)", path, err)
 			}
 		}
 	}
@@ -155,9 +155,9 @@ func TestBundle_OtherPaths(t *testing.T) {
 	}
 }
 
-// TestBundle_IsThatOfThePackage compares them with the npm package that the
-// tests run, where it is installed.
-func TestBundle_IsThatOfThePackage(t *testing.T) {
+// TestBundle_SameAsPackage compares the bundles with the npm package of the
+// integration tests, if it is installed.
+func TestBundle_SameAsPackage(t *testing.T) {
 	t.Parallel()
 	official := os.DirFS("../integration/js/node_modules/socket.io-client/dist")
 	files, err := fs.ReadDir(official, ".")

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBundle_RefusedEncoding_IsNotUsed: a weight of zero says no.
-func TestBundle_RefusedEncoding_IsNotUsed(t *testing.T) {
+// TestBundle_RefusedEncoding checks that a weight of zero refuses an encoding.
+func TestBundle_RefusedEncoding(t *testing.T) {
 	t.Parallel()
 	for header, want := range map[string]string{"gzip;q=0, identity": "", "x-gzip": "", "gzip;q=0.5": "gzip", "*": "gzip"} {
 		resp := ask(t, http.MethodGet, "/socket.io/socket.io.js", "Accept-Encoding", header)

@@ -24,13 +24,13 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// named returns an event with one array of these elements.
+// named returns an event with one array of the elements.
 func named(count uint32, elements []byte) []byte {
 	args := msgp.AppendString(msgp.AppendArrayHeader(nil, 2), "e")
 	return message(2, "/", append(msgp.AppendArrayHeader(args, count), elements...))
 }
 
-// repeated returns a packet with so many members behind its type and namespace.
+// repeated returns a packet with a number of members after its type and namespace.
 func repeated(count uint32, member []byte) []byte {
 	m := msgp.AppendMapHeader(nil, 2+count)
 	m = msgp.AppendInt(msgp.AppendString(m, "type"), 1)
@@ -43,7 +43,7 @@ func TestDecode_Amplification_IsBounded(t *testing.T) {
 	const size = 300_000
 	for name, c := range map[string]struct {
 		message []byte
-		want    error // nil: it is taken
+		want    error // nil: the message is accepted
 		most    uint64
 	}{
 		"empty attachments":          {named(size/2, bytes.Repeat([]byte{0xc4, 0}, size/2)), packet.ErrLimit, 2 * size},
@@ -64,7 +64,7 @@ func TestDecode_Amplification_IsBounded(t *testing.T) {
 	}
 }
 
-func TestDecode_JSONIsLimited(t *testing.T) {
+func TestDecode_JSONLimit(t *testing.T) {
 	t.Parallel()
 	d := msgpack.Parser{}.NewDecoder(packet.Limits{MaxPacketBytes: 1000})
 	if p, err := d.Decode(named(150, bytes.Repeat([]byte{0xc0}, 150)), true); err != nil {
@@ -80,8 +80,8 @@ func TestDecode_JSONIsLimited(t *testing.T) {
 	}
 }
 
-// TestDecode_MapLikeAPlaceholder: beside binary data it could not be told apart from
-// a placeholder any more, and would swap the pictures.
+// TestDecode_MapLikeAPlaceholder checks that such a map is refused in a packet with binary
+// data, where it could not be distinguished from a placeholder.
 func TestDecode_MapLikeAPlaceholder(t *testing.T) {
 	t.Parallel()
 	like := func(n int) string {
@@ -122,7 +122,7 @@ func TestEncode_OneAttachmentForManyPlaceholders(t *testing.T) {
 }
 
 //nolint:paralleltest // it measures what the process allocates
-func TestEncode_DepthCostsNoCopies(t *testing.T) {
+func TestEncode_DeepNesting_NoCopies(t *testing.T) {
 	const depth, size = 5000, 100_000
 	for name, data := range map[string]string{
 		"arrays":  strings.Repeat("[", depth) + `"` + strings.Repeat("x", size) + `"` + strings.Repeat("]", depth),
@@ -145,7 +145,7 @@ func TestEncode_DepthCostsNoCopies(t *testing.T) {
 func TestEncode_ContainersOfEverySize(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 1, 15, 16, 17, 255, 65_535, 65_536, 70_000} {
-		if n <= 65_535 { // of arguments; deeper there is no limit
+		if n <= 65_535 { // the limit of arguments, which nested arrays do not have
 			p := &packet.Packet{Type: packet.Event, Namespace: "/", Data: []byte(`["e"` + strings.Repeat(`,0`, n) + `]`)}
 			if n < 65_535 {
 				roundTrip(t, p)
@@ -160,8 +160,8 @@ func TestEncode_ContainersOfEverySize(t *testing.T) {
 	}
 }
 
-// FuzzMemory decodes and encodes large messages, which repeat a value of the
-// fuzzer's choice, and measures what that takes.
+// FuzzMemory decodes and encodes large messages, which repeat an arbitrary value, and
+// measures the allocated memory.
 func FuzzMemory(f *testing.F) {
 	for _, seed := range [][]byte{{0xc4, 0}, {0xc0}, {0xd4, 0, 0}, {0xa1, 1}, {0x91, 0x80}, {0xc7, 0, 0}, msgp.AppendFloat32(nil, 1e-45)} {
 		f.Add(seed, uint16(2_500))

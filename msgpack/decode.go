@@ -14,27 +14,27 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// What a decoder may say of a message, beside the errors of package packet.
+// The errors of the decoder, in addition to those of package packet.
 var (
-	// ErrText: a text message; all of this form are binary.
+	// ErrText reports a text message. Every message must be binary.
 	ErrText = errors.New("text instead of MessagePack")
 
-	// ErrPacket: no MessagePack, or none of a packet.
+	// ErrPacket reports a message that is not MessagePack, or not a packet.
 	ErrPacket = errors.New("not a packet in MessagePack")
 )
 
-// The official parser's use of the extension types.
+// The extension type of the official parser.
 const extOfficial = 0
 
-// decoder writes a packet's text form, and has package packet judge it: what is
-// refused there is refused here.
+// decoder converts a message to the text form of the packet, which package packet then
+// decodes and checks.
 type decoder struct {
 	packets packet.Decoder
 	limits  packet.Limits
 }
 
-// Decode implements packet.MessageDecoder. It never returns nil without an error:
-// a message is a packet.
+// Decode implements packet.MessageDecoder. It never returns nil without an error,
+// because every message is a packet.
 func (d *decoder) Decode(data []byte, binary bool) (*packet.Packet, error) {
 	if !binary {
 		return nil, ErrText
@@ -54,8 +54,8 @@ func (d *decoder) Decode(data []byte, binary bool) (*packet.Packet, error) {
 	return p, err
 }
 
-// reader walks through one message. What it returns is JSON, with placeholders for
-// binary data, whose memory is the message's.
+// reader reads one message. It produces JSON with placeholders for binary data, which
+// aliases the message.
 type reader struct {
 	rest        []byte
 	limits      packet.Limits
@@ -69,7 +69,7 @@ func refused(detail string, err error) error {
 	return fmt.Errorf("%w: %s", ErrPacket, detail)
 }
 
-// fields is what stands in the map that is a packet.
+// fields are the members of the map that represents a packet.
 type fields struct {
 	kind  int64
 	nsp   string
@@ -102,9 +102,9 @@ func (r *reader) packet() ([]byte, error) {
 	return r.text(&f)
 }
 
-// fits tells whether a packet may have the data, as the official parser of this form
-// does: package packet cannot, for in the text form a number in the place of the data is
-// an id, and an event may have none.
+// fits checks whether a packet may have the data, as the official MessagePack parser
+// does. Package packet cannot check it: in the text form a number in place of the data is
+// an id, and an event may have no data.
 func fits(kind packet.Type, data []byte) bool {
 	var first byte
 	if len(data) > 0 {
@@ -175,9 +175,9 @@ func (r *reader) field(f *fields) error {
 		if f.data == nil {
 			f.data = make([]byte, 0, len(r.rest))
 		}
-		f.data, err = r.value(f.data[:0], 0) // the last one counts
+		f.data, err = r.value(f.data[:0], 0) // the last of several is used
 		return err
-	default: // such as options, which are the client's own
+	default: // such as options, which only the client uses
 		held := len(r.attachments)
 		_, err = r.value(nil, 0)
 		r.attachments = r.attachments[:held]
@@ -189,7 +189,7 @@ func (r *reader) field(f *fields) error {
 	return nil
 }
 
-// undefined reads JavaScript's undefined, if that comes next.
+// undefined reads JavaScript's undefined, if it is next.
 func (r *reader) undefined() bool {
 	if len(r.rest) < 3 || r.rest[0] != codeFixExt1 || r.rest[1] != extOfficial {
 		return false
@@ -198,8 +198,8 @@ func (r *reader) undefined() bool {
 	return true
 }
 
-// value appends the next value as JSON, which may take several times the bytes of
-// the message.
+// value appends the next value as JSON, which may be several times as long as in the
+// message.
 func (r *reader) value(dst []byte, depth int) (out []byte, err error) {
 	out, err = r.unlimited(dst, depth)
 	if most := r.limits.MaxPacketBytes; err == nil && len(out) > most {
@@ -324,8 +324,8 @@ func (r *reader) attach(dst, data []byte, err error) ([]byte, error) {
 	return dst, nil
 }
 
-// extension appends what the official parser has extensions for: undefined, a
-// Date, an ArrayBuffer.
+// extension appends a value for which the official parser has an extension: undefined,
+// a Date or an ArrayBuffer.
 func (r *reader) extension(dst []byte) ([]byte, error) {
 	if r.undefined() {
 		return append(dst, "null"...), nil
@@ -345,7 +345,7 @@ func (r *reader) extension(dst []byte) ([]byte, error) {
 	return dst, refused(fmt.Sprintf("extension of type %d and %d bytes", kind, size), nil)
 }
 
-// The codes of extensions, which may have any length or one of five.
+// The codes of extensions: of any length, or of one of five lengths.
 const (
 	codeExt8     = 0xc7
 	codeExt16    = 0xc8
@@ -356,7 +356,7 @@ const (
 )
 
 // extensionHead returns the length of an extension's head, whose last byte is the
-// type, and of its data; 0 if the head is not whole.
+// type, and the length of its data; 0 if the head is incomplete.
 func extensionHead(b []byte) (head, size int) {
 	switch code := b[0]; {
 	case code == codeExt8 && len(b) > 2:
@@ -371,12 +371,12 @@ func extensionHead(b []byte) (head, size int) {
 	return 0, 0
 }
 
-// maxDate is how far a Date reaches, in milliseconds on either side of 1970.
+// maxDate is the greatest distance of a Date from 1970, in milliseconds.
 const maxDate = 8_640_000_000_000_000
 
-// appendDate appends what a Date is in JSON.
+// appendDate appends a Date as JSON.
 func appendDate(dst, data []byte) ([]byte, error) {
-	ms := int64(binary.BigEndian.Uint64(data)) //nolint:gosec // it is a signed one
+	ms := int64(binary.BigEndian.Uint64(data)) //nolint:gosec // the value is signed
 	if ms < -maxDate || ms > maxDate {
 		return dst, refused("date", nil)
 	}
@@ -397,7 +397,7 @@ func appendFloat(dst []byte, f float64) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
-// appendString appends a text as JSON. That it is UTF-8 is checked later.
+// appendString appends a string as JSON. UTF-8 is checked later.
 func appendString(dst, s []byte) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// maxDepth is how deep encoding/json nests, too.
+// maxDepth is the limit of nesting, the same as in encoding/json.
 const maxDepth = 10_000
 
 var errDepth = fmt.Errorf("%w: nested too deep", packet.ErrLimit)
@@ -50,7 +50,7 @@ func (Parser) Encode(p *packet.Packet) ([]packet.Message, error) {
 	return []packet.Message{{Data: out, Binary: true}}, nil
 }
 
-// plain returns the type as MessagePack has it, where binary data is like any.
+// plain returns the type in MessagePack, which has no types for binary packets.
 func plain(t packet.Type) packet.Type {
 	switch t {
 	case packet.BinaryEvent:
@@ -62,7 +62,7 @@ func plain(t packet.Type) packet.Type {
 	}
 }
 
-// encoder turns JSON with placeholders into MessagePack.
+// encoder converts JSON with placeholders to MessagePack.
 type encoder struct {
 	json        *json.Decoder
 	text        []byte
@@ -100,7 +100,7 @@ func (e *encoder) value(dst []byte, depth int) ([]byte, error) {
 	}
 }
 
-// array encodes the elements behind a bracket.
+// array encodes the elements after the opening bracket.
 func (e *encoder) array(dst []byte, depth int) ([]byte, error) {
 	start := len(dst)
 	dst = append(dst, 0) // for the header
@@ -132,27 +132,27 @@ func (e *encoder) object(dst []byte, depth int) ([]byte, error) {
 	return setHeader(dst, start, msgp.AppendMapHeader(nil, count)), err
 }
 
-// setHeader puts a header, which says how many elements follow, in the place of
-// the byte that was kept for it: for up to 15 elements nothing moves.
+// setHeader replaces the byte that was reserved for a header by the header, which has
+// the number of elements. The header of up to 15 elements is one byte.
 func setHeader(dst []byte, at int, header []byte) []byte {
 	return slices.Replace(dst, at, at+1, header...)
 }
 
-// attachment returns the data that the object stands for whose brace was read, if
-// it is a placeholder.
+// attachment returns the attachment of the object whose opening brace was read, if the
+// object is a placeholder.
 func (e *encoder) attachment() ([]byte, bool) {
 	if len(e.attachments) == 0 {
 		return nil, false
 	}
 	object := e.text[e.json.InputOffset()-1:]
-	end := bytes.IndexByte(object, '}') // a placeholder holds no other brace
+	end := bytes.IndexByte(object, '}') // a placeholder contains no other brace
 	if n, ok := packet.Placeholder(object[:end+1]); ok && n < len(e.attachments) {
 		return e.attachments[n], true
 	}
 	return nil, false
 }
 
-// skipObject goes on behind the placeholder whose brace was read.
+// skipObject skips the placeholder whose opening brace was read.
 func (e *encoder) skipObject() error {
 	for e.json.More() {
 		if _, err := e.json.Token(); err != nil {
@@ -171,7 +171,7 @@ func appendNumber(dst []byte, text string) ([]byte, error) {
 		return msgp.AppendUint64(dst, n), nil
 	}
 	f, err := strconv.ParseFloat(text, 64)
-	if err != nil && !math.IsInf(f, 0) { // JavaScript, too, takes what is too great for infinite
+	if err != nil && !math.IsInf(f, 0) { // JavaScript also converts too large a number to Infinity
 		return dst, err
 	}
 	return msgp.AppendFloat64(dst, f), nil

@@ -18,13 +18,13 @@ func decode(message []byte) (*packet.Packet, error) {
 	return msgpack.Parser{}.NewDecoder(packet.Limits{}).Decode(message, true)
 }
 
-// show returns the packet as package packet writes it, and its attachments.
+// show returns the packet in the text form of package packet, and its attachments.
 func show(p *packet.Packet) string {
 	return fmt.Sprintf("%s %x", p.AppendText(nil), p.Attachments)
 }
 
-// golden is what socket.io-msgpack-parser 3.0.2 writes for the official client,
-// and the packet that it is.
+// golden are messages of socket.io-msgpack-parser 3.0.2 of the official client, with
+// their packets.
 var golden = []struct{ message, want string }{
 	{"82a47479706500a36e7370a12f", `0 []`},
 	{"83a47479706500a36e7370a52f63686174a46461746181a5746f6b656ea178", `0/chat,{"token":"x"} []`},
@@ -73,7 +73,7 @@ func TestDecode_OfficialPackets(t *testing.T) {
 	}
 }
 
-// roundTrip encodes a packet and checks that it is decoded as it was.
+// roundTrip checks that a packet is unchanged after encoding and decoding.
 func roundTrip(t *testing.T, p *packet.Packet) {
 	t.Helper()
 	messages, err := msgpack.Parser{}.Encode(p)
@@ -114,7 +114,7 @@ func TestEncode_Dates(t *testing.T) {
 	}
 }
 
-// message returns a packet with this data, and more fields if there are some.
+// message returns a packet with the data and further fields.
 func message(kind int, nsp string, data []byte, more ...byte) []byte {
 	fields := uint32(2)
 	if data != nil {
@@ -209,7 +209,7 @@ func TestDecode_Malformed(t *testing.T) {
 	}
 }
 
-// TestDecode_Truncated: no beginning of a message is a message.
+// TestDecode_Truncated checks that every proper prefix of a message is refused.
 func TestDecode_Truncated(t *testing.T) {
 	t.Parallel()
 	for _, g := range golden {

@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio/packet"
 )
 
-// A verdict is what the official parser makes of a message.
+// A verdict is the result of the official parser for a message.
 type verdict struct {
 	Error       string
 	Type        packet.Type
@@ -26,10 +26,10 @@ type verdict struct {
 	Attachments []string
 }
 
-// TestOracle_JavaScript shows the same messages to socket.io-msgpack-parser:
-// what it refuses is refused here, and what both take is the same packet. That
-// holds for messages of its own, for such with bytes changed, and for ours. It
-// needs Node and the npm package, of which the integration tests have one:
+// TestOracle_JavaScript compares with socket.io-msgpack-parser: a message that it refuses
+// is refused here, and a message that both accept is the same packet. The messages are
+// its own, mutations of them, and messages of this package. It needs Node and the npm
+// package of the integration tests:
 //
 //	npm ci --prefix integration/js
 func TestOracle_JavaScript(t *testing.T) {
@@ -44,7 +44,7 @@ func TestOracle_JavaScript(t *testing.T) {
 				t.Errorf("%x: %v", corpus[i], err)
 			}
 		case v.Error != "":
-			t.Errorf("%x: accepted as %s, though JavaScript says %s", corpus[i], show(p), v.Error)
+			t.Errorf("%x: accepted as %s, JavaScript refuses it: %s", corpus[i], show(p), v.Error)
 		default:
 			accepted++
 			if complaint := differ(p, v); complaint != "" {
@@ -57,7 +57,7 @@ func TestOracle_JavaScript(t *testing.T) {
 	}
 	t.Logf("%d messages, %d accepted by both", len(corpus), accepted)
 	if accepted < len(corpus)/10 {
-		t.Error("too few to show anything")
+		t.Error("too few messages were accepted for a comparison")
 	}
 }
 
@@ -70,7 +70,7 @@ func differ(p *packet.Packet, v verdict) string {
 	}
 	kind := p.Type
 	if kind == packet.BinaryEvent || kind == packet.BinaryAck {
-		kind -= packet.BinaryEvent - packet.Event // there is no type of its own for it
+		kind -= packet.BinaryEvent - packet.Event // the text form has another type for binary data
 	}
 	attachments := []string{}
 	for _, a := range p.Attachments {
@@ -91,7 +91,8 @@ func differ(p *packet.Packet, v verdict) string {
 	return ""
 }
 
-// corpus returns the golden messages, our own of their packets, and mutations.
+// corpus returns the golden messages, those of this package for the same packets, and
+// mutations.
 func corpus(t *testing.T, size int) [][]byte {
 	t.Helper()
 	var all [][]byte
@@ -125,8 +126,8 @@ func corpus(t *testing.T, size int) [][]byte {
 	return all
 }
 
-// mutation returns any byte but those that announce a length of 32 bits: the official
-// parser counts through billions of elements that are not there.
+// mutation returns a byte that does not announce a length of 32 bits, for which the
+// official parser would loop over billions of missing elements.
 func mutation(r *rand.Rand) byte {
 	for {
 		switch b := byte(r.IntN(256)); b {

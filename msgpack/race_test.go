@@ -2,5 +2,5 @@
 
 package msgpack_test
 
-// raceFactor is how much more the race detector has appends allocate.
+// raceFactor is the factor by which appends allocate more with the race detector.
 const raceFactor = 4

@@ -7,8 +7,8 @@ import (
 	"slices"
 )
 
-// Reserved reports whether no event may have this name, in either direction:
-// it means something to the libraries themselves.
+// Reserved reports whether the name is reserved by the Socket.IO libraries. No event
+// may have it, in either direction.
 func Reserved(name string) bool {
 	for _, r := range reserved() {
 		if name == r {
@@ -31,10 +31,10 @@ func reserved() [6]string {
 	return [...]string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 }
 
-// EventName returns the name of an event from its first argument, as
-// [SplitArgs] gives it. A number, legal since Socket.IO 3.1.0, is its own name,
-// in the digits it was sent with: to JavaScript listeners, too, 1 and "1" are
-// one event. It does not fail on the events of a [Decoder].
+// EventName returns the name of an event from its first argument, as returned by
+// [SplitArgs]. For a number, valid since Socket.IO 3.1.0, the name is its text: 1 and
+// "1" are the same event for JavaScript listeners, too. It does not fail for the events
+// of a [Decoder].
 func EventName(first json.RawMessage) (string, error) {
 	switch c := byteAt(first, 0); {
 	case c == '-' || '0' <= c && c <= '9':
@@ -55,11 +55,11 @@ func EventName(first json.RawMessage) (string, error) {
 // SplitArgs appends to dst the elements of a JSON array, none of them
 // unmarshaled, and returns the extended slice.
 //
-//   - Nothing is copied: the elements are windows on data, without the white
-//     space around them. Appending to one does not write into data.
-//   - data is what a [Decoder] has accepted. Of other data it may return
+//   - The elements alias data, without the white space around them. Appending to
+//     an element does not write to data.
+//   - data comes from a packet of a [Decoder]. For other data it may return
 //     elements that are not JSON, but it does not panic.
-//   - An element costs a slice header, 24 bytes for as few as 2 of data.
+//   - An element takes a slice header, 24 bytes for as few as 2 bytes of data.
 func SplitArgs(data []byte, dst []json.RawMessage) ([]json.RawMessage, error) {
 	data = trimSpace(data)
 	if len(data) < 2 || data[0] != '[' || data[len(data)-1] != ']' {
@@ -84,7 +84,7 @@ func SplitArgs(data []byte, dst []json.RawMessage) ([]json.RawMessage, error) {
 	}
 }
 
-// elementEnd returns the place of the first comma outside strings and brackets,
+// elementEnd returns the index of the first comma outside strings and brackets,
 // or len(b).
 func elementEnd(b []byte) int {
 	depth := 0

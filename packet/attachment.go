@@ -7,11 +7,11 @@ import (
 	"strconv"
 )
 
-// gathering is a packet whose attachments are on their way.
+// gathering is a packet that waits for its attachments.
 type gathering struct {
 	packet  *Packet
-	missing int // attachments still to come
-	room    int // bytes that may still be held
+	missing int // the number of attachments that have not arrived
+	room    int // the bytes that they may have
 }
 
 func (g *gathering) add(b []byte) error {
@@ -25,28 +25,28 @@ func (g *gathering) add(b []byte) error {
 	return nil
 }
 
-// AppendPlaceholder appends the JSON that stands for attachment num.
+// AppendPlaceholder appends the placeholder of attachment num.
 func AppendPlaceholder(dst []byte, num int) []byte {
 	dst = append(dst, `{"_placeholder":true,"num":`...)
 	dst = strconv.AppendInt(dst, int64(num), 10)
 	return append(dst, '}')
 }
 
-// Placeholder reports whether a JSON value is a placeholder, and of which
-// attachment: an object with the two members _placeholder, true, and num, an
-// integer, in either order and with any white space.
+// Placeholder reports whether a JSON value is a placeholder, and returns the number of
+// its attachment. A placeholder is an object with the two members _placeholder, true, and
+// num, an integer, in either order and with any white space.
 //
-// In a binary packet from a [Decoder], num is the index of an attachment, and no
-// other placeholder has it. In other packets a client may write what it likes, so
-// check before indexing.
+// In a binary packet from a [Decoder], num is the index of an attachment, and no two
+// placeholders have the same. In other packets num may be any number: check it before
+// indexing.
 func Placeholder(raw []byte) (num int, ok bool) {
 	raw = trimSpace(raw)
 	num, end := placeholderAt(raw, 0)
 	return num, end > 0 && end == len(raw)
 }
 
-// placeholderAt returns the number of the placeholder that begins at i and the
-// place behind it, or 0, 0 if none does.
+// placeholderAt returns the number of the placeholder that begins at i and the index
+// after it, or 0, 0 if there is none.
 func placeholderAt(b []byte, i int) (num, end int) {
 	if byteAt(b, i) != '{' {
 		return 0, 0
@@ -58,7 +58,7 @@ func placeholderAt(b []byte, i int) (num, end int) {
 		switch {
 		case key == nil:
 			return 0, 0
-		case !marked && claims(b, key, value):
+		case !marked && isMark(b, key, value):
 			marked = true
 			i = value + len("true")
 		case !numbered && literalIs(key, "num"):
@@ -78,7 +78,7 @@ func placeholderAt(b []byte, i int) (num, end int) {
 }
 
 // memberAt returns the key of the object member that begins at i, quotes
-// included, and the place of its value. The key is nil if no member begins there.
+// included, and the index of its value. The key is nil if there is no member.
 func memberAt(b []byte, i int) (key []byte, value int) {
 	if byteAt(b, i) != '"' {
 		return nil, 0
@@ -91,13 +91,13 @@ func memberAt(b []byte, i int) (key []byte, value int) {
 	return b[i:end], skipSpace(b, colon+1)
 }
 
-// claims reports whether a member is the mark of a placeholder.
-func claims(b, key []byte, value int) bool {
+// isMark reports whether a member is "_placeholder": true.
+func isMark(b, key []byte, value int) bool {
 	return bytes.HasPrefix(b[value:], []byte("true")) && literalIs(key, "_placeholder")
 }
 
-// integerAt returns the integer that begins at i and the place behind it, or
-// 0, 0. Numbers nobody could have as many attachments as are not integers here.
+// integerAt returns the integer of at most nine digits that begins at i and the index
+// after it, or 0, 0. No packet can have more attachments.
 func integerAt(b []byte, i int) (num, end int) {
 	const most = 9
 	n := countDigits(b[i:])
@@ -113,14 +113,14 @@ func integerAt(b []byte, i int) (num, end int) {
 // minPlaceholder is the length of the shortest placeholder.
 const minPlaceholder = len(`{"_placeholder":true,"num":0}`)
 
-// CheckPlaceholders reports, as ErrPlaceholder, whether data is anything but the
-// JSON of a packet with that many attachments: in which each attachment has
-// exactly one placeholder, and nothing else claims to be one. Without attachments
-// all JSON passes: placeholders mean nothing there.
+// CheckPlaceholders returns ErrPlaceholder unless data may be the JSON of a packet with
+// that many attachments: each attachment has exactly one placeholder, and no other object
+// has a member "_placeholder": true. Without attachments it accepts any JSON, because
+// placeholders then have no meaning.
 //
-// A [Decoder] has checked its packets. What is encoded here is checked before it
-// is sent: a receiver would put an attachment in the place of a foreign object
-// that looks like a placeholder, or give the connection up.
+// A [Decoder] has checked its packets. A server checks its own events before they are
+// sent: a receiver would replace an object that looks like a placeholder with an
+// attachment, or close the connection.
 func CheckPlaceholders(data []byte, attachments int) error {
 	if attachments == 0 {
 		return nil
@@ -131,13 +131,13 @@ func CheckPlaceholders(data []byte, attachments int) error {
 	return nil
 }
 
-// misplaced returns the first fault of the placeholders in the body, which is
-// JSON, and its place. An object that claims to be a placeholder but is not
-// exactly one is a fault, and not data: the JavaScript parser would put an
-// attachment, or nothing, in its place. So is a number that was there before: the
-// size of what a packet stands for would not be bounded by that of the packet.
+// misplaced returns the first fault of the placeholders in the body, which is valid
+// JSON, and its index. An object with a member "_placeholder": true that is not exactly a
+// placeholder is a fault, because the JavaScript parser would replace it with an
+// attachment or undefined. A repeated number is a fault, because the size of the decoded
+// packet would not be bounded by that of the messages.
 func misplaced(b []byte, attachments int) (at int, detail string) {
-	if attachments > len(b)/minPlaceholder { // the number alone is no reason to allocate
+	if attachments > len(b)/minPlaceholder { // before memory is allocated by the number
 		return len(b), "more attachments than placeholders"
 	}
 	placed := make([]bool, attachments)
@@ -159,7 +159,7 @@ func misplaced(b []byte, attachments int) (at int, detail string) {
 			missing--
 			i = end
 		case '"':
-			if key, value := memberAt(b, i); key != nil && claims(b, key, value) {
+			if key, value := memberAt(b, i); key != nil && isMark(b, key, value) {
 				return i, "not exactly _placeholder and num"
 			}
 			i = stringEnd(b, i)

@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// body checks what follows the header and returns it, without white space
-// behind it. White space before it is part of the header: JavaScript takes it for an id.
+// body checks the part after the header and returns it without trailing white space.
+// Leading white space is part of the header: JavaScript reads it as an id.
 func (r *reader) body(h header) ([]byte, error) {
 	body := r.rest()
 	if detail := misfit(h, body); detail != "" {
@@ -40,8 +40,8 @@ func (r *reader) body(h header) ([]byte, error) {
 	return body, nil
 }
 
-// misfit says why a body that begins like this cannot belong to the packet, or
-// nothing if it can: valid JSON is known by its first character.
+// misfit returns why the packet cannot have a body that begins like this, or "" if it
+// can. The first character determines the kind of valid JSON.
 func misfit(h header, body []byte) string {
 	first := byteAt(body, 0)
 	switch h.kind {
@@ -79,12 +79,12 @@ func (r *reader) checkName(body []byte) error {
 	return nil
 }
 
-// checkJSON lets the library decide what JSON is.
+// checkJSON checks the syntax with encoding/json.
 func (r *reader) checkJSON(body []byte) error {
 	if json.Valid(body) {
 		return nil
 	}
-	// Only now is it worth finding out where.
+	// Unmarshal finds the position of the error.
 	var raw json.RawMessage
 	err := json.Unmarshal(body, &raw)
 	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
@@ -93,10 +93,9 @@ func (r *reader) checkJSON(body []byte) error {
 	return r.fail(ErrJSON, err.Error())
 }
 
-// nestsDeeper reports whether arrays and objects are nested more than limit
-// deep. It comes before json.Valid, which keeps a stack as deep as the nesting,
-// and adds about a third to its price (BenchmarkValidation): less than the care
-// of a JSON parser of our own. Of text that is not JSON it says something.
+// nestsDeeper reports whether arrays and objects are nested more than limit deep.
+// It is called before json.Valid, whose stack grows with the nesting, and adds about
+// a third to its cost (BenchmarkValidation). For invalid JSON the result is arbitrary.
 func nestsDeeper(b []byte, limit int) bool {
 	depth := 0
 	for i := 0; i < len(b); i++ {
@@ -115,8 +114,8 @@ func nestsDeeper(b []byte, limit int) bool {
 	return false
 }
 
-// hasMoreElements reports whether a JSON array has more elements than limit. Of
-// text that is not JSON it says something.
+// hasMoreElements reports whether a JSON array has more elements than limit. For
+// invalid JSON the result is arbitrary.
 func hasMoreElements(b []byte, limit int) bool {
 	rest := b[1:]
 	for n := 1; ; n++ {

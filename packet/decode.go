@@ -5,18 +5,18 @@ import (
 	"unicode/utf8"
 )
 
-// Limits bound what one packet may cost. A field that is zero or less stands
-// for its default.
+// Limits bound the cost of one packet. A field that is zero or less means its
+// default.
 type Limits struct {
 	// MaxAttachments is the greatest number of attachments of one packet.
-	// The official server and clients accept as many as the default; there,
-	// too, it is a limit on what is received, so a client may send more.
+	// The official server and clients have the same default. It applies to
+	// received packets only; a client may accept more than the server.
 	// Default: 10.
 	MaxAttachments int
 
 	// MaxNamespace is the greatest length of a namespace, in bytes. Namespaces
-	// become keys of maps and words of log lines before anyone has agreed
-	// that they exist.
+	// become map keys and log attributes before the server has checked that
+	// they exist.
 	// Default: 1024.
 	MaxNamespace int
 
@@ -27,23 +27,21 @@ type Limits struct {
 	MaxDepth int
 
 	// MaxArguments is the greatest number of arguments of an event or an
-	// acknowledgement, the name of the event included. Each costs a slice header
-	// for as few as two bytes of text. JavaScript, too, hands arguments to
-	// functions on its stack, and fails beyond some 120,000.
+	// acknowledgement, including the name of the event. Each takes a slice header
+	// for as few as two bytes of text. JavaScript passes arguments on the stack,
+	// and fails beyond about 120,000.
 	// Default: 65,536.
 	MaxArguments int
 
-	// MaxPacketBytes bounds a binary packet: its text and all its attachments
-	// together, which are held until the last one arrives. Packets without
-	// attachments are never held and are not subject to it. The default lets
-	// through ten attachments and a text of 1 MB each; who raises the
-	// transport's limit for one message will want to raise this.
+	// MaxPacketBytes bounds a binary packet in bytes: its text and all its
+	// attachments, which are buffered until the last one arrives. It does not apply
+	// to packets without attachments. The default allows ten attachments and a text
+	// of 1 MB each; raise it together with the transport's limit for one message.
 	// Default: 16 MiB.
 	MaxPacketBytes int
 }
 
-// WithDefaults returns the limits with their defaults in the place of what is
-// zero or less.
+// WithDefaults returns the limits with the default of each field that is zero or less.
 func (l Limits) WithDefaults() Limits {
 	return Limits{
 		MaxAttachments: positive(l.MaxAttachments, 10),
@@ -61,24 +59,23 @@ func positive(value, fallback int) int {
 	return fallback
 }
 
-// Decoder turns the messages of one connection into packets. The zero Decoder
-// is ready to use, with the default limits. It is not safe for concurrent use:
-// messages have an order.
+// Decoder decodes the messages of one connection. The zero Decoder is ready to use,
+// with the default limits. It is not safe for concurrent use.
 //
-// An error ends the packet it was found in and frees what was held of it. The
-// decoder could go on, but the peer is broken and should be disconnected.
+// After an error the decoder drops the current packet and is ready for the next, but
+// the peer violates the protocol and should be disconnected.
 type Decoder struct {
 	limits    Limits
-	gathering *gathering // the packet whose attachments are awaited, usually nil
+	gathering *gathering // the packet that waits for attachments, usually nil
 }
 
 // NewDecoder returns a decoder with these limits.
 func NewDecoder(l Limits) Decoder { return Decoder{limits: l} }
 
-// Text takes a text message. It returns the packet, or nil and no error if the
-// packet awaits attachments.
+// Text decodes a text message. It returns the packet, or nil and no error if the
+// packet waits for attachments.
 //
-// b is not kept: the packet has its own memory and belongs to the caller.
+// Text does not keep b. The caller owns the packet.
 func (d *Decoder) Text(b []byte) (*Packet, error) {
 	if d.gathering != nil {
 		missing := d.gathering.missing
@@ -109,10 +106,10 @@ func (d *Decoder) Text(b []byte) (*Packet, error) {
 	return nil, nil
 }
 
-// Binary takes a binary message: the next attachment. It returns the packet if
-// this was the last, and otherwise nil.
+// Binary decodes a binary message, the next attachment. It returns the packet if
+// the attachment is the last one, and nil otherwise.
 //
-// b is not kept: the packet has its own memory and belongs to the caller.
+// Binary does not keep b. The caller owns the packet.
 func (d *Decoder) Binary(b []byte) (*Packet, error) {
 	if d.gathering == nil {
 		return nil, ErrUnexpectedBinary

@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// malformed are texts that no decoder with default limits may accept.
+// malformed are texts that a decoder with default limits must refuse.
 var malformed = []struct {
 	name string
 	text string
@@ -90,7 +90,7 @@ func TestDecode_MalformedText(t *testing.T) {
 				t.Errorf("got %+v, %v; want error %q", p, err, row.want)
 			}
 			if err != nil && len(err.Error()) > 200 {
-				t.Errorf("the error repeats what the client said, %d bytes of it", len(err.Error()))
+				t.Errorf("the error of %d bytes repeats the text", len(err.Error()))
 			}
 		})
 	}
@@ -132,7 +132,7 @@ func TestDecode_TextBetweenAttachments(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := d.Binary([]byte("second")); !errors.Is(err, ErrUnexpectedBinary) {
-		t.Error("what was held is not dropped:", err)
+		t.Error("the incomplete packet was not dropped:", err)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestDecode_MaxPacketBytes(t *testing.T) {
 		t.Fatal("one byte over:", err)
 	}
 	if d.gathering != nil {
-		t.Error("what was held is not dropped")
+		t.Error("the incomplete packet was not dropped")
 	}
 }
 
@@ -262,11 +262,11 @@ func TestDecode_AnnouncedAttachments_NotAllocated(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if allocations > 4 { // the packet, its data, the gathering, which placeholders were seen
+	if allocations > 4 { // the packet, its data, the gathering, the list of placeholders
 		t.Errorf("%v allocations", allocations)
 	}
 	if held := cap(d.gathering.packet.Attachments); held != 0 {
-		t.Errorf("room for %d attachments before the first has arrived", held)
+		t.Errorf("capacity for %d attachments before the first has arrived", held)
 	}
 	d.gathering = nil
 	allocations = testing.AllocsPerRun(100, func() {
@@ -300,7 +300,7 @@ func TestDecoder_Size(t *testing.T) {
 	}
 }
 
-func TestDecode_ErrorsNameThePlace(t *testing.T) {
+func TestDecode_ErrorPosition(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		`9`:                                      `unknown packet type: "9", at byte 0`,

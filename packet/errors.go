@@ -2,9 +2,9 @@ package packet
 
 import "errors"
 
-// What a [Decoder] may say of a message. Each comes wrapped with the place and
-// the detail; check with [errors.Is]. After any of them the connection is to be
-// closed, as the two ends no longer agree on what was said.
+// The errors of a [Decoder]. They are wrapped with the position and details; check
+// with [errors.Is]. After an error the connection is to be closed, because the
+// decoder may be out of step with the peer.
 var (
 	// ErrType: the first character is not the digit of a packet type.
 	ErrType = errors.New("unknown packet type")
@@ -15,23 +15,23 @@ var (
 	// ErrAttachments: a binary packet without a count of at least 1 and a dash.
 	ErrAttachments = errors.New("illegal count of attachments")
 
-	// ErrAckID: an ACK without an id, or an id above 2^53-1. JavaScript takes
-	// ids of any length and rounds them; an ack for the rounded number would
-	// go to another call, so this refusal is deliberate.
+	// ErrAckID: an ACK without an id, or an id above 2^53-1. JavaScript accepts
+	// ids of any length and rounds them; an ack with the rounded id would
+	// acknowledge another event.
 	ErrAckID = errors.New("illegal ack id")
 
 	// ErrJSON: the body is not JSON.
 	ErrJSON = errors.New("invalid JSON")
 
-	// ErrBody: a body that is not of the kind its packet type demands.
+	// ErrBody: a body that is not of the kind that the packet type requires.
 	ErrBody = errors.New("body does not fit the packet type")
 
 	// ErrReservedName: an event with a name for which [Reserved] is true.
 	ErrReservedName = errors.New("reserved event name")
 
-	// ErrPlaceholder: a placeholder that is malformed, or stands for an
-	// attachment that was not announced or has another placeholder; or an
-	// attachment without one.
+	// ErrPlaceholder: a placeholder that is malformed, or whose attachment
+	// was not announced or has another placeholder; or an attachment without
+	// a placeholder.
 	ErrPlaceholder = errors.New("illegal placeholder")
 
 	// ErrUnexpectedText: text while attachments are awaited.

@@ -25,26 +25,26 @@ func FuzzDecode(f *testing.F) {
 		requireReadable(t, p)
 		again, err := decode(Limits{}, string(p.AppendText(nil)), p.Attachments)
 		if err != nil {
-			t.Fatalf("%s: not read back: %v", p.AppendText(nil), err)
+			t.Fatalf("%s: cannot be decoded again: %v", p.AppendText(nil), err)
 		}
 		if !reflect.DeepEqual(p, again) {
-			t.Fatalf("%+v came back as %+v", p, again)
+			t.Fatalf("%+v was decoded again as %+v", p, again)
 		}
 	})
 }
 
-// feed decodes a text and gives it the same attachment as often as it asks.
+// feed decodes a text, with the same attachment for all its placeholders.
 func feed(t *testing.T, text, attachment []byte) *Packet {
 	t.Helper()
 	var d Decoder
 	before := bytes.Clone(text)
 	p, err := d.Text(text)
 	if !bytes.Equal(before, text) {
-		t.Fatal("the decoder wrote into the message")
+		t.Fatal("the decoder changed the message")
 	}
 	for d.gathering != nil {
 		if p != nil || err != nil {
-			t.Fatalf("%v, %v while attachments are awaited", p, err)
+			t.Fatalf("%v, %v before the last attachment", p, err)
 		}
 		p, err = d.Binary(attachment)
 	}
@@ -54,15 +54,15 @@ func feed(t *testing.T, text, attachment []byte) *Packet {
 	return p
 }
 
-// requireBounded checks that a packet holds no more than what was sent, and
-// what the allocator rounds up.
+// requireBounded checks that a packet takes no more memory than the messages, plus the
+// rounding of the allocator.
 func requireBounded(t *testing.T, p *Packet, text, attachment int) {
 	t.Helper()
 	if cap(p.Data) > text+text/4+64 || len(p.Namespace) > text {
 		t.Fatalf("%d bytes of text became %d of data and %d of namespace", text, cap(p.Data), len(p.Namespace))
 	}
 	if len(p.Attachments) > 10 || cap(p.Attachments) > 16 {
-		t.Fatalf("%d attachments, room for %d", len(p.Attachments), cap(p.Attachments))
+		t.Fatalf("%d attachments, capacity for %d", len(p.Attachments), cap(p.Attachments))
 	}
 	for _, a := range p.Attachments {
 		if cap(a) > attachment {
@@ -71,8 +71,8 @@ func requireBounded(t *testing.T, p *Packet, text, attachment int) {
 	}
 }
 
-// requireReadable checks what a decoder promises to those who take its packets
-// apart: the helpers do not fail, and placeholders have attachments.
+// requireReadable checks that EventName and SplitArgs do not fail for a decoded packet,
+// and that placeholders have attachments.
 func requireReadable(t *testing.T, p *Packet) {
 	t.Helper()
 	if p.Data == nil {
@@ -110,7 +110,7 @@ func FuzzSplitArgs(f *testing.F) {
 		got, err := SplitArgs(data, nil)
 		var want []json.RawMessage
 		if json.Unmarshal(data, &want) != nil || want == nil {
-			return // then it need only not panic
+			return // it must not panic
 		}
 		if err != nil {
 			t.Fatalf("%q: %v", data, err)
@@ -142,7 +142,7 @@ func FuzzPlaceholder(f *testing.F) {
 			t.Fatal(err)
 		}
 		if want := map[string]any{"_placeholder": true, "num": float64(num)}; !reflect.DeepEqual(members, want) {
-			t.Fatalf("%q is taken for placeholder %d", raw, num)
+			t.Fatalf("Placeholder(%q) = %d, true", raw, num)
 		}
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// header is what stands before the body. Its namespace is a window on the text.
+// header is the part before the body. Its namespace aliases the text.
 type header struct {
 	kind        Type
 	attachments int
@@ -16,7 +16,7 @@ type header struct {
 	hasID       bool
 }
 
-// packet copies what the header and the body borrow from the message.
+// packet returns a packet with copies of the namespace and the body.
 func (h header) packet(body []byte) *Packet {
 	p := &Packet{Type: h.kind, Namespace: "/", ID: h.id, HasID: h.hasID}
 	if len(h.namespace) > 1 {
@@ -28,7 +28,7 @@ func (h header) packet(body []byte) *Packet {
 	return p
 }
 
-// reader walks through the text of one packet, from left to right.
+// reader reads the text of one packet, from left to right.
 type reader struct {
 	text   []byte
 	at     int
@@ -61,11 +61,11 @@ func (r *reader) kind() (Type, error) {
 	if len(r.text) == 0 {
 		return 0, r.fail(ErrType, "empty text")
 	}
-	if n := spacesAt(r.text, 0); n > 0 { // the number of a white space is 0
+	if n := spacesAt(r.text, 0); n > 0 { // JavaScript converts white space to 0
 		_, r.at = utf8.DecodeRune(r.text)
 		return Connect, nil
 	}
-	t := Type(r.text[0] - '0') // below '0' wraps around to a great number
+	t := Type(r.text[0] - '0') // a character below '0' wraps around to a large value
 	if t > BinaryAck {
 		return 0, r.fail(ErrType, strconv.Quote(string(r.text[:1])))
 	}
@@ -79,7 +79,7 @@ func (r *reader) attachments() (int, error) {
 	if len(digits) == 0 {
 		return 0, r.fail(ErrAttachments, "no count")
 	}
-	// The number is only compared. Nothing is ever allocated by it.
+	// The number is only compared: no memory is allocated by it.
 	n, err := strconv.Atoi(string(digits))
 	if err != nil || n > r.limits.MaxAttachments {
 		return 0, r.fail(ErrLimit, fmt.Sprintf("more than %d attachments", r.limits.MaxAttachments))
@@ -111,8 +111,8 @@ func (r *reader) namespace() ([]byte, error) {
 	return namespace, nil
 }
 
-// ackID reads the longest run of digits and white space that there is, as the JavaScript
-// parser does. Its number is that of the digits, and 0 without any.
+// ackID reads the longest run of digits and white space, as the JavaScript parser does.
+// The id is the number of the digits, or 0 if there are none.
 func (r *reader) ackID() (id uint64, found bool, err error) {
 	start := r.at
 	r.at += spacesAt(r.text, r.at)

@@ -2,8 +2,8 @@ package packet
 
 import "testing"
 
-// TestDecoder_TextThatOnlyJavaScriptWouldWrite is taken as the official parser takes it.
-func TestDecoder_TextThatOnlyJavaScriptWouldWrite(t *testing.T) {
+// TestDecoder_JavaScriptOnlyText checks texts that the official parser accepts.
+func TestDecoder_JavaScriptOnlyText(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]Packet{
 		`3[]`:                {Type: Ack, Namespace: "/", Data: []byte(`[]`)},

@@ -18,8 +18,8 @@ import (
 
 var oracleSeed = flag.Uint64("oracle.seed", 1, "seed of the corpus that is shown to the JavaScript parser")
 
-// divergence is a kind of text that socket.io-parser accepts and we refuse.
-// There is no table for the other direction: nothing may stand in it.
+// divergence is a kind of text that socket.io-parser accepts and this package refuses.
+// The opposite must not exist.
 type divergence struct {
 	name     string
 	reason   string
@@ -34,7 +34,7 @@ var divergences = []divergence{
 	},
 	{
 		"empty text",
-		"no session of the official server gets so far: Engine.IO hands on undefined, which is an error",
+		"no session of the official server gets this far: Engine.IO passes on undefined, which is an error",
 		func(text string, err error) bool { return text == "" && errors.Is(err, ErrType) },
 	},
 	{
@@ -68,8 +68,8 @@ var (
 	longNumber   = regexp.MustCompile(`[0-9]{16}`)
 )
 
-// TestOracle_Decode needs Node and the npm package socket.io-parser
-// 4.2.7, of which the integration tests have one:
+// TestOracle_Decode needs Node and the npm package socket.io-parser 4.2.7 of the
+// integration tests:
 //
 //	npm ci --prefix integration/js
 func TestOracle_Decode(t *testing.T) {
@@ -97,7 +97,7 @@ func TestOracle_Decode(t *testing.T) {
 	t.Logf("%d texts, %d accepted by both, refused by Go only: %v", len(corpus), accepted, explained)
 	for _, d := range divergences {
 		if explained[d.name] == 0 {
-			t.Errorf("divergence %q was never seen: is it still true?", d.name)
+			t.Errorf("divergence %q did not occur: remove it or extend the corpus", d.name)
 		}
 	}
 }
@@ -115,18 +115,18 @@ func TestOracle_Encode(t *testing.T) {
 	}
 }
 
-// verdict is what the JavaScript parser makes of a text.
+// verdict is the result of the JavaScript parser for a text.
 type verdict struct {
 	Error string // not empty if it refuses
-	Type  Type   // never a binary one: it folds them into their relatives
+	Type  Type   // never a binary one: the parser changes those to EVENT and ACK
 	Nsp   string
 	ID    string // as JavaScript prints it
 	Same  bool   // the data is equal to ours
-	Text  string // what its encoder makes of the packet again
+	Text  string // the packet encoded again
 }
 
-// compare returns the name of the divergence that explains a disagreement, or
-// a complaint if none does.
+// compare returns the name of the divergence that explains a difference, or a complaint
+// if there is none.
 func compare(text string, p *Packet, err error, v verdict) (explanation, complaint string) {
 	if v.Error != "" {
 		if err == nil {
@@ -167,7 +167,7 @@ func decodeWithNumberedAttachments(text string) (*Packet, error) {
 	return decode(Limits{}, text, attachments)
 }
 
-// consultOracle asks the JavaScript parser about every text of the corpus.
+// consultOracle runs the JavaScript parser on every text of the corpus.
 func consultOracle(t *testing.T, corpus []string) []verdict {
 	t.Helper()
 	dir, err := filepath.Abs("../integration/js")
@@ -209,8 +209,8 @@ func consultOracle(t *testing.T, corpus []string) []verdict {
 	return verdicts
 }
 
-// tokens are what the mutations insert: everything that has a meaning in the
-// header, in JSON, or to Number() in JavaScript.
+// tokens are inserted by the mutations: text with a meaning in the header, in JSON, or for
+// Number() in JavaScript.
 var tokens = []string{
 	"0", "1", "2", "3", "4", "5", "6", "7", "10", "11", "51-", "61-", "9007199254740991", "9007199254740992",
 	"-", "/", ",", "/n,", ".0", "e0", "0x", "+", "0.5", "1e3", "-0",
@@ -220,8 +220,8 @@ var tokens = []string{
 	" ", "\t", "\n", "\x00", "\u00a0", "\ufeff", "\u2028", "\u0085", "é", "😀", "２",
 }
 
-// oracleCorpus returns the golden and the malformed texts, and mutations of
-// them, as far as JavaScript can hold them: its strings are not bytes.
+// oracleCorpus returns the golden and the malformed texts, and mutations of them, without
+// texts that are not UTF-8.
 func oracleCorpus(size int) []string {
 	var good, bad []string
 	for _, g := range golden {
@@ -235,7 +235,7 @@ func oracleCorpus(size int) []string {
 	corpus := append(good, bad...)
 	r := rand.New(rand.NewPCG(*oracleSeed, 0))
 	for len(corpus) < size {
-		seeds := good // most of what is bad stays bad, and teaches less
+		seeds := good // most mutations of malformed texts are malformed
 		if r.IntN(4) == 0 {
 			seeds = bad
 		}
@@ -253,7 +253,7 @@ func oracleCorpus(size int) []string {
 func mutate(r *rand.Rand, text, other string) string {
 	from := r.IntN(len(text) + 1)
 	if r.IntN(2) == 0 {
-		from = min(from, r.IntN(8)) // the header is short and deserves its share
+		from = min(from, r.IntN(8)) // so that some mutations are in the short header
 	}
 	to := from + min(r.IntN(4), len(text)-from)
 	switch r.IntN(5) {
@@ -261,7 +261,7 @@ func mutate(r *rand.Rand, text, other string) string {
 		return text[:from] + text[to:]
 	case 1: // replace
 		return text[:from] + tokens[r.IntN(len(tokens))] + text[to:]
-	case 2: // go on as another text does
+	case 2: // continue with another text
 		return text[:from] + other[min(from, len(other)):]
 	default: // insert
 		return text[:from] + tokens[r.IntN(len(tokens))] + text[from:]

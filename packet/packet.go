@@ -2,7 +2,7 @@ package packet
 
 import "fmt"
 
-// Type is the kind of a packet: its first digit on the wire.
+// Type is the type of a packet: its first digit on the wire.
 type Type byte
 
 // The types of revision 5 of the protocol.
@@ -16,7 +16,7 @@ const (
 	BinaryAck
 )
 
-// String returns the protocol's own word for the type.
+// String returns the protocol's name of the type.
 func (t Type) String() string {
 	switch t {
 	case Connect:
@@ -37,8 +37,8 @@ func (t Type) String() string {
 	return fmt.Sprintf("Type(%d)", byte(t))
 }
 
-// carrying returns the type under which a packet with that many attachments
-// travels: an event is a BINARY_EVENT exactly when it has some.
+// carrying returns the type on the wire of a packet with that many attachments: an
+// event with attachments is a BINARY_EVENT, one without is an EVENT.
 func (t Type) carrying(attachments int) Type {
 	switch {
 	case t == Event && attachments > 0:
@@ -63,24 +63,24 @@ func (t Type) named() bool { return t == Event || t == BinaryEvent }
 type Packet struct {
 	Type Type
 
-	// Namespace is "/" when the wire names none. A decoded one begins with a
-	// slash and is otherwise what the client chose: quotes, spaces and
-	// control characters included.
+	// Namespace is "/" if the text has none. A decoded one begins with a slash and
+	// may otherwise contain any characters, including quotes, spaces and control
+	// characters.
 	Namespace string
 
-	// ID is the ack id, at most 2^53-1. It means something only if HasID; an ack
-	// without one answers nothing.
+	// ID is the ack id, at most 2^53-1. It is valid only if HasID. An ack without an
+	// id acknowledges no event.
 	ID    uint64
 	HasID bool
 
-	// Data is JSON: an array for events and acks, whose first item is the
+	// Data is JSON: an array for events and acks, whose first element is the
 	// name in an event; an object or nothing for CONNECT; nothing for
-	// DISCONNECT; an object or a string for CONNECT_ERROR. A decoded one has
-	// no white space at either end, and is nil if there was none: of a packet
-	// that says nothing, which the official parser accepts.
+	// DISCONNECT; an object or a string for CONNECT_ERROR. In a decoded packet it
+	// has no white space at either end, and is nil if the packet has no data, which
+	// the official parser accepts for every type.
 	Data []byte
 
-	// Attachments are what the placeholders in Data stand for, by number.
+	// Attachments are the binary data of the placeholders in Data, by number.
 	// Decoded packets have them for BinaryEvent and BinaryAck only.
 	Attachments [][]byte
 }

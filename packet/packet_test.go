@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// conversation is a packet and the messages it is made of.
+// conversation is a packet and its messages.
 type conversation struct {
 	name   string
 	text   string
 	packet Packet
 }
 
-// golden are packets in the only form this package writes them, which is also
-// the form socket.io-parser writes them in.
+// golden are packets in the form in which this package and socket.io-parser encode
+// them.
 var golden = []conversation{
 	{"connect", `0`, Packet{Type: Connect, Namespace: "/"}},
 	{"connect with auth", `0{"token":"abc"}`, Packet{Type: Connect, Namespace: "/", Data: []byte(`{"token":"abc"}`)}},
@@ -57,7 +57,7 @@ var golden = []conversation{
 	}},
 }
 
-// decode feeds a whole packet to a new decoder.
+// decode decodes a packet with a new decoder.
 func decode(l Limits, text string, attachments [][]byte) (*Packet, error) {
 	d := NewDecoder(l)
 	p, err := d.Text([]byte(text))
@@ -128,7 +128,7 @@ func TestEncode_TypeFollowsAttachments(t *testing.T) {
 	}
 }
 
-func TestEncode_OffsetIsTheLastArgument(t *testing.T) {
+func TestEncode_Offset_IsLastArgument(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		namespace   string

@@ -2,16 +2,15 @@ package packet
 
 import "bytes"
 
-// A Parser is another form for packets to travel in than the one of this
-// package, such as MessagePack. Client and server must agree on it beforehand:
-// nothing on the wire tells which it is.
+// A Parser is an alternative encoding of packets, such as MessagePack. Client and
+// server must be configured with the same one: the protocol does not negotiate it.
 //
-// Whatever the form, a [Packet] is the same: JSON with placeholders, and the
-// attachments that they stand for.
+// A [Packet] is the same with every Parser: JSON with placeholders, and their
+// attachments.
 type Parser interface {
 	// Encode returns the messages of a packet, in the order in which they are
-	// sent. The packet is only read, and may be of any goroutine's making. The
-	// deliveries of the node wait for Encode: it may call the server, but what
+	// sent. It must not change the packet, and may be called from any goroutine. The
+	// deliveries of the node wait for Encode. It may call the server, but a call that
 	// waits for deliveries, such as Socket.Join, waits until its ctx ends.
 	Encode(p *Packet) ([]Message, error)
 
@@ -19,10 +18,10 @@ type Parser interface {
 	NewDecoder(l Limits) MessageDecoder
 }
 
-// A MessageDecoder turns the messages of one connection into packets, and keeps
-// the promises of a [Decoder]: what it returns needs no further check of form
-// and shares no memory with the message, what it holds is bounded by the limits,
-// and an error means that the connection is to be closed.
+// A MessageDecoder decodes the messages of one connection and keeps the promises of a
+// [Decoder]: the form of a returned packet is valid, a packet shares no memory with the
+// message, the memory that the decoder keeps is bounded by the limits, and after an error
+// the connection is to be closed.
 type MessageDecoder interface {
 	// Decode returns the packet that the message completes, or nil.
 	Decode(data []byte, binary bool) (*Packet, error)
@@ -34,8 +33,8 @@ type Message struct {
 	Binary bool
 }
 
-// AppendArgs appends the arguments of an event to dst, with the offset as one
-// more, as [AppendEvent] does.
+// AppendArgs appends the arguments of an event to dst, with the offset as an
+// additional argument, as [AppendEvent] does.
 func AppendArgs(dst, args []byte, offset string) []byte {
 	if offset == "" {
 		return append(dst, args...)

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestDecoder_PlaceholdersAndAttachmentsDoNotMatch(t *testing.T) {
+func TestDecoder_PlaceholderMismatch(t *testing.T) {
 	t.Parallel()
 	place := func(n int) string { return string(AppendPlaceholder(nil, n)) }
 	for name, text := range map[string]string{

@@ -5,5 +5,5 @@ import (
 	"time"
 )
 
-// Sweep drops stale schemas, however often it is asked to.
+// Sweep drops stale schemas in every call.
 func Sweep(ctx context.Context, dsn string) error { return sweep(ctx, dsn, time.Now().Add(-stale)) }

@@ -1,22 +1,23 @@
-// Package pgtest gives every test a migrated schema of its own in a real Postgres.
+// Package pgtest provides each test with its own migrated schema in a real Postgres.
 //
-//	func TestOrdersReachTheKitchen(t *testing.T) {
+//	func TestOrders_Delivered(t *testing.T) {
 //		dsn, schema := pgtest.Schema(t)
 //		db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{Schema: schema})
 //		…
 //	}
 //
-// Schemas do not see each other, so that tests may run in parallel. The Postgres is the first of these that there is:
+// Schemas are independent, so that tests may run in parallel. The Postgres is the first available one of these:
 //
-//   - the one of [On], say a container that the test started;
-//   - the one that the environment's DATABASE_URL names; the user needs the right to create schemas in that database;
-//   - a private server, started from the binaries installed on this machine. Its tests share it within a test binary,
-//     and it goes with the test binary, however that ends.
+//   - that of [On], for example a container that the test started;
+//   - that of the environment variable DATABASE_URL; the user needs the right to create schemas in the database;
+//   - a private server, started from the binaries installed on this machine. The tests of a test binary share it. It is
+//     stopped when the test binary ends, even if it is killed.
 //
-// Without any, the test fails and says what to install. Under -short it is skipped instead, unless CI=true.
+// If none is available, the test fails with an error that names what to install. With -short it is skipped instead,
+// unless CI=true.
 //
-// A schema is dropped when its test ends. What a killed run left behind in a lasting database is dropped by a later run,
-// when it is two hours old.
+// A schema is dropped when its test ends. The schemas of a killed run are dropped by a later run, once they are two hours
+// old.
 package pgtest
 
 import (
@@ -35,7 +36,7 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// Option changes what [Schema] gives.
+// Option configures [Schema].
 type Option func(*settings)
 
 type settings struct {
@@ -43,14 +44,15 @@ type settings struct {
 	nameOnly bool
 }
 
-// On uses the Postgres at dsn and looks for no other.
+// On selects the Postgres at dsn.
 func On(dsn string) Option { return func(s *settings) { s.dsn = dsn } }
 
-// NameOnly gives a name that no schema has yet, and leaves it to the test to create the schema. It is dropped all the same.
+// NameOnly makes [Schema] return an unused name without creating the schema. A schema with that name is dropped when the
+// test ends.
 func NameOnly() Option { return func(s *settings) { s.nameOnly = true } }
 
-// Schema gives a schema for this test alone, with this module's tables in it, and how to reach it.
-// It waits for a private server to start, the first time; and for the migrations.
+// Schema creates a schema for this test with this module's tables, and returns its name and the address of the Postgres.
+// It waits for the migrations, and in the first call for the start of a private server. It fails the test on an error.
 func Schema(t testing.TB, opts ...Option) (dsn, schema string) {
 	t.Helper()
 	var s settings
@@ -63,7 +65,7 @@ func Schema(t testing.TB, opts ...Option) (dsn, schema string) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := sweepOnce(ctx, s.dsn); err != nil {
-		t.Fatalf("pgtest: drop what earlier runs left: %v", err)
+		t.Fatalf("pgtest: drop the schemas of earlier runs: %v", err)
 	}
 	schema = newName(time.Now())
 	t.Cleanup(func() {
@@ -71,7 +73,7 @@ func Schema(t testing.TB, opts ...Option) (dsn, schema string) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
 		if err := drop(ctx, s.dsn, schema); err != nil {
-			t.Errorf("pgtest: drop schema %s, does a connection still hold its tables? %v", schema, err)
+			t.Errorf("pgtest: drop schema %s (close connections that lock its tables): %v", schema, err)
 		}
 	})
 	if s.nameOnly {
@@ -83,7 +85,7 @@ func Schema(t testing.TB, opts ...Option) (dsn, schema string) {
 	return s.dsn, schema
 }
 
-// DSN is the Postgres that [Schema] uses, for tests that need no schema.
+// DSN returns the address of the Postgres that [Schema] uses, for tests that need no schema.
 func DSN(t testing.TB) string {
 	t.Helper()
 	if dsn := os.Getenv("DATABASE_URL"); dsn != "" {
@@ -101,8 +103,8 @@ func DSN(t testing.TB) string {
 	return dsn
 }
 
-// Main runs the tests of a binary, then stops its private server and waits for it to be gone. It is for a TestMain that
-// looks for leaks; a test binary without it leaves nothing behind either.
+// Main runs the tests of a binary, then stops its private server and waits until it has ended. It is for a TestMain that
+// checks for leaks; without it the server is stopped after the end of the test binary.
 //
 //	func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 func Main(m interface{ Run() int }) (code int) {
@@ -116,15 +118,15 @@ func Main(m interface{ Run() int }) (code int) {
 
 const (
 	prefix = "pgtest_"
-	stale  = 2 * time.Hour // longer than any run of tests takes
+	stale  = 2 * time.Hour // longer than any test run
 )
 
-// newName tells when the schema was made, and is unlike any other: pgtest_6920a1b2_k3jq5vexa2.
+// newName returns a unique name that contains the time of creation: pgtest_6920a1b2_k3jq5vexa2.
 func newName(now time.Time) string {
 	return fmt.Sprintf("%s%08x_%s", prefix, now.Unix(), strings.ToLower(rand.Text()[:10]))
 }
 
-// madeAt reads the time in a schema's name; ok is false for a schema that is none of ours.
+// madeAt returns the time in a schema's name; ok is false if newName did not make the name.
 func madeAt(schema string) (at time.Time, ok bool) {
 	var seconds int64
 	var random string
@@ -144,7 +146,7 @@ func drop(ctx context.Context, dsn, schema string) error {
 	return err
 }
 
-// connect opens a connection that would rather fail than wait for a lock that a test forgot.
+// connect opens a connection with a lock timeout, so that a lock that a test did not release is an error.
 func connect(ctx context.Context, dsn string) (*pgx.Conn, error) {
 	cfg, err := pgaddress.Parse(dsn)
 	if err != nil {

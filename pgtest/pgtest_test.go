@@ -26,12 +26,12 @@ func TestSchema_MigratedAndSeparate(t *testing.T) {
 	conn := connect(t, dsn)
 	for _, schema := range []string{one, two} {
 		if n := count(t, conn, `select count(*) from pg_tables where schemaname = $1`, schema); n == 0 {
-			t.Errorf("schema %s holds no table", schema)
+			t.Errorf("schema %s has no table", schema)
 		}
 	}
 }
 
-func TestSchema_DroppedAtTheEnd(t *testing.T) { //nolint:tparallel // what follows the subtest waits for it
+func TestSchema_DroppedAtTheEnd(t *testing.T) { //nolint:tparallel // the checks after the subtest wait for it
 	t.Parallel()
 	var dsn, schema string
 	t.Run("a test", func(t *testing.T) {
@@ -42,7 +42,7 @@ func TestSchema_DroppedAtTheEnd(t *testing.T) { //nolint:tparallel // what follo
 	})
 
 	if n := count(t, connect(t, dsn), `select count(*) from pg_namespace where nspname = $1`, schema); n != 0 {
-		t.Errorf("schema %s is still there", schema)
+		t.Errorf("schema %s was not dropped", schema)
 	}
 }
 
@@ -52,7 +52,7 @@ func TestName_CreatesNothing(t *testing.T) {
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly(), pgtest.On(pgtest.DSN(t)))
 
 	if n := count(t, connect(t, dsn), `select count(*) from pg_namespace where nspname = $1`, schema); n != 0 {
-		t.Errorf("schema %s is there already", schema)
+		t.Errorf("schema %s already exists", schema)
 	}
 }
 

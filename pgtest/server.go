@@ -15,16 +15,16 @@ import (
 
 // private is the test binary's own server.
 //
-//nolint:gochecknoglobals // tests have nothing else in common that could hold it
+//nolint:gochecknoglobals // shared by all tests of the binary
 var private privateServer
 
 type privateServer struct {
 	mu  sync.Mutex
 	srv *pgserver.Server
-	err error // why it could not be started; asking again would not help
+	err error // the error of the only attempt to start it
 }
 
-// start starts the server the first time, and tells how to reach it.
+// start starts the server in the first call, and returns its address.
 func (p *privateServer) start(ctx context.Context) (dsn string, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,7 +52,7 @@ func migrate(ctx context.Context, dsn, schema string) error {
 	return migrations.Up(ctx, dsn, &migrations.Options{Schema: schema})
 }
 
-// swept holds the servers that have been rid of old schemas.
+// swept contains the servers whose old schemas have been dropped.
 //
 //nolint:gochecknoglobals // once per test binary, as private is
 var swept struct {
@@ -60,7 +60,7 @@ var swept struct {
 	dsn map[string]bool
 }
 
-// sweepOnce drops what killed runs have left at dsn, the first time that it is asked to in this process.
+// sweepOnce drops the schemas of killed runs at dsn, once per process.
 func sweepOnce(ctx context.Context, dsn string) error {
 	swept.mu.Lock()
 	defer swept.mu.Unlock()
@@ -77,14 +77,14 @@ func sweepOnce(ctx context.Context, dsn string) error {
 	return nil
 }
 
-// sweep drops the schemas made before a time. What somebody still holds a lock on is left to a later run.
+// sweep drops the schemas made before a time. It skips schemas with locks, which a later run drops.
 func sweep(ctx context.Context, dsn string, before time.Time) error {
 	conn, err := connect(ctx, dsn)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
-	// Other test binaries sweep too; the connection's end unlocks.
+	// One test binary at a time sweeps. Closing the connection releases the lock.
 	if _, err := conn.Exec(ctx, `select pg_advisory_lock(hashtext('pgtest sweep'))`); err != nil {
 		return err
 	}

@@ -16,9 +16,9 @@ func recordAt(p adapter.Position) adapter.Offset {
 func TestContinuityCheck(t *testing.T) {
 	t.Parallel()
 	// A log that keeps (100, 200], and a session that was opened at 120.
-	held, last := recordAt(90).String(), recordAt(150)
+	initial, last := recordAt(90).String(), recordAt(150)
 	foreign := adapter.Offset{Log: 8, Position: 150, Check: 1}
-	branch := adapter.Offset{Log: logNumber, Position: 150, Check: 1}
+	lost := adapter.Offset{Log: logNumber, Position: 150, Check: 1}
 	for _, row := range []struct {
 		name   string
 		offset string
@@ -27,17 +27,17 @@ func TestContinuityCheck(t *testing.T) {
 		err    error
 	}{
 		{"nothing received", "", nil, 120, nil},
-		{"nothing of this session received", held, nil, 120, nil},
+		{"nothing of this session received", initial, nil, 120, nil},
 		{"a record", recordAt(150).String(), nil, 150, nil},
 		{"the last record", recordAt(200).String(), nil, 200, nil},
 		{"where the session was opened", recordAt(120).String(), nil, 120, nil},
 		{"before the session", recordAt(110).String(), nil, 0, ErrEarly},
 		{"ahead", recordAt(201).String(), nil, 0, ErrAhead},
 		{"another log", foreign.String(), nil, 0, ErrForeign},
-		{"a lost branch", branch.String(), nil, 0, ErrForeign},
-		{"a lost branch, with a fact", branch.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{branch, 140}} }, 0, ErrForeign},
-		{"ahead, with a fact", recordAt(201).String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{recordAt(201), 140}} }, 0, ErrAhead},
-		{"another log, with a fact", foreign.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{foreign, 140}} }, 0, ErrForeign},
+		{"a lost record", lost.String(), nil, 0, ErrForeign},
+		{"a lost record, with a checkpoint", lost.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{lost, 140}} }, 0, ErrForeign},
+		{"ahead, with a checkpoint", recordAt(201).String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{recordAt(201), 140}} }, 0, ErrAhead},
+		{"another log, with a checkpoint", foreign.String(), func(p *ContinuityCheck) { p.Checkpoints = []Checkpoint{{foreign, 140}} }, 0, ErrForeign},
 		{"text", "hello", nil, 0, ErrMalformed},
 		{"long text", string(make([]byte, 1<<16)), nil, 0, ErrMalformed},
 		{"trimmed", recordAt(50).String(), func(p *ContinuityCheck) { p.Opened = 10 }, 0, ErrTrimmed},
@@ -47,25 +47,25 @@ func TestContinuityCheck(t *testing.T) {
 			p.Opened, p.Checkpoints = 10, []Checkpoint{{recordAt(50), 130}}
 		}, 130, nil},
 		{"quiet, nothing received", "", func(p *ContinuityCheck) { p.Opened, p.Checkpoints = 10, []Checkpoint{{adapter.Offset{}, 130}} }, 130, nil},
-		{"quiet once, but not proven far enough", recordAt(50).String(), func(p *ContinuityCheck) {
+		{"quiet, checkpoint before the kept records", recordAt(50).String(), func(p *ContinuityCheck) {
 			p.Opened, p.Checkpoints = 10, []Checkpoint{{recordAt(50), 99}}
 		}, 0, ErrTrimmed},
-		{"older than the last one", recordAt(50).String(), func(p *ContinuityCheck) {
+		{"older than the checkpoint", recordAt(50).String(), func(p *ContinuityCheck) {
 			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}}
 		}, 0, ErrTrimmed},
-		{"quiet until something was sent into the void", recordAt(50).String(), func(p *ContinuityCheck) {
+		{"quiet until an event that the client did not receive", recordAt(50).String(), func(p *ContinuityCheck) {
 			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}, {recordAt(50), 130}}
 		}, 130, nil},
-		{"further than its record", last.String(), func(p *ContinuityCheck) { p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 140}} }, 150, nil},
+		{"checkpoint before the offset", last.String(), func(p *ContinuityCheck) { p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 140}} }, 150, nil},
 		{"rooms incomplete", recordAt(150).String(), func(p *ContinuityCheck) { p.Applied = 99 }, 0, ErrTrimmed},
-		{"rooms complete so far", recordAt(150).String(), func(p *ContinuityCheck) { p.Applied = 100 }, 150, nil},
-		{"nothing received, though something was sent", "", func(p *ContinuityCheck) {
+		{"rooms complete up to the kept records", recordAt(150).String(), func(p *ContinuityCheck) { p.Applied = 100 }, 150, nil},
+		{"nothing received of an event that was sent", "", func(p *ContinuityCheck) {
 			p.Opened, p.Checkpoints = 10, []Checkpoint{{last, 180}}
 		}, 0, ErrTrimmed},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			p := ContinuityCheck{ResumeRequest: ResumeRequest{Offset: row.offset}, Opened: 120, Applied: 150, InitialOffset: held, Log: logNumber, Low: 100, Head: 200}
+			p := ContinuityCheck{ResumeRequest: ResumeRequest{Offset: row.offset}, Opened: 120, Applied: 150, InitialOffset: initial, Log: logNumber, Low: 100, Head: 200}
 			if row.change != nil {
 				row.change(&p)
 			}
@@ -74,7 +74,7 @@ func TestContinuityCheck(t *testing.T) {
 				t.Errorf("from %d, %v; want %d, %v", from, err, row.from, row.err)
 			}
 			if err != nil && RefusalReason(err) == nil {
-				t.Error("a reason that Refusal does not know")
+				t.Errorf("RefusalReason(%v) is nil", err)
 			}
 		})
 	}
@@ -113,32 +113,32 @@ func TestRoomInterval(t *testing.T) {
 			d.Audience.Except = []string{row.except}
 		}
 		if got := s.Matches(d); got != row.want {
-			t.Errorf("to %q except %q at %d: %t", row.rooms, row.except, row.at, got)
+			t.Errorf("rooms %q except %q at %d: %t, want %t", row.rooms, row.except, row.at, got, row.want)
 		}
 		d.Kind = adapter.Volatile
 		if s.Matches(d) {
-			t.Error("a volatile event is never replayed")
+			t.Error("a volatile event matches")
 		}
 	}
 	if s.MaxPosition() != 50 {
-		t.Errorf("reach %d", s.MaxPosition())
+		t.Errorf("MaxPosition %d, want 50", s.MaxPosition())
 	}
 }
 
-// A fact that is told again for a smaller stretch, by a connection that was cut before it
-// got anywhere, stays as it was.
-func TestFact_ToldAgainWithLess_StaysCovered(t *testing.T) {
+// A connection that was lost early in its replay reports a checkpoint that covers less than
+// the stored one, which stays unchanged.
+func TestCheckpoint_CoversLess_StaysUnchanged(t *testing.T) {
 	t.Parallel()
 	var r record
 	for _, covered := range []adapter.Position{100, 200, 150} {
 		r.addCheckpoint(Checkpoint{recordAt(50), covered})
 	}
-	if len(r.facts) != 1 || r.facts[0].Covered != 200 {
-		t.Errorf("facts %+v", r.facts)
+	if len(r.checkpoints) != 1 || r.checkpoints[0].Covered != 200 {
+		t.Errorf("checkpoints %+v, want one that covers 200", r.checkpoints)
 	}
 	p := ContinuityCheck{ResumeRequest: ResumeRequest{Offset: recordAt(50).String()}, Opened: 10, Applied: 250, Log: logNumber, Low: 120, Head: 300}
 	p.Checkpoints = []Checkpoint{{recordAt(50), 130}, {recordAt(60), 250}, {recordAt(50), 200}}
 	if from, _, err := p.Check(recordAt); from != 200 || err != nil {
-		t.Errorf("from %d, %v; the furthest of the facts reaches to 200", from, err)
+		t.Errorf("from %d, %v; want 200, the greatest covered position", from, err)
 	}
 }

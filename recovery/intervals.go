@@ -9,45 +9,45 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// indexThreshold is up to how many stays Rooms is looked through. With more there is an
-// index, so that what concerns one room costs the same in many rooms as in few.
+// indexThreshold is the number of intervals up to which Rooms is searched linearly. Beyond
+// it there is an index, so that the cost for one room does not depend on the number of rooms.
 const indexThreshold = 32
 
-// A intervalIndex finds the stays of a room among Session.Rooms.
+// An intervalIndex finds the intervals of a room in Session.Rooms.
 type intervalIndex struct {
-	places   map[string][]int // in Rooms, of each room
-	indexed  int              // how many of Rooms are in it
-	unsorted bool             // the stays of some room are not in the order in which they began
-	rooms    int              // that the session is in
-	bytes    int              // of their names
-	reach    adapter.Position
+	places   map[string][]int // the indexes in Rooms, by room
+	indexed  int              // the number of intervals of Rooms that are in the index
+	unsorted bool             // the intervals of some room are not ordered by Joined
+	rooms    int              // the number of rooms that the session is in
+	bytes    int              // the bytes of their names
+	newest   adapter.Position // the newest position in Rooms
 }
 
-// add takes in stays that were appended to Rooms.
-func (x *intervalIndex) add(stays []RoomInterval) {
-	if x.indexed == len(stays) {
-		return // a snapshot is read by others, too
+// add adds the intervals that were appended to Rooms.
+func (x *intervalIndex) add(all []RoomInterval) {
+	if x.indexed == len(all) {
+		return // no write: other goroutines may read a snapshot that shares the index
 	}
 	if x.places == nil {
-		x.places = make(map[string][]int, len(stays))
+		x.places = make(map[string][]int, len(all))
 	}
-	for i := x.indexed; i < len(stays); i++ {
-		stay := &stays[i]
-		places := x.places[stay.Room]
-		if n := len(places); n > 0 && stays[places[n-1]].Joined > stay.Joined {
+	for i := x.indexed; i < len(all); i++ {
+		interval := &all[i]
+		places := x.places[interval.Room]
+		if n := len(places); n > 0 && all[places[n-1]].Joined > interval.Joined {
 			x.unsorted = true
 		}
-		x.places[stay.Room] = append(places, i)
-		x.reach = max(x.reach, stay.Joined, stay.Left)
-		if !stay.Ended {
+		x.places[interval.Room] = append(places, i)
+		x.newest = max(x.newest, interval.Joined, interval.Left)
+		if !interval.Ended {
 			x.rooms++
-			x.bytes += len(stay.Room)
+			x.bytes += len(interval.Room)
 		}
 	}
-	x.indexed = len(stays)
+	x.indexed = len(all)
 }
 
-// indexed returns the index, or nil while the stays are few.
+// indexed returns the index, or nil while Rooms is short.
 func (s *Session) indexed() *intervalIndex {
 	switch {
 	case len(s.Rooms) <= indexThreshold && s.index == nil:
@@ -59,7 +59,7 @@ func (s *Session) indexed() *intervalIndex {
 	return s.index
 }
 
-// intervals yields the room's stays, the latest first.
+// intervals yields the room's intervals, the latest first.
 func (s *Session) intervals(room string) iter.Seq[*RoomInterval] {
 	return func(yield func(*RoomInterval) bool) {
 		if x := s.indexed(); x != nil {
@@ -78,19 +78,19 @@ func (s *Session) intervals(room string) iter.Seq[*RoomInterval] {
 	}
 }
 
-// latest returns the latest of the room's stays, or nil. If the session is in the
-// room, that is the one.
+// latest returns the latest of the room's intervals, or nil. If the session is in the
+// room, that interval is not Ended.
 func (s *Session) latest(room string) *RoomInterval {
-	for stay := range s.intervals(room) {
-		return stay
+	for interval := range s.intervals(room) {
+		return interval
 	}
 	return nil
 }
 
-// In reports whether the session is in the room, which is not its own.
+// In reports whether the session is in the room. The room is not the session's own.
 func (s *Session) In(room string) bool {
-	stay := s.latest(room)
-	return stay != nil && !stay.Ended
+	interval := s.latest(room)
+	return interval != nil && !interval.Ended
 }
 
 // heldAt reports whether the session was in the room at p.
@@ -100,39 +100,39 @@ func (s *Session) heldAt(room string, p adapter.Position) bool {
 		after := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
 		return after > 0 && s.Rooms[places[after-1]].covers(p)
 	}
-	for stay := range s.intervals(room) {
-		if stay.covers(p) {
+	for interval := range s.intervals(room) {
+		if interval.covers(p) {
 			return true
 		}
 	}
 	return false
 }
 
-// joinedAt reports whether a stay in the room began at p.
+// joinedAt reports whether an interval of the room begins at p.
 func (s *Session) joinedAt(room string, p adapter.Position) bool {
 	if x := s.indexed(); x != nil && !x.unsorted {
 		places := x.places[room]
 		at := sort.Search(len(places), func(k int) bool { return s.Rooms[places[k]].Joined >= p })
 		return at < len(places) && s.Rooms[places[at]].Joined == p
 	}
-	for stay := range s.intervals(room) {
-		if stay.Joined == p {
+	for interval := range s.intervals(room) {
+		if interval.Joined == p {
 			return true
 		}
 	}
 	return false
 }
 
-// Count returns the number of rooms that the session is in, and the bytes of their
-// names.
+// Count returns the number of rooms that the session is in, and the total length of
+// their names in bytes.
 func (s *Session) Count() (rooms, bytes int) {
 	if x := s.indexed(); x != nil {
 		return x.rooms, x.bytes
 	}
-	for _, stay := range s.Rooms {
-		if !stay.Ended {
+	for _, interval := range s.Rooms {
+		if !interval.Ended {
 			rooms++
-			bytes += len(stay.Room)
+			bytes += len(interval.Room)
 		}
 	}
 	return rooms, bytes
@@ -141,60 +141,60 @@ func (s *Session) Count() (rooms, bytes int) {
 // roomsMaxPosition returns the newest position at which a room was joined or left.
 func (s *Session) roomsMaxPosition() adapter.Position {
 	if x := s.indexed(); x != nil {
-		return x.reach
+		return x.newest
 	}
 	var p adapter.Position
-	for _, stay := range s.Rooms {
-		p = max(p, stay.Joined, stay.Left)
+	for _, interval := range s.Rooms {
+		p = max(p, interval.Joined, interval.Left)
 	}
 	return p
 }
 
-// join begins a stay, or goes on with one that began at the same position, which
-// nothing can have missed since: a client that joins and leaves again and again adds
-// to the record only as the log grows.
+// join begins an interval, or continues one that began at the same position, as no record
+// can lie between: a client that repeatedly joins and leaves a room adds intervals only
+// as the log grows.
 func (s *Session) join(room string, at adapter.Position) {
-	stay := s.latest(room)
-	if stay == nil || stay.Joined != at {
+	interval := s.latest(room)
+	if interval == nil || interval.Joined != at {
 		s.Rooms = append(s.Rooms, RoomInterval{Room: room, Joined: at})
 		return
 	}
-	if x := s.index; x != nil && stay.Ended {
+	if x := s.index; x != nil && interval.Ended {
 		x.rooms++
 		x.bytes += len(room)
 	}
-	stay.Ended, stay.Left = false, 0
+	interval.Ended, interval.Left = false, 0
 }
 
-// leave ends the stays in the room that last.
+// leave ends the room's intervals that have not ended.
 func (s *Session) leave(room string, at adapter.Position) {
-	for stay := range s.intervals(room) {
-		if stay.Ended {
+	for interval := range s.intervals(room) {
+		if interval.Ended {
 			return
 		}
-		stay.Ended, stay.Left = true, at
+		interval.Ended, interval.Left = true, at
 		if x := s.index; x != nil {
 			x.rooms--
 			x.bytes -= len(room)
-			x.reach = max(x.reach, at)
+			x.newest = max(x.newest, at)
 		}
 	}
 }
 
-// StartRooms has a session that is new be in its rooms from p on. It was never in those
-// that it has left again.
+// StartRooms makes the rooms of a new session begin at p. It removes the intervals that
+// have ended.
 func (s *Session) StartRooms(p adapter.Position) {
 	s.own()
-	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, func(stay RoomInterval) bool { return stay.Ended }), nil
+	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, func(i RoomInterval) bool { return i.Ended }), nil
 	for i := range s.Rooms {
 		s.Rooms[i].Joined = p
 	}
 }
 
-// Trim forgets the stays that ended at low or before: nothing that is still kept
-// was addressed to them.
+// Trim removes the intervals that ended at low or before: no record that is still kept
+// lies in them.
 func (s *Session) Trim(low adapter.Position) {
-	over := func(stay RoomInterval) bool { return stay.Ended && stay.Left <= low }
+	over := func(i RoomInterval) bool { return i.Ended && i.Left <= low }
 	if !slices.ContainsFunc(s.Rooms, over) {
 		return
 	}
@@ -202,16 +202,16 @@ func (s *Session) Trim(low adapter.Position) {
 	s.Rooms, s.index = slices.DeleteFunc(s.Rooms, over), nil
 }
 
-// Snapshot returns a copy that does not change with s, and must not be changed
-// itself. It costs nothing until s is changed.
+// Snapshot returns a copy that does not change with s, and must not be changed. Rooms and
+// data are copied only when s is changed.
 func (s *Session) Snapshot() *Session {
-	s.indexed() // complete, so that reading the copy changes nothing
+	s.indexed() // completes the index, so that reading the copy does not write to it
 	s.shared = true
 	c := *s
 	return &c
 }
 
-// own makes what a snapshot shares with s the session's own.
+// own copies the rooms and data that a snapshot shares with s.
 func (s *Session) own() {
 	if !s.shared {
 		return

@@ -10,14 +10,14 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// Memory keeps the sessions of a single node in memory, beside an
-// adapter.Memory. Its promises last as long as the process.
+// Memory is a Store for a single node with an adapter.Memory. It keeps sessions in
+// memory while the process runs.
 type Memory struct {
 	// MaxParkedBytes bounds the memory of the sessions whose clients are away.
-	// Beyond, the one that would expire first expires at once, so that clients
-	// that connect and go take nothing from the node but each other's sessions.
-	// It is not to be changed once the store is in use.
-	// Default: 256 MiB, of which a session with a few rooms takes about a kB.
+	// Beyond it, the session that would expire first expires at once, so that
+	// clients that connect and disconnect cannot exhaust the memory of the node.
+	// It must not be changed once the store is in use.
+	// Default: 256 MiB; a session with a few rooms takes about 1 KiB.
 	MaxParkedBytes int
 
 	log *adapter.Memory
@@ -25,41 +25,41 @@ type Memory struct {
 	mu       sync.Mutex
 	node     Node
 	sessions map[string]*record
-	parked   parked      // those of them whose clients are away
-	over     []*Session  // the node has not been told of their end
-	sweep    *time.Timer // armed while sessions are parked, or over
-	sweeps   time.Time   // when that fires
-	look     *time.Timer // armed while there are sessions: the next checkpoint
-	position adapter.Position
+	parked   parked           // the sessions whose clients are away
+	over     []*Session       // expired sessions that have not been reported to the node
+	sweep    *time.Timer      // armed while sessions are parked or over
+	sweepAt  time.Time        // when sweep expires
+	look     *time.Timer      // the next checkpoint; armed while there are sessions
+	position adapter.Position // of the last checkpoint
 }
 
 type record struct {
 	Session
 
-	parked  bool
-	expires time.Time    // valid if parked, as are place and size
-	place   int          // among those that are parked
-	size    int          // of memory
-	facts   []Checkpoint // at most two, the one that reaches furthest first
-	proven  []Checkpoint // at most one: what the last Resume has proven
-	trimAt  int          // how many stays there may be before those that are of no use are looked for
+	parked      bool
+	expires     time.Time    // valid if parked, as are place and size
+	place       int          // the index in parked.list
+	size        int          // the memory that it takes
+	checkpoints []Checkpoint // at most two, the one that covers most first
+	proven      []Checkpoint // at most one: the result of the last Resume
+	trimAt      int          // the number of intervals at which Change trims them
 
-	standing Progress // what the node last said of this tenure
+	progress Progress // the last progress that the node reported
 }
 
-// addCheckpoint adds a fact, unless it only carries the newest one further. One that does not
-// reach as far as the newest, because the claim came late with an older offset, takes the
-// place behind it.
-func (r *record) addCheckpoint(f Checkpoint) {
+// addCheckpoint adds a checkpoint, or extends the newest one if both have the same offset.
+// A checkpoint that covers less than the newest, because a late request presented an older
+// offset, becomes the second.
+func (r *record) addCheckpoint(c Checkpoint) {
 	switch {
-	case len(r.facts) == 0:
-		r.facts = []Checkpoint{f}
-	case r.facts[0].Last == f.Last:
-		r.facts[0].Covered = max(r.facts[0].Covered, f.Covered)
-	case f.Covered < r.facts[0].Covered:
-		r.facts = []Checkpoint{r.facts[0], f}
+	case len(r.checkpoints) == 0:
+		r.checkpoints = []Checkpoint{c}
+	case r.checkpoints[0].Last == c.Last:
+		r.checkpoints[0].Covered = max(r.checkpoints[0].Covered, c.Covered)
+	case c.Covered < r.checkpoints[0].Covered:
+		r.checkpoints = []Checkpoint{r.checkpoints[0], c}
 	default:
-		r.facts = []Checkpoint{f, r.facts[0]}
+		r.checkpoints = []Checkpoint{c, r.checkpoints[0]}
 	}
 }
 
@@ -79,7 +79,7 @@ func (m *Memory) Bind(n Node) error {
 	return nil
 }
 
-// Admit implements Store. Nothing waits to be written.
+// Admit implements Store. It never waits.
 func (m *Memory) Admit(context.Context) error { return nil }
 
 // Open implements Store.
@@ -89,7 +89,7 @@ func (m *Memory) Open(s *Session) *Outcome {
 	if old, ok := m.sessions[s.PIDHash]; ok && old.parked {
 		m.parked.remove(old)
 	}
-	m.sessions[s.PIDHash] = &record{Session: *s, facts: []Checkpoint{{Covered: s.Opened}}}
+	m.sessions[s.PIDHash] = &record{Session: *s, checkpoints: []Checkpoint{{Covered: s.Opened}}}
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
@@ -110,7 +110,7 @@ func (m *Memory) Resume(_ context.Context, c ResumeRequest) (*Session, error) {
 	}
 	p := ContinuityCheck{
 		ResumeRequest: c, Opened: r.Opened, Applied: r.Applied, InitialOffset: r.InitialOffset, BoundIdentity: r.Identity,
-		Log: m.log.Number(), Low: low, Head: head, Checkpoints: slices.Concat(r.facts, r.proven),
+		Log: m.log.Number(), Low: low, Head: head, Checkpoints: slices.Concat(r.checkpoints, r.proven),
 	}
 	from, last, err := p.Check(m.log.Offset)
 	if err != nil {
@@ -132,13 +132,13 @@ func (m *Memory) Resume(_ context.Context, c ResumeRequest) (*Session, error) {
 func (m *Memory) Change(k Key, c Change) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, err := m.heldLocked(k)
+	r, err := m.ownedLocked(k)
 	if err != nil {
 		return Completed(err)
 	}
 	r.ApplyChange(c)
 	if len(r.Rooms) >= r.trimAt {
-		r.Trim(m.log.Low()) // takes no lock: a server may call Change while records are delivered
+		r.Trim(m.log.Low()) // Low takes no lock: a server may call Change during a delivery
 		r.trimAt = 2 * max(indexThreshold, len(r.Rooms))
 	}
 	return Completed(nil)
@@ -148,7 +148,7 @@ func (m *Memory) Change(k Key, c Change) *Outcome {
 func (m *Memory) End(k Key, e Release) *Outcome {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	r, err := m.heldLocked(k)
+	r, err := m.ownedLocked(k)
 	if err != nil {
 		return Completed(err)
 	}
@@ -158,7 +158,7 @@ func (m *Memory) End(k Key, e Release) *Outcome {
 	}
 	now := time.Now()
 	r.Trim(m.log.Low())
-	r.index = nil // until the client is back
+	r.index = nil // until the client resumes
 	r.parked, r.Applied = true, max(r.Applied, e.At)
 	r.addCheckpoint(Checkpoint{e.Last, e.At})
 	r.expires = now.Add(r.Window)
@@ -170,8 +170,8 @@ func (m *Memory) End(k Key, e Release) *Outcome {
 	return Completed(nil)
 }
 
-// checkpoint notes how far the sessions have come, and comes again while there
-// are any. A session that is busy needs no note: the log has its last event.
+// checkpoint records the progress of the sessions, and runs again while there are any.
+// A busy session needs no checkpoint: the log has its last event.
 func (m *Memory) checkpoint() {
 	m.mu.Lock()
 	node, quiet := m.node, m.position
@@ -184,17 +184,17 @@ func (m *Memory) checkpoint() {
 	defer m.mu.Unlock()
 	m.position = at
 	for _, s := range changed {
-		if r, err := m.heldLocked(s.Key); err == nil {
-			r.standing = s
+		if r, err := m.ownedLocked(s.Key); err == nil {
+			r.progress = s
 		}
 	}
 	for _, r := range m.sessions {
-		if r.parked || r.standing.Epoch != r.Epoch {
+		if r.parked || r.progress.Epoch != r.Epoch {
 			continue
 		}
 		r.Applied = max(r.Applied, at)
-		if !r.standing.Busy {
-			r.addCheckpoint(Checkpoint{r.standing.Last, at})
+		if !r.progress.Busy {
+			r.addCheckpoint(Checkpoint{r.progress.Last, at})
 		}
 	}
 	m.look = nil
@@ -203,8 +203,8 @@ func (m *Memory) checkpoint() {
 	}
 }
 
-// expire ends the sessions whose clients stayed away, and comes again while any
-// are parked.
+// expire ends the sessions whose windows have passed, and runs again while any are
+// parked.
 func (m *Memory) expire() {
 	m.mu.Lock()
 	now := time.Now()
@@ -227,14 +227,14 @@ func (m *Memory) expire() {
 // maxSwept bounds the sessions that are ended while the server waits for the lock.
 const maxSwept = 256
 
-// endLocked ends a session that is parked.
+// endLocked ends a parked session.
 func (m *Memory) endLocked(r *record) {
 	m.parked.remove(r)
 	delete(m.sessions, r.PIDHash)
 	m.over = append(m.over, &r.Session)
 }
 
-// armLocked has expire called when there is something for it to do.
+// armLocked schedules expire for the next session that expires.
 func (m *Memory) armLocked(now time.Time) {
 	var at time.Time
 	switch next := m.parked.next(); {
@@ -245,16 +245,16 @@ func (m *Memory) armLocked(now time.Time) {
 	default:
 		return
 	}
-	if m.sweep != nil && !at.Before(m.sweeps) {
-		return // it is called no later
+	if m.sweep != nil && !at.Before(m.sweepAt) {
+		return // it is scheduled no later
 	}
 	if m.sweep != nil {
 		m.sweep.Stop()
 	}
-	m.sweep, m.sweeps = time.AfterFunc(at.Sub(now), m.expire), at
+	m.sweep, m.sweepAt = time.AfterFunc(at.Sub(now), m.expire), at
 }
 
-func (m *Memory) heldLocked(k Key) (*record, error) {
+func (m *Memory) ownedLocked(k Key) (*record, error) {
 	r, ok := m.sessions[k.PIDHash]
 	if !ok || r.parked || r.Epoch != k.Epoch {
 		return nil, ErrLost

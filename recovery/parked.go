@@ -2,11 +2,10 @@ package recovery
 
 import "container/heap"
 
-// parked are the sessions of a Memory whose clients are away, the one that expires
-// next first.
+// parked holds the sessions of a Memory whose clients are away, ordered by expiry.
 type parked struct {
 	list  []*record
-	bytes int // of memory, about
+	bytes int // the approximate memory that they take
 }
 
 func (p *parked) add(r *record) {
@@ -28,7 +27,7 @@ func (p *parked) next() *record {
 	return p.list[0]
 }
 
-// byExpiry is parked as a heap.
+// byExpiry implements heap.Interface for parked.
 type byExpiry parked
 
 // Len implements heap.Interface.
@@ -59,21 +58,21 @@ func (p *byExpiry) Pop() any {
 	return r
 }
 
-// What a session takes in memory besides its texts, and a room and a value of its
-// data, as measured.
+// The measured bytes of memory that a session, a room interval and a value of its data
+// take besides their texts.
 const (
-	sessionBytes = 800
-	stayBytes    = 56
-	datumBytes   = 144
+	sessionBytes  = 800
+	intervalBytes = 56
+	datumBytes    = 144
 )
 
-// footprint returns about how many bytes of memory a parked session takes.
+// footprint returns the approximate number of bytes of memory that a parked session takes.
 func (r *record) footprint() int {
 	n := sessionBytes + len(r.PIDHash) + len(r.Identity) + len(r.ID) + len(r.Namespace) + len(r.InitialOffset) + 16*cap(r.Skip)
 	for i := range r.Rooms {
 		n += len(r.Rooms[i].Room)
 	}
-	n += stayBytes * cap(r.Rooms)
+	n += intervalBytes * cap(r.Rooms)
 	for key, value := range r.Data {
 		n += datumBytes + len(key) + cap(value)
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// A listener is a node that notes which sessions have expired.
+// A listener is a node that records expired sessions.
 type listener struct {
 	mu      sync.Mutex
 	expired []string
@@ -33,21 +33,21 @@ func (l *listener) Expired(s *recovery.Session) {
 	l.expired = append(l.expired, s.PIDHash)
 }
 
-func (l *listener) heard() []string {
+func (l *listener) received() []string {
 	synctest.Wait()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return slices.Clone(l.expired)
 }
 
-// away opens a session whose client goes away at once.
+// away opens a session and parks it.
 func away(store *recovery.Memory, s *recovery.Session) {
 	s.Epoch = 1
 	store.Open(s)
 	store.End(s.Key, recovery.Release{Park: true})
 }
 
-func TestMemory_Expiry_TellsOfEachSessionOnceInOrder(t *testing.T) {
+func TestMemory_Expiry_ReportsEachSessionOnceInOrder(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		store, node := recovery.NewMemory(adapter.NewMemory(nil)), &listener{}
@@ -74,12 +74,12 @@ func TestMemory_Expiry_TellsOfEachSessionOnceInOrder(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute - time.Nanosecond)
-		if got := node.heard(); len(got) > 0 {
-			t.Errorf("%d expired before their time", len(got))
+		if got := node.received(); len(got) > 0 {
+			t.Errorf("%d sessions expired before their windows ended", len(got))
 		}
 		time.Sleep(n * time.Millisecond)
-		if got := node.heard(); !slices.Equal(got, want) {
-			t.Errorf("%d expired, in another order than their windows, want %d", len(got), len(want))
+		if got := node.received(); !slices.Equal(got, want) {
+			t.Errorf("%d sessions expired, want %d in the order of their windows", len(got), len(want))
 		}
 	})
 }
@@ -97,7 +97,7 @@ func TestMemory_ManySessionsAway_TheOldestExpireFirst(t *testing.T) {
 			away(store, &recovery.Session{Key: recovery.Key{PIDHash: fmt.Sprint("pid ", i)}, Namespace: "/", Window: time.Minute})
 			time.Sleep(time.Millisecond)
 		}
-		got := node.heard()
+		got := node.received()
 		if len(got) < n/3 || len(got) > n-500 {
 			t.Errorf("%d of %d sessions expired", len(got), n)
 		}
@@ -122,10 +122,10 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 	const limit = 1 << 20
 	for name, session := range map[string]func(i int) *recovery.Session{
 		"bare":           func(int) *recovery.Session { return &recovery.Session{} },
-		"short rooms":    func(i int) *recovery.Session { return &recovery.Session{Rooms: stays(i, 2000, 3)} },
-		"few rooms":      func(i int) *recovery.Session { return &recovery.Session{Rooms: stays(i, 20, 5)} },
-		"long rooms":     func(i int) *recovery.Session { return &recovery.Session{Rooms: stays(i, 100, 255)} },
-		"one short room": func(i int) *recovery.Session { return &recovery.Session{Rooms: stays(i, 1, 1)} },
+		"short rooms":    func(i int) *recovery.Session { return &recovery.Session{Rooms: intervals(i, 2000, 3)} },
+		"few rooms":      func(i int) *recovery.Session { return &recovery.Session{Rooms: intervals(i, 20, 5)} },
+		"long rooms":     func(i int) *recovery.Session { return &recovery.Session{Rooms: intervals(i, 100, 255)} },
+		"one short room": func(i int) *recovery.Session { return &recovery.Session{Rooms: intervals(i, 1, 1)} },
 		"data": func(i int) *recovery.Session {
 			s := &recovery.Session{Data: make(map[string]json.RawMessage)}
 			for k := range 500 {
@@ -145,8 +145,8 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 			s := session(i)
 			s.PIDHash, s.ID, s.Namespace, s.Window = fmt.Sprintf("%020d", i), fmt.Sprintf("%020d", i), "/", time.Hour
 			rooms += 10 + len(s.Rooms) + len(s.Data)
-			for _, stay := range s.Rooms {
-				rooms += len(stay.Room) / 50
+			for _, interval := range s.Rooms {
+				rooms += len(interval.Room) / 50
 			}
 			away(store, s)
 		}
@@ -159,7 +159,7 @@ func TestMemory_MaxParkedBytes_BoundsTheHeap(t *testing.T) { //nolint:parallelte
 	}
 }
 
-func stays(session, n, length int) []recovery.RoomInterval {
+func intervals(session, n, length int) []recovery.RoomInterval {
 	var s []recovery.RoomInterval
 	for i := range n {
 		name := fmt.Sprint(session, i)
@@ -176,7 +176,7 @@ func heap() int {
 	return int(m.HeapAlloc)
 }
 
-// The time for which a server waits for the lock while sessions expire.
+// BenchmarkMemoryExpiry measures how long a server waits for the lock while sessions expire.
 func BenchmarkMemoryExpiry(b *testing.B) {
 	for _, n := range []int{1000, 100_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

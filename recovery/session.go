@@ -9,61 +9,62 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A Key names one tenure of a session: the session and the epoch in which a
-// node holds it. A write with a stale epoch is refused with ErrLost. Epochs begin
-// at 1: the zero Key names no tenure.
+// A Key identifies the ownership of a session: the session and the epoch in which a node
+// owns it. A write with another epoch is refused with ErrLost. Epochs begin at 1; the
+// zero Key identifies no ownership.
 type Key struct {
 	PIDHash string // see HashPID
 	Epoch   int64
 }
 
-// A RoomInterval is the time that a session spent in a room, from just after Joined up
-// to and including Left if it is Ended.
+// A RoomInterval is a range of positions in which a session was in a room: from Joined,
+// excluded, to Left, included, if it is Ended.
 type RoomInterval struct {
 	Room   string
 	Joined adapter.Position
-	Ended  bool             // the session is not in the room any more
-	Left   adapter.Position // of an Ended stay
+	Ended  bool             // the session has left the room
+	Left   adapter.Position // if Ended
 }
 
-// covers reports whether the stay holds at p.
+// covers reports whether the interval includes p.
 func (s RoomInterval) covers(p adapter.Position) bool {
 	return s.Joined < p && (!s.Ended || p <= s.Left)
 }
 
-// A Session is what a client can come back to.
+// A Session is the state that a client can resume. Its methods are not safe for
+// concurrent use.
 type Session struct {
 	Key
 
-	Identity      string // that it is bound to, see HashIdentity; "" for none
+	Identity      string // the identity that it is bound to, see HashIdentity; "" for none
 	ID            string // the socket's public id, also the name of its own room
 	Namespace     string
 	Window        time.Duration    // how long the client may be away
-	Opened        adapter.Position // the session is addressed by what comes after
-	InitialOffset string           // the offset that the client came with when the session was opened
-	Skip          []adapter.Range  // what came after Opened, but the client had seen before
-	Rooms         []RoomInterval   // without the room of its own
+	Opened        adapter.Position // events after this position may be addressed to the session
+	InitialOffset string           // the offset that the client presented when the session was opened
+	Skip          []adapter.Range  // records after Opened that the client had received before
+	Rooms         []RoomInterval   // without the session's own room
 	Data          map[string]json.RawMessage
 
-	// Applied says up to where Rooms is complete: Opened, for a new session.
-	// Operations of the log after it may be in Rooms already; Perform is made
-	// for that.
+	// Applied is the position up to which Rooms is complete; Opened, for a new
+	// session. Rooms may already contain later operations of the log, which Apply
+	// recognizes.
 	Applied adapter.Position
 
-	// From, of a resumed session: the replay starts after this position.
+	// From, of a resumed session, is the position after which the replay starts.
 	From adapter.Position
-	// Last, of a resumed session: the offset that the client holds; zero if it
-	// processed nothing of this session yet.
+	// Last, of a resumed session, is the offset that the client presented; zero if it
+	// processed no event of this session yet.
 	Last adapter.Offset
-	// OwnedElsewhere, of a resumed session: another node may still hold a
-	// connection of it, and has to be told through the log.
+	// OwnedElsewhere, of a resumed session, reports whether another node may still have
+	// a connection of it. The caller then publishes SessionMoved.
 	OwnedElsewhere bool
 
 	index  *intervalIndex // of Rooms; nil while they are few
-	shared bool           // with a snapshot: what is to be changed is copied first
+	shared bool           // with a snapshot: rooms and data are copied before a change
 }
 
-// Clone returns a copy whose rooms and data can be changed by themselves.
+// Clone returns a copy with its own rooms and data.
 func (s *Session) Clone() *Session {
 	c := *s
 	c.index, c.shared = nil, false
@@ -71,8 +72,8 @@ func (s *Session) Clone() *Session {
 	return &c
 }
 
-// Matches reports whether a returning client has to get d: an event of the
-// session's namespace whose audience includes the rooms held at d's position.
+// Matches reports whether a replay contains d: an event of the session's namespace
+// whose audience includes the rooms that the session was in at d's position.
 func (s *Session) Matches(d *adapter.Delivery) bool {
 	return d.Kind == adapter.Event && s.audienceMatches(d)
 }
@@ -90,10 +91,9 @@ func (s *Session) audienceMatches(d *adapter.Delivery) bool {
 	})
 }
 
-// Apply carries the session on to d, the next operation of the log: it makes
-// its change and returns it, to be stored, or says that d ends the session. What
-// Rooms has of the operation already, and operations up to Applied, change
-// nothing.
+// Apply applies d, the next operation of the log, to the session. It returns the change
+// that it made, to be stored, or reports that d ends the session. Changes that Rooms
+// already contains, and operations up to Applied, have no effect.
 func (s *Session) Apply(d *adapter.Delivery) (c Change, over bool) {
 	if d.Offset.Position <= s.Applied {
 		return Change{}, false
@@ -107,7 +107,7 @@ func (s *Session) Apply(d *adapter.Delivery) (c Change, over bool) {
 	}
 	rooms, err := d.RoomList()
 	if err != nil {
-		return Change{}, false // not written by us: the nodes ignore it as well
+		return Change{}, false // malformed: nodes ignore it as well
 	}
 	c = s.operation(d.Kind, rooms, d.Offset.Position)
 	s.ApplyChange(c)
@@ -117,7 +117,7 @@ func (s *Session) Apply(d *adapter.Delivery) (c Change, over bool) {
 // operation returns what a Join or Leave at p changes in the record.
 func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) Change {
 	c := Change{At: p}
-	named := map[string]bool{s.ID: true} // its own is neither joined nor left
+	named := map[string]bool{s.ID: true} // a session neither joins nor leaves its own room
 	for _, room := range rooms {
 		if named[room] {
 			continue
@@ -136,9 +136,9 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 // Empty reports whether the change changes nothing.
 func (c *Change) Empty() bool { return len(c.Join) == 0 && len(c.Leave) == 0 && len(c.Data) == 0 }
 
-// MaxPosition returns the newest position that the session's record speaks of. A node
-// that has not read the log up to there cannot serve the session yet: it would
-// deliver again what the record already counts, or to a room not yet joined.
+// MaxPosition returns the newest position in the session. A node serves the session only
+// after it has read the log up to there: otherwise it would deliver a record twice, or
+// to a room that the session had not yet joined.
 func (s *Session) MaxPosition() adapter.Position {
 	p := max(s.Opened, s.From, s.Applied, s.roomsMaxPosition())
 	for _, in := range s.Skip {
@@ -147,7 +147,7 @@ func (s *Session) MaxPosition() adapter.Position {
 	return p
 }
 
-// A Change is what happened to a session's rooms and data at a position.
+// A Change is a change of a session's rooms and data at a position.
 type Change struct {
 	At    adapter.Position
 	Join  []string                   // rooms it is not in
@@ -155,8 +155,8 @@ type Change struct {
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
 }
 
-// ApplyChange makes the change in the session's record. What Clone and Snapshot have
-// returned before does not change with it.
+// ApplyChange applies the change to the session. Earlier results of Clone and Snapshot
+// do not change.
 func (s *Session) ApplyChange(c Change) {
 	s.own()
 	for _, room := range c.Leave {
@@ -177,17 +177,17 @@ func (s *Session) ApplyChange(c Change) {
 	}
 }
 
-// An Release says how a node lets go of a session.
+// A Release describes how the owner releases a session.
 type Release struct {
-	Park bool             // the client may come back; otherwise the session is over
-	At   adapter.Position // Park: the position up to which the connection was served and Rooms is complete
-	Last adapter.Offset   // Park: the last offset sent to the client; zero for none
+	Park bool             // keep the session for the client to resume; otherwise it ends
+	At   adapter.Position // if Park: the position up to which the connection was served and Rooms is complete
+	Last adapter.Offset   // if Park: the last offset sent to the client; zero for none
 }
 
-// A ResumeRequest is what a returning client presents.
+// A ResumeRequest is what a client presents to resume a session.
 type ResumeRequest struct {
 	PIDHash   string // see HashPID
-	Identity  string // of the client now, see HashIdentity; "" for none
+	Identity  string // the client's current identity, see HashIdentity; "" for none
 	Namespace string
 	Offset    string // as the client sent it: any text, any length
 }

@@ -20,8 +20,8 @@ func operation(t *testing.T, k adapter.Kind, p adapter.Position, from []string, 
 	}
 }
 
-// A node that is killed may have written some of the operations that it had
-// performed. Whoever performs them again gets the same rooms.
+// A killed node may have stored only some of the operations that it had applied. A node
+// that applies them again gets the same rooms.
 func TestSession_Apply_Twice(t *testing.T) {
 	t.Parallel()
 	log := []*adapter.Delivery{
@@ -66,14 +66,14 @@ func TestSession_Apply_Twice(t *testing.T) {
 	}
 }
 
-// What a socket did by itself after an operation stands, though the operation is
-// read again.
+// A change that a socket made after an operation is kept when the operation is applied
+// again.
 func TestSession_Apply_AfterLaterChange(t *testing.T) {
 	t.Parallel()
 	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}
 	join, leave := operation(t, adapter.Join, 10, nil, "r"), operation(t, adapter.Leave, 20, nil, "r")
 	s.Apply(join)
-	s.ApplyChange(recovery.Change{At: 10, Leave: []string{"r"}}) // at once, and for nothing in between
+	s.ApplyChange(recovery.Change{At: 10, Leave: []string{"r"}}) // at the position of the join
 	s.Applied = 5
 	if c, _ := s.Apply(join); !c.Empty() {
 		t.Errorf("joined again: %+v", c)
@@ -92,12 +92,12 @@ func TestSession_Apply_Audience(t *testing.T) {
 		d    *adapter.Delivery
 		over bool
 	}{
-		"everybody":          {operation(t, adapter.Disconnect, 50, nil), true},
+		"every socket":       {operation(t, adapter.Disconnect, 50, nil), true},
 		"by its own room":    {operation(t, adapter.Disconnect, 50, []string{"self"}), true},
 		"by a room it is in": {operation(t, adapter.Disconnect, 50, []string{"in"}), true},
 		"by one it left":     {operation(t, adapter.Disconnect, 50, []string{"out"}), false},
 		"before it was open": {operation(t, adapter.Disconnect, 3, nil), false},
-		"performed already":  {operation(t, adapter.Disconnect, 12, nil), false},
+		"applied before":     {operation(t, adapter.Disconnect, 12, nil), false},
 		"an event":           {operation(t, adapter.Event, 50, nil), false},
 	} {
 		s := recovery.Session{
@@ -105,16 +105,16 @@ func TestSession_Apply_Audience(t *testing.T) {
 			Rooms: []recovery.RoomInterval{{Room: "in", Joined: 10}, {Room: "out", Joined: 10, Ended: true, Left: 49}},
 		}
 		if _, over := s.Apply(tt.d); over != tt.over {
-			t.Errorf("%s: over %v", name, over)
+			t.Errorf("%s: over %v, want %v", name, over, tt.over)
 		}
 	}
 	s := recovery.Session{ID: "self", Namespace: "/other"}
 	if _, over := s.Apply(operation(t, adapter.Disconnect, 50, nil)); over {
-		t.Error("of another namespace")
+		t.Error("an operation of another namespace ended the session")
 	}
 }
 
-// So does what it did after an operation that had changed nothing.
+// A change after an operation without effect is kept, too.
 func TestSession_Apply_NoChange_Twice(t *testing.T) {
 	t.Parallel()
 	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5}

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// addressed tells for which positions the session is addressed by each of the rooms.
+// addressed returns a text that shows for each room the positions at which it matches.
 func addressed(s *recovery.Session, rooms int, head adapter.Position) string {
 	var text []byte
 	for r := range rooms {
@@ -29,8 +29,9 @@ func addressed(s *recovery.Session, rooms int, head adapter.Position) string {
 	return string(text)
 }
 
-// A session in many rooms has an index of them, one in few has none: both say the same.
-func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
+// A session in many rooms has an index, a session in few has none: both have the same
+// results.
+func TestSession_ManyRooms_SameAsFew(t *testing.T) {
 	t.Parallel()
 	const rooms, head = 5, 60
 	for seed := range uint64(50) {
@@ -59,7 +60,7 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 			case 2, 3:
 				kind := []adapter.Kind{adapter.Join, adapter.Leave}[rnd.IntN(2)]
 				d := operation(t, kind, p, []string{fmt.Sprint(rnd.IntN(rooms)), "self"}[rnd.IntN(2):], room, room)
-				few.Applied, many.Applied = p-1, p-1 // an operation may be read again
+				few.Applied, many.Applied = p-1, p-1 // an operation may be applied again
 				a, _ := few.Apply(d)
 				b, _ := many.Apply(d)
 				if fmt.Sprint(a) != fmt.Sprint(b) {
@@ -87,13 +88,13 @@ func TestSession_InManyRooms_IsAsInFew(t *testing.T) {
 				t.Fatalf("seed %d at %d:\n few %s\nmany %s", seed, p, x, y)
 			}
 			if snapshot != nil && addressed(snapshot, rooms, head) != seen {
-				t.Fatalf("seed %d: a snapshot has changed", seed)
+				t.Fatalf("seed %d: a snapshot changed", seed)
 			}
 		}
 	}
 }
 
-// A client that joins and leaves without end, while the log stands still.
+// A client joins and leaves a room repeatedly while the log does not grow.
 func TestSession_JoinedAndLeftAgain_DoesNotGrow(t *testing.T) {
 	t.Parallel()
 	s := &recovery.Session{ID: "self", Namespace: "/"}
@@ -102,6 +103,6 @@ func TestSession_JoinedAndLeftAgain_DoesNotGrow(t *testing.T) {
 		s.ApplyChange(recovery.Change{At: 7, Leave: []string{"r"}})
 	}
 	if len(s.Rooms) != 1 || s.In("r") {
-		t.Errorf("%d stays, in the room: %v", len(s.Rooms), s.In("r"))
+		t.Errorf("%d intervals, in the room: %v; want one that has ended", len(s.Rooms), s.In("r"))
 	}
 }

@@ -7,71 +7,72 @@ import (
 )
 
 // A Store keeps sessions. Its methods may be called from any goroutine.
-type Store interface { //nolint:interfacebloat // six: what becomes of a session
-	// Bind attaches the node that will hold the sessions, once, before any
-	// other call.
+type Store interface { //nolint:interfacebloat // the life of a session in six methods
+	// Bind attaches the node that will own the sessions. It is called once, before
+	// any other method.
 	Bind(Node) error
 
-	// Admit returns nil when a change may be asked for, or the cause of ctx. The server
-	// calls it before it changes a session, except for what the log demands: a store that
-	// has too much to write waits here.
+	// Admit waits while the store has too many writes queued. It returns nil when a
+	// change may be made, or the cause of ctx. The server calls it before it changes a
+	// session, except for the changes that operations of the log require.
 	Admit(ctx context.Context) error
 
-	// Open makes a new session of this node durable. The session's Key is new,
-	// and s the Store's from the call on. Like Change and End it does not block,
-	// and comes before what is called later: who does not wait for the Outcome
-	// calls End.
+	// Open stores a new session of this node durably. The session's Key is new. The
+	// Store owns s from the call on. Like Change and End it does not block, and takes
+	// effect before later calls for the session. A caller that does not wait for the
+	// Outcome calls End.
 	Open(s *Session) *Outcome
 
-	// Resume claims the session that the client names, or returns why not, see
-	// the package comment; Refusal tells the reasons from failures. What it
-	// refuses it does not touch. When ctx ends it may go on until what is under way
-	// is decided, and then returns the session that it has claimed all the same: the
-	// caller lets go of it, and tells the former holder. A
-	// session without an identity is bound to that of the claim.
+	// Resume claims the session that the client names, or returns the reason for the
+	// refusal, see the package comment; RefusalReason separates reasons from failures.
+	// A refused session is not changed. When ctx ends, Resume may still wait for an
+	// attempt in progress and return the session that it claimed; the caller then
+	// releases it and publishes SessionMoved for its former owner. A session without
+	// an identity becomes bound to the identity of the request.
 	Resume(ctx context.Context, c ResumeRequest) (*Session, error)
 
-	// Change makes a change of a session durable. It does not block: the
-	// changes and the ending of one session take effect in the order of the
-	// calls, and the Outcome tells when, or ErrLost. A change whose ctx-bound
-	// wait was given up is still made.
+	// Change stores a change of a session durably. It does not block. The changes
+	// and the release of one session take effect in the order of the calls. The
+	// Outcome's error is ErrLost if the Key no longer owns the session. A change
+	// takes effect even if the caller stops waiting for its Outcome.
 	Change(Key, Change) *Outcome
 
-	// End lets go of a session, in order with the changes before it.
+	// End releases a session, after the changes before it.
 	End(Key, Release) *Outcome
 }
 
-// A Node is the server as its Store sees it.
+// A Node is the server that a Store belongs to.
 type Node interface {
-	// Checkpoint returns the node's position, and the standing of each session
-	// whose standing changed since it was last returned. A session whose last
-	// event lies after quiet is Busy, whatever its offset. The standings were
-	// true at the position; the Store keeps them until they are written. With Anew
-	// in the place of quiet, it returns the standings of all sessions, none of them
-	// Busy: for a Store that may have lost what it had written.
+	// Checkpoint returns the node's position, and the progress of each session whose
+	// progress changed since it was last returned. A session is Busy if its last event
+	// lies after quiet. The progress was true at the position; the Store keeps it until
+	// it is written. If quiet is All, Checkpoint returns the progress of all sessions,
+	// none of them Busy, for a Store that may have lost earlier writes.
 	Checkpoint(quiet adapter.Position) (adapter.Position, []Progress)
 
-	// Expired tells that a session ended because its client stayed away, or too
-	// many did. In the whole cluster one node is told. It does not block.
+	// Expired reports that a session ended because its client stayed away longer than
+	// the window, or because too many sessions were parked. The Store calls it on one
+	// node of the cluster. It does not block.
 	Expired(*Session)
 
-	// Serving reports whether the node can be told of expired sessions. A node
-	// that cannot, because it has been shut down, leaves them to others.
+	// Serving reports whether Expired may be called. A node that has been shut down
+	// returns false, and the Store leaves expired sessions to other nodes.
 	Serving() bool
 }
 
-// All has [Node.Checkpoint] return the standings of all sessions.
+// All makes [Node.Checkpoint] return the progress of all sessions.
 const All adapter.Position = -1
 
 // A Progress is how far the client of a session had come at a checkpoint.
 type Progress struct {
 	Key
 
-	Busy bool           // events arrive: the offset is not worth writing down
+	Busy bool           // events arrive often: the offset need not be written
 	Last adapter.Offset // the last offset sent to the client; zero for none
 }
 
-// An Outcome is the result of a write, known later.
+// An Outcome is the future result of a write. Its methods may be called from any
+// goroutine.
 type Outcome struct {
 	done chan struct{}
 	err  error
@@ -87,7 +88,7 @@ func Completed(err error) *Outcome {
 	return o
 }
 
-// Complete makes the result known, once.
+// Complete sets the result. It is called once.
 func (o *Outcome) Complete(err error) {
 	o.err = err
 	close(o.done)
@@ -96,7 +97,7 @@ func (o *Outcome) Complete(err error) {
 // Done returns a channel that is closed when the result is known.
 func (o *Outcome) Done() <-chan struct{} { return o.done }
 
-// Wait returns the result, or the cause of ctx when that ends first.
+// Wait returns the result, or the cause of ctx if ctx ends first.
 func (o *Outcome) Wait(ctx context.Context) error {
 	select {
 	case <-o.done:

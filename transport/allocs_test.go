@@ -1,6 +1,6 @@
 //go:build !race
 
-// The race detector makes sync.Pool forget at random, so allocations are counted
+// The race detector makes sync.Pool drop items at random, so allocations are counted
 // without it. The tests are not parallel because they count those of the process.
 
 package transport
@@ -14,8 +14,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestRead_NoAllocations: small messages are handed on in place, larger ones
-// in a pooled buffer.
+// TestRead_NoAllocations checks that small messages are returned in place, and larger
+// ones in a pooled buffer.
 //
 //nolint:paralleltest // it counts allocations
 func TestRead_NoAllocations(t *testing.T) {
@@ -38,7 +38,7 @@ func TestRead_NoAllocations(t *testing.T) {
 	}
 }
 
-// sink is a carrier that tells when something was written.
+// sink is a transport that reports its writes.
 type sink struct{ wrote chan struct{} }
 
 func (c *sink) wake(s *Session)                  { go s.work() }

@@ -22,17 +22,17 @@ type answer struct {
 	control *http.ResponseController
 	server  *Server
 
-	late bool // the poll came when the peer had begun to upgrade
-	last bool // the poll came after the end
+	late bool // the poll arrived after the peer had begun to upgrade
+	last bool // the poll arrived after the end of the session
 }
 
-// answer returns the HTTP side of a request that may take longer to answer than the
-// WriteTimeout of the http.Server: a poll waits for a message, and a POST for its body.
-// That deadline is lifted; over HTTP/2 it would end the stream while a poll waits. Each
-// write has a deadline of its own, see send. Not every ResponseWriter has deadlines.
+// answer returns the HTTP side of a request that may take longer than the WriteTimeout of
+// the http.Server: a poll waits for a message, and a POST for its body. It removes that
+// deadline, which would end an HTTP/2 stream while a poll waits. Each write has its own
+// deadline, see send. Not every ResponseWriter supports deadlines.
 //
-// What Options.HTTP asks for is set at once: it is user code, for which nobody waits
-// who holds the session.
+// It sets the headers of Options.HTTP at once, because they come from user code, which
+// must not run while a lock of the session is held.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
 	s.head(w.Header(), r)
 	a := &answer{w: w, r: r, control: http.NewResponseController(w), server: s}
@@ -40,13 +40,13 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request) *answer {
 	return a
 }
 
-// bound gives the next write its deadline: the write timeout, or the session's limit if
-// that is earlier. Net/http lifts it after the request.
+// bound sets the deadline of the next write: the write timeout, or the session's flushBy
+// if that is earlier. Net/http removes it after the request.
 func (a *answer) bound(s *Session) {
 	_ = a.control.SetWriteDeadline(s.writeBy(a.server.opts.WriteTimeout))
 }
 
-// empty answers with nothing but a status.
+// empty answers with a status and no body.
 func (a *answer) empty(status int) {
 	a.bound(nil)
 	a.w.WriteHeader(status)
@@ -60,22 +60,22 @@ func (a *answer) ok() {
 	h.Set("Content-Length", "2")
 	a.quietOldBrowsers()
 	a.bound(nil)
-	_, _ = a.w.Write([]byte("ok")) // a client that left needs no answer
+	_, _ = a.w.Write([]byte("ok")) // an error means that the client is gone
 }
 
-// quietOldBrowsers keeps Internet Explorer from taking a payload for a script attack, as
-// the official server does.
+// quietOldBrowsers disables the XSS filter of Internet Explorer, which can misinterpret a
+// payload, as the official server does.
 func (a *answer) quietOldBrowsers() {
 	if agent := a.r.UserAgent(); strings.Contains(agent, ";MSIE") || strings.Contains(agent, "Trident/") {
 		a.w.Header().Set("X-XSS-Protection", "0")
 	}
 }
 
-// recordSeparator stands between the packets of a payload, see package frame.
+// recordSeparator separates the packets of a payload, see package frame.
 const recordSeparator = 0x1e
 
-// messages answers a poll of the session. A message by itself, which may be large and be sent
-// to many, is not copied.
+// messages answers a poll of the session. A single message, which may be large and shared
+// by many sessions, is not copied.
 func (a *answer) messages(s *Session, messages []*Message) error {
 	if len(messages) == 1 {
 		if payload := messages[0].asText().data(); bytes.IndexByte(payload, recordSeparator) < 0 {
@@ -97,9 +97,8 @@ func (a *answer) messages(s *Session, messages []*Message) error {
 	return a.body(s, b.bytes)
 }
 
-// body answers a poll with a payload. The write is bounded as on a WebSocket, and
-// done when body returns. What a session without messages is told, s being nil, may take
-// the write timeout.
+// body answers a poll with a payload. The writes are bounded as on a WebSocket, and
+// complete when body returns. If s is nil, they are bounded by the write timeout only.
 func (a *answer) body(s *Session, payload []byte) error {
 	h := a.w.Header()
 	h.Set("Content-Type", "text/plain; charset=UTF-8")
@@ -137,8 +136,8 @@ func (a *answer) send(s *Session, p []byte) error {
 	return nil
 }
 
-// read reads the body of a POST. The status is what the peer gets; the session
-// survives a body that is too large, as in the official server.
+// read reads the body of a POST. It returns the status of the answer. A body that is too
+// large does not end the session, as in the official server.
 func (a *answer) read(b *buffer) (status int, e *ending) {
 	opts := &a.server.opts
 	if a.r.Header.Get("Content-Type") == "application/octet-stream" {
@@ -148,7 +147,7 @@ func (a *answer) read(b *buffer) (status int, e *ending) {
 		return http.StatusRequestEntityTooLarge, nil
 	}
 
-	// Slower than this the peer could not answer a PING either.
+	// A slower peer could not answer a PING in time either.
 	_ = a.control.SetReadDeadline(time.Now().Add(opts.PingInterval + opts.PingTimeout))
 	err := readUpTo(a.r.Body, b, opts.MaxPayload)
 	switch {
@@ -161,8 +160,8 @@ func (a *answer) read(b *buffer) (status int, e *ending) {
 	return http.StatusOK, nil
 }
 
-// readUpTo reads all of r, at most limit bytes. Memory at most doubles with what
-// has really arrived.
+// readUpTo reads all of r, at most limit bytes. It allocates at most twice the bytes that
+// have arrived.
 func readUpTo(r io.Reader, b *buffer, limit int64) error {
 	for {
 		have := len(b.bytes)
@@ -182,14 +181,14 @@ func readUpTo(r io.Reader, b *buffer, limit int64) error {
 	}
 }
 
-// payload hands the packets of a POST to the session.
+// payload passes the packets of a POST to the session.
 func (s *Session) payload(body []byte) *ending {
 	if !utf8.Valid(body) {
 		body = bytes.ToValidUTF8(body, []byte("\ufffd")) // as the official server does
 	}
 	for p, err := range frame.Payload(body, len(body)+1) {
 		if err != nil {
-			return &ending{reason: ReasonParseError, cause: err, mode: settle}
+			return &ending{reason: ReasonParseError, cause: err, mode: flushOpen}
 		}
 		if e := s.packet(p); e != nil {
 			return e
@@ -199,11 +198,12 @@ func (s *Session) payload(body []byte) *ending {
 	return nil
 }
 
-// goodbye is what a poll is told of the end: a peer that has asked for it itself is told
-// nothing. The first packet for a poll that comes after the end is the official server's.
-func goodbye(e *ending, last bool) []frame.Type {
+// closePackets returns the packets that answer a poll at the end of the session. A peer
+// that sent a CLOSE packet gets a NOOP. The NOOP for a poll that arrives after the end is
+// that of the official server.
+func closePackets(e *ending, last bool) []frame.Type {
 	switch {
-	case e.cause == errClosePacket: //nolint:errorlint // of the methods of a Receiver's error nothing may be called
+	case e.cause == errClosePacket: //nolint:errorlint // methods of a Receiver's error must not be called
 		return []frame.Type{frame.Noop}
 	case last:
 		return []frame.Type{frame.Noop, frame.Close}
@@ -212,7 +212,7 @@ func goodbye(e *ending, last bool) []frame.Type {
 	}
 }
 
-// lostAnswer is the ending after a poll that could not be answered.
+// lostAnswer returns the ending after a failed answer to a poll.
 func lostAnswer(err error) *ending {
 	return &ending{reason: ReasonTransportError, cause: fmt.Errorf("answer a poll: %w", err), mode: cut}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestForceBase64_WebSocket: a client with forceBase64 sends binary data as text, and gets it so if it says b64=1.
+// TestForceBase64_WebSocket checks that a client may send binary data as text, and receives it so with b64=1.
 func TestForceBase64_WebSocket(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]string{"": "\x01\x02", "&b64=": "\x01\x02", "&b64=1": "bAQI=", "&b64=0": "bAQI=", "&b64=1&b64=": "\x01\x02"} {
@@ -30,7 +30,7 @@ func TestForceBase64_WebSocket(t *testing.T) {
 	}
 }
 
-// TestForceBase64_AfterAnUpgrade: what the request for the WebSocket says counts.
+// TestForceBase64_AfterAnUpgrade checks that the parameter of the WebSocket request applies.
 func TestForceBase64_AfterAnUpgrade(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -45,8 +45,8 @@ func TestForceBase64_AfterAnUpgrade(t *testing.T) {
 	})
 }
 
-// TestPost_Base64AsNodeReadsIt: with padding or without, of either alphabet, and whatever stands between.
-func TestPost_Base64AsNodeReadsIt(t *testing.T) {
+// TestPost_Base64_AsInNode checks base64 with and without padding, of both alphabets, and with other characters.
+func TestPost_Base64_AsInNode(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)

@@ -17,8 +17,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// wrappingListener hides what is below its connections, as TLS does: each session
-// then writes by itself.
+// wrappingListener wraps its connections, like TLS: each session then has its own
+// writer goroutine.
 type wrappingListener struct{ net.Listener }
 
 func (l wrappingListener) Accept() (net.Conn, error) {
@@ -26,13 +26,13 @@ func (l wrappingListener) Accept() (net.Conn, error) {
 	return struct{ net.Conn }{conn}, err
 }
 
-// crowd is a number of sessions over TCP whose clients only count bytes.
-type crowd struct {
+// clients are sessions over TCP whose peers only count bytes.
+type clients struct {
 	sessions []*transport.Session
 	received atomic.Int64
 }
 
-func newCrowd(b testing.TB, n int, wrapped bool) *crowd {
+func newClients(b testing.TB, n int, wrapped bool) *clients {
 	b.Helper()
 	server, opened := serve(b, nil)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -46,7 +46,7 @@ func newCrowd(b testing.TB, n int, wrapped bool) *crowd {
 	go func() { _ = hs.Serve(ln) }()
 	b.Cleanup(func() { _ = hs.Close() })
 
-	c := new(crowd)
+	c := new(clients)
 	for range n {
 		conn := dialTCP(b, ln.Addr().String(), "")
 		conn.readText(b)
@@ -57,7 +57,7 @@ func newCrowd(b testing.TB, n int, wrapped bool) *crowd {
 	return c
 }
 
-func (c *crowd) drain(r io.Reader) {
+func (c *clients) drain(r io.Reader) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := r.Read(buf)
@@ -68,19 +68,19 @@ func (c *crowd) drain(r io.Reader) {
 	}
 }
 
-func (c *crowd) await(bytes int64) {
+func (c *clients) await(bytes int64) {
 	for c.received.Load() < bytes {
 		time.Sleep(20 * time.Microsecond) // spinning would take a core from the clients
 	}
 }
 
 // BenchmarkFanOut delivers one prepared message to each of 1,000 sessions and
-// waits until all clients have it.
+// waits until all clients have received it.
 func BenchmarkFanOut(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		for _, wrapped := range []bool{false, true} {
 			b.Run(fmt.Sprintf("bytes=%d/wrapped=%v", size, wrapped), func(b *testing.B) {
-				c := newCrowd(b, 1000, wrapped)
+				c := newClients(b, 1000, wrapped)
 				m := transport.Text([]byte(strings.Repeat("x", size)))
 				want := c.received.Load()
 
@@ -98,15 +98,15 @@ func BenchmarkFanOut(b *testing.B) {
 	}
 }
 
-// BenchmarkFanOutFloor is what BenchmarkFanOut would take if it were nothing but
-// the write calls and the clients' reads: one goroutine, no queue, no deadline.
+// BenchmarkFanOutFloor measures the write calls and the clients' reads of BenchmarkFanOut
+// alone: one goroutine, no queue, no deadline.
 func BenchmarkFanOutFloor(b *testing.B) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() { _ = ln.Close() }()
-	var c crowd
+	var c clients
 	var conns []net.Conn
 	for range 1000 {
 		client, err := net.Dial("tcp", ln.Addr().String())
@@ -138,7 +138,7 @@ func BenchmarkFanOutFloor(b *testing.B) {
 // waits, so that many frames go out per write.
 func BenchmarkFanOutSaturated(b *testing.B) {
 	const burst = 100
-	c := newCrowd(b, 1000, false)
+	c := newClients(b, 1000, false)
 	m := transport.Text([]byte(strings.Repeat("x", 100)))
 	want := c.received.Load()
 
@@ -158,7 +158,7 @@ func BenchmarkFanOutSaturated(b *testing.B) {
 
 // BenchmarkSaturatedOne streams to one session as fast as it drains.
 func BenchmarkSaturatedOne(b *testing.B) {
-	c := newCrowd(b, 1, false)
+	c := newClients(b, 1, false)
 	m := transport.Text([]byte(strings.Repeat("x", 100)))
 	want := c.received.Load()
 

@@ -9,8 +9,8 @@ import (
 	"github.com/pgsocket/socketio/internal/accept"
 )
 
-// encoding returns how the answer to a poll is compressed: "gzip", "deflate", or
-// "" for not at all.
+// encoding returns the compression of an answer to a poll: "gzip", "deflate", or "" for
+// none.
 func (a *answer) encoding(size int) string {
 	from := a.server.opts.HTTP.CompressFrom
 	if from < 0 || size < from || a.w.Header().Get("Content-Encoding") != "" {
@@ -25,7 +25,7 @@ func (a *answer) encoding(size int) string {
 }
 
 // compressor is a gzip.Writer or a zlib.Writer. Each takes hundreds of kilobytes,
-// which is why they are pooled, and borrowed for one call only.
+// so they are pooled, and used for one call at a time.
 type compressor interface {
 	io.WriteCloser
 	Reset(w io.Writer)
@@ -47,7 +47,7 @@ func (p *pools) compress(dst *bytes.Buffer, encoding string, payload []byte) {
 	}
 
 	c.Reset(dst)
-	_, _ = c.Write(payload) // to memory
+	_, _ = c.Write(payload) // to memory: never fails
 	_ = c.Close()
 	pool.Put(c)
 }

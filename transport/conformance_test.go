@@ -19,14 +19,14 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A wire is what a client sends: frames of any form.
+// A wire is a client's frame of any form.
 type wire struct {
 	op     ws.OpCode
 	data   string
 	more   bool // FIN is not set
 	rsv    byte
 	naked  bool // not masked
-	length int  // of the extended length in bytes; 0: as few as it takes
+	length int  // the bytes of the extended length; 0 means the minimum
 }
 
 func (f wire) bytes() []byte {
@@ -63,8 +63,8 @@ func closing(code int, reason string) wire {
 	return wire{op: ws.OpClose, data: string(binary.BigEndian.AppendUint16(nil, uint16(code))) + reason}
 }
 
-// A conformance is one case: what is sent, in writes of so many bytes if chunk is not 0, and what comes back, up to
-// where it is of interest: "text …", "pong …", "close CODE", "alive" for an echo of what is sent then.
+// A conformance is one case: the bytes that are sent, in writes of chunk bytes if chunk is not 0, and the expected
+// responses: "text …", "pong …", "close CODE", or "alive" for the echo of a further message.
 type conformance struct {
 	name  string
 	sent  []wire
@@ -72,8 +72,8 @@ type conformance struct {
 	chunk int
 }
 
-// conformances are the families of the test suite of Autobahn and some more, for a server that echoes messages. It
-// differs where IANA has registered codes since (1012 to 1014), and answers with the code that it got.
+// conformances are the families of Autobahn's test suite and further cases, for a server that echoes messages. They
+// differ for the codes that IANA has registered since (1012 to 1014). A close frame is answered with the same code.
 func conformances() (all []conformance) {
 	add := func(name string, want []string, sent ...wire) {
 		all = append(all, conformance{name: name, sent: sent, want: want})
@@ -194,7 +194,7 @@ func conformances() (all []conformance) {
 	return all
 }
 
-// TestRFC6455_Conformance drives whole connections, over what a client sees.
+// TestRFC6455_Conformance checks whole connections from the view of a client.
 func TestRFC6455_Conformance(t *testing.T) {
 	t.Parallel()
 	for _, c := range conformances() {
@@ -213,7 +213,7 @@ func TestRFC6455_Conformance(t *testing.T) {
 	}
 }
 
-// TestRFC6455_AnnouncedLengths: what no client could send is refused when it is announced.
+// TestRFC6455_AnnouncedLengths checks that a too large frame is refused by its header.
 func TestRFC6455_AnnouncedLengths(t *testing.T) {
 	t.Parallel()
 	for length, want := range map[uint64]string{1 << 62: "close 1009", 1 << 63: "close 1002", 1<<63 + 5: "close 1002"} {
@@ -226,7 +226,7 @@ func TestRFC6455_AnnouncedLengths(t *testing.T) {
 	}
 }
 
-// converse sends bytes to a server that echoes messages, and returns what comes back, so many frames at most.
+// converse sends bytes to a server that echoes messages, and returns the responses, up to a number of frames.
 func converse(t *testing.T, sent []byte, chunk, frames int, alive bool) (got []string) {
 	t.Helper()
 	server, opened := serve(t, nil)
@@ -268,7 +268,7 @@ func converse(t *testing.T, sent []byte, chunk, frames int, alive bool) (got []s
 		case h.OpCode == ws.OpText && string(data) == "2": // the heartbeat
 		case h.OpCode == ws.OpText:
 			got = append(got, "text "+string(data))
-		case h.OpCode == ws.OpPong: // of several that wait, the newest is enough (RFC 6455, 5.5.3)
+		case h.OpCode == ws.OpPong: // only the newest of several pings needs a pong (RFC 6455, 5.5.3)
 			if n := len(got); n > 0 && strings.HasPrefix(got[n-1], "pong ") {
 				got = got[:n-1]
 			}

@@ -2,12 +2,12 @@ package transport
 
 import "testing"
 
-// TestCrew_NeverIdle_KeepsNoTasksThatAreDone: under a load that leaves it always something to do, the crew needs memory
-// for the tasks that wait, and not for all that there were.
-func TestCrew_NeverIdle_KeepsNoTasksThatAreDone(t *testing.T) {
+// TestWriterPool_NeverIdle_MemoryBounded checks that a pool whose queue never becomes empty uses memory for waiting tasks
+// only.
+func TestWriterPool_NeverIdle_MemoryBounded(t *testing.T) {
 	t.Parallel()
 	const waiting, rounds = 1000, 1_000_000
-	c := writerPool{workers: 1 << 20} // so many that none is taken on
+	c := writerPool{workers: 1 << 20} // so many that none is started
 	sessions := make([]Session, waiting)
 	for i := range sessions {
 		c.add(task{session: &sessions[i]})
@@ -20,7 +20,7 @@ func TestCrew_NeverIdle_KeepsNoTasksThatAreDone(t *testing.T) {
 		c.add(got)
 	}
 	if n := cap(c.ready); n > 16*waiting {
-		t.Errorf("room for %d tasks, while %d wait", n, waiting)
+		t.Errorf("capacity for %d tasks, %d are waiting", n, waiting)
 	}
 	for range waiting {
 		if _, more := c.next(); !more {
@@ -28,6 +28,6 @@ func TestCrew_NeverIdle_KeepsNoTasksThatAreDone(t *testing.T) {
 		}
 	}
 	if _, more := c.next(); more {
-		t.Error("a task too many")
+		t.Error("next returned more tasks than were added")
 	}
 }

@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	// deflateName is that of the extension (RFC 7692), and deflateAnswer how it is accepted.
+	// deflateName is the name of the extension (RFC 7692), and deflateAnswer accepts it.
 	deflateName   = "permessage-deflate"
 	deflateAnswer = deflateName + "; server_no_context_takeover; client_no_context_takeover"
 	// deflateFrom is the size in bytes from which a message is compressed.
 	deflateFrom = 1024
-	// flushed ends what a compressor has flushed; RFC 7692 leaves it out on the wire.
+	// flushed ends the output of a flushed compressor; RFC 7692 omits it on the wire.
 	flushed = "\x00\x00\xff\xff"
-	// lastBlock makes what is inflated end with io.EOF.
+	// lastBlock makes the decompressor return io.EOF at the end.
 	lastBlock = "\x01\x00\x00\xff\xff"
 )
 
 var (
-	errReserved = errors.New("reserved bits that mean nothing")
-	errDeflate  = errors.New("message cannot be inflated")
+	errReserved = errors.New("frame with reserved bits that no extension defines")
+	errDeflate  = errors.New("message cannot be decompressed")
 )
 
 // negotiate returns the answer to the first acceptable offer of permessage-deflate, or
@@ -67,7 +67,7 @@ func acceptable(params []parameter) bool {
 	return true
 }
 
-// isWindow tells whether a window of so many bits exists: 8 to 15.
+// isWindow reports whether the value is a valid number of window bits: 8 to 15.
 func isWindow(bits string) bool {
 	switch bits {
 	case "8", "9", "10", "11", "12", "13", "14", "15":
@@ -77,8 +77,8 @@ func isWindow(bits string) bool {
 	}
 }
 
-// deflated returns the message as a compressed frame, or as it is if that would
-// not be shorter. The first who asks compresses.
+// deflated returns the message as a compressed frame, or uncompressed if that is not
+// longer. The first call compresses it for all.
 func (m *Message) deflated(p *pools) []byte {
 	if frame := m.small.Load(); frame != nil {
 		return *frame
@@ -106,7 +106,7 @@ func (m *Message) deflate(p *pools) []byte {
 
 	var out bytes.Buffer
 	c.Reset(&out)
-	_, _ = c.Write(data) // to memory
+	_, _ = c.Write(data) // to memory: never fails
 	_ = c.Flush()
 	body := bytes.TrimSuffix(out.Bytes(), []byte(flushed))
 	frame := appendHeader(make([]byte, 0, ws.MaxHeaderSize+len(body)), ws.OpCode(m.frame[0]&0xf), len(body))
@@ -114,7 +114,7 @@ func (m *Message) deflate(p *pools) []byte {
 	return append(frame, body...)
 }
 
-// inflate reads a compressed message into b, at most limit bytes.
+// inflate decompresses a message into b, at most limit bytes.
 func (p *pools) inflate(b *buffer, data []byte, limit int64) *ending {
 	in := io.MultiReader(bytes.NewReader(data), bytes.NewReader([]byte(flushed+lastBlock)))
 	r, ok := p.inflaters.Get().(io.ReadCloser)

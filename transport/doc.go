@@ -1,15 +1,14 @@
 // Package transport is an Engine.IO 4 server: it turns HTTP requests into
-// sessions, and a [Session] is a full-duplex stream of text and binary messages
-// with a heartbeat, whatever carries it. What the messages mean is the business
-// of the layer above.
+// sessions. A [Session] is a full-duplex stream of text and binary messages with
+// a heartbeat, over any transport. The layer above interprets the messages.
 //
 //	server, err := transport.NewServer(nil, func(s *transport.Session, r *http.Request) transport.Receiver {
-//		return &conn{session: s} // its Message is called for every message of the peer
+//		return &conn{session: s} // its Message method receives every message of the peer
 //	})
 //	http.Handle("/engine.io/", server)
 //
-// Clients reach it over HTTP long-polling, over WebSocket, or over the one and then
-// the other; see [HTTP]. What uses a session does not notice.
+// Clients connect over HTTP long-polling, over WebSocket, or over polling and then
+// WebSocket; see [HTTP]. The transport makes no difference to a user of a session.
 //
 // # The life of a session
 //
@@ -30,21 +29,21 @@
 //	close frame      close frame          drop connection
 //	   │                │                     │
 //	wait for the     wait for the           Closed
-//	peer to leave    peer to leave            │
+//	peer to close    peer to close            │
 //	   └────────────────┼─────────────────────┘
-//	                 forgotten
+//	                 removed
 //
-// (*) What was queued when the peer closed, or broke the protocol, may be the answer to
-// what it sent before, and still goes out: before the close frame of a WebSocket, or with
-// a poll that is open. The queue of a peer that is silent, or overlaps its requests, is
-// dropped.
+// (*) If the peer closed the session or violated the protocol, messages that are queued
+// then may be responses to its earlier messages. They are still sent: before the close
+// frame of a WebSocket, or with the open poll. The queue is dropped if the peer timed
+// out or overlapped its requests.
 //
-// A session that polls has no connection to close: the open poll is answered with a
-// CLOSE packet, or the next one within two seconds after Close or Shutdown. What Close lets out leaves
-// with polls, for WriteTimeout at most.
+// A polling session has no connection to close: the open poll, or the next one within
+// two seconds after Close or Shutdown, is answered with a CLOSE packet. After Close,
+// polls take the queued messages for WriteTimeout at most.
 //
-// The first of several endings wins and names the [Reason]; Closed is called
-// exactly once, whatever happens at the same time.
+// If a session ends for several reasons at once, the first one is the [Reason]. Closed
+// is called exactly once.
 //
 // # The upgrade
 //
@@ -52,56 +51,55 @@
 //	   ▲                                   │                     │
 //	   └──────── closed, anything else, UpgradeTimeout ──────────┘
 //
-// While it is probed, polls are answered after 100 ms, so that the client can stop
-// polling, and whatever is queued leaves with them. "5" waits for the answer that
-// is being written and for the POST whose packets are being taken; then the
-// WebSocket is the session's carrier for good. A session that is closed meanwhile
-// may still send what is queued over the WebSocket.
+// While a session is probed, polls are answered after 100 ms, so that the client can
+// stop polling; they take the queued messages. After "5" the server waits until the
+// current poll answer is written and the current POST is processed; then the WebSocket
+// is the session's transport until the end. A session that is closed meanwhile may
+// still send queued messages over the WebSocket.
 //
 // # Sending
 //
 // A [Message] is encoded once and shared by any number of sessions. Send never
-// waits: it queues, and all that waits is written in one call. A few goroutines
-// write for all WebSockets without waiting for any; a connection that does not take
-// what it is given, or is no plain socket (TLS), gets a goroutine of its own until
-// its queue is empty. What waits behind what is being written is bounded in messages
-// and bytes; a peer that lets it fill up loses its session ([ReasonSlowConsumer]).
-// Messages of any size reach a peer that reads: see [Options].QueueBytes.
-// Messages of one Send stay together and leave in order. Heartbeats and pongs
-// overtake the queue, so that a peer with a backlog is not taken for dead. Over
-// polling there is no writer: a poll takes up to 64 KiB of the queue, or one larger
-// message. Text with a record separator (0x1E) cannot be sent in a payload; it ends
-// the session.
+// blocks: it queues messages, and one write takes all of them. A pool of goroutines
+// writes for all WebSockets with nonblocking writes. A connection whose socket buffer
+// is full, or that is not a plain socket (TLS), gets its own writer goroutine until
+// its queue is empty. The queue is bounded in messages and bytes; if it is full, the
+// session ends with [ReasonSlowConsumer]. A peer that reads can receive messages of
+// any size: see [Options].QueueBytes. Messages of one Send stay together and in order.
+// PINGs and pongs overtake the queue, so that a peer with a backlog does not time out.
+// A polling session has no writer: a poll takes up to 64 KiB of the queue, or one
+// larger message. Text with a record separator (0x1E) cannot be sent in a payload; it
+// ends the session.
 //
 // # Receiving
 //
-// A receiver that cannot keep up pauses the reading ([Session.Pause]): TCP slows the
-// peer down, or its POST is answered late, and nothing is dropped. The heartbeat goes
-// on, and does not count the time in which nothing is read.
+// A receiver that cannot keep up pauses reading ([Session.Pause]): TCP flow control
+// slows the peer down, or its POST is answered late, and no message is dropped. The
+// heartbeat continues, and does not count the time while reading is paused.
 //
-// # What runs concurrently
+// # Concurrency
 //
-//   - Two goroutines at most per WebSocket: a reader always, a writer of its own
-//     while its connection does not take what is queued. A polling session has those
-//     of its requests, one for an upgrade, and one for its end. Per server, one turns
-//     the heartbeat's wheel, and up to GOMAXPROCS write while there is something to.
+//   - A WebSocket has a reader goroutine, and a writer goroutine while its socket
+//     buffer is full. A polling session has the goroutines of its requests, one for
+//     an upgrade, and one for its end. A server has one goroutine for the heartbeat,
+//     and up to GOMAXPROCS that write while messages are queued.
 //   - Receiver methods are called one at a time.
-//   - Every exported method may be called from any goroutine, also from within
-//     a Receiver.
-//   - After Shutdown returns, no goroutine of the server runs. Requests may still
+//   - Every exported method may be called from any goroutine, including from a
+//     Receiver.
+//   - After Shutdown returns, no goroutine of the server runs. ServeHTTP may still
 //     be about to return.
 //
-// # Where we differ from the official server
+// # Differences from the official server
 //
 //   - A CLOSE packet on a WebSocket ends the session at once ([ReasonTransportClose]);
 //     the official server waits for the ping timeout.
 //   - A WebSocket request with the sid of a session that has one, or is upgrading,
 //     is refused with code 3; the official server accepts and closes it.
-//   - A PONG that nobody asked for does not postpone the next PING.
-//   - RFC 6455 violations are named in the close frame: 1002, 1007, 1009. Other
-//     endings send a close frame without a code, as the official server does.
-//   - A WebSocket of a page of another origin is refused unless [Options].Origins
+//   - An unsolicited PONG does not postpone the next PING.
+//   - The close frame after an RFC 6455 violation has a code: 1002, 1007 or 1009.
+//     Other close frames have no code, as in the official server.
+//   - A WebSocket from a page of another origin is refused unless [Options].Origins
 //     allows it.
-//   - The text of an AllowRequest error is not for the client, except of a
+//   - The text of an AllowRequest error is not sent to the client, except that of a
 //     [ForbiddenError].
 package transport

@@ -11,8 +11,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// drip reads what one write call takes, and again after a pause, until nothing comes for some minutes. It tells when
-// the last of it came.
+// drip reads as much as one write call writes, again after each pause, until no data arrive for some minutes. It returns
+// when the last data arrived.
 func drip(conn net.Conn, pause time.Duration) <-chan time.Time {
 	last := make(chan time.Time, 1)
 	go func() { // owner: the test; ends with the connection, at the latest after the silence
@@ -33,8 +33,8 @@ func drip(conn net.Conn, pause time.Duration) <-chan time.Time {
 	return last
 }
 
-// TestWriteTimeout_EndInMidMessage: a session that ends has WriteTimeout for all that it still writes, also for the
-// message that is being written, and not for each piece of it.
+// TestWriteTimeout_EndInMidMessage checks that WriteTimeout bounds all writes of an ending session, including the current
+// message, and not each piece of it.
 func TestWriteTimeout_EndInMidMessage(t *testing.T) {
 	t.Parallel()
 	const timeout = 10 * time.Second
@@ -66,7 +66,7 @@ func TestWriteTimeout_EndInMidMessage(t *testing.T) {
 					<-r.closed
 					ended := time.Now()
 					if took := (<-last).Sub(ended); took > timeout {
-						t.Errorf("written to for %v after the end", took)
+						t.Errorf("the session wrote for %v after its end", took)
 					}
 				})
 			})

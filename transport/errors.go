@@ -9,9 +9,9 @@ import (
 
 // Errors of a session.
 var (
-	// ErrClosed tells that the session has ended, or is ending.
+	// ErrClosed reports that the session has ended, or is ending.
 	ErrClosed = errors.New("session is closed")
-	// ErrQueueFull tells that the peer does not keep up; the session was closed.
+	// ErrQueueFull reports that the peer reads too slowly; the session was closed.
 	ErrQueueFull = errors.New("outbound queue is full")
 )
 
@@ -20,19 +20,19 @@ var (
 	errPingByPeer   = errors.New("ping from the client: invalid heartbeat direction")
 	errClosePacket  = errors.New("close packet from the peer")
 	errMessageLimit = errors.New("message exceeds the payload limit")
-	errLength       = errors.New("frame with a length in more bytes than it needs")
-	errCloseCode    = errors.New("close frame with a code that may not be sent")
+	errLength       = errors.New("frame whose length is not minimally encoded")
+	errCloseCode    = errors.New("close frame with a reserved or invalid code")
 	errInvalidUTF8  = errors.New("text message is not valid UTF-8")
 	errCloseFrame   = errors.New("close frame with a payload of one byte")
 	errPeerLeft     = errors.New("close frame from the peer")
-	errOverlap      = errors.New("two polls, or two posts, at a time")
-	errPollAborted  = errors.New("the peer has left an open poll")
-	errPostAborted  = errors.New("the peer has not sent all of a post")
+	errOverlap      = errors.New("overlapping polls or posts of one session")
+	errPollAborted  = errors.New("open poll aborted by the peer")
+	errPostAborted  = errors.New("incomplete body of a post")
 	errContentType  = errors.New("post with binary content")
 )
 
-// Reason is why a session ended: one of the official strings, word by word,
-// except where a comment says otherwise.
+// Reason is why a session ended: one of the official strings, unless a comment
+// says otherwise.
 type Reason string
 
 // The reasons of a session's end.
@@ -44,25 +44,25 @@ const (
 	ReasonForcedClose    Reason = "forced close"
 	ReasonServerShutdown Reason = "server shutting down"
 
-	// ReasonSlowConsumer is ours, not of the official list: the outbound queue was full.
+	// ReasonSlowConsumer means that the outbound queue was full. The official list does not have it.
 	ReasonSlowConsumer Reason = "slow consumer"
 )
 
-// closeMode is how a session takes leave.
+// closeMode is what happens to the queue and the connection when a session ends.
 type closeMode uint8
 
 const (
-	flush   closeMode = iota // what is queued still goes out, then the close frame
-	settle                   // as flush, but over polling only a poll that is open takes it
-	discard                  // the queue is dropped, the close frame goes out
-	cut                      // the connection is dropped at once
+	flush     closeMode = iota // send the queue, then the close frame
+	flushOpen                  // as flush, but over polling only with the open poll
+	discard                    // drop the queue, send the close frame
+	cut                        // drop the queue and the connection at once
 )
 
-// keeps tells whether what is queued still goes out.
-func (m closeMode) keeps() bool { return m == flush || m == settle }
+// keeps reports whether the queue is still sent.
+func (m closeMode) keeps() bool { return m == flush || m == flushOpen }
 
-// ending is why and how a session ends. It is an error so that it can come up
-// through the read path like any other.
+// ending is why and how a session ends. It is an error, so that the read path can
+// return it as one.
 type ending struct {
 	reason Reason
 	cause  error

@@ -12,34 +12,33 @@ import (
 )
 
 const (
-	// readBuffer is all that an idle connection keeps for reading. What fits into
-	// it is handed on in place; what does not goes straight into a pooled buffer.
+	// readBuffer is the size in bytes of the buffer that an idle connection keeps. A
+	// payload that fits is returned in place; a larger one is read into a pooled buffer.
 	readBuffer = 512
-	// firstRead is what the first allocation for a larger payload is bounded by.
-	// From there on memory at most doubles with what has really arrived.
+	// firstRead bounds the first allocation for a larger payload, in bytes. Further
+	// allocations are at most twice the bytes that have arrived.
 	firstRead = 4 << 10
 )
 
-// frameReader reads a client's WebSocket frames (RFC 6455) and puts the messages
-// together. Its errors are *ending.
+// frameReader reads a client's WebSocket frames (RFC 6455) and assembles the messages.
+// Its errors are *ending.
 type frameReader struct {
 	in      *bufio.Reader
 	limit   int64
 	deflate bool // permessage-deflate was negotiated
 	pools   *pools
 
-	op     ws.OpCode // of the message that is being put together, 0 if none is
+	op     ws.OpCode // of the message that is being assembled, 0 if there is none
 	small  bool      // that message is compressed
-	text   *buffer   // a message that was compressed, and was handed on
-	part   *buffer   // what there is of it
-	valid  int       // so much of part is valid UTF-8
-	whole  bool      // part was handed on
-	peeked int       // so much of in was handed on
+	text   *buffer   // a decompressed message that was returned
+	part   *buffer   // the received part of the message
+	valid  int       // the length of the prefix of part that is valid UTF-8
+	whole  bool      // part was returned
+	peeked int       // the bytes of in that were returned
 }
 
 // next returns the next message (OpText or OpBinary) or control frame, which may
-// stand between the fragments of a message. The data are valid until the
-// following call.
+// be between the fragments of a message. The data are valid until the next call.
 func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
 	r.release()
 
@@ -72,7 +71,7 @@ func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
 	}
 }
 
-// release takes back what the last call handed on.
+// release frees the data that the last call returned.
 func (r *frameReader) release() {
 	if r.peeked > 0 {
 		_, _ = r.in.Discard(r.peeked) // it was peeked, so it is there
@@ -117,8 +116,8 @@ func (r *frameReader) header() (ws.Header, *ending) {
 	return h, nil
 }
 
-// readHeader reads a header as it stands. A length in more bytes than it needs is a
-// violation (RFC 6455, 5.2).
+// readHeader reads a header. A length in more bytes than necessary is a violation
+// (RFC 6455, 5.2).
 func (r *frameReader) readHeader() (h ws.Header, e *ending) {
 	head, err := r.in.Peek(ws.MinHeaderSize)
 	if err != nil {
@@ -148,11 +147,11 @@ func (r *frameReader) readHeader() (h ws.Header, e *ending) {
 	case 126:
 		h.Length = int64(binary.BigEndian.Uint16(head[ws.MinHeaderSize:]))
 	case 127:
-		h.Length = int64(binary.BigEndian.Uint64(head[ws.MinHeaderSize:])) //nolint:gosec // the highest bit is looked at
+		h.Length = int64(binary.BigEndian.Uint64(head[ws.MinHeaderSize:])) //nolint:gosec // the highest bit is checked below
 	}
 	copy(h.Mask[:], head[start:])
 	_, _ = r.in.Discard(size) // it was peeked, so it is there
-	if h.Length < least {     // or less than nothing, if the highest bit is set
+	if h.Length < least {     // negative if the highest bit is set
 		return h, violation(ws.StatusProtocolError, errLength)
 	}
 	return h, nil
@@ -165,7 +164,7 @@ func (r *frameReader) have() int64 {
 	return int64(len(r.part.bytes))
 }
 
-// payload reads the payload that follows h; whole tells that data are all of a
+// payload reads the payload that follows h; whole reports whether data are a complete
 // message or control frame.
 //
 //nolint:revive // four results: a type for them would be used once
@@ -189,7 +188,7 @@ func (r *frameReader) payload(h ws.Header) (op ws.OpCode, data []byte, whole boo
 	return op, r.part.bytes, true, nil
 }
 
-// peek hands on a payload where it lies, in the read buffer.
+// peek returns a payload in place, in the read buffer.
 func (r *frameReader) peek(h ws.Header) ([]byte, *ending) {
 	data, err := r.in.Peek(int(h.Length))
 	if err != nil {
@@ -201,8 +200,8 @@ func (r *frameReader) peek(h ws.Header) ([]byte, *ending) {
 	return data, nil
 }
 
-// grow appends a payload to the message. It never trusts the announced length
-// with more memory than has been received already.
+// grow appends a payload to the message. It allocates memory by the bytes received, not
+// by the announced length.
 func (r *frameReader) grow(h ws.Header) *ending {
 	for offset := 0; offset < int(h.Length); {
 		have := len(r.part.bytes)
@@ -215,7 +214,7 @@ func (r *frameReader) grow(h ws.Header) *ending {
 		}
 		ws.Cipher(chunk, h.Mask, offset)
 		offset += n
-		if r.op == ws.OpText && !r.small && !r.sound() {
+		if r.op == ws.OpText && !r.small && !r.validSoFar() {
 			return violation(ws.StatusInvalidFramePayloadData, errInvalidUTF8)
 		}
 	}
@@ -223,9 +222,9 @@ func (r *frameReader) grow(h ws.Header) *ending {
 	return nil
 }
 
-// sound tells whether what there is of a text may become valid UTF-8: a text that cannot
-// is refused before the rest of it has come.
-func (r *frameReader) sound() bool {
+// validSoFar reports whether the received part of a text can become valid UTF-8, so that
+// an invalid text is refused before the rest arrives.
+func (r *frameReader) validSoFar() bool {
 	rest := r.part.bytes[r.valid:]
 	end := len(rest)
 	for n := 1; n < utf8.UTFMax && n <= len(rest); n++ {
@@ -243,12 +242,12 @@ func (r *frameReader) sound() bool {
 	return true
 }
 
-// violation is the ending of a peer that breaks RFC 6455 or the payload limit.
+// violation returns the ending after a violation of RFC 6455 or the payload limit.
 func violation(code ws.StatusCode, err error) *ending {
-	return &ending{reason: ReasonTransportError, cause: err, mode: settle, code: code}
+	return &ending{reason: ReasonTransportError, cause: err, mode: flushOpen, code: code}
 }
 
-// lostRead is the ending of a connection that is gone.
+// lostRead returns the ending after a lost connection.
 func lostRead(err error) *ending {
 	return &ending{reason: ReasonTransportClose, cause: fmt.Errorf("read: %w", err), mode: cut}
 }

@@ -15,8 +15,8 @@ func readerOf(in io.Reader, limit int64) *frameReader {
 	return &frameReader{in: bufio.NewReaderSize(in, readBuffer), limit: limit, pools: new(pools)}
 }
 
-// FuzzFrameReader feeds raw bytes: no panic, no message over the limit, no
-// invalid text, and memory in proportion to what was sent.
+// FuzzFrameReader reads arbitrary bytes: no panic, no message over the limit, no
+// invalid text, and memory in proportion to the bytes sent.
 func FuzzFrameReader(f *testing.F) {
 	mask := func(op ws.OpCode, fin bool, n int) []byte {
 		return ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(op, fin, bytes.Repeat([]byte("4"), n))))
@@ -46,13 +46,13 @@ func FuzzFrameReader(f *testing.F) {
 			}
 		}
 		if r.part != nil && cap(r.part.bytes) > 4*len(wire)+2*firstRead {
-			t.Fatalf("%d bytes held for %d that came", cap(r.part.bytes), len(wire))
+			t.Fatalf("%d bytes allocated for %d received", cap(r.part.bytes), len(wire))
 		}
 	})
 }
 
-// TestFrameReader_AnnouncedLength_NotAllocated: a header alone must not cost memory. It is
-// not parallel because it counts all that the process allocates.
+// TestFrameReader_AnnouncedLength_NotAllocated checks that a header alone takes no memory. It
+// is not parallel because it counts the allocations of the process.
 //
 //nolint:paralleltest // it counts allocations
 func TestFrameReader_AnnouncedLength_NotAllocated(t *testing.T) {

@@ -9,18 +9,18 @@ import (
 	"strings"
 )
 
-// handshake is what the two ends of a WebSocket agree on (RFC 6455, 4.2).
+// handshake is what the client offers for a WebSocket (RFC 6455, 4.2).
 type handshake struct {
 	key        string
 	protocol   string // the first subprotocol that the client offers, as in the official server
 	extensions []extension
 }
 
-// readHandshake reads what a client offers, or tells why it gets no WebSocket.
+// readHandshake reads the client's offer, or returns the refusal.
 func readHandshake(r *http.Request) (handshake, *refusal) {
 	var h handshake
 	if r.ContentLength != 0 || len(r.TransferEncoding) > 0 {
-		return h, badHandshake("a body") // whose bytes would be read as frames
+		return h, badHandshake("a body") // its bytes would be read as frames
 	}
 
 	if version := strings.Join(r.Header.Values("Sec-Websocket-Version"), ","); version != "13" {
@@ -61,8 +61,8 @@ func badHandshake(fault string) *refusal {
 	return refused
 }
 
-// write answers that the connection is a WebSocket from here on. Of the headers that
-// are to go with the answer, those of the handshake itself are left out.
+// write writes the answer, after which the connection is a WebSocket. It omits those of
+// the given headers that belong to the handshake itself.
 func (h *handshake) write(w *bufio.Writer, header http.Header, extension string) error {
 	_, _ = w.WriteString("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + h.accept() + "\r\n")
 	if h.protocol != "" {
@@ -76,7 +76,7 @@ func (h *handshake) write(w *bufio.Writer, header http.Header, extension string)
 		"Sec-Websocket-Accept": true, "Sec-Websocket-Protocol": true, "Sec-Websocket-Extensions": true,
 	})
 	_, _ = w.WriteString("\r\n")
-	return w.Flush() // which returns the first error of all these
+	return w.Flush() // returns the first error of all these writes
 }
 
 func (h *handshake) accept() string {
@@ -85,8 +85,8 @@ func (h *handshake) accept() string {
 	return base64.StdEncoding.EncodeToString(hash.Sum(nil))
 }
 
-// asksUpgrade tells whether the request is to make its connection a WebSocket. HTTP/2
-// has other means for that (RFC 8441), which are not served.
+// asksUpgrade reports whether the request asks to make its connection a WebSocket.
+// WebSockets over HTTP/2 (RFC 8441) are not supported.
 func asksUpgrade(r *http.Request) bool {
 	return r.ProtoMajor == 1 && r.ProtoMinor >= 1 &&
 		hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")

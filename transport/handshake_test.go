@@ -12,7 +12,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestUpgradeRequest_RFC6455 sends requests for a WebSocket as a client might write them.
+// TestUpgradeRequest_RFC6455 sends valid and invalid requests for a WebSocket.
 func TestUpgradeRequest_RFC6455(t *testing.T) {
 	t.Parallel()
 	const (
@@ -84,7 +84,7 @@ func upgradeWith(t *testing.T, w *web, header string) *http.Response {
 
 const deflated = "permessage-deflate; server_no_context_takeover; client_no_context_takeover"
 
-// TestUpgradeRequest_DeflateOffers: what the server cannot do is declined (RFC 7692, 7), not an error.
+// TestUpgradeRequest_DeflateOffers checks that unsupported offers are declined (RFC 7692, 7) without an error.
 func TestUpgradeRequest_DeflateOffers(t *testing.T) {
 	t.Parallel()
 	for offer, want := range map[string]string{
@@ -123,8 +123,8 @@ func TestUpgradeRequest_DeflateOffers(t *testing.T) {
 	}
 }
 
-// TestUpgradeAnswer_HeadersOfTheHandshake_CannotBeSet: a middleware that sets them would break the connection.
-func TestUpgradeAnswer_HeadersOfTheHandshake_CannotBeSet(t *testing.T) {
+// TestUpgradeAnswer_HandshakeHeaders_CannotBeSet checks that an outer handler cannot break the connection with them.
+func TestUpgradeAnswer_HandshakeHeaders_CannotBeSet(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, _ := serve(t, nil)

@@ -11,16 +11,16 @@ type extension struct {
 type parameter struct {
 	name  string
 	value string
-	given bool // there is a value
+	given bool // whether there is a value
 }
 
-// maxList bounds a list that is read, in bytes: each element takes many times the memory
-// of its text.
+// maxList bounds the length of a list in bytes, because an element takes many times the
+// memory of its text.
 const maxList = 4 << 10
 
 // parseList reads the elements of a header: tokens, separated by commas, each with
-// parameters whose values are tokens, possibly in quotes (RFC 6455, 9.1). It tells
-// whether the header is one, and of at most maxList bytes. Empty elements are left out.
+// parameters whose values are tokens, possibly in quotes (RFC 6455, 9.1). It reports
+// whether the header is a list of at most maxList bytes. Empty elements are omitted.
 func parseList(lines []string) ([]extension, bool) {
 	var list []extension
 	size := 0
@@ -47,7 +47,7 @@ func parseList(lines []string) ([]extension, bool) {
 	return list, true
 }
 
-// parseElement reads one element, and returns what follows it: nothing, or a comma.
+// parseElement reads one element, and returns the rest: empty, or beginning with a comma.
 func parseElement(s string) (e extension, rest string, ok bool) {
 	if e.name, rest = cutToken(s); e.name == "" {
 		return e, rest, false
@@ -90,15 +90,15 @@ func cutToken(s string) (token, rest string) {
 	return s[:n], s[n:]
 }
 
-// isToken tells whether c may stand in a token (RFC 9110, 5.6.2).
+// isToken reports whether c may be in a token (RFC 9110, 5.6.2).
 func isToken(c byte) bool {
 	return 'a' <= c|0x20 && c|0x20 <= 'z' || '0' <= c && c <= '9' || strings.IndexByte("!#$%&'*+-.^_`|~", c) >= 0
 }
 
 func trimSpace(s string) string { return strings.Trim(s, " \t") }
 
-// hasToken tells whether a list in a header has the token. The list may be spread over
-// several lines.
+// hasToken reports whether a list in a header has the token. The list may span several
+// header lines.
 func hasToken(lines []string, token string) bool {
 	for _, line := range lines {
 		for item := range strings.SplitSeq(line, ",") {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestHeaders_LongLists: what is done with a list in a header before its request is served, or refused, costs little,
-// however long it is. Not parallel, as it measures what is allocated.
+// TestHeaders_LongLists checks that a long list in a header of a request takes little memory. It is not parallel because
+// it measures allocations.
 func TestHeaders_LongLists(t *testing.T) { //nolint:paralleltest // see above
 	server, opened := serve(t, nil)
 	server.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, pollURL, http.NoBody))

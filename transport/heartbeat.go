@@ -6,22 +6,21 @@ import (
 )
 
 const (
-	// tick is as exact as the heartbeat is: a session is looked at when its time has come,
-	// at most a tick later.
+	// tick is the precision of the heartbeat: a session's beat runs at most one tick late.
 	tick = time.Millisecond
-	// wheelSlots are what one turn of the wheel has. A session that is due in a later turn
-	// than this one hangs in the same list, and is passed over.
+	// wheelSlots is the number of slots of the wheel. A slot's list also contains sessions
+	// that are due in a later turn, which are skipped.
 	wheelSlots = 1 << 14
 )
 
-// wheel is the heartbeat of all sessions of a server: one goroutine and one timer, which
-// is set to the next time at which a session is due, instead of two timers for each.
+// wheel is a timer wheel for the heartbeats of all sessions of a server: one goroutine
+// and one timer, set to the next time at which a session is due.
 type wheel struct {
-	bell chan struct{} // a session is due earlier than the timer is set to
+	earlier chan struct{} // notifies run that a session is due before the timer expires
 
 	mu      sync.Mutex
 	origin  time.Time // zero until the first session
-	now     int64     // ticks since origin that are done
+	now     int64     // the last tick that was processed, since origin
 	wakeAt  int64     // the tick that the timer is set to; 0 while it is not set
 	slots   []*Session
 	once    sync.Once
@@ -29,23 +28,23 @@ type wheel struct {
 	stopped chan struct{} // closed by run
 }
 
-// wheelSlot is a session's place in the wheel: it hangs in a slot's list.
+// wheelSlot links a session into the list of its slot.
 type wheelSlot struct {
-	due        int64
+	due        int64 // the tick
 	prev, next *Session
-	taken      bool
-	left       bool // for good
+	taken      bool // it is in a list
+	left       bool // the session was removed and is not added again
 }
 
 func newWheel() *wheel {
 	return &wheel{
-		bell:    make(chan struct{}, 1),
+		earlier: make(chan struct{}, 1),
 		stop:    make(chan struct{}),
 		stopped: make(chan struct{}),
 	}
 }
 
-// add has s looked at when it is time. The first session starts the wheel.
+// add schedules the next beat of s. The first session starts the wheel.
 func (w *wheel) add(s *Session, at time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -58,13 +57,13 @@ func (w *wheel) add(s *Session, at time.Time) {
 	w.putLocked(s, at)
 	if s.slot.taken && (w.wakeAt == 0 || s.slot.due < w.wakeAt) {
 		select {
-		case w.bell <- struct{}{}:
-		default: // it rings already
+		case w.earlier <- struct{}{}:
+		default: // already notified
 		}
 	}
 }
 
-// remove takes s out for good, also if it is being looked at.
+// remove removes s, even while its beat runs; it is not added again.
 func (w *wheel) remove(s *Session) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -98,7 +97,7 @@ func (w *wheel) run() {
 		select {
 		case <-w.stop:
 			return
-		case <-w.bell:
+		case <-w.earlier:
 		case <-timer.C:
 		}
 		due = w.turn(time.Now(), due)
@@ -110,8 +109,8 @@ func (w *wheel) run() {
 	}
 }
 
-// turn looks after the sessions that are due. Their beats run without the
-// wheel's lock; the slice is only there to be used again.
+// turn runs the beats of the sessions that are due, without the wheel's lock. It uses
+// the slice due as a buffer, and returns it for the next call.
 func (w *wheel) turn(now time.Time, due []*Session) []*Session {
 	due = w.collect(now, due[:0])
 	for _, s := range due {
@@ -128,8 +127,8 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 
 	from, to := w.now+1, int64(now.Sub(w.origin)/tick)
 	w.now = max(w.now, to)
-	w.wakeAt = to                                       // nothing that is added during the beats is earlier
-	for t := max(from, to-wheelSlots+1); t <= to; t++ { // ticks may have been missed
+	w.wakeAt = to                                       // sessions added during the beats are due later
+	for t := max(from, to-wheelSlots+1); t <= to; t++ { // several ticks may have passed
 		for s := w.slots[t%wheelSlots]; s != nil; {
 			next := s.slot.next
 			if s.slot.due <= to {
@@ -143,7 +142,7 @@ func (w *wheel) collect(now time.Time, due []*Session) []*Session {
 	return due
 }
 
-// next returns when the next session is due, or no later than after a turn of the wheel.
+// next returns when the next session is due, but at most one turn of the wheel ahead.
 func (w *wheel) next() (at time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,7 +173,7 @@ func (w *wheel) putLocked(s *Session, at time.Time) {
 		return
 	}
 
-	ticks := int64((at.Sub(w.origin) + tick - 1) / tick) // never too early
+	ticks := int64((at.Sub(w.origin) + tick - 1) / tick) // rounds up: never too early
 	s.slot.due = max(ticks, w.now+1)
 	s.slot.taken = true
 

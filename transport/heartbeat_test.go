@@ -16,7 +16,7 @@ func TestHeartbeat_LiveClient(t *testing.T) {
 		c, r := join(t, nil)
 		time.Sleep(24 * time.Second)
 		if c.Pings() != 0 {
-			t.Fatal("a ping before the interval was over")
+			t.Fatal("a ping before the end of the interval")
 		}
 		time.Sleep(time.Second + 2*time.Millisecond)
 		if c.Pings() != 1 {
@@ -56,8 +56,8 @@ func TestHeartbeat_DeadClient(t *testing.T) {
 	}
 }
 
-// TestHeartbeat_TimeoutLongerThanInterval: a PONG does not call the
-// wheel, which must still be there in time for the next PING.
+// TestHeartbeat_TimeoutLongerThanInterval checks that the next PING is on time although a
+// PONG does not notify the wheel.
 func TestHeartbeat_TimeoutLongerThanInterval(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -101,7 +101,7 @@ func TestHeartbeat_BusyPeer(t *testing.T) {
 	})
 }
 
-func TestHeartbeat_WheelForgetsClosedSessions(t *testing.T) {
+func TestHeartbeat_ClosedSessions(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{PingInterval: 2 * time.Second, PingTimeout: time.Second})

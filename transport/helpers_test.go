@@ -14,10 +14,10 @@ import (
 
 const wsURL = "/engine.io/?EIO=4&transport=websocket"
 
-// recorder is a Receiver that writes down what it is told.
+// recorder is a Receiver that records its calls.
 type recorder struct {
 	session  *transport.Session
-	messages chan string // binary ones with "b:" in front
+	messages chan string // binary ones with the prefix "b:"
 	closed   chan struct{}
 	reason   transport.Reason
 	cause    error
@@ -96,7 +96,7 @@ func join(t testing.TB, opts *transport.Options) (*transporttest.Client, *record
 	return c, <-opened
 }
 
-// wantGone checks how the server left: a close code, or 0 for a cut.
+// wantGone checks how the server closed: a close code, or 0 for a dropped connection.
 func wantGone(t testing.TB, c *transporttest.Client, code int) {
 	t.Helper()
 	for {

@@ -15,8 +15,8 @@ func misbehaviors() map[string]func() {
 	return map[string]func(){"panic": func() { panic("hook") }, "goexit": runtime.Goexit}
 }
 
-// TestHeaders_PanicDuringAnUpgrade: the upgrade goes on, and the server can be shut
-// down, which poll does.
+// TestHeaders_PanicDuringAnUpgrade checks that the upgrade continues, and that the server
+// can be shut down, which poll does.
 func TestHeaders_PanicDuringAnUpgrade(t *testing.T) {
 	t.Parallel()
 	for name, act := range misbehaviors() {
@@ -43,7 +43,8 @@ func TestHeaders_PanicDuringAnUpgrade(t *testing.T) {
 	}
 }
 
-// TestHeaders_Blocked: a request that waits for user code does not hold up Shutdown.
+// TestHeaders_Blocked_ShutdownEndsWithItsContext checks that a request that waits for user
+// code does not block Shutdown.
 func TestHeaders_Blocked_ShutdownEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -75,8 +76,8 @@ func TestHeaders_Blocked_ShutdownEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestReceiver_EndsItsGoroutine: the session ends as after a panic.
-func TestReceiver_EndsItsGoroutine(t *testing.T) {
+// TestReceiver_Goexit checks that the session ends as after a panic.
+func TestReceiver_Goexit(t *testing.T) {
 	t.Parallel()
 	for name, act := range misbehaviors() {
 		t.Run(name, func(t *testing.T) {
@@ -95,8 +96,8 @@ func TestReceiver_EndsItsGoroutine(t *testing.T) {
 	}
 }
 
-// TestAllowRequest_Fails: a function that fails has allowed nothing, and its panic is
-// not told.
+// TestAllowRequest_Fails_RequestIsRefused checks that a panic is a refusal, whose text the
+// client does not receive.
 func TestAllowRequest_Fails_RequestIsRefused(t *testing.T) {
 	t.Parallel()
 	for name, act := range misbehaviors() {

@@ -14,47 +14,47 @@ const (
 	WebSocket = "websocket"
 )
 
-// HTTP configures how clients reach a server, and what its answers carry. The
-// zero HTTP is that of the official server.
+// HTTP configures the transports of a server and its HTTP answers. The zero HTTP
+// is that of the official server.
 type HTTP struct {
 	// Transports are those that clients may use: Polling, WebSocket or both.
 	// Default: both.
 	Transports []string
-	// NoUpgrades keeps the handshake from telling clients that began with polling that
-	// they may upgrade, so that they stay there. One that does so nevertheless is not
+	// NoUpgrades omits the upgrade to WebSocket from the handshake, so that clients that
+	// began with polling keep polling. A client that upgrades nevertheless is not
 	// refused, as in the official server.
-	// Default: they are told, if WebSocket is among the Transports.
+	// Default: the handshake offers it if WebSocket is among the Transports.
 	NoUpgrades bool
-	// UpgradeTimeout is how long an upgrade may take; then its WebSocket is closed
-	// and the session goes on polling. Default: 10 s.
+	// UpgradeTimeout is how long an upgrade may take. After it, the WebSocket is closed
+	// and the session continues to poll. Default: 10 s.
 	UpgradeTimeout time.Duration
 
 	// CompressFrom is the size in bytes from which the answer to a poll is
-	// compressed, with gzip or deflate, if the client says that it accepts that.
+	// compressed, with gzip or deflate, if the client accepts that.
 	// Negative: never. Default: 1024.
 	CompressFrom int
 
-	// PerMessageDeflate compresses the messages of a WebSocket, those of 1024 bytes
-	// or more, if the client offers that. It costs time, and memory while a message
-	// is written or read. Default: off, as in the official server.
+	// PerMessageDeflate compresses messages of 1024 bytes or more on a WebSocket, if
+	// the client offers that. It costs CPU time, and memory while a message is written
+	// or read. Default: off, as in the official server.
 	PerMessageDeflate bool
 
-	// Cookie is a template for a cookie whose value is the id of the session. It
-	// is set by the first answer to a polling client, for a load balancer to
-	// recognize the session by; the server does not read it. An empty Name means
+	// Cookie is a template for a cookie whose value is the id of the session. The
+	// first answer to a polling client sets it, so that a load balancer can identify
+	// the session; the server does not read it. An empty Name means
 	// "io", an empty Path "/", and a SameSite of zero http.SameSiteLaxMode. It is
 	// HttpOnly always: the value is a secret that no script needs.
 	// Default: none is set.
 	Cookie *http.Cookie
 
 	// InitialHeaders may change the headers of the first answer of a session, and
-	// Headers those of every answer, the one to a WebSocket request included. They
-	// are called while the request waits, before there is an answer. When they
-	// panic, the answer goes without what they would have set. Default: nil.
+	// Headers those of every answer, including the answer to a WebSocket request. They
+	// are called before the answer is sent, while the request waits. If they panic,
+	// the answer is sent without the headers that they did not set. Default: nil.
 	InitialHeaders, Headers func(http.Header, *http.Request)
 
-	// OnConnectionError is told of every request that is refused with one of the
-	// protocol's codes, while the request waits. Default: nobody is told.
+	// OnConnectionError is called for every request that is refused with one of the
+	// protocol's codes, while the request waits. Default: nil.
 	OnConnectionError func(*ConnectionError)
 }
 
@@ -62,8 +62,8 @@ type HTTP struct {
 type ConnectionError struct {
 	Request *http.Request
 	Code    int    // 0 to 5, see the protocol
-	Message string // as the client gets it
-	// Context says more, in the words of the official server: "transport", "sid",
+	Message string // as sent to the client
+	// Context has the details, with the keys of the official server: "transport", "sid",
 	// "method", "protocol", "message", or the "name" of a rule for code 3.
 	Context map[string]string
 }
@@ -89,7 +89,7 @@ func (h *HTTP) withDefaults() HTTP {
 func (h *HTTP) validate() error {
 	for _, name := range h.Transports {
 		if name != Polling && name != WebSocket {
-			return fmt.Errorf("transport options: HTTP.Transports has %q, knows %q and %q", name, Polling, WebSocket)
+			return fmt.Errorf("transport options: HTTP.Transports has %q, must be %q or %q", name, Polling, WebSocket)
 		}
 	}
 	if len(h.Transports) == 0 {
@@ -101,7 +101,7 @@ func (h *HTTP) validate() error {
 	return nil
 }
 
-// upgrades are what a polling client is told that it may change to.
+// upgrades returns the upgrades that the handshake offers a polling client.
 func (h *HTTP) upgrades() []string {
 	if h.NoUpgrades || !slices.Contains(h.Transports, WebSocket) {
 		return nil
@@ -109,7 +109,7 @@ func (h *HTTP) upgrades() []string {
 	return []string{WebSocket}
 }
 
-// bake sets the cookie of a session.
+// bake sets the session's cookie, if Cookie is set.
 func (h *HTTP) bake(w http.ResponseWriter, s *Session) {
 	if h.Cookie == nil {
 		return

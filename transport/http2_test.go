@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// http2Web returns a server and a client that speak nothing but HTTP/2, in memory.
+// http2Web returns a server and a client that support only HTTP/2, in memory.
 func http2Web(t *testing.T, server *http.Server) *web {
 	t.Helper()
 	server.Protocols = new(http.Protocols)
@@ -24,8 +24,9 @@ func http2Web(t *testing.T, server *http.Server) *web {
 	return w
 }
 
-// TestPoll_OverHTTP2_OutlivesTheTimeoutsOfTheServer: HTTP/2 counts WriteTimeout for each stream from its beginning.
-func TestPoll_OverHTTP2_OutlivesTheTimeoutsOfTheServer(t *testing.T) {
+// TestPoll_OverHTTP2_LongerThanServerTimeouts checks polls longer than WriteTimeout, which HTTP/2 measures from the
+// beginning of a stream.
+func TestPoll_OverHTTP2_LongerThanServerTimeouts(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, nil)
@@ -42,7 +43,7 @@ func TestPoll_OverHTTP2_OutlivesTheTimeoutsOfTheServer(t *testing.T) {
 	})
 }
 
-// TestWebSocket_OverHTTP2_IsRefused: the status is the one of any other request that cannot be upgraded.
+// TestWebSocket_OverHTTP2_IsRefused checks for the status of any request that cannot be upgraded.
 func TestWebSocket_OverHTTP2_IsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 func TestPolling_RefusalBodies(t *testing.T) {
 	t.Parallel()
 
-	var told *transport.ConnectionError
+	var reported *transport.ConnectionError
 	server, opened := serve(t, &transport.Options{
 		AllowRequest: func(r *http.Request) error {
 			if r.URL.Query().Get("who") == "eve" {
@@ -32,7 +32,7 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		},
 		HTTP: transport.HTTP{
 			Transports:        []string{transport.Polling},
-			OnConnectionError: func(e *transport.ConnectionError) { told = e },
+			OnConnectionError: func(e *transport.ConnectionError) { reported = e },
 			Headers:           func(h http.Header, _ *http.Request) { h.Set("X-Every", "1") },
 		},
 	})
@@ -58,7 +58,7 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		{"GET", "EIO=4&transport=polling&who=eve", "", 403, `{"code":4,"message":"no \"eve\""}`, 4, map[string]string{"message": `no "eve"`}},
 		{"GET", "EIO=3&transport=polling", "", 400, `{"code":5,"message":"Unsupported protocol version"}`, 5, map[string]string{"protocol": "3"}},
 	} {
-		told = nil
+		reported = nil
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(row.method, "/engine.io/?"+row.query, http.NoBody)
 		r.Header.Set("Origin", row.origin)
@@ -66,18 +66,18 @@ func TestPolling_RefusalBodies(t *testing.T) {
 		if w.Code != row.status || w.Body.String() != row.body || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("X-Every") != "1" {
 			t.Errorf("%s %s: %d %s %v", row.method, row.query, w.Code, w.Body, w.Header())
 		}
-		if told == nil || told.Code != row.code || told.Request != r || !maps.Equal(told.Context, row.context) {
-			t.Errorf("%s %s: told %+v, want code %d, %v", row.method, row.query, told, row.code, row.context)
+		if reported == nil || reported.Code != row.code || reported.Request != r || !maps.Equal(reported.Context, row.context) {
+			t.Errorf("%s %s: OnConnectionError got %+v, want code %d, %v", row.method, row.query, reported, row.code, row.context)
 		}
 	}
 
-	w = httptest.NewRecorder() // an upgrade has another transport, or is none
+	w = httptest.NewRecorder() // an upgrade with polling as the transport
 	r := httptest.NewRequest(http.MethodGet, pollURL+"&sid="+sid, http.NoBody)
 	r.Header.Set("Connection", "Upgrade")
 	r.Header.Set("Upgrade", "websocket")
 	server.ServeHTTP(w, r)
-	if w.Code != 400 || told.Context["name"] != "TRANSPORT_MISMATCH" {
-		t.Errorf("got %d, told %+v", w.Code, told)
+	if w.Code != 400 || reported.Context["name"] != "TRANSPORT_MISMATCH" {
+		t.Errorf("got %d, OnConnectionError got %+v", w.Code, reported)
 	}
 }
 
@@ -146,7 +146,7 @@ func TestPolling_Compression(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			p, r := poll(t, &transport.Options{HTTP: transport.HTTP{CompressFrom: row.from}})
-			for range 2 { // the second with what the first has given back
+			for range 2 { // the second with the pooled compressor of the first
 				_ = r.session.Send(transport.Text([]byte(row.text)))
 				got := p.get("Accept-Encoding", row.accept)
 				if e := got.header.Get("Content-Encoding"); e != row.want {
@@ -214,8 +214,8 @@ func TestPerMessageDeflate_Negotiation(t *testing.T) {
 	}
 }
 
-// TestPolling_HTTPServerDeadlines: a poll takes longer than any sensible
-// WriteTimeout, which net/http counts from the request on.
+// TestPolling_HTTPServerDeadlines checks polls longer than WriteTimeout, which net/http
+// measures from the request.
 func TestPolling_HTTPServerDeadlines(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -229,7 +229,7 @@ func TestPolling_HTTPServerDeadlines(t *testing.T) {
 	})
 }
 
-// TestPolling_CompressedPost: nothing that a client sends over HTTP grows.
+// TestPolling_CompressedPost checks that a compressed POST is not decompressed.
 func TestPolling_CompressedPost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -257,8 +257,8 @@ func TestOptions_HTTP_Invalid(t *testing.T) {
 	}
 }
 
-// TestPolling_ResponseDeadline_IsReset: the connection may serve another request
-// next, of another handler that takes its time.
+// TestPolling_ResponseDeadline_IsReset checks that the deadline does not affect the next
+// request on the connection, to a slow handler.
 func TestPolling_ResponseDeadline_IsReset(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -278,8 +278,8 @@ func TestPolling_ResponseDeadline_IsReset(t *testing.T) {
 	})
 }
 
-// TestPolling_UnreadResponse: a client that asks and does not read the answer loses its
-// session after the write timeout; one beside it notices nothing.
+// TestPolling_UnreadResponse checks that the session of a client that does not read an
+// answer ends after the write timeout, and that another session is not affected.
 func TestPolling_UnreadResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -300,8 +300,8 @@ func TestPolling_UnreadResponse(t *testing.T) {
 	})
 }
 
-// TestPolling_ManyHalfRequests_Memory: bodies that were announced and did not come take
-// no memory for what they announced.
+// TestPolling_ManyHalfRequests_Memory checks that bodies that do not arrive take no memory
+// for their announced length.
 func TestPolling_ManyHalfRequests_Memory(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

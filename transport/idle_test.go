@@ -16,10 +16,9 @@ import (
 	"time"
 )
 
-// TestIdleMemory prints what an idle connection costs the server process, by
-// default not at all: set IDLE_CONNECTIONS to their number. The clients live in a
-// process of their own, this test binary started once more. It is not parallel
-// because it measures the process.
+// TestIdleMemory prints the memory that an idle connection takes in the server process.
+// It runs if IDLE_CONNECTIONS is set to the number of connections. The clients are in
+// another process of this test binary. It is not parallel because it measures the process.
 //
 //nolint:paralleltest // it measures memory
 func TestIdleMemory(t *testing.T) {
@@ -82,7 +81,7 @@ func TestIdleMemory(t *testing.T) {
 	t.Logf("all %d forgotten %v after the clients left", n, time.Since(start).Round(time.Millisecond))
 }
 
-// idleClient holds n connections until its standard input ends.
+// idleClient keeps n connections open until its standard input ends.
 func idleClient(t *testing.T, addr string, n int) {
 	for range n {
 		conn, err := net.Dial("tcp", addr)

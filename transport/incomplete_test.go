@@ -10,9 +10,9 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestIncompleteMessage_WebSocket: a message that does not end is given up with the
-// heartbeat, because a PONG cannot overtake it, whatever control frames its client
-// sends meanwhile.
+// TestIncompleteMessage_WebSocket checks that a session with a message that does not end
+// is closed by the heartbeat, because a PONG cannot overtake the message, even if its
+// client sends control frames.
 func TestIncompleteMessage_WebSocket(t *testing.T) {
 	t.Parallel()
 	for name, wire := range map[string][]byte{

@@ -7,14 +7,14 @@ import (
 )
 
 // A place is what a request for a new session takes of Options.MaxConnections, until
-// the session is forgotten.
+// the session is released.
 type place struct {
 	address string // "" if addresses are not counted
 	taken   bool   // by a session
 }
 
-// admit gives a request for a new session its place, or refuses it, before any other
-// code sees it.
+// admit assigns a request for a new session its place, or refuses it. It runs before
+// any code of the application.
 func (s *Server) admit(r *http.Request) (*place, *refusal) {
 	if s.opts.MaxHeaderBytes > 0 && headerBytes(r) > s.opts.MaxHeaderBytes {
 		s.refused.Add(1)
@@ -48,7 +48,7 @@ func limited(status int, message, name string) *refusal {
 	return refused
 }
 
-// vacate gives back a place that no session has taken.
+// vacate releases a place that no session has taken.
 func (s *Server) vacate(p *place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,11 +67,11 @@ func (s *Server) vacateLocked(address string) {
 	}
 }
 
-// headerBytes returns about what the header and the URL of a request take in memory.
+// headerBytes returns the approximate memory of the header and the URL of a request.
 func headerBytes(r *http.Request) int {
 	const (
-		perName  = 96 // in the map, beside the name
-		perValue = 32 // in the slice, beside the value
+		perName  = 96 // in the map, besides the name
+		perValue = 32 // in the slice, besides the value
 	)
 	size := len(r.RequestURI) + max(len(r.RequestURI), len(r.URL.RawQuery)) + len(r.Host) // see readable
 	for name, values := range r.Header {
@@ -100,7 +100,7 @@ func remoteAddress(r *http.Request) string {
 	return network.String()
 }
 
-// Stats are counts of a server since it was made.
+// Stats are counts of a server since NewServer.
 type Stats struct {
 	Refused  uint64 // requests for a session beyond MaxConnections, MaxConnectionsPerAddress or MaxHeaderBytes
 	Oversize uint64 // messages and POSTs above MaxPayload
@@ -111,8 +111,8 @@ func (s *Server) Stats() Stats {
 	return Stats{Refused: s.refused.Load(), Oversize: s.oversize.Load()}
 }
 
-// oversized notes that a peer has sent more than MaxPayload at once. A session that
-// polls goes on, so there is no other trace of it.
+// oversized counts a message or POST larger than MaxPayload. A polling session continues
+// after it, so that there is no other trace of it.
 func (s *Session) oversized() {
 	s.server.oversize.Add(1)
 	s.server.opts.Logger.Debug("message above MaxPayload refused",

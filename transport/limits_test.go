@@ -48,7 +48,7 @@ func TestMaxConnections(t *testing.T) {
 			return nil
 		}})
 		if w := handshake(server, "1.1.1.1:1", "Deny", "yes"); w.Code != http.StatusForbidden {
-			t.Fatalf("got %d", w.Code) // what is refused takes no place
+			t.Fatalf("got %d", w.Code) // a refused request takes no place
 		}
 		ws := transporttest.Dial(t, server, wsURL)
 		(<-opened).session.ID()
@@ -58,7 +58,7 @@ func TestMaxConnections(t *testing.T) {
 		second := <-opened
 		wantRefused(t, handshake(server, "2.2.2.2:1"), http.StatusServiceUnavailable, tooMany)
 		if asked != 3 {
-			t.Errorf("AllowRequest was asked %d times", asked)
+			t.Errorf("AllowRequest was called %d times", asked)
 		}
 		if st := server.Stats(); st.Refused != 1 {
 			t.Errorf("%+v", st)
@@ -76,7 +76,7 @@ func TestMaxConnections(t *testing.T) {
 	})
 }
 
-// TestMaxConnections_WebSocket: the refusal comes before the connection is taken over.
+// TestMaxConnections_WebSocket checks that the request is refused before its connection is hijacked.
 func TestMaxConnections_WebSocket(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, &transport.Options{MaxConnections: 1})
@@ -91,7 +91,7 @@ func TestMaxConnections_WebSocket(t *testing.T) {
 	wantRefused(t, w, http.StatusServiceUnavailable, "Too many connections")
 }
 
-// TestMaxConnections_PanicTakesNoPlace: whatever code of the application does.
+// TestMaxConnections_PanicTakesNoPlace checks that a panic of the application releases the place.
 func TestMaxConnections_PanicTakesNoPlace(t *testing.T) {
 	t.Parallel()
 	panics := true
@@ -167,7 +167,7 @@ func TestMaxHeaderBytes(t *testing.T) {
 	if w := handshake(server, "1.1.1.1:1", "Cookie", strings.Repeat("c", 16_000)); w.Code != http.StatusOK {
 		t.Errorf("a cookie of 16 kB: %d %s", w.Code, w.Body)
 	}
-	for sign, want := range map[string]int{"x": http.StatusOK, "%": http.StatusRequestHeaderFieldsTooLarge} { // which is written anew, as %25
+	for sign, want := range map[string]int{"x": http.StatusOK, "%": http.StatusRequestHeaderFieldsTooLarge} { // "%" is encoded again as %25
 		w := httptest.NewRecorder()
 		server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, pollURL+"&q="+strings.Repeat(sign, 12_000), http.NoBody))
 		if w.Code != want {
@@ -180,9 +180,9 @@ func TestMaxHeaderBytes(t *testing.T) {
 	}
 }
 
-// TestOversize_LeavesATrace: a POST above MaxPayload is answered with 413, and the
-// session goes on; a counter and the log say so.
-func TestOversize_LeavesATrace(t *testing.T) {
+// TestOversize_CountedAndLogged checks that a POST above MaxPayload is answered with 413,
+// counted and logged, and that the session continues.
+func TestOversize_CountedAndLogged(t *testing.T) {
 	t.Parallel()
 	var log bytes.Buffer
 	opts := &transport.Options{MaxPayload: 1000}

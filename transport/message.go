@@ -9,16 +9,16 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// A Message is ready to be sent: encoded once, immutable, to be shared by any
-// number of sessions and goroutines.
+// A Message is an encoded message. It is immutable, and may be shared by any number
+// of sessions and goroutines.
 type Message struct {
 	frame []byte                  // a complete WebSocket frame, not masked
-	small atomic.Pointer[[]byte]  // the same compressed, once somebody has asked
-	text  atomic.Pointer[Message] // the same as text, once somebody has asked
+	small atomic.Pointer[[]byte]  // the compressed frame, made at the first use
+	text  atomic.Pointer[Message] // the message as text, made at the first use
 }
 
-// Text returns a message with a copy of data, which must be valid UTF-8: a
-// client drops the connection over text that is not.
+// Text returns a text message with a copy of data, which must be valid UTF-8:
+// otherwise the client closes the connection.
 func Text(data []byte) *Message { return newPacket(frame.Message, data) }
 
 // Binary returns a binary message with a copy of data.
@@ -31,7 +31,7 @@ func Binary(data []byte) *Message {
 // Options.QueueBytes: its data and a header of 2 to 11 bytes.
 func (m *Message) Len() int { return len(m.frame) }
 
-// packet is the message as a polling payload has it; its data alias the message.
+// packet returns the packet for a polling payload; its data alias the message.
 func (m *Message) packet() frame.Packet {
 	data := m.data()
 	if m.frame[0]&0xf == byte(ws.OpBinary) {
@@ -40,8 +40,8 @@ func (m *Message) packet() frame.Packet {
 	return frame.Packet{Type: frame.Type(data[0]), Data: data[1:]}
 }
 
-// asText is the message as a client gets it that asks for base64: itself if it is text.
-// Any client may ask, so it is made once for all.
+// asText returns the message for a client that asks for base64: itself if it is text.
+// It is encoded once for all such clients.
 func (m *Message) asText() *Message {
 	if m.frame[0]&0xf != byte(ws.OpBinary) {
 		return m
@@ -55,7 +55,7 @@ func (m *Message) asText() *Message {
 	return m.text.Load()
 }
 
-// data are what follows the header.
+// data returns the payload of the frame.
 func (m *Message) data() []byte {
 	switch m.frame[1] {
 	case 126:
@@ -84,8 +84,8 @@ func newClose(code ws.StatusCode) *Message {
 	return newControl(ws.OpClose, ws.NewCloseFrameBody(code, ""))
 }
 
-// appendHeader appends the header of an unfragmented server frame. ws.WriteHeader
-// does the same, but only to an io.Writer.
+// appendHeader appends the header of an unfragmented server frame. (ws.WriteHeader
+// requires an io.Writer.)
 func appendHeader(dst []byte, op ws.OpCode, length int) []byte {
 	dst = append(dst, 0x80|byte(op))
 	switch {

@@ -9,7 +9,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// TestMessage_Base64AndCompressed: a client may ask for both.
+// TestMessage_Base64AndCompressed checks a client that asks for both.
 func TestMessage_Base64AndCompressed(t *testing.T) {
 	t.Parallel()
 	c := &webSocket{base64: true, deflate: true, pools: new(pools)}
@@ -24,7 +24,7 @@ func TestMessage_Base64AndCompressed(t *testing.T) {
 	}
 }
 
-// TestMessage_AsText_IsMadeOnce: a client chooses to get base64, so that is not kept, nor made, for each client.
+// TestMessage_AsText_IsMadeOnce checks that clients that ask for base64 share one encoded text.
 func TestMessage_AsText_IsMadeOnce(t *testing.T) {
 	t.Parallel()
 	m := Binary([]byte{1, 2, 3})
@@ -32,11 +32,11 @@ func TestMessage_AsText_IsMadeOnce(t *testing.T) {
 		t.Errorf("%q, %q", a.data(), b.data())
 	}
 	if text := Text([]byte("x")); text.asText() != text {
-		t.Error("a text was made anew")
+		t.Error("the text was encoded again")
 	}
 }
 
-// A spy is a ResponseWriter that notes what it is given.
+// A spy is a ResponseWriter that records its writes.
 type spy struct {
 	*httptest.ResponseRecorder
 	first []byte
@@ -49,7 +49,7 @@ func (s *spy) Write(p []byte) (int, error) {
 	return s.ResponseRecorder.Write(p)
 }
 
-// TestPoll_LargeMessage_IsNotCopied: nor is it for a client that polls and reads slowly.
+// TestPoll_LargeMessage_IsNotCopied checks the answer to a polling client that reads slowly.
 func TestPoll_LargeMessage_IsNotCopied(t *testing.T) {
 	t.Parallel()
 	server, err := NewServer(nil, nil)

@@ -7,7 +7,7 @@ import (
 	"syscall"
 )
 
-// rawConn: elsewhere a socket cannot be written to without waiting.
+// rawConn returns nil: this system has no nonblocking write.
 func rawConn(net.Conn) syscall.RawConn { return nil }
 
 func writeNow(syscall.RawConn, []byte) (int, error) { return 0, nil } // never called: no connection is raw

@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// A nonblockingWriter writes to a socket as much as its buffer takes, and does not wait.
+// A nonblockingWriter writes as much as the socket's buffer accepts, without waiting.
 type nonblockingWriter struct {
 	bytes []byte
 	n     int
 	err   error
-	bound func(fd uintptr) bool // call, bound once: writing allocates nothing
+	bound func(fd uintptr) bool // call, bound once, so that writing does not allocate
 }
 
 var nonblockingWriters = sync.Pool{New: func() any { //nolint:gochecknoglobals // a pool
@@ -23,8 +23,8 @@ var nonblockingWriters = sync.Pool{New: func() any { //nolint:gochecknoglobals /
 	return n
 }}
 
-// rawConn returns the socket of a connection that is nothing but a socket, else nil:
-// around TLS, or what the application puts in between, there is no way.
+// rawConn returns the socket of a plain socket connection. It returns nil for others,
+// such as TLS or a wrapper of the application.
 func rawConn(conn net.Conn) syscall.RawConn {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:
@@ -36,7 +36,7 @@ func rawConn(conn net.Conn) syscall.RawConn {
 	return nil
 }
 
-// writeNow returns how much of p it has written.
+// writeNow writes what the socket accepts of p, and returns how many bytes that was.
 func writeNow(raw syscall.RawConn, p []byte) (int, error) {
 	n := nonblockingWriters.Get().(*nonblockingWriter) //nolint:forcetypeassert // it has one type
 	defer nonblockingWriters.Put(n)
@@ -54,7 +54,7 @@ func writeNow(raw syscall.RawConn, p []byte) (int, error) {
 	}
 }
 
-// call is what raw calls back: true means that it need not wait and call again.
+// call is called by RawConn.Write; it returns true so that Write does not wait.
 func (n *nonblockingWriter) call(fd uintptr) bool {
 	for {
 		n.n, n.err = syscall.Write(int(fd), n.bytes)

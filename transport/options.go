@@ -18,69 +18,69 @@ type Options struct {
 	PingTimeout time.Duration
 
 	// MaxPayload bounds one received message, over all its fragments, and the body
-	// of one POST, in bytes; clients are told. Default: 1,000,000.
+	// of one POST, in bytes. The handshake announces it. Default: 1,000,000.
 	MaxPayload int64
 
-	// QueueBytes bounds what one session may have waiting to be sent behind what is
-	// being written, in bytes on the wire. Messages of one Send count as a quarter of
-	// it at most, so that a peer that reads gets messages of any size; those for an
-	// empty queue are always taken. Default: 4 MiB.
+	// QueueBytes bounds the queue of one session, without the messages that are being
+	// written, in bytes on the wire. Messages of one Send count as a quarter of it at
+	// most, so that a peer that reads can receive messages of any size; an empty queue
+	// accepts any messages. Default: 4 MiB.
 	QueueBytes int
-	// QueueMessages bounds the same in messages. Default: 4096.
+	// QueueMessages bounds the same queue in messages. Default: 4096.
 	QueueMessages int
 
 	// WriteTimeout is how long one write to a connection (64 KiB at most) may
-	// take, and how long a closing session may take to send what is queued. A
-	// peer that exceeds it is dropped with ReasonTransportError. Default: 15 s.
+	// take, and how long a closing session may take to send its queue. A session
+	// that exceeds it ends with ReasonTransportError. Default: 15 s.
 	WriteTimeout time.Duration
 
-	// MaxConnections bounds the sessions of the server, those included that poll and
-	// have no connection at the moment, or have ended but linger, see Lingerer. Requests for more are refused with status 503
-	// and code 3. Negative: no bound. Default: 1,000,000.
+	// MaxConnections bounds the sessions of the server, including polling sessions
+	// without a connection, and sessions that have ended but linger, see Lingerer.
+	// Further requests are refused with status 503 and code 3. Negative: no bound.
+	// Default: 1,000,000.
 	MaxConnections int
 
-	// MaxConnectionsPerAddress bounds the sessions of one client address. Requests
-	// for more are refused with status 429 and code 3. Default: no bound, because all
+	// MaxConnectionsPerAddress bounds the sessions of one client address. Further
+	// requests are refused with status 429 and code 3. Default: no bound, because all
 	// clients of a server behind a proxy may have the proxy's address.
 	MaxConnectionsPerAddress int
 
-	// ClientAddress returns what MaxConnectionsPerAddress counts by. A server behind a
-	// proxy takes it from the header that the proxy sets. A request for which it is ""
-	// is not counted. Default: the IP address of Request.RemoteAddr, of IPv6 the first
+	// ClientAddress returns the address by which MaxConnectionsPerAddress counts. Behind
+	// a proxy, set it to read the header that the proxy sets. A request whose address is
+	// "" is not counted. Default: the IP address of Request.RemoteAddr, for IPv6 its first
 	// 64 bits.
 	ClientAddress func(*http.Request) string
 
 	// MaxHeaderBytes bounds the header and the URL of a request for a session, in
 	// bytes of memory: the application may keep them for as long as the session
-	// lives. Each header takes about 128 bytes beside its text. Larger ones are refused
-	// with status 431 and code 3. Negative: no bound. Default: 32 KiB.
+	// lives. Each header takes about 128 bytes besides its text. A larger request is
+	// refused with status 431 and code 3. Negative: no bound. Default: 32 KiB.
 	MaxHeaderBytes int
 
 	// Origins are the origins of the pages from which browsers may use the server:
 	// "https://app.example", with the port if it is not the default one;
-	// "https://*.app.example", for all subdomains; SameHost, for the pages of the host that
-	// the request was sent to, on any port; "*" for all, which leaves it to AllowRequest or
-	// to the layers above to tell a user from a page that acts with the user's cookies;
+	// "https://*.app.example" for all subdomains; SameHost for pages of the host that
+	// the request was sent to, on any port; "*" for all, which requires AllowRequest or
+	// the layers above to refuse pages of other sites that use the user's cookies;
 	// "null" for files and sandboxed frames; "file://" for files in WebViews and Electron.
-	// It holds for both transports: a WebSocket from another origin is refused, and answers
-	// to polls carry the headers (CORS) that let the pages of other hosts that are listed
-	// read them, those of the same host or listed by name with credentials. Requests without
-	// an Origin header, which are not from a page of another site, always pass, and so do
-	// those whose origin a handler around the server has allowed with
-	// Access-Control-Allow-Origin.
-	// Default: SameHost. The official server lets any page open a WebSocket, with the
-	// user's cookies, though it keeps polling from other origins; this one keeps both.
+	// It applies to both transports. A WebSocket from another origin is refused. Answers
+	// to polls have the CORS headers that allow listed pages to read them; pages of the
+	// same host, or listed by name, with credentials. A request without an Origin header
+	// is not from a page of another site and is always allowed, as is a request whose
+	// origin an outer handler has allowed with Access-Control-Allow-Origin.
+	// Default: SameHost. The official server allows any page to open a WebSocket with the
+	// user's cookies, and restricts only polling; this server restricts both.
 	Origins []string
 
-	// AllowRequest may refuse a handshake by returning an error: code 4. Of a
-	// *ForbiddenError the client gets the message; the text of any other error goes to the
-	// Logger, at most once a minute. Default: nil, all are allowed.
+	// AllowRequest may refuse a handshake by returning an error: code 4. The client
+	// receives the message of a *ForbiddenError; any other error is logged, as a warning
+	// at most once a minute. Default: nil, every handshake is allowed.
 	AllowRequest func(*http.Request) error
 
-	// HTTP says how clients reach the server.
+	// HTTP configures the transports and the HTTP answers.
 	HTTP HTTP
 
-	// Logger is told what nobody else hears of, such as a Receiver that panicked.
+	// Logger receives errors that no caller receives, such as a panic of a Receiver.
 	// Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -117,8 +117,8 @@ func orDefault[T comparable](field *T, value T) {
 	}
 }
 
-// validate tells the first field that makes no sense. The handshake counts time
-// in milliseconds, so that is the least a duration may be.
+// validate returns an error for the first invalid field. The handshake states
+// durations in milliseconds, so the smallest is one millisecond.
 func (o *Options) validate() error {
 	for _, f := range []struct {
 		name  string

@@ -12,9 +12,9 @@ import (
 	"time"
 )
 
-// SameHost in Options.Origins allows the pages of the host that their request is sent to,
-// on any port: browsers keep cookies for a host, whatever the port, so another port is no
-// other site.
+// SameHost in Options.Origins allows pages of the host that the request is sent to, on
+// any port: browser cookies do not distinguish ports, so that another port is not another
+// site.
 const SameHost = "same-host"
 
 // fileOrigin is what WebViews and Electron send for a page from a file; browsers send "null".
@@ -23,21 +23,21 @@ const fileOrigin = "file://"
 // anyOrigin in Options.Origins allows all pages.
 const anyOrigin = "*"
 
-// origins decides from which pages browsers may use the server. Browsers ask no server
-// before they open a WebSocket to another site, and send its cookies along, so the server
-// must look at the Origin header itself. Answers to polls they withhold from a page of
+// origins decides from which pages browsers may use the server. A browser opens a
+// WebSocket to another site without a CORS check, and sends that site's cookies, so the
+// server must check the Origin header. It withholds answers to polls from a page of
 // another origin unless headers allow it (CORS).
 //
-// The few headers that CORS needs are set here rather than by github.com/rs/cors: that
-// would be a dependency of every user of the module, and it does not decide on WebSockets,
-// for which the list is needed in any case.
+// The CORS headers are set here rather than by github.com/rs/cors, which would be a
+// dependency of every user of the module, and does not decide on WebSockets.
 type origins struct {
-	patterns []string // lower case; SameHost and anyOrigin among them
+	patterns []string // lower case; may include SameHost and anyOrigin
 	refused  atomic.Uint64
 	notices  sampler
 }
 
-// checkOrigins tells the first of Options.Origins that no Origin header can match.
+// checkOrigins returns an error for the first of Options.Origins that no Origin header can
+// match.
 func checkOrigins(list []string) error {
 	for _, o := range list {
 		if o == SameHost || o == anyOrigin || o == "null" || o == fileOrigin {
@@ -62,7 +62,7 @@ func newOrigins(list []string) origins {
 	return origins{patterns: patterns}
 }
 
-// lists tells whether the page is allowed by name.
+// lists reports whether the origin is allowed by name.
 func (o *origins) lists(origin string) bool {
 	origin = strings.ToLower(origin)
 	return slices.ContainsFunc(o.patterns, func(pattern string) bool {
@@ -76,23 +76,23 @@ func (o *origins) lists(origin string) bool {
 
 func (o *origins) any() bool { return slices.Contains(o.patterns, anyOrigin) }
 
-// allow tells whether the page that sent the request may use the server. Without an
-// Origin header it is not a browser's page, or one of the server's own. A handler around
-// the server that has allowed the page's origin has decided already.
+// allow reports whether the page that sent the request may use the server. A request
+// without an Origin header is not from a page of another site. An outer handler that set
+// Access-Control-Allow-Origin has allowed the page.
 func (o *origins) allow(header http.Header, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	return origin == "" || header.Get("Access-Control-Allow-Origin") == origin ||
 		o.any() || o.names(origin, r)
 }
 
-// names tells whether the page's origin is listed, or is of the same host if that is.
+// names reports whether the origin is listed, or of the same host if SameHost is listed.
 func (o *origins) names(origin string, r *http.Request) bool {
 	return o.lists(origin) || slices.Contains(o.patterns, SameHost) && sameHost(origin, r)
 }
 
-// sameHost tells whether the page comes from the host that its request was sent to. A
-// proxy may have changed the Host header: X-Forwarded-Host and Sec-Fetch-Site cannot be
-// set by a page that opens a WebSocket, or only with the server's leave.
+// sameHost reports whether the page is of the host that its request was sent to. A proxy
+// may have changed the Host header. X-Forwarded-Host and Sec-Fetch-Site can be trusted: a
+// page cannot set them for a WebSocket, and otherwise only if the server allows it (CORS).
 func sameHost(origin string, r *http.Request) bool {
 	if r.Header.Get("Sec-Fetch-Site") == "same-origin" {
 		return true
@@ -108,12 +108,12 @@ func sameHost(origin string, r *http.Request) bool {
 	})
 }
 
-// maxForwarded is how many hosts of X-Forwarded-Host are looked at, the client's first.
+// maxForwarded is how many hosts of X-Forwarded-Host are checked, the client's first.
 const maxForwarded = 10
 
-// share sets the headers with which a browser lets the page read the answer, and tells
-// whether the request only asks for these. Pages that are allowed by name may send
-// credentials. Of a handler around the server nothing is changed.
+// share sets the CORS headers that allow the page to read the answer, and reports whether
+// the request is a preflight. Pages that are allowed by name may send credentials. CORS
+// headers of an outer handler are not changed.
 func (o *origins) share(header http.Header, r *http.Request) (preflight bool) {
 	origin := r.Header.Get("Origin")
 	if origin == "" || header.Get("Access-Control-Allow-Origin") != "" {
@@ -142,8 +142,8 @@ func (o *origins) share(header http.Header, r *http.Request) (preflight bool) {
 	return true
 }
 
-// notice counts a page that may not use the server, and logs it: at most once a minute as
-// a warning, because the cause is most often an origin that was forgotten.
+// notice counts a request of a page that may not use the server, and logs it: at most once
+// a minute as a warning, because the usual cause is a missing origin in the options.
 func (o *origins) notice(logger *slog.Logger, r *http.Request, what string) {
 	o.refused.Add(1)
 	level := slog.LevelDebug

@@ -34,10 +34,10 @@ func ask(h http.Handler, name, method string, header map[string]string) *httptes
 	return w
 }
 
-// A WebSocket that is not refused cannot be made of a recorder, which is an error of the server.
+// A request for a WebSocket that is not refused gets status 500, because a recorder cannot be hijacked.
 const notRefused = http.StatusInternalServerError
 
-func TestOrigins_DecideOnBothTransports(t *testing.T) {
+func TestOrigins_BothTransports(t *testing.T) {
 	t.Parallel()
 	listed := []string{"https://front.example", "https://*.front.example:8443", "http://localhost:5173", transport.SameHost}
 	for _, row := range []struct {
@@ -95,7 +95,7 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 		if allowed := w.Code == notRefused; allowed != row.allowed || !allowed && w.Body.String() != "Origin not allowed" {
 			t.Errorf("%+v: WebSocket %d %s", row, w.Code, w.Body)
 		}
-		w = ask(server, transport.Polling, http.MethodPost, header) // refused for the method, and told so
+		w = ask(server, transport.Polling, http.MethodPost, header) // refused because of the method
 		got := w.Header()
 		if got.Get("Access-Control-Allow-Origin") != row.share || (got.Get("Access-Control-Allow-Credentials") == "true") != row.credentials {
 			t.Errorf("%+v: polling %v", row, got)
@@ -112,8 +112,8 @@ func TestOrigins_DecideOnBothTransports(t *testing.T) {
 	}
 }
 
-// TestOrigins_AllowedByAHandlerAround: what a CORS middleware has allowed is allowed, and its headers stay.
-func TestOrigins_AllowedByAHandlerAround(t *testing.T) {
+// TestOrigins_AllowedByOuterHandler checks that an origin that a CORS middleware allows is allowed, and its headers are kept.
+func TestOrigins_AllowedByOuterHandler(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, &transport.Options{Origins: []string{"https://front.example"}})
 	for set, want := range map[string]int{"https://other.example": notRefused, "*": http.StatusBadRequest} {
@@ -128,7 +128,7 @@ func TestOrigins_AllowedByAHandlerAround(t *testing.T) {
 	}
 }
 
-func TestOrigins_ThatMatchNothing_AreRefused(t *testing.T) {
+func TestOrigins_Invalid(t *testing.T) {
 	t.Parallel()
 	for _, origin := range []string{"", "front.example", "https://front.example/", "https://", "https://*", "https://a.*.example", "https://u@front.example", "https://front.example/a", "samehost"} {
 		if _, err := transport.NewServer(&transport.Options{Origins: []string{origin}}, nil); err == nil || !strings.Contains(err.Error(), "Origins has") {
@@ -150,7 +150,7 @@ func logged(t *testing.T, opts *transport.Options) (*transport.Server, *bytes.Bu
 	return server, out
 }
 
-func TestOrigins_RefusedPageIsCountedAndExplained(t *testing.T) {
+func TestOrigins_RefusedPage_CountedAndLogged(t *testing.T) {
 	t.Parallel()
 	server, out := logged(t, &transport.Options{})
 	page := map[string]string{"Origin": "http://localhost:5173"}
@@ -166,8 +166,8 @@ func TestOrigins_RefusedPageIsCountedAndExplained(t *testing.T) {
 	}
 }
 
-// TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere: the log has it, once a minute.
-func TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere(t *testing.T) {
+// TestAllowRequest_OtherError_LoggedNotSent checks that such an error is logged, once a minute.
+func TestAllowRequest_OtherError_LoggedNotSent(t *testing.T) {
 	t.Parallel()
 	server, out := logged(t, &transport.Options{AllowRequest: func(*http.Request) error {
 		return errors.New(`password authentication failed for user "app" <script>`)
@@ -185,8 +185,8 @@ func TestAllowRequest_ErrorThatIsNotForTheClient_StaysHere(t *testing.T) {
 	}
 }
 
-// TestAllowRequest_MessageForTheClient_IsEscaped: the answer to a WebSocket request is HTML.
-func TestAllowRequest_MessageForTheClient_IsEscaped(t *testing.T) {
+// TestAllowRequest_ForbiddenError_IsEscaped checks the HTML answer to a WebSocket request.
+func TestAllowRequest_ForbiddenError_IsEscaped(t *testing.T) {
 	t.Parallel()
 	server, _ := serve(t, &transport.Options{AllowRequest: func(*http.Request) error {
 		return &transport.ForbiddenError{Message: "<script>"}

@@ -8,32 +8,32 @@ import (
 )
 
 const (
-	// maxWrite bounds what one write call takes from the queue. At the default
-	// write timeout it is what a peer must take in 15 s: 4.4 KB/s.
+	// maxWrite bounds the bytes that one write call takes from the queue. With the
+	// default write timeout a peer must read them in 15 s, at 4.4 KB/s.
 	maxWrite = 64 << 10
-	// maxUrgent is what may come on top.
+	// maxUrgent bounds the urgent messages that a write call takes besides.
 	maxUrgent = 256
 )
 
-// urgency is a place for one message that overtakes the queue. A newer message
-// replaces one that still waits, so that a flood of pings grows nothing.
+// urgency is a kind of message that overtakes the queue. At most one message of each
+// kind waits; a newer one replaces it, so that many pings take no memory.
 type urgency int
 
 const (
-	urgentOpen  urgency = iota // the handshake, before which nothing may come
-	urgentPing                 // the heartbeat
-	urgentReply                // what the carrier must answer
+	urgentOpen  urgency = iota // the handshake packet, which is always first
+	urgentPing                 // a PING
+	urgentReply                // a pong frame
 	urgencies
 )
 
-// writer is what a writer goroutine works with.
+// writer is the state of a writer goroutine.
 type writer struct {
 	hand  *batch // taken from the queue; nil if none
-	next  int    // the first message in hand that is not in a chunk yet
+	next  int    // the first message in hand that is not yet in a chunk
 	chunk []*Message
 }
 
-// pushLocked queues messages and returns the carrier if it must be woken for them.
+// pushLocked queues messages, and returns the transport if it must be woken for them.
 func (s *Session) pushLocked(messages ...*Message) (idle transport) {
 	if len(messages) == 0 {
 		return nil
@@ -53,9 +53,8 @@ func (s *Session) pushLocked(messages ...*Message) (idle transport) {
 	return s.idleLocked()
 }
 
-// weigh returns the bytes that messages of one Send take of Options.QueueBytes. It is
-// a quarter at most: a peer that reads gets messages of any size, whatever else is sent
-// before and after.
+// weigh returns the bytes of Options.QueueBytes that the messages of one Send take. It is
+// a quarter at most, so that a peer that reads can receive messages of any size.
 func (s *Session) weigh(messages []*Message) int {
 	size := 0
 	for _, m := range messages {
@@ -64,8 +63,7 @@ func (s *Session) weigh(messages []*Message) int {
 	return min(size, max(1, s.server.opts.QueueBytes/4))
 }
 
-// idleLocked notes that somebody must write; it returns the carrier if that is
-// news to it.
+// idleLocked records that a writer is needed; it returns the transport if no writer runs.
 func (s *Session) idleLocked() transport {
 	if s.writing {
 		return nil
@@ -74,7 +72,7 @@ func (s *Session) idleLocked() transport {
 	return s.transport
 }
 
-// mayWrite tells whether there may be something to write.
+// mayWrite reports whether there may be messages to write.
 func (s *Session) mayWrite() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +97,7 @@ func (s *Session) wakeLocked() {
 	}
 }
 
-// dropLocked empties the queue; a writer drops what it has in hand by itself.
+// dropLocked empties the queue. A writer drops its own batch.
 func (s *Session) dropLocked() {
 	if s.queue != nil {
 		s.server.pools.putBatch(s.queue)
@@ -124,13 +122,13 @@ func (s *Session) urge(u urgency, m *Message) {
 	}
 }
 
-// writeLoop is the writer goroutine. It ends as soon as nothing waits.
+// writeLoop is the writer goroutine. It ends when the queue is empty.
 func (s *Session) writeLoop() { s.writeOut(s.server.pools.writer()) }
 
 func (s *Session) writeOut(w *writer) {
 	defer s.server.pools.putWriter(w)
 
-	c := s.current() // the last that there will be: only a session without a writer changes it
+	c := s.current() // does not change: an upgrade switches a session without a writer only
 	for {
 		if !s.take(w) {
 			return
@@ -141,15 +139,15 @@ func (s *Session) writeOut(w *writer) {
 	}
 }
 
-// take settles the chunk that was written and fills the next one. If there is
-// none the writer has ended.
+// take completes the chunk that was written and fills the next one. If there is none, it
+// returns false and the writer ends.
 func (s *Session) take(w *writer) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 
-	s.settleLocked(w)
+	s.writtenLocked(w)
 	if s.writeFailed || s.closed.Load() && !s.ending.mode.keeps() {
-		s.layDownLocked(w)
+		s.dropHandLocked(w)
 	} else {
 		s.fillLocked(w)
 	}
@@ -164,9 +162,9 @@ func (s *Session) take(w *writer) (more bool) {
 	return false
 }
 
-// writeBy returns until when the next write may last. A message may take many writes, and
-// the session may end in between, so it is asked before each. Nil is no session, and ends
-// nothing.
+// writeBy returns the deadline of the next write. A message may take many writes, and the
+// session may end in between, so it is called before each. For a nil session only the
+// timeout counts.
 func (s *Session) writeBy(timeout time.Duration) time.Time {
 	by := time.Now().Add(timeout)
 	if s == nil {
@@ -180,21 +178,21 @@ func (s *Session) writeBy(timeout time.Duration) time.Time {
 	return by
 }
 
-// settle notes that a chunk was written.
-func (s *Session) settle(w *writer) {
+// written completes a chunk that was written.
+func (s *Session) written(w *writer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.settleLocked(w)
+	s.writtenLocked(w)
 }
 
-func (s *Session) settleLocked(w *writer) {
+func (s *Session) writtenLocked(w *writer) {
 	s.writes = 0
 	clear(w.chunk)
 	w.chunk = w.chunk[:0]
 }
 
-// fillLocked makes a chunk of what is urgent and of up to maxWrite bytes of the
-// queue, at least one message, which does not wait any more then.
+// fillLocked fills a chunk with the urgent messages and up to maxWrite bytes of the
+// queue, but at least one message.
 func (s *Session) fillLocked(w *writer) {
 	s.gatherLocked(w)
 	if s.low != nil && s.lowLocked() {
@@ -230,19 +228,19 @@ func (s *Session) gatherLocked(w *writer) {
 			s.count--
 			s.writes++
 		}
-		s.layDownLocked(w)
+		s.dropHandLocked(w)
 	}
 }
 
-func (s *Session) layDownLocked(w *writer) {
+func (s *Session) dropHandLocked(w *writer) {
 	if w.hand != nil {
 		s.server.pools.putBatch(w.hand)
 	}
 	w.hand, w.next = nil, 0
 }
 
-// lostWrite is the ending after a write that failed. That a peer has gone is no
-// error of the transport, and the reader may notice it first; that it is stuck is.
+// lostWrite returns the ending after a failed write. A peer that is gone is no transport
+// error, as the reader may notice it first; a timeout is one.
 func lostWrite(err error) *ending {
 	reason := ReasonTransportClose
 	if errors.Is(err, os.ErrDeadlineExceeded) {

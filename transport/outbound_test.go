@@ -7,8 +7,8 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// TestHandshake_ComesFirst: not even a PING, which overtakes all else.
-func TestHandshake_ComesFirst(t *testing.T) {
+// TestHandshake_Order checks that even a PING, which overtakes the queue, follows the handshake.
+func TestHandshake_Order(t *testing.T) {
 	t.Parallel()
 	server, err := NewServer(nil, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {

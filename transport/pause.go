@@ -2,18 +2,17 @@ package transport
 
 import "time"
 
-// Pause stops reading what the peer sends, from the next message on: TCP then slows
-// the peer down, or its POST is answered late. Nothing that was sent is dropped.
-// Reading goes on after as many calls of Resume, or when the session ends.
+// Pause stops reading from the peer, from the next message on: TCP flow control slows
+// the peer down, or its POST is answered late. No message is dropped. Reading resumes
+// after as many calls of Resume, or when the session ends.
 //
-// The heartbeat goes on: PINGs are sent, which the peer expects, and the time
-// without reading does not count towards Options.PingTimeout, because the PONG may
-// be among what is not read. Meanwhile only a failed write, or a poll that its
-// client has left, shows that the peer is gone; what it sent and was not read is lost
-// then, as with any connection that breaks.
+// The heartbeat continues: PINGs are sent, as the peer expects them, and the time of
+// the pause does not count towards Options.PingTimeout, because the PONG may be
+// unread. During the pause only a failed write, or a poll that the client aborts,
+// reveals a lost connection; unread messages are then lost.
 func (s *Session) Pause() { s.paused.Add(1) }
 
-// Resume takes back one call of Pause.
+// Resume cancels one call of Pause.
 func (s *Session) Resume() {
 	if s.paused.Add(-1) > 0 {
 		return
@@ -33,8 +32,8 @@ func (s *Session) resumeLocked() {
 	}
 }
 
-// waitResumed returns when nothing pauses the reading any more, or the session has
-// ended. The reader calls it between two messages.
+// waitResumed waits until reading is not paused, or the session has ended. The reader
+// calls it between two messages.
 func (s *Session) waitResumed() {
 	for s.Paused() {
 		resumed := s.resumption()

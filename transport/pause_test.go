@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/transport/transporttest"
 )
 
-// TestPause_WebSocket: nothing is read while reading is paused, and nothing is lost.
+// TestPause_WebSocket checks that no message is read while reading is paused, and none is lost.
 func TestPause_WebSocket(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -28,7 +28,7 @@ func TestPause_WebSocket(t *testing.T) {
 			}
 		}()
 		synctest.Wait()
-		before := len(r.messages) // the reader was waiting for one already
+		before := len(r.messages) // the reader was already waiting for one
 		r.session.Resume()
 		synctest.Wait()
 		if got := len(r.messages); got != before || got > 1 {
@@ -43,7 +43,7 @@ func TestPause_WebSocket(t *testing.T) {
 	})
 }
 
-// TestPause_Post: the POST is answered when what it brought was taken.
+// TestPause_Post checks that a POST is answered when its messages were processed.
 func TestPause_Post(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -69,8 +69,8 @@ func TestPause_Post(t *testing.T) {
 	})
 }
 
-// TestPause_Heartbeat: a peer whose PONG waits to be read stays, is sent the PINGs
-// that it expects, and is given up when it does not answer while it is read.
+// TestPause_Heartbeat checks that a session with an unread PONG stays open and sends PINGs,
+// and ends if no PONG arrives after reading resumes.
 func TestPause_Heartbeat(t *testing.T) {
 	t.Parallel()
 	for name, lives := range map[string]bool{"answers": true, "is dead": false} {
@@ -108,9 +108,9 @@ func TestPause_Heartbeat(t *testing.T) {
 	}
 }
 
-// TestPause_BackAndForth: only the time in which the peer is read counts against it,
-// however often that is interrupted.
-func TestPause_BackAndForth(t *testing.T) {
+// TestPause_Repeated checks that only the time while reading is not paused counts, even
+// with many pauses.
+func TestPause_Repeated(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, &transport.Options{PingInterval: 10 * time.Second, PingTimeout: 5 * time.Second, WriteTimeout: time.Hour})
@@ -124,26 +124,26 @@ func TestPause_BackAndForth(t *testing.T) {
 			c.WriteText("one event a second")
 		}
 		if ended(r) {
-			t.Fatal("the PONG may lie behind the events: ", r.reason)
+			t.Fatal("the session ended while the PONG may be unread: ", r.reason)
 		}
-		r.wantClosed(t, transport.ReasonPingTimeout) // for there is none
+		r.wantClosed(t, transport.ReasonPingTimeout) // there is no PONG
 	})
 }
 
-// TestPause_End: whatever ends the session releases the reader.
+// TestPause_End checks that every ending of the session releases the reader.
 func TestPause_End(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*transport.Session){
 		"close": func(s *transport.Session) { s.Close(transport.ReasonForcedClose) },
 		"abort": func(s *transport.Session) { s.Abort(transport.ReasonForcedClose) },
 	} {
-		for _, carrier := range []string{transport.WebSocket, transport.Polling} {
-			t.Run(name+" "+carrier, func(t *testing.T) {
+		for _, kind := range []string{transport.WebSocket, transport.Polling} {
+			t.Run(name+" "+kind, func(t *testing.T) {
 				t.Parallel()
 				synctest.Test(t, func(t *testing.T) {
 					server, opened := serve(t, nil)
 					var send func()
-					if carrier == transport.WebSocket {
+					if kind == transport.WebSocket {
 						c := transporttest.Dial(t, server, wsURL)
 						send = func() { c.WriteText("a"); go c.WriteRaw(masked(ws.OpText, true, "4b")) }
 					} else {
@@ -162,7 +162,7 @@ func TestPause_End(t *testing.T) {
 	}
 }
 
-// TestPause_Shutdown: so does Shutdown, of which serve makes sure.
+// TestPause_Shutdown checks the same for Shutdown, which serve calls.
 func TestPause_Shutdown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestPause_Shutdown(t *testing.T) {
 	})
 }
 
-// TestPause_PeerGone: a peer that has left is noticed by a PING that cannot be
+// TestPause_PeerGone checks that a lost connection is detected by a PING that cannot be
 // written.
 func TestPause_PeerGone(t *testing.T) {
 	t.Parallel()
@@ -197,8 +197,8 @@ func ended(r *recorder) bool {
 	}
 }
 
-// TestPause_Post_LongerThanTheHeartbeat: the connection of a POST that is answered late
-// is as good as before.
+// TestPause_Post_LongerThanTheHeartbeat checks that the connection of a POST that is
+// answered late can be used again.
 func TestPause_Post_LongerThanTheHeartbeat(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -218,7 +218,7 @@ func TestPause_Post_LongerThanTheHeartbeat(t *testing.T) {
 	})
 }
 
-// TestPause_PeerReset: so it is over TCP, of which the server does not read.
+// TestPause_PeerReset checks the same over TCP.
 func TestPause_PeerReset(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, &transport.Options{PingInterval: 20 * time.Millisecond, PingTimeout: time.Hour})

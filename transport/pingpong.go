@@ -6,27 +6,27 @@ import (
 	"time"
 )
 
-// heartbeat is one session's heartbeat as a state machine without a timer: the wheel
-// asks it now and then what there is to do.
+// heartbeat is the state of one session's heartbeat. It has no timer: the wheel calls
+// beat when it is time.
 //
 //	resting ──interval over: PING──▶ awaiting ──PONG──▶ resting
 //	                                    └──timeout over──▶ give up
 //
-// While nothing is read (suspend, proceed) it does not give up, and PINGs go on.
+// While reading is paused (suspend, proceed) it does not give up, and PINGs continue.
 type heartbeat struct {
 	awaiting atomic.Bool // a PONG; set under mu, read without it for every packet
 
 	mu       sync.Mutex
 	next     time.Time // PING, while resting
 	deadline time.Time // of the PONG, while awaiting
-	extended bool      // the deadline was, in this cycle
+	extended bool      // the deadline was extended in this cycle
 
-	suspended bool      // nothing is read at the moment
-	since     time.Time // then: from when on that extends the deadline
-	repeats   bool      // the PONG may wait to be read: PINGs go on without it
+	suspended bool      // reading is paused
+	since     time.Time // if suspended: the start of the time that extends the deadline
+	repeats   bool      // the PONG may be unread: PINGs continue without it
 }
 
-// todo is what a beat asks for.
+// todo is the action that a beat requires.
 type todo uint8
 
 const (
@@ -43,9 +43,9 @@ func (p *heartbeat) start(now time.Time, interval time.Duration) (again time.Tim
 	return p.next
 }
 
-// beat returns what to do now and when to ask again. While a PONG is awaited that
-// is at least once per interval, for a PONG does not call the wheel: it only sets
-// the next PING, an interval away.
+// beat returns what to do now and when to call it again. While a PONG is awaited that
+// is at least once per interval, because a PONG does not notify the wheel: it only sets
+// the time of the next PING, one interval later.
 func (p *heartbeat) beat(now time.Time, interval, timeout time.Duration) (do todo, again time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,15 +78,15 @@ func (p *heartbeat) beat(now time.Time, interval, timeout time.Duration) (do tod
 	return do, again
 }
 
-// suspend notes that nothing is read from now on. The peer may have answered, so
-// the time until proceed does not count.
+// suspend is called when reading is paused. The peer's PONG may be unread, so that the
+// time until proceed does not count.
 func (p *heartbeat) suspend(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.suspended, p.since, p.repeats = true, now, true
 }
 
-// proceed notes that reading goes on.
+// proceed is called when reading resumes.
 func (p *heartbeat) proceed(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -96,7 +96,7 @@ func (p *heartbeat) proceed(now time.Time) {
 	}
 }
 
-// pong notes a PONG. One that was not awaited changes nothing.
+// pong is called for a PONG. An unsolicited one has no effect.
 func (p *heartbeat) pong(now time.Time, interval time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -107,9 +107,9 @@ func (p *heartbeat) pong(now time.Time, interval time.Duration) {
 	}
 }
 
-// heard notes any other packet: a peer that is busy sending gets the timeout once
-// more (engine.io 6.6.11).
-func (p *heartbeat) heard(timeout time.Duration) {
+// extend is called for any other packet: it extends the deadline once, because the peer
+// may be busy sending (as in engine.io 6.6.11).
+func (p *heartbeat) extend(timeout time.Duration) {
 	if !p.awaiting.Load() {
 		return
 	}

@@ -10,15 +10,15 @@ import (
 
 const unknownSession = `{"code":1,"message":"Session ID unknown"}`
 
-// stubborn is a Receiver that takes its time to hear of the end.
+// stubborn is a Receiver whose Closed blocks.
 type stubborn struct{ let chan struct{} }
 
 func (stubborn) Message([]byte, bool) error       { return nil }
 func (s stubborn) Closed(transport.Reason, error) { <-s.let }
 
-// TestPoll_AfterTheClientBrokeTheProtocol_IsRefused at once, as by the official server, however long the layer above
-// takes to hear of it.
-func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
+// TestPoll_AfterProtocolViolation_IsRefused checks that the poll is refused at once, as by the official server,
+// even while Closed blocks.
+func TestPoll_AfterProtocolViolation_IsRefused(t *testing.T) {
 	t.Parallel()
 	for _, body := range []string{"2", "9", "4a\x1e9", "1"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -41,9 +41,9 @@ func TestPoll_AfterTheClientBrokeTheProtocol_IsRefused(t *testing.T) {
 	}
 }
 
-// TestPoll_AfterTheServerEndedTheSession: what the client sends meanwhile is answered and dropped, the next poll says
-// the end, once, and what comes after that is refused: however long the layer above takes to hear of it.
-func TestPoll_AfterTheServerEndedTheSession(t *testing.T) {
+// TestPoll_AfterServerClose checks that later messages of the client are answered and dropped, that the next
+// poll is answered with the end, once, and that later requests are refused, even while Closed blocks.
+func TestPoll_AfterServerClose(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		let := make(chan struct{})
@@ -69,8 +69,8 @@ func TestPoll_AfterTheServerEndedTheSession(t *testing.T) {
 	})
 }
 
-// TestPoll_OpenWhenTheClientBreaksTheProtocol gets the answer to what came before, or else hears of the end.
-func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
+// TestPoll_OpenAtProtocolViolation checks that the open poll is answered with queued messages, or with the end.
+func TestPoll_OpenAtProtocolViolation(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{"2": "1", "9": "1", "1": "6", "4a\x1e9": "4a", "4a\x1e2\x1e4b": "4a", "4a\x1e1": "4a"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -85,8 +85,8 @@ func TestPoll_OpenWhenTheClientBreaksTheProtocol(t *testing.T) {
 	}
 }
 
-// TestPoll_ThatOvertakesTheUpgradePacket: sent after the "5", it arrives before it.
-func TestPoll_ThatOvertakesTheUpgradePacket(t *testing.T) {
+// TestPoll_OvertakesUpgradePacket checks a poll that was sent after the "5" and arrives before it.
+func TestPoll_OvertakesUpgradePacket(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
@@ -102,8 +102,8 @@ func TestPoll_ThatOvertakesTheUpgradePacket(t *testing.T) {
 	})
 }
 
-// TestPoll_OpenSinceBeforeTheProbe: a client that does not wait for the end of its poll is not told of an error.
-func TestPoll_OpenSinceBeforeTheProbe(t *testing.T) {
+// TestPoll_OpenBeforeProbe checks that a client that does not wait for the end of its poll gets no error.
+func TestPoll_OpenBeforeProbe(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, _ := poll(t, nil)
@@ -117,8 +117,8 @@ func TestPoll_OpenSinceBeforeTheProbe(t *testing.T) {
 	})
 }
 
-// TestAnswers_ToOldBrowsers say that they are no script attack.
-func TestAnswers_ToOldBrowsers(t *testing.T) {
+// TestAnswer_OldBrowsers checks the header X-XSS-Protection.
+func TestAnswer_OldBrowsers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)

@@ -8,42 +8,41 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// noopAfter is how long a poll is kept open while the peer upgrades: it stops
-// polling only when its last poll is answered.
+// noopAfter is how long a poll stays open while the peer upgrades: the peer stops
+// polling only after its last poll is answered.
 const noopAfter = 100 * time.Millisecond
 
-// polling carries a session over HTTP requests: what is queued waits for the
-// peer's next GET and leaves with its answer; what the peer sends comes with
-// POSTs. All of it happens in the goroutines of the requests; between them the
-// session has none.
+// polling is the transport over HTTP requests: the answer to the peer's next GET takes
+// the queued messages; POSTs contain the peer's messages. All work is done in the
+// goroutines of the requests; between them the session has none.
 type polling struct {
-	bell  chan struct{} // there is something new for the open poll to see
-	ended chan struct{} // closed by interrupt
-	told  chan struct{} // closed when a poll has told the peer of the end
-	gone  chan struct{} // closed by close
+	changed chan struct{} // notifies the open poll that there may be packets for it
+	ended   chan struct{} // closed by stopReading
+	closing chan struct{} // closed when a poll was answered with the end of the session
+	gone    chan struct{} // closed by close
 
-	// out holds a token: who has taken it may answer a poll, or end the polling.
+	// out holds a token. Its owner may answer a poll, or end the polling.
 	out    chan struct{}
-	writer *writer // whose user has the token; nil unless a batch is in hand
+	writer *writer // used by the owner of the token; nil unless it has a batch in hand
 
-	mu      sync.Mutex
-	getting bool // a GET is open
-	posting bool // a POST is being read
-	probed  bool // the peer has begun to upgrade
-	retired bool // and done so
-	said    bool // a poll is answered with the end, or was
-	closed  bool // gone is closed
-	claimed bool // by a probe
-	probe   *webSocket
+	mu       sync.Mutex
+	getting  bool // a GET is open
+	posting  bool // a POST is being read
+	probed   bool // the peer has begun to upgrade
+	retired  bool // the peer has upgraded
+	answered bool // a poll is being or was answered with the end of the session
+	closed   bool // gone is closed
+	claimed  bool // by a probe
+	probe    *webSocket
 }
 
 func newPolling() *polling {
 	p := &polling{
-		bell:  make(chan struct{}, 1),
-		out:   make(chan struct{}, 1),
-		ended: make(chan struct{}),
-		told:  make(chan struct{}),
-		gone:  make(chan struct{}),
+		changed: make(chan struct{}, 1),
+		out:     make(chan struct{}, 1),
+		ended:   make(chan struct{}),
+		closing: make(chan struct{}),
+		gone:    make(chan struct{}),
 	}
 	p.giveBack()
 	return p
@@ -51,23 +50,23 @@ func newPolling() *polling {
 
 func (p *polling) giveBack() { p.out <- struct{}{} }
 
-func (p *polling) wake(*Session) { p.ring() }
+func (p *polling) wake(*Session) { p.notify() }
 
-func (p *polling) ring() {
+func (p *polling) notify() {
 	select {
-	case p.bell <- struct{}{}:
-	default: // it rings already
+	case p.changed <- struct{}{}:
+	default: // already notified
 	}
 }
 
-// write is never called: a poll takes what is queued, see reply.
+// write is never called: polls take the queue, see reply.
 func (*polling) write(*Session, []*Message) error { return ErrClosed }
 
 func (p *polling) stopReading() { close(p.ended) }
 
-// finish waits until polls, or a WebSocket after an upgrade, have taken what is
-// queued, and a poll has told the peer of the end. Without a flush only a poll
-// that is open already is told, and nobody waits for that.
+// finish waits until polls, or a WebSocket after an upgrade, have taken the queue, and a
+// poll was answered with the end of the session. Without a flush it does not wait; then
+// only a poll that is already open is answered so.
 func (p *polling) finish(s *Session, e *ending) {
 	if e.mode != flush {
 		return
@@ -76,10 +75,10 @@ func (p *polling) finish(s *Session, e *ending) {
 	if s.unsent() && !p.awaitEnd(s, s.flushed, time.Until(s.flushBy)) {
 		return
 	}
-	p.awaitEnd(s, p.told, closeLinger)
+	p.awaitEnd(s, p.closing, closeLinger)
 }
 
-// awaitEnd waits for one step of the end and tells whether the next is to follow.
+// awaitEnd waits for one step of the end, and reports whether the next one follows.
 func (p *polling) awaitEnd(s *Session, step <-chan struct{}, patience time.Duration) bool {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
@@ -107,8 +106,7 @@ func (p *polling) close() {
 	}
 }
 
-// enter begins a request of one of the two kinds and tells whether it is the
-// only one of its kind.
+// enter begins a GET or a POST, and reports whether it is the only one.
 func (p *polling) enter(kind *bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,8 +118,8 @@ func (p *polling) enter(kind *bool) bool {
 	return true
 }
 
-// leave ends a request. It comes before the last byte of the answer: after that
-// byte the peer may send the next request, on another connection.
+// leave ends a request. It is called before the last byte of the answer is written:
+// after that byte the peer may send its next request, on another connection.
 func (p *polling) leave(kind *bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -140,9 +138,9 @@ func (p *polling) is(state *bool) bool {
 	return *state
 }
 
-// get serves a poll: it waits until there is something to say, and says it. A poll that
-// comes while the peer upgrades is refused if the upgrade is done before there is
-// something to say, as it would have been a moment later.
+// get serves a poll: it waits until there are packets for the peer, and answers with
+// them. A poll that arrives during an upgrade is refused if the upgrade completes before
+// there are packets, as it would be a moment later.
 func (p *polling) get(s *Session, a *answer) {
 	a.late, a.last = p.is(&p.probed), s.closed.Load()
 	if !p.enter(&p.getting) {
@@ -158,8 +156,8 @@ func (p *polling) get(s *Session, a *answer) {
 	}
 }
 
-// await waits for something that a poll may have to answer, and tells whether
-// there still is an answer to give.
+// await waits until there may be packets for a poll, and reports whether the poll still
+// needs an answer.
 func (p *polling) await(s *Session, a *answer) bool {
 	var noop <-chan time.Time
 	if p.is(&p.probed) {
@@ -169,14 +167,14 @@ func (p *polling) await(s *Session, a *answer) bool {
 	}
 
 	select {
-	case <-p.bell:
+	case <-p.changed:
 		return true
 	case <-p.ended:
 		return true
 	case <-noop:
 		<-p.out
 		defer p.giveBack()
-		p.say(s, a, frame.Noop)
+		p.answerTypes(s, a, frame.Noop)
 		return false
 	case <-a.r.Context().Done():
 		p.leave(&p.getting)
@@ -187,8 +185,8 @@ func (p *polling) await(s *Session, a *answer) bool {
 	}
 }
 
-// reply answers a poll if there is anything to say. Whatever is said leaves in
-// order, for one answer is written at a time.
+// reply answers a poll if there are packets for it. One answer is written at a time, so
+// that messages stay in order.
 func (p *polling) reply(s *Session, a *answer) (done bool) {
 	<-p.out
 	defer p.giveBack()
@@ -199,7 +197,7 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 			s.server.refuse(a.w, a.r, badRequest("TRANSPORT_MISMATCH"))
 			return true
 		}
-		p.say(s, a, frame.Noop)
+		p.answerTypes(s, a, frame.Noop)
 		return true
 	}
 
@@ -209,7 +207,7 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 		if err := a.messages(s, p.writer.chunk); err != nil {
 			s.end(lostAnswer(err))
 		}
-		s.settle(p.writer)
+		s.written(p.writer)
 	}
 	if p.writer.hand == nil {
 		s.server.pools.putWriter(p.writer)
@@ -221,15 +219,15 @@ func (p *polling) reply(s *Session, a *answer) (done bool) {
 
 	e := s.ended()
 	if e != nil {
-		p.mark(&p.said) // before the peer can know: what it asks for then is of no session
-		p.say(s, a, goodbye(e, a.last)...)
-		p.tell()
+		p.mark(&p.answered) // before the peer receives the answer: its later requests are refused
+		p.answerTypes(s, a, closePackets(e, a.last)...)
+		p.closeAnswered()
 	}
 	return e != nil
 }
 
-// take fills the writer with what is queued, if there is anything. A writer with
-// a batch in hand is the one that the next poll goes on with.
+// take fills the writer from the queue, and reports whether there is anything to write.
+// A writer with a batch in hand is kept for the next poll.
 func (p *polling) take(s *Session) (more bool) {
 	if p.writer == nil {
 		p.writer = s.server.pools.writer()
@@ -237,31 +235,31 @@ func (p *polling) take(s *Session) (more bool) {
 	return s.mayWrite() && s.take(p.writer)
 }
 
-// say answers a poll with packets that say nothing but their type.
-func (p *polling) say(s *Session, a *answer, types ...frame.Type) {
+// answerTypes answers a poll with packets without data.
+func (p *polling) answerTypes(s *Session, a *answer, types ...frame.Type) {
 	p.leave(&p.getting)
 	packets := make([]frame.Packet, len(types))
 	for i, t := range types {
 		packets[i].Type = t
 	}
-	payload, _ := frame.AppendPayload(nil, packets...) // fails for data only
+	payload, _ := frame.AppendPayload(nil, packets...) // fails only for data with a separator
 	if err := a.body(nil, payload); err != nil && !p.is(&p.retired) {
 		s.end(lostAnswer(err))
 	}
 }
 
-func (p *polling) tell() {
+func (p *polling) closeAnswered() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 
 	select {
-	case <-p.told: // another poll was under way
+	case <-p.closing: // another poll was answered before
 	default:
-		close(p.told)
+		close(p.closing)
 	}
 }
 
-// post takes what the peer sends.
+// post serves a POST.
 func (p *polling) post(s *Session, a *answer) {
 	if !p.enter(&p.posting) {
 		s.end(&ending{reason: ReasonTransportError, cause: errOverlap, mode: discard})
@@ -275,10 +273,10 @@ func (p *polling) post(s *Session, a *answer) {
 	if status == http.StatusRequestEntityTooLarge {
 		s.oversized()
 	}
-	_ = a.control.SetReadDeadline(time.Time{}) // nothing is read while the reading is paused
+	_ = a.control.SetReadDeadline(time.Time{}) // processing may wait while reading is paused
 	if e == nil && status == http.StatusOK {
-		// Only a WebSocket that has taken over, or the end, can have the lock. What comes
-		// after the end is dropped, whoever has the lock then.
+		// Only the WebSocket of a completed upgrade, or conclude, can have the lock. Packets
+		// that arrive after the end of the session are dropped.
 		switch {
 		case s.reading.TryLock():
 			s.receive(func() *ending { return s.payload(b.bytes) }, s.end)

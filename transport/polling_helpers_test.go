@@ -18,8 +18,8 @@ import (
 
 const pollURL = "http://server/engine.io/?EIO=4&transport=polling"
 
-// pipes is a listener whose connections are made in memory: an HTTP server in a
-// synctest bubble needs nothing else.
+// pipes is a listener for connections in memory, for an HTTP server in a synctest
+// bubble.
 type pipes struct {
 	conns chan net.Conn
 	done  chan struct{}
@@ -39,10 +39,10 @@ func (p *pipes) Close() error   { p.once.Do(func() { close(p.done) }); return ni
 func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
-	near, far := net.Pipe()
+	client, server := net.Pipe()
 	select {
-	case p.conns <- far:
-		return near, nil
+	case p.conns <- server:
+		return client, nil
 	case <-p.done:
 		return nil, net.ErrClosed
 	}
@@ -57,7 +57,7 @@ type web struct {
 
 func newWeb(t testing.TB, h http.Handler) *web {
 	t.Helper()
-	return newWebOf(t, &http.Server{Handler: h}) //nolint:gosec // no stranger connects
+	return newWebOf(t, &http.Server{Handler: h}) //nolint:gosec // only the test connects
 }
 
 func newWebOf(t testing.TB, server *http.Server) *web {
@@ -150,7 +150,7 @@ func (p *poller) getting(ctx context.Context) <-chan reply {
 	return got
 }
 
-// raw sends the head of a request of the session on a connection of its own.
+// raw sends the head of a request of the session on a new connection.
 func (p *poller) raw(method, header string) *socket {
 	p.t.Helper()
 	conn, err := p.pipes.dial(context.Background(), "", "")

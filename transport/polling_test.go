@@ -69,13 +69,13 @@ func TestPolling_PollWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, r := poll(t, nil)
 		if r.session.TrySend(transport.Text([]byte("volatile"))) {
-			t.Error("a volatile message was taken without a poll")
+			t.Error("TrySend queued a message without an open poll")
 		}
 
 		got := p.getting(t.Context())
 		synctest.Wait()
 		if !r.session.TrySend(transport.Text([]byte("volatile"))) {
-			t.Error("a volatile message was not taken with a poll open")
+			t.Error("TrySend did not queue a message with an open poll")
 		}
 		p.want(<-got, 200, "4volatile")
 
@@ -174,7 +174,7 @@ func TestPolling_RefusedBodies(t *testing.T) {
 		name, body, kind string
 		status           int
 		answer           string
-		reason           transport.Reason // empty if the session lives on
+		reason           transport.Reason // empty if the session continues
 	}{
 		{"too large", "4" + strings.Repeat("x", 100), "", 413, "", ""},
 		{"binary", "4x", "application/octet-stream", 400, "", transport.ReasonTransportError},
@@ -251,7 +251,7 @@ func TestPolling_CloseFlushes(t *testing.T) {
 			}
 		}
 		r.session.Close(transport.ReasonForcedClose)
-		<-r.closed // Closed does not wait for the peer
+		<-r.closed // Closed is called before the peer reads
 		for range 3 {
 			if got := p.get(); got.status != 200 || len(got.body) != 60_001 {
 				t.Fatalf("got %d, %d bytes", got.status, len(got.body))
@@ -292,7 +292,7 @@ func TestPolling_ShutdownIdle(t *testing.T) {
 		if err := server.Shutdown(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if since := time.Since(start); since != 2*time.Second { // in which a poll could have come
+		if since := time.Since(start); since != 2*time.Second { // the time to wait for a poll
 			t.Errorf("shutdown took %v", since)
 		}
 		r.wantClosed(t, transport.ReasonServerShutdown)
@@ -385,15 +385,15 @@ func TestPolling_SlowPost(t *testing.T) {
 		if since := time.Since(start); resp.StatusCode != http.StatusBadRequest || since != 45*time.Second {
 			t.Errorf("%s after %v", resp.Status, since)
 		}
-		<-r.closed // with whichever of the two timeouts came first
+		<-r.closed // by one of the two timeouts
 		if len(r.messages) != 0 {
-			t.Error("half a message came through")
+			t.Error("an incomplete message was received")
 		}
 	})
 }
 
-// flushing is a ResponseWriter that does something when the answer is out and its
-// handler has not returned yet.
+// flushing is a ResponseWriter that calls a function after the answer was written and
+// before its handler returns.
 type flushing struct {
 	*httptest.ResponseRecorder
 
@@ -402,8 +402,8 @@ type flushing struct {
 
 func (f *flushing) Flush() { f.then() }
 
-// TestPolling_NextPollBeforeHandlerReturned: a client that has read an answer
-// asks again at once, on another connection.
+// TestPolling_NextPollBeforeHandlerReturned checks a client that has read an answer and
+// polls again at once, on another connection.
 func TestPolling_NextPollBeforeHandlerReturned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -421,7 +421,7 @@ func TestPolling_NextPollBeforeHandlerReturned(t *testing.T) {
 				defer close(done)
 				server.ServeHTTP(next, httptest.NewRequest(http.MethodGet, url, http.NoBody))
 			}()
-			synctest.Wait() // it has come as far as it gets
+			synctest.Wait() // the poll waits
 		}}
 		server.ServeHTTP(first, httptest.NewRequest(http.MethodGet, url, http.NoBody))
 		_ = r.session.Send(transport.Text([]byte("b")))

@@ -2,15 +2,15 @@ package transport
 
 import "sync"
 
-// The largest buffer, in bytes, and the longest batch that are kept for the next
-// one; what a huge message or a flood took goes back to the collector.
+// The largest buffer, in bytes, and the longest batch that are pooled. Larger ones are
+// left to the garbage collector.
 const (
 	maxPooledBuffer = 2 * maxWrite
 	maxPooledBatch  = 8 << 10
 )
 
-// pools are what the sessions of one server borrow while they are busy. An idle
-// session holds none of it.
+// pools are the buffers that the sessions of one server use while they are busy. An
+// idle session uses none.
 type pools struct {
 	buffers sync.Pool // *buffer
 	batches sync.Pool // *batch
@@ -28,7 +28,7 @@ type buffer struct{ bytes []byte }
 // batch is a list of queued messages.
 type batch struct{ messages []queued }
 
-// queued is a message and the bytes that it takes of Options.QueueBytes.
+// queued is a message and the bytes of Options.QueueBytes that it takes.
 type queued struct {
 	*Message
 

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// maxParameters bounds the parameters that are read from one URL, as net/url does.
+// maxParameters bounds the parameters of one URL, as net/url does.
 const maxParameters = 10_000
 
 // readable returns r with a query that net/url understands, and its parameters. Net/url
 // drops a parameter that has a ";" or a "%" without two hexadecimal digits; the official
-// server reads both as they stand (the URL standard, application/x-www-form-urlencoded
-// parsing), and so does every hook and handler that is given the request. A query that
-// net/url reads completely is left as it is.
+// server reads both literally (the URL standard, application/x-www-form-urlencoded
+// parsing). Hooks and handlers that receive the returned request do, too. A query that
+// net/url reads completely is not changed.
 func readable(r *http.Request) (*http.Request, url.Values) {
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err == nil {
@@ -28,7 +28,7 @@ func readable(r *http.Request) (*http.Request, url.Values) {
 	return r, values
 }
 
-// parseQuery reads a query as browsers and Node do: nothing in it is an error.
+// parseQuery reads a query as browsers and Node do. It accepts any text.
 func parseQuery(query string) url.Values {
 	values := make(url.Values)
 	query, _, _ = strings.Cut(query, "#")
@@ -47,7 +47,7 @@ func parseQuery(query string) url.Values {
 	return values
 }
 
-// decodeComponent decodes "+" and percent encoding, and keeps a "%" that encodes nothing.
+// decodeComponent decodes "+" and percent encoding, and keeps an invalid "%".
 func decodeComponent(s string) string {
 	if !strings.ContainsAny(s, "+%") {
 		return strings.ToValidUTF8(s, "\ufffd")
@@ -79,8 +79,8 @@ func fromHex(c byte) byte {
 	return c | 0x20 - 'a' + 10
 }
 
-// last returns the value of a parameter of the protocol: of several, the last one
-// counts, as in the official server.
+// last returns the value of a parameter: the last one if it is repeated, as in the
+// official server.
 func last(query url.Values, name string) string {
 	if values := query[name]; len(values) > 0 {
 		return values[len(values)-1]

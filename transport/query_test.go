@@ -12,8 +12,8 @@ import (
 	"unicode/utf8"
 )
 
-// TestQuery_ReadAsInJavaScript: new URLSearchParams(query) gives the same.
-func TestQuery_ReadAsInJavaScript(t *testing.T) {
+// TestQuery_AsInJavaScript checks for the results of new URLSearchParams(query).
+func TestQuery_AsInJavaScript(t *testing.T) {
 	t.Parallel()
 	for query, want := range map[string]url.Values{
 		"a=1;b=2&c=3":     {"a": {"1;b=2"}, "c": {"3"}},
@@ -39,7 +39,7 @@ func TestQuery_ReadAsInJavaScript(t *testing.T) {
 	}
 }
 
-// TestQuery_ManyParameters_AreBounded: what is kept of one URL stays in proportion.
+// TestQuery_ManyParameters_AreBounded checks that the parameters of one URL are bounded.
 func TestQuery_ManyParameters_AreBounded(t *testing.T) {
 	t.Parallel()
 	var query strings.Builder
@@ -56,8 +56,8 @@ func TestQuery_ManyParameters_AreBounded(t *testing.T) {
 	}
 }
 
-// TestParameters_Repeated_TheLastCounts as in the official server, for each that the protocol has.
-func TestParameters_Repeated_TheLastCounts(t *testing.T) {
+// TestParameters_Repeated_LastCounts checks this for each parameter of the protocol, as in the official server.
+func TestParameters_Repeated_LastCounts(t *testing.T) {
 	t.Parallel()
 	server, err := NewServer(&Options{Logger: slog.New(slog.DiscardHandler)}, func(*Session, *http.Request) Receiver { return nil })
 	if err != nil {
@@ -86,8 +86,8 @@ func TestParameters_Repeated_TheLastCounts(t *testing.T) {
 	}
 }
 
-// FuzzQuery: a query that net/url reads is read the same; any other is read completely, and stays so when it is written
-// again.
+// FuzzQuery checks that a query that net/url accepts is read the same, and any other is read completely and the same
+// after it is encoded again.
 func FuzzQuery(f *testing.F) {
 	for _, q := range []string{"EIO=4&transport=polling", "a=1;b", "a=%", "%41=%zz&+", "a=%ff", "=&;&%%"} {
 		f.Add(q)
@@ -115,8 +115,8 @@ func hasInvalid(values url.Values) bool {
 	return false
 }
 
-// FuzzHeaders: no header of a request makes the server panic or answer with an error of its own, and what it accepts
-// is what it was offered.
+// FuzzHeaders checks that no header of a request causes a panic or an internal error, and that the server accepts only
+// what was offered.
 func FuzzHeaders(f *testing.F) {
 	f.Add("Upgrade", "websocket", "13", "dGhlIHNhbXBsZSBub25jZQ==", "a, b", "permessage-deflate; client_max_window_bits", "https://a.example")
 	f.Add("keep-alive, Upgrade", "h2c, websocket", "12", "", ",", `x; y="z"`, "null")

@@ -10,8 +10,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestQueue_LargeMessages: messages larger than the bound reach a peer that reads,
-// whatever is sent before and after them, before any of it could be written.
+// TestQueue_LargeMessages checks that a peer that reads receives messages larger than the
+// bound, together with other messages that are queued at the same time.
 func TestQueue_LargeMessages(t *testing.T) {
 	t.Parallel()
 	const bound = 64 << 10
@@ -51,7 +51,7 @@ func TestQueue_LargeMessages(t *testing.T) {
 	}
 }
 
-// TestQueue_LargeMessages_Polling: so they do with polls.
+// TestQueue_LargeMessages_Polling checks the same with polls.
 func TestQueue_LargeMessages_Polling(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -70,7 +70,7 @@ func TestQueue_LargeMessages_Polling(t *testing.T) {
 	})
 }
 
-// TestQueue_Bound: what waits is bounded all the same.
+// TestQueue_Bound checks that the queue is bounded.
 func TestQueue_Bound(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -33,7 +33,7 @@ type refusal struct {
 	message string
 	status  int
 	context map[string]string
-	header  http.Header // that the answer has besides
+	header  http.Header // additional headers of the answer
 }
 
 func refuse(code int, message, key, value string) *refusal {
@@ -42,8 +42,8 @@ func refuse(code int, message, key, value string) *refusal {
 
 func badRequest(name string) *refusal { return refuse(codeBadRequest, "Bad request", "name", name) }
 
-// check holds a request to the protocol's rules, in the official order. It returns
-// the session that the request is for, if it is for one, and its polling. Allowed says
+// check checks a request against the protocol's rules, in the official order. It returns
+// the session that the request names, if any, and its polling transport. Allowed is
 // whether the page that sent the request may use the server.
 func (s *Server) check(r *http.Request, query url.Values, allowed bool) (*Session, *polling, *refusal) {
 	transport := last(query, "transport")
@@ -70,7 +70,7 @@ func (s *Server) check(r *http.Request, query url.Values, allowed bool) (*Sessio
 	return nil, nil, s.checkHandshake(r, query)
 }
 
-// checkSession holds a request for a session to the rules.
+// checkSession checks a request of an existing session.
 func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*Session, *polling, *refusal) {
 	session := s.session(sid)
 	if session == nil || !session.open() {
@@ -78,7 +78,7 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 	}
 	upgrade := asksUpgrade(r)
 	p, ok := session.current().(*polling)
-	if ok && p.is(&p.said) {
+	if ok && p.is(&p.answered) {
 		return nil, nil, refuse(codeUnknownSID, "Session ID unknown", "sid", sid)
 	}
 	if !ok || upgrade != (last(query, "transport") == WebSocket) {
@@ -93,7 +93,7 @@ func (s *Server) checkSession(r *http.Request, query url.Values, sid string) (*S
 	return session, p, nil
 }
 
-// checkHandshake holds a request for a new session to the rules.
+// checkHandshake checks a request for a new session.
 func (s *Server) checkHandshake(r *http.Request, query url.Values) *refusal {
 	switch {
 	case r.Method != http.MethodGet:
@@ -112,7 +112,7 @@ func (s *Server) checkHandshake(r *http.Request, query url.Values) *refusal {
 	return nil
 }
 
-// A ForbiddenError is an error of Options.AllowRequest whose message the client gets.
+// A ForbiddenError is an error of Options.AllowRequest whose message the client receives.
 type ForbiddenError struct {
 	Message string // empty: "Forbidden"
 }
@@ -120,8 +120,8 @@ type ForbiddenError struct {
 // Error implements error.
 func (e *ForbiddenError) Error() string { return "forbidden: " + e.Message }
 
-// forbid refuses what AllowRequest has refused. The text of an error that is not meant
-// for the client goes to the log, at most once a minute.
+// forbid returns the refusal for an error of AllowRequest. An error that is not a
+// ForbiddenError is logged, as a warning at most once a minute.
 func (s *Server) forbid(r *http.Request, err error) *refusal {
 	if known, ok := errors.AsType[*ForbiddenError](err); ok {
 		return forbidden(known.Message)
@@ -131,7 +131,7 @@ func (s *Server) forbid(r *http.Request, err error) *refusal {
 	if s.unexplained.take(time.Now()) {
 		level = slog.LevelWarn
 	}
-	s.opts.Logger.LogAttrs(r.Context(), level, "AllowRequest refused a client, which is not told why", slog.Any("error", err))
+	s.opts.Logger.LogAttrs(r.Context(), level, "client refused by AllowRequest, reason not sent to the client", slog.Any("error", err))
 	return forbidden("")
 }
 
@@ -150,15 +150,15 @@ func (s *Server) shuttingDown(w http.ResponseWriter, r *http.Request) {
 	s.refuse(w, r, refused)
 }
 
-// refuse answers, and tells whom the options name.
+// refuse answers the request and reports the refusal to HTTP.OnConnectionError.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, refused *refusal) {
-	s.tell(&ConnectionError{Request: r, Code: refused.code, Message: refused.message, Context: refused.context})
+	s.reportRefusal(&ConnectionError{Request: r, Code: refused.code, Message: refused.message, Context: refused.context})
 	s.head(w.Header(), r)
 	refused.write(w, r)
 }
 
-// write answers. A client that asked for a WebSocket gets the message as HTML, and status
-// 400 instead of 403, as the official server writes it, which does not escape it.
+// write writes the answer. A request for a WebSocket gets the message as HTML, and status
+// 400 instead of 403, as in the official server, except that the message is escaped.
 func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	body, kind, status := fmt.Sprintf(`{"code":%d,"message":%s}`, r.code, quote(r.message)), "application/json", r.status
 	if asksUpgrade(req) {
@@ -173,11 +173,11 @@ func (r *refusal) write(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", kind)
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	_, _ = w.Write([]byte(body)) // a client that left needs no answer
+	_, _ = w.Write([]byte(body)) // an error means that the client is gone
 }
 
-// cleanHeader tells whether a header's value has no control characters. Net/http
-// sees to that; other callers of ServeHTTP may not.
+// cleanHeader reports whether a header's value has no control characters. Net/http
+// ensures that; other callers of ServeHTTP may not.
 func cleanHeader(value string) bool {
 	return !strings.ContainsFunc(value, func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f })
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// hear reads all of wire as a server does, and returns what it got: messages,
-// control frames, and the close code of the ending; "lost" if there is none.
+// hear reads all of wire as a server, and returns the messages, the control frames, and
+// the close code of the ending; "lost" if it has none.
 func hear(r *frameReader) (got []string) {
 	names := map[ws.OpCode]string{ws.OpText: "text", ws.OpBinary: "binary", ws.OpPing: "ping", ws.OpPong: "pong"}
 	for {
@@ -75,11 +75,10 @@ func pieces(op ws.OpCode, data string, size int) string {
 	}
 }
 
-// TestRFC6455 goes through the families of cases that the standard's own test
-// suite is known for.
+// TestRFC6455 covers the families of cases of Autobahn's test suite.
 func TestRFC6455(t *testing.T) {
 	t.Parallel()
-	type rows map[string][]string // what is sent; what is heard
+	type rows map[string][]string // the bytes sent; the results of hear
 	families := map[string]rows{
 		"1 framing": {
 			f(fin, text, ""): {"text ", "lost"}, f(fin, bin, ""): {"binary ", "lost"},
@@ -184,7 +183,7 @@ func TestRFC6455(t *testing.T) {
 	}
 }
 
-// small compresses as a client does.
+// small compresses a message as a client does.
 func small(data string) string {
 	var out bytes.Buffer
 	w, err := flate.NewWriter(&out, flate.BestSpeed)
@@ -196,8 +195,7 @@ func small(data string) string {
 	return strings.TrimSuffix(out.String(), flushed)
 }
 
-// TestRFC7692 goes through the families 12 and 13, compression, and what a client
-// may do wrong with it.
+// TestRFC7692 covers the families 12 and 13, compression, and violations of it.
 func TestRFC7692(t *testing.T) {
 	t.Parallel()
 	const rsv1 = 0x40
@@ -230,8 +228,8 @@ func TestRFC7692(t *testing.T) {
 	}
 }
 
-// TestPerMessageDeflate_Messages: what is compressed is what a client inflates, it is
-// compressed once, and what would not shrink stays as it is.
+// TestPerMessageDeflate_Messages checks that a client can decompress messages, that each is
+// compressed once, and that a message that would not become shorter is not compressed.
 func TestPerMessageDeflate_Messages(t *testing.T) {
 	t.Parallel()
 	p := new(pools)

@@ -14,13 +14,13 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// A Server is an http.Handler that turns requests into sessions. On which path it
-// is mounted is not its business.
+// A Server is an http.Handler that turns requests into sessions. It may be mounted
+// on any path.
 //
-// Headers that a middleware has set on the ResponseWriter are sent with the
-// answer to an upgrade too. If the client offers WebSocket subprotocols, the first
-// is accepted, as in the official server; of extensions only permessage-deflate is,
-// if the options allow it.
+// Headers that an outer handler has set on the ResponseWriter are also sent with the
+// answer to an upgrade. If the client offers WebSocket subprotocols, the first one is
+// accepted, as in the official server. Of the extensions only permessage-deflate is
+// accepted, if the options allow it.
 type Server struct {
 	opts    Options
 	accept  func(*Session, *http.Request) Receiver
@@ -31,13 +31,13 @@ type Server struct {
 	log     *boundary.Log
 
 	origins     origins
-	unexplained sampler // refusals of AllowRequest that the client is not told the reason of
+	unexplained sampler // refusals of AllowRequest whose reason the client does not receive
 
 	refused, oversize atomic.Uint64 // see Stats
 
 	mu        sync.Mutex
 	sessions  map[string]*Session
-	places    int            // taken by sessions, and by requests for one
+	places    int            // taken by sessions and by requests for one
 	addresses map[string]int // places by the client's address, if that is bounded
 	probes    int
 	closing   bool
@@ -47,10 +47,10 @@ type Server struct {
 // logRate bounds the log lines of one kind per second, unless Options.Logger does.
 const logRate = 10
 
-// NewServer returns a server that calls accept for each new session, before the
-// client is sent the handshake packet: no message can come before the receiver
-// is there. Accept must not block; what it sends follows the handshake. A nil
-// receiver, or a panic, drops the connection. The request must not be answered.
+// NewServer returns a server that calls accept for each new session, before it sends
+// the handshake packet: no message can arrive before accept returns the receiver.
+// Accept must not block, and must not answer the request; messages that it sends follow
+// the handshake. A nil receiver, or a panic, drops the connection.
 func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*Server, error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {
@@ -72,9 +72,9 @@ func NewServer(opts *Options, accept func(*Session, *http.Request) Receiver) (*S
 	}, nil
 }
 
-// RefusedOrigins returns how many requests came from pages that Options.Origins does not
-// allow: WebSockets that were refused, and polling handshakes whose answer a browser
-// keeps from the page.
+// RefusedOrigins returns the number of requests from pages that Options.Origins does not
+// allow: WebSockets that were refused, and polling handshakes whose answer the browser
+// withholds from the page.
 func (s *Server) RefusedOrigins() uint64 { return s.origins.refused.Load() }
 
 // Len returns the number of sessions, closing ones included.
@@ -85,11 +85,11 @@ func (s *Server) Len() int {
 }
 
 // ServeHTTP answers a request of an Engine.IO client. For a WebSocket it returns
-// as soon as the session is set going: net/http's goroutine and buffers are not
-// kept. For a poll it returns when there is something to say.
+// once the session has started, so that net/http can free its goroutine and buffers.
+// For a poll it returns when there are packets for the client.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.Contains(r.URL.RawQuery, ";") {
-		// Net/http logs a line for each of these unless it is told that they are read.
+		// Net/http logs a line for each such query unless a handler allows semicolons.
 		http.AllowQuerySemicolons(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { s.serve(w, r) })).ServeHTTP(w, r)
 		return
 	}
@@ -124,13 +124,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// afterAbort is how long Shutdown waits, when its context has ended, for what remains
-// to notice.
+// afterAbort is how long Shutdown waits after its context has ended for aborted
+// sessions to end.
 const afterAbort = time.Second
 
 // Shutdown refuses new requests, closes every session with ReasonServerShutdown
-// and waits until all are gone. What is queued is sent first; when ctx ends, what
-// remains is dropped and the context's cause returned. It may be called again.
+// and waits until all have ended. Their queues are sent first. When ctx ends, Shutdown
+// aborts the remaining sessions and returns the cause of ctx. It may be called again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	sessions := s.beginClosing()
 	for _, session := range sessions {
@@ -145,7 +145,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		for _, session := range sessions {
 			session.Abort(ReasonServerShutdown)
 		}
-		// Nothing that is left waits for a peer, but it may for user code.
+		// The remaining sessions do not wait for their peers, but may wait for user code.
 		timer := time.NewTimer(afterAbort)
 		defer timer.Stop()
 		select {
@@ -159,8 +159,8 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// Refuse makes the server refuse new sessions, and upgrades, from now on. Those
-// that are there go on until Shutdown.
+// Refuse makes the server refuse new sessions and upgrades from now on. Existing
+// sessions continue until Shutdown.
 func (s *Server) Refuse() { s.beginClosing() }
 
 func (s *Server) beginClosing() (sessions []*Session) {
@@ -188,7 +188,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, query url.Values, 
 		s.refuse(w, r, refused)
 		return
 	}
-	defer s.vacate(p) // whatever the application's code does
+	defer s.vacate(p) // also if code of the application panics
 
 	_, _, refused = s.check(r, query, allowed)
 	switch {
@@ -201,8 +201,7 @@ func (s *Server) open(w http.ResponseWriter, r *http.Request, query url.Values, 
 	}
 }
 
-// openWebSocket makes the request's connection a WebSocket and sets a session
-// going.
+// openWebSocket makes the request's connection a WebSocket and starts a session.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, at *place) {
 	s.first(w.Header(), r)
 	h, ok := s.hijack(w, r)
@@ -223,8 +222,8 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, at *place
 	}
 }
 
-// openPolling sets a session going and answers with the handshake packet, as the
-// first poll.
+// openPolling starts a session and answers the request as its first poll, with the
+// handshake packet.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, at *place) {
 	p := newPolling()
 	session := newSession(s, p, r.RemoteAddr, s.opts.HTTP.upgrades())
@@ -242,7 +241,7 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, at *place) 
 	p.get(session, s.answer(w, r))
 }
 
-// attach gives the session its receiver, and tells whether there is one.
+// attach calls accept for the session's receiver, and reports whether there is one.
 func (s *Server) attach(session *Session, r *http.Request) bool {
 	var receiver Receiver
 	if err := s.guard("accept", func() { receiver = s.accept(session, r) }); err != nil || receiver == nil {
@@ -279,7 +278,7 @@ func (s *Server) register(session *Session, at *place) bool {
 	return true
 }
 
-// forget is the last thing that is done for a session, but for release.
+// forget removes a session that has ended. Only release follows.
 func (s *Server) forget(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -288,14 +287,15 @@ func (s *Server) forget(session *Session) {
 	s.countLocked()
 }
 
-// release gives back the place that a session has taken.
+// release releases the place that a session has taken.
 func (s *Server) release(session *Session) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.vacateLocked(session.address)
 }
 
-// enterProbe counts a WebSocket that is no session's yet, for Shutdown to wait for.
+// enterProbe counts a WebSocket that does not belong to a session yet, so that Shutdown
+// waits for it.
 func (s *Server) enterProbe() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

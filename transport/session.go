@@ -12,60 +12,60 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// A Receiver takes what a session's peer sends. Its methods are called one at a
-// time, by the session's reader goroutine or by that of an HTTP request, and must
-// not block: while they run, nothing is read. One that is told more than it can
-// take calls Session.Pause. A panic, or an end of the goroutine, closes the session
-// and is logged.
+// A Receiver receives the messages of a session's peer. Its methods are called one at
+// a time, by the session's reader goroutine or by the goroutine of an HTTP request, and
+// must not block: no message is read while they run. A receiver that cannot keep up
+// calls Session.Pause. A panic, or a call of runtime.Goexit, closes the session and is
+// logged.
 type Receiver interface {
-	// Message takes one message. The data are valid only during the call. An
+	// Message receives one message. The data are valid only during the call. An
 	// error closes the session with ReasonForcedClose.
 	Message(data []byte, binary bool) error
-	// Closed is called exactly once and last. The cause is nil if Close, Abort or
-	// Shutdown ended the session.
+	// Closed is called exactly once, after the last Message. The cause is nil if Close,
+	// Abort or Shutdown ended the session.
 	Closed(reason Reason, cause error)
 }
 
-// A Meter is a Receiver that bounds what a peer may send. Overhead is called for what
-// costs the server a packet and is no message: control frames of a WebSocket, and packets
-// of the protocol itself, with the bytes of their data. What holds for Message holds for
-// it: an error closes the session, and it may call Session.Pause.
+// A Meter is a Receiver that bounds the rate of its peer. Overhead is called for packets
+// that are not messages, with the bytes of their data: control frames of a WebSocket and
+// Engine.IO packets other than MESSAGE. The rules for Message apply: an error closes the
+// session, and Overhead may call Session.Pause.
 type Meter interface {
 	Overhead(bytes int) error
 }
 
-// A Drainer is a Receiver that answers what it was given some time later. When the peer
-// closes its WebSocket, or must be told that it broke the protocol, Settle is called
-// before the session ends: it returns when all that came before has been answered, so
-// that the answers go out before the close frame, or when ctx ends, a quarter of a second
-// later. It is not called for connections that are lost.
+// A Drainer is a Receiver that responds to messages asynchronously. When the peer closes
+// its WebSocket or violates the protocol, Settle is called before the session ends. It
+// returns when the responses to all earlier messages have been sent, so that they precede
+// the close frame, or when ctx ends after a quarter of a second. It is not called when a
+// connection is lost.
 type Drainer interface {
 	Settle(ctx context.Context)
 }
 
-// A Lingerer is a Receiver that goes on working at what it was given when the session has
-// ended. Linger is called last, after Closed, when the connection is gone: until it
-// returns, the session keeps its place of Options.MaxConnections and
-// MaxConnectionsPerAddress. Shutdown does not wait for it.
+// A Lingerer is a Receiver that still processes messages after the session has ended.
+// Linger is called last, after Closed and after the connection was closed. Until it
+// returns, the session counts for Options.MaxConnections and MaxConnectionsPerAddress.
+// Shutdown does not wait for it.
 type Lingerer interface {
 	Linger()
 }
 
-// settleWithin bounds Settle: until it returns, nobody hears that the peer has left.
+// settleWithin bounds Settle, because Closed is called only after it.
 const settleWithin = 250 * time.Millisecond
 
-// A transport brings a session's packets to the peer and back.
+// A transport sends a session's packets to the peer and receives the peer's.
 type transport interface {
-	// wake is called when something is queued and nobody sees to it.
+	// wake is called when a message is queued and no writer runs.
 	wake(*Session)
-	// write sends messages of the session in as few calls as it can; a call may last for
-	// the write timeout, and until the session's limit at most, which its end sets. It is
-	// the writer's, if the carrier's wake starts one.
+	// write sends messages of the session in as few calls as possible. Each call is
+	// bounded by the write timeout and, once the session ends, by its flushBy. The
+	// writer calls it, if wake starts one.
 	write(*Session, []*Message) error
-	// stopReading is called once, when the session ends: whoever reads must stop.
+	// stopReading is called once, when the session ends. It makes the reader return.
 	stopReading()
-	// finish waits, until the session's limit at most, for what the ending lets be
-	// written; then it tells the peer, and waits a moment for it to leave.
+	// finish waits, until flushBy at most, for the writes that the ending allows; then
+	// it closes towards the peer, and waits up to closeLinger for the peer to close.
 	finish(*Session, *ending)
 	// close drops the connection. It may be called more than once.
 	close()
@@ -75,38 +75,38 @@ type transport interface {
 type Session struct {
 	id       string
 	remote   string
-	address  string // that counts for Options.MaxConnectionsPerAddress; set once
+	address  string // counted for Options.MaxConnectionsPerAddress; set once
 	server   *Server
 	receiver Receiver // set once, under mu
-	work     func()   // s.writeLoop, bound once: starting a writer allocates nothing
+	work     func()   // s.writeLoop, bound once, so that starting a writer does not allocate
 
-	heartbeat heartbeat // has a lock of its own
+	heartbeat heartbeat // has its own lock
 	slot      wheelSlot // guarded by the server's wheel
 
-	closed atomic.Bool  // set under mu; read without it where a stale answer does no harm
+	closed atomic.Bool  // set under mu; read without it where a stale value is harmless
 	paused atomic.Int32 // calls of Pause without their Resume
 
-	reading sync.Mutex // held by whoever calls the receiver
+	reading sync.Mutex // held while the receiver is called
 
 	mu          sync.Mutex
 	transport   transport // changes at most once, by an upgrade
-	closer      bool      // there is, or will be, a goroutine that concludes the session
-	queue       *batch    // nil while nothing waits
-	bytes       int       // waiting, without urgent and what is being written; see weigh
-	count       int       // waiting, in messages
+	closer      bool      // a goroutine that concludes the session runs or will run
+	queue       *batch    // nil while it is empty
+	bytes       int       // of the queue, without urgent and messages being written; see weigh
+	count       int       // messages in the queue
 	writes      int       // messages that are being written
 	urgent      [urgencies]*Message
 	writing     bool          // a writer runs, or will when the session starts
-	low         chan struct{} // closed at the next low-water mark; nil if nobody waits
+	low         chan struct{} // closed at the next low-water mark; nil if no goroutine waits
 	ending      *ending
-	writeFailed bool          // nothing more can be written
+	writeFailed bool          // no more writes are possible
 	flushBy     time.Time     // when an ending session stops writing
 	flushed     chan struct{} // made by the ending, closed when no writer runs any more
-	resumed     chan struct{} // closed when the reading goes on; nil if nobody waits for that
+	resumed     chan struct{} // closed when reading resumes; nil if no goroutine waits
 }
 
-// newSession returns a session that holds messages back until start: whatever is
-// sent while the receiver is being attached follows the handshake packet.
+// newSession returns a session that buffers messages until start, so that messages
+// sent by accept follow the handshake packet.
 func newSession(server *Server, c transport, remote string, upgrades []string) *Session {
 	s := &Session{id: newID(), remote: remote, server: server, transport: c, writing: true}
 	s.work = s.writeLoop
@@ -123,8 +123,8 @@ func newSession(server *Server, c transport, remote string, upgrades []string) *
 	return s
 }
 
-// newID returns 20 characters that nobody can guess: who knows a session's id
-// may act for it. (The official ids spend 4 of the 15 bytes on a counter.)
+// newID returns 20 random characters. A session's id is a secret: it authorizes
+// requests for the session. (The official ids use 4 of the 15 bytes for a counter.)
 func newID() string {
 	var b [15]byte
 	_, _ = rand.Read(b[:]) // never fails, see crypto/rand
@@ -134,11 +134,11 @@ func newID() string {
 // ID returns the Engine.IO session id. It is a secret between server and client.
 func (s *Session) ID() string { return s.id }
 
-// RemoteAddr returns the peer's address as the HTTP request had it.
+// RemoteAddr returns the RemoteAddr of the session's first HTTP request.
 func (s *Session) RemoteAddr() string { return s.remote }
 
-// Transport returns what carries the session now: Polling, or WebSocket. An
-// upgrade may change it from the one to the other.
+// Transport returns the session's current transport: Polling or WebSocket. An
+// upgrade may change it from Polling to WebSocket.
 func (s *Session) Transport() string {
 	if _, ok := s.current().(*polling); ok {
 		return Polling
@@ -146,7 +146,7 @@ func (s *Session) Transport() string {
 	return WebSocket
 }
 
-// start attaches the receiver and sets the heartbeat going.
+// start attaches the receiver and starts the heartbeat.
 func (s *Session) start(r Receiver) {
 	s.mu.Lock()
 	s.receiver = r
@@ -159,8 +159,8 @@ func (s *Session) start(r Receiver) {
 	}
 }
 
-// mayConcludeLocked tells whether a goroutine must be started that concludes the
-// session: it has ended, its receiver is to hear of it, and nobody reads.
+// mayConcludeLocked reports whether a goroutine must be started that concludes the
+// session: it has ended, it has a receiver, and it has no reader.
 func (s *Session) mayConcludeLocked() bool {
 	if !s.closed.Load() || s.receiver == nil || s.closer {
 		return false
@@ -175,9 +175,9 @@ func (s *Session) current() transport {
 	return s.transport
 }
 
-// switchTo makes c the carrier of a session that has no writer at the moment, and
-// tells whether it did and whether c is to be read. A session that is ending takes
-// it only if there is something left to write.
+// switchTo makes c the transport of a session that has no writer. It reports whether it
+// did, and whether c is to be read. A session that is ending takes c only if it still
+// has messages to write.
 func (s *Session) switchTo(c transport) (taken, read bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -194,9 +194,9 @@ func (s *Session) switchTo(c transport) (taken, read bool) {
 }
 
 // Send queues messages, all of them or none, with no other message in between.
-// It never blocks. A full queue closes the session and yields ErrQueueFull; a
-// session that has ended yields ErrClosed. A nil error does not mean that the
-// peer got anything.
+// It never blocks. If the queue is full, it closes the session and returns
+// ErrQueueFull; if the session has ended, it returns ErrClosed. A nil error does not
+// mean that the peer received the messages.
 func (s *Session) Send(messages ...*Message) error {
 	s.mu.Lock()
 	if s.closed.Load() {
@@ -217,9 +217,9 @@ func (s *Session) Send(messages ...*Message) error {
 	return nil
 }
 
-// TrySend queues messages only if nothing waits or is being written, and tells
-// whether it did. It is for what may get lost. Over long-polling a poll must be
-// open.
+// TrySend queues messages only if the queue is empty and no write is in progress, and
+// reports whether it did. It is for messages that may be lost. Over long-polling it
+// also requires an open poll.
 func (s *Session) TrySend(messages ...*Message) bool {
 	s.mu.Lock()
 	if s.closed.Load() || s.writing {
@@ -235,8 +235,8 @@ func (s *Session) TrySend(messages ...*Message) bool {
 	return true
 }
 
-// Drained waits until less than a quarter of the queue waits, and yields nil,
-// the context's cause, or ErrClosed.
+// Drained waits until less than a quarter of the queue is in use. It returns nil, the
+// cause of ctx, or ErrClosed.
 func (s *Session) Drained(ctx context.Context) error {
 	for {
 		low, err := s.lowWater()
@@ -252,8 +252,8 @@ func (s *Session) Drained(ctx context.Context) error {
 	}
 }
 
-// Low reports whether less than a quarter of the queue waits, so that Drained
-// would not.
+// Low reports whether less than a quarter of the queue is in use, so that Drained would
+// return at once.
 func (s *Session) Low() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -278,16 +278,16 @@ func (s *Session) lowWater() (<-chan struct{}, error) {
 	return s.low, nil
 }
 
-// Close ends the session: what is queued is sent, for WriteTimeout at most, then
-// the connection is closed. It returns at once and may be called repeatedly; the
-// first ending wins.
+// Close ends the session: the queue is sent, for WriteTimeout at most, then the
+// connection is closed. It returns at once and may be called repeatedly; the first
+// reason counts.
 func (s *Session) Close(reason Reason) { s.end(&ending{reason: reason, mode: flush}) }
 
-// Abort ends the session without a goodbye: the queue is discarded and the
-// connection dropped, also if the session is being closed already.
+// Abort ends the session without a close frame or CLOSE packet: the queue is discarded
+// and the connection dropped, even if the session is already closing.
 func (s *Session) Abort(reason Reason) { s.end(&ending{reason: reason, mode: cut}) }
 
-// end is the one way into the end, from any goroutine; the first call counts.
+// end ends the session, from any goroutine. The first call determines the ending.
 func (s *Session) end(e *ending) {
 	s.mu.Lock()
 	first := !s.closed.Load()
@@ -328,18 +328,18 @@ func (s *Session) readLoop(c *webSocket) {
 	defer s.conclude() // also if the receiver ends the goroutine
 	s.reading.Lock()
 	s.receive(func() *ending { return c.receive(s) }, func(e *ending) {
-		if e.cause == errMessageLimit { //nolint:errorlint // of the methods of a Receiver's error nothing may be called
+		if e.cause == errMessageLimit { //nolint:errorlint // methods of a Receiver's error must not be called
 			s.oversized()
 		}
-		if !s.closed.Load() { // else it was interrupted, and what it says means nothing
-			s.letSettle(e)
+		if !s.closed.Load() { // otherwise stopReading caused e
+			s.drainReceiver(e)
 			s.end(e)
 		}
 	})
 }
 
-// letSettle gives the receiver time for the answers that still go out.
-func (s *Session) letSettle(e *ending) {
+// drainReceiver gives the receiver time for responses that can still be sent.
+func (s *Session) drainReceiver(e *ending) {
 	r, ok := s.receiver.(Drainer)
 	if !ok || !e.mode.keeps() {
 		return
@@ -349,9 +349,9 @@ func (s *Session) letSettle(e *ending) {
 	_ = s.server.guard("Receiver.Settle", func() { r.Settle(ctx) })
 }
 
-// receive runs what calls the receiver, and then what is to be done with the ending
-// that it returns, if any. The caller holds the lock for reading, which receive
-// releases; nothing follows the call, see boundary.Then.
+// receive runs read, which calls the receiver, and then calls then with the ending that
+// read returns, if any. The caller holds the reading lock, which receive releases, and
+// must do nothing after the call, see boundary.Then.
 func (s *Session) receive(read func() *ending, then func(*ending)) {
 	var e *ending
 	boundary.Then(func() error {
@@ -369,7 +369,8 @@ func (s *Session) receive(read func() *ending, then func(*ending)) {
 	})
 }
 
-// conclude is the last that is done for a session, by a goroutine of its own.
+// conclude calls Closed, closes the transport and removes the session. It runs once, at
+// the end of a goroutine.
 func (s *Session) conclude() {
 	e := s.ended()
 	s.reading.Lock()
@@ -397,8 +398,8 @@ func (s *Session) ended() *ending {
 	return s.ending
 }
 
-// open tells whether requests of the peer still reach the session: until it ends, or
-// until it has sent what was queued if this side closes it.
+// open reports whether the session still serves requests of the peer: until it ends, or
+// until its queue is sent if this side closes it.
 func (s *Session) open() bool {
 	if !s.closed.Load() {
 		return true
@@ -408,14 +409,14 @@ func (s *Session) open() bool {
 	return s.ending.mode == flush && !s.writeFailed
 }
 
-// unsent tells whether anything is queued, or being written.
+// unsent reports whether messages are queued or being written.
 func (s *Session) unsent() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.count+s.writes > 0
 }
 
-// breakOff ends the writing.
+// breakOff stops writing and drops the queue.
 func (s *Session) breakOff() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -429,14 +430,14 @@ func (s *Session) intact() bool {
 	return !s.writeFailed
 }
 
-// packet takes one packet of the peer; the caller holds the lock for reading.
+// packet processes one packet of the peer. The caller holds the reading lock.
 func (s *Session) packet(p frame.Packet) *ending {
 	if s.closed.Load() {
 		return &ending{cause: ErrClosed}
 	}
 
 	if p.Type != frame.Pong {
-		s.heartbeat.heard(s.server.opts.PingTimeout)
+		s.heartbeat.extend(s.server.opts.PingTimeout)
 	}
 	if p.Type != frame.Message {
 		if e := s.overhead(len(p.Data)); e != nil {
@@ -452,21 +453,21 @@ func (s *Session) packet(p frame.Packet) *ending {
 	case frame.Pong:
 		s.heartbeat.pong(time.Now(), s.server.opts.PingInterval)
 	case frame.Ping:
-		return &ending{reason: ReasonTransportError, cause: errPingByPeer, mode: settle}
+		return &ending{reason: ReasonTransportError, cause: errPingByPeer, mode: flushOpen}
 	case frame.Close:
-		return &ending{reason: ReasonTransportClose, cause: errClosePacket, mode: settle}
+		return &ending{reason: ReasonTransportClose, cause: errClosePacket, mode: flushOpen}
 	case frame.Open, frame.Upgrade, frame.Noop: // ignored, as the official server does
 	}
 
 	return nil
 }
 
-// refusedBy is the ending of a peer whose receiver does not want what it sends.
+// refusedBy returns the ending after an error of the receiver.
 func refusedBy(err error) *ending {
 	return &ending{reason: ReasonForcedClose, cause: err, mode: flush}
 }
 
-// overhead has the receiver count what is no message; the caller holds the lock for reading.
+// overhead calls Overhead of a Meter. The caller holds the reading lock.
 func (s *Session) overhead(bytes int) *ending {
 	if m, ok := s.receiver.(Meter); ok {
 		if err := m.Overhead(bytes); err != nil {
@@ -476,7 +477,7 @@ func (s *Session) overhead(bytes int) *ending {
 	return nil
 }
 
-// beat lets the heart beat if it is time, and returns when to come again.
+// beat sends a PING or ends the session if it is time, and returns when to call it again.
 func (s *Session) beat(now time.Time) (again time.Time) {
 	todo, again := s.heartbeat.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
 	switch todo {

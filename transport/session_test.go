@@ -65,12 +65,12 @@ func TestSend_Sizes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if c.ReadText() != data || string(c.ReadBinary()) != data {
-			t.Fatalf("%d bytes arrived differently", n)
+			t.Fatalf("a message of %d bytes was received changed", n)
 		}
 	}
 }
 
-// stick pauses the client and has it swallow the write that still succeeds.
+// stick pauses the client and sends one message, whose write still succeeds.
 func stick(c *transporttest.Client, r *recorder) {
 	synctest.Wait()
 	c.Pause()
@@ -221,7 +221,7 @@ func TestDrained_PacesTheSender(t *testing.T) {
 	})
 }
 
-func TestClose_FlushesAbortDoesNot(t *testing.T) {
+func TestClose_Flushes_AbortDiscards(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		c, r := join(t, nil)
@@ -269,7 +269,7 @@ func TestClose_WriteTimeout(t *testing.T) {
 		r.session.Close(transport.ReasonForcedClose)
 		r.wantClosed(t, transport.ReasonForcedClose)
 		if took := time.Since(start); took != 0 {
-			t.Fatalf("the receiver heard of it after %v", took)
+			t.Fatalf("Closed was called after %v", took)
 		}
 		for server.Len() > 0 {
 			time.Sleep(time.Second)
@@ -280,8 +280,8 @@ func TestClose_WriteTimeout(t *testing.T) {
 	})
 }
 
-// TestClose_UnreadInput: the client is sending while the server closes.
-// A plain close would answer that with a reset, and the last words with it.
+// TestClose_UnreadInput checks a client that sends while the server closes. A plain close
+// would cause a reset, and the client would lose the last messages.
 func TestClose_UnreadInput(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
@@ -309,8 +309,8 @@ func TestClose_UnreadInput(t *testing.T) {
 	}
 }
 
-// TestClosed_ExactlyOnce lets everything that can end a session
-// happen at the same time. The recorder panics on a second Closed.
+// TestClosed_ExactlyOnce ends sessions in all ways at the same time. The recorder panics on
+// a second Closed.
 func TestClosed_ExactlyOnce(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, &transport.Options{QueueMessages: 8, PingInterval: 20 * time.Millisecond, PingTimeout: 20 * time.Millisecond})
@@ -319,7 +319,7 @@ func TestClosed_ExactlyOnce(t *testing.T) {
 		c := transporttest.Dial(t, server, wsURL)
 		r := <-opened
 		s := r.session
-		deeds := []func(){
+		actions := []func(){
 			func() { s.Close("a") },
 			func() { s.Abort("b") },
 			func() { c.Cut() },
@@ -334,8 +334,8 @@ func TestClosed_ExactlyOnce(t *testing.T) {
 			func() { s.Close("c") },
 		}
 		var wg sync.WaitGroup
-		for i := range deeds {
-			wg.Go(deeds[(i+round)%len(deeds)])
+		for i := range actions {
+			wg.Go(actions[(i+round)%len(actions)])
 		}
 		wg.Wait()
 		select {

@@ -13,7 +13,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// rawConn is a WebSocket client that can be as rude as a test needs.
+// rawConn is a WebSocket client that can violate the protocol.
 type rawConn struct {
 	net.Conn
 	in     *bufio.Reader
@@ -88,8 +88,8 @@ func masked(op ws.OpCode, fin bool, payload string) []byte {
 // wantNoHandshake checks that the connection is dropped after the upgrade.
 func wantNoHandshake(t testing.TB, h http.Handler) {
 	t.Helper()
-	near, far := net.Pipe()
-	defer func() { _ = near.Close() }()
+	clientEnd, serverEnd := net.Pipe()
+	defer func() { _ = clientEnd.Close() }()
 	r := httptest.NewRequest(http.MethodGet, wsURL, http.NoBody)
 	for k, v := range map[string]string{
 		"Connection": "Upgrade", "Upgrade": "websocket",
@@ -98,8 +98,8 @@ func wantNoHandshake(t testing.TB, h http.Handler) {
 		r.Header.Set(k, v)
 	}
 
-	go h.ServeHTTP(&hijackable{httptest.NewRecorder(), far}, r)
-	c := &rawConn{Conn: near}
+	go h.ServeHTTP(&hijackable{httptest.NewRecorder(), serverEnd}, r)
+	c := &rawConn{Conn: clientEnd}
 	c.readAnswer(t)
 	if _, data, err := c.readFrame(); err == nil {
 		t.Fatalf("got %q", data)
@@ -115,9 +115,8 @@ func (h *hijackable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return h.conn, bufio.NewReadWriter(bufio.NewReader(h.conn), bufio.NewWriter(h.conn)), nil
 }
 
-// TestConnect_Burst connects in bursts over TCP, with the first
-// message sent before the server could know of the session: every receiver must
-// see it. A port that attached its receiver after the handshake lost 1 in 1,000.
+// TestConnect_Burst connects in bursts over TCP and sends the first message before the
+// handshake is received: every receiver must receive it.
 func TestConnect_Burst(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
@@ -146,8 +145,8 @@ func TestConnect_Burst(t *testing.T) {
 	}
 }
 
-// hastyClient connects, sends, waits for OPEN and closes. An eager one does not
-// even wait for the answer to the upgrade: net/http reads what it sends.
+// hastyClient connects, sends, waits for OPEN and closes. An eager one sends before the
+// answer to the upgrade, so that net/http reads its message.
 func hastyClient(addr, text string, eager bool) error {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -176,7 +175,7 @@ func hastyClient(addr, text string, eager bool) error {
 	if _, data, err := c.readFrame(); err != nil || data[0] != '0' {
 		return fmt.Errorf("open: %q, %w", data, err)
 	}
-	// A close frame, so that what was sent is read before the connection ends.
+	// The close frame makes the server read the message before the connection ends.
 	if _, err := conn.Write(masked(ws.OpClose, true, "")); err != nil {
 		return err
 	}

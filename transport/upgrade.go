@@ -13,10 +13,10 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// probeLimit bounds a message of a WebSocket that is not the session's yet.
+// probeLimit bounds a message of a WebSocket during an upgrade, in bytes.
 const probeLimit = 128
 
-// claim reserves the one upgrade that a session may be in.
+// claim reserves the upgrade: a session has at most one at a time.
 func (p *polling) claim() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,7 +28,7 @@ func (p *polling) claim() bool {
 	return true
 }
 
-// attach makes c what close closes as well.
+// attach makes close close c, too.
 func (p *polling) attach(c *webSocket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -39,32 +39,31 @@ func (p *polling) attach(c *webSocket) {
 	}
 }
 
-// release ends an upgrade that came to nothing.
+// release ends a failed upgrade.
 func (p *polling) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.claimed, p.probed, p.probe = false, false, nil
 }
 
-// progress notes how far the upgrade is, for the open poll to see.
+// progress sets a state of the upgrade, and notifies the open poll.
 func (p *polling) progress(state *bool) {
 	p.mu.Lock()
 	*state = true
 	p.mu.Unlock()
-	p.ring()
+	p.notify()
 }
 
-// probe serves the WebSocket with which the peer of a polling session wants to
-// go on.
+// probe serves the WebSocket to which the peer of a polling session upgrades.
 func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session, p *polling) {
 	if !s.enterProbe() {
 		p.release()
 		s.shuttingDown(w, r)
 		return
 	}
-	going := false
+	started := false
 	defer func() { // also if a ResponseWriter of the application panics
-		if !going {
+		if !started {
 			p.release()
 			s.leaveProbe()
 		}
@@ -76,37 +75,36 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session,
 
 	c := newWebSocket(h, s)
 	p.attach(c)
-	going = true
+	started = true
 	go p.upgrade(session, c) // owner: the session; ends when it is the reader or the probe has failed
 }
 
-// upgrade makes c the session's carrier if the peer goes through with it. Then the
-// goroutine is the session's reader.
+// upgrade makes c the session's transport if the peer completes the upgrade. Then the
+// goroutine becomes the session's reader.
 func (p *polling) upgrade(s *Session, c *webSocket) {
 	c.frames.limit = probeLimit
 	_ = c.conn.SetReadDeadline(time.Now().Add(s.server.opts.HTTP.UpgradeTimeout))
 
 	taken, read := false, false
-	if p.converse(c) {
+	if p.exchange(c) {
 		c.frames.limit = s.server.opts.MaxPayload
 		_ = c.conn.SetReadDeadline(time.Time{})
-		taken, read = p.handOver(s, c)
+		taken, read = p.switchTo(s, c)
 	}
 	if !taken {
-		c.goodbye(nil, 0)
+		c.closeFrame(nil, 0)
 		c.close()
 		p.release()
 	}
 
-	s.server.leaveProbe() // from here on the server waits for the session
+	s.server.leaveProbe() // from here on Shutdown waits for the session
 	if read {
 		s.readLoop(c)
 	}
 }
 
-// converse goes through the dialogue of an upgrade and tells whether it came to
-// its good end.
-func (p *polling) converse(c *webSocket) bool {
+// exchange exchanges the packets of an upgrade, and reports whether it succeeded.
+func (p *polling) exchange(c *webSocket) bool {
 	for {
 		op, data, e := c.frames.next()
 		if e != nil {
@@ -121,7 +119,7 @@ func (p *polling) converse(c *webSocket) bool {
 			}
 		case op == ws.OpPong:
 		case op == ws.OpText && string(data) == string(frame.Ping)+"probe":
-			p.progress(&p.probed) // before the peer can know
+			p.progress(&p.probed) // before the peer receives the pong
 			if err := c.send(nil, newPacket(frame.Pong, []byte("probe")).frame); err != nil {
 				return false
 			}
@@ -131,10 +129,10 @@ func (p *polling) converse(c *webSocket) bool {
 	}
 }
 
-// handOver makes c the session's carrier, between two answers to polls, so that
-// nothing is lost, doubled, or overtaken. See adopt for the results: what an ending
-// session has queued may still leave through c, which is not read then.
-func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
+// switchTo makes c the session's transport, between two answers to polls, so that no
+// message is lost, duplicated or reordered. See Session.switchTo for the results: an
+// ending session may still send its queue through c, which is then not read.
+func (p *polling) switchTo(s *Session, c *webSocket) (taken, read bool) {
 	<-p.out
 	defer p.giveBack()
 
@@ -144,7 +142,7 @@ func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
 	p.mu.Lock()
 	p.retired, p.probe = true, nil
 	p.mu.Unlock()
-	p.ring()
+	p.notify()
 
 	w := p.writer
 	if p.writer = nil; w == nil {
@@ -157,13 +155,13 @@ func (p *polling) handOver(s *Session, c *webSocket) (taken, read bool) {
 // hijacked is a connection that has become a WebSocket.
 type hijacked struct {
 	conn    net.Conn
-	early   []byte // what the HTTP server had read beyond the request
+	early   []byte // bytes that the HTTP server had read after the request
 	deflate bool   // permessage-deflate was negotiated
-	base64  bool   // binary messages go out as text, because the client asked for that
+	base64  bool   // binary messages are sent as text, because the client asked for it
 }
 
-// hijack makes the request's connection a WebSocket. If it does not, the client has its
-// answer.
+// hijack makes the request's connection a WebSocket. If it returns false, it has answered
+// the request.
 func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok bool) {
 	offer, refused := readHandshake(r)
 	if refused != nil {
@@ -173,8 +171,8 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok 
 	s.head(w.Header(), r)
 
 	conn, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil { // the fault of this side
-		s.opts.Logger.LogAttrs(r.Context(), slog.LevelError, "websocket upgrade", slog.Any("error", err))
+	if err != nil { // a fault of the server
+		s.opts.Logger.LogAttrs(r.Context(), slog.LevelError, "WebSocket upgrade failed", slog.Any("error", err))
 		http.Error(w, http.StatusText(http.StatusInternalServerError), http.StatusInternalServerError)
 		return h, false
 	}
@@ -193,14 +191,14 @@ func (s *Server) hijack(w http.ResponseWriter, r *http.Request) (h hijacked, ok 
 		h.early, err = buffered(rw.Reader)
 	}
 	if err != nil {
-		s.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "websocket upgrade", slog.Any("error", err))
+		s.opts.Logger.LogAttrs(r.Context(), slog.LevelDebug, "WebSocket upgrade failed", slog.Any("error", err))
 		_ = conn.Close()
 		return h, false
 	}
 	return h, true
 }
 
-// buffered returns what net/http has read beyond the request.
+// buffered returns the bytes that net/http has read after the request.
 func buffered(r *bufio.Reader) ([]byte, error) {
 	if r.Buffered() == 0 {
 		return nil, nil

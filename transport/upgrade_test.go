@@ -19,14 +19,14 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// socket is a WebSocket that a test drives frame by frame.
+// socket is a WebSocket whose frames a test reads and writes one by one.
 type socket struct {
 	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-// websocket opens the WebSocket of a polling session, or tells how it was refused.
+// websocket opens the WebSocket of a polling session, or returns the refusal.
 func (p *poller) websocket() (*socket, reply) {
 	p.t.Helper()
 	conn, err := p.pipes.dial(context.Background(), "", "")
@@ -110,7 +110,7 @@ func TestUpgrade_KeepsTheSession(t *testing.T) {
 		_, again := p.websocket()
 		p.want(again, 400, "Bad request")
 
-		s.want("2") // the heartbeat goes on
+		s.want("2") // the heartbeat continues
 		s.text("3")
 		s.want("2")
 		s.text("3")
@@ -269,7 +269,7 @@ func TestUpgrade_Disabled(t *testing.T) {
 	}
 }
 
-// TestUpgrade_NotOffered_IsServed: the official server tells clients of no upgrade, and makes one all the same.
+// TestUpgrade_NotOffered_IsServed checks that an upgrade that was not offered succeeds, as in the official server.
 func TestUpgrade_NotOffered_IsServed(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -288,8 +288,8 @@ func TestUpgrade_NotOffered_IsServed(t *testing.T) {
 	})
 }
 
-// TestUpgrade_NothingLostOrDoubled sends all the time, both ways, while the
-// client changes over at a moment that is another one in every round.
+// TestUpgrade_NothingLostOrDoubled sends continuously in both directions while the client
+// upgrades at a different time in each round.
 func TestUpgrade_NothingLostOrDoubled(t *testing.T) {
 	t.Parallel()
 	const messages = 300
@@ -373,8 +373,8 @@ func TestUpgrade_NothingLostOrDoubled(t *testing.T) {
 	}
 }
 
-// TestUpgrade_OpenPoll: the poll of a client that does not pause is refused at
-// once, as one that came a moment later, and what is queued still comes once.
+// TestUpgrade_OpenPoll checks that the open poll of a client that does not pause is refused
+// at once, like a later one, and that queued messages are received once.
 func TestUpgrade_OpenPoll(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -395,8 +395,8 @@ func TestUpgrade_OpenPoll(t *testing.T) {
 	})
 }
 
-// TestUpgrade_WaitsForTheLastResponse: what a poll has taken is not overtaken by
-// what leaves over the WebSocket.
+// TestUpgrade_WaitsForTheLastResponse checks that messages over the WebSocket do not
+// overtake those of a poll.
 func TestUpgrade_WaitsForTheLastResponse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -406,12 +406,12 @@ func TestUpgrade_WaitsForTheLastResponse(t *testing.T) {
 		s.want("3probe")
 		slow := p.raw("GET", "")
 		_ = r.session.Send(transport.Text([]byte("first")))
-		synctest.Wait() // the answer is being written, and nobody reads it
+		synctest.Wait() // the answer is being written, and the client does not read it
 		s.text("5")
 		_ = r.session.Send(transport.Text([]byte("second")))
 		synctest.Wait()
 		if r.session.Transport() != transport.Polling {
-			t.Error("the WebSocket has taken over")
+			t.Error("the session has switched to the WebSocket")
 		}
 		if got := slow.answer(); got.body != "4first" {
 			t.Fatalf("the poll got %v", got)
@@ -420,8 +420,8 @@ func TestUpgrade_WaitsForTheLastResponse(t *testing.T) {
 	})
 }
 
-// TestUpgrade_LatePost: what it holds would come after what
-// came over the WebSocket.
+// TestUpgrade_LatePost checks that a POST after the upgrade is refused: its messages would
+// follow later ones of the WebSocket.
 func TestUpgrade_LatePost(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -448,8 +448,8 @@ func TestUpgrade_LatePost(t *testing.T) {
 	})
 }
 
-// TestUpgrade_KeepsUnsentPackets: an answer takes 64 KiB of a batch; the
-// rest of it leaves over the WebSocket, in order.
+// TestUpgrade_KeepsUnsentPackets checks that the WebSocket sends the rest of a batch in
+// order after a poll took 64 KiB of it.
 func TestUpgrade_KeepsUnsentPackets(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

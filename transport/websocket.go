@@ -15,19 +15,19 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// closeLinger is how long a peer may take to leave after the close frame, or to come
-// for the last answer to a poll.
+// closeLinger is how long a peer may take to close after the close frame, or to send the
+// poll that is answered with the end of the session.
 const closeLinger = 2 * time.Second
 
-// webSocket carries a session over a hijacked connection.
+// webSocket is the transport over a hijacked connection.
 type webSocket struct {
 	conn    net.Conn
-	raw     syscall.RawConn // of conn, for writeSome; nil if there is no such way
-	early   []byte          // what the HTTP server had read beyond the request
+	raw     syscall.RawConn // of conn, for writeSome; nil if it is not a plain socket
+	early   []byte          // bytes that the HTTP server had read after the request
 	frames  frameReader
 	timeout time.Duration // of one write
 	deflate bool          // permessage-deflate was negotiated
-	base64  bool          // binary messages go out as text
+	base64  bool          // binary messages are sent as text
 	pools   *pools
 }
 
@@ -45,7 +45,7 @@ func newWebSocket(h hijacked, server *Server) *webSocket {
 	return c
 }
 
-// Read reads what came early, then the connection.
+// Read reads the early bytes, then the connection.
 func (c *webSocket) Read(p []byte) (int, error) {
 	if len(c.early) == 0 {
 		return c.conn.Read(p)
@@ -66,7 +66,7 @@ func (c *webSocket) wake(s *Session) {
 	go s.work() // owner: the session; ends when its queue is empty
 }
 
-// receive hands packets to the session until there are no more.
+// receive passes packets to the session until the connection or the session ends.
 func (c *webSocket) receive(s *Session) *ending {
 	for {
 		if s.Paused() {
@@ -96,7 +96,7 @@ func (c *webSocket) receive(s *Session) *ending {
 		if op == ws.OpText {
 			var err error
 			if p, err = frame.Parse(data); err != nil {
-				return &ending{reason: ReasonParseError, cause: err, mode: settle}
+				return &ending{reason: ReasonParseError, cause: err, mode: flushOpen}
 			}
 		}
 		if end := s.packet(p); end != nil {
@@ -105,10 +105,10 @@ func (c *webSocket) receive(s *Session) *ending {
 	}
 }
 
-// closeByPeer is the ending that a close frame asks for: the answer is its code,
-// or none if it has none.
+// closeByPeer returns the ending after a close frame of the peer. It is answered with the
+// same code, or without one.
 func closeByPeer(data []byte) *ending {
-	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, mode: settle}
+	e := &ending{reason: ReasonTransportClose, cause: errPeerLeft, mode: flushOpen}
 	switch len(data) {
 	case 0:
 		return e
@@ -128,8 +128,8 @@ func closeByPeer(data []byte) *ending {
 	return e
 }
 
-// mayBeSent tells whether a close frame may have the code: those of RFC 6455, 7.4.1, the
-// ones that were registered with IANA since (1012 to 1014), and those of libraries and
+// mayBeSent reports whether a close frame may have the code: those of RFC 6455, 7.4.1,
+// those registered with IANA since (1012 to 1014), and those of libraries and
 // applications.
 func mayBeSent(code ws.StatusCode) bool {
 	switch {
@@ -140,19 +140,19 @@ func mayBeSent(code ws.StatusCode) bool {
 	}
 }
 
-// write sends messages in one call, or a large one in several. Several messages
-// are copied together rather than handed to writev: the runtime keeps 16 bytes
-// per vector with the connection for as long as it lives, 16 KB after one burst,
-// and TLS would make a record of each.
+// write sends messages in one call, or a large one in several. Several messages are
+// copied into one buffer rather than passed to writev: the runtime keeps 16 bytes per
+// vector for the life of the connection, 16 KB after one burst, and TLS would make a
+// record of each.
 func (c *webSocket) write(s *Session, messages []*Message) error {
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
 	return c.send(s, c.join(messages, b))
 }
 
-// writeSome writes what the connection takes at once, in one call, and returns the rest: of
-// several messages, which are small, a copy; of one, which may be large and be sent to many,
-// what there is of it.
+// writeSome writes what the socket buffer accepts, in one call, and returns the rest: a
+// copy of it if there are several messages, which are small; a part of the message if it
+// is a single one, which may be large and shared by many sessions.
 func (c *webSocket) writeSome(messages []*Message) (rest []byte, err error) {
 	b := c.pools.buffer()
 	defer c.pools.putBuffer(b)
@@ -167,7 +167,7 @@ func (c *webSocket) writeSome(messages []*Message) (rest []byte, err error) {
 	return bytes.Clone(p[n:]), nil
 }
 
-// join returns the frames of messages one after the other; it may use b for that.
+// join returns the concatenated frames of messages; it may use b as the buffer.
 func (c *webSocket) join(messages []*Message, b *buffer) []byte {
 	if len(messages) == 1 {
 		return c.frame(messages[0])
@@ -188,8 +188,8 @@ func (c *webSocket) frame(m *Message) []byte {
 	return m.frame
 }
 
-// send writes p in pieces, each of which may take the write timeout, and within the limit
-// of the session, if it is one's.
+// send writes p in pieces, each of which may take the write timeout, and until the
+// session's flushBy at most, if s is not nil.
 func (c *webSocket) send(s *Session, p []byte) error {
 	for len(p) > 0 {
 		if err := c.conn.SetWriteDeadline(s.writeBy(c.timeout)); err != nil {
@@ -202,7 +202,7 @@ func (c *webSocket) send(s *Session, p []byte) error {
 		}
 		p = p[n:]
 	}
-	if c.raw != nil { // which would heed the deadline
+	if c.raw != nil { // nonblocking writes would fail after the deadline
 		return c.conn.SetWriteDeadline(time.Time{})
 	}
 	return nil
@@ -214,14 +214,14 @@ func (c *webSocket) stopReading() { _ = c.conn.SetReadDeadline(time.Unix(1, 0)) 
 func (c *webSocket) finish(s *Session, e *ending) {
 	<-s.flushed
 	if s.intact() {
-		c.goodbye(s, e.code)
+		c.closeFrame(s, e.code)
 	}
 }
 
-// goodbye does what RFC 6455, 7.1.1 advises: close frame, half-close, read until
-// the peer has closed too. A plain close could destroy what is still on its way,
-// because the kernel answers unread data with a reset.
-func (c *webSocket) goodbye(s *Session, code ws.StatusCode) {
+// closeFrame closes as RFC 6455, 7.1.1 recommends: it sends a close frame, half-closes,
+// and reads until the peer has closed. A plain close could lose data in transit, because
+// the kernel answers unread data with a reset.
+func (c *webSocket) closeFrame(s *Session, code ws.StatusCode) {
 	if err := c.send(s, newClose(code).frame); err != nil {
 		return
 	}

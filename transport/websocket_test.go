@@ -13,8 +13,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestWebSocket_CloseReasons pins reason and close code for everything a
-// client may do wrong, or right, on a WebSocket.
+// TestWebSocket_CloseReasons checks reason and close code for valid and invalid actions of a
+// client on a WebSocket.
 func TestWebSocket_CloseReasons(t *testing.T) {
 	t.Parallel()
 
@@ -171,8 +171,8 @@ func TestWebSocket_PingPayload(t *testing.T) {
 	}
 }
 
-// TestWebSocket_PingFlood sends pings to a server whose writes are stuck: at
-// most one pong waits, and it answers the last ping.
+// TestWebSocket_PingFlood sends pings to a server whose writes block: at most one pong
+// waits, and it answers the last ping.
 func TestWebSocket_PingFlood(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -199,8 +199,8 @@ func TestWebSocket_PingFlood(t *testing.T) {
 	})
 }
 
-// TestWebSocket_FramesWithTheRequest pins that what net/http read beyond the
-// request is not lost (see also the burst test).
+// TestWebSocket_FramesWithTheRequest checks that bytes that net/http read after the
+// request are not lost (see also TestConnect_Burst).
 func TestWebSocket_FramesWithTheRequest(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
@@ -218,8 +218,8 @@ func TestWebSocket_FramesWithTheRequest(t *testing.T) {
 	r.wantClosed(t, transport.ReasonTransportClose)
 }
 
-// TestWebSocket_HTTPServerDeadlines: the timeouts of http.Server are for
-// requests, not for sessions.
+// TestWebSocket_HTTPServerDeadlines checks that the timeouts of http.Server do not apply to
+// sessions.
 func TestWebSocket_HTTPServerDeadlines(t *testing.T) {
 	t.Parallel()
 	server, opened := serve(t, nil)
@@ -232,7 +232,7 @@ func TestWebSocket_HTTPServerDeadlines(t *testing.T) {
 	c := dialTCP(t, ts.Listener.Addr().String(), "")
 	c.readText(t)
 	r := <-opened
-	select { // not an event to wait for: the promise is that nothing happens
+	select { // there is no event to wait for: the session stays open
 	case <-r.closed:
 		t.Fatalf("closed: %s, %v", r.reason, r.cause)
 	case <-time.After(1500 * time.Millisecond):

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// TestHeartbeat_IsExact: a PING leaves at its time, at most a millisecond later, also while other sessions come and go.
+// TestHeartbeat_IsExact checks that a PING is at most one millisecond late, even while other sessions begin and end.
 func TestHeartbeat_IsExact(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -33,7 +33,7 @@ func TestHeartbeat_IsExact(t *testing.T) {
 	})
 }
 
-// TestPoll_AfterIntervalAndTimeout_IsRefused: the client did not answer the PING.
+// TestPoll_AfterIntervalAndTimeout_IsRefused checks a client that did not answer the PING.
 func TestPoll_AfterIntervalAndTimeout_IsRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -44,8 +44,8 @@ func TestPoll_AfterIntervalAndTimeout_IsRefused(t *testing.T) {
 	})
 }
 
-// TestHeartbeat_EarlierSession_IsNotKeptWaiting: the wheel sleeps until the first that is due.
-func TestHeartbeat_EarlierSession_IsNotKeptWaiting(t *testing.T) {
+// TestHeartbeat_EarlierSession_IsOnTime checks that a session that is due earlier than the timer is on time.
+func TestHeartbeat_EarlierSession_IsOnTime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		server, opened := serve(t, &transport.Options{PingInterval: time.Hour, PingTimeout: time.Second})
@@ -56,7 +56,7 @@ func TestHeartbeat_EarlierSession_IsNotKeptWaiting(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		w.open()
 		second := <-opened
-		first.session.Abort(transport.ReasonForcedClose) // the wheel wakes for nobody
+		first.session.Abort(transport.ReasonForcedClose) // the timer expires without a session
 		<-second.closed
 		if since, want := time.Since(start), 70*time.Minute+time.Second; since < want || since > want+2*time.Millisecond {
 			t.Errorf("after %v", since)

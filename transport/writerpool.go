@@ -6,49 +6,48 @@ import (
 )
 
 const (
-	// sessionsPerWorker is how many sessions wait for each member of a crew before it takes on
-	// another.
+	// sessionsPerWorker is the number of waiting sessions per worker beyond which another
+	// worker is started.
 	sessionsPerWorker = 256
-	// chunksPerTask is how many a member writes for one session before that gets a
-	// goroutine of its own.
+	// chunksPerTask is the number of chunks that a worker writes for one session before
+	// the session gets its own goroutine.
 	chunksPerTask = 8
 )
 
-// A writerPool writes for the WebSockets of a server that take at once what they are
-// given, which is almost always: a few goroutines, however many the sessions. (To
-// wake one for each is a sixth of the processor time of a small event to all.) No
-// member waits for a peer. A connection that does not take all of a chunk gets a
-// goroutine that does, until its queue is empty.
+// A writerPool writes for the WebSockets of a server with nonblocking writes, in a few
+// goroutines. (One goroutine per session would take a sixth more CPU time for a small
+// event to all sessions.) A worker never waits for a peer: a connection that does not
+// accept all of a chunk gets its own goroutine until its queue is empty.
 type writerPool struct {
 	mu      sync.Mutex
 	ready   []task // oldest first
-	taken   int    // of these, by a member
-	workers int    // the goroutines that run
+	taken   int    // how many of ready a worker has taken
+	workers int    // running goroutines
 }
 
-// A task is a session that has become its carrier's to write.
+// A task is a session whose queue is to be written.
 type task struct {
 	session   *Session
 	transport *webSocket
 }
 
-// add has a member see to t soon.
+// add adds a task, and starts a worker if needed.
 func (c *writerPool) add(t task) {
 	c.mu.Lock()
 	c.ready = append(c.ready, t)
 	waiting := len(c.ready) - c.taken
-	hire := c.workers == 0 || waiting > sessionsPerWorker*c.workers && c.workers < runtime.GOMAXPROCS(0)
-	if hire {
+	spawn := c.workers == 0 || waiting > sessionsPerWorker*c.workers && c.workers < runtime.GOMAXPROCS(0)
+	if spawn {
 		c.workers++
 	}
 	c.mu.Unlock()
 
-	if hire {
+	if spawn {
 		go c.work() // owner: the server; ends when no session is ready
 	}
 }
 
-// next returns the oldest task; without one the member's work is over.
+// next returns the oldest task. If there is none, the worker ends.
 func (c *writerPool) next() (t task, more bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -63,7 +62,7 @@ func (c *writerPool) next() (t task, more bool) {
 	}
 	t, c.ready[c.taken] = c.ready[c.taken], task{}
 	c.taken++
-	if c.taken >= sessionsPerWorker && c.taken > len(c.ready)/2 { // there may be no end of tasks
+	if c.taken >= sessionsPerWorker && c.taken > len(c.ready)/2 { // ready may never become empty
 		n := copy(c.ready, c.ready[c.taken:])
 		clear(c.ready[n:])
 		c.ready, c.taken = c.ready[:n], 0
@@ -77,7 +76,7 @@ func (c *writerPool) work() {
 	}
 }
 
-// write writes what the session has queued, or starts a goroutine that does.
+// write writes the session's queue, or starts a goroutine that does.
 func (t task) write() {
 	s, w := t.session, t.session.server.pools.writer()
 	for range chunksPerTask {
@@ -97,7 +96,7 @@ func (t task) write() {
 	go s.writeOut(w) // owner: the session; ends when its queue is empty
 }
 
-// writeRest writes what is left of a chunk, and whatever is queued.
+// writeRest writes the rest of a chunk, and then the queue.
 func (s *Session) writeRest(w *writer, c *webSocket, rest []byte) {
 	if err := c.send(s, rest); err != nil {
 		s.end(lostWrite(err))

@@ -12,8 +12,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// narrowListener gives the server's ends small buffers, so that a peer that does
-// not read is soon noticed.
+// narrowListener sets small buffers on the server's connections, so that writes to a peer
+// that does not read soon block.
 type narrowListener struct{ *net.TCPListener }
 
 func (l narrowListener) Accept() (net.Conn, error) {
@@ -24,10 +24,9 @@ func (l narrowListener) Accept() (net.Conn, error) {
 	return conn, conn.SetWriteBuffer(64 << 10)
 }
 
-// TestWriterPool_SlowReader_DelaysNobody: few goroutines write for all, so one that waits
-// would be felt. What such a peer does not take at once comes later, whole and in
-// order.
-func TestWriterPool_SlowReader_DelaysNobody(t *testing.T) {
+// TestWriterPool_SlowReader_OthersNotDelayed checks that a slow peer does not block the
+// workers, and receives all messages later, complete and in order.
+func TestWriterPool_SlowReader_OthersNotDelayed(t *testing.T) {
 	t.Parallel()
 	const others, count = 20, 40
 	stuck := runtime.GOMAXPROCS(0) + 1
@@ -65,7 +64,7 @@ func TestWriterPool_SlowReader_DelaysNobody(t *testing.T) {
 	}
 	for i := range count {
 		if _, got, err := conns[0].readFrame(); err != nil || string(got) != "4"+said(i) {
-			t.Fatalf("message %d is another, %.20q, or broke off: %v", i, got, err)
+			t.Fatalf("message %d is wrong or incomplete: %.20q, %v", i, got, err)
 		}
 	}
 }

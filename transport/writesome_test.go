@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestWriteSome_DeadlineIsReset: a write that waits has one, and the next, which
-// does not wait, must not find it.
+// TestWriteSome_DeadlineIsReset checks that the deadline of a blocking write does not affect
+// the next nonblocking write.
 func TestWriteSome_DeadlineIsReset(t *testing.T) {
 	t.Parallel()
 	c := plainWebSocket(t)
@@ -20,8 +20,8 @@ func TestWriteSome_DeadlineIsReset(t *testing.T) {
 	}
 }
 
-// TestWriteSome_LargeMessage_IsNotCopied: what a connection does not take at once of a message that is sent to many is
-// not kept for each of them.
+// TestWriteSome_LargeMessage_IsNotCopied checks that the unwritten rest of a large message is not copied for each
+// connection.
 func TestWriteSome_LargeMessage_IsNotCopied(t *testing.T) {
 	t.Parallel()
 	c := plainWebSocket(t)
@@ -32,7 +32,7 @@ func TestWriteSome_LargeMessage_IsNotCopied(t *testing.T) {
 	}
 }
 
-// plainWebSocket returns one that writes to a socket nobody reads from.
+// plainWebSocket returns a webSocket whose peer does not read.
 func plainWebSocket(t *testing.T) *webSocket {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,7 +9,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func everyKindArrivesAtAnySize(t *testing.T, log Log) {
+func deliverEveryKindAndSize(t *testing.T, log Log) {
 	a, b := log.Node(t), log.Node(t)
 	Bound(t, a)
 	r, _ := Bound(t, b)
@@ -27,7 +27,7 @@ func everyKindArrivesAtAnySize(t *testing.T, log Log) {
 	}
 	for i, d := range r.Expect(t, len(sent)) {
 		if normal(d.Envelope) != normal(sent[i]) {
-			t.Errorf("kind %d with %d bytes arrived changed", sent[i].Kind, len(sent[i].Payload))
+			t.Errorf("envelope of kind %d with %d bytes was delivered changed", sent[i].Kind, len(sent[i].Payload))
 		}
 	}
 }
@@ -49,10 +49,10 @@ func ids(ns []adapter.Node) []string {
 	return all
 }
 
-func nodesAreThoseThatAreBound(t *testing.T, log Log) {
+func nodesBound(t *testing.T, log Log) {
 	a := log.Node(t)
 	if ns := nodes(t, a); len(ns) != 0 {
-		t.Errorf("before Bind: %v", ns)
+		t.Errorf("nodes before Bind: %v", ns)
 	}
 	before := time.Now()
 	r, at := Bound(t, a)
@@ -60,13 +60,13 @@ func nodesAreThoseThatAreBound(t *testing.T, log Log) {
 	if len(ns) != 1 || ns[0].ID != r.ID() || ns[0].StartPosition != at.Position || ns[0].Name == "" {
 		t.Fatalf("bound as %s at %d: %+v", r.ID(), at.Position, ns)
 	}
-	// The log may have another clock, and the node may have been there before it was bound.
+	// The log may have another clock, and the node may have started before Bind.
 	if ns[0].Seen.Before(ns[0].Started) || ns[0].Started.Before(before.Add(-time.Hour)) {
 		t.Errorf("started %v, seen %v", ns[0].Started, ns[0].Seen)
 	}
 }
 
-func nodesKnowEachOther(t *testing.T, log Log) {
+func nodesSeveral(t *testing.T, log Log) {
 	a, b, unbound := log.Node(t), log.Node(t), log.Node(t)
 	ra, _ := Bound(t, a)
 	Publish(t, a, Event("first"))
@@ -83,7 +83,7 @@ func nodesKnowEachOther(t *testing.T, log Log) {
 		}
 	}
 	if ns := nodes(t, unbound); len(ns) != 2 {
-		t.Errorf("to a node that is not bound: %v", ids(ns))
+		t.Errorf("an unbound node lists %v, want 2 nodes", ids(ns))
 	}
 }
 
@@ -98,18 +98,19 @@ func three(t *testing.T, log Log) (all []adapter.Adapter, rs []*Recorder, third 
 	return all, rs[:2], rs[2].ID()
 }
 
-// gone checks that the others are told once of the third node, and do not list it.
-func gone(t *testing.T, all []adapter.Adapter, rs []*Recorder, third string) {
+// checkLeft checks that the other nodes receive one NodeLeft for the third node, and do
+// not list it.
+func checkLeft(t *testing.T, all []adapter.Adapter, rs []*Recorder, third string) {
 	t.Helper()
 	for i, r := range rs {
 		if err := r.Await(within(t), func(got []adapter.Delivery, _ []error) bool { return len(departures(got)) > 0 }); err != nil {
-			t.Fatalf("waiting to be told: %v", err)
+			t.Fatalf("wait for NodeLeft: %v", err)
 		}
 		if ns := ids(nodes(t, all[i])); slices.Contains(ns, third) || len(ns) != 2 {
-			t.Errorf("still listed: %v", ns)
+			t.Errorf("nodes %v, want two without %s", ns, third)
 		}
 	}
-	// What would come twice has come behind this.
+	// A second NodeLeft would be delivered before this event.
 	if _, err := Publish(t, all[0], Event("end")).Wait(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -120,38 +121,38 @@ func gone(t *testing.T, all []adapter.Adapter, rs []*Recorder, third string) {
 			}
 		}
 		if got := departures(r.Deliveries()); len(got) != 1 || got[0] != third {
-			t.Errorf("node %d was told of %v, want %s once", i, got, third)
+			t.Errorf("node %d received NodeLeft for %v, want %s once", i, got, third)
 		}
 	}
 }
 
-// departures returns the nodes that deliveries say are gone.
+// departures returns the IDs in the NodeLeft envelopes among the deliveries.
 func departures(ds []adapter.Delivery) []string {
-	var who []string
+	var left []string
 	for _, d := range ds {
 		if d.Kind == adapter.NodeLeft {
-			who = append(who, string(d.Payload))
+			left = append(left, string(d.Payload))
 		}
 	}
-	return who
+	return left
 }
 
-func aClosedNodeIsGone(t *testing.T, log Log) {
+func nodeLeftClosed(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	log.Close(t, all[2])
-	gone(t, all, rs, third)
+	checkLeft(t, all, rs, third)
 }
 
-func aKilledNodeIsGone(t *testing.T, log Log) {
+func nodeLeftKilled(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	log.Kill(t, all[2])
-	gone(t, all, rs, third)
+	checkLeft(t, all, rs, third)
 }
 
-func aFrozenNodeIsGoneAndComesBack(t *testing.T, log Log) {
+func nodeLeftFrozen(t *testing.T, log Log) {
 	all, rs, third := three(t, log)
 	thaw := log.Freeze(t, all[2])
-	gone(t, all, rs, third)
+	checkLeft(t, all, rs, third)
 	o, err := Publish(t, all[0], Event("meanwhile")).Wait(within(t))
 	if err != nil {
 		t.Fatal(err)
@@ -161,12 +162,12 @@ func aFrozenNodeIsGoneAndComesBack(t *testing.T, log Log) {
 		ns := nodes(t, all[0])
 		if i := slices.Index(ids(ns), third); i >= 0 {
 			if ns[i].StartPosition > o.Position {
-				t.Errorf("it goes on after %d, and has missed %d", ns[i].StartPosition, o.Position)
+				t.Errorf("the node starts again after %d and misses %d", ns[i].StartPosition, o.Position)
 			}
 			return
 		}
 		if ctx.Err() != nil {
-			t.Fatal("it did not come back")
+			t.Fatal("the node was not listed again")
 		}
 	}
 }

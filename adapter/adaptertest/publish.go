@@ -16,7 +16,7 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
+func bindStartOffset(t *testing.T, log Log) {
 	a := log.Node(t)
 	if _, err := Publish(t, a, Event("before")).Wait(within(t)); err != nil {
 		t.Fatal(err)
@@ -28,11 +28,11 @@ func bindSaysWhereDeliveriesBegin(t *testing.T, log Log) {
 	Publish(t, a, Event("after"))
 	got := r.Expect(t, 1)
 	if len(got) != 1 || string(got[0].Payload) != "after" || got[0].Offset.Position <= at.Position {
-		t.Errorf("bound at %d, got %q at %d", at.Position, got[0].Payload, got[0].Offset.Position)
+		t.Errorf("bound at %d, received %q at %d", at.Position, got[0].Payload, got[0].Offset.Position)
 	}
 }
 
-func bindIsOnce(t *testing.T, log Log) {
+func bindTwice(t *testing.T, log Log) {
 	a := log.Node(t)
 	Bound(t, a)
 	if _, err := a.Bind(&Recorder{}); err == nil {
@@ -40,7 +40,7 @@ func bindIsOnce(t *testing.T, log Log) {
 	}
 }
 
-func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
+func orderOneGoroutine(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	const n = 2000
@@ -50,18 +50,18 @@ func oneGoroutineKeepsItsOrder(t *testing.T, log Log) {
 		want = append(want, strconv.Itoa(i))
 	}
 	if got := Payloads(r.Expect(t, n)); !slices.Equal(got, want) {
-		t.Errorf("%d deliveries, not those published in their order", len(got))
+		t.Errorf("%d deliveries, want %d in the order of publication", len(got), len(want))
 	}
 }
 
-func allPublishersOfANodeAreInOneOrder(t *testing.T, log Log) {
+func orderOneNode(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	storm(t, []adapter.Adapter{a}, 8, 200)
 	checkStorm(t, r.Expect(t, 1600), 8, 200)
 }
 
-func allNodesSeeOneOrder(t *testing.T, log Log) {
+func orderAllNodes(t *testing.T, log Log) {
 	var nodes []adapter.Adapter
 	var recorders []*Recorder
 	for range 3 {
@@ -75,7 +75,7 @@ func allNodesSeeOneOrder(t *testing.T, log Log) {
 	for _, r := range recorders[1:] {
 		got := r.Expect(t, 1800)
 		if !slices.Equal(Payloads(got), Payloads(first)) {
-			t.Error("two nodes saw different orders")
+			t.Error("two nodes received different orders")
 		}
 		for i := range min(len(got), len(first)) {
 			if got[i].Offset != first[i].Offset {
@@ -100,8 +100,8 @@ func storm(t *testing.T, nodes []adapter.Adapter, publishers, n int) {
 					return
 				}
 				receipts = append(receipts, r)
-				if i%5 == 4 { // else most would gather in a few batches
-					_, _ = r.Wait(t.Context()) // judged below
+				if i%5 == 4 { // otherwise a few batches would hold most of them
+					_, _ = r.Wait(t.Context()) // checked below
 				}
 			}
 			for _, r := range receipts {
@@ -125,7 +125,7 @@ func checkStorm(t *testing.T, got []adapter.Delivery, publishers, n int) {
 			t.Fatalf("payload %q: %v", d.Payload, err)
 		}
 		if i != next[p] {
-			t.Fatalf("publisher %d: event %d in the place of %d", p, i, next[p])
+			t.Fatalf("publisher %d: event %d, want %d", p, i, next[p])
 		}
 		next[p]++
 	}
@@ -136,7 +136,7 @@ func checkStorm(t *testing.T, got []adapter.Delivery, publishers, n int) {
 	}
 }
 
-func envelopesArriveAsTheyWere(t *testing.T, log Log) {
+func deliverEnvelopeUnchanged(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 40_000)
@@ -153,7 +153,7 @@ func envelopesArriveAsTheyWere(t *testing.T, log Log) {
 	}
 	for i, d := range r.Expect(t, len(sent)) {
 		if normal(d.Envelope) != normal(sent[i]) {
-			t.Errorf("envelope %d arrived changed", i)
+			t.Errorf("envelope %d was delivered changed", i)
 		}
 	}
 }
@@ -163,7 +163,7 @@ func normal(e *adapter.Envelope) string {
 	return fmt.Sprintf("%d %q %q %q %q %q", e.Kind, e.Namespace, e.Audience.Rooms, e.Audience.Except, e.Payload, e.Attachments)
 }
 
-func receiptsTellTheOffset(t *testing.T, log Log) {
+func receiptOffset(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	var receipts []*adapter.Receipt
@@ -182,7 +182,7 @@ func receiptsTellTheOffset(t *testing.T, log Log) {
 	}
 }
 
-func offsetsSurviveTheirText(t *testing.T, log Log) {
+func offsetRoundTrip(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	for i := range 50 {
@@ -195,7 +195,7 @@ func offsetsSurviveTheirText(t *testing.T, log Log) {
 	}
 }
 
-func syncWaitsForDelivery(t *testing.T, log Log) {
+func waitDeliveredAfterPublish(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	for round := range 20 {
@@ -206,12 +206,12 @@ func syncWaitsForDelivery(t *testing.T, log Log) {
 			t.Fatal(err)
 		}
 		if got := len(r.Deliveries()); got != 10*(round+1) {
-			t.Fatalf("%d delivered when Sync returned, want %d", got, 10*(round+1))
+			t.Fatalf("%d delivered when WaitDelivered returned, want %d", got, 10*(round+1))
 		}
 	}
 }
 
-func audiencesSelectByRooms(t *testing.T, log Log) {
+func audienceRooms(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	none, ab, bc := []string(nil), []string{"a", "b"}, []string{"b", "c"}
@@ -242,7 +242,7 @@ func audiencesSelectByRooms(t *testing.T, log Log) {
 	}
 }
 
-func withdrawnIsNeverDelivered(t *testing.T, log Log) {
+func withdrawNeverDelivered(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	var want []string
@@ -251,7 +251,7 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 		if i%3 != 0 || !receipt.Withdraw() {
 			want = append(want, strconv.Itoa(i))
 		} else if receipt.Withdraw() {
-			t.Fatal("withdrawn twice")
+			t.Fatal("a second Withdraw returned true")
 		}
 	}
 	Publish(t, a, Event("end"))
@@ -263,20 +263,20 @@ func withdrawnIsNeverDelivered(t *testing.T, log Log) {
 	}
 }
 
-func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
+func withdrawStalledLog(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	resume := log.Stall(t)
 	first := Publish(t, a, Event("first"))
-	for !settledSoon(first, time.Millisecond) && first.Withdraw() {
-		first = Publish(t, a, Event("first")) // until it occupies the road
+	for !completesWithin(first, time.Millisecond) && first.Withdraw() {
+		first = Publish(t, a, Event("first")) // until it is being written
 	}
-	if settledSoon(first, 100*time.Millisecond) {
+	if completesWithin(first, 100*time.Millisecond) {
 		t.Fatal("the log did not stall")
 	}
 	second, third := Publish(t, a, Event("second")), Publish(t, a, Event("third"))
 	if !second.Withdraw() {
-		t.Error("an envelope that waits behind another was not withdrawn")
+		t.Error("an envelope that waits for an earlier one was not withdrawn")
 	}
 	resume()
 	o, err := third.Wait(within(t))
@@ -288,11 +288,11 @@ func withdrawWorksWhileTheLogStalls(t *testing.T, log Log) {
 	}
 	got := r.Deliveries()
 	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != o {
-		t.Errorf("delivered %q, the last one at %v; its receipt says %v", Payloads(got), got[len(got)-1].Offset, o)
+		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, o)
 	}
 }
 
-func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
+func publishFullQueue(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	resume := log.Stall(t)
@@ -309,10 +309,10 @@ func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
 		want = append(want, strconv.Itoa(i))
 	}
 	if !errors.Is(err, adapter.ErrQueueFull) || !errors.Is(err, cause) {
-		t.Fatalf("after %d envelopes: %v", len(want), err)
+		t.Fatalf("Publish after %d envelopes: %v", len(want), err)
 	}
 	unblocked := make(chan error, 1)
-	go func() { // ends when there is room, or with the test
+	go func() { // ends when the queue has space, or with the test
 		_, err := a.Publish(t.Context(), Event("late"))
 		unblocked <- err
 	}()
@@ -325,7 +325,7 @@ func aFullQueueWaitsAndThenFails(t *testing.T, log Log) {
 	}
 }
 
-func syncIsBoundByItsContext(t *testing.T, log Log) {
+func waitDeliveredContextEnds(t *testing.T, log Log) {
 	a := log.Node(t)
 	Bound(t, a)
 	resume := log.Stall(t)
@@ -335,11 +335,11 @@ func syncIsBoundByItsContext(t *testing.T, log Log) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Millisecond, cause)
 	defer cancel()
 	if err := a.WaitDelivered(ctx); !errors.Is(err, cause) {
-		t.Errorf("Sync: %v", err)
+		t.Errorf("WaitDelivered: %v", err)
 	}
 }
 
-func tooLargeIsRefused(t *testing.T, log Log) {
+func publishTooLarge(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, _ := Bound(t, a)
 	_, err := a.Publish(within(t), &adapter.Envelope{Namespace: "/", Payload: make([]byte, log.MaxEnvelope+1)})

@@ -9,12 +9,12 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-func readIsExact(t *testing.T, log Log) {
+func readEveryRange(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 40 {
 		Publish(t, a, Event("%d", i))
-		if i%4 == 0 { // ranges that begin and end within a batch, and between two
+		if i%4 == 0 { // so that ranges begin and end within a batch and between two
 			if err := a.WaitDelivered(within(t)); err != nil {
 				t.Fatal(err)
 			}
@@ -47,7 +47,7 @@ func same(a, b adapter.Delivery) bool {
 	return a.Offset == b.Offset && normal(a.Envelope) == normal(b.Envelope)
 }
 
-func readIsExactWhileOthersPublish(t *testing.T, log Log) {
+func readDuringPublish(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	var wg sync.WaitGroup
@@ -74,19 +74,19 @@ func readIsExactWhileOthersPublish(t *testing.T, log Log) {
 	wg.Wait()
 }
 
-func readOnAnotherNodeIsTheSame(t *testing.T, log Log) {
+func readAnotherNode(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 20 {
 		Publish(t, a, Event("%d", i))
 	}
 	all := r.Expect(t, 20)
-	late := log.Node(t) // was not there: has it from the log
+	late := log.Node(t) // bound after the events: reads them from the log
 	Bound(t, late)
 	checkReads(t, late, all, at.Position)
 }
 
-func readSaysWhatIsNoLongerKept(t *testing.T, log Log) {
+func readTrimmed(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)
 	for i := range 10 {
@@ -114,9 +114,9 @@ func readSaysWhatIsNoLongerKept(t *testing.T, log Log) {
 	}
 	got, err := Collect(a.Read(within(t), all[len(all)-2].Offset.Position, head))
 	if err != nil || len(got) != 1 || string(got[0].Payload) != "kept" {
-		t.Errorf("read what is kept: %q, %v", Payloads(got), err)
+		t.Errorf("read of the kept records: %q, %v", Payloads(got), err)
 	}
 	if resets := r.Resets(); len(resets) > 0 {
-		t.Errorf("a node that had read everything was reset: %v", resets)
+		t.Errorf("LogGap on a node that had read every record: %v", resets)
 	}
 }

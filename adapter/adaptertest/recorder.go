@@ -14,7 +14,8 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// A Recorder is a Local that remembers what was delivered to it.
+// A Recorder is a Local that records its deliveries. Its methods may be called from any
+// goroutine.
 type Recorder struct {
 	busy atomic.Int32
 
@@ -43,17 +44,17 @@ func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !alone {
-		r.faults = append(r.faults, "Deliver called from two goroutines at once")
+		r.faults = append(r.faults, "concurrent calls of Deliver")
 	}
 	if len(ds) == 0 {
-		r.faults = append(r.faults, "Deliver called with nothing")
+		r.faults = append(r.faults, "Deliver called without deliveries")
 	}
 	r.got = append(r.got, ds...)
 	r.signalLocked()
 }
 
-// LogTruncated implements adapter.Local. What was delivered behind the end of the log stays
-// in Deliveries.
+// LogTruncated implements adapter.Local. Deliveries that the log has lost stay in
+// Deliveries.
 func (r *Recorder) LogTruncated(adapter.Offset) {}
 
 // LogGap implements adapter.Local.
@@ -71,21 +72,22 @@ func (r *Recorder) signalLocked() {
 	}
 }
 
-// Deliveries returns what was delivered so far.
+// Deliveries returns the deliveries so far.
 func (r *Recorder) Deliveries() []adapter.Delivery {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.got)
 }
 
-// Resets returns the causes of the resets so far.
+// Resets returns the causes of the calls of LogGap so far.
 func (r *Recorder) Resets() []error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.resets)
 }
 
-// Await waits until the recorder is as it should be.
+// Await waits until the function returns true for the deliveries and the causes of
+// LogGap, or returns the cause of ctx when that ends first.
 func (r *Recorder) Await(ctx context.Context, is func(got []adapter.Delivery, resets []error) bool) error {
 	for {
 		r.mu.Lock()
@@ -106,15 +108,15 @@ func (r *Recorder) Await(ctx context.Context, is func(got []adapter.Delivery, re
 	}
 }
 
-// Expect waits for n deliveries and returns all there are. It fails the test if
-// they do not come, or are out of order.
+// Expect waits for n deliveries and returns all so far. It fails the test if they do not
+// arrive within a minute, or are out of order.
 func (r *Recorder) Expect(t *testing.T, n int) []adapter.Delivery {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	err := r.Await(ctx, func(got []adapter.Delivery, _ []error) bool { return len(got) >= n })
 	if err != nil {
-		t.Fatalf("waiting for %d deliveries: %v", n, err)
+		t.Fatalf("wait for %d deliveries: %v", n, err)
 	}
 	got := r.Deliveries()
 	for i := 1; i < len(got); i++ {
@@ -130,7 +132,8 @@ func (r *Recorder) Expect(t *testing.T, n int) []adapter.Delivery {
 	return got
 }
 
-// Bound opens a node of the log and binds a recorder to it.
+// Bound binds a new Recorder to the node and returns it with the offset of Bind. It fails
+// the test on an error.
 func Bound(t *testing.T, a adapter.Adapter) (*Recorder, adapter.Offset) {
 	t.Helper()
 	r := &Recorder{}
@@ -141,12 +144,13 @@ func Bound(t *testing.T, a adapter.Adapter) (*Recorder, adapter.Offset) {
 	return r, at
 }
 
-// Event returns an event for everybody whose payload is the text.
+// Event returns an event for every socket of the namespace "/", whose payload is the
+// formatted text.
 func Event(format string, args ...any) *adapter.Envelope {
 	return &adapter.Envelope{Namespace: "/", Payload: fmt.Appendf(nil, format, args...)}
 }
 
-// Publish publishes e, or fails the test.
+// Publish publishes e and returns its receipt. It fails the test on an error.
 func Publish(t *testing.T, a interface {
 	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
 }, e *adapter.Envelope,
@@ -170,7 +174,7 @@ func Payloads(ds []adapter.Delivery) []string {
 	return texts
 }
 
-// Collect returns everything that a Read yields.
+// Collect returns all deliveries that a Read yields, up to its first error.
 func Collect(seq iter.Seq2[[]adapter.Delivery, error]) ([]adapter.Delivery, error) {
 	var all []adapter.Delivery
 	for ds, err := range seq {
@@ -182,8 +186,8 @@ func Collect(seq iter.Seq2[[]adapter.Delivery, error]) ([]adapter.Delivery, erro
 	return all, nil
 }
 
-// settledSoon reports whether the receipt settles within the time.
-func settledSoon(r *adapter.Receipt, d time.Duration) bool {
+// completesWithin reports whether the receipt completes within the time.
+func completesWithin(r *adapter.Receipt, d time.Duration) bool {
 	select {
 	case <-r.Done():
 		return true

@@ -1,4 +1,4 @@
-// Package accept reads the header in which a client says what it can decompress.
+// Package accept reads the header Accept-Encoding.
 package accept
 
 import (
@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Encoding reports whether the client takes a body in the encoding: Accept-Encoding
-// names it, or "*", with a weight above zero (RFC 9110, 12.5.3).
+// Encoding reports whether the client accepts a body in the encoding: Accept-Encoding
+// has the encoding, or "*", with a weight above zero (RFC 9110, 12.5.3).
 func Encoding(h http.Header, encoding string) bool {
 	all := false
 	for _, line := range h.Values("Accept-Encoding") {
@@ -25,7 +25,7 @@ func Encoding(h http.Header, encoding string) bool {
 	return all
 }
 
-// weight returns the parameter q; what is no weight counts as zero.
+// weight returns the parameter q, or zero if it is invalid.
 func weight(params string) float64 {
 	for param := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(param, "=")

@@ -20,11 +20,11 @@ func TestEncoding(t *testing.T) {
 		}
 	}
 	if !accept.Encoding(http.Header{"Accept-Encoding": {"br", "gzip"}}, "gzip") {
-		t.Error("the second line does not count")
+		t.Error("the second header line is ignored")
 	}
 }
 
-// FuzzEncoding: no header makes it panic, and what it accepts was named.
+// FuzzEncoding checks that no header causes a panic, and that only named encodings are accepted.
 func FuzzEncoding(f *testing.F) {
 	f.Add("gzip;q=0, *")
 	f.Add("br, GZIP ; q = 0.5")

@@ -1,6 +1,6 @@
-// Package boundary runs user code: functions, methods of values, and log handlers
-// that the application gives to the server. What it runs can neither end the
-// goroutine of the caller nor the process.
+// Package boundary calls user code: functions, methods and log handlers of the
+// application. A panic or runtime.Goexit in user code ends neither the caller's
+// goroutine nor the process.
 package boundary
 
 import (
@@ -19,21 +19,21 @@ type PanicError struct {
 	Stack []byte // of the goroutine that panicked
 }
 
-// Error implements error. The text contains the stack: it is for a log, not for a
-// peer.
+// Error implements error. The text contains the stack, so that it is for logs only,
+// not for peers.
 func (e *PanicError) Error() string { return fmt.Sprintf("panic: %s\n%s", e.Value, e.Stack) }
 
-// Failed reports whether err says that user code panicked or ended its goroutine,
-// and is not an error that it returned.
+// Failed reports whether err means that user code panicked or ended its goroutine,
+// as opposed to an error that it returned.
 func Failed(err error) bool {
-	_, panicked := err.(*PanicError)    //nolint:errorlint // of the methods of another error nothing may be called
+	_, panicked := err.(*PanicError)    //nolint:errorlint // methods of another error must not be called
 	return panicked || err == ErrGoexit //nolint:errorlint // as above
 }
 
 // Run runs f, which calls user code, and returns when f has ended. The error is
 // that of f, a *PanicError after a panic, or ErrGoexit after runtime.Goexit. F runs
-// in a goroutine of its own, because nothing else ends a Goexit. The caller holds no
-// lock.
+// in a new goroutine, because a Goexit cannot be recovered. The caller must not hold
+// a lock.
 func Run(f func() error) error {
 	result := make(chan error, 1)
 	go func() { // owner: the caller, which waits for it; ends with f
@@ -42,7 +42,7 @@ func Run(f func() error) error {
 	return <-result
 }
 
-// Do is Run for a function without an error.
+// Do is like Run, for a function without an error.
 func Do(f func()) error {
 	return Run(func() error {
 		f()
@@ -50,10 +50,10 @@ func Do(f func()) error {
 	})
 }
 
-// Then is Run in the goroutine of the caller, for code that is called often. What
-// follows the call belongs into then, which gets the error of f. If f has ended the
-// goroutine, ended is true, and the goroutine is over when then returns: only
-// deferred functions of the caller run after that.
+// Then is like Run, but runs f in the goroutine of the caller, for code that is called
+// often. It passes the error of f to then, which does everything that follows the call.
+// If f called runtime.Goexit, ended is true, and the goroutine ends when then returns:
+// only deferred functions of the caller run after that.
 func Then(f func() error, then func(err error, ended bool)) {
 	err, ended := ErrGoexit, true
 	defer func() { then(err, ended) }() // also if printing the value of a panic ends the goroutine
@@ -67,8 +67,8 @@ func Then(f func() error, then func(err error, ended bool)) {
 	ended = false
 }
 
-// All runs user code for each of the values, in order. It calls failed with the
-// error of each for which the code panicked or ended its goroutine.
+// All calls f, which is user code, for each of the values, in order. It calls failed for
+// each value for which f panicked or ended its goroutine.
 func All[T any](values []T, f func(T), failed func(T, error)) {
 	for next := 0; next < len(values); {
 		if err := Do(func() {

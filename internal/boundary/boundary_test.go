@@ -10,7 +10,7 @@ import (
 	"github.com/pgsocket/socketio/internal/boundary"
 )
 
-// A rude value ends the goroutine that prints it.
+// A rude value calls runtime.Goexit when it is printed.
 type rude struct{}
 
 func (rude) String() string { runtime.Goexit(); return "" }
@@ -46,14 +46,14 @@ func TestThen_GoroutineEnds_ThenIsCalled(t *testing.T) {
 		boundary.Then(func() error { runtime.Goexit(); return nil }, func(err error, ended bool) {
 			over <- fmt.Sprint(errors.Is(err, boundary.ErrGoexit), ended)
 		})
-		t.Error("the goroutine goes on")
+		t.Error("the goroutine did not end")
 	}()
 	if got := fmt.Sprint(<-over, ", ", <-over, ", ", <-over); got != "<nil> false, true true, deferred" {
 		t.Error(got)
 	}
 }
 
-func TestAll_CallsForTheValuesAfterAFailure(t *testing.T) {
+func TestAll_OneFails_OthersAreCalled(t *testing.T) {
 	t.Parallel()
 	var done, failed []int
 	boundary.All([]int{0, 1, 2, 3, 4}, func(i int) {

@@ -8,33 +8,33 @@ import (
 	"time"
 )
 
-// maxLines bounds the lines that wait for a handler that is slow or blocked. Half of
-// the places are for lines above Debug only.
+// maxLines bounds the lines that wait for a slow or blocked handler. Half of it is
+// reserved for lines above Debug.
 const maxLines = 1024
 
-// A Log hands lines to a logger of the application, whose handler is user code. A
-// line may be logged anywhere, under a lock too: the handler runs in a goroutine
-// that exists while lines wait, one line at a time, in their order.
+// A Log passes lines to a logger of the application, whose handler is user code.
+// Lines may be logged while a lock is held: the handler runs in another goroutine,
+// one line at a time, in order. The goroutine exists while lines wait.
 //
-// The lines above Debug are sampled: per second so many of one kind, which is one
-// message text. A line that follows suppressed ones says how many there were.
+// Lines above Debug are limited to a rate per second for each message text. The next
+// line after suppressed ones has their number.
 type Log struct {
 	*slog.Logger
 
 	to      slog.Handler
 	rate    int // lines of a kind per second; negative: no limit
 	dropped atomic.Uint64
-	debug   atomic.Bool  // whether the handler wants Debug lines, as it said at
-	asked   atomic.Int64 // this time, in nanoseconds of the clock
+	debug   atomic.Bool  // whether the handler was enabled for Debug at asked
+	asked   atomic.Int64 // a time in nanoseconds
 
 	mu      sync.Mutex
 	kinds   map[string]*kind
 	waiting []line
-	missed  int           // lines that found no place
-	idle    chan struct{} // closed when no line waits; nil while none does
+	missed  int           // lines dropped because the queue was full
+	idle    chan struct{} // closed when no line waits; nil while no line waits
 }
 
-// A kind counts the lines of one text in the second that began at since.
+// A kind counts the lines of one message text in the second that began at since.
 type kind struct {
 	since      time.Time
 	lines      int
@@ -42,14 +42,13 @@ type kind struct {
 }
 
 type line struct {
-	ctx    context.Context //nolint:containedctx // slog hands it to the handler
+	ctx    context.Context //nolint:containedctx // slog passes it to the handler
 	to     slog.Handler
 	record slog.Record
-	ask    bool // no line: ask the handler whether it wants Debug lines
+	ask    bool // not a line: call Enabled for Debug
 }
 
-// NewLog returns a Log to the logger. One that belongs to a Log already is used as
-// it is.
+// NewLog returns a Log for the logger. If the logger belongs to a Log, it returns that.
 func NewLog(to *slog.Logger, rate int) *Log {
 	if h, ok := to.Handler().(*handler); ok {
 		return h.log
@@ -60,7 +59,8 @@ func NewLog(to *slog.Logger, rate int) *Log {
 	return l
 }
 
-// Dropped returns how many lines the handler did not get, or failed to handle.
+// Dropped returns the number of lines that were dropped, or that the handler failed to
+// handle.
 func (l *Log) Dropped() uint64 { return l.dropped.Load() }
 
 // Flush waits until no line waits, or ctx ends.
@@ -77,7 +77,7 @@ func (l *Log) Flush(ctx context.Context) {
 	}
 }
 
-// push takes a line in, and drops it if there is no place for it.
+// push queues a line, or drops it if the queue is full.
 func (l *Log) push(n line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -102,7 +102,7 @@ func (l *Log) push(n line) {
 	}
 }
 
-// admitLocked reports whether the sample has room for the line.
+// admitLocked reports whether the rate allows the line.
 func (l *Log) admitLocked(r *slog.Record) bool {
 	if l.rate < 0 || r.Level < slog.LevelInfo {
 		return true
@@ -162,11 +162,11 @@ func (l *Log) deliver(batch []line) {
 				l.dropped.Add(1)
 			}
 		}
-	}, func(line, error) { l.dropped.Add(1) }) // whom else to tell?
+	}, func(line, error) { l.dropped.Add(1) }) // an error cannot be logged
 }
 
-// wantsDebug returns what the handler said last, a second ago at most while
-// lines are logged.
+// wantsDebug returns whether the handler was enabled for Debug at the last check. While
+// lines are logged, that is at most a second ago.
 func (l *Log) wantsDebug() bool {
 	now, asked := time.Now().UnixNano(), l.asked.Load()
 	if now-asked > int64(time.Second) && l.asked.CompareAndSwap(asked, now) {
@@ -181,8 +181,8 @@ type handler struct {
 	to  slog.Handler
 }
 
-// Enabled implements slog.Handler. Above Debug the handler behind it decides, when
-// it gets the line.
+// Enabled implements slog.Handler. Above Debug it returns true, and the application's
+// handler decides when it receives the line.
 func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
 	return level >= slog.LevelInfo || h.log.wantsDebug()
 }

@@ -56,7 +56,7 @@ func TestLog_KeepsOrderAndAttributes(t *testing.T) {
 		l := newLog(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}), -1)
 		again := boundary.NewLog(l.With(slog.String("a", "b")), 1)
 		if again != l {
-			t.Error("a Log in a Log")
+			t.Error("NewLog returned another Log for a logger of a Log")
 		}
 		with := l.With(slog.String("a", "b")).WithGroup("g")
 		for i := range 50 {
@@ -115,7 +115,7 @@ func TestLog_HandlerBlocks_LinesAreBounded(t *testing.T) {
 		l.Error("first")
 		synctest.Wait()
 		for range 1000 {
-			l.Debug("detail") // half of the places
+			l.Debug("detail") // may use half of the queue
 		}
 		for range 1000 {
 			l.Error("important")
@@ -131,8 +131,8 @@ func TestLog_HandlerBlocks_LinesAreBounded(t *testing.T) {
 	})
 }
 
-// TestLog_AsksForDebug: a handler may change its level while the program runs.
-func TestLog_AsksForDebug(t *testing.T) {
+// TestLog_DebugLevelChanges checks a handler that changes its level while the program runs.
+func TestLog_DebugLevelChanges(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var level slog.LevelVar

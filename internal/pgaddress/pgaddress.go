@@ -1,4 +1,5 @@
-// Package pgaddress keeps passwords out of the errors of addresses that cannot be parsed.
+// Package pgaddress parses addresses of databases without passwords in the errors, and
+// waits for first connections.
 package pgaddress
 
 import (
@@ -9,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Error returns err without the address that could not be parsed, and without what
-// quotes a part of it. Any part of a malformed address may be the password, so that it
-// cannot be masked. Other errors, and nil, are returned as they are.
+// Error returns err without the address that could not be parsed, and without text that
+// quotes a part of it: any part of a malformed address may be the password. Other errors,
+// and nil, are returned unchanged.
 func Error(err error) error {
 	parse, ok := errors.AsType[*pgconn.ParseConfigError](err)
 	if !ok {
@@ -21,7 +22,7 @@ func Error(err error) error {
 	bare.ConnString = ""
 	text := strings.TrimPrefix(bare.Error(), "cannot parse ``: ")
 	if cause := bare.Unwrap(); cause != nil && strings.HasPrefix(text, "failed to parse as ") {
-		text = strings.TrimSuffix(text, fmt.Sprintf(" (%s)", cause)) // of the syntax: it quotes what it did not understand
+		text = strings.TrimSuffix(text, fmt.Sprintf(" (%s)", cause)) // a syntax error quotes a part of the address
 	}
 	return errors.New("the database's address: " + text)
 }

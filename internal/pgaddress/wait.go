@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// DefaultWait is how long a first connection is tried for, if options do not say.
+// DefaultWait is the default time for attempts of a first connection.
 const DefaultWait = 30 * time.Second
 
 const (
@@ -19,10 +19,10 @@ const (
 	waitTry   = 10 * time.Second
 )
 
-// Wait calls try until it succeeds, fails with an error that waiting does not mend, or
-// timeout is over; then it returns the last error. What is waited for is Postgres that does
-// not run yet, starts, shuts down, has no connection left, or refuses the credentials, which
-// may be new. A timeout of zero means DefaultWait; a negative one a single attempt.
+// Wait calls try until it succeeds, fails with a permanent error, or timeout has passed;
+// then it returns the last error. Temporary errors are those of a Postgres that does not run
+// yet, starts, shuts down, has no connection left, or refuses the credentials, which may be
+// new. A timeout of zero means DefaultWait; a negative one means a single attempt.
 // The first failure is logged at once, later ones every five seconds.
 func Wait(ctx context.Context, timeout time.Duration, logger *slog.Logger, try func(context.Context) error) error {
 	if timeout == 0 {
@@ -75,8 +75,8 @@ func refused(err error) bool {
 	return ok && pg.Code[:2] == "28"
 }
 
-// unavailable reports whether a later attempt may succeed although nobody changes the address
-// or the schema. Without an answer of Postgres it is the network.
+// unavailable reports whether a later attempt may succeed without a change of the address
+// or the schema. An error that is not from Postgres is a network error.
 func unavailable(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {

@@ -22,7 +22,7 @@ func TestParse_ParametersOfThePool(t *testing.T) {
 		t.Fatal(err)
 	}
 	if len(config.RuntimeParams) != 1 || config.RuntimeParams["application_name"] != "a" {
-		t.Errorf("to be sent to Postgres: %v", config.RuntimeParams)
+		t.Errorf("parameters for Postgres: %v", config.RuntimeParams)
 	}
 }
 

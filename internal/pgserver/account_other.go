@@ -8,7 +8,7 @@ import (
 	"os/exec"
 )
 
-// account is the user a server runs as; here, a server cannot be run at all.
+// account is the user of a server. On this system a server cannot be run.
 type account struct{ name string }
 
 var errNotUnix = errors.New("a private server is started on Unix only: set DATABASE_URL")

@@ -13,13 +13,13 @@ import (
 	"syscall"
 )
 
-// account is the user a server runs as. The zero account is the one this process runs as.
+// account is the user of a server. The zero account is the user of this process.
 type account struct {
 	name     string
 	uid, gid int
 }
 
-// unprivileged is the account for a server: ours, unless we are root, which Postgres refuses to run as.
+// unprivileged returns the account for a server: that of this process, unless it is root, which Postgres refuses.
 func unprivileged() (account, error) {
 	if os.Geteuid() != 0 {
 		return account{}, nil
@@ -36,10 +36,10 @@ func unprivileged() (account, error) {
 		}
 		return account{name, uid, gid}, nil
 	}
-	return account{}, errors.New("postgres does not run as root, and there is neither a user postgres nor a user nobody: run this as another user")
+	return account{}, errors.New("postgres does not run as root, and neither a user postgres nor a user nobody exists: run this as another user")
 }
 
-// apply makes a command run as the account, in a session of its own: a terminal's Ctrl-C is for us, not for the server.
+// apply makes a command run as the account, in a new session, so that Ctrl-C in a terminal does not reach the server.
 func (a account) apply(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if a.name != "" {
@@ -47,7 +47,7 @@ func (a account) apply(cmd *exec.Cmd) {
 	}
 }
 
-// own gives a file or directory to the account.
+// own makes the account the owner of a file or directory.
 func (a account) own(path string) error {
 	if a.name == "" {
 		return nil
@@ -55,7 +55,7 @@ func (a account) own(path string) error {
 	return os.Chown(path, a.uid, a.gid)
 }
 
-// tempDir is where temporary files go: the usual place, if the account may enter it.
+// tempDir returns the directory for temporary files: the usual one, if the account has access to it.
 func (a account) tempDir() string {
 	for _, dir := range []string{os.TempDir(), "/tmp", "/var/tmp"} {
 		if a.reaches(dir) {
@@ -65,7 +65,7 @@ func (a account) tempDir() string {
 	return os.TempDir()
 }
 
-// reaches reports whether the account may enter dir and all that lies above it, as far as it is not ours.
+// reaches reports whether the account has access to dir and its parents.
 func (a account) reaches(dir string) bool {
 	if a.name == "" {
 		return true
@@ -86,7 +86,7 @@ func pause(pid int) error { return signal(pid, syscall.SIGSTOP) }
 
 func unpause(pid int) error { return signal(pid, syscall.SIGCONT) }
 
-// signal takes a process that has gone in the meantime for one that obeyed.
+// signal sends a signal. It is no error if the process has ended.
 func signal(pid int, sig syscall.Signal) error {
 	if err := syscall.Kill(pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err

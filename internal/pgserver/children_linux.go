@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// children lists the processes whose parent is pid. Each Postgres process is a session of its own, so that
-// signalling the postmaster's process group would miss them.
+// children lists the processes whose parent is pid. Each Postgres process is in its own session, so that a signal to
+// the postmaster's process group would not reach them.
 func children(pid int) ([]int, error) {
 	stats, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil {
@@ -18,9 +18,9 @@ func children(pid int) ([]int, error) {
 	for _, path := range stats {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			continue // it has gone
+			continue // it has ended
 		}
-		// pid (name) state parent …, where the name may hold anything, parentheses too.
+		// pid (name) state parent …, where the name may contain any characters, including parentheses.
 		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 		if len(fields) < 2 || string(fields[1]) != strconv.Itoa(pid) {
 			continue

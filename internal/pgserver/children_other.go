@@ -9,10 +9,10 @@ import (
 	"os/exec"
 )
 
-// children lists the processes whose parent is pid. Each Postgres process is a session of its own, so that
-// signalling the postmaster's process group would miss them.
+// children lists the processes whose parent is pid. Each Postgres process is in its own session, so that a signal to
+// the postmaster's process group would not reach them.
 func children(pid int) ([]int, error) {
-	out, err := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // ps does not wait for anything
+	out, err := exec.Command("ps", "-A", "-o", "pid=", "-o", "ppid=").Output() //nolint:noctx // ps does not wait
 	if err != nil {
 		return nil, fmt.Errorf("ps: %w", err)
 	}

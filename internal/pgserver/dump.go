@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Dump returns a dump of a schema, in the custom format of pg_dump, which must be installed beside the server.
+// Dump returns a dump of a schema in the custom format of pg_dump, which must be installed with the server.
 func (s *Server) Dump(ctx context.Context, schema string) ([]byte, error) {
 	cmd := s.command(ctx, "pg_dump", "--format=custom", "--schema="+schema, "--dbname="+s.DSN())
 	var said strings.Builder

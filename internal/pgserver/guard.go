@@ -7,15 +7,15 @@ import (
 	"strconv"
 )
 
-// guard is a shell that waits for our end of a pipe to close. The kernel closes it when this process ends, by whatever
-// cause; a signal tied to the parent's death would depend on one thread of ours, and exists on Linux only.
+// guard is a shell that waits until this process closes its end of a pipe. The kernel closes it when the process ends
+// for any reason. (The parent death signal of Linux depends on one thread of the process.)
 type guard struct {
 	cmd  *exec.Cmd
 	pipe io.WriteCloser
 }
 
-// guardScript reads one line, which means that all is well. Otherwise it ends the server and removes what is temporary.
-// An immediate shutdown takes the pid file away as the last thing.
+// guardScript reads one line, which means that the server was stopped. Otherwise it ends the server and removes the
+// temporary directory. An immediate shutdown removes the pid file last.
 const guardScript = `
 read -r line && exit 0
 exec 2>/dev/null
@@ -33,7 +33,7 @@ cd /
 
 // watch starts the guard of a server's directory.
 func watch(dir string, temporary bool) (*guard, error) {
-	cmd := exec.Command("/bin/sh", "-c", guardScript, "pgserver-guard", dir, strconv.FormatBool(temporary)) //nolint:noctx // it must outlive every context
+	cmd := exec.Command("/bin/sh", "-c", guardScript, "pgserver-guard", dir, strconv.FormatBool(temporary)) //nolint:noctx // it outlives this process
 	cmd.Dir = "/"
 	account{}.apply(cmd)
 	pipe, err := cmd.StdinPipe()
@@ -46,7 +46,7 @@ func watch(dir string, temporary bool) (*guard, error) {
 	return &guard{cmd: cmd, pipe: pipe}, nil
 }
 
-// release tells the guard that there is nothing left to guard.
+// release ends the guard after the server was stopped.
 func (g *guard) release() error {
 	_, err := io.WriteString(g.pipe, "\n")
 	return errors.Join(err, g.pipe.Close(), g.cmd.Wait())

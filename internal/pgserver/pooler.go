@@ -22,7 +22,7 @@ var ErrNoPooler = errors.New("PgBouncer is not installed (Debian, Ubuntu: apt-ge
 // PoolerOptions configures a Pooler.
 type PoolerOptions struct {
 	Mode     string            // pool_mode: session or transaction
-	Size     int               // how many connections to Postgres all clients share. Default: 20
+	Size     int               // the number of connections to Postgres. Default: 20
 	Settings map[string]string // further settings of the section [pgbouncer]
 }
 
@@ -35,18 +35,18 @@ type Pooler struct {
 	port int
 }
 
-// StartPooler starts a PgBouncer for the database at dsn, which is a URL, and waits until it takes connections.
+// StartPooler starts a PgBouncer for the database at dsn, which is a URL, and waits until it accepts connections.
 func StartPooler(ctx context.Context, dsn string, o PoolerOptions) (*Pooler, error) {
 	program, err := exec.LookPath("pgbouncer")
 	if err != nil {
-		program, err = exec.LookPath("/usr/sbin/pgbouncer") // not on the path of every user
+		program, err = exec.LookPath("/usr/sbin/pgbouncer") // not on every user's PATH
 	}
 	if err != nil {
 		return nil, ErrNoPooler
 	}
 	to, err := url.Parse(dsn)
 	if err != nil {
-		return nil, errors.New("start PgBouncer: the address of Postgres is no URL")
+		return nil, errors.New("start PgBouncer: the address of Postgres is not a URL")
 	}
 	p := &Pooler{out: &strings.Builder{}}
 	if p.port, err = freePort(ctx); err != nil {
@@ -63,7 +63,7 @@ func StartPooler(ctx context.Context, dsn string, o PoolerOptions) (*Pooler, err
 	if os.Geteuid() == 0 {
 		args = "-q -u nobody" // PgBouncer refuses to run as root
 	}
-	// The standard input of the shell ends with this process, and with it PgBouncer.
+	// The shell ends PgBouncer when its standard input is closed, which happens at the end of this process.
 	p.cmd = exec.Command("sh", "-c", `"$0" `+args+` "$1" & cat; kill $!; wait $!`, program, file) //nolint:noctx // Stop ends it
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
@@ -92,7 +92,7 @@ func poolerConfig(to *url.URL, port int, o PoolerOptions) string {
 	return b.String()
 }
 
-// answers waits until the pooler takes connections.
+// answers waits until the pooler accepts connections.
 func (p *Pooler) answers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -109,13 +109,13 @@ func (p *Pooler) answers(ctx context.Context) error {
 	}
 }
 
-// DSN is the address of the pooled database. PgBouncer before 1.21, which is Debian's, does not track prepared
-// statements, so the address asks pgx to do without.
+// DSN returns the address of the pooled database. It disables prepared statements in pgx, because PgBouncer before
+// 1.21, as in Debian, does not track them.
 func (p *Pooler) DSN() string {
 	return "postgres://any@127.0.0.1:" + strconv.Itoa(p.port) + "/pooled?sslmode=disable&default_query_exec_mode=exec"
 }
 
-// Output is what PgBouncer has printed; to be read after Stop.
+// Output returns the output of PgBouncer. It is called after Stop.
 func (p *Pooler) Output() string { return p.out.String() }
 
 // Stop ends the pooler and removes its files.

@@ -17,13 +17,13 @@ import (
 	"time"
 )
 
-// process is one life of the postmaster, between Boot and Shut.
+// process is the postmaster between Boot and Shut.
 type process struct {
 	cmd  *exec.Cmd
 	gone chan struct{} // closed when the process has ended
 }
 
-// Boot starts the server after [Server.Shut], and waits until it takes connections.
+// Boot starts the server after [Server.Shut], and waits until it accepts connections.
 func (s *Server) Boot(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -33,7 +33,7 @@ func (s *Server) Boot(ctx context.Context) error {
 	if s.opts.Port != 0 {
 		return s.bootLocked(ctx)
 	}
-	// Between our finding a free port and Postgres taking it, another process may.
+	// Another process may take the free port before Postgres does.
 	var err error
 	for range 3 {
 		if s.opts.Port, err = freePort(ctx); err != nil {
@@ -53,7 +53,7 @@ func (s *Server) bootLocked(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
-	// The server lives on after the context that bounds its start.
+	// The context bounds the start only.
 	cmd := s.command(context.WithoutCancel(ctx), "postgres", s.arguments()...)
 	cmd.Env = append(cmd.Env, s.opts.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -68,7 +68,7 @@ func (s *Server) bootLocked(ctx context.Context) error {
 	return nil
 }
 
-// Shut ends the server and keeps its data. Shutting a server that is down does nothing.
+// Shut ends the server and keeps its data. It does nothing if the server is down.
 func (s *Server) Shut(mode Mode) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -90,17 +90,17 @@ func (s *Server) shutLocked(mode Mode) error {
 	return fmt.Errorf("the server had to be killed: %s", tail(filepath.Join(s.dir, "log")))
 }
 
-// command prepares a program of the server, run as the server's account and away from our terminal's signals.
+// command returns a command of the server's account that receives no signals of the terminal.
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.opts.Bin, name), args...)
 	cmd.Dir = s.dir
-	// PGDATA, PGPORT and their like are meant for clients. A fixed locale keeps macOS's postgres single-threaded at start.
+	// PGDATA, PGPORT etc. are for clients. With a fixed locale Postgres on macOS stays single-threaded at start.
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "PG") }), "LC_ALL=C")
 	s.account.apply(cmd)
 	return cmd
 }
 
-// arguments are those of postgres: ours first, then those of Options, which win.
+// arguments returns the arguments of postgres. Those of Options are last and override the others.
 func (s *Server) arguments() []string {
 	set := map[string]string{
 		"listen_addresses":        "127.0.0.1",
@@ -124,13 +124,13 @@ func (s *Server) arguments() []string {
 }
 
 func (p *process) reap() {
-	_ = p.cmd.Wait() // how it ended is in its log
+	_ = p.cmd.Wait() // the server's log has the reason
 	close(p.gone)
 }
 
-// end sends a signal and waits for the process to go, for as long as patience lasts.
+// end sends a signal and waits until the process has ended, for patience at most.
 func (p *process) end(sig syscall.Signal) (ended bool) {
-	_ = p.cmd.Process.Signal(sig) // fails only when it has gone already
+	_ = p.cmd.Process.Signal(sig) // fails only if it has ended
 	select {
 	case <-p.gone:
 		return true
@@ -144,7 +144,7 @@ func (p *process) ready(ctx context.Context, pidFile string) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		text, _ := os.ReadFile(pidFile) // not there yet: asked again
+		text, _ := os.ReadFile(pidFile) // does not exist at first
 		lines := strings.Split(string(text), "\n")
 		if len(lines) > 7 && lines[0] == strconv.Itoa(p.cmd.Process.Pid) && strings.TrimSpace(lines[7]) == "ready" {
 			return nil
@@ -168,7 +168,7 @@ func freePort(ctx context.Context) (int, error) {
 	return port, l.Close()
 }
 
-// tail is the end of a log, for an error message.
+// tail returns the end of a log, for an error message.
 func tail(path string) string {
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -1,20 +1,20 @@
-// Package pgserver runs a private Postgres server from the binaries installed on this machine:
-// for tests, for benchmarks, and for a demo that wants nothing set up.
+// Package pgserver runs a private Postgres server from the binaries installed on this machine,
+// for tests, benchmarks and demos.
 //
 //	srv, err := pgserver.Start(ctx, pgserver.Options{Fast: true})
 //	defer srv.Stop()
 //	conn, err := pgx.Connect(ctx, srv.DSN())
 //
-// What is promised:
+// Promises:
 //
-//   - The server listens on 127.0.0.1 only, and asks for a password nobody else knows.
-//   - It never outlives the process that started it, however that process ends: a small shell, the guard, waits
-//     for the process to go, then stops the server and removes its temporary directory.
+//   - The server listens on 127.0.0.1 only, and requires a random password.
+//   - It never outlives the process that started it, even if that is killed: a small shell, the guard, waits for the
+//     end of the process, then stops the server and removes its temporary directory.
 //   - Started by root, it runs as an unprivileged user, because Postgres refuses root.
-//   - It can be hurt on purpose: [Server.Restart], [Server.Shut] and [Server.Boot], [Server.Suspend] and [Server.Resume].
+//   - It supports fault injection: [Server.Restart], [Server.Shut] and [Server.Boot], [Server.Suspend] and [Server.Resume].
 //   - It can have a standby: [Server.Standby].
 //
-// A Server may be used from several goroutines.
+// The methods of a Server may be called from any goroutine.
 package pgserver
 
 import (
@@ -32,13 +32,13 @@ import (
 	"time"
 )
 
-// Options says how a server is run. The zero Options is a durable server in a temporary directory, on a free port.
+// Options configures a server. The zero Options means a durable server in a temporary directory, on a free port.
 type Options struct {
-	Dir      string            // where the cluster lives; used again if it holds one, and kept. Default: a temporary directory
-	Bin      string            // the directory of initdb and postgres. Default: what [Find] finds
+	Dir      string            // the directory of the cluster, which is kept; an existing cluster is used. Default: a temporary directory
+	Bin      string            // the directory of initdb and postgres. Default: that of [Find]
 	Port     int               // the TCP port on 127.0.0.1. Default: a free one
-	Settings map[string]string // server settings, stronger than ours. Default: none
-	Env      []string          // added to the environment of the server. Default: nothing
+	Settings map[string]string // server settings, which override those of this package. Default: none
+	Env      []string          // added to the environment of the server. Default: none
 	Fast     bool              // a power cut may lose data: fsync is off. Default: false
 }
 
@@ -73,7 +73,7 @@ type Server struct {
 	frozen []int    // processes stopped by Suspend
 }
 
-// Start creates a cluster, unless opts.Dir holds one, and starts a server on it. The context bounds the start only.
+// Start creates a cluster, unless opts.Dir contains one, and starts a server on it. The context bounds the start only.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.Bin == "" {
 		bin, err := Find()
@@ -110,7 +110,7 @@ func (s *Server) start(ctx context.Context) error {
 	return s.Boot(ctx)
 }
 
-// makeDir makes the directory of the cluster, its log and its password, and gives it to the account.
+// makeDir makes the directory of the cluster, its log and its password, owned by the account.
 func (s *Server) makeDir() (err error) {
 	s.dir, s.temporary = s.opts.Dir, s.opts.Dir == ""
 	if s.temporary {
@@ -125,12 +125,12 @@ func (s *Server) makeDir() (err error) {
 		return err
 	}
 	if !s.account.reaches(filepath.Dir(s.dir)) {
-		return fmt.Errorf("user %q may not enter the directories above %s", s.account.name, s.dir)
+		return fmt.Errorf("user %q has no access to the parent directories of %s", s.account.name, s.dir)
 	}
 	return s.account.own(s.dir)
 }
 
-// makeCluster runs initdb, or reads the password of the cluster that is there.
+// makeCluster runs initdb, or reads the password of an existing cluster.
 func (s *Server) makeCluster(ctx context.Context) error {
 	secret := filepath.Join(s.dir, "password")
 	if _, err := os.Stat(filepath.Join(s.data(), "PG_VERSION")); err == nil {
@@ -153,7 +153,7 @@ func (s *Server) makeCluster(ctx context.Context) error {
 	return nil
 }
 
-// DSN is how to reach the server as its superuser. It stays the same across restarts.
+// DSN returns the address of the server, for its superuser. A restart does not change it.
 func (s *Server) DSN() string {
 	u := url.URL{
 		Scheme:   "postgres",
@@ -165,7 +165,7 @@ func (s *Server) DSN() string {
 	return u.String()
 }
 
-// Dir is the directory that holds the cluster and the server's log.
+// Dir returns the directory of the cluster and the server's log.
 func (s *Server) Dir() string { return s.dir }
 
 // Restart shuts the server down and starts it again, on the same port and data.
@@ -176,11 +176,11 @@ func (s *Server) Restart(ctx context.Context, mode Mode) error {
 	return s.Boot(ctx)
 }
 
-// Stop ends the server and removes its temporary directory. Stopping a stopped server does nothing.
+// Stop ends the server and removes its temporary directory. Further calls do nothing.
 func (s *Server) Stop() error {
 	mode := Fast
 	if s.temporary {
-		mode = Immediate // nobody will read this data again
+		mode = Immediate // the data is removed
 	}
 	err := s.Shut(mode)
 	if s.temporary && s.dir != "" {
@@ -197,5 +197,5 @@ func (s *Server) Stop() error {
 
 func (s *Server) data() string { return filepath.Join(s.dir, "data") }
 
-// patience is how long a server may take to go before it is killed.
+// patience is how long a server may take to end before it is killed.
 const patience = 10 * time.Second

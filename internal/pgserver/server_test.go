@@ -19,7 +19,7 @@ import (
 	"github.com/pgsocket/socketio/internal/pgserver"
 )
 
-// TestMain lets the test binary play the process that is killed in TestServer_EndsWithTheProcess.
+// TestMain makes the test binary also the process that TestServer_EndsWithTheProcess kills.
 func TestMain(m *testing.M) {
 	if os.Getenv("PGSERVER_TEST_VICTIM") == "" {
 		os.Exit(m.Run())
@@ -61,7 +61,7 @@ func TestRestart_KeepsData(t *testing.T) {
 
 func TestStart_ExistingDirectory(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") //nolint:usetesting // t.TempDir lies below a directory of root's, where the server's user may not go
+	dir, err := os.MkdirTemp("/tmp", "pgserver-test-") //nolint:usetesting // t.TempDir is in a directory of root, to which the server's user has no access
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +130,7 @@ func TestStart_ReportsPostgresOutput(t *testing.T) {
 	_, err := pgserver.Start(t.Context(), pgserver.Options{Settings: map[string]string{"no_such_setting": "1"}})
 
 	if err == nil || !strings.Contains(err.Error(), "no_such_setting") {
-		t.Errorf("error %v does not name the wrong setting", err)
+		t.Errorf("error %v does not contain the wrong setting", err)
 	}
 }
 
@@ -197,7 +197,7 @@ func query(t *testing.T, srv *pgserver.Server, sql string) (value string) {
 	return value
 }
 
-// awaitGone waits until neither the directory nor the port of a server is left. The guard works on its own: nothing tells us when.
+// awaitGone polls until the guard has removed the directory of a server and its port is closed.
 func awaitGone(t *testing.T, dir, dsn string) {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(dsn)
@@ -220,7 +220,7 @@ func awaitGone(t *testing.T, dir, dsn string) {
 	}
 }
 
-// createKept makes a table that must outlive what the test does to the server.
+// createKept makes a table that must survive the test's faults.
 func createKept(t *testing.T, srv *pgserver.Server) {
 	t.Helper()
 	if _, err := connect(t, srv).Exec(t.Context(), `create table kept as select 42 as n`); err != nil {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Standby copies the running server and starts the copy as its standby: it follows asynchronously, and answers who only
-// reads. It has the same settings, the same password and a port of its own, and is stopped like any server.
+// Standby copies the running server and starts the copy as a hot standby with asynchronous replication. It has the same
+// settings, the same password and another port, and is stopped like any server.
 func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	opts := s.opts
 	opts.Dir, opts.Port = "", 0
@@ -19,7 +19,7 @@ func (s *Server) Standby(ctx context.Context) (*Server, error) {
 	return standby, nil
 }
 
-// copyCluster fetches the data of the primary, with the settings of a standby.
+// copyCluster copies the data of the primary, with the settings of a standby.
 func (s *Server) copyCluster(ctx context.Context) error {
 	s.password = s.primary.password
 	cmd := s.command(ctx, "pg_basebackup", "-d", s.primary.DSN(), "-D", s.data(), "-R", "-X", "stream", "-c", "fast", "--no-sync")

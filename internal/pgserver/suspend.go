@@ -10,15 +10,15 @@ import (
 	"strings"
 )
 
-// Suspend stops every process of the server where it stands, as an overloaded or paused machine would:
-// connections stay open, and nothing answers until [Server.Resume].
+// Suspend suspends every process of the server, like an overloaded or paused machine: connections stay open, and the
+// server does not respond until [Server.Resume].
 func (s *Server) Suspend() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.proc == nil {
 		return errors.New("suspend: the server is down")
 	}
-	// The postmaster first: from then on no process is born. Then its children, until no new one shows.
+	// The postmaster is first, so that no process is started. Then its children, until there is no new one.
 	postmaster := s.proc.cmd.Process.Pid
 	if err := s.freezeLocked(postmaster); err != nil {
 		return err
@@ -38,7 +38,8 @@ func (s *Server) Suspend() error {
 	}
 }
 
-// freezeLocked writes the processes down for the guard before it stops them: a stopped process would not hear the guard.
+// freezeLocked records the processes in a file for the guard before it suspends them: a suspended process would not
+// react to the guard's signal.
 func (s *Server) freezeLocked(pids ...int) error {
 	s.frozen = append(s.frozen, pids...)
 	var list strings.Builder
@@ -56,7 +57,7 @@ func (s *Server) freezeLocked(pids ...int) error {
 	return nil
 }
 
-// Resume lets a suspended server go on. Resuming a running server does nothing.
+// Resume continues a suspended server. It does nothing if the server is running.
 func (s *Server) Resume() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func changesTakeEffectInOrder(t *testing.T, c Cluster) {
+func changeOrder(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	rng := rand.New(rand.NewPCG(1, 2))
@@ -38,9 +38,9 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 			rooms = slices.DeleteFunc(rooms, func(s recovery.RoomInterval) bool { return s.Room == room && s.Joined == change.At })
 			rooms = append(rooms, recovery.RoomInterval{Room: room, Joined: change.At})
 			clear(in)
-			for j, stay := range rooms {
-				if !stay.Ended {
-					in[stay.Room] = j
+			for j, interval := range rooms {
+				if !interval.Ended {
+					in[interval.Room] = j
 				}
 			}
 		}
@@ -64,13 +64,13 @@ func changesTakeEffectInOrder(t *testing.T, c Cluster) {
 	sameData(t, got.Data, data)
 }
 
-// real leaves out stays that ended where they began: they hold nowhere, and a
+// real omits intervals that ended where they began: they include no position, and a
 // store need not keep them.
-func real(stays []recovery.RoomInterval) []recovery.RoomInterval {
-	return slices.DeleteFunc(slices.Clone(stays), func(s recovery.RoomInterval) bool { return s.Ended && s.Left == s.Joined })
+func real(intervals []recovery.RoomInterval) []recovery.RoomInterval {
+	return slices.DeleteFunc(slices.Clone(intervals), func(s recovery.RoomInterval) bool { return s.Ended && s.Left == s.Joined })
 }
 
-func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
+func changeRejoinAtOnePosition(t *testing.T, c Cluster) {
 	n := c.start(t)
 	n.emit(t)
 	s := n.open(t, nil)
@@ -87,7 +87,7 @@ func joiningAgainAtOnePosition(t *testing.T, c Cluster) {
 	}
 }
 
-func changesDoNotBlock(t *testing.T, c Cluster) {
+func changeNotBlocking(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	var last *recovery.Outcome
@@ -103,26 +103,26 @@ func changesDoNotBlock(t *testing.T, c Cluster) {
 	}
 }
 
-func parkedComesBackAgainAndAgain(t *testing.T, c Cluster) {
+func resumeParkedRepeatedly(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, func(s *recovery.Session) { s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: s.Opened}} })
 	key, last := s.Key, adapter.Offset{}
 	for round := range 10 {
 		n.park(t, key, last)
 		if err := n.store.Change(key, recovery.Change{Join: []string{"x"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
-			t.Fatalf("a change of a parked session: %v", err)
+			t.Fatalf("Change of a parked session: %v", err)
 		}
 		missed := n.emit(t)
 		got := n.resume(t, s.PIDHash, last.String())
 		if got.From >= missed.Position || got.From < last.Position || got.Last != last || got.OwnedElsewhere {
-			t.Fatalf("round %d: from %d, last %v, elsewhere %v", round, got.From, got.Last, got.OwnedElsewhere)
+			t.Fatalf("round %d: from %d, last %v, OwnedElsewhere %v", round, got.From, got.Last, got.OwnedElsewhere)
 		}
 		sameRooms(t, got.Rooms, s.Rooms)
 		key, last = got.Key, missed
 	}
 }
 
-func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
+func trimQuietClient(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	last := n.emit(t)
@@ -140,10 +140,10 @@ func aQuietClientOutlivesTheLog(t *testing.T, c Cluster) {
 	}
 }
 
-func aSilentClientOutlivesTheLog(t *testing.T, c Cluster) {
+func trimNoEventReceived(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, func(s *recovery.Session) { s.InitialOffset = "of another server" })
-	n.emit(t) // not for the session, as far as its node says below
+	n.emit(t) // not addressed to the session, as its node reports below
 	c.Trim(t)
 	n.sync(t)
 	n.park(t, s.Key, adapter.Offset{})
@@ -165,15 +165,15 @@ func (n *node) parkAt(t *testing.T, k recovery.Key, at adapter.Position) {
 	}
 }
 
-// sync waits until the node has what Trim published.
+// sync waits until the node has received what Trim published.
 func (n *node) sync(t *testing.T) {
 	t.Helper()
 	if err := n.log.WaitDelivered(within(t)); err != nil {
-		t.Fatalf("Sync: %v", err)
+		t.Fatalf("WaitDelivered: %v", err)
 	}
 }
 
-func theWindowEnds(t *testing.T, c Cluster) {
+func expiryWindow(t *testing.T, c Cluster) {
 	n := c.start(t)
 	n.emit(t)
 	s := n.open(t, func(s *recovery.Session) {
@@ -181,9 +181,9 @@ func theWindowEnds(t *testing.T, c Cluster) {
 		s.Rooms = []recovery.RoomInterval{{Room: "a\x00", Joined: s.Opened}}
 		s.Data = map[string]json.RawMessage{"k": json.RawMessage(`"\u0000"`)}
 	})
-	held := n.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
+	connected := n.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
 	n.park(t, s.Key, adapter.Offset{})
-	time.Sleep(60 * time.Millisecond) // the window, by the clock of whoever keeps it
+	time.Sleep(60 * time.Millisecond) // the window, by the clock of the store
 	_, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"})
 	if !errors.Is(err, recovery.ErrExpired) && !errors.Is(err, recovery.ErrUnknown) {
 		t.Errorf("Resume: %v", err)
@@ -193,15 +193,15 @@ func theWindowEnds(t *testing.T, c Cluster) {
 	}
 	ended := n.ended()
 	if len(ended) != 1 || ended[0].PIDHash != s.PIDHash || ended[0].ID != s.ID {
-		t.Fatalf("told of %v", ended)
+		t.Fatalf("Expired was called for %v, want %s", ended, s.PIDHash)
 	}
 	sameRooms(t, ended[0].Rooms, s.Rooms)
 	sameData(t, ended[0].Data, s.Data)
 	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrUnknown)
-	n.change(t, held.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // was never away
+	n.change(t, connected.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // was never parked
 }
 
-func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
+func resumeConcurrent(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	var mu sync.Mutex
@@ -218,7 +218,7 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 			mu.Lock()
 			defer mu.Unlock()
 			if epochs[got.Epoch] {
-				t.Errorf("epoch %d was given twice", got.Epoch)
+				t.Errorf("two requests got epoch %d", got.Epoch)
 			}
 			epochs[got.Epoch] = true
 			newest = max(newest, got.Epoch)
@@ -233,20 +233,20 @@ func oneClaimAtATimeHolds(t *testing.T, c Cluster) {
 	}
 }
 
-func appliedSaysHowFarTheRoomsAre(t *testing.T, c Cluster) {
+func appliedPosition(t *testing.T, c Cluster) {
 	n := c.start(t)
 	n.emit(t)
 	s := n.open(t, nil)
 	n.emit(t)
 	got := n.resume(t, s.PIDHash, "")
 	if got.Applied != s.Opened {
-		t.Errorf("of a new session %d, opened at %d", got.Applied, s.Opened)
+		t.Errorf("new session: Applied %d, opened at %d", got.Applied, s.Opened)
 	}
-	// An operation of the log: the change bears its position.
+	// An operation of the log: the change has its position.
 	at := n.emit(t)
 	n.change(t, got.Key, recovery.Change{At: at.Position, Join: []string{"r"}})
 	if got = n.resume(t, s.PIDHash, ""); got.Applied >= at.Position {
-		t.Errorf("%d, though nothing said that all is written up to %d", got.Applied, at.Position)
+		t.Errorf("Applied %d, want less than %d before a checkpoint", got.Applied, at.Position)
 	}
 	if len(got.Rooms) != 1 || got.Rooms[0].Joined != at.Position {
 		t.Errorf("rooms %+v, joined at %d", got.Rooms, at.Position)
@@ -254,6 +254,6 @@ func appliedSaysHowFarTheRoomsAre(t *testing.T, c Cluster) {
 	last := n.emit(t)
 	n.park(t, got.Key, last)
 	if got = n.resume(t, s.PIDHash, last.String()); got.Applied != last.Position {
-		t.Errorf("of a parked session %d, want %d", got.Applied, last.Position)
+		t.Errorf("parked session: Applied %d, want %d", got.Applied, last.Position)
 	}
 }

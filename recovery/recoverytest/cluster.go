@@ -11,53 +11,53 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func anyNodeTakesOver(t *testing.T, c Cluster) {
+func resumeOtherNode(t *testing.T, c Cluster) {
 	a, b := c.start(t), c.start(t)
 	s := a.open(t, nil)
 	o := a.emit(t)
 	got := b.resume(t, s.PIDHash, o.String())
 	if !got.OwnedElsewhere || got.From != o.Position {
-		t.Errorf("elsewhere %v, from %d", got.OwnedElsewhere, got.From)
+		t.Errorf("OwnedElsewhere %v, from %d; want true, %d", got.OwnedElsewhere, got.From, o.Position)
 	}
 	if err := a.store.Change(s.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
-		t.Errorf("the former holder's change: %v", err)
+		t.Errorf("Change by the former owner: %v", err)
 	}
 	if err := a.store.Change(got.Key, recovery.Change{Join: []string{"r"}}).Wait(within(t)); !errors.Is(err, recovery.ErrLost) {
-		t.Errorf("a change by a node that does not hold it: %v", err)
+		t.Errorf("Change by a node that does not own the session: %v", err)
 	}
 	if err := b.log.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	b.park(t, got.Key, o)
 	if back := a.resume(t, s.PIDHash, o.String()); back.OwnedElsewhere {
-		t.Error("a parked session is elsewhere")
+		t.Error("OwnedElsewhere of a parked session")
 	}
 }
 
-func oneNodeIsToldOfTheEnd(t *testing.T, c Cluster) {
+func expiryReportedOnce(t *testing.T, c Cluster) {
 	a, b := c.start(t), c.start(t)
 	const n = 100
 	for range n {
 		s := a.open(t, func(s *recovery.Session) { s.Window = time.Millisecond })
 		a.park(t, s.Key, adapter.Offset{})
 	}
-	told := func() int { return len(a.ended()) + len(b.ended()) }
-	for deadline := time.Now().Add(patience); told() < n && time.Now().Before(deadline); {
+	reported := func() int { return len(a.ended()) + len(b.ended()) }
+	for deadline := time.Now().Add(patience); reported() < n && time.Now().Before(deadline); {
 		time.Sleep(time.Millisecond)
 	}
 	seen := make(map[string]bool)
 	for _, s := range append(a.ended(), b.ended()...) {
 		if seen[s.PIDHash] {
-			t.Errorf("%s was told twice", s.PIDHash)
+			t.Errorf("Expired was called twice for %s", s.PIDHash)
 		}
 		seen[s.PIDHash] = true
 	}
 	if len(seen) != n {
-		t.Errorf("told of %d sessions, want %d", len(seen), n)
+		t.Errorf("Expired was called for %d sessions, want %d", len(seen), n)
 	}
 }
 
-func aStormIsServed(t *testing.T, c Cluster) {
+func resumeConnectionStorm(t *testing.T, c Cluster) {
 	a, b := c.start(t), c.start(t)
 	const n = 1500
 	var wg sync.WaitGroup
@@ -76,7 +76,7 @@ func aStormIsServed(t *testing.T, c Cluster) {
 				return
 			}
 			if len(got.Rooms) != 1 || !got.OwnedElsewhere {
-				t.Errorf("%+v", got)
+				t.Errorf("resumed session %+v, want one room and OwnedElsewhere", got)
 			}
 			if err := b.store.Change(got.Key, recovery.Change{At: 1, Join: []string{"x"}}).Wait(t.Context()); err != nil {
 				t.Errorf("Change: %v", err)

@@ -8,15 +8,15 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// roomLeftBeforeTheFirstRecord joins and leaves rooms at position zero, where every
-// log begins: one by one, and as a session is opened.
-func roomLeftBeforeTheFirstRecord(t *testing.T, c Cluster) {
+// changeLeaveBeforeFirstRecord joins and leaves rooms at position zero, where every
+// log begins: in single changes, and when a session is opened.
+func changeLeaveBeforeFirstRecord(t *testing.T, c Cluster) {
 	n := c.start(t)
 	if n.position() != 0 {
 		t.Skip("the log is not empty")
 	}
 	s := n.open(t, func(s *recovery.Session) {
-		s.Rooms = []recovery.RoomInterval{{Room: "before", Ended: true}, {Room: "stays"}}
+		s.Rooms = []recovery.RoomInterval{{Room: "before", Ended: true}, {Room: "kept"}}
 	})
 	n.change(t, s.Key, recovery.Change{Join: []string{"again", "once"}})
 	n.change(t, s.Key, recovery.Change{Leave: []string{"again", "once"}})
@@ -27,19 +27,19 @@ func roomLeftBeforeTheFirstRecord(t *testing.T, c Cluster) {
 		t.Fatal(err)
 	}
 	var in []string
-	for _, stay := range n.resume(t, s.PIDHash, "").Rooms {
-		if !stay.Ended {
-			in = append(in, stay.Room)
+	for _, interval := range n.resume(t, s.PIDHash, "").Rooms {
+		if !interval.Ended {
+			in = append(in, interval.Room)
 		}
 	}
-	if slices.Sort(in); !slices.Equal(in, []string{"again", "stays"}) {
-		t.Errorf("in rooms %q", in)
+	if slices.Sort(in); !slices.Equal(in, []string{"again", "kept"}) {
+		t.Errorf("in rooms %q, want again and kept", in)
 	}
 }
 
-// whatWasProvenOutlivesCuts has a client come back whose offset is trimmed, again and
-// again, and cuts it off each time before it has processed what it was sent.
-func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
+// trimRepeatedDisconnects repeatedly resumes with an offset that is trimmed; the
+// client loses each connection before it has processed an event.
+func trimRepeatedDisconnects(t *testing.T, c Cluster) {
 	n := c.start(t)
 	for name, silent := range map[string]bool{"quiet": false, "silent": true} {
 		s := n.open(t, nil)
@@ -59,7 +59,7 @@ func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
 			}
 			n.park(t, got.Key, sent)
 		}
-		// A client that has processed some of it goes on from there.
+		// A client that has processed some events continues after them.
 		processed := n.emit(t)
 		n.emit(t)
 		got := n.resume(t, s.PIDHash, processed.String())
@@ -70,16 +70,16 @@ func whatWasProvenOutlivesCuts(t *testing.T, c Cluster) {
 	}
 }
 
-// aLateClaimTakesNoProof has claims come late, with offsets from before the last event
-// that the client got, and cuts each of them off at the beginning of its replay. What
-// is proven of the client, and what its rooms are known to be, stays: it has to when the
-// log is trimmed beyond those offsets.
-func aLateClaimTakesNoProof(t *testing.T, c Cluster) {
+// resumeLateOlderOffset resumes with offsets from before the last event that the client
+// received, and parks the session at the beginning of each replay. The checkpoint and the
+// rooms of the session must not regress: they are needed once the log is trimmed beyond
+// those offsets.
+func resumeLateOlderOffset(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	older := []adapter.Offset{n.emit(t), n.emit(t), n.emit(t)}
 	last := n.emit(t)
-	n.emit(t) // not for the session, as far as its node says below
+	n.emit(t) // not addressed to the session, as its node reports below
 	served := n.position()
 	end := func(k recovery.Key, at adapter.Position, last adapter.Offset) {
 		if err := n.store.End(k, recovery.Release{Park: true, At: at, Last: last}).Wait(within(t)); err != nil {
@@ -90,11 +90,11 @@ func aLateClaimTakesNoProof(t *testing.T, c Cluster) {
 	for _, offset := range older {
 		late := n.resume(t, s.PIDHash, offset.String())
 		if late.From != offset.Position || late.Applied != served {
-			t.Errorf("late claim from %d, rooms up to %d; processed up to %d, rooms were known up to %d", late.From, late.Applied, offset.Position, served)
+			t.Errorf("late request: from %d, rooms complete up to %d; want %d and %d", late.From, late.Applied, offset.Position, served)
 		}
 		end(late.Key, late.From, late.Last)
 	}
 	if got := n.resume(t, s.PIDHash, last.String()); got.From != served || got.Last != last || got.Applied < served {
-		t.Errorf("from %d, last %v, rooms up to %d; served up to %d", got.From, got.Last, got.Applied, served)
+		t.Errorf("from %d, last %v, rooms complete up to %d; served up to %d", got.From, got.Last, got.Applied, served)
 	}
 }

@@ -7,25 +7,25 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func anIdentityIsCompared(t *testing.T, c Cluster) {
+func identityCompared(t *testing.T, c Cluster) {
 	n := c.start(t)
 	alice, mallory := recovery.HashIdentity("secret", "alice"), recovery.HashIdentity("secret", "mallory")
 	s := n.open(t, func(s *recovery.Session) { s.Identity = alice })
-	claim := func(identity string) recovery.ResumeRequest {
+	request := func(identity string) recovery.ResumeRequest {
 		return recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Identity: identity}
 	}
 	refused := func() {
 		t.Helper()
 		for _, other := range []string{mallory, "", alice + "x", alice[:1]} {
-			n.refused(t, claim(other), recovery.ErrIdentity)
+			n.refused(t, request(other), recovery.ErrIdentity)
 		}
 	}
 	refused()
-	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
+	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still owned
 	n.park(t, s.Key, n.emit(t))
 	refused()
 	for range 2 {
-		got, err := n.store.Resume(within(t), claim(alice))
+		got, err := n.store.Resume(within(t), request(alice))
 		if err != nil || got.Identity != alice {
 			t.Fatalf("Resume: %+v, %v", got, err)
 		}
@@ -34,7 +34,7 @@ func anIdentityIsCompared(t *testing.T, c Cluster) {
 	}
 }
 
-func aSessionWithoutIdentityIsBoundToTheFirst(t *testing.T, c Cluster) {
+func identityBoundToFirst(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	n.resume(t, s.PIDHash, "")

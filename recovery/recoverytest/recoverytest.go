@@ -1,5 +1,5 @@
-// Package recoverytest holds implementations of recovery.Store to the promises
-// of the contract.
+// Package recoverytest checks that an implementation of recovery.Store keeps the
+// promises of its documentation.
 //
 //	func TestConformance(t *testing.T) {
 //		recoverytest.Run(t, func(t *testing.T) recoverytest.Cluster {
@@ -21,25 +21,25 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// patience is how long a case waits for what has to happen.
+// patience is how long a case waits for an expected event.
 const patience = time.Minute
 
-// A Cluster is a fresh log with a fresh store beside it for one case, and what
-// the implementation lets a test do to them.
+// A Cluster is an empty log and an empty store for one case, with the operations that
+// the implementation offers to a test.
 type Cluster struct {
-	// Node returns a new node, not bound yet. It lasts until the test ends.
+	// Node returns a new node, not yet bound. It stays open until the test ends.
 	Node func(t *testing.T) (adapter.Adapter, recovery.Store)
 
-	// Nodes is how many nodes the cluster can have at once.
+	// Nodes is the number of nodes that the cluster can have at once.
 	Nodes int
 
-	// Trim makes the log forget everything it has. It may publish to do so, in
-	// the namespace "/trim".
+	// Trim removes every record from the log. It may publish to do so, in the
+	// namespace "/trim".
 	Trim func(t *testing.T)
 }
 
-// Run runs every case of the suite that the implementation can be put to.
-// NewCluster returns a fresh cluster for each.
+// Run runs every case of the suite that the implementation supports. NewCluster
+// returns an empty cluster for each.
 func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 	t.Helper()
 	var ran atomic.Int32
@@ -48,7 +48,7 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 			t.Run(p.name, func(t *testing.T) {
 				c := newCluster(t)
 				if c.Nodes < p.nodes {
-					t.Skip("not for this implementation")
+					t.Skip("the implementation does not support as many nodes")
 				}
 				p.check(t, c)
 				ran.Add(1)
@@ -56,57 +56,57 @@ func Run(t *testing.T, newCluster func(t *testing.T) Cluster) {
 		}
 	})
 	if ran.Load() == 0 {
-		t.Error("no case of the suite ran to its end")
+		t.Error("no case of the suite completed")
 	}
 }
 
 // A promise is a case of the suite.
 type promise struct {
 	name  string
-	nodes int // needed; one if zero
+	nodes int // how many nodes it needs; zero means one
 	check func(t *testing.T, c Cluster)
 }
 
 func promises() []promise {
 	return []promise{
-		{name: "BindIsOnce", check: bindIsOnce},
-		{name: "WhatWasOpenedComesBack", check: whatWasOpenedComesBack},
-		{name: "AnyStringComesBack", check: anyStringComesBack},
-		{name: "ReplayStartsAtTheOffset", check: replayStartsAtTheOffset},
-		{name: "ReplayStartsAtTheOpening", check: replayStartsAtTheOpening},
-		{name: "EveryRefusalHasItsReason", check: everyRefusalHasItsReason},
-		{name: "GarbageIsUnknown", check: garbageIsUnknown},
-		{name: "WhatIsRefusedIsNotTouched", check: whatIsRefusedIsNotTouched},
-		{name: "AnIdentityIsCompared", check: anIdentityIsCompared},
-		{name: "ASessionWithoutIdentityIsBoundToTheFirst", check: aSessionWithoutIdentityIsBoundToTheFirst},
-		{name: "AStaleEpochIsLost", check: aStaleEpochIsLost},
-		{name: "AnEndedSessionIsUnknown", check: anEndedSessionIsUnknown},
-		{name: "ChangesTakeEffectInOrder", check: changesTakeEffectInOrder},
-		{name: "JoiningAgainAtOnePosition", check: joiningAgainAtOnePosition},
-		{name: "RoomLeftBeforeTheFirstRecord", check: roomLeftBeforeTheFirstRecord},
-		{name: "ChangesDoNotBlock", check: changesDoNotBlock},
-		{name: "AppliedSaysHowFarTheRoomsAre", check: appliedSaysHowFarTheRoomsAre},
-		{name: "ParkedComesBackAgainAndAgain", check: parkedComesBackAgainAndAgain},
-		{name: "AQuietClientOutlivesTheLog", check: aQuietClientOutlivesTheLog},
-		{name: "ASilentClientOutlivesTheLog", check: aSilentClientOutlivesTheLog},
-		{name: "WhatWasProvenOutlivesCuts", check: whatWasProvenOutlivesCuts},
-		{name: "ALateClaimTakesNoProof", check: aLateClaimTakesNoProof},
-		{name: "TheWindowEnds", check: theWindowEnds},
-		{name: "OneClaimAtATimeHolds", check: oneClaimAtATimeHolds},
-		{name: "AnyNodeTakesOver", nodes: 2, check: anyNodeTakesOver},
-		{name: "OneNodeIsToldOfTheEnd", nodes: 2, check: oneNodeIsToldOfTheEnd},
-		{name: "AStormIsServed", nodes: 2, check: aStormIsServed},
+		{name: "Bind_Twice", check: bindTwice},
+		{name: "Resume_AllFields", check: resumeAllFields},
+		{name: "Resume_AnyStrings", check: resumeAnyStrings},
+		{name: "Resume_FromOffset", check: resumeFromOffset},
+		{name: "Resume_FromOpening", check: resumeFromOpening},
+		{name: "Refusal_Reasons", check: refusalReasons},
+		{name: "Refusal_Garbage", check: refusalGarbage},
+		{name: "Refusal_SessionUnchanged", check: refusalSessionUnchanged},
+		{name: "Identity_Compared", check: identityCompared},
+		{name: "Identity_BoundToFirst", check: identityBoundToFirst},
+		{name: "Epoch_Stale", check: epochStale},
+		{name: "Resume_EndedSession", check: resumeEndedSession},
+		{name: "Change_Order", check: changeOrder},
+		{name: "Change_RejoinAtOnePosition", check: changeRejoinAtOnePosition},
+		{name: "Change_LeaveBeforeFirstRecord", check: changeLeaveBeforeFirstRecord},
+		{name: "Change_NotBlocking", check: changeNotBlocking},
+		{name: "Applied_Position", check: appliedPosition},
+		{name: "Resume_ParkedRepeatedly", check: resumeParkedRepeatedly},
+		{name: "Trim_QuietClient", check: trimQuietClient},
+		{name: "Trim_NoEventReceived", check: trimNoEventReceived},
+		{name: "Trim_RepeatedDisconnects", check: trimRepeatedDisconnects},
+		{name: "Resume_LateOlderOffset", check: resumeLateOlderOffset},
+		{name: "Expiry_Window", check: expiryWindow},
+		{name: "Resume_Concurrent", check: resumeConcurrent},
+		{name: "Resume_OtherNode", nodes: 2, check: resumeOtherNode},
+		{name: "Expiry_ReportedOnce", nodes: 2, check: expiryReportedOnce},
+		{name: "Resume_ConnectionStorm", nodes: 2, check: resumeConnectionStorm},
 	}
 }
 
-// A node is a server reduced to what a store sees of it.
+// A node implements adapter.Local and recovery.Node.
 type node struct {
 	log   adapter.Adapter
 	store recovery.Store
 	id    string
 
 	mu      sync.Mutex
-	at      adapter.Offset // the newest one delivered
+	at      adapter.Offset // of the last delivery
 	expired []*recovery.Session
 }
 
@@ -151,7 +151,7 @@ func (n *node) position() adapter.Position {
 	return n.at.Position
 }
 
-// ended returns the sessions that the node was told of.
+// ended returns the sessions for which Expired was called.
 func (n *node) ended() []*recovery.Session {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -178,8 +178,8 @@ func (c Cluster) start(t *testing.T) *node {
 	return n
 }
 
-// emit publishes an event for everybody and returns its offset once the node has
-// it.
+// emit publishes an event for every socket and returns its offset after its delivery to
+// the node.
 func (n *node) emit(t *testing.T) adapter.Offset {
 	t.Helper()
 	r, err := n.log.Publish(within(t), &adapter.Envelope{Namespace: "/", Payload: []byte(`["e"]`)})
@@ -191,12 +191,12 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 		t.Fatalf("Wait: %v", err)
 	}
 	if err := n.log.WaitDelivered(within(t)); err != nil {
-		t.Fatalf("Sync: %v", err)
+		t.Fatalf("WaitDelivered: %v", err)
 	}
 	return o
 }
 
-// session returns a session to be opened, like no other.
+// session returns a session to be opened, with new ids.
 func (n *node) session() *recovery.Session {
 	id, at := rand.Text(), n.position()
 	return &recovery.Session{
@@ -218,7 +218,7 @@ func (n *node) open(t *testing.T, change func(*recovery.Session)) *recovery.Sess
 	return s
 }
 
-// resume claims a session, which has to succeed.
+// resume claims a session, and fails the test on an error.
 func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 	t.Helper()
 	s, err := n.store.Resume(within(t), recovery.ResumeRequest{PIDHash: pid, Namespace: "/", Offset: offset})
@@ -228,7 +228,7 @@ func (n *node) resume(t *testing.T, pid, offset string) *recovery.Session {
 	return s
 }
 
-// refused claims a session, which has to be refused for the reason.
+// refused checks that Resume refuses the request with the reason.
 func (n *node) refused(t *testing.T, c recovery.ResumeRequest, reason error) {
 	t.Helper()
 	s, err := n.store.Resume(within(t), c)
@@ -237,7 +237,7 @@ func (n *node) refused(t *testing.T, c recovery.ResumeRequest, reason error) {
 	}
 }
 
-// change makes a change, which has to succeed.
+// change makes a change, and fails the test on an error.
 func (n *node) change(t *testing.T, k recovery.Key, c recovery.Change) {
 	t.Helper()
 	if err := n.store.Change(k, c).Wait(within(t)); err != nil {
@@ -245,7 +245,8 @@ func (n *node) change(t *testing.T, k recovery.Key, c recovery.Change) {
 	}
 }
 
-// park parks a session that was sent last and was served up to here.
+// park parks a session that was served up to the node's position, with last as the last
+// offset sent to its client.
 func (n *node) park(t *testing.T, k recovery.Key, last adapter.Offset) {
 	t.Helper()
 	e := recovery.Release{Park: true, At: n.position(), Last: last}
@@ -254,7 +255,7 @@ func (n *node) park(t *testing.T, k recovery.Key, last adapter.Offset) {
 	}
 }
 
-// within returns a ctx for what has to happen soon.
+// within returns a ctx that ends after patience.
 func within(t *testing.T) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -13,14 +13,14 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-func bindIsOnce(t *testing.T, c Cluster) {
+func bindTwice(t *testing.T, c Cluster) {
 	n := c.start(t)
 	if err := n.store.Bind(n); err == nil {
 		t.Error("a second Bind was accepted")
 	}
 }
 
-func whatWasOpenedComesBack(t *testing.T, c Cluster) {
+func resumeAllFields(t *testing.T, c Cluster) {
 	n := c.start(t)
 	n.emit(t)
 	want := n.open(t, func(s *recovery.Session) {
@@ -39,11 +39,11 @@ func whatWasOpenedComesBack(t *testing.T, c Cluster) {
 	sameRooms(t, got.Rooms, want.Rooms)
 	sameData(t, got.Data, want.Data)
 	if got.From != want.Opened || got.Last != (adapter.Offset{}) || got.OwnedElsewhere {
-		t.Errorf("from %d, last %v, elsewhere %v", got.From, got.Last, got.OwnedElsewhere)
+		t.Errorf("from %d, last %v, OwnedElsewhere %v", got.From, got.Last, got.OwnedElsewhere)
 	}
 }
 
-func anyStringComesBack(t *testing.T, c Cluster) {
+func resumeAnyStrings(t *testing.T, c Cluster) {
 	n := c.start(t)
 	weird := []string{"", "\x00", "a\x00b", "\xff\xfe", "\x7fhex:00", "\x7fsha256:00", "é", "'; drop table", `{"a"}`, `\x00`, "NULL", "a,b", strings.Repeat("r", 2000)}
 	s := n.open(t, func(s *recovery.Session) {
@@ -90,7 +90,7 @@ func sameData(t *testing.T, got, want map[string]json.RawMessage) {
 	}
 }
 
-func replayStartsAtTheOffset(t *testing.T, c Cluster) {
+func resumeFromOffset(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	var offsets []adapter.Offset
@@ -104,35 +104,35 @@ func replayStartsAtTheOffset(t *testing.T, c Cluster) {
 	}
 }
 
-func replayStartsAtTheOpening(t *testing.T, c Cluster) {
+func resumeFromOpening(t *testing.T, c Cluster) {
 	n := c.start(t)
 	before := n.emit(t)
-	for _, held := range []string{"", "offset of somebody else", before.String()} {
-		s := n.open(t, func(s *recovery.Session) { s.InitialOffset = held })
+	for _, initial := range []string{"", "offset of another server", before.String()} {
+		s := n.open(t, func(s *recovery.Session) { s.InitialOffset = initial })
 		n.emit(t)
-		for _, offset := range []string{"", held} {
+		for _, offset := range []string{"", initial} {
 			got := n.resume(t, s.PIDHash, offset)
 			if got.From != s.Opened || got.Last != (adapter.Offset{}) {
-				t.Errorf("held %q, presented %q: from %d, last %v", held, offset, got.From, got.Last)
+				t.Errorf("initial offset %q, presented %q: from %d, last %v", initial, offset, got.From, got.Last)
 			}
 		}
 	}
 }
 
-func everyRefusalHasItsReason(t *testing.T, c Cluster) {
+func refusalReasons(t *testing.T, c Cluster) {
 	n := c.start(t)
 	early := n.emit(t)
 	n.emit(t)
 	s := n.open(t, nil)
 	o := n.emit(t)
-	foreign, lost, ahead, far := o, o, o, o
+	foreign, lost, ahead, distant := o, o, o, o
 	foreign.Log++
 	lost.Check++
 	ahead.Position++
-	far.Position = 1 << 62
+	distant.Position = 1 << 62
 	for _, row := range []struct {
-		claim  recovery.ResumeRequest
-		reason error
+		request recovery.ResumeRequest
+		reason  error
 	}{
 		{recovery.ResumeRequest{PIDHash: "nobody", Namespace: "/"}, recovery.ErrUnknown},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/other"}, recovery.ErrUnknown},
@@ -141,19 +141,19 @@ func everyRefusalHasItsReason(t *testing.T, c Cluster) {
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "\x00\xff"}, recovery.ErrMalformed},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: strings.Repeat("A", 1<<20)}, recovery.ErrMalformed},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: ahead.String()}, recovery.ErrAhead},
-		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: far.String()}, recovery.ErrAhead},
+		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: distant.String()}, recovery.ErrAhead},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: foreign.String()}, recovery.ErrForeign},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: lost.String()}, recovery.ErrForeign},
 		{recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly},
 	} {
-		n.refused(t, row.claim, row.reason)
+		n.refused(t, row.request, row.reason)
 	}
 	c.Trim(t)
 	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/"}, recovery.ErrTrimmed)
 	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: early.String()}, recovery.ErrEarly)
 }
 
-func garbageIsUnknown(t *testing.T, c Cluster) {
+func refusalGarbage(t *testing.T, c Cluster) {
 	n := c.start(t)
 	for _, pid := range []string{"", "\x00", "a\x00", "\xff\xfe", "'", `\`, "{}", "{\"a\",NULL}", "NULL", strings.Repeat("p", 1<<20), strings.Repeat("\xff", 1<<16)} {
 		n.refused(t, recovery.ResumeRequest{PIDHash: pid, Namespace: "/"}, recovery.ErrUnknown)
@@ -168,15 +168,15 @@ func garbageIsUnknown(t *testing.T, c Cluster) {
 	}
 }
 
-func whatIsRefusedIsNotTouched(t *testing.T, c Cluster) {
+func refusalSessionUnchanged(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/", Offset: "garbage"}, recovery.ErrMalformed)
 	n.refused(t, recovery.ResumeRequest{PIDHash: s.PIDHash, Namespace: "/x"}, recovery.ErrUnknown)
-	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still held
+	n.change(t, s.Key, recovery.Change{At: n.position(), Join: []string{"r"}}) // still owned
 }
 
-func aStaleEpochIsLost(t *testing.T, c Cluster) {
+func epochStale(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
 	again := n.resume(t, s.PIDHash, "")
@@ -194,7 +194,7 @@ func aStaleEpochIsLost(t *testing.T, c Cluster) {
 	sameRooms(t, n.resume(t, s.PIDHash, "").Rooms, []recovery.RoomInterval{{Room: "mine", Joined: n.position()}})
 }
 
-func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
+func resumeEndedSession(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, func(s *recovery.Session) {
 		s.Rooms = []recovery.RoomInterval{{Room: "a", Joined: s.Opened}}
@@ -208,6 +208,6 @@ func anEndedSessionIsUnknown(t *testing.T, c Cluster) {
 		t.Errorf("Change: %v", err)
 	}
 	if ended := n.ended(); len(ended) > 0 {
-		t.Error("the end of a session that did not expire was told")
+		t.Error("Expired was called for a session that did not expire")
 	}
 }

@@ -7,16 +7,16 @@ import (
 
 const binaryPrefix = 'b'
 
-// AppendBase64 appends a binary packet in the form that it has where only text can be
-// sent: in a polling payload, and on a WebSocket of a client that asks for it (b64=1).
+// AppendBase64 appends a binary packet as text, for a polling payload or the WebSocket
+// of a client that asks for it (b64=1).
 func AppendBase64(dst, data []byte) []byte {
 	return base64.StdEncoding.AppendEncode(append(dst, binaryPrefix), data)
 }
 
-// decodeBase64 decodes as Node does, by which the official parser goes: the alphabets of
-// the standard and of URLs, with padding or without, up to the first "="; what belongs to
-// neither alphabet is skipped, and a last character that makes no byte is dropped. Of a
-// UTF-16 code unit only the low byte counts. There is no error.
+// decodeBase64 decodes like Node, and so like the official parser: the standard and the
+// URL-safe alphabet, with or without padding, up to the first "="; other characters are
+// skipped, and an incomplete last byte is dropped. Only the low byte of a UTF-16 code unit
+// counts. It accepts any text.
 func decodeBase64(text []byte) []byte {
 	if data, err := base64.StdEncoding.AppendDecode(nil, text); err == nil {
 		return data
@@ -41,11 +41,10 @@ func decodeBase64(text []byte) []byte {
 	return decodeClean(clean)
 }
 
-// skipped stands for a character of neither alphabet.
+// skipped represents a character of neither alphabet.
 const skipped = ' '
 
-// sextet returns a character as the standard alphabet has it, and whether there may be
-// more after it.
+// sextet returns a character in the standard alphabet, and whether more may follow.
 func sextet(c byte) (standard byte, more bool) {
 	switch {
 	case c == '=':
@@ -66,6 +65,6 @@ func decodeClean(text []byte) []byte {
 	if len(text)%4 == 1 {
 		text = text[:len(text)-1]
 	}
-	data, _ := base64.RawStdEncoding.AppendDecode(nil, text) // there is nothing left that could be wrong
+	data, _ := base64.RawStdEncoding.AppendDecode(nil, text) // the text is valid
 	return data
 }

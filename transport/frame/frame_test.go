@@ -120,8 +120,8 @@ func TestPayload_SeparatorInText(t *testing.T) {
 	}
 }
 
-// FuzzPayload holds the codec to its promises for any bytes: no panic, at most
-// limit packets, and what was understood encodes to what is understood again.
+// FuzzPayload checks the promises of the codec for any bytes: no panic, at most
+// limit packets, and decoded packets that encode to the same packets.
 func FuzzPayload(f *testing.F) {
 	for _, s := range []string{"", "4hello", "4a\x1ebAQIDBA==\x1e2", "b", "b====", "0{}\x1e\x1e", "3probe\x1e7"} {
 		f.Add([]byte(s))
@@ -138,9 +138,9 @@ func FuzzPayload(f *testing.F) {
 
 		wire, err := frame.AppendPayload(nil, packets...)
 		if err != nil {
-			t.Fatalf("%q was read but not written: %v", payload, err)
+			t.Fatalf("%q was decoded but cannot be encoded: %v", payload, err)
 		}
-		// Base64 may hold what is not written back.
+		// Base64 may have characters that are not encoded again.
 		if !bytes.ContainsRune(payload, 'b') && !bytes.Equal(wire, payload) {
 			t.Fatalf("%q became %q", payload, wire)
 		}
@@ -155,7 +155,7 @@ func FuzzPayload(f *testing.F) {
 	})
 }
 
-// FuzzRoundTrip goes the other way: any data in, the same data out.
+// FuzzRoundTrip encodes and decodes any data.
 func FuzzRoundTrip(f *testing.F) {
 	f.Add([]byte("hello"), []byte{0, 1, 0x1e, 255})
 	f.Fuzz(func(t *testing.T, text, binary []byte) {

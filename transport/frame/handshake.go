@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// Handshake is what the server tells in the OPEN packet. Times are milliseconds,
-// MaxPayload is bytes. The order of the fields is the order on the wire.
+// Handshake is the data of the OPEN packet. Times are in milliseconds, MaxPayload
+// is in bytes. The order of the fields is the order on the wire.
 type Handshake struct {
 	SID          string   `json:"sid"`
 	Upgrades     []string `json:"upgrades"`
@@ -30,7 +30,7 @@ func AppendOpen(dst []byte, h Handshake) []byte {
 	return Append(dst, Open, body)
 }
 
-// ParseOpen reads the OPEN packet that fills text, as a client does.
+// ParseOpen parses the OPEN packet in text, for a client.
 func ParseOpen(text []byte) (Handshake, error) {
 	p, err := Parse(text)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// A verdict is what engine.io-parser makes of a payload.
+// A verdict is the result of engine.io-parser for a payload.
 type verdict struct {
 	Packets []struct {
 		Type string
@@ -22,8 +22,8 @@ type verdict struct {
 	Again string
 }
 
-// TestOracle_JavaScript shows the same payloads to engine.io-parser: what both take is the same, packet by packet and
-// encoded again, and what we refuse it calls an error too. It needs Node and the npm package, of which the integration tests have one:
+// TestOracle_JavaScript compares with engine.io-parser: a payload that both accept has the same packets, also encoded
+// again, and a payload that is refused here is an error there, too. It needs Node and the npm package of the integration tests:
 //
 //	npm ci --prefix integration/js
 func TestOracle_JavaScript(t *testing.T) {
@@ -61,7 +61,7 @@ func TestOracle_JavaScript(t *testing.T) {
 	}
 	t.Logf("%d payloads, %d accepted by both", len(payloads), both)
 	if both < len(payloads)/10 {
-		t.Error("too few to show anything")
+		t.Error("too few payloads were accepted for a comparison")
 	}
 }
 
@@ -103,7 +103,7 @@ func compare(t *testing.T, payload string, v verdict) bool {
 	return true
 }
 
-// payloads returns payloads made of pieces that matter, most of them malformed somewhere.
+// payloads returns payloads of significant pieces, most of them malformed.
 func payloads(n int) []string {
 	pieces := []string{"\x1e", "0", "1", "2", "3", "4", "5", "6", "7", "b", "AQI=", "AQID", "é", "😀", "probe", `{"a":1}`, " ", "4x", "bAQ==", "=", "-_", "\u0141", "A"}
 	r := rand.New(rand.NewPCG(1, 0))

@@ -2,7 +2,7 @@ package frame
 
 import "errors"
 
-// Type is the kind of a packet: the digit that stands first on the wire.
+// Type is the type of a packet: the first digit on the wire.
 type Type byte
 
 // The packet types of Engine.IO 4.
@@ -16,13 +16,13 @@ const (
 	Noop    Type = '6'
 )
 
-// Errors of the parser. Each means that the peer does not speak Engine.IO 4.
+// Errors of the parser. Each means that the peer violates Engine.IO 4.
 var (
 	ErrEmpty = errors.New("engine.io packet is empty")
 	ErrType  = errors.New("engine.io packet has an unknown type")
 )
 
-// String returns the name the protocol gives the type.
+// String returns the protocol's name of the type.
 func (t Type) String() string {
 	switch t {
 	case Open:
@@ -57,8 +57,8 @@ func Append(dst []byte, t Type, data []byte) []byte {
 	return append(append(dst, byte(t)), data...)
 }
 
-// Parse reads the packet that fills text: a text packet, whose data alias text, or a
-// binary one in base64.
+// Parse parses the packet in text: a text packet, whose data alias text, or a binary
+// one in base64.
 func Parse(text []byte) (Packet, error) {
 	if len(text) == 0 {
 		return Packet{}, ErrEmpty

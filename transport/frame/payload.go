@@ -14,8 +14,8 @@ var (
 	ErrTooMany   = errors.New("engine.io payload has too many packets")
 )
 
-// AppendPayload appends packets to dst as one polling payload. A payload that
-// already stands in dst is not continued: the caller joins.
+// AppendPayload appends packets to dst as one polling payload. It writes no separator
+// between dst and the first packet.
 func AppendPayload(dst []byte, packets ...Packet) ([]byte, error) {
 	for i, p := range packets {
 		if i > 0 {
@@ -37,8 +37,8 @@ func AppendPayload(dst []byte, packets ...Packet) ([]byte, error) {
 }
 
 // Payload yields the packets of a polling payload in order, at most limit of
-// them. The first error ends the sequence: what follows it cannot be trusted.
-// An empty payload is one empty packet, hence an error.
+// them. The first error ends the sequence. An empty payload is one empty packet,
+// and therefore an error.
 func Payload(payload []byte, limit int) iter.Seq2[Packet, error] {
 	return func(yield func(Packet, error) bool) {
 		for n := 0; ; n++ {

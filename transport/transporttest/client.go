@@ -15,8 +15,8 @@ import (
 	"github.com/pgsocket/socketio/transport/frame"
 )
 
-// A CloseError is what reading yields after the server's close frame. Code is
-// 1005 if the frame had none.
+// A CloseError is the error of reading after the server's close frame. Code is 1005
+// if the frame had none.
 type CloseError struct{ Code int }
 
 func (e *CloseError) Error() string { return fmt.Sprintf("closed by the server, code %d", e.Code) }
@@ -25,19 +25,19 @@ func (e *CloseError) Error() string { return fmt.Sprintf("closed by the server, 
 // without the type digit, and binary. The methods may be called concurrently;
 // those without an error result fail the test instead.
 type Client struct {
-	// Handshake is what the server said in its OPEN packet.
+	// Handshake is the data of the server's OPEN packet.
 	Handshake frame.Handshake
 
 	t    testing.TB
 	conn net.Conn
 	in   *bufio.Reader
 
-	writing chan struct{} // one frame at a time; not a mutex, on which virtual time does not wait
+	writing chan struct{} // one frame at a time; not a mutex, which blocks the virtual time of synctest
 
 	mu      sync.Mutex
 	changed *sync.Cond
 	inbox   []message
-	err     error // set when nothing more will come
+	err     error // set when reading has ended
 	paused  bool
 	silent  bool
 	pings   int
@@ -69,7 +69,7 @@ func (c *Client) hello(t testing.TB) {
 	go c.readLoop() // owner: the client; ends with the connection, at the latest in Cut
 }
 
-// ReadMessage waits for the next message. After the last one it yields a
+// ReadMessage waits for the next message. After the last one it returns a
 // *CloseError, or io.EOF if the connection was dropped.
 func (c *Client) ReadMessage() (binary bool, data []byte, err error) {
 	c.mu.Lock()
@@ -109,14 +109,14 @@ func (c *Client) ReadBinary() []byte {
 	return data
 }
 
-// Waiting returns the number of messages that have come and were not read.
+// Waiting returns the number of messages that have arrived and were not read.
 func (c *Client) Waiting() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.inbox)
 }
 
-// Pings returns the number of PINGs that have come.
+// Pings returns the number of PINGs that have arrived.
 func (c *Client) Pings() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -141,30 +141,29 @@ func (c *Client) WriteBinary(data []byte) {
 	c.must(c.writeFrame(ws.NewBinaryFrame(append([]byte(nil), data...))))
 }
 
-// WriteRaw sends bytes as they are. A server that drops the connection meanwhile
-// is no error.
+// WriteRaw sends bytes unchanged. It is no error if the server drops the connection.
 func (c *Client) WriteRaw(wire []byte) {
 	c.writing <- struct{}{}
 	defer func() { <-c.writing }()
 	_, _ = c.conn.Write(wire)
 }
 
-// SetPongs turns the answers to PINGs on, as they are at first, or off.
+// SetPongs turns the answers to PINGs on or off. They are on initially.
 func (c *Client) SetPongs(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.silent = !on
 }
 
-// Pause stops reading, as a client does that cannot keep up. The server's next
-// write may still succeed, if it has no more than 4 KB; the one after gets stuck.
+// Pause stops reading, like a client that cannot keep up. The server's next write may
+// still succeed if it has no more than 4 KB; the one after it blocks.
 func (c *Client) Pause() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.paused = true
 }
 
-// Resume reads on after Pause.
+// Resume continues reading after Pause.
 func (c *Client) Resume() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -172,8 +171,8 @@ func (c *Client) Resume() {
 	c.changed.Broadcast()
 }
 
-// Close says goodbye with a close frame, as a browser does, and waits until the
-// server has closed.
+// Close sends a close frame, like a browser, and waits until the server has closed the
+// connection.
 func (c *Client) Close() {
 	c.Resume()
 	if err := c.writeFrame(ws.NewCloseFrame(nil)); err != nil {
@@ -229,7 +228,7 @@ func (c *Client) readFrame() (ws.OpCode, []byte, error) {
 	return h.OpCode, data, err
 }
 
-// readLoop takes in what the server sends until there is no more.
+// readLoop reads frames until the connection ends.
 func (c *Client) readLoop() {
 	for {
 		c.whilePaused()
@@ -306,7 +305,7 @@ func (c *Client) put(m message) {
 	c.changed.Broadcast()
 }
 
-// leave closes this end; what the server did wins over what this end did.
+// leave closes this end. The error of reading is that of the server's action, if any.
 func (c *Client) leave(err error) {
 	_ = c.conn.Close() // the pipe's Close never fails
 	if errors.Is(err, io.ErrClosedPipe) {

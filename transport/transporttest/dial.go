@@ -12,11 +12,11 @@ import (
 )
 
 // Dial performs the WebSocket handshake of url with h and returns the client end.
-// The test fails if h refuses. When the test ends the connection is cut.
+// It fails the test if h refuses. When the test ends, the connection is dropped.
 func Dial(t testing.TB, h http.Handler, url string) *Client {
 	t.Helper()
 
-	near, far := pipe()
+	client, server := pipe()
 	req := httptest.NewRequest(http.MethodGet, url, http.NoBody)
 	for key, value := range map[string]string{
 		"Connection":            "Upgrade",
@@ -27,9 +27,9 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 		req.Header.Set(key, value)
 	}
 
-	go serve(h, req, far) // owner: the handler, which returns after the handshake
+	go serve(h, req, server) // owner: the handler, which returns after the handshake
 
-	in := bufio.NewReader(near)
+	in := bufio.NewReader(client)
 	resp, err := http.ReadResponse(in, req)
 	if err != nil {
 		t.Fatalf("dial %s: %v", url, err)
@@ -39,17 +39,17 @@ func Dial(t testing.TB, h http.Handler, url string) *Client {
 		t.Fatalf("dial %s: %s: %s", url, resp.Status, body)
 	}
 
-	c := newClient(t, near, in)
+	c := newClient(t, client, in)
 	t.Cleanup(c.Cut)
 	c.hello(t)
 	return c
 }
 
-// pipe is net.Pipe, of which nothing is left once an end is closed, as of a socket: a deadline holds the pipe until it
-// would have passed, and cannot be taken back after either end was closed.
-func pipe() (near, far net.Conn) {
-	near, far = net.Pipe()
-	return end{near, far}, end{far, near}
+// pipe returns net.Pipe with ends that reset their deadlines when they are closed: otherwise the timer of a deadline keeps
+// the pipe in memory until it expires, as it cannot be reset after either end was closed.
+func pipe() (client, server net.Conn) {
+	client, server = net.Pipe()
+	return end{client, server}, end{server, client}
 }
 
 type end struct {
@@ -63,7 +63,7 @@ func (e end) Close() error {
 	return e.Conn.Close()
 }
 
-// serve has h answer one request on conn.
+// serve answers one request on conn with h.
 func serve(h http.Handler, req *http.Request, conn net.Conn) {
 	w := &response{conn: conn, header: http.Header{}}
 	h.ServeHTTP(w, req)
@@ -76,11 +76,11 @@ func serve(h http.Handler, req *http.Request, conn net.Conn) {
 		StatusCode: max(w.status, http.StatusOK), ProtoMajor: 1, ProtoMinor: 1, Header: w.header,
 		ContentLength: int64(w.body.Len()), Body: io.NopCloser(strings.NewReader(w.body.String())),
 	}
-	_ = resp.Write(conn) // the client may have gone
+	_ = resp.Write(conn) // the client may be gone
 	_ = conn.Close()
 }
 
-// response is as much of a ResponseWriter as a handshake needs.
+// response is a minimal ResponseWriter for a handshake.
 type response struct {
 	conn     net.Conn
 	header   http.Header

@@ -1,10 +1,10 @@
-// Matrix runs the tests of pgadapter, migrations and pgtest on every Postgres at hand, reached in every way, with default
-// and with hostile settings, and prints a table. The whole output of a cell that failed is in .tmp/postgres.
+// Matrix runs the tests of pgadapter, migrations and pgtest on every installed Postgres, over every route, with default
+// and with hostile settings, and prints a table. The output of a failed cell is in .tmp/postgres.
 //
 //	go run ./internal/pgserver/matrix                           # everything
 //	go run ./internal/pgserver/matrix -major 15,18 -route direct,transaction -settings hostile
 //
-// The majors beside the installed one come from the npm package in integration/postgres, see make postgres.
+// Further major versions come from the npm package in integration/postgres, see make postgres.
 package main
 
 import (
@@ -30,10 +30,10 @@ import (
 // A cell is one combination.
 type cell struct{ major, route, settings string }
 
-// routes are the ways in which nodes reach Postgres.
+// routes are the ways in which nodes connect to Postgres.
 var routes = []string{"direct", "session", "transaction", "poll"} //nolint:gochecknoglobals // constant
 
-// hostile settings are what databases in use have, and what changes the form or the meaning of values.
+// hostile settings are those of databases in use that change the format or the meaning of values.
 var hostile = map[string]string{ //nolint:gochecknoglobals // constant
 	isolation:                             "serializable",
 	"default_transaction_deferrable":      "on",
@@ -62,16 +62,16 @@ var hostile = map[string]string{ //nolint:gochecknoglobals // constant
 	"jit_above_cost":                      "0",
 }
 
-// since are hostile settings that a major brought.
+// since are hostile settings that a major version introduced.
 var since = map[int]map[string]string{ //nolint:gochecknoglobals // constant
 	17: {"transaction_timeout": "20s"},
 }
 
-// isolation is the setting that a pooler does not pass on. Open refuses another level behind a pooler, for which there
-// is a test; the cells of the poolers have the level that its error asks for.
+// isolation is the setting that a pooler does not pass on. Behind a pooler Open refuses another level, which a test
+// checks; the cells of the poolers have the level that its error requires.
 const isolation = "default_transaction_isolation"
 
-// suites are the tests of a route: what a pooler or a poller changes is the adapter. run is a pattern for go test.
+// suites are the tests of a route: a pooler or polling affects only the adapter. run is a pattern for go test.
 var suites = map[string][]suite{ //nolint:gochecknoglobals // constant
 	"direct": {{"./pgadapter", "."}, {"./migrations", "."}, {"./pgtest", "."}},
 	"pooled": {{"./pgadapter", "Conformance|Emit|Trigger|Snapshot|Operations|PgBouncer|Isolation|Open_|Health_|Key_|Claim|Park|Outage|Privileges"}},
@@ -79,7 +79,7 @@ var suites = map[string][]suite{ //nolint:gochecknoglobals // constant
 
 type suite struct{ pkg, run string }
 
-// A filter chooses among the tests of a cell: patterns for go test, empty for all and for none.
+// A filter selects tests of a cell: patterns for go test; an empty run means all, an empty skip none.
 type filter struct{ run, skip string }
 
 func main() {
@@ -87,7 +87,7 @@ func main() {
 	defer stop()
 	if err := run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "matrix:", err)
-		os.Exit(1) //nolint:gocritic // nothing is left to stop
+		os.Exit(1) //nolint:gocritic // no deferred call is needed
 	}
 }
 
@@ -127,11 +127,11 @@ func run(ctx context.Context) error {
 	return nil
 }
 
-// found maps the majors at hand to the directories of their binaries.
+// found maps the installed major versions to the directories of their binaries.
 func found() (map[string]string, error) {
 	servers := make(map[string]string)
 	for _, pattern := range []string{"/usr/lib/postgresql/*/bin", "integration/postgres/node_modules/postgres-*/native/bin"} {
-		dirs, _ := filepath.Glob(pattern) // fails on a malformed pattern only
+		dirs, _ := filepath.Glob(pattern) // fails only for a malformed pattern
 		for _, dir := range dirs {
 			dir, err := filepath.Abs(dir)
 			if err != nil {
@@ -157,7 +157,7 @@ func names(servers map[string]string) []string {
 	return majors
 }
 
-// verdict runs the tests of the cell on a server of its own, and prints its row of the table.
+// verdict runs the tests of the cell on a new server, and prints its row of the table.
 func (c cell) verdict(ctx context.Context, bin string, f filter) (ok bool, err error) {
 	given, err := c.given()
 	if err != nil {
@@ -211,7 +211,7 @@ func (c cell) given() (map[string]string, error) {
 	return given, nil
 }
 
-// keep writes the output of a cell that failed to a file.
+// keep writes the output of a failed cell to a file.
 func (c cell) keep(out string) error {
 	dir := filepath.Join(".tmp", "postgres")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -220,7 +220,7 @@ func (c cell) keep(out string) error {
 	return os.WriteFile(filepath.Join(dir, c.major+"-"+c.route+"-"+c.settings+".log"), []byte(out), 0o600)
 }
 
-// shortened keeps what is worth a look when nearly everything fails.
+// shortened limits the output when nearly every test fails.
 func shortened(out string) string {
 	const enough = 60
 	lines := strings.Split(strings.TrimSpace(out), "\n")
@@ -230,7 +230,7 @@ func shortened(out string) string {
 	return strings.Join(lines, "\n")
 }
 
-// test runs the suites of the cell, in processes that find the route in their environment.
+// test runs the suites of the cell, in processes whose environment has the route.
 func (c cell) test(ctx context.Context, srv *pgserver.Server, f filter) (string, error) {
 	env := append(os.Environ(), "DATABASE_URL="+srv.DSN())
 	which := suites["pooled"]
@@ -238,7 +238,7 @@ func (c cell) test(ctx context.Context, srv *pgserver.Server, f filter) (string,
 	case "direct":
 		which = suites["direct"]
 	case "session", "transaction":
-		// The settings that PgBouncer does not know are ignored, as operators have to tell it for many drivers.
+		// PgBouncer ignores settings that it does not support, as many drivers require.
 		pooler, err := pgserver.StartPooler(ctx, srv.DSN(), pgserver.PoolerOptions{
 			Mode: c.route, Size: 60, Settings: map[string]string{"ignore_startup_parameters": "extra_float_digits"},
 		})

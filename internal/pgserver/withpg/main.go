@@ -1,5 +1,5 @@
-// Withpg runs a command with a Postgres at hand: the one of DATABASE_URL, or else a private server that lives as long
-// as the command and whose address the command finds in DATABASE_URL.
+// Withpg runs a command with a Postgres: that of DATABASE_URL, or a private server that runs as long as the command and
+// whose address the command receives in DATABASE_URL.
 //
 //	go run ./internal/pgserver/withpg go test ./...
 package main
@@ -25,12 +25,12 @@ func main() {
 	os.Exit(code)
 }
 
-// run returns the exit code of the command, or 1 and what kept the command from running.
+// run returns the exit code of the command, or 1 and the error if it could not be run.
 func run(args []string) (code int, err error) {
 	if len(args) == 0 {
 		return 1, errors.New("usage: withpg command arguments")
 	}
-	// Asked to end, we pass it on, wait for the command, and stop the server.
+	// Signals to end are passed on to the command. After its end the server is stopped.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 
