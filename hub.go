@@ -105,7 +105,7 @@ func (h *hub) everyLocked() []*member {
 		all = append(all, n.members.all.sockets...)
 	}
 	for _, m := range h.sessions {
-		if !m.attached() {
+		if len(m.memberships.list) == 0 { // not in its namespace
 			all = append(all, m)
 		}
 	}

@@ -38,9 +38,6 @@ const (
 	detached                      // permanently
 )
 
-// attached reports whether records reach the socket.
-func (m *member) attached() bool { return m.state == replaying || m.state == live }
-
 func (m *member) hub() *hub { return m.socket.hub() }
 
 // socketsOf returns the sockets of the members.

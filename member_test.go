@@ -9,7 +9,6 @@ import (
 // withoutHubLock are the functions that use a member's fields and neither hold the hub's lock nor are called under it.
 var withoutHubLock = map[string]string{
 	"newSocket":             "nobody else has the socket yet",
-	"member.attached":       "is called under the lock",
 	"hub.disconnectLocally": "ended does not change once the member is detached",
 	"Socket.departure":      "reason does not change once the member is detached",
 	"presenceOrder.begin":   "the key changes only in the timeline of the socket, which calls it",

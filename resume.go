@@ -373,21 +373,29 @@ func (s *Socket) open(ctx context.Context, offset string) (*recovery.Session, er
 // former session, and its offset could belong to either session.
 func (s *Socket) waitClientOffset(ctx context.Context, offset string) error {
 	h := s.hub()
-	o, err := adapter.ParseOffset(offset)
-	if err != nil || o.Position <= h.position() {
+	o, _ := adapter.ParseOffset(offset) // zero if it is malformed: every node has read up to there
+	if o.Position <= h.position() {
 		return nil
 	}
-	for batch, err := range s.namespace.server.opts.Adapter.Read(ctx, o.Position-1, o.Position) {
+	if logged, err := s.namespace.server.logged(ctx, o); err != nil || !logged {
+		return err
+	}
+	return h.wait(ctx, o.Position)
+}
+
+// logged reports whether the log still has a record with this offset.
+func (s *Server) logged(ctx context.Context, o adapter.Offset) (bool, error) {
+	for batch, err := range s.opts.Adapter.Read(ctx, o.Position-1, o.Position) {
 		switch {
 		case errors.Is(err, adapter.ErrTrimmed):
-			return nil
+			return false, nil
 		case err != nil:
-			return err
+			return false, err
 		case slices.ContainsFunc(batch, func(d adapter.Delivery) bool { return d.Offset == o }):
-			return h.wait(ctx, o.Position)
+			return true, nil
 		}
 	}
-	return nil // no record of this log has this offset
+	return false, nil
 }
 
 // validOffset returns the offset that a client presents, or "" if it is malformed: the

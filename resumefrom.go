@@ -50,7 +50,14 @@ func (s *Socket) ResumeFrom(ctx context.Context, token string) error {
 	// A client whose session could not be recovered may present the token of that
 	// session, and has received more since.
 	if o, err := adapter.ParseOffset(s.clientOffset); err == nil && o.Position > start.After {
-		return snapshotError{ErrStale}
+		// An offset that the log does not have proves nothing, and the client keeps it until it is connected.
+		received, err := server.logged(ctx, o)
+		switch {
+		case err != nil:
+			return err
+		case received:
+			return snapshotError{ErrStale}
+		}
 	}
 	s.start, s.startTimeline = &start, timeline
 	return nil

@@ -206,8 +206,11 @@ func (s *Socket) move(
 // changeLocked applies a change here and passes it to the store.
 func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
 	h := m.hub()
-	if m.state == detached {
+	switch {
+	case m.state == detached:
 		return recovery.Completed(m.socket.departure())
+	case m.state == replaying && m.disconnectedAt != nil: // it has left the namespace and all rooms
+		return recovery.Completed(&DisconnectError{Reason: ReasonServerDisconnect})
 	}
 	m.applyLocked(&c)
 	if h.store == nil || m.key == (recovery.Key{}) {

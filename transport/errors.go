@@ -23,6 +23,7 @@ var (
 	errLength       = errors.New("frame whose length is not minimally encoded")
 	errCloseCode    = errors.New("close frame with a reserved or invalid code")
 	errInvalidUTF8  = errors.New("text message is not valid UTF-8")
+	errFrames       = errors.New("too many frames before the end of the upgrade")
 	errCloseFrame   = errors.New("close frame with a payload of one byte")
 	errPeerLeft     = errors.New("close frame from the peer")
 	errOverlap      = errors.New("overlapping polls or posts of one session")

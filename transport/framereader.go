@@ -27,6 +27,8 @@ type frameReader struct {
 	limit   int64
 	deflate bool // permessage-deflate was negotiated
 	pools   *pools
+	session *Session // whose receiver counts fragments; nil during an upgrade
+	budget  int      // the number of further frames that are accepted; 0 for any number
 
 	op     ws.OpCode // of the message that is being assembled, 0 if there is none
 	small  bool      // that message is compressed
@@ -53,6 +55,9 @@ func (r *frameReader) next() (ws.OpCode, []byte, *ending) {
 			return 0, nil, err
 		}
 		if !whole {
+			if err := r.session.meter(0); err != nil {
+				return 0, nil, err
+			}
 			continue
 		}
 
@@ -91,6 +96,11 @@ func (r *frameReader) header() (ws.Header, *ending) {
 	h, err := r.readHeader()
 	if err != nil {
 		return h, err
+	}
+	if r.budget > 0 {
+		if r.budget--; r.budget == 0 {
+			return h, violation(ws.StatusPolicyViolation, errFrames)
+		}
 	}
 
 	state := ws.StateServerSide

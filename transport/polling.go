@@ -274,6 +274,10 @@ func (p *polling) post(s *Session, a *answer) {
 		s.oversized()
 	}
 	_ = a.control.SetReadDeadline(time.Time{}) // processing may wait while reading is paused
+	// If another goroutine has the lock, there is a message, which counts.
+	if status == http.StatusRequestEntityTooLarge && s.reading.TryLock() {
+		s.receive(func() *ending { return s.meter(len(b.bytes)) }, s.end)
+	}
 	if e == nil && status == http.StatusOK {
 		// Only the WebSocket of a completed upgrade, or conclude, can have the lock. Packets
 		// that arrive after the end of the session are dropped.

@@ -477,6 +477,19 @@ func (s *Session) overhead(bytes int) *ending {
 	return nil
 }
 
+// meter counts input that completes no message, and waits while reading is paused. It does
+// nothing for a nil session, or after the end.
+func (s *Session) meter(bytes int) *ending {
+	if s == nil || s.closed.Load() {
+		return nil
+	}
+	e := s.overhead(bytes)
+	if e == nil {
+		s.waitResumed()
+	}
+	return e
+}
+
 // beat sends a PING or ends the session if it is time, and returns when to call it again.
 func (s *Session) beat(now time.Time) (again time.Time) {
 	todo, again := s.heartbeat.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)

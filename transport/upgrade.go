@@ -16,6 +16,10 @@ import (
 // probeLimit bounds a message of a WebSocket during an upgrade, in bytes.
 const probeLimit = 128
 
+// probeFrames bounds the frames during an upgrade, to which no rate applies. A client needs
+// two: the probe and the upgrade.
+const probeFrames = 64
+
 // claim reserves the upgrade: a session has at most one at a time.
 func (p *polling) claim() bool {
 	p.mu.Lock()
@@ -82,12 +86,12 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, session *Session,
 // upgrade makes c the session's transport if the peer completes the upgrade. Then the
 // goroutine becomes the session's reader.
 func (p *polling) upgrade(s *Session, c *webSocket) {
-	c.frames.limit = probeLimit
+	c.frames.limit, c.frames.budget = probeLimit, probeFrames
 	_ = c.conn.SetReadDeadline(time.Now().Add(s.server.opts.HTTP.UpgradeTimeout))
 
 	taken, read := false, false
 	if p.exchange(c) {
-		c.frames.limit = s.server.opts.MaxPayload
+		c.frames.limit, c.frames.budget = s.server.opts.MaxPayload, 0
 		_ = c.conn.SetReadDeadline(time.Time{})
 		taken, read = p.switchTo(s, c)
 	}

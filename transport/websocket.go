@@ -68,6 +68,7 @@ func (c *webSocket) wake(s *Session) {
 
 // receive passes packets to the session until the connection or the session ends.
 func (c *webSocket) receive(s *Session) *ending {
+	c.frames.session = s
 	for {
 		if s.Paused() {
 			c.frames.release()
