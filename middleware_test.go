@@ -129,7 +129,7 @@ func TestGate_ErrorOfTheClient_Refuses(t *testing.T) {
 }
 
 // Rooms that the middleware has left again do not count from the snapshot token on.
-func TestFollow_AfterJoinAndLeave_RoomIsNotHeld(t *testing.T) {
+func TestResumeFrom_AfterJoinAndLeave_RoomIsNotHeld(t *testing.T) {
 	t.Parallel()
 	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
 		emit(t, io, "shown")

@@ -12,9 +12,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
-// TestFollow_JoinsMeanwhile: a goroutine of middleware changes the rooms while the session is opened, for the race
+// TestResumeFrom_JoinsMeanwhile: a goroutine of middleware changes the rooms while the session is opened, for the race
 // detector.
-func TestFollow_JoinsMeanwhile(t *testing.T) {
+func TestResumeFrom_JoinsMeanwhile(t *testing.T) {
 	t.Parallel()
 	log := adapter.NewMemory(nil)
 	io := newServer(&socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log), Snapshots: log}})
@@ -54,7 +54,7 @@ func (b *snapshotLog) ResolveSnapshot(context.Context, string) (adapter.StartPos
 
 // TestFollow_LogLosesItsEndMeanwhile: the log loses the records at a snapshot token that middleware has resolved, and
 // has other records there before the session is opened. The client would miss them.
-func TestFollow_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
+func TestResumeFrom_LogLosesItsEndMeanwhile_ClientComesBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log := &snapshotLog{&losable{}}

@@ -41,11 +41,11 @@ type EmitOptions struct {
 	// that has used its key. Default: no key, every emit is a separate event.
 	Key string
 
-	// Ring sends a notification at the commit, so that a node relays the event at
+	// Notify sends a notification at the commit, so that a node relays the event at
 	// once rather than at its next check of the outbox. It saves some milliseconds
 	// and costs a NOTIFY, which serializes commits and makes PREPARE TRANSACTION fail.
 	// Default: false.
-	Ring bool
+	Notify bool
 }
 
 // EmitTx emits an event inside a transaction of the application: the event exists if
@@ -76,7 +76,7 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, errNames)
 	}
 	var emitted bool
-	err := tx.QueryRow(ctx, emitQuery(o.Schema), appendPacket(nil, e), o.Key, o.Ring).Scan(&emitted)
+	err := tx.QueryRow(ctx, emitQuery(o.Schema), appendPacket(nil, e), o.Key, o.Notify).Scan(&emitted)
 	switch {
 	case sqlStateOf(err) == "54000":
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, err)

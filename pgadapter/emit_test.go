@@ -329,7 +329,7 @@ func TestEmitTx(t *testing.T) {
 	e2 := *e
 	e2.Payload = []byte(`["y"]`)
 	e2.Attachments = nil
-	if ok, err := EmitTx(t.Context(), tx, &e2, &EmitOptions{Schema: b.schema, Ring: true}); err != nil || !ok {
+	if ok, err := EmitTx(t.Context(), tx, &e2, &EmitOptions{Schema: b.schema, Notify: true}); err != nil || !ok {
 		t.Errorf("%v, %v", ok, err)
 	}
 	if err := tx.Commit(t.Context()); err != nil {

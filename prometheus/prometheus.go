@@ -130,12 +130,12 @@ func (c *ServerCollector) Collect(ch chan<- prometheus.Metric) {
 
 // NodeOptions configures a NodeCollector. The zero value has the defaults.
 type NodeOptions struct {
-	// SurveyInterval is the maximum age of the statistics of the whole cluster. An
+	// ClusterStatsInterval is the maximum age of the statistics of the whole cluster. An
 	// older one is queried again when Prometheus scrapes. Default: one minute.
-	SurveyInterval time.Duration
+	ClusterStatsInterval time.Duration
 
-	// SurveyTimeout bounds the query of these statistics. Default: 5 s.
-	SurveyTimeout time.Duration
+	// ClusterStatsTimeout bounds the query of these statistics. Default: 5 s.
+	ClusterStatsTimeout time.Duration
 
 	// Logger receives a line when that query fails. Default: slog.Default().
 	Logger *slog.Logger
@@ -165,11 +165,11 @@ func NewNodeCollector(db *pgadapter.DB, opts *NodeOptions) *NodeCollector {
 	if opts != nil {
 		o = *opts
 	}
-	if o.SurveyInterval == 0 {
-		o.SurveyInterval = time.Minute
+	if o.ClusterStatsInterval == 0 {
+		o.ClusterStatsInterval = time.Minute
 	}
-	if o.SurveyTimeout == 0 {
-		o.SurveyTimeout = 5 * time.Second
+	if o.ClusterStatsTimeout == 0 {
+		o.ClusterStatsTimeout = 5 * time.Second
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -240,8 +240,8 @@ func (c *NodeCollector) Collect(ch chan<- prometheus.Metric) {
 func (c *NodeCollector) collectCluster(ch chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.queried.IsZero() || time.Since(c.queried) >= c.opts.SurveyInterval {
-		ctx, cancel := context.WithTimeout(context.Background(), c.opts.SurveyTimeout)
+	if c.queried.IsZero() || time.Since(c.queried) >= c.opts.ClusterStatsInterval {
+		ctx, cancel := context.WithTimeout(context.Background(), c.opts.ClusterStatsTimeout)
 		defer cancel()
 		var err error
 		if c.cluster, err = c.db.ClusterStats(ctx); err != nil {
