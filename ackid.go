@@ -12,9 +12,9 @@ import "hash/fnv"
 //     sessions differ with high probability. The client may have a callback of a
 //     session that was not recovered.
 //
-// Ids are below 2^31, the limit of the official client in Java, while the number of
-// recoveries and the thousands of calls of the connection add up to less than 1,400; and
-// below 2^53 up to four million.
+// Let n be the number of recoveries plus the number of calls of the connection divided by
+// 1,024. Ids are below 2^31, the limit of the official client in Java, for n below 1,400,
+// and below 2^53 for n up to four million.
 type ackIDs struct {
 	start uint64
 	epoch uint64

@@ -2,12 +2,12 @@ package socketio
 
 import "sync"
 
-// maxFeed bounds the values that wait for a function of the application that blocks.
-const maxFeed = 1 << 16
+// maxCallbacks bounds the values that wait for a function of the application that blocks.
+const maxCallbacks = 1 << 16
 
-// A feed passes values to the application, in order and one at a time, in a goroutine
+// A callbackQueue passes values to the application, in order and one at a time, in a goroutine
 // that exists while values wait. Values may be pushed under a lock.
-type feed[T any] struct {
+type callbackQueue[T any] struct {
 	work    *tasks           // for Shutdown to wait
 	call    func(T)          // calls the application's functions through package boundary
 	dropped func(values int) // called with the number of dropped values
@@ -19,10 +19,10 @@ type feed[T any] struct {
 }
 
 // push queues a value, or drops it if the queue is full.
-func (f *feed[T]) push(v T) {
+func (f *callbackQueue[T]) push(v T) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.waiting) == maxFeed {
+	if len(f.waiting) == maxCallbacks {
 		f.lost++
 		return
 	}
@@ -34,7 +34,7 @@ func (f *feed[T]) push(v T) {
 	}
 }
 
-func (f *feed[T]) run() {
+func (f *callbackQueue[T]) run() {
 	defer f.work.done()
 	for {
 		f.mu.Lock()

@@ -21,7 +21,7 @@ type Namespace struct {
 	members *members       // guarded by server.hub.mu
 	state   namespaceState // guarded by server.hub.mu
 
-	rooms feed[RoomEvent]
+	rooms callbackQueue[RoomEvent]
 }
 
 func newNamespace(s *Server, name string) *Namespace {

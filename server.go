@@ -62,7 +62,7 @@ func newServer(opts *Options) (*Server, error) {
 		restoring: make(map[*member]struct{}), pendingCalls: make(map[uint64]*pendingCall),
 	}
 	s.hub.server = s
-	s.hub.expired = &feed[*ExpiredSession]{work: &s.work, call: s.callOnExpired, dropped: s.logMissedExpired}
+	s.hub.expired = &callbackQueue[*ExpiredSession]{work: &s.work, call: s.callOnExpired, dropped: s.logMissedExpired}
 	s.claimPermits, s.connectPermits = make(semaphore, s.opts.ConnectsAtOnce), make(semaphore, s.opts.ConnectsAtOnce)
 	s.serverRequests = make(chan struct{}, requestsAtOnce)
 	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}

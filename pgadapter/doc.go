@@ -49,8 +49,8 @@
 //     ownership, and never with a position that the log does not have. The transaction
 //     that writes checks both.
 //  9. A checkpoint counts for a session only if the session was part of a checkpoint
-//     in the same epoch. A session that was claimed and is not attached yet is covered
-//     no further than before the claim.
+//     in the same epoch. For a session that was claimed and is not attached yet, only what
+//     was proven before the claim holds.
 //  10. Row locks are taken in one order: the node, its sessions by pid_hash, the rest.
 //  11. Any role of the database can LISTEN, NOTIFY and take advisory locks. So the frame
 //     in a notification is sealed and bound to its position, a notification without a

@@ -44,11 +44,12 @@ type Store interface { //nolint:interfacebloat // the life of a session in six m
 // A Node is the server that a Store belongs to.
 type Node interface {
 	// Checkpoint returns the node's position, and the progress of each session whose
-	// progress changed since it was last returned. A session is Busy if its last event
-	// lies after quiet. The progress was true at the position; the Store keeps it until
-	// it is written. If quiet is All, Checkpoint returns the progress of all sessions,
-	// none of them Busy, for a Store that may have lost earlier writes.
-	Checkpoint(quiet adapter.Position) (adapter.Position, []Progress)
+	// progress changed since it was last returned. A session with an event after since,
+	// which is the position of the checkpoint before, is Busy. The progress was true at
+	// the returned position; the Store keeps it until it is written. If since is All,
+	// Checkpoint returns the progress of all sessions, none of them Busy, for a Store
+	// that may have lost earlier writes.
+	Checkpoint(since adapter.Position) (adapter.Position, []Progress)
 
 	// Expired reports that a session ended because its client stayed away longer than
 	// the window, or because too many sessions were parked. The Store calls it on one

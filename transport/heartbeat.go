@@ -2,197 +2,136 @@ package transport
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
+// heartbeat is the state of one session's heartbeat. It has no timer: the wheel calls
+// beat when it is time.
+//
+//	resting ──interval over: PING──▶ awaiting ──PONG──▶ resting
+//	                                    └──timeout over──▶ give up
+//
+// While reading is paused (suspend, proceed) it does not give up, and PINGs continue.
+type heartbeat struct {
+	awaiting atomic.Bool // a PONG; set under mu, read without it for every packet
+
+	mu       sync.Mutex
+	next     time.Time // PING, while resting
+	deadline time.Time // of the PONG, while awaiting
+	extended bool      // the deadline was extended in this cycle
+
+	suspended bool      // reading is paused
+	since     time.Time // if suspended: the start of the time that extends the deadline
+	repeats   bool      // the PONG may be unread: PINGs continue without it
+}
+
+// todo is the action that a beat requires.
+type todo uint8
+
 const (
-	// tick is the precision of the heartbeat: a session's beat runs at most one tick late.
-	tick = time.Millisecond
-	// wheelSlots is the number of slots of the wheel. A slot's list also contains sessions
-	// that are due in a later turn, which are skipped.
-	wheelSlots = 1 << 14
+	wait todo = iota
+	sendPing
+	giveUp
 )
 
-// wheel is a timer wheel for the heartbeats of all sessions of a server: one goroutine
-// and one timer, set to the next time at which a session is due.
-type wheel struct {
-	earlier chan struct{} // notifies run that a session is due before the timer expires
+func (p *heartbeat) start(now time.Time, interval time.Duration) (again time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 
-	mu      sync.Mutex
-	origin  time.Time // zero until the first session
-	now     int64     // the last tick that was processed, since origin
-	wakeAt  int64     // the tick that the timer is set to; 0 while it is not set
-	slots   []*Session
-	once    sync.Once
-	stop    chan struct{} // closed by halt
-	stopped chan struct{} // closed by run
+	p.next = now.Add(interval)
+	return p.next
 }
 
-// wheelSlot links a session into the list of its slot.
-type wheelSlot struct {
-	due        int64 // the tick
-	prev, next *Session
-	taken      bool // it is in a list
-	left       bool // the session was removed and is not added again
-}
+// beat returns what to do now and when to call it again. While a PONG is awaited that
+// is at least once per interval, because a PONG does not notify the wheel: it only sets
+// the time of the next PING, one interval later.
+func (p *heartbeat) beat(now time.Time, interval, timeout time.Duration) (do todo, again time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 
-func newWheel() *wheel {
-	return &wheel{
-		earlier: make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		stopped: make(chan struct{}),
-	}
-}
-
-// add schedules the next beat of s. The first session starts the wheel.
-func (w *wheel) add(s *Session, at time.Time) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-
-	if w.origin.IsZero() {
-		w.origin = time.Now()
-		w.slots = make([]*Session, wheelSlots)
-		go w.run() // owner: the server; ends in halt
-	}
-	w.putLocked(s, at)
-	if s.slot.taken && (w.wakeAt == 0 || s.slot.due < w.wakeAt) {
-		select {
-		case w.earlier <- struct{}{}:
-		default: // already notified
+	switch {
+	case !p.awaiting.Load():
+		if now.Before(p.next) {
+			return wait, p.next
 		}
+		do = sendPing
+		p.awaiting.Store(true)
+		p.extended, p.repeats = false, p.suspended
+		p.deadline, p.since = now.Add(timeout), now
+	case !p.suspended && !now.Before(p.deadline):
+		return giveUp, p.deadline
+	case p.repeats && !now.Before(p.next):
+		do = sendPing
+	}
+	if do == sendPing {
+		p.next = now.Add(interval)
+	}
+
+	again = now.Add(interval)
+	if p.repeats && p.next.Before(again) {
+		again = p.next
+	}
+	if !p.suspended && p.deadline.Before(again) {
+		again = p.deadline
+	}
+	return do, again
+}
+
+// suspend is called when reading is paused. The peer's PONG may be unread, so that the
+// time until proceed does not count.
+func (p *heartbeat) suspend(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspended, p.since, p.repeats = true, now, true
+}
+
+// proceed is called when reading resumes.
+func (p *heartbeat) proceed(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.suspended = false
+	if p.awaiting.Load() {
+		p.deadline = p.deadline.Add(now.Sub(p.since))
 	}
 }
 
-// remove removes s, even while its beat runs; it is not added again.
-func (w *wheel) remove(s *Session) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+// pong is called for a PONG. An unsolicited one has no effect.
+func (p *heartbeat) pong(now time.Time, interval time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 
-	if s.slot.taken {
-		w.unlinkLocked(s)
-	}
-	s.slot.left = true
-}
-
-// halt ends the wheel's goroutine and waits for it.
-func (w *wheel) halt() {
-	w.mu.Lock()
-	running := !w.origin.IsZero()
-	w.mu.Unlock()
-
-	w.once.Do(func() { close(w.stop) })
-	if running {
-		<-w.stopped
+	if p.awaiting.Load() {
+		p.awaiting.Store(false)
+		p.next = now.Add(interval)
 	}
 }
 
-func (w *wheel) run() {
-	defer close(w.stopped)
-
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-
-	var due []*Session
-	for {
-		select {
-		case <-w.stop:
-			return
-		case <-w.earlier:
-		case <-timer.C:
-		}
-		due = w.turn(time.Now(), due)
-		if next, ok := w.next(); ok {
-			timer.Reset(time.Until(next))
-		} else {
-			timer.Stop()
-		}
-	}
-}
-
-// turn runs the beats of the sessions that are due, without the wheel's lock. It uses
-// the slice due as a buffer, and returns it for the next call.
-func (w *wheel) turn(now time.Time, due []*Session) []*Session {
-	due = w.collect(now, due[:0])
-	for _, s := range due {
-		w.add(s, s.beat(now))
-	}
-
-	clear(due)
-	return due
-}
-
-func (w *wheel) collect(now time.Time, due []*Session) []*Session {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-
-	from, to := w.now+1, int64(now.Sub(w.origin)/tick)
-	w.now = max(w.now, to)
-	w.wakeAt = to                                       // sessions added during the beats are due later
-	for t := max(from, to-wheelSlots+1); t <= to; t++ { // several ticks may have passed
-		for s := w.slots[t%wheelSlots]; s != nil; {
-			next := s.slot.next
-			if s.slot.due <= to {
-				w.unlinkLocked(s)
-				due = append(due, s)
-			}
-			s = next
-		}
-	}
-
-	return due
-}
-
-// next returns when the next session is due, but at most one turn of the wheel ahead.
-func (w *wheel) next() (at time.Time, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-
-	later := false
-	for t := w.now + 1; t <= w.now+wheelSlots; t++ {
-		for s := w.slots[t%wheelSlots]; s != nil; s = s.slot.next {
-			if s.slot.due <= t {
-				return w.wakeLocked(t), true
-			}
-			later = true
-		}
-	}
-	if !later {
-		w.wakeAt = 0
-		return at, false
-	}
-	return w.wakeLocked(w.now + wheelSlots), true
-}
-
-func (w *wheel) wakeLocked(t int64) time.Time {
-	w.wakeAt = t
-	return w.origin.Add(time.Duration(t) * tick)
-}
-
-func (w *wheel) putLocked(s *Session, at time.Time) {
-	if s.slot.left {
+// extend is called for any other packet: it extends the deadline once, because the peer
+// may be busy sending (as in engine.io 6.6.11).
+func (p *heartbeat) extend(timeout time.Duration) {
+	if !p.awaiting.Load() {
 		return
 	}
 
-	ticks := int64((at.Sub(w.origin) + tick - 1) / tick) // rounds up: never too early
-	s.slot.due = max(ticks, w.now+1)
-	s.slot.taken = true
+	p.mu.Lock()
+	defer p.mu.Unlock()
 
-	head := &w.slots[s.slot.due%wheelSlots]
-	s.slot.prev, s.slot.next = nil, *head
-	if *head != nil {
-		(*head).slot.prev = s
+	if p.awaiting.Load() && !p.extended {
+		p.extended = true
+		p.deadline = time.Now().Add(timeout)
 	}
-	*head = s
 }
 
-func (w *wheel) unlinkLocked(s *Session) {
-	if s.slot.prev != nil {
-		s.slot.prev.slot.next = s.slot.next
-	} else {
-		w.slots[s.slot.due%wheelSlots] = s.slot.next
+// beat sends a PING or ends the session if it is time, and returns when to call it again.
+func (s *Session) beat(now time.Time) (again time.Time) {
+	todo, again := s.heartbeat.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
+	switch todo {
+	case sendPing:
+		s.urge(urgentPing, s.server.ping)
+	case giveUp:
+		s.end(&ending{reason: ReasonPingTimeout, cause: errPingTimeout, mode: discard})
+	case wait:
 	}
-	if s.slot.next != nil {
-		s.slot.next.slot.prev = s.slot.prev
-	}
-	s.slot.prev, s.slot.next, s.slot.taken = nil, nil, false
+	return again
 }

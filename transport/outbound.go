@@ -248,3 +248,45 @@ func lostWrite(err error) *ending {
 	}
 	return &ending{reason: reason, cause: fmt.Errorf("write: %w", err), mode: cut}
 }
+
+// Send queues messages, all of them or none, with no other message in between.
+// It never blocks. If the queue is full, it closes the session and returns
+// ErrQueueFull; if the session has ended, it returns ErrClosed. A nil error does not
+// mean that the peer received the messages.
+func (s *Session) Send(messages ...*Message) error {
+	s.mu.Lock()
+	if s.closed.Load() {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	if !s.roomLocked(messages) {
+		s.mu.Unlock()
+		s.end(&ending{reason: ReasonSlowConsumer, cause: ErrQueueFull, mode: cut})
+		return ErrQueueFull
+	}
+	idle := s.pushLocked(messages...)
+	s.mu.Unlock()
+
+	if idle != nil {
+		idle.wake(s)
+	}
+	return nil
+}
+
+// TrySend queues messages only if the queue is empty and no write is in progress, and
+// reports whether it did. It is for messages that may be lost. Over long-polling it
+// also requires an open poll.
+func (s *Session) TrySend(messages ...*Message) bool {
+	s.mu.Lock()
+	if s.closed.Load() || s.writing {
+		s.mu.Unlock()
+		return false
+	}
+	idle := s.pushLocked(messages...)
+	s.mu.Unlock()
+
+	if idle != nil {
+		idle.wake(s)
+	}
+	return true
+}

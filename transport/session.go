@@ -193,48 +193,6 @@ func (s *Session) switchTo(c transport) (taken, read bool) {
 	return true, !over
 }
 
-// Send queues messages, all of them or none, with no other message in between.
-// It never blocks. If the queue is full, it closes the session and returns
-// ErrQueueFull; if the session has ended, it returns ErrClosed. A nil error does not
-// mean that the peer received the messages.
-func (s *Session) Send(messages ...*Message) error {
-	s.mu.Lock()
-	if s.closed.Load() {
-		s.mu.Unlock()
-		return ErrClosed
-	}
-	if !s.roomLocked(messages) {
-		s.mu.Unlock()
-		s.end(&ending{reason: ReasonSlowConsumer, cause: ErrQueueFull, mode: cut})
-		return ErrQueueFull
-	}
-	idle := s.pushLocked(messages...)
-	s.mu.Unlock()
-
-	if idle != nil {
-		idle.wake(s)
-	}
-	return nil
-}
-
-// TrySend queues messages only if the queue is empty and no write is in progress, and
-// reports whether it did. It is for messages that may be lost. Over long-polling it
-// also requires an open poll.
-func (s *Session) TrySend(messages ...*Message) bool {
-	s.mu.Lock()
-	if s.closed.Load() || s.writing {
-		s.mu.Unlock()
-		return false
-	}
-	idle := s.pushLocked(messages...)
-	s.mu.Unlock()
-
-	if idle != nil {
-		idle.wake(s)
-	}
-	return true
-}
-
 // Drained waits until less than a quarter of the queue is in use. It returns nil, the
 // cause of ctx, or ErrClosed.
 func (s *Session) Drained(ctx context.Context) error {
@@ -488,17 +446,4 @@ func (s *Session) meter(bytes int) *ending {
 		s.waitResumed()
 	}
 	return e
-}
-
-// beat sends a PING or ends the session if it is time, and returns when to call it again.
-func (s *Session) beat(now time.Time) (again time.Time) {
-	todo, again := s.heartbeat.beat(now, s.server.opts.PingInterval, s.server.opts.PingTimeout)
-	switch todo {
-	case sendPing:
-		s.urge(urgentPing, s.server.ping)
-	case giveUp:
-		s.end(&ending{reason: ReasonPingTimeout, cause: errPingTimeout, mode: discard})
-	case wait:
-	}
-	return again
 }

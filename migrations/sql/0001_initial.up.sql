@@ -1,6 +1,10 @@
--- The log: every envelope that the nodes publish, in one order.
+-- The schema. Run with search_path = "<schema>": the names below are unqualified.
 --
--- Run with search_path = "<schema>": the names below are unqualified.
+-- In this order: the log (meta, log), nodes and sessions, the outbox and its relay
+-- (relayed, pending, relay_pending), append and rotation, emits and operations from SQL,
+-- snapshot tokens, triggers, views, rights.
+--
+-- The function append decides the order of events: it takes the append lock, then an id.
 
 -- Functions that run with the rights of their owner must not find the temporary tables of
 -- their callers first. The functions below keep the search_path that is set here.
@@ -196,8 +200,6 @@ $$;
 
 -- The nodes of the cluster, and the sessions that clients can come back to.
 --
--- Run with search_path = "<schema>".
---
 -- Locks are taken in this order: the row of a node, the rows of sessions by pid_hash,
 -- the rest.
 
@@ -285,8 +287,6 @@ create table session_data (
 );
 
 -- Emits from SQL, inside of the transaction that changes the rows.
---
--- Run with search_path = "<schema>".
 --
 -- An emit writes a row into the outbox and takes no lock that outlives the statement. The next
 -- holder of the append lock copies committed rows into the log: the relay of the outbox. Rows are
@@ -1827,8 +1827,6 @@ end
 $$;
 
 -- What nodes record for each other, and views for people.
---
--- Run with search_path = "<schema>".
 
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
 comment on column nodes.bound is 'deliveries to the server begin after this position';
