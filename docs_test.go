@@ -1,7 +1,10 @@
 package socketio_test
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -44,5 +47,38 @@ func TestDocs_EveryPromiseNamesItsTest(t *testing.T) {
 	}
 	if rows < 120 {
 		t.Errorf("only %d rows were parsed", rows)
+	}
+}
+
+// TestDocs_READMEProgramCompiles builds the program of the README as it stands there.
+func TestDocs_READMEProgramCompiles(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, program, found := strings.Cut(string(text), "```go\n")
+	program, _, closed := strings.Cut(program, "```")
+	if !found || !closed {
+		t.Fatal("README.md has no program")
+	}
+	dir := t.TempDir()
+	source, overlay := filepath.Join(dir, "main.go"), filepath.Join(dir, "overlay.json")
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := json.Marshal(map[string]map[string]string{"Replace": {filepath.Join(root, "examples", "readme", "main.go"): source}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, data := range map[string][]byte{source: []byte(program), overlay: files} {
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", overlay, "-o", os.DevNull, "./examples/readme").CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
