@@ -60,6 +60,7 @@ func released(t *testing.T, file string) *bench {
 		t.Fatal(err)
 	}
 	defer func() { _ = restoring.Close(context.Background()) }()
+	execOn(t, restoring, "set standard_conforming_strings = on") // the whole dump is parsed before its first statement runs
 	if _, err := restoring.PgConn().Exec(t.Context(), string(text)).ReadAll(); err != nil {
 		t.Fatalf("%s: %v", file, err)
 	}
