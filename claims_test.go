@@ -245,3 +245,27 @@ func (r *rewound) Bind(local adapter.Local) (adapter.Offset, error) {
 	r.local = local
 	return r.Memory.Bind(local)
 }
+
+// inTheReplay runs a test in virtual time with a client that has returned as back, at the last part of its replay: the
+// socket is attached, and the log yields that part when proceed is closed.
+func inTheReplay(t *testing.T, test func(t *testing.T, io *socketio.Server, log *rewound, p, back *peer)) {
+	t.Helper()
+	memory := adapter.NewMemory(nil)
+	log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
+	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
+		log.proceed = make(chan struct{})
+		p := connected(t, io)
+		p.Cut()
+		synctest.Wait()
+		emit(t, io, "1")
+		back := dial(t, io)
+		back.WriteText("0" + p.ticket())
+		for _, text := range []string{"2", "3"} { // for the next part
+			log.proceed <- struct{}{}
+			synctest.Wait()
+			emit(t, io, text)
+		}
+		synctest.Wait()
+		test(t, io, log, p, back)
+	})
+}

@@ -5,8 +5,6 @@ import (
 	"testing/synctest"
 
 	"github.com/pgsocket/socketio"
-	"github.com/pgsocket/socketio/adapter"
-	"github.com/pgsocket/socketio/recovery"
 )
 
 // TestLocalDisconnect_ClientIsToldWhenDurable: a client that returns at once, to any node,
@@ -36,22 +34,7 @@ func TestLocalDisconnect_ClientIsToldWhenDurable(t *testing.T) {
 // recover its session, even if its connection is cut before it receives DISCONNECT.
 func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 	t.Parallel()
-	memory := adapter.NewMemory(nil)
-	log := &rewound{slowLog: slowLog{Memory: memory, proceed: make(chan struct{})}}
-	bubble(t, &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(memory)}}, func(t *testing.T, io *socketio.Server) {
-		log.proceed = make(chan struct{})
-		p := connected(t, io)
-		p.Cut()
-		synctest.Wait()
-		emit(t, io, "1")
-		back := dial(t, io)
-		back.WriteText("0" + p.ticket())
-		for _, text := range []string{"2", "3"} { // for the next part
-			log.proceed <- struct{}{}
-			synctest.Wait()
-			emit(t, io, text)
-		}
-		synctest.Wait()
+	inTheReplay(t, func(t *testing.T, io *socketio.Server, log *rewound, p, back *peer) {
 		if err := io.Except().Local().Disconnect(t.Context()); err != nil {
 			t.Fatal(err)
 		}
