@@ -95,7 +95,7 @@ func (s *State) dropSuperseded(k *socket) {
 	*k = socket{}
 }
 
-// socketMoves are those of a socket (restore.go), of its application, and of its writes to the store.
+// socketMoves are those of a socket (connect.go), of its application, and of its writes to the store.
 func (m *model) socketMoves(s *State, j int, do yield) {
 	k := &s.sockets[j]
 	n := &s.nodes[k.node]
