@@ -16,7 +16,11 @@ import (
 func calm(t *testing.T, conns ...*pgx.Conn) {
 	t.Helper()
 	for _, c := range conns {
-		execOn(t, c, "set default_transaction_isolation = 'read committed'", "set idle_session_timeout = 0", "set statement_timeout = 0")
+		execOn(t, c, `
+			select set_config(name, value, false)
+			from (values ('default_transaction_isolation', 'read committed'), ('jit', 'off'), ('lock_timeout', '0'), ('statement_timeout', '0'),
+				('idle_session_timeout', '0'), ('idle_in_transaction_session_timeout', '0'), ('transaction_timeout', '0')) calm (name, value)
+			join pg_settings using (name)`)
 	}
 }
 

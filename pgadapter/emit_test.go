@@ -174,6 +174,7 @@ func TestRelay_LargeTransaction(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	other, open := b.connect(t), b.connect(t)
+	calm(t, b.conn, other, open)
 	execOn(t, open, "begin", "select emit_all('open')")
 	execOn(t, b.conn, "begin", "select count(*) from (select emit_all('x', to_jsonb(i)) from generate_series(1, 5000) i) s")
 	execOn(t, other, "select emit_all('other')")
