@@ -4,60 +4,15 @@
 //	node pages.mjs path-of-chromium directory-for-pictures url-of-node...
 
 import assert from "node:assert/strict";
-import { createRequire } from "node:module";
-import path from "node:path";
-
-// What npm installs for the tests lies in the directory of the other clients.
-const require = createRequire(new URL("../js/", import.meta.url));
-const { chromium } = require("playwright-core");
+import { Browser, kill, launch, node, online, say, step, within } from "./visitor.mjs";
 
 const [executablePath, pictures, ...nodes] = process.argv.slice(2);
-const within = { timeout: 15_000 };
+const browser = new Browser(await launch(executablePath), pictures);
+const picture = (page, name) => browser.picture(page, name);
 
-const browser = await chromium.launch({
-  executablePath,
-  args: [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-  ],
-});
-
-const complaints = []; // of the browser's console
-
-async function visit(name, url, look) {
-  const context = await browser.newContext(look);
-  const page = await context.newPage();
-  page.on("pageerror", (err) => complaints.push(`${name}: ${err}`));
-  page.on("console", (message) => {
-    // A node that was killed does not take connections: the browser says so, and no page can keep it from that.
-    const expected = /^WebSocket connection to '.*' failed/.test(message.text());
-    if (!expected && ["error", "warning"].includes(message.type())) complaints.push(`${name}: ${message.text()}`);
-  });
-  page.on("requestfailed", (r) => complaints.push(`${name}: ${r.url()} ${r.failure()?.errorText}`));
-  await page.goto(url);
-  await picture(page, `${name}-door`);
-  await page.fill("#name", name);
-  await page.click("#enter button");
-  await online(page);
-  return page;
-}
-
-const picture = (page, name) => page.screenshot({ path: path.join(pictures, `${name}.png`) });
-
-const node = (page) => page.textContent("#nodes .here span");
-const online = (page) => page.waitForSelector("#state.online", within);
 const texts = (page) => page.locator("#lines ol:not([hidden]) .post p").allTextContents();
 const replayed = (page) => page.locator("#lines ol:not([hidden]) .post.replayed p").allTextContents();
 const lastLog = (page) => page.locator("#log li span").last().textContent();
-const killCommand = (page) => page.textContent("#kill code");
-
-async function say(page, ...lines) {
-  for (const line of lines) {
-    await page.fill("#text", line);
-    await page.press("#text", "Enter");
-    await page.locator(".post p", { hasText: line }).waitFor(within); // it is in the log: its author sees it too
-  }
-}
 
 // see waits until a page shows exactly these lines.
 async function see(page, want) {
@@ -67,11 +22,9 @@ async function see(page, want) {
   assert.deepEqual(await texts(page), want);
 }
 
-const step = (text) => console.log(`- ${text}`);
-
 step("Ann and Bob come in, at two nodes");
-const ann = await visit("ann", nodes[0], { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
-const bob = await visit("bob", nodes[1], { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, colorScheme: "dark" });
+const ann = await browser.visit("ann", nodes[0], { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
+const bob = await browser.visit("bob", nodes[1], { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, colorScheme: "dark" });
 assert.notEqual(await node(ann), await node(bob));
 await ann.locator(".note", { hasText: "bob joined" }).waitFor(within);
 
@@ -108,8 +61,7 @@ await ann.locator("#nodes .here", { hasText: third }).waitFor(within);
 assert.match(await lastLog(ann), /recovered, 0 events replayed$/);
 const before = ["Now the node."];
 await say(ann, ...before);
-const [, pid] = (await killCommand(ann)).match(/^kill -9 (\d+)$/);
-process.kill(Number(pid), "SIGKILL");
+await kill(ann);
 const during = ["Ann?", "Your node is dead.", "Long live the others."];
 await say(bob, ...during);
 
@@ -149,5 +101,5 @@ step("Bob closes his page, which sends a DISCONNECT");
 await bob.close({ runBeforeUnload: true });
 await ann.locator(".note", { hasText: "bob left" }).waitFor(within);
 
-assert.deepEqual(complaints, []);
-await browser.close();
+assert.deepEqual(browser.complaints, []);
+await browser.browser.close();
