@@ -51,6 +51,7 @@ var mayLink = map[string][]string{
 	"internal/pgaddress":      {"github.com/jackc/pgx/v5"},
 	"pgtest":                  {"github.com/jackc/pgx/v5"},
 	"cmd/pgsocket":            {"github.com/jackc/pgx/v5"},
+	"examples/chat":           {"github.com/jackc/pgx/v5"},
 }
 
 func TestArchitecture_Imports(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -19,6 +20,7 @@ const (
 	Join  socketio.Request[Place, socketio.None]   = "chat:join"
 	Leave socketio.Request[Place, socketio.None]   = "chat:leave"
 	Say   socketio.Request[Words, socketio.None]   = "chat:say"
+	Nodes socketio.Request[socketio.None, []Node]  = "chat:nodes" // a page asks which nodes answer
 
 	Posted socketio.Event[Post]   = "chat:posted"
 	Moved  socketio.Event[Moving] = "chat:moved"
@@ -40,12 +42,13 @@ type (
 		Text string        `json:"text"`
 	}
 	Post struct {
-		Room socketio.Room     `json:"room"`
-		From socketio.SocketID `json:"from"`
-		Name string            `json:"name"`
-		Text string            `json:"text"`
-		Node string            `json:"node"` // on which it was posted
-		At   time.Time         `json:"at"`
+		Room   socketio.Room     `json:"room"`
+		Number int64             `json:"number"` // in its room, without gaps
+		From   socketio.SocketID `json:"from"`
+		Name   string            `json:"name"`
+		Text   string            `json:"text"`
+		Node   string            `json:"node"` // on which it was posted
+		At     time.Time         `json:"at"`
 	}
 	Moving struct {
 		Room socketio.Room     `json:"room"`
@@ -61,11 +64,16 @@ type (
 		Replayed  int      `json:"replayed"`
 		Reason    string   `json:"reason,omitempty"` // why it was not recovered
 	}
+	Node struct {
+		Address string `json:"address"`
+		Answers bool   `json:"answers"` // HTTP requests
+	}
 )
 
 // A chat is the application on one node.
 type chat struct {
 	io    *socketio.Server
+	posts counter
 	node  string   // the address of this node
 	nodes []string // the addresses of all
 	log   *slog.Logger
@@ -82,6 +90,7 @@ func (c *chat) register() {
 	Join.On(c.io, c.join)
 	Leave.On(c.io, c.leave)
 	Say.On(c.io, c.say)
+	Nodes.On(c.io, c.states)
 }
 
 // admit is the connection middleware. It runs again for a returning client.
@@ -167,7 +176,7 @@ func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none soc
 }
 
 // say posts to everybody in the room, on all nodes, the author included. When it
-// returns nil the post is in the log: no socket in the room will miss it.
+// returns nil the post is committed: no socket in the room will miss it.
 func (c *chat) say(ctx context.Context, s *socketio.Socket, w Words) (none socketio.None, err error) {
 	text := strings.TrimSpace(w.Text)
 	if n := utf8.RuneCountInString(text); n == 0 || n > 1000 {
@@ -177,7 +186,20 @@ func (c *chat) say(ctx context.Context, s *socketio.Socket, w Words) (none socke
 		return none, &socketio.Error{Code: "not_in_room", Message: "join the room first"}
 	}
 	post := Post{Room: w.Room, From: s.ID(), Name: name(s), Text: text, Node: c.node, At: time.Now()}
-	return none, Posted.Emit(ctx, c.io.To(w.Room), post)
+	return none, c.posts.emit(ctx, c.io.To(w.Room), post)
+}
+
+// states reports which nodes answer at this moment.
+func (c *chat) states(ctx context.Context, _ *socketio.Socket, _ socketio.None) ([]Node, error) {
+	states := make([]Node, len(c.nodes))
+	var running sync.WaitGroup
+	for i, address := range c.nodes {
+		running.Go(func() { // waited for below
+			states[i] = Node{Address: address, Answers: answers(ctx, address)}
+		})
+	}
+	running.Wait()
+	return states, nil
 }
 
 func name(s *socketio.Socket) string {

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/migrations"
 )
@@ -20,6 +22,10 @@ import (
 // restartAfter is how long a killed node stays down: long enough to see that its
 // users recover on the others.
 const restartAfter = 8 * time.Second
+
+// lease is how long a node may be silent before the others declare it dead: short
+// enough that they do so before a killed node is started again.
+const lease = restartAfter / 2
 
 // runCluster runs the whole demo: Postgres if there is none, and three nodes, each in
 // its own process, so that they can be killed. It ends with ctx.
@@ -35,7 +41,7 @@ func runCluster(ctx context.Context, cfg config) error {
 		cfg.dsn = server.DSN()
 		status += " -dsn '" + cfg.dsn + "'"
 	}
-	if err := migrations.Up(ctx, cfg.dsn, &migrations.Options{Schema: cfg.schema}); err != nil {
+	if err := createTables(ctx, cfg); err != nil {
 		return err
 	}
 	var err error
@@ -64,6 +70,18 @@ func runCluster(ctx context.Context, cfg config) error {
 		return err
 	}
 	return nil
+}
+
+func createTables(ctx context.Context, cfg config) error {
+	if err := migrations.Up(ctx, cfg.dsn, &migrations.Options{Schema: cfg.schema}); err != nil {
+		return err
+	}
+	pool, err := pgxpool.New(ctx, cfg.dsn)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return counter{pool, cfg.schema}.create(ctx)
 }
 
 // keepRunning runs a node, and restarts it some time after it was killed.

@@ -8,7 +8,8 @@
 // it was sent. Connection state recovery ensures that none is missing after its
 // connection was cut, or its node killed.
 //
-// Read chat.go first: it is the application. Node.go runs it on a server, cluster.go
+// Read chat.go first: it is the application. Posts.go numbers the posts in the
+// transactions that emit them, node.go runs the application on a server, cluster.go
 // starts three of those, and the directory page contains the page.
 package main
 

@@ -12,6 +12,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/clientbundle"
 	"github.com/pgsocket/socketio/pgadapter"
@@ -27,12 +29,17 @@ func runNode(ctx context.Context, cfg config) error {
 	logger := slog.New(slog.NewTextHandler(os.Stderr, nil)).With(slog.String("on", cfg.node))
 
 	db, err := pgadapter.Open(ctx, cfg.dsn, &pgadapter.Options{
-		Schema: cfg.schema, NodeName: cfg.node, Logger: logger,
+		Schema: cfg.schema, NodeName: cfg.node, Logger: logger, Lease: lease,
 	})
 	if err != nil {
 		return err
 	}
-	c := &chat{node: cfg.node, nodes: cfg.nodes, log: logger}
+	pool, err := pgxpool.New(ctx, cfg.dsn)
+	if err != nil {
+		return errors.Join(err, db.Close(ctx))
+	}
+	defer pool.Close()
+	c := &chat{posts: counter{pool, cfg.schema}, node: cfg.node, nodes: cfg.nodes, log: logger}
 	c.io = socketio.NewServer(&socketio.Options{
 		Adapter:  db,
 		Recovery: socketio.Recovery{Store: db.Sessions(), OnExpired: c.lost},
@@ -70,4 +77,20 @@ func serve(ctx context.Context, address string, io http.Handler) error {
 		return err
 	}
 	return nil
+}
+
+// answers reports whether the node at an address answers HTTP requests. A process that
+// was killed or stopped does not.
+func answers(ctx context.Context, address string) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+address, http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	return response.Body.Close() == nil
 }

@@ -13,20 +13,29 @@ import (
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// TestPages_MissNothing runs pages.mjs, and fails if that fails.
 func TestPages_MissNothing(t *testing.T) {
 	t.Parallel()
+	d := tell(t, "pages.mjs")
+	d.waitFor(t, `node http://\S+ is back`)
+}
+
+func TestPages_CountWhatTheyReceive(t *testing.T) {
+	t.Parallel()
+	tell(t, "tally.mjs")
+}
+
+// tell runs a story of visitors at a demo, and fails if that fails.
+func tell(t *testing.T, story string) *demo {
+	t.Helper()
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	d := startDemo(t, dsn, schema)
-
-	story := exec.CommandContext(t.Context(), "node", append([]string{"pages.mjs", chromium(t), t.ArtifactDir()}, d.urls()...)...)
-	out, err := story.CombinedOutput()
-
+	cmd := exec.CommandContext(t.Context(), "node", append([]string{story, chromium(t), t.ArtifactDir()}, d.urls()...)...)
+	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.waitFor(t, `node http://\S+ is back`)
+	return d
 }
 
 func TestDemo_LeavesNothingBehind(t *testing.T) {

@@ -18,6 +18,8 @@ const socket = io(location.origin, {
 let nodes = [location.host]; // all nodes, once the first has told
 let at = location.host;      // the node that serves us, or that is asked next
 let wanted = null;           // the node that the user wants to be served by
+let served = null;           // the node that serves us, or served us last
+let dead = new Set();        // the nodes that do not answer
 let recent = null;           // what came on this connection, until its node has said how much of it is a replay
 let sessions = 0;            // how many times we were a new client to the cluster
 
@@ -34,7 +36,11 @@ socket.io.on("reconnect_attempt", () => {
   drawState("away", `asking ${at} …`);
 });
 
-socket.io.on("error", () => log(`${at} does not answer`, "bad"));
+socket.io.on("error", () => {
+  log(`${at} does not answer`, "bad");
+  dead.add(at);
+  drawNodes();
+});
 
 socket.on("connect", async () => {
   recent = [];
@@ -50,7 +56,8 @@ socket.on("connect", async () => {
   recent = null;
   arrived.slice(0, welcome.replayed).forEach(markReplayed);
   nodes = welcome.nodes;
-  at = welcome.node;
+  at = served = welcome.node;
+  dead.delete(at);
   drawEntered(welcome, arrived);
   if (socket.recovered) {
     return; // the rooms are those that we were in
@@ -63,7 +70,9 @@ socket.on("connect", async () => {
 
 socket.on("disconnect", (reason) => {
   log(`lost ${at}: ${reason}`, "bad");
+  drawBreak("no connection: what is said now comes later", "lost", []);
   if (!cutTimer) drawState("away", "the line is lost");
+  drawNodes();
 });
 
 socket.on("connect_error", (err) => {
@@ -73,13 +82,67 @@ socket.on("connect_error", (err) => {
 
 // A recorded event ends with an argument for the client: its offset, which the
 // client has taken note of already. Handlers are free to ignore it.
-socket.on("chat:posted", (post) => received(post.room, drawPost(post)));
+socket.on("chat:posted", (post) => {
+  rooms.get(post.room).tally.count(post.number);
+  received(post.room, drawPost(post));
+  drawTally();
+});
 socket.on("chat:moved", (moving) => received(moving.room, drawMoving(moving)));
 
 function received(name, line) {
   recent?.push(line);
   drawLine(rooms.get(name), line);
 }
+
+// A Tally counts the posts of a room by the numbers that the cluster gave them, which
+// have no gaps. It begins with the first post that the page receives.
+class Tally {
+  received = 0;
+  replayed = 0;
+  doubled = 0;
+  disordered = 0;      // received after a post with a higher number
+  missing = new Set(); // the numbers between the first and the last that were not received
+  first = null;
+  last = null;
+
+  count(number) {
+    this.received++;
+    this.first ??= number;
+    this.last ??= number - 1;
+    if (number > this.last) {
+      for (let n = this.last + 1; n < number; n++) this.missing.add(n);
+      this.last = number;
+    } else if (number < this.first) {
+      for (let n = number + 1; n < this.first; n++) this.missing.add(n);
+      this.first = number;
+      this.disordered++;
+    } else if (this.missing.delete(number)) {
+      this.disordered++;
+    } else {
+      this.doubled++;
+    }
+  }
+
+  // pause: the posts until the next one are not for this page, it was not in the room.
+  pause() {
+    this.first = this.last = null;
+  }
+}
+
+// watchNodes asks again and again which nodes answer.
+async function watchNodes() {
+  if (socket.connected) {
+    try {
+      const states = await request("chat:nodes");
+      dead = new Set(states.filter((n) => !n.answers).map((n) => n.address));
+      drawNodes();
+    } catch {
+      // The connection is lost, which is shown elsewhere.
+    }
+  }
+  setTimeout(watchNodes, 500);
+}
+watchNodes();
 
 async function request(event, payload) {
   const answer = await socket.timeout(5000).emitWithAck(event, payload);
@@ -160,7 +223,7 @@ const rooms = new Map(["lobby", "engine", "galley"].map((name) => {
   const button = element("button", "", name);
   const unread = element("b");
   button.append(unread);
-  const room = { name, lines, button, unread, joined: name === "lobby" };
+  const room = { name, lines, button, unread, joined: name === "lobby", tally: new Tally() };
   button.onclick = () => show(room);
   $("#lines").append(lines);
   $("#rooms").append(button);
@@ -208,7 +271,7 @@ function drawPost(post) {
   const li = element("li", post.from === socket.id ? "post mine" : "post");
   const head = element("small");
   const time = element("time", "", clock(new Date(post.at)));
-  head.append(element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
+  head.append(element("b", "number", `#${post.number}`), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
   li.append(head, element("p", "", post.text));
   return li;
 }
@@ -229,6 +292,22 @@ function badge() {
 
 function markReplayed(line) {
   line.classList.add("replayed");
+  if (!line.classList.contains("post")) return;
+  for (const room of rooms.values()) {
+    if (line.parentNode === room.lines) room.tally.replayed++;
+  }
+  drawTally();
+}
+
+// drawTally shows the sums of all rooms.
+function drawTally() {
+  const sum = { received: 0, replayed: 0, missed: 0, doubled: 0, disordered: 0 };
+  for (const { tally } of rooms.values()) {
+    for (const name of ["received", "replayed", "doubled", "disordered"]) sum[name] += tally[name];
+    sum.missed += tally.missing.size;
+  }
+  for (const [name, n] of Object.entries(sum)) $(`#${name}`).textContent = n;
+  for (const name of ["missed", "doubled", "disordered"]) $(`#${name}`).className = sum[name] === 0 ? "good" : "bad";
 }
 
 function drawLine(room, line) {
@@ -270,19 +349,31 @@ function drawEntered({ node, process, recovered, replayed, reason }, arrived) {
     drawBreak(`back at ${node} as somebody new: something may be missing here`, "bad", arrived);
   }
   $("#kill code").textContent = `kill -9 ${process}`;
-  $("#nodes").replaceChildren(...nodes.map((n) => {
-    const li = element("li", n === node ? "here" : "");
-    li.append(element("span", "", n));
-    if (n !== node) {
-      const go = element("button", "", "go there");
-      go.onclick = () => goTo(n);
-      li.append(go);
-    }
-    return li;
-  }));
+  drawNodes();
   $("#door").hidden = true;
   $("#chat").hidden = false;
   drawRooms();
+}
+
+// drawNodes changes only what differs, so that nothing moves under a pointer.
+function drawNodes() {
+  const list = $("#nodes");
+  if (list.childElementCount !== nodes.length) {
+    list.replaceChildren(...nodes.map((n) => {
+      const li = element("li");
+      const go = element("button", "", "go there");
+      go.onclick = () => goTo(n);
+      li.append(element("span", "", n), element("em"), go);
+      return li;
+    }));
+  }
+  nodes.forEach((n, i) => {
+    const li = list.children[i];
+    const here = n === served && !dead.has(n);
+    li.className = dead.has(n) ? "dead" : here ? "here" : "";
+    li.querySelector("em").textContent = dead.has(n) ? "dead" : here ? (socket.connected ? "serves you" : "served you") : "";
+    li.querySelector("button").hidden = dead.has(n) || here;
+  });
 }
 
 function log(text, className = "") {
@@ -311,12 +402,26 @@ $("#composer").onsubmit = (event) => {
 };
 
 $("#cut").onclick = () => (cutTimer ? mend() : cut());
-$("#join").onclick = () => join(shown);
+$("#join").onclick = () => {
+  shown.tally.pause();
+  join(shown);
+};
 $("#leave").onclick = () => leave(shown);
 $("#kill button").onclick = async ({ target }) => {
-  await navigator.clipboard.writeText($("#kill code").textContent);
-  target.textContent = "Copied";
+  target.textContent = (await copy($("#kill code"))) ? "Copied" : "Press Ctrl-C";
   setTimeout(() => (target.textContent = "Copy"), 2000);
 };
+// copy copies the text of an element, or selects it if the browser does not permit that.
+async function copy(element) {
+  try {
+    await navigator.clipboard.writeText(element.textContent);
+    return true;
+  } catch {
+    // Only pages of localhost and https have a clipboard; the older command works on all.
+    getSelection().selectAllChildren(element);
+    return document.execCommand("copy");
+  }
+}
+
 $("#side").ontoggle = scrollToEnd;
 if (matchMedia("(max-width: 820px)").matches) $("#side").open = false;
