@@ -59,6 +59,7 @@ socket.on("connect", async () => {
   at = served = welcome.node;
   dead.delete(at);
   drawEntered(welcome, arrived);
+  askNodes();
   if (socket.recovered) {
     return; // the rooms are those that we were in
   }
@@ -129,20 +130,18 @@ class Tally {
   }
 }
 
-// watchNodes asks again and again which nodes answer.
-async function watchNodes() {
-  if (socket.connected) {
-    try {
-      const states = await request("chat:nodes");
-      dead = new Set(states.filter((n) => !n.answers).map((n) => n.address));
-      drawNodes();
-    } catch {
-      // The connection is lost, which is shown elsewhere.
-    }
+// askNodes asks which nodes answer: after every connect, and again and again.
+async function askNodes() {
+  if (!socket.connected) return;
+  try {
+    const states = await request("chat:nodes");
+    dead = new Set(states.filter((n) => !n.answers).map((n) => n.address));
+    drawNodes();
+  } catch {
+    // The connection is lost, which is shown elsewhere.
   }
-  setTimeout(watchNodes, 500);
 }
-watchNodes();
+setInterval(askNodes, 1000);
 
 async function request(event, payload) {
   const answer = await socket.timeout(5000).emitWithAck(event, payload);
