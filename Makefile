@@ -7,7 +7,7 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln setup clean
+.PHONY: help demo test unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln recording setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -53,6 +53,9 @@ microbench: $(BIN)/withpg ## run the Go benchmarks, each for BENCHTIME
 vuln: ## look for known vulnerabilities; needs the vulnerability database
 	@cd tools && go build -o ../$(BIN)/ golang.org/x/vuln/cmd/govulncheck
 	@scripts/each-module $(CURDIR)/$(BIN)/govulncheck ./...
+
+recording: ## record the demo for README.md: a killed node in a real browser; a minute on an idle machine
+	@scripts/record
 
 setup:
 	@scripts/setup
