@@ -3,6 +3,7 @@
 package pgadapter
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -274,6 +275,8 @@ func startProcess(t *testing.T, b *bench) *process {
 	p.moved = sync.NewCond(&p.mu)
 	p.child.Env = append(os.Environ(), "PGADAPTER_NODE_DSN="+b.dsn, "PGADAPTER_NODE_SCHEMA="+b.schema)
 	p.child.ExtraFiles = []*os.File{theirs}
+	var output bytes.Buffer
+	p.child.Stdout, p.child.Stderr = &output, &output
 	if err := p.child.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -287,7 +290,9 @@ func startProcess(t *testing.T, b *bench) *process {
 		_ = p.child.Process.Signal(syscall.SIGCONT) // it may be dead, or frozen by a test that failed
 		p.close(t)
 		_ = p.client.Close()
-		_ = p.child.Wait() // reports an error after a kill
+		if err := p.child.Wait(); t.Failed() { // an error also after a kill
+			t.Logf("the node's process: %v\n%s", err, output.Bytes())
+		}
 	})
 	return p
 }
