@@ -1,3 +1,4 @@
+// not published: tests of the other modules
 module github.com/pgsocket/socketio/integration
 
 go 1.26
