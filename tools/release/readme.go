@@ -45,7 +45,9 @@ func (c *consumer) runREADME(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, readmeLimit)
 	defer cancel()
-	return whileRunning(exec.CommandContext(ctx, withpg, program), func() error { return c.runClient(ctx, at.dir) })
+	run := exec.CommandContext(ctx, withpg, program)
+	run.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "DATABASE_URL=") }) // a Postgres of its own
+	return whileRunning(run, func() error { return c.runClient(ctx, at.dir) })
 }
 
 // An edit changes the README's text where a trial cannot be like what a reader types.
