@@ -26,6 +26,9 @@ func check(ctx context.Context, t *tree, version string) error {
 	if _, err := datedChangelog(t.dir, version, time.Now()); err != nil {
 		return err
 	}
+	if err := checkREADME(t.dir, version); err != nil {
+		return err
+	}
 	if err := checkSchemas(t.dir); err != nil {
 		return err
 	}
@@ -89,6 +92,19 @@ func datedChangelog(dir, version string, date time.Time) (string, error) {
 		return "", fmt.Errorf("CHANGELOG.md has no section %q", "## "+number)
 	}
 	return string(text[:found[0]]) + "## " + number + " (" + date.Format(time.DateOnly) + ")" + string(text[found[1]:]), nil
+}
+
+// checkREADME refuses a README that tells the state of another minor version.
+func checkREADME(dir, version string) error {
+	text, err := os.ReadFile(filepath.Join(dir, "README.md"))
+	if err != nil {
+		return err
+	}
+	want := "Version " + strings.TrimPrefix(semver.MajorMinor(version), "v")
+	if !regexp.MustCompile(regexp.QuoteMeta(want) + `\b`).Match(text) {
+		return fmt.Errorf("README.md does not say %q", want)
+	}
+	return nil
 }
 
 // checkSchemas refuses a release whose schema is not listed: a listed schema is never changed, only succeeded.

@@ -127,7 +127,22 @@ func (c *consumer) install(ctx context.Context, name string) error {
 		return err
 	}
 	if info.Main.Version != c.version {
-		return fmt.Errorf("%s was installed as %s and says that it is %s", name, c.version, info.Main.Version)
+		return fmt.Errorf("%s was installed as %s and is %s", name, c.version, info.Main.Version)
+	}
+	return c.askVersion(ctx, at, name)
+}
+
+// askVersion runs the version command of a program that has one.
+func (c *consumer) askVersion(ctx context.Context, at command, name string) error {
+	if _, err := os.Stat(filepath.Join(c.dir, "cmd", name, "version.go")); err != nil {
+		return nil //nolint:nilerr // it has none
+	}
+	out, err := at.run(ctx, c.bin(name), "version")
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(out, c.version) {
+		return fmt.Errorf("%s version does not print %s:\n%s", name, c.version, out)
 	}
 	return nil
 }

@@ -16,14 +16,17 @@ var sample = map[string]string{
 	"go.mod":           "module github.com/pgsocket/sample\n\ngo 1.26\n",
 	"sample.go":        "package sample\n\nconst Name = \"sample\"\n",
 	"LICENSE":          "for all modules\n",
+	"README.md":        "# sample\n\nVersion 0.1, soon Version 0.2.\n",
 	"CHANGELOG.md":     "# Changelog\n\n## 0.2.0 (unreleased)\n\n- more\n\n## 0.1.0 (unreleased)\n\n- all\n",
 	".gitignore":       "ignored\n",
 	"part/go.mod":      requiring("part", "sample"),
 	"part/part.go":     "package part\n\nimport \"github.com/pgsocket/sample\"\n\nconst Name = sample.Name + \"/part\"\n",
 	"cmd/tool/go.mod":  requiring("cmd/tool", "sample", "sample/part"),
-	"cmd/tool/main.go": "package main\n\nimport \"github.com/pgsocket/sample/part\"\n\nfunc main() { println(part.Name) }\n",
-	"inner/go.mod":     "// not published: it is a test\n" + requiring("inner", "sample", "sample/part"),
-	"inner/inner.go":   "package inner\n\nimport _ \"github.com/pgsocket/sample/part\"\n",
+	"cmd/tool/main.go": "package main\n\nimport _ \"github.com/pgsocket/sample/part\"\n\nfunc main() { version() }\n",
+	"cmd/tool/version.go": "package main\n\nimport (\n\t\"fmt\"\n\t\"runtime/debug\"\n)\n\n" +
+		"func version() {\n\tinfo, _ := debug.ReadBuildInfo()\n\tfmt.Println(info.Main.Version)\n}\n",
+	"inner/go.mod":   "// not published: it is a test\n" + requiring("inner", "sample", "sample/part"),
+	"inner/inner.go": "package inner\n\nimport _ \"github.com/pgsocket/sample/part\"\n",
 }
 
 // requiring returns the go.mod of a module that requires others, by their directories.
@@ -206,6 +209,7 @@ func TestRelease_Refusals(t *testing.T) {
 		"older":            {git: []string{"tag", "v0.3.0"}, want: "v0.1.0 is older than v0.3.0, which is released"},
 		"changes":          {dirty: true, want: "there are changes that are not committed:\n?? new.go"},
 		"changelog":        {version: "v0.1.1", want: `CHANGELOG.md has no section "## 0.1.1"`},
+		"README":           {version: "v0.3.0", files: map[string]string{"CHANGELOG.md": "## 0.3.0\n"}, want: `README.md does not say "Version 0.3"`},
 		"schema":           {files: map[string]string{"migrations/testdata/released/1.sql": "select 1\n"}, want: "the schema 1.sql is not recorded as released"},
 		"not tidy":         {files: map[string]string{"part/go.mod": requiring("part", "sample", "sample/part2"), "part2/go.mod": requiring("part2"), "part2/part.go": "package part2\n"}, want: "github.com/pgsocket/sample/part is not tidy"},
 		"not published":    {files: map[string]string{"go.mod": "// not published: a mistake\n" + sample["go.mod"]}, want: "is published and requires github.com/pgsocket/sample, which is not"},
@@ -276,6 +280,10 @@ func TestConsumer_Failures(t *testing.T) {
 		"a package that git ignores": {
 			files: map[string]string{"part/part.go": strings.Replace(sample["part/part.go"], "import", "import _ \"github.com/pgsocket/sample/ignored\"\n\nimport", 1)},
 			want:  "github.com/pgsocket/sample/ignored",
+		},
+		"a command that does not know its version": {
+			files: map[string]string{"cmd/tool/version.go": "package main\n\nfunc version() { print(\"unknown\") }\n"},
+			want:  "tool version does not print v0.1.0",
 		},
 		"nothing": {},
 	} {
