@@ -81,7 +81,7 @@ func try(ctx context.Context, s *stage) error {
 
 // consume plays the consumer, with a version that is never released.
 func (r *release) consume(ctx context.Context) error {
-	return r.staged(ctx, initialize, "v0.0.0-consumer", func(s *stage) error {
+	return r.staged(ctx, copyFiles, "v0.0.0-consumer", func(s *stage) error {
 		began := time.Now()
 		if err := s.prepare(ctx); err != nil {
 			return err

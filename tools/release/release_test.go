@@ -130,6 +130,8 @@ func TestRelease_TwoReleases(t *testing.T) {
 	t.Parallel()
 	dir := newSample(t, nil)
 	mustBuild(t, dir)
+	write(t, dir, ".git/info/exclude", "private\n")
+	write(t, dir, "private", "a file that git ignores here only\n")
 	for _, version := range []string{"v0.1.0", "v0.2.0"} {
 		if err := releaseSample(t, dir, version); err != nil {
 			t.Fatal(err)
@@ -144,6 +146,9 @@ func TestRelease_TwoReleases(t *testing.T) {
 		}
 		if author := mustGit(t, dir, "log", "-1", "--format=%an", version); author != "A. Maintainer" {
 			t.Errorf("the author of the release is %q", author)
+		}
+		if commits := mustGit(t, dir, "log", "-2", "--format=%s", version); commits != "release "+version+"\nwork" {
+			t.Errorf("the last commits of %s are:\n%s", version, commits)
 		}
 		released := mustGit(t, dir, "show", version+":cmd/tool/go.mod")
 		if strings.Contains(released, "replace") || strings.Count(released, " "+version) != 2 {
@@ -292,7 +297,7 @@ func TestConsumer_Failures(t *testing.T) {
 			dir := newSample(t, test.files)
 			write(t, dir, "ignored/ignored.go", "package ignored\n")
 			mustBuild(t, dir)
-			s, err := newStage(t.Context(), initialize, dir, t.TempDir(), "v0.1.0")
+			s, err := newStage(t.Context(), copyFiles, dir, t.TempDir(), "v0.1.0")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -29,28 +29,37 @@ type stage struct {
 // An origin makes the repository of a stage in a directory.
 type origin func(ctx context.Context, source, dir string) error
 
-// clone begins with the history of the tree, which a release continues.
+// clone makes a repository of what the tree has committed. A release continues its history.
 func clone(ctx context.Context, source, dir string) error {
-	_, err := git(ctx, source, "clone", "--quiet", "--shared", "--no-checkout", source, dir)
+	if _, err := git(ctx, source, "clone", "--quiet", "--shared", source, dir); err != nil {
+		return err
+	}
+	return identify(ctx, source, dir)
+}
+
+// copyFiles makes a repository of all files of the tree, also those that are not committed yet, as far as its .gitignore
+// does not name them. The tree need not be a repository.
+func copyFiles(ctx context.Context, source, dir string) error {
+	if _, err := git(ctx, source, "init", "--quiet", dir); err != nil {
+		return err
+	}
+	if err := identify(ctx, source, dir); err != nil {
+		return err
+	}
+	if _, err := git(ctx, source, "--git-dir="+filepath.Join(dir, ".git"), "--work-tree="+source, "add", "--all", "."); err != nil {
+		return err
+	}
+	if _, err := git(ctx, dir, "commit", "--quiet", "--message", "the tree"); err != nil {
+		return err
+	}
+	_, err := git(ctx, dir, "reset", "--quiet", "--hard")
 	return err
 }
 
-// initialize begins without history, so that the tree need not be a repository.
-func initialize(ctx context.Context, source, dir string) error {
-	_, err := git(ctx, source, "init", "--quiet", dir)
-	return err
-}
-
-// newStage copies all files of the tree, also those that are not committed yet, as far as git does not ignore them.
+// newStage makes the repository of a stage, and finds its modules.
 func newStage(ctx context.Context, from origin, source, tmp, version string) (*stage, error) {
 	dir := filepath.Join(tmp, "tree")
 	if err := from(ctx, source, dir); err != nil {
-		return nil, err
-	}
-	if err := identify(ctx, source, dir); err != nil {
-		return nil, err
-	}
-	if err := copyFiles(ctx, source, dir); err != nil {
 		return nil, err
 	}
 	t, err := readTree(dir)
@@ -59,24 +68,6 @@ func newStage(ctx context.Context, from origin, source, tmp, version string) (*s
 	}
 	base, err := git(ctx, dir, "rev-parse", "HEAD")
 	return &stage{tree: t, source: source, tmp: tmp, version: version, base: base, sums: make(map[module.Version]string)}, err
-}
-
-// copyFiles checks out in a clone what is in the source, and commits what the source has not committed.
-func copyFiles(ctx context.Context, source, dir string) error {
-	if _, err := git(ctx, source, "--git-dir="+filepath.Join(dir, ".git"), "--work-tree="+source, "add", "--all", "."); err != nil {
-		return err
-	}
-	changed, err := git(ctx, dir, "diff", "--cached", "--name-only")
-	if err != nil {
-		return err
-	}
-	if changed != "" {
-		if _, err := git(ctx, dir, "commit", "--quiet", "--message", "what is not committed"); err != nil {
-			return err
-		}
-	}
-	_, err = git(ctx, dir, "reset", "--quiet", "--hard")
-	return err
 }
 
 // identify makes commits in the clone those of the person who releases. Only the commits of a trial need no name.
