@@ -7,17 +7,21 @@ BENCHTIME ?= 1s
 export FUZZTIME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln recording setup clean
+.PHONY: help demo test announce consumer unit fmt lint fuzz chaos postgres bench curves profiles microbench vuln recording setup clean
 
 help: ## list these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
 demo: ## three nodes, one Postgres, a page to chat on
 	@scripts/setup postgres
+	@[ -x $(BIN)/chat ] || echo "compiling the demo: the first time this takes about half a minute" >&2
 	@go build -o $(BIN)/chat ./examples/chat && exec $(BIN)/chat
 
-test: setup $(BIN)/golangci-lint $(BIN)/withpg ## all that CI runs: format, vet, lint, fuzz, tests with the race detector
+test: announce setup $(BIN)/golangci-lint $(BIN)/withpg ## all that CI runs: format, vet, lint, a consumer, fuzz, tests with the race detector
 	@scripts/test
+
+announce:
+	@echo "make test takes about 20 minutes on two cores, and the first time a few more to install and compile what it needs" >&2
 
 unit: ## the root module's tests only, the way go runs them
 	@go test ./...
@@ -27,6 +31,9 @@ fmt: $(BIN)/golangci-lint ## format every Go file
 
 lint: $(BIN)/golangci-lint ## look for what a reviewer should not have to say
 	@scripts/each-module $(CURDIR)/$(BIN)/golangci-lint run ./...
+
+consumer: ## use the modules as a consumer does, outside of this directory
+	@scripts/consumer
 
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz

@@ -6,7 +6,6 @@ require github.com/pgsocket/socketio v0.0.0
 
 require (
 	github.com/golang-migrate/migrate/v4 v4.20.1 // indirect
-	github.com/jackc/pgerrcode v0.0.0-20220416144525-469b46aa5efa // indirect
 	github.com/kylelemons/godebug v1.1.0 // indirect
 )
 

@@ -1,3 +1,4 @@
+// not published: examples to read
 module github.com/pgsocket/socketio/examples/frameworks
 
 go 1.26
