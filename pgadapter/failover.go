@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/pgsocket/socketio/adapter"
 )
 
 // rewind moves the cursor back to the last batch that both the log and this node have,
@@ -118,48 +116,4 @@ func (t *tail) reregistered(cause error) {
 	if local != nil {
 		local.LogGap(at, cause)
 	}
-}
-
-// clamp maps a position that was taken on the timeline with number taken to b: no further
-// than the first fork since then.
-func (l timeline) clamp(p adapter.Position, taken int) int64 {
-	for _, j := range l.forks {
-		if j.number > taken {
-			p = min(p, j.at) // the earliest of them has the least position
-			break
-		}
-	}
-	return int64(p)
-}
-
-// fork returns the timeline that forks from b after the position at.
-func (l timeline) fork(at adapter.Position) timeline {
-	n := len(l.forks)
-	for n > 0 && l.forks[n-1].at >= at {
-		n--
-	}
-	forks := append(slices.Clone(l.forks[:n]), forkPoint{l.number + 1, at})
-	if len(forks) > maxForks {
-		forks[1].at = forks[0].at
-		forks = forks[1:]
-	}
-	return timeline{l.number + 1, forks}
-}
-
-// lowerAcked lowers acked to at, if it is greater.
-func (p *publisher) lowerAcked(at adapter.Position) {
-	for {
-		acked := p.acked.Load()
-		if acked <= int64(at) || p.acked.CompareAndSwap(acked, int64(at)) {
-			return
-		}
-	}
-}
-
-// evictExpired removes what is too old from memory, even without traffic.
-func (t *tail) evictExpired(now time.Time) {
-	t.cache.trim(now)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.recent.trim(now)
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -102,40 +100,6 @@ func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p
 	}
 	r.more = len(r.rows) == readBatches || size >= p.bytes
 	return r, rows.Err()
-}
-
-// parseNotification returns the batch in a notification, and whether it is complete. It is
-// only the name of the batch if the notification has no frame, or one that is not sealed
-// with the key that this node has; and the zero batch for other payloads. Any role can
-// send a notification without a seal: treat it as a hint.
-func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
-	fields := strings.SplitN(payload, " ", 5)
-	m := batchPos{}
-	for i, field := range [...]*int64{&m.id, &m.origin, &m.seq} {
-		if i >= len(fields) {
-			return &logBatch{}, false
-		}
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return &logBatch{}, false
-		}
-		*field = n
-	}
-	if len(fields) < 5 {
-		return &logBatch{batchPos: m}, false
-	}
-	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
-	frame, err := t.db.sealer.open(m, name, fields[3], fields[4])
-	if err != nil {
-		t.keyStale = true
-		return &logBatch{batchPos: m}, false
-	}
-	m.packets = countPackets(frame)
-	b, err = decodeBatch(t.db.opts.frames, t.db.number.Load(), m, frame)
-	if err != nil {
-		return &logBatch{batchPos: m}, false
-	}
-	return b, true
 }
 
 // read yields the deliveries in (from, to], from recentBatches where possible and otherwise

@@ -311,15 +311,6 @@ func (e *resumeTx) readRooms(rows pgx.Rows) error {
 	return err
 }
 
-// roomIntervalOf converts a row of session_rooms.
-func roomIntervalOf(room string, joined adapter.Position, left *adapter.Position) recovery.RoomInterval {
-	interval := recovery.RoomInterval{Room: fromText(room), Joined: joined}
-	if left != nil {
-		interval.Ended, interval.Left = true, *left
-	}
-	return interval
-}
-
 func (e *resumeTx) readData(rows pgx.Rows) error {
 	var pid, key, value string
 	_, err := pgx.ForEachRow(rows, []any{&pid, &key, &value}, func() error {

@@ -230,14 +230,6 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	return &s, nil
 }
 
-// setData sets a value under a key as stored in the table.
-func setData(s *recovery.Session, key string, value []byte) {
-	if s.Data == nil {
-		s.Data = make(map[string]json.RawMessage)
-	}
-	s.Data[fromText(key)] = value
-}
-
 // rotate switches to the next partition of the log when it is due, and deletes rooms that
 // no record in the log refers to.
 func (s *sweeper) rotate(ctx context.Context) error {
@@ -260,41 +252,4 @@ func (s *sweeper) rotate(ctx context.Context) error {
 		return fmt.Errorf("rotate the log: %w", err)
 	}
 	return nil
-}
-
-// reapDeadNode parks the sessions of a node whose row has not changed since it was observed.
-func (s *sweeper) reapDeadNode(ctx context.Context, id int64, as peerState) {
-	parked, err := s.db.endNode(ctx, id, &as.seen) // no effect if the row changed or another node was faster
-	switch {
-	case err != nil:
-		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat retries", slog.String("node", as.name), slog.Any("error", err))
-	case parked:
-		s.db.opts.Logger.WarnContext(ctx, "dead node found; its sessions are parked", slog.String("node", as.name))
-	}
-}
-
-// endNode ends an incarnation, if its row still has the given value of seen or seen is nil, and reports
-// whether it did. While the notification queue of Postgres is full it sends no notification.
-func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, err error) {
-	for !ended && err == nil {
-		ended, err = db.endPortion(ctx, id, seen)
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
-	return ended, err
-}
-
-// endPortion parks some of the sessions of an ending incarnation, and reports whether these
-// were the last.
-func (db *DB) endPortion(ctx context.Context, id int64, seen *string) (ended bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
-	defer cancel()
-	for _, notify := range [...]bool{true, false} {
-		err = db.pool.QueryRow(ctx, db.queries.nodeEnd, id, notify, seen).Scan(&ended)
-		if !queueFull(err) {
-			break
-		}
-	}
-	return ended, err
 }

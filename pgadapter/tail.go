@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -61,22 +60,6 @@ type tail struct {
 	notified   time.Time
 	resets     uint64
 }
-
-// A timeline numbers the histories of the log: a new one begins where the end of the log was lost.
-type timeline struct {
-	number int
-	forks  []forkPoint // oldest first, the last one is the start of this timeline; each lies after the one before
-}
-
-// A forkPoint is where a timeline forks from the one before: after the last position
-// that both have.
-type forkPoint struct {
-	number int // of the timeline
-	at     adapter.Position
-}
-
-// maxForks bounds the fork points that are kept. Beyond it, the oldest two are merged.
-const maxForks = 64
 
 type batchName struct{ origin, seq int64 }
 
@@ -211,6 +194,21 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 	}
 }
 
+// reopened returns conn, or a new connection if idle_session_timeout closed conn between two
+// polls; only a connection that listens can disable that timeout.
+func (t *tail) reopened(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
+	if !t.db.opts.PollOnly || t.db.opts.PollInterval < pingAfter {
+		return conn, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if conn.Ping(ctx) == nil {
+		return conn, nil
+	}
+	t.conn.drop()
+	return t.connect(ctx)
+}
+
 // listen waits until the log must be read. Batches in notifications that directly follow
 // the cursor are delivered meanwhile.
 func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
@@ -244,25 +242,6 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return ctx.Err() // nil: the poll interval is over
-}
-
-// waitNotification waits for a notification. It returns nil when there is a handoff, the log
-// must be read, or ctx ended.
-func (t *tail) waitNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
-	ctx, interrupt := context.WithCancel(ctx)
-	defer interrupt()
-	if !t.armInterrupt(interrupt) {
-		return nil, nil
-	}
-	if t.db.opts.PollOnly {
-		<-ctx.Done()
-		return nil, nil
-	}
-	n, err := conn.WaitForNotification(ctx)
-	if err != nil && ctx.Err() != nil && !conn.IsClosed() {
-		return nil, nil
-	}
-	return n, err
 }
 
 // catchUp reads and delivers everything after the cursor.
@@ -312,26 +291,20 @@ func (t *tail) scope() readScope {
 	return s
 }
 
-// drainNotifications consumes the notifications that have already arrived: the next read of
-// the log returns all of their batches. Then it reads the notification key again if a seal
-// did not match, at most once a second, because any role can send such notifications.
-func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
-	over, cancel := context.WithCancel(ctx)
-	cancel() // consume only what has already arrived
-	for {
-		n, err := conn.WaitForNotification(over)
-		if n == nil || err != nil {
-			break
-		}
-		if _, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
-			return err
-		}
+// poll returns the interval of polls.
+func (t *tail) poll() time.Duration {
+	if t.unnotified {
+		return min(pollOnlyInterval, t.db.opts.PollInterval)
 	}
-	if !t.keyStale || time.Since(t.keyAsked) < time.Second {
-		return nil
+	return t.db.opts.PollInterval
+}
+
+// untilNextRead returns how long to wait for a notification.
+func (t *tail) untilNextRead() time.Duration {
+	if t.echo.text != "" && !t.echo.arrived && !t.unnotified {
+		return min(t.poll(), max(echoTimeout-time.Since(t.echo.sent), 0)+time.Millisecond)
 	}
-	t.keyStale, t.keyAsked = false, time.Now()
-	return t.db.sealer.refresh(ctx, conn, t.db.queries)
+	return t.poll()
 }
 
 func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) error {
@@ -387,6 +360,14 @@ func (t *tail) markDelivered(p adapter.Position) {
 	}
 }
 
+// evictExpired removes what is too old from memory, even without traffic.
+func (t *tail) evictExpired(now time.Time) {
+	t.cache.trim(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent.trim(now)
+}
+
 // position returns how far this node has read the log.
 func (t *tail) position() adapter.Position {
 	t.mu.Lock()
@@ -416,4 +397,17 @@ func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// health returns an error if the log is not followed, or only by polling.
+func (t *tail) health() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.following:
+		return fmt.Errorf("the log has not been read since %v", t.caughtUp.Round(time.Millisecond))
+	case t.unnotified:
+		return fmt.Errorf("the log is only polled, every %v: %w", t.poll(), errNotNotified)
+	}
+	return nil
 }
