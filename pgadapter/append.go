@@ -78,7 +78,6 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 			}
 			p.counters.appends.Add(time.Since(first).Seconds())
 			p.counters.batches.Add(float64(o.live))
-			p.acked.Store(int64(h.position()))
 			p.announce(h, notify, localOnly)
 			log := p.sealer.number.Load()
 			return adapter.Offset{Position: position(h.id, 0), Log: log, Check: checkValue(log, p.origin, seq)}, nil
@@ -112,12 +111,12 @@ func (p *publisher) notAppended(ctx context.Context, attempt int, err error) {
 func (p *publisher) announce(h *handoff, notify, localOnly bool) {
 	if notify && !localOnly {
 		p.unnotified = notifyBudget{}
-		p.reader.appended(nil)
+		p.reader.appended(h.position(), nil)
 		return
 	}
 	p.unnotified.batches++
 	p.unnotified.bytes += len(h.frame)
-	p.reader.appended(h)
+	p.reader.appended(h.position(), h)
 }
 
 // send sends a batch once and sets its id. It reports whether the batch may be in the

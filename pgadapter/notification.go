@@ -40,7 +40,7 @@ func (t *tail) waitNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.No
 	if !t.armInterrupt(interrupt) {
 		return nil, nil
 	}
-	if t.db.opts.PollOnly {
+	if t.opts.PollOnly {
 		<-ctx.Done()
 		return nil, nil
 	}
@@ -70,7 +70,7 @@ func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
 		return nil
 	}
 	t.keyStale, t.keyAsked = false, time.Now()
-	return t.db.sealer.refresh(ctx, conn, t.db.queries)
+	return t.sealer.refresh(ctx, conn, t.queries)
 }
 
 // handleNotification handles a notification that names no batch, and reports whether it was one.
@@ -82,7 +82,7 @@ func (t *tail) handleNotification(ctx context.Context, conn *pgx.Conn, payload s
 	if payload != relayNotification {
 		return false, nil
 	}
-	t.db.relay.wake()
+	t.hooks.outboxPending()
 	return true, nil
 }
 
@@ -107,13 +107,13 @@ func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
 		return &logBatch{batchPos: m}, false
 	}
 	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
-	frame, err := t.db.sealer.open(m, name, fields[3], fields[4])
+	frame, err := t.sealer.open(m, name, fields[3], fields[4])
 	if err != nil {
 		t.keyStale = true
 		return &logBatch{batchPos: m}, false
 	}
 	m.packets = countPackets(frame)
-	b, err = decodeBatch(t.db.opts.frames, t.db.number.Load(), m, frame)
+	b, err = decodeBatch(t.opts.frames, t.sealer.number.Load(), m, frame)
 	if err != nil {
 		return &logBatch{batchPos: m}, false
 	}
@@ -124,17 +124,17 @@ func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
 func (t *tail) testEcho(ctx context.Context) {
 	e := &t.echo
 	switch {
-	case t.db.opts.PollOnly || e.arrived:
+	case t.opts.PollOnly || e.arrived:
 	case e.text == "":
 		text := echoPrefix + rand.Text()
 		ctx, cancel := context.WithTimeout(ctx, echoTimeout)
 		defer cancel()
-		if _, err := t.db.pool.Exec(ctx, t.db.queries.notify, t.db.opts.Schema, text); err == nil {
+		if _, err := t.pool.Exec(ctx, t.queries.notify, t.opts.Schema, text); err == nil {
 			e.text, e.sent = text, time.Now()
 		} // else: after the next read of the log
 	case time.Since(e.sent) > echoTimeout && !t.unnotified:
 		t.update(func() { t.unnotified = true })
-		t.db.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("cause", errNotNotified), slog.Duration("every", t.poll()))
+		t.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("cause", errNotNotified), slog.Duration("every", t.poll()))
 	}
 }
 
@@ -146,7 +146,7 @@ func (t *tail) receiveEcho(ctx context.Context, conn *pgx.Conn, payload string) 
 	t.echo.arrived = true
 	if t.unnotified {
 		t.update(func() { t.unnotified = false })
-		t.db.opts.Logger.InfoContext(ctx, "notifications arrive")
+		t.opts.Logger.InfoContext(ctx, "notifications arrive")
 	}
 	// The connection is not pooled, and listens even if it is idle for long.
 	_, err := conn.Exec(ctx, "set idle_session_timeout = 0")

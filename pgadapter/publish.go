@@ -40,7 +40,6 @@ type publisher struct {
 	retries  atomic.Uint64
 
 	frames atomic.Uint32 // the frame version that is written
-	acked  atomic.Int64  // the newest position that is known to be in the log
 	wakeup chan struct{} // signaled when a batch is ready, and by close
 	ended  chan struct{} // closed when the sending goroutine has returned
 	cancel context.CancelFunc
@@ -142,6 +141,9 @@ func (p *publisher) linger(d time.Duration) {
 	case <-p.wakeup:
 	}
 }
+
+// setFrames sets the frame version that is written.
+func (p *publisher) setFrames(version byte) { p.frames.Store(uint32(version)) }
 
 func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
 	size := e.Size()
@@ -290,16 +292,6 @@ func (p *publisher) flushBarrier(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-}
-
-// lowerAcked lowers acked to at, if it is greater.
-func (p *publisher) lowerAcked(at adapter.Position) {
-	for {
-		acked := p.acked.Load()
-		if acked <= int64(at) || p.acked.CompareAndSwap(acked, int64(at)) {
-			return
-		}
 	}
 }
 

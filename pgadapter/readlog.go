@@ -70,12 +70,12 @@ type idRange struct{ after, to int64 }
 // The result is complete after the low position that it returns: the statement locks
 // the partitions before it takes its snapshot, and the low position of a partition is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
+func (t *tail) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r logRead
 	size := 0
-	rows, err := q.Query(ctx, db.queries.read, of.after, of.to, readBatches, bool(s), p.bytes)
+	rows, err := q.Query(ctx, t.queries.read, of.after, of.to, readBatches, bool(s), p.bytes)
 	if err != nil {
 		return r, err
 	}
@@ -96,7 +96,7 @@ func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p
 		}
 	}
 	if rows.Err() == nil && r.log == 0 {
-		return r, errMetaLost(db.opts.Schema)
+		return r, errMetaLost(t.opts.Schema)
 	}
 	r.more = len(r.rows) == readBatches || size >= p.bytes
 	return r, rows.Err()
@@ -157,7 +157,7 @@ func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*l
 		switch end := position(e.upTo, maxPackets-1); {
 		case err != nil:
 			return nil, 0, err
-		case from < e.low || e.log != t.db.number.Load():
+		case from < e.low || e.log != t.sealer.number.Load():
 			return nil, 0, adapter.ErrTrimmed
 		case from < end || e.upTo == of.to:
 			return e.batches, min(low, end), nil
@@ -172,7 +172,7 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*logB
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case from < e.low || e.log != t.db.number.Load():
+	case from < e.low || e.log != t.sealer.number.Load():
 		return nil, 0, adapter.ErrTrimmed
 	case e.upTo == batchID(to):
 		return e.batches, to, nil
@@ -204,7 +204,7 @@ func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err 
 	}
 	e = logRange{make([]*logBatch, 0, len(r.rows)), to, r.low, r.log}
 	for _, row := range r.rows {
-		b, err := decodeBatch(t.db.opts.frames, r.log, row.batchPos, row.frame)
+		b, err := decodeBatch(t.opts.frames, r.log, row.batchPos, row.frame)
 		if err != nil {
 			_ = t.unreadable.note(r.log, row.batchPos, err) // for a reader that starts before it, the log is trimmed here
 			continue
@@ -223,7 +223,7 @@ func (t *tail) readRetrying(ctx context.Context, after, to int64) (logRead, erro
 	var r logRead
 	p := fullPace()
 	err := retryTransient(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, idRange{after, to}, theLog, p)
+		r, err = t.readLog(ctx, t.pool, idRange{after, to}, theLog, p)
 		p = p.next(err)
 		return err
 	})

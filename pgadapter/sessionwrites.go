@@ -153,18 +153,18 @@ type owner struct{ epoch, node int64 }
 // The statements are sent together and commit together. Each changes only sessions that
 // this node owns, whatever the statements before it returned.
 func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
-	f := writeSet{fence: s.db.node.fence()}
+	f := writeSet{fence: s.owner.fence()}
 	for _, w := range writes {
 		f.add(w)
 	}
 	node := f.fence.node
 	owners := make(map[string]owner, len(writes))
-	b := f.batch(s.db.queries, owners)
+	b := f.batch(s.queries, owners)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	err := s.db.pool.SendBatch(ctx, b).Close()
+	err := s.pool.SendBatch(ctx, b).Close()
 	if sqlState(err) == stateNodeGone {
-		s.db.node.markFenced(node)
+		s.owner.markFenced(node)
 		return nil, errNodeGone
 	}
 	if err != nil {
