@@ -4,7 +4,7 @@ drop view view_packets, view_sessions, view_nodes, view_outbox, view_rooms;
 drop function emit_statement, emit_row cascade;
 
 drop function
-    notification, meta_lost, advance_log_sequence, set_sequence, switch_slot, server_identity, relayed,
+    notification, meta_lost, require_read_committed, advance_log_sequence, set_sequence, switch_slot, server_identity, relayed,
     relayed_here, pending, outbox_due, relay_pending, relay_outbox, append, empty_slot, rotate_outbox,
     wire_name, packet_head, outbox_caller, outbox_slot_now, advance_outbox_sequence, check_event, use_key,
     check_audience, check_room, has_placeholder, check_placeholders, put_packet, emit_event, operate,

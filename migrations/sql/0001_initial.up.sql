@@ -137,6 +137,19 @@ begin
 end
 $$;
 
+-- Fails at another isolation level than read committed. With one snapshot for the whole transaction, what others append
+-- while it waits for the append lock would be invisible.
+create function require_read_committed() returns void
+language plpgsql stable
+as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+end
+$$;
+
 -- Advances the sequence beyond all ids that the log has or had: a copy of the tables, such as
 -- one made by logical replication, does not include the value of the sequence. The append lock
 -- must be held.
@@ -666,10 +679,7 @@ set search_path from current
 set lock_timeout = 0
 as $$
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
     -- Lock 1 of the schema.
     if wait then
         lock table append_lock in share update exclusive mode;
@@ -709,12 +719,7 @@ declare
     slot_now smallint;
     key      bytea;
 begin
-    -- With one snapshot for the whole transaction, batches that others append while this one waits
-    -- for the lock would be invisible.
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
 
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -1365,10 +1370,7 @@ begin
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
         from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
-            if current_setting('transaction_isolation') <> 'read committed' then
-                raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-                    using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-            end if;
+            perform require_read_committed();
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
             if relay_pending(most, 33554432, false, notify) > 0 then
