@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Settle implements transport.Drainer: it waits until all events that the client has
+// Drain implements transport.Drainer: it waits until all events that the client has
 // sent are handled, so that the answers reach it before the close frame.
-func (c *conn) Settle(ctx context.Context) {
+func (c *conn) Drain(ctx context.Context) {
 	c.mu.Lock()
 	sockets := slices.Clone(c.sockets)
 	c.mu.Unlock()

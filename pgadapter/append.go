@@ -12,70 +12,6 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
-// start starts the sending goroutine. It ends when close was called and the queue is
-// empty, or close gives up.
-func (p *publisher) start() {
-	var ctx context.Context
-	ctx, p.cancel = context.WithCancel(context.Background())
-	go p.run(ctx)
-}
-
-// close refuses further envelopes and waits until the queued ones have an outcome.
-// When ctx ends first, their outcome is adapter.ErrClosed, and close returns the cause.
-func (p *publisher) close(ctx context.Context) (err error) {
-	p.mu.Lock()
-	p.closed = true
-	if p.space != nil {
-		close(p.space)
-		p.space = nil
-	}
-	p.mu.Unlock()
-	wake(p.wakeup)
-	select {
-	case <-p.ended:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
-	p.cancel()
-	<-p.ended
-	return err
-}
-
-func (p *publisher) run(ctx context.Context) {
-	defer close(p.ended)
-	defer p.conn.drop()
-	seq := int64(0)
-	for {
-		o, rest, over := p.take()
-		switch {
-		case over:
-			return
-		case o == nil && rest == 0:
-			<-p.wakeup // close signals it as well
-		case o == nil:
-			p.linger(rest)
-		case o.live == 0:
-			p.complete(o, adapter.Offset{}, errWithdrawn)
-		default:
-			seq++
-			p.sent = time.Now()
-			first, err := p.append(ctx, o, seq)
-			p.complete(o, first, err)
-		}
-	}
-}
-
-// linger waits up to d, so that events that no caller waits for share an append. It
-// returns early when a packet arrives that must not linger, or a caller waits.
-func (p *publisher) linger(d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-p.wakeup:
-	}
-}
-
 // ErrUnanswered reports that Postgres was unreachable for so long after an append
 // without an answer that the append cannot be repeated: the event may or may not be
 // in the log. It occurs when an outage lasts half of Options.Retention.
@@ -142,7 +78,6 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 			}
 			p.counters.appends.Add(time.Since(first).Seconds())
 			p.counters.batches.Add(float64(o.live))
-			p.acked.Store(int64(h.position()))
 			p.announce(h, notify, localOnly)
 			log := p.sealer.number.Load()
 			return adapter.Offset{Position: position(h.id, 0), Log: log, Check: checkValue(log, p.origin, seq)}, nil
@@ -176,12 +111,12 @@ func (p *publisher) notAppended(ctx context.Context, attempt int, err error) {
 func (p *publisher) announce(h *handoff, notify, localOnly bool) {
 	if notify && !localOnly {
 		p.unnotified = notifyBudget{}
-		p.reader.appended(nil)
+		p.reader.appended(h.position(), nil)
 		return
 	}
 	p.unnotified.batches++
 	p.unnotified.bytes += len(h.frame)
-	p.reader.appended(h)
+	p.reader.appended(h.position(), h)
 }
 
 // send sends a batch once and sets its id. It reports whether the batch may be in the

@@ -218,7 +218,7 @@ func TestLocate_ManyAtOnce_LeaveConnectionsForTheRest(t *testing.T) {
 			done <- err
 		}()
 	}
-	eventually(t, "some wait in Postgres", func() bool { return len(db.resolving) == cap(db.resolving) })
+	eventually(t, "some wait in Postgres", func() bool { return len(db.snapshots.slots) == cap(db.snapshots.slots) })
 	if _, err := db.Nodes(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -37,7 +36,6 @@ type EmitterOptions struct {
 // workers, scheduled jobs and command lines. Use it with socketio.NewEmitter. It has
 // one connection, and makes the same promises for published events as a DB.
 type Emitter struct {
-	number    atomic.Uint32
 	publisher *publisher
 }
 
@@ -58,7 +56,6 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	e := &Emitter{}
-	seal := &sealer{number: &e.number}
 	q := queriesFor(o.Schema)
 	l := &dedicatedConn{config: config}
 	var h head
@@ -70,9 +67,7 @@ func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitte
 		l.drop()
 		return nil, fmt.Errorf("pgadapter: %w", annotateSchemaErr(o.Schema, err))
 	}
-	e.number.Store(h.log)
-	seal.set(h.key)
-	e.publisher = newPublisher(&o, q, seal, l, noopReader{})
+	e.publisher = newPublisher(&o, q, newSealer(h.log, h.key), l, noopReader{})
 	e.publisher.start()
 	return e, nil
 }

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/pgsocket/socketio/adapter"
 )
 
 // rewind moves the cursor back to the last batch that both the log and this node have,
@@ -27,17 +25,17 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	var common int64
-	if err := conn.QueryRow(ctx, t.db.queries.common, ids, origins, seqs).Scan(&common); err != nil {
+	if err := conn.QueryRow(ctx, t.queries.common, ids, origins, seqs).Scan(&common); err != nil {
 		return err
 	}
 	if common == 0 {
 		return t.restart(ctx, conn, errors.New("the log lost all batches that this node remembers"))
 	}
 
-	if _, err := conn.Exec(ctx, t.db.queries.secretRotate, *t.db.sealer.secret.Load()); err != nil {
+	if _, err := conn.Exec(ctx, t.queries.secretRotate, *t.sealer.secret.Load()); err != nil {
 		return err
 	}
-	if err := t.db.sealer.refresh(ctx, conn, t.db.queries); err != nil {
+	if err := t.sealer.refresh(ctx, conn, t.queries); err != nil {
 		return err
 	}
 
@@ -48,26 +46,26 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.mu.Unlock()
 	if local != nil {
 		// Before the fork: a position that is taken on the new timeline must exist there.
-		local.LogTruncated(last.offset(t.db.number.Load()))
+		local.LogTruncated(last.offset(t.sealer.number.Load()))
 	}
 	t.mu.Lock()
 	from := t.cursor
 	lost := t.recent.cut(common)
 	t.recent.low = min(t.recent.low, at)
 	t.cursor = last
+	t.acked = min(t.acked, at)
 	t.timeline = t.timeline.fork(at)
 	t.mu.Unlock()
 	t.cache.clear()
 	t.unreadable.rewind(at)
 	now := time.Now()
 	// By now, their publishers have sent unanswered batches again; answered ones are lost.
-	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.db.opts.Retention })
+	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.opts.Retention })
 	for _, b := range lost {
 		t.dropped[batchName{b.origin, b.seq}] = now
 	}
-	t.db.publisher.lowerAcked(at)
 	t.markDelivered(at)
-	t.db.opts.Logger.ErrorContext(ctx, "the log lost delivered batches; continuing after the last one it still has",
+	t.opts.Logger.ErrorContext(ctx, "the log lost delivered batches; continuing after the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
 	return nil
 }
@@ -77,13 +75,15 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	h, err := t.db.head(ctx, conn)
+	h, err := readHead(ctx, t.queries, t.opts.Schema, conn)
 	if err != nil {
 		return err
 	}
-	t.db.number.Store(h.log)
-	t.db.sealer.set(h.key)
-	t.db.publisher.lowerAcked(h.pos.position())
+	t.sealer.number.Store(h.log)
+	t.sealer.set(h.key)
+	t.mu.Lock()
+	t.acked = min(t.acked, h.pos.position())
+	t.mu.Unlock()
 	t.reset(h.pos, cause)
 	return nil
 }
@@ -96,10 +96,10 @@ func (t *tail) reset(m batchPos, cause error) {
 	t.timeline = t.timeline.fork(m.position())
 	t.recent.reset(m.position())
 	local := t.local
-	at := m.offset(t.db.number.Load())
+	at := m.offset(t.sealer.number.Load())
 	t.mu.Unlock()
 	t.cache.clear()
-	t.db.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
+	t.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.LogGap(at, cause)
 	}
@@ -112,54 +112,10 @@ func (t *tail) reregistered(cause error) {
 	t.mu.Lock()
 	t.resets++
 	local := t.local
-	at := t.cursor.offset(t.db.number.Load())
+	at := t.cursor.offset(t.sealer.number.Load())
 	t.mu.Unlock()
-	t.db.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("cause", cause))
+	t.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("cause", cause))
 	if local != nil {
 		local.LogGap(at, cause)
 	}
-}
-
-// clamp maps a position that was taken on the timeline with number taken to b: no further
-// than the first fork since then.
-func (l timeline) clamp(p adapter.Position, taken int) int64 {
-	for _, j := range l.forks {
-		if j.number > taken {
-			p = min(p, j.at) // the earliest of them has the least position
-			break
-		}
-	}
-	return int64(p)
-}
-
-// fork returns the timeline that forks from b after the position at.
-func (l timeline) fork(at adapter.Position) timeline {
-	n := len(l.forks)
-	for n > 0 && l.forks[n-1].at >= at {
-		n--
-	}
-	forks := append(slices.Clone(l.forks[:n]), forkPoint{l.number + 1, at})
-	if len(forks) > maxForks {
-		forks[1].at = forks[0].at
-		forks = forks[1:]
-	}
-	return timeline{l.number + 1, forks}
-}
-
-// lowerAcked lowers acked to at, if it is greater.
-func (p *publisher) lowerAcked(at adapter.Position) {
-	for {
-		acked := p.acked.Load()
-		if acked <= int64(at) || p.acked.CompareAndSwap(acked, int64(at)) {
-			return
-		}
-	}
-}
-
-// evictExpired removes what is too old from memory, even without traffic.
-func (t *tail) evictExpired(now time.Time) {
-	t.cache.trim(now)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.recent.trim(now)
 }

@@ -152,7 +152,7 @@ func (b *bench) declareDead(t testing.TB, by *DB, id int64) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		by.sweeper.reapDeadNode(t.Context(), id, peerState{seen: seen})
+		by.node.reapDeadNode(t.Context(), id, peerState{seen: seen})
 		return b.int(t, "select count(*) from nodes where id = $1", id) == 0
 	})
 }

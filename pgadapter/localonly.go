@@ -46,9 +46,9 @@ func (h *handoff) after(m batchPos) []logRow {
 type reader interface {
 	// has returns the id of the last batch that the reader has read or received as a handoff.
 	has() int64
-	// appended passes on the batch that the publisher has appended, or nil if a
-	// notification was sent for it.
-	appended(h *handoff)
+	// appended reports that what the publisher appended up to p is in the log. It passes on
+	// the last batch, or nil if a notification was sent for it.
+	appended(p adapter.Position, h *handoff)
 }
 
 // A noopReader is the reader of an Emitter, which reads nothing.
@@ -56,7 +56,7 @@ type noopReader struct{}
 
 func (noopReader) has() int64 { return 0 }
 
-func (noopReader) appended(*handoff) {}
+func (noopReader) appended(adapter.Position, *handoff) {}
 
 // maxHandoffs bounds the handoffs that wait for a tail without a connection.
 const maxHandoffs = readBatches
@@ -67,13 +67,16 @@ func (t *tail) has() int64 {
 	return max(t.cursor.id, t.newestHandoff)
 }
 
-func (t *tail) appended(h *handoff) {
-	if h == nil {
-		t.wakeIfPolling()
-		return
-	}
+func (t *tail) appended(p adapter.Position, h *handoff) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.acked = p
+	if h == nil {
+		if t.opts.PollOnly {
+			t.requestReadLocked() // a tail that listens receives the notification
+		}
+		return
+	}
 	if len(t.handoffs) == maxHandoffs {
 		// The table has them as well. Their LocalOnly functions are lost, so assume the worst.
 		t.handoffs = append(t.handoffs[:0], &handoff{localOnly: []func() bool{notLocal}})
@@ -89,13 +92,17 @@ func notLocal() bool { return false }
 func (t *tail) requestRead() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.requestReadLocked()
+}
+
+func (t *tail) requestReadLocked() {
 	t.readRequested = true
 	t.interruptLocked()
 }
 
 // wakeIfPolling calls requestRead on a tail that polls; one that listens receives a notification.
 func (t *tail) wakeIfPolling() {
-	if t.db.opts.PollOnly {
+	if t.opts.PollOnly {
 		t.requestRead()
 	}
 }
@@ -156,7 +163,7 @@ func (t *tail) notifyIfMoved(ctx context.Context, conn *pgx.Conn) error {
 	if slices.ContainsFunc(t.pendingLocal, func(here func() bool) bool { return !here() }) {
 		ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 		defer cancel()
-		_, err := conn.Exec(ctx, t.db.queries.notifyRead, t.db.opts.Schema)
+		_, err := conn.Exec(ctx, t.queries.notifyRead, t.opts.Schema)
 		if err != nil && !queueFull(err) { // when the queue is full, all nodes poll
 			return err
 		}
@@ -165,6 +172,9 @@ func (t *tail) notifyIfMoved(ctx context.Context, conn *pgx.Conn) error {
 	t.pendingLocal = t.pendingLocal[:0]
 	return nil
 }
+
+// readableAfter returns the position after which this node can decode the log with the given number.
+func (t *tail) readableAfter(log uint32) adapter.Position { return t.unreadable.after(log) }
 
 // ensureRead makes the tail read the log up to p, which another node has already read.
 func (t *tail) ensureRead(p adapter.Position) {

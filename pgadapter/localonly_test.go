@@ -344,7 +344,8 @@ func TestLocalOnly_Handoffs_Bounded(t *testing.T) {
 	t.Parallel()
 	tail := &tail{}
 	for i := range 3*maxHandoffs + 5 {
-		tail.appended(&handoff{logRow: logRow{batchPos: batchPos{id: int64(i + 1)}}})
+		id := int64(i + 1)
+		tail.appended(position(id, 0), &handoff{logRow: logRow{batchPos: batchPos{id: id}}})
 	}
 	if n := len(tail.handoffs); n > maxHandoffs {
 		t.Errorf("%d batches wait", n)

@@ -18,12 +18,16 @@ import (
 // they declared it dead and removed the row, it registers again under a new id, without
 // sessions.
 type node struct {
-	db *DB
+	base
+	log       followedLog
+	setFrames func(version byte) // receives the newest frame version that all nodes read
+
 	id atomic.Int64 // changes only on the goroutine of the tail
 
 	isRelayLeader atomic.Bool // no live peer has a lower id
 
 	mu        sync.Mutex
+	server    string    // the name of the server; "" before bind
 	confirmed time.Time // when the last heartbeat that Postgres confirmed began
 	fenced    bool      // the row is missing
 
@@ -39,8 +43,16 @@ type peerState struct {
 	since time.Time // when this value was first observed
 }
 
-func newNode(db *DB) *node {
-	n := &node{db: db, peers: make(map[int64]peerState)}
+// A followedLog is the log as this node has read it.
+type followedLog interface {
+	// position returns the position up to which the log was delivered.
+	position() adapter.Position
+	// current returns the last batch that was delivered, or is being delivered, and its timeline.
+	current() (batchPos, timeline)
+}
+
+func newNode(b base, log followedLog, setFrames func(version byte)) *node {
+	n := &node{base: b, log: log, setFrames: setFrames, peers: make(map[int64]peerState)}
 	n.isRelayLeader.Store(true) // until peers are observed
 	return n
 }
@@ -49,9 +61,9 @@ func newNode(db *DB) *node {
 func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
 	begun := time.Now()
 	id := newIdentity()
-	o := &n.db.opts
-	_, err := q.Exec(ctx, n.db.queries.nodeRegister, id, toText(o.NodeName), int64(at),
-		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.db.tail.server(), int16(o.frames))
+	o := n.opts
+	_, err := q.Exec(ctx, n.queries.nodeRegister, id, toText(o.NodeName), int64(at),
+		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.serverName(), int16(o.frames))
 	if err != nil {
 		return err
 	}
@@ -65,9 +77,12 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 // bind publishes the server of this node. If the row is missing, because the node was
 // declared dead, it waits for the next incarnation.
 func (n *node) bind(ctx context.Context, server string, at adapter.Position) error {
+	n.mu.Lock()
+	n.server = server // before the first attempt: a row that is registered meanwhile has it
+	n.mu.Unlock()
 	pause := backoff{low: 10 * time.Millisecond, high: 200 * time.Millisecond}
 	for {
-		tag, err := n.db.pool.Exec(ctx, n.db.queries.nodeBind, n.id.Load(), server, int64(at))
+		tag, err := n.pool.Exec(ctx, n.queries.nodeBind, n.id.Load(), server, int64(at))
 		switch {
 		case err == nil && tag.RowsAffected() == 1:
 			return nil
@@ -80,11 +95,17 @@ func (n *node) bind(ctx context.Context, server string, at adapter.Position) err
 	}
 }
 
+func (n *node) serverName() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.server
+}
+
 // list returns the nodes that have a server, this one first.
 func (n *node) list(ctx context.Context) ([]adapter.Node, error) {
 	var nodes []adapter.Node
 	err := retryTransient(ctx, func() error {
-		rows, err := n.db.pool.Query(ctx, n.db.queries.nodeList, n.db.tail.server())
+		rows, err := n.pool.Query(ctx, n.queries.nodeList, n.serverName())
 		if err == nil {
 			nodes, err = pgx.CollectRows(rows, scanNode)
 		}
@@ -107,7 +128,7 @@ func scanNode(r pgx.CollectableRow) (adapter.Node, error) {
 // run sends heartbeats until ctx ends, and reaps nodes that have stopped sending
 // theirs.
 func (n *node) run(ctx context.Context) {
-	ticker := time.NewTicker(n.db.opts.Heartbeat)
+	ticker := time.NewTicker(n.opts.Heartbeat)
 	defer ticker.Stop()
 	for {
 		select {
@@ -115,10 +136,9 @@ func (n *node) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, dead := range n.observe(n.beat(ctx, n.db.pool)) {
-			n.db.sweeper.reapDeadNode(ctx, dead.id, dead.peerState)
+		for _, dead := range n.observe(n.beat(ctx, n.pool)) {
+			n.reapDeadNode(ctx, dead.id, dead.peerState)
 		}
-		n.db.tail.evictExpired(time.Now())
 	}
 }
 
@@ -133,9 +153,8 @@ type fence struct {
 // fence returns the fence for the current state.
 func (n *node) fence() fence {
 	id := n.id.Load()
-	n.db.tail.mu.Lock()
-	defer n.db.tail.mu.Unlock()
-	return fence{id, n.db.tail.cursor, n.db.tail.timeline}
+	cursor, on := n.log.current()
+	return fence{id, cursor, on}
 }
 
 // queue adds the statement that fails if the fence does not match. The statements that
@@ -157,9 +176,9 @@ type peer struct {
 func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	begun := time.Now()
 	id := n.id.Load()
-	ctx, cancel := context.WithTimeout(ctx, min(n.db.opts.Lease/4, answerTimeout))
+	ctx, cancel := context.WithTimeout(ctx, min(n.opts.Lease/4, answerTimeout))
 	defer cancel()
-	rows, err := q.Query(ctx, n.db.queries.nodeBeat, id, int64(n.db.tail.position()))
+	rows, err := q.Query(ctx, n.queries.nodeBeat, id, int64(n.log.position()))
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +187,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 	var other, lease *int64
 	var name, seen *string
 	var reads *int16
-	frames := n.db.opts.frames
+	frames := n.opts.frames
 	_, err = pgx.ForEachRow(rows, []any{&alive, &other, &name, &seen, &lease, &reads}, func() error {
 		if other != nil {
 			frames = min(frames, byte(max(*reads, oldestFrame)))
@@ -188,7 +207,7 @@ func (n *node) beat(ctx context.Context, q querier) ([]peer, error) {
 		n.fenced = true
 		return nil, errNodeGone
 	}
-	n.db.publisher.frames.Store(uint32(frames))
+	n.setFrames(frames)
 	if begun.After(n.confirmed) {
 		n.confirmed = begun
 	}
@@ -214,13 +233,13 @@ type deadNode struct {
 // table cannot tell whether its peers were alive.
 func (n *node) observe(peers []peer, err error) []deadNode {
 	now := time.Now()
-	if err != nil || elapsed(n.observed, now) > n.db.opts.Lease*3/4 {
+	if err != nil || elapsed(n.observed, now) > n.opts.Lease*3/4 {
 		clear(n.peers)
 	}
 	n.observed = now
 	if err != nil {
 		n.isRelayLeader.Store(false)
-		n.db.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
+		n.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
 		return nil
 	}
 	before := n.peers
@@ -233,7 +252,7 @@ func (n *node) observe(peers []peer, err error) []deadNode {
 			s = peerState{other.name, other.seen, now}
 		}
 		n.peers[other.id] = s
-		if other.id < n.id.Load() && now.Sub(s.since) <= min(other.lease, n.db.opts.Lease)/2 {
+		if other.id < n.id.Load() && now.Sub(s.since) <= min(other.lease, n.opts.Lease)/2 {
 			first = false
 		}
 		if now.Sub(s.since) > other.lease {
@@ -246,27 +265,26 @@ func (n *node) observe(peers []peer, err error) []deadNode {
 
 // ensureLease returns nil if this node certainly owns its sessions. When half of the
 // lease is over, it renews the lease first: the heartbeats failed, or the process was
-// frozen. If the lease was lost, it registers the node again and reports the loss to the
-// server.
+// frozen. If the lease was lost, it registers the node again, at the given position, and
+// reports the loss.
 //
 // Only the goroutine of the tail calls it, on its connection.
-func (n *node) ensureLease(ctx context.Context, q querier, t *tail) error {
+func (n *node) ensureLease(ctx context.Context, q querier, at adapter.Position) (lost bool, err error) {
 	n.mu.Lock()
 	age, gone := elapsed(n.confirmed, time.Now()), n.fenced
 	n.mu.Unlock()
-	if !gone && age < n.db.opts.Lease/2 {
-		return nil
+	if !gone && age < n.opts.Lease/2 {
+		return false, nil
 	}
 	if !gone {
 		if _, err := n.beat(ctx, q); !errors.Is(err, errNodeGone) {
-			return err
+			return false, err
 		}
 	}
-	if err := n.register(ctx, q, t.cursor.position()); err != nil {
-		return err
+	if err := n.register(ctx, q, at); err != nil {
+		return false, err
 	}
-	t.reregistered(errNodeGone)
-	return nil
+	return true, nil
 }
 
 // elapsed returns the time between two moments, by the monotonic or the wall clock,
@@ -280,9 +298,46 @@ func (n *node) leave(ctx context.Context) error {
 	id := n.id.Load()
 	pause := backoff{low: 20 * time.Millisecond, high: time.Second}
 	for {
-		_, err := n.db.endNode(ctx, id, nil)
+		_, err := n.end(ctx, id, nil)
 		if err == nil || !isTransient(err) || !pause.wait(ctx) {
 			return err
 		}
 	}
+}
+
+// reapDeadNode parks the sessions of a node whose row has not changed since it was observed.
+func (n *node) reapDeadNode(ctx context.Context, id int64, as peerState) {
+	parked, err := n.end(ctx, id, &as.seen) // no effect if the row changed or another node was faster
+	switch {
+	case err != nil:
+		n.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat retries", slog.String("node", as.name), slog.Any("error", err))
+	case parked:
+		n.opts.Logger.WarnContext(ctx, "dead node found; its sessions are parked", slog.String("node", as.name))
+	}
+}
+
+// end ends an incarnation, if its row still has the given value of seen or seen is nil, and reports
+// whether it did. While the notification queue of Postgres is full it sends no notification.
+func (n *node) end(ctx context.Context, id int64, seen *string) (ended bool, err error) {
+	for !ended && err == nil {
+		ended, err = n.endPortion(ctx, id, seen)
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	return ended, err
+}
+
+// endPortion parks some of the sessions of an ending incarnation, and reports whether these
+// were the last.
+func (n *node) endPortion(ctx context.Context, id int64, seen *string) (ended bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
+	defer cancel()
+	for _, notify := range [...]bool{true, false} {
+		err = n.pool.QueryRow(ctx, n.queries.nodeEnd, id, notify, seen).Scan(&ended)
+		if !queueFull(err) {
+			break
+		}
+	}
+	return ended, err
 }

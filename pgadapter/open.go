@@ -8,7 +8,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -35,19 +34,15 @@ var (
 // database. It implements adapter.Adapter; its Sessions are the recovery.Store.
 // Its methods are safe for concurrent use.
 type DB struct {
-	opts    Options
-	queries *queries
-	pool    *pgxpool.Pool
-	number  atomic.Uint32 // of the log
-	sealer  *sealer
+	base
 
-	node      *node
-	publisher *publisher
 	tail      *tail
+	publisher *publisher
+	node      *node
+	relay     *relay
 	sessions  *Sessions
 	sweeper   *sweeper
-	relay     *relay
-	resolving chan struct{} // a slot for each snapshot token that is resolved concurrently
+	snapshots *snapshots
 
 	stop    context.CancelFunc // ends all goroutines except those that Close waits for
 	running sync.WaitGroup
@@ -60,7 +55,8 @@ type DB struct {
 // It returns when the node listens and its position in the log is known. ctx bounds
 // only Open itself. Close the DB after the server has shut down.
 func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
-	db := &DB{opts: opts.withDefaults()}
+	o := opts.withDefaults()
+	db := &DB{base: base{opts: &o}}
 	if err := db.opts.validate(); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
@@ -85,12 +81,12 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 		}
 	}
 	configure(config.ConnConfig)
-	if err := pinSettings(ctx, config.ConnConfig, &db.opts); err != nil {
+	if err := pinSettings(ctx, config.ConnConfig, db.opts); err != nil {
 		return err
 	}
 	if db.opts.ListenDSN != "" {
 		configure(listen)
-		if err := pinSettings(ctx, listen, &db.opts); err != nil {
+		if err := pinSettings(ctx, listen, db.opts); err != nil {
 			return fmt.Errorf("Options.ListenDSN: %w", err)
 		}
 	}
@@ -108,21 +104,11 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	h, err := db.head(ctx, db.pool)
+	h, err := readHead(ctx, db.queries, db.opts.Schema, db.pool)
 	if err != nil {
 		return err
 	}
-	db.number.Store(h.log)
-	db.sealer = &sealer{number: &db.number}
-	db.sealer.set(h.key)
-
-	db.node = newNode(db)
-	db.tail = newTail(db, &dedicatedConn{config: listen})
-	db.publisher = newPublisher(&db.opts, db.queries, db.sealer, &dedicatedConn{config: config.ConnConfig}, db.tail)
-	db.sessions = newSessions(db)
-	db.sweeper = newSweeper(db)
-	db.relay = newRelay(db)
-	db.resolving = make(chan struct{}, max(1, db.opts.MaxConns/2))
+	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listen}, &dedicatedConn{config: config.ConnConfig})
 	if err := db.node.register(ctx, db.pool, h.pos.position()); err != nil {
 		return err
 	}
@@ -132,6 +118,24 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	}
 	db.run()
 	return nil
+}
+
+// assemble makes the parts, each of those before it that it uses. The hooks of the tail
+// lead to later parts.
+func (db *DB) assemble(s *sealer, listening, appending *dedicatedConn) {
+	db.tail = newTail(db.base, listening, s, tailHooks{
+		ensureLease: func(ctx context.Context, q querier, at adapter.Position) (lost bool, err error) {
+			return db.node.ensureLease(ctx, q, at)
+		},
+		outboxPending: func() { db.relay.wake() },
+		relayed:       func() { db.relay.noteActivity() },
+	})
+	db.publisher = newPublisher(db.opts, db.queries, s, appending, db.tail)
+	db.node = newNode(db.base, db.tail, db.publisher.setFrames)
+	db.relay = newRelay(db.base, db.node.isRelayLeader.Load, db.tail.wakeIfPolling)
+	db.sessions = newSessions(db.base, db.node, db.tail)
+	db.sweeper = newSweeper(db.base, db.sessions, db.node.fence, db.tail.connectionsLost.Load)
+	db.snapshots = newSnapshots(db.base, db.tail)
 }
 
 // run starts the goroutines of the DB, which run until Close.
@@ -171,10 +175,6 @@ type head struct {
 	low adapter.Position
 	pos batchPos
 	key []byte // of notifications
-}
-
-func (db *DB) head(ctx context.Context, q querier) (head, error) {
-	return readHead(ctx, db.queries, db.opts.Schema, q)
 }
 
 // readHead returns the head of the log. It returns an error if the schema has an unsupported version.
@@ -245,7 +245,7 @@ func (db *DB) WaitDelivered(ctx context.Context) error {
 	if err := db.publisher.flushBarrier(ctx); err != nil {
 		return err
 	}
-	return db.tail.waitDelivered(ctx, adapter.Position(db.publisher.acked.Load()))
+	return db.tail.waitDelivered(ctx, db.tail.ackedPosition())
 }
 
 // Read implements adapter.Adapter.
@@ -256,7 +256,7 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 // ResolveSnapshot implements adapter.SnapshotResolver. Tokens come from the function snapshot_token of
 // the schema.
 func (db *DB) ResolveSnapshot(ctx context.Context, text string) (adapter.StartPosition, error) {
-	return db.locate(ctx, text)
+	return db.snapshots.resolve(ctx, text)
 }
 
 // Close appends what was published, makes the changes of sessions durable, parks

@@ -40,7 +40,6 @@ type publisher struct {
 	retries  atomic.Uint64
 
 	frames atomic.Uint32 // the frame version that is written
-	acked  atomic.Int64  // the newest position that is known to be in the log
 	wakeup chan struct{} // signaled when a batch is ready, and by close
 	ended  chan struct{} // closed when the sending goroutine has returned
 	cancel context.CancelFunc
@@ -78,6 +77,73 @@ func newPublisher(o *Options, q *queries, s *sealer, l *dedicatedConn, r reader)
 	p.frames.Store(oldestFrame) // until the first heartbeat returns what the nodes read
 	return p
 }
+
+// start starts the sending goroutine. It ends when close was called and the queue is
+// empty, or close gives up.
+func (p *publisher) start() {
+	var ctx context.Context
+	ctx, p.cancel = context.WithCancel(context.Background())
+	go p.run(ctx)
+}
+
+// close refuses further envelopes and waits until the queued ones have an outcome.
+// When ctx ends first, their outcome is adapter.ErrClosed, and close returns the cause.
+func (p *publisher) close(ctx context.Context) (err error) {
+	p.mu.Lock()
+	p.closed = true
+	if p.space != nil {
+		close(p.space)
+		p.space = nil
+	}
+	p.mu.Unlock()
+	wake(p.wakeup)
+	select {
+	case <-p.ended:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	p.cancel()
+	<-p.ended
+	return err
+}
+
+func (p *publisher) run(ctx context.Context) {
+	defer close(p.ended)
+	defer p.conn.drop()
+	seq := int64(0)
+	for {
+		o, rest, over := p.take()
+		switch {
+		case over:
+			return
+		case o == nil && rest == 0:
+			<-p.wakeup // close signals it as well
+		case o == nil:
+			p.linger(rest)
+		case o.live == 0:
+			p.complete(o, adapter.Offset{}, errWithdrawn)
+		default:
+			seq++
+			p.sent = time.Now()
+			first, err := p.append(ctx, o, seq)
+			p.complete(o, first, err)
+		}
+	}
+}
+
+// linger waits up to d, so that events that no caller waits for share an append. It
+// returns early when a packet arrives that must not linger, or a caller waits.
+func (p *publisher) linger(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.wakeup:
+	}
+}
+
+// setFrames sets the frame version that is written.
+func (p *publisher) setFrames(version byte) { p.frames.Store(uint32(version)) }
 
 func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
 	size := e.Size()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"iter"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -72,12 +70,12 @@ type idRange struct{ after, to int64 }
 // The result is complete after the low position that it returns: the statement locks
 // the partitions before it takes its snapshot, and the low position of a partition is
 // committed together with its truncation.
-func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
+func (t *tail) readLog(ctx context.Context, q querier, of idRange, s readScope, p pace) (logRead, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.timeout)
 	defer cancel()
 	var r logRead
 	size := 0
-	rows, err := q.Query(ctx, db.queries.read, of.after, of.to, readBatches, bool(s), p.bytes)
+	rows, err := q.Query(ctx, t.queries.read, of.after, of.to, readBatches, bool(s), p.bytes)
 	if err != nil {
 		return r, err
 	}
@@ -98,44 +96,10 @@ func (db *DB) readLog(ctx context.Context, q querier, of idRange, s readScope, p
 		}
 	}
 	if rows.Err() == nil && r.log == 0 {
-		return r, errMetaLost(db.opts.Schema)
+		return r, errMetaLost(t.opts.Schema)
 	}
 	r.more = len(r.rows) == readBatches || size >= p.bytes
 	return r, rows.Err()
-}
-
-// parseNotification returns the batch in a notification, and whether it is complete. It is
-// only the name of the batch if the notification has no frame, or one that is not sealed
-// with the key that this node has; and the zero batch for other payloads. Any role can
-// send a notification without a seal: treat it as a hint.
-func (t *tail) parseNotification(payload string) (b *logBatch, carried bool) {
-	fields := strings.SplitN(payload, " ", 5)
-	m := batchPos{}
-	for i, field := range [...]*int64{&m.id, &m.origin, &m.seq} {
-		if i >= len(fields) {
-			return &logBatch{}, false
-		}
-		n, err := strconv.ParseInt(fields[i], 10, 64)
-		if err != nil {
-			return &logBatch{}, false
-		}
-		*field = n
-	}
-	if len(fields) < 5 {
-		return &logBatch{batchPos: m}, false
-	}
-	name := payload[:len(fields[0])+len(fields[1])+len(fields[2])+3]
-	frame, err := t.db.sealer.open(m, name, fields[3], fields[4])
-	if err != nil {
-		t.keyStale = true
-		return &logBatch{batchPos: m}, false
-	}
-	m.packets = countPackets(frame)
-	b, err = decodeBatch(t.db.opts.frames, t.db.number.Load(), m, frame)
-	if err != nil {
-		return &logBatch{batchPos: m}, false
-	}
-	return b, true
 }
 
 // read yields the deliveries in (from, to], from recentBatches where possible and otherwise
@@ -193,7 +157,7 @@ func (t *tail) readShared(ctx context.Context, from, low adapter.Position) ([]*l
 		switch end := position(e.upTo, maxPackets-1); {
 		case err != nil:
 			return nil, 0, err
-		case from < e.low || e.log != t.db.number.Load():
+		case from < e.low || e.log != t.sealer.number.Load():
 			return nil, 0, adapter.ErrTrimmed
 		case from < end || e.upTo == of.to:
 			return e.batches, min(low, end), nil
@@ -208,7 +172,7 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*logB
 	switch {
 	case err != nil:
 		return nil, 0, err
-	case from < e.low || e.log != t.db.number.Load():
+	case from < e.low || e.log != t.sealer.number.Load():
 		return nil, 0, adapter.ErrTrimmed
 	case e.upTo == batchID(to):
 		return e.batches, to, nil
@@ -240,7 +204,7 @@ func (t *tail) readRange(ctx context.Context, after, to int64) (e logRange, err 
 	}
 	e = logRange{make([]*logBatch, 0, len(r.rows)), to, r.low, r.log}
 	for _, row := range r.rows {
-		b, err := decodeBatch(t.db.opts.frames, r.log, row.batchPos, row.frame)
+		b, err := decodeBatch(t.opts.frames, r.log, row.batchPos, row.frame)
 		if err != nil {
 			_ = t.unreadable.note(r.log, row.batchPos, err) // for a reader that starts before it, the log is trimmed here
 			continue
@@ -259,7 +223,7 @@ func (t *tail) readRetrying(ctx context.Context, after, to int64) (logRead, erro
 	var r logRead
 	p := fullPace()
 	err := retryTransient(ctx, func() (err error) {
-		r, err = t.db.readLog(ctx, t.db.pool, idRange{after, to}, theLog, p)
+		r, err = t.readLog(ctx, t.pool, idRange{after, to}, theLog, p)
 		p = p.next(err)
 		return err
 	})

@@ -36,7 +36,10 @@ const relayTimeout = time.Minute
 // id, the leader, checks for more, with growing pauses while it finds nothing. Otherwise
 // all relays wait for a notification, or for the tail to find work when it polls.
 type relay struct {
-	db       *DB
+	base
+	isLeader func() bool // whether this node is the leader
+	relayed  func()      // called when the outbox had events
+
 	wakeup   chan struct{} // signaled when the outbox has events
 	activity chan struct{} // signaled when the log had a relayed batch
 
@@ -47,8 +50,8 @@ type relay struct {
 	emptyRuns int       // number of consecutive checks that found nothing
 }
 
-func newRelay(db *DB) *relay {
-	return &relay{db: db, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1)}
+func newRelay(b base, isLeader func() bool, relayed func()) *relay {
+	return &relay{base: b, isLeader: isLeader, relayed: relayed, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1)}
 }
 
 // wake makes the relay check the outbox at once.
@@ -64,7 +67,7 @@ func (r *relay) noteRelayed(at time.Time) { r.last.Store(&at) }
 
 // run relays until ctx ends.
 func (r *relay) run(ctx context.Context) {
-	interval := r.db.opts.RelayInterval
+	interval := r.opts.RelayInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
 	timed, busy, failed := true, 0, false
@@ -76,7 +79,7 @@ func (r *relay) run(ctx context.Context) {
 				return
 			}
 		case <-r.activity:
-			if !timed && r.db.node.isRelayLeader.Load() {
+			if !timed && r.isLeader() {
 				timer.Reset(interval)
 				timed = true
 			}
@@ -91,7 +94,7 @@ func (r *relay) run(ctx context.Context) {
 			return
 		}
 		if err != nil && !failed {
-			r.db.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
+			r.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
 		}
 		failed = err != nil
 		busy++
@@ -108,12 +111,12 @@ func (r *relay) run(ctx context.Context) {
 
 // awaitTurn delays the answer to a notification. It returns false if ctx ended meanwhile.
 func (r *relay) awaitTurn(ctx context.Context) bool {
-	interval := r.db.opts.RelayInterval
+	interval := r.opts.RelayInterval
 	if time.Since(r.lastRun) > interval {
 		r.emptyRuns = 0
 	}
 	switch {
-	case !r.db.node.isRelayLeader.Load():
+	case !r.isLeader():
 		return pause(ctx, interval/2+rand.N(interval)) // the leader has the notification too, and goes first
 	case r.emptyRuns > maxEmptyRuns:
 		return pause(ctx, interval/5) // any role can send notifications for nothing
@@ -125,7 +128,7 @@ func (r *relay) awaitTurn(ctx context.Context) bool {
 // next returns the pause before the next check after one that found n, and whether to
 // check without a wakeup.
 func (r *relay) next(n int, err error) (time.Duration, bool) {
-	interval := r.db.opts.RelayInterval
+	interval := r.opts.RelayInterval
 	switch {
 	case err != nil:
 		return max(interval, maxIdle), true
@@ -133,7 +136,7 @@ func (r *relay) next(n int, err error) (time.Duration, bool) {
 		return interval, true
 	case n > 0:
 		return interval / 5, true // more may follow
-	case !r.db.node.isRelayLeader.Load():
+	case !r.isLeader():
 		return 0, false
 	}
 	last := r.last.Load()
@@ -147,15 +150,15 @@ func (r *relay) next(n int, err error) (time.Duration, bool) {
 func (r *relay) drain(ctx context.Context, wait bool) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if err := r.db.pool.QueryRow(ctx, r.db.queries.relayOutbox, wait, true).Scan(&n); err != nil {
-		return 0, annotateSchemaErr(r.db.opts.Schema, err)
+	if err := r.pool.QueryRow(ctx, r.queries.relayOutbox, wait, true).Scan(&n); err != nil {
+		return 0, annotateSchemaErr(r.opts.Schema, err)
 	}
 	r.lastRun = time.Now()
 	r.emptyRuns++
 	if n > 0 {
 		r.emptyRuns = 0
 		r.noteRelayed(r.lastRun)
-		r.db.tail.wakeIfPolling()
+		r.relayed()
 	}
 	return n, nil
 }

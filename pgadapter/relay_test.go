@@ -31,9 +31,7 @@ func TestRelay_Idle_BacksOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				db := &DB{opts: Options{RelayInterval: 25 * ms}, node: &node{}}
-				db.node.isRelayLeader.Store(!c.other)
-				a := newRelay(db)
+				a := newRelay(base{opts: &Options{RelayInterval: 25 * ms}}, func() bool { return !c.other }, nil)
 				a.noteRelayed(time.Now().Add(-c.since))
 				wait, looks := a.next(c.found, c.err)
 				if looks != c.looks || looks && wait != c.wait {
@@ -94,7 +92,7 @@ func TestRelay_FloodOfNotifications(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	db := b.open(t, &Options{RelayInterval: time.Hour, PollInterval: time.Hour, Retention: 24 * time.Hour, Lease: time.Hour})
-	a := newRelay(db)
+	a := newRelay(db.base, db.node.isRelayLeader.Load, db.tail.wakeIfPolling)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // a pause returns at once, and false
 	a.lastRun, a.emptyRuns = time.Now(), maxEmptyRuns+1

@@ -144,7 +144,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 			pause.wait(ctx)
 			continue
 		}
-		s.failClaims(claims, annotateSchemaErr(s.db.opts.Schema, err))
+		s.failClaims(claims, annotateSchemaErr(s.opts.Schema, err))
 		return
 	}
 }
@@ -152,7 +152,7 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 // claimsFailed ends an attempt of claims whose outcome is unknown.
 func (s *Sessions) claimsFailed(ctx context.Context, claims []*claim, attempt int, err error) {
 	if attempt == 1 {
-		s.db.opts.Logger.WarnContext(ctx, "sessions not resumed; retrying until Postgres answers", slog.Any("error", err))
+		s.opts.Logger.WarnContext(ctx, "sessions not resumed; retrying until Postgres answers", slog.Any("error", err))
 	}
 	for _, c := range claims {
 		c.failed()
@@ -181,24 +181,24 @@ func (s *Sessions) failClaims(claims []*claim, err error) {
 func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	conn, err := s.db.pool.Acquire(ctx)
+	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Release() // the pool closes a connection with an open transaction
 
-	h := s.db.node.fence()
+	h := s.owner.fence()
 	node := h.node
 	e := resumeTx{sessions: make(map[string]*sessionRow, len(claims)), batches: make(map[int64]batchPos)}
-	err = conn.SendBatch(ctx, e.lockBatch(s.db.queries, h, claims)).Close()
+	err = conn.SendBatch(ctx, e.lockBatch(s.queries, h, claims)).Close()
 	if sqlState(err) == stateNodeGone {
-		s.db.node.markFenced(node)
+		s.owner.markFenced(node)
 		return nil, errNodeGone
 	}
 	if err != nil {
 		return nil, err
 	}
-	e.low = max(e.low, s.db.tail.unreadable.after(e.log))
+	e.low = max(e.low, s.log.readableAfter(e.log))
 	answers := make([]resumed, len(claims))
 	var pids, last, identities []string
 	var covered, from []int64
@@ -213,12 +213,12 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	}
 	var b pgx.Batch
 	if len(pids) > 0 {
-		b.Queue(s.db.queries.resumeClaim, node, pids, covered, last, from, identities)
+		b.Queue(s.queries.resumeClaim, node, pids, covered, last, from, identities)
 	}
 	b.Queue("commit")
 	if len(pids) > 0 {
 		// The previous owner may have read batches that sent no notification to this node.
-		s.db.tail.ensureRead(e.head)
+		s.log.ensureRead(e.head)
 	}
 	return answers, conn.SendBatch(ctx, &b).Close()
 }
@@ -309,15 +309,6 @@ func (e *resumeTx) readRooms(rows pgx.Rows) error {
 		return nil
 	})
 	return err
-}
-
-// roomIntervalOf converts a row of session_rooms.
-func roomIntervalOf(room string, joined adapter.Position, left *adapter.Position) recovery.RoomInterval {
-	interval := recovery.RoomInterval{Room: fromText(room), Joined: joined}
-	if left != nil {
-		interval.Ended, interval.Left = true, *left
-	}
-	return interval
 }
 
 func (e *resumeTx) readData(rows pgx.Rows) error {

@@ -100,6 +100,13 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
 	db := b.open(t, &Options{PollInterval: 100 * time.Millisecond})
+	b.loseParking(t, db, func() { b.terminate(t, "") })
+}
+
+// loseParking lets a client of db disconnect, takes the write that parks its session back, and breaks connections or
+// Postgres. Then the client must not miss what is emitted before it returns.
+func (b *bench) loseParking(t *testing.T, db *DB, crash func()) {
+	t.Helper()
 	server := serve(t, db)
 	checkpoint := func() {
 		t.Helper()
@@ -115,7 +122,7 @@ func TestCheckpoint_PostgresLosesThatASessionWasParked(t *testing.T) {
 	g.Cut()
 	eventually(t, "the session was parked", func() bool { return b.int(t, "select count(*) from sessions where node is null") == 1 })
 	b.exec(t, "delete from sessions; insert into sessions select * from kept")
-	b.terminate(t, "")
+	crash()
 	say(t, server, "2")
 	eventually(t, "the node reads again", func() bool { return db.WaitDelivered(t.Context()) == nil })
 	checkpoint()

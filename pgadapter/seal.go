@@ -25,8 +25,15 @@ var errSeal = errors.New("not sealed with the key of the log")
 // publisher has its own key, derived from the secret, and never uses a sequence number
 // for two batches: so the sequence number is a valid nonce, see crypto/cipher.
 type sealer struct {
-	number *atomic.Uint32 // of the log
+	number atomic.Uint32 // of the log
 	secret atomic.Pointer[[]byte]
+}
+
+func newSealer(log uint32, secret []byte) *sealer {
+	s := &sealer{}
+	s.number.Store(log)
+	s.set(secret)
+	return s
 }
 
 func (s *sealer) set(secret []byte) { s.secret.Store(&secret) }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
@@ -106,8 +105,7 @@ func TestNotification_Forged(t *testing.T) {
 	fields := strings.SplitN(nextPayload(t, forger), " ", 5)
 	id := batchID(dbs[0].tail.position())
 	frame := appendPacket([]byte{frameVersion}, adaptertest.Event("made up"))
-	guess := &sealer{number: &dbs[0].number}
-	guess.set(nil)
+	guess := newSealer(dbs[0].tail.sealer.number.Load(), nil)
 	sealed, err := guess.seal(7, 1, frame)
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +123,7 @@ func TestNotification_Forged(t *testing.T) {
 		fmt.Sprintf("%d %s 2 %s %s", id+1, fields[1], fields[3], fields[4]),          // as the next batch
 		strings.Join(append(fields[:3:3], fields[3], encoded([]byte("short"))), " "), // with another frame
 	} {
-		before := adapter.Position(dbs[0].publisher.acked.Load())
+		before := dbs[0].tail.ackedPosition()
 		eventually(t, "the node is there", func() bool { return dbs[1].tail.position() >= before })
 		b.notify(t, forger, payload)
 		heard := dbs[1].Stats().Notified
@@ -163,7 +161,7 @@ func TestNotification_FloodOfForged(t *testing.T) {
 		t.Fatal(err)
 	}
 	execOn(t, listener, "select") // receives pending notifications as well
-	other := newTail(dbs[0], nil)
+	other := newTail(dbs[0].base, nil, dbs[0].tail.sealer, dbs[0].tail.hooks)
 	if err := other.drainNotifications(t.Context(), listener); err != nil {
 		t.Fatal(err)
 	}
@@ -188,8 +186,8 @@ func TestNotification_KeyChanged(t *testing.T) {
 	next() // is read from the log, because it cannot be opened; then the key is read again
 	eventually(t, "the nodes have the new key", func() bool {
 		next()
-		return string(*dbs[0].sealer.secret.Load()) == string(*dbs[1].sealer.secret.Load()) &&
-			b.int(t, "select (notification_key = $1)::int from meta", *dbs[0].sealer.secret.Load()) == 1
+		return string(*dbs[0].tail.sealer.secret.Load()) == string(*dbs[1].tail.sealer.secret.Load()) &&
+			b.int(t, "select (notification_key = $1)::int from meta", *dbs[0].tail.sealer.secret.Load()) == 1
 	})
 	before := b.statement(t, dbs[1])
 	next()

@@ -15,11 +15,31 @@ import (
 // durable, many per transaction; one claims sessions, many per transaction. Its methods
 // are safe for concurrent use.
 type Sessions struct {
-	db      *DB
+	base
+	owner   owningNode
+	log     localLog
 	writes  *keyedQueue[*write]
 	claims  *keyedQueue[*claim]
 	working sync.WaitGroup
 	cancel  context.CancelFunc
+
+	mu   sync.Mutex
+	node recovery.Node // nil before Bind
+}
+
+// An owningNode is the node that owns the sessions of a store.
+type owningNode interface {
+	fence() fence
+	// markFenced records that the row of an incarnation is missing.
+	markFenced(id int64)
+}
+
+// A localLog is the part of the log that this node has read.
+type localLog interface {
+	// readableAfter returns the position after which this node can decode the log with the given number.
+	readableAfter(log uint32) adapter.Position
+	// ensureRead makes the node read the log up to p, which another node has already read.
+	ensureRead(p adapter.Position)
 }
 
 // A write is a change to make durable: exactly one of open, change and release is
@@ -36,8 +56,8 @@ type write struct {
 	outcome  *recovery.Outcome
 }
 
-func newSessions(db *DB) *Sessions {
-	return &Sessions{db: db, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false })}
+func newSessions(b base, owner owningNode, log localLog) *Sessions {
+	return &Sessions{base: b, owner: owner, log: log, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false })}
 }
 
 // start starts the goroutines, which end after close.
@@ -60,19 +80,25 @@ func (s *Sessions) close(ctx context.Context) {
 
 // Bind implements recovery.Store.
 func (s *Sessions) Bind(n recovery.Node) error {
-	w := s.db.sweeper
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.node != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.node != nil {
 		return errors.New("store is bound to a server already")
 	}
-	w.node = n
+	s.node = n
 	return nil
+}
+
+// bound implements sweptStore.
+func (s *Sessions) bound() recovery.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.node
 }
 
 // Admit implements recovery.Store. It waits while Options.QueueWrites is reached.
 func (s *Sessions) Admit(ctx context.Context) error {
-	return s.writes.waitSpace(ctx, s.db.opts.QueueWrites)
+	return s.writes.waitSpace(ctx, s.opts.QueueWrites)
 }
 
 // Open implements recovery.Store. It refuses a PIDHash that is not a hash of a private
@@ -96,7 +122,7 @@ func (s *Sessions) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 
 func (s *Sessions) write(w *write) *recovery.Outcome {
 	w.outcome = recovery.NewOutcome()
-	w.timeline = s.db.node.fence().timeline.number
+	w.timeline = s.owner.fence().timeline.number
 	switch {
 	case !isPIDHash(w.key.PIDHash):
 		w.outcome.Complete(recovery.ErrLost)
@@ -153,7 +179,7 @@ func (s *Sessions) flushOrSplit(ctx context.Context, writes []*write) {
 			w.complete(err)
 		}
 	case len(writes) == 1:
-		s.failWrite(ctx, writes[0], annotateSchemaErr(s.db.opts.Schema, err))
+		s.failWrite(ctx, writes[0], annotateSchemaErr(s.opts.Schema, err))
 	default:
 		half := len(writes) / 2
 		s.flushOrSplit(ctx, writes[:half])
@@ -166,10 +192,10 @@ func (s *Sessions) flushOrSplit(ctx context.Context, writes []*write) {
 // when it returns.
 func (s *Sessions) failWrite(ctx context.Context, w *write, cause error) {
 	if w.open == nil {
-		s.db.opts.Logger.ErrorContext(ctx, "change of a session refused; the session is deleted", slog.Any("error", cause))
+		s.opts.Logger.ErrorContext(ctx, "change of a session refused; the session is deleted", slog.Any("error", cause))
 		_, err := s.flushUntilAnswered(ctx, []*write{{key: w.key, release: &recovery.Release{}, timeline: w.timeline}})
 		if err != nil {
-			s.db.opts.Logger.ErrorContext(ctx, "session not deleted", slog.Any("error", err))
+			s.opts.Logger.ErrorContext(ctx, "session not deleted", slog.Any("error", err))
 		}
 	}
 	w.complete(cause)
@@ -205,7 +231,7 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 			return nil, err
 		}
 		if attempt == 1 {
-			s.db.opts.Logger.WarnContext(ctx, "sessions not written; retrying until Postgres answers", slog.Any("error", err))
+			s.opts.Logger.WarnContext(ctx, "sessions not written; retrying until Postgres answers", slog.Any("error", err))
 		}
 		for _, w := range writes {
 			w.repeated = true

@@ -300,8 +300,8 @@ func TestSessions_LostTimeline_PositionsNotWritten(t *testing.T) {
 func TestDeadNode_ObserverPaused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		db := &DB{opts: (&Options{Lease: 100 * time.Millisecond}).withDefaults()}
-		n := newNode(db)
+		opts := (&Options{Lease: 100 * time.Millisecond}).withDefaults()
+		n := newNode(base{opts: &opts}, nil, nil)
 		look := func(wait time.Duration, seen string) []deadNode {
 			time.Sleep(wait)
 			return n.observe([]peer{{1, "a", seen, 100 * time.Millisecond}}, nil)

@@ -23,61 +23,6 @@ type writeSet struct {
 	parks, deletions endRows
 }
 
-type keyRows struct {
-	pids   []string
-	epochs []int64
-}
-
-func (r *keyRows) add(k recovery.Key) {
-	r.pids = append(r.pids, k.PIDHash)
-	r.epochs = append(r.epochs, k.Epoch)
-}
-
-type openRows struct {
-	keyRows
-
-	sids, namespaces, offsets, seen, identities []string
-	windows, opened, covered                    []int64
-}
-
-// stillIn is the left position of a room that the session is still in.
-const stillIn int64 = -1
-
-type roomRows struct {
-	keyRows
-
-	rooms []string
-	at    []int64
-	left  []int64 // stillIn: the session is still in the room
-}
-
-func (r *roomRows) add(k recovery.Key, room string, at, left int64) {
-	r.keyRows.add(k)
-	r.rooms = append(r.rooms, toText(room))
-	r.at = append(r.at, at)
-	r.left = append(r.left, left)
-}
-
-type dataRows struct {
-	keyRows
-
-	keys, values []string
-}
-
-func (r *dataRows) add(k recovery.Key, key string, value []byte) {
-	r.keyRows.add(k)
-	r.keys = append(r.keys, toText(key))
-	r.values = append(r.values, string(value))
-}
-
-type endRows struct {
-	keyRows
-
-	at       []int64
-	last     []string
-	released []bool
-}
-
 func (f *writeSet) add(w *write) {
 	if w.open != nil {
 		f.addOpen(w, w.open)
@@ -208,18 +153,18 @@ type owner struct{ epoch, node int64 }
 // The statements are sent together and commit together. Each changes only sessions that
 // this node owns, whatever the statements before it returned.
 func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) {
-	f := writeSet{fence: s.db.node.fence()}
+	f := writeSet{fence: s.owner.fence()}
 	for _, w := range writes {
 		f.add(w)
 	}
 	node := f.fence.node
 	owners := make(map[string]owner, len(writes))
-	b := f.batch(s.db.queries, owners)
+	b := f.batch(s.queries, owners)
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	err := s.db.pool.SendBatch(ctx, b).Close()
+	err := s.pool.SendBatch(ctx, b).Close()
 	if sqlState(err) == stateNodeGone {
-		s.db.node.markFenced(node)
+		s.owner.markFenced(node)
 		return nil, errNodeGone
 	}
 	if err != nil {

@@ -122,7 +122,7 @@ func TestNode_WhenOthersWereSeenIsTheSameOnEveryConnection(t *testing.T) {
 		}
 	}
 	for at := range seen {
-		if ended, err := dbs[0].endNode(t.Context(), dead, &at); !ended || err != nil {
+		if ended, err := dbs[0].node.end(t.Context(), dead, &at); !ended || err != nil {
 			t.Errorf("the dead node is not ended: %v", err)
 		}
 	}

@@ -49,9 +49,20 @@ func parseSnapshotToken(text string) (snapshotToken, error) {
 	return snapshotToken{uint32(numbers[0]), adapter.Position(numbers[1]), numbers[2], numbers[3], fields[4]}, nil
 }
 
-// locate returns the start position of a snapshot token. Everything that the snapshot sees
+// snapshots resolves snapshot tokens.
+type snapshots struct {
+	base
+	log   localLog
+	slots chan struct{} // one for each token that is resolved concurrently
+}
+
+func newSnapshots(b base, log localLog) *snapshots {
+	return &snapshots{base: b, log: log, slots: make(chan struct{}, max(1, b.opts.MaxConns/2))}
+}
+
+// resolve returns the start position of a snapshot token. Everything that the snapshot sees
 // is in the log then: up to the position of the token, or in a skipped range after it.
-func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, error) {
+func (r *snapshots) resolve(ctx context.Context, text string) (adapter.StartPosition, error) {
 	b, err := parseSnapshotToken(text)
 	if err != nil {
 		return adapter.StartPosition{}, err
@@ -59,16 +70,16 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	var number, low, origin, seq int64
 	var packets int
 	select {
-	case db.resolving <- struct{}{}:
-		defer func() { <-db.resolving }()
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
 	case <-ctx.Done():
 		return adapter.StartPosition{}, context.Cause(ctx)
 	}
-	err = db.pool.QueryRow(ctx, db.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
+	err = r.pool.QueryRow(ctx, r.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
 	if err != nil {
 		return adapter.StartPosition{}, fmt.Errorf("resolve snapshot token: %w", err)
 	}
-	switch at := max(adapter.Position(low), db.tail.unreadable.after(uint32(number))); {
+	switch at := max(adapter.Position(low), r.log.readableAfter(uint32(number))); {
 	case uint32(number) != b.log:
 		return adapter.StartPosition{}, adapter.ErrSnapshot
 	case b.position < at:
@@ -76,7 +87,7 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	case b.position > at && (origin != b.origin || seq != b.seq || position(batchID(b.position), packets-1) != b.position):
 		return adapter.StartPosition{}, adapter.ErrSnapshot // of a timeline of the log that was lost
 	}
-	seen, err := db.seenAfter(ctx, batchID(b.position), b.snapshot)
+	seen, err := r.seenAfter(ctx, batchID(b.position), b.snapshot)
 	if err != nil {
 		return adapter.StartPosition{}, err
 	}
@@ -84,23 +95,23 @@ func (db *DB) locate(ctx context.Context, text string) (adapter.StartPosition, e
 	for _, in := range seen {
 		reach = max(reach, in.Last)
 	}
-	db.tail.ensureRead(reach)
+	r.log.ensureRead(reach)
 	return adapter.StartPosition{After: b.position, Skip: seen}, nil
 }
 
 // seenAfter returns the ranges of the log after a batch with transactions that a snapshot
 // sees. It first relays those that are still in the outbox, one portion per transaction,
 // so that the append lock is held for one portion at a time.
-func (db *DB) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Range, error) {
+func (r *snapshots) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Range, error) {
 	for {
-		rows, err := db.pool.Query(ctx, db.queries.seen, batch, snapshot, true)
+		rows, err := r.pool.Query(ctx, r.queries.seen, batch, snapshot, true)
 		if err != nil {
 			return nil, fmt.Errorf("resolve snapshot token: %w", err)
 		}
 		partly := false
-		seen, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (in adapter.Range, err error) {
+		seen, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (in adapter.Range, err error) {
 			var first, last pgtype.Int8
-			err = r.Scan(&first, &last)
+			err = row.Scan(&first, &last)
 			partly = partly || !first.Valid
 			return adapter.Range{First: adapter.Position(first.Int64), Last: adapter.Position(last.Int64)}, err
 		})

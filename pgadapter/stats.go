@@ -43,21 +43,33 @@ func newCounters() *counters {
 // concurrent use.
 func (db *DB) Stats() Stats {
 	var s Stats
-	t := db.tail
-	t.mu.Lock()
-	s.Position, s.Listening, s.CaughtUp, s.Notified, s.Resets = t.delivered, t.following, t.caughtUp, t.notified, t.resets
-	t.mu.Unlock()
-	db.node.mu.Lock()
-	s.Confirmed = db.node.confirmed
-	db.node.mu.Unlock()
-	p := db.publisher
-	p.mu.Lock()
-	s.QueueEvents, s.QueueBytes = p.events, p.bytes
-	p.mu.Unlock()
-	s.Appends, s.Batches, s.Retries = p.counters.appends.Histogram(), p.counters.batches.Histogram(), p.retries.Load()
-	s.Writes, s.Claims = db.sessions.writes.len(), db.sessions.claims.len()
+	db.tail.addStats(&s)
+	db.node.addStats(&s)
+	db.publisher.addStats(&s)
+	db.sessions.addStats(&s)
 	return s
 }
+
+func (t *tail) addStats(s *Stats) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.Position, s.Listening, s.CaughtUp, s.Notified, s.Resets = t.delivered, t.following, t.caughtUp, t.notified, t.resets
+}
+
+func (n *node) addStats(s *Stats) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Confirmed = n.confirmed
+}
+
+func (p *publisher) addStats(s *Stats) {
+	s.Appends, s.Batches, s.Retries = p.counters.appends.Histogram(), p.counters.batches.Histogram(), p.retries.Load()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.QueueEvents, s.QueueBytes = p.events, p.bytes
+}
+
+func (s *Sessions) addStats(to *Stats) { to.Writes, to.Claims = s.writes.len(), s.claims.len() }
 
 // Health returns nil while the node is in the cluster and reads the log, as a readiness
 // probe needs. When Postgres fails, it returns an error within two heartbeats (see

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -16,26 +15,36 @@ import (
 )
 
 // A sweeper runs the periodic maintenance: checkpoints of the sessions of this node,
-// expired sessions, sessions of dead nodes, and the partitions of the log.
+// expired sessions, and the partitions of the log.
 type sweeper struct {
-	db *DB
+	base
+	store sweptStore
+	fence func() fence
+	lost  func() int64 // how often the connection that reads the log was lost
 
-	mu              sync.Mutex
-	node            recovery.Node // nil until sessions are bound
+	// Of the goroutine.
 	position        adapter.Position
-	connectionsLost int64                        // tail.connectionsLost at the last checkpoint
+	connectionsLost int64                        // at the last checkpoint
 	unwritten       map[string]recovery.Progress // by pid_hash; of checkpoints that are not written yet
 }
 
-func newSweeper(db *DB) *sweeper {
-	return &sweeper{db: db, unwritten: make(map[string]recovery.Progress)}
+// A sweptStore is the store of the sessions of this node.
+type sweptStore interface {
+	// bound returns the server whose sessions the store has; nil before Bind.
+	bound() recovery.Node
+	// flushBarrier waits until everything that was written before the call has an outcome.
+	flushBarrier(ctx context.Context) error
+}
+
+func newSweeper(b base, store sweptStore, fence func() fence, lost func() int64) *sweeper {
+	return &sweeper{base: b, store: store, fence: fence, lost: lost, unwritten: make(map[string]recovery.Progress)}
 }
 
 // run sweeps until ctx ends.
 func (s *sweeper) run(ctx context.Context) {
-	checkpoints := time.NewTicker(s.db.opts.Retention / 4)
+	checkpoints := time.NewTicker(s.opts.Retention / 4)
 	defer checkpoints.Stop()
-	sweeps := time.NewTicker(min(s.db.opts.Lease, s.db.opts.Retention/4))
+	sweeps := time.NewTicker(min(s.opts.Lease, s.opts.Retention/4))
 	defer sweeps.Stop()
 	for {
 		var err error
@@ -48,21 +57,19 @@ func (s *sweeper) run(ctx context.Context) {
 			return
 		}
 		if err != nil && ctx.Err() == nil {
-			s.db.opts.Logger.WarnContext(ctx, "sweep failed; the next one continues", slog.Any("error", err))
+			s.opts.Logger.WarnContext(ctx, "sweep failed; the next one continues", slog.Any("error", err))
 		}
 	}
 }
 
 // checkpoint records the progress of the sessions of this node.
 func (s *sweeper) checkpoint(ctx context.Context) error {
-	s.mu.Lock()
-	node := s.node
-	s.mu.Unlock()
+	node := s.store.bound()
 	if node == nil {
 		return nil
 	}
-	before := s.db.node.fence()
-	since, lines := s.position, s.db.tail.connectionsLost.Load()
+	before := s.fence()
+	since, lines := s.position, s.lost()
 	marked, err := s.marked(ctx, before.node)
 	if err != nil {
 		return err
@@ -82,7 +89,7 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 	if err := s.waitWritten(ctx); err != nil {
 		return fmt.Errorf("checkpoint: sessions not written: %w", err)
 	}
-	h := s.db.node.fence() // its cursor is not before at
+	h := s.fence() // its cursor is not before at
 	if h.node != before.node || h.timeline.number != before.timeline.number {
 		return errors.New("checkpoint: the log or the node changed meanwhile")
 	}
@@ -99,7 +106,7 @@ func (s *sweeper) checkpoint(ctx context.Context) error {
 func (s *sweeper) marked(ctx context.Context, node int64) (marked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	if err := s.db.pool.QueryRow(ctx, s.db.queries.markLook, node).Scan(&marked); err != nil {
+	if err := s.pool.QueryRow(ctx, s.queries.markLook, node).Scan(&marked); err != nil {
 		return false, fmt.Errorf("checkpoint: %w", err)
 	}
 	return marked, nil
@@ -108,7 +115,7 @@ func (s *sweeper) marked(ctx context.Context, node int64) (marked bool, err erro
 func (s *sweeper) waitWritten(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	return s.db.sessions.flushBarrier(ctx)
+	return s.store.flushBarrier(ctx)
 }
 
 func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Position, anew bool) error {
@@ -120,20 +127,20 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Posit
 		known, last = append(known, !progress.Busy), append(last, progress.Last.String())
 	}
 	var b pgx.Batch
-	h.queue(&b, s.db.queries)
+	h.queue(&b, s.queries)
 	if anew {
-		b.Queue(s.db.queries.checkpointReset, h.node)
-		b.Queue(s.db.queries.markSet, h.node)
+		b.Queue(s.queries.checkpointReset, h.node)
+		b.Queue(s.queries.markSet, h.node)
 	} else {
-		b.Queue(s.db.queries.markCheck, h.node)
+		b.Queue(s.queries.markCheck, h.node)
 	}
 	if n > 0 {
-		b.Queue(s.db.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)
+		b.Queue(s.queries.checkpointSessions, h.node, int64(at), pids, epochs, known, last)
 	}
-	b.Queue(s.db.queries.checkpointNode, h.node, int64(at))
+	b.Queue(s.queries.checkpointNode, h.node, int64(at))
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	if err := s.db.pool.SendBatch(ctx, &b).Close(); err != nil {
+	if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	return nil
@@ -150,16 +157,16 @@ func (s *sweeper) sweep(ctx context.Context) error {
 // expire deletes the sessions whose window is over, and then the parked sessions beyond
 // Options.MaxParked.
 func (s *sweeper) expire(ctx context.Context) error {
-	if _, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery { return b.Queue(s.db.queries.sweepExpired) }); err != nil {
+	if _, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery { return b.Queue(s.queries.sweepExpired) }); err != nil {
 		return fmt.Errorf("expire sessions: %w", err)
 	}
 	n, err := s.end(ctx, func(b *pgx.Batch) *pgx.QueuedQuery {
-		b.Queue(s.db.queries.sweepTurn)
-		return b.Queue(s.db.queries.sweepParked, s.db.opts.MaxParked)
+		b.Queue(s.queries.sweepTurn)
+		return b.Queue(s.queries.sweepParked, s.opts.MaxParked)
 	})
 	if n > 0 {
-		s.db.opts.Logger.WarnContext(ctx, "more sessions are parked than Options.MaxParked; deleted those that would expire first",
-			slog.Int("ended", n), slog.Int("max_parked", s.db.opts.MaxParked))
+		s.opts.Logger.WarnContext(ctx, "more sessions are parked than Options.MaxParked; deleted those that would expire first",
+			slog.Int("ended", n), slog.Int("max_parked", s.opts.MaxParked))
 	}
 	if err != nil {
 		return fmt.Errorf("bound parked sessions: %w", err)
@@ -174,20 +181,18 @@ const maxEnded = 1000
 // their number.
 func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQuery) (ended int, err error) {
 	for {
-		s.mu.Lock()
-		node := s.node
-		s.mu.Unlock()
+		node := s.store.bound()
 		if node == nil || !node.Serving() {
 			return ended, nil // OnExpired cannot run here; another node deletes them
 		}
 		var b pgx.Batch
 		var over []*recovery.Session
-		b.Queue(s.db.queries.byKey)
+		b.Queue(s.queries.byKey)
 		queue(&b).Query(func(rows pgx.Rows) (err error) {
 			over, err = pgx.CollectRows(rows, scanExpired)
 			return err
 		})
-		if err := s.db.pool.SendBatch(ctx, &b).Close(); err != nil {
+		if err := s.pool.SendBatch(ctx, &b).Close(); err != nil {
 			return ended, err
 		}
 		for _, session := range over {
@@ -230,71 +235,26 @@ func scanExpired(r pgx.CollectableRow) (*recovery.Session, error) {
 	return &s, nil
 }
 
-// setData sets a value under a key as stored in the table.
-func setData(s *recovery.Session, key string, value []byte) {
-	if s.Data == nil {
-		s.Data = make(map[string]json.RawMessage)
-	}
-	s.Data[fromText(key)] = value
-}
-
 // rotate switches to the next partition of the log when it is due, and deletes rooms that
 // no record in the log refers to.
 func (s *sweeper) rotate(ctx context.Context) error {
-	retention := s.db.opts.Retention.Milliseconds()
+	retention := s.opts.Retention.Milliseconds()
 	var empty, switched bool
-	err := s.db.pool.QueryRow(ctx, s.db.queries.sweepEmpty, retention).Scan(&empty)
+	err := s.pool.QueryRow(ctx, s.queries.sweepEmpty, retention).Scan(&empty)
 	if sqlState(err) == "55P03" {
 		return nil // a reader holds a lock; the current partition grows until the next sweep
 	}
 	if err == nil && empty {
-		err = s.db.pool.QueryRow(ctx, s.db.queries.sweepSwitch, retention).Scan(&switched)
+		err = s.pool.QueryRow(ctx, s.queries.sweepSwitch, retention).Scan(&switched)
 	}
 	if err == nil && switched {
-		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepRooms)
+		_, err = s.pool.Exec(ctx, s.queries.sweepRooms)
 	}
 	if err == nil {
-		_, err = s.db.pool.Exec(ctx, s.db.queries.sweepOutbox, retention)
+		_, err = s.pool.Exec(ctx, s.queries.sweepOutbox, retention)
 	}
 	if err != nil {
 		return fmt.Errorf("rotate the log: %w", err)
 	}
 	return nil
-}
-
-// reapDeadNode parks the sessions of a node whose row has not changed since it was observed.
-func (s *sweeper) reapDeadNode(ctx context.Context, id int64, as peerState) {
-	parked, err := s.db.endNode(ctx, id, &as.seen) // no effect if the row changed or another node was faster
-	switch {
-	case err != nil:
-		s.db.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat retries", slog.String("node", as.name), slog.Any("error", err))
-	case parked:
-		s.db.opts.Logger.WarnContext(ctx, "dead node found; its sessions are parked", slog.String("node", as.name))
-	}
-}
-
-// endNode ends an incarnation, if its row still has the given value of seen or seen is nil, and reports
-// whether it did. While the notification queue of Postgres is full it sends no notification.
-func (db *DB) endNode(ctx context.Context, id int64, seen *string) (ended bool, err error) {
-	for !ended && err == nil {
-		ended, err = db.endPortion(ctx, id, seen)
-	}
-	if errors.Is(err, pgx.ErrNoRows) {
-		return false, nil
-	}
-	return ended, err
-}
-
-// endPortion parks some of the sessions of an ending incarnation, and reports whether these
-// were the last.
-func (db *DB) endPortion(ctx context.Context, id int64, seen *string) (ended bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
-	defer cancel()
-	for _, notify := range [...]bool{true, false} {
-		err = db.pool.QueryRow(ctx, db.queries.nodeEnd, id, notify, seen).Scan(&ended)
-		if !queueFull(err) {
-			break
-		}
-	}
-	return ended, err
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -26,8 +25,11 @@ var errBound = errors.New("adapter is bound to a server already")
 // A tail follows the log. One goroutine owns its connection and, in a loop, waits for
 // a notification, reads the batches after the cursor, and delivers them.
 type tail struct {
-	db            *DB
-	conn          *dedicatedConn
+	base
+	conn   *dedicatedConn
+	sealer *sealer
+	hooks  tailHooks
+
 	dropped       map[batchName]time.Time // of the goroutine: delivered on a timeline of the log that was lost
 	outboxChecked time.Time               // of the goroutine: when it last checked the outbox
 	pendingLocal  []func() bool           // of the goroutine: whether sockets of delivered local-only batches are still here
@@ -48,6 +50,7 @@ type tail struct {
 	recent        recentBatches
 	timeline      timeline
 	delivered     adapter.Position   // Deliver has returned for everything up to here
+	acked         adapter.Position   // the newest position of the publisher of this node that is known to be in the log
 	moved         chan struct{}      // closed when delivered changes; nil if no goroutine waits
 	handoffs      []*handoff         // oldest first
 	newestHandoff int64              // the id of the last handoff, if the next one may follow it
@@ -62,33 +65,29 @@ type tail struct {
 	resets     uint64
 }
 
-// A timeline numbers the histories of the log: a new one begins where the end of the log was lost.
-type timeline struct {
-	number int
-	forks  []forkPoint // oldest first, the last one is the start of this timeline; each lies after the one before
-}
-
-// A forkPoint is where a timeline forks from the one before: after the last position
-// that both have.
-type forkPoint struct {
-	number int // of the timeline
-	at     adapter.Position
-}
-
-// maxForks bounds the fork points that are kept. Beyond it, the oldest two are merged.
-const maxForks = 64
-
 type batchName struct{ origin, seq int64 }
 
-func newTail(db *DB, l *dedicatedConn) *tail {
+// The tailHooks are what a tail calls of the parts that depend on it.
+type tailHooks struct {
+	// ensureLease returns nil if this node may deliver. Lost reports that other nodes took over its
+	// sessions, and that it has registered again, at the given position.
+	ensureLease func(ctx context.Context, q querier, at adapter.Position) (lost bool, err error)
+	// outboxPending is called when the outbox has events.
+	outboxPending func()
+	// relayed is called when a batch from the outbox was read.
+	relayed func()
+}
+
+func newTail(b base, l *dedicatedConn, s *sealer, h tailHooks) *tail {
+	o := b.opts
 	return &tail{
-		db: db, conn: l,
+		base: b, conn: l, sealer: s, hooks: h,
 		dropped: make(map[batchName]time.Time),
-		rows:    make(chan struct{}, max(1, db.opts.MaxConns-4)),
+		rows:    make(chan struct{}, max(1, o.MaxConns-4)),
 		done:    make(chan struct{}),
 		pace:    fullPace(),
-		recent:  recentBatches{maxBytes: db.opts.TailBytes, maxAge: db.opts.Retention},
-		cache:   readCache{maxBytes: db.opts.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
+		recent:  recentBatches{maxBytes: o.TailBytes, maxAge: o.Retention},
+		cache:   readCache{maxBytes: o.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
 	}
 }
 
@@ -103,15 +102,15 @@ func (t *tail) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := checkSettings(ctx, t.db.queries, conn); err != nil {
+	if err := checkSettings(ctx, t.queries, conn); err != nil {
 		return err
 	}
-	h, err := t.db.head(ctx, conn)
+	h, err := readHead(ctx, t.queries, t.opts.Schema, conn)
 	if err != nil {
 		return err
 	}
 	t.outboxChecked = time.Now()
-	t.db.sealer.set(h.key)
+	t.sealer.set(h.key)
 	t.cursor = h.pos
 	t.delivered = h.pos.position()
 	t.recent.low = t.delivered
@@ -124,10 +123,10 @@ func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if fresh && !t.db.opts.PollOnly {
+	if fresh && !t.opts.PollOnly {
 		t.echo = echo{}
 		// The channel has the name of the schema, see the SQL function append.
-		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.db.opts.Schema}.Sanitize())
+		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.opts.Schema}.Sanitize())
 	}
 	return conn, err
 }
@@ -139,17 +138,7 @@ func (t *tail) bind(l adapter.Local) (adapter.Offset, error) {
 		return adapter.Offset{}, errBound
 	}
 	t.local = l
-	return t.cursor.offset(t.db.number.Load()), nil
-}
-
-// server returns the name of the server, or "" before bind.
-func (t *tail) server() string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.local == nil {
-		return ""
-	}
-	return t.local.ID()
+	return t.cursor.offset(t.sealer.number.Load()), nil
 }
 
 // run follows the log until ctx ends.
@@ -159,10 +148,11 @@ func (t *tail) run(ctx context.Context) {
 	pause := backoff{low: 50 * time.Millisecond, high: 2 * time.Second}
 	broken := false
 	for {
+		t.evictExpired(time.Now()) // also while Postgres is unavailable
 		err := t.follow(ctx, func() {
 			t.update(func() { t.following, t.caughtUp = true, time.Now() })
 			if broken {
-				t.db.opts.Logger.InfoContext(ctx, "log connection restored")
+				t.opts.Logger.InfoContext(ctx, "log connection restored")
 			}
 			broken = false
 			pause.reset()
@@ -173,7 +163,7 @@ func (t *tail) run(ctx context.Context) {
 		t.update(func() { t.following = false })
 		t.connectionsLost.Add(1)
 		if !broken {
-			t.db.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; reconnecting", slog.Any("error", err))
+			t.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; reconnecting", slog.Any("error", err))
 		}
 		broken = true
 		t.conn.drop()
@@ -196,6 +186,7 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 		return err
 	}
 	for {
+		t.evictExpired(time.Now())
 		// Read before waiting: batches before the LISTEN sent no notification to this connection.
 		if err := t.catchUp(ctx, conn); err != nil {
 			return err
@@ -209,6 +200,21 @@ func (t *tail) follow(ctx context.Context, caughtUp func()) error {
 			return err
 		}
 	}
+}
+
+// reopened returns conn, or a new connection if idle_session_timeout closed conn between two
+// polls; only a connection that listens can disable that timeout.
+func (t *tail) reopened(ctx context.Context, conn *pgx.Conn) (*pgx.Conn, error) {
+	if !t.opts.PollOnly || t.opts.PollInterval < pingAfter {
+		return conn, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if conn.Ping(ctx) == nil {
+		return conn, nil
+	}
+	t.conn.drop()
+	return t.connect(ctx)
 }
 
 // listen waits until the log must be read. Batches in notifications that directly follow
@@ -246,44 +252,25 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 	return ctx.Err() // nil: the poll interval is over
 }
 
-// waitNotification waits for a notification. It returns nil when there is a handoff, the log
-// must be read, or ctx ended.
-func (t *tail) waitNotification(ctx context.Context, conn *pgx.Conn) (*pgconn.Notification, error) {
-	ctx, interrupt := context.WithCancel(ctx)
-	defer interrupt()
-	if !t.armInterrupt(interrupt) {
-		return nil, nil
-	}
-	if t.db.opts.PollOnly {
-		<-ctx.Done()
-		return nil, nil
-	}
-	n, err := conn.WaitForNotification(ctx)
-	if err != nil && ctx.Err() != nil && !conn.IsClosed() {
-		return nil, nil
-	}
-	return n, err
-}
-
 // catchUp reads and delivers everything after the cursor.
 func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
-	if err := t.db.node.ensureLease(ctx, conn, t); err != nil {
+	if err := t.ensureLease(ctx, conn); err != nil {
 		return err
 	}
 	if err := t.drainNotifications(ctx, conn); err != nil {
 		return err
 	}
 	for {
-		r, err := t.db.readLog(ctx, conn, idRange{t.cursor.id, maxID}, t.scope(), t.pace)
+		r, err := t.readLog(ctx, conn, idRange{t.cursor.id, maxID}, t.scope(), t.pace)
 		t.pace = t.pace.next(err)
 		if err != nil {
 			return err
 		}
 		if r.outboxPending {
-			t.db.relay.wake()
+			t.hooks.outboxPending()
 		}
 		switch at := t.cursor.position(); {
-		case r.log != t.db.number.Load():
+		case r.log != t.sealer.number.Load():
 			err = t.restart(ctx, conn, errors.New("the log was replaced by another one"))
 		case at < r.low:
 			t.reset(batchPosAt(r.low), fmt.Errorf("this node fell behind the log: %w", adapter.ErrTrimmed))
@@ -305,42 +292,36 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 
 // scope returns what the next read of the log asks for.
 func (t *tail) scope() readScope {
-	s := readScope(time.Since(t.outboxChecked) >= max(t.poll(), t.db.opts.RelayInterval))
+	s := readScope(time.Since(t.outboxChecked) >= max(t.poll(), t.opts.RelayInterval))
 	if s == withOutbox {
 		t.outboxChecked = time.Now()
 	}
 	return s
 }
 
-// drainNotifications consumes the notifications that have already arrived: the next read of
-// the log returns all of their batches. Then it reads the notification key again if a seal
-// did not match, at most once a second, because any role can send such notifications.
-func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
-	over, cancel := context.WithCancel(ctx)
-	cancel() // consume only what has already arrived
-	for {
-		n, err := conn.WaitForNotification(over)
-		if n == nil || err != nil {
-			break
-		}
-		if _, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
-			return err
-		}
+// poll returns the interval of polls.
+func (t *tail) poll() time.Duration {
+	if t.unnotified {
+		return min(pollOnlyInterval, t.opts.PollInterval)
 	}
-	if !t.keyStale || time.Since(t.keyAsked) < time.Second {
-		return nil
+	return t.opts.PollInterval
+}
+
+// untilNextRead returns how long to wait for a notification.
+func (t *tail) untilNextRead() time.Duration {
+	if t.echo.text != "" && !t.echo.arrived && !t.unnotified {
+		return min(t.poll(), max(echoTimeout-time.Since(t.echo.sent), 0)+time.Millisecond)
 	}
-	t.keyStale, t.keyAsked = false, time.Now()
-	return t.db.sealer.refresh(ctx, conn, t.db.queries)
+	return t.poll()
 }
 
 func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) error {
 	for i, r := range rows {
-		log := t.db.number.Load()
-		b, err := decodeBatch(t.db.opts.frames, log, r.batchPos, r.frame)
+		log := t.sealer.number.Load()
+		b, err := decodeBatch(t.opts.frames, log, r.batchPos, r.frame)
 		if err != nil {
 			err = t.unreadable.note(log, r.batchPos, err)
-			if i+1 == len(rows) || readable(t.db.opts.frames, rows[i+1].frame) {
+			if i+1 == len(rows) || readable(t.opts.frames, rows[i+1].frame) {
 				t.reset(r.batchPos, err) // once for a run of unreadable batches
 			}
 			continue
@@ -355,11 +336,11 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) er
 // deliver delivers a batch and moves the cursor past it. It does neither if this
 // node may have lost its sessions meanwhile.
 func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *logBatch) error {
-	if err := t.db.node.ensureLease(ctx, conn, t); err != nil {
+	if err := t.ensureLease(ctx, conn); err != nil {
 		return err
 	}
 	if b.origin == relayedOrigin {
-		t.db.relay.noteActivity()
+		t.hooks.relayed()
 	}
 	name := batchName{b.origin, b.seq}
 	_, again := t.dropped[name]
@@ -387,7 +368,38 @@ func (t *tail) markDelivered(p adapter.Position) {
 	}
 }
 
-// position returns how far this node has read the log.
+// evictExpired removes what is too old from memory, even without traffic.
+func (t *tail) evictExpired(now time.Time) {
+	t.cache.trim(now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.recent.trim(now)
+}
+
+// ensureLease returns nil if this node may deliver. If it had lost its sessions, it tells the server.
+func (t *tail) ensureLease(ctx context.Context, conn *pgx.Conn) error {
+	lost, err := t.hooks.ensureLease(ctx, conn, t.cursor.position())
+	if lost {
+		t.reregistered(errNodeGone)
+	}
+	return err
+}
+
+// current implements followedLog.
+func (t *tail) current() (batchPos, timeline) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cursor, t.timeline
+}
+
+// ackedPosition returns the newest position of the publisher of this node that is known to be in the log.
+func (t *tail) ackedPosition() adapter.Position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.acked
+}
+
+// position implements followedLog.
 func (t *tail) position() adapter.Position {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -398,7 +410,7 @@ func (t *tail) position() adapter.Position {
 func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 	for {
 		t.mu.Lock()
-		p = min(p, adapter.Position(t.db.publisher.acked.Load())) // decreases when the log loses its end
+		p = min(p, t.acked) // decreases when the log loses its end
 		if t.delivered >= p {
 			t.mu.Unlock()
 			return nil
@@ -416,4 +428,17 @@ func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// health returns an error if the log is not followed, or only by polling.
+func (t *tail) health() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case !t.following:
+		return fmt.Errorf("the log has not been read since %v", t.caughtUp.Round(time.Millisecond))
+	case t.unnotified:
+		return fmt.Errorf("the log is only polled, every %v: %w", t.poll(), errNotNotified)
+	}
+	return nil
 }

@@ -67,7 +67,7 @@ func TestTail_BatchesThatItCannotRead_AreAsIfTrimmed(t *testing.T) {
 				t.Errorf("a session from before it: %v", err)
 			}
 		}
-		at := db.tail.unreadable.after(db.number.Load())
+		at := db.tail.unreadable.after(db.tail.sealer.number.Load())
 		n := 0
 		for ds, err := range db.Read(t.Context(), at, head) {
 			if err != nil {
@@ -91,14 +91,14 @@ func TestReadLog_LargeBatches_AreReadByBytes(t *testing.T) {
 	for range n {
 		appendOne(t, db, &adapter.Envelope{Kind: adapter.Event, Namespace: "/", Payload: payload})
 	}
-	r, err := db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, fullPace())
+	r, err := db.tail.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, fullPace())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(r.rows)*size > fullBytes || !r.more {
 		t.Errorf("%d batches in one read; more: %v", len(r.rows), r.more)
 	}
-	if r, err = db.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
+	if r, err = db.tail.readLog(t.Context(), db.pool, idRange{0, maxID}, theLog, pace{1, answerTimeout}); err != nil || len(r.rows) != 1 || !r.more {
 		t.Errorf("%d batches at the slowest pace; %v", len(r.rows), err)
 	}
 

@@ -35,12 +35,12 @@ type Meter interface {
 }
 
 // A Drainer is a Receiver that responds to messages asynchronously. When the peer closes
-// its WebSocket or violates the protocol, Settle is called before the session ends. It
+// its WebSocket or violates the protocol, Drain is called before the session ends. It
 // returns when the responses to all earlier messages have been sent, so that they precede
 // the close frame, or when ctx ends after a quarter of a second. It is not called when a
 // connection is lost.
 type Drainer interface {
-	Settle(ctx context.Context)
+	Drain(ctx context.Context)
 }
 
 // A Lingerer is a Receiver that still processes messages after the session has ended.
@@ -51,8 +51,8 @@ type Lingerer interface {
 	Linger()
 }
 
-// settleWithin bounds Settle, because Closed is called only after it.
-const settleWithin = 250 * time.Millisecond
+// drainTimeout bounds Drain, because Closed is called only after it.
+const drainTimeout = 250 * time.Millisecond
 
 // A transport sends a session's packets to the peer and receives the peer's.
 type transport interface {
@@ -302,9 +302,9 @@ func (s *Session) drainReceiver(e *ending) {
 	if !ok || !e.mode.keeps() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), settleWithin)
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	_ = s.server.guard("Receiver.Settle", func() { r.Settle(ctx) })
+	_ = s.server.guard("Receiver.Drain", func() { r.Drain(ctx) })
 }
 
 // receive runs read, which calls the receiver, and then calls then with the ending that

@@ -1,6 +1,6 @@
 package model
 
-// nodeMoves are those of node.go, and the removal of dead nodes by sweep.go.
+// nodeMoves are those of node.go.
 func (m *model) nodeMoves(s *State, i uint8, do yield) {
 	n := &s.nodes[i]
 	if n.health == up && s.left.Kills > 0 {

@@ -137,6 +137,19 @@ begin
 end
 $$;
 
+-- Fails at another isolation level than read committed. With one snapshot for the whole transaction, what others append
+-- while it waits for the append lock would be invisible.
+create function require_read_committed() returns void
+language plpgsql stable
+as $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+end
+$$;
+
 -- Advances the sequence beyond all ids that the log has or had: a copy of the tables, such as
 -- one made by logical replication, does not include the value of the sequence. The append lock
 -- must be held.
@@ -666,10 +679,7 @@ set search_path from current
 set lock_timeout = 0
 as $$
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
     -- Lock 1 of the schema.
     if wait then
         lock table append_lock in share update exclusive mode;
@@ -709,12 +719,7 @@ declare
     slot_now smallint;
     key      bytea;
 begin
-    -- With one snapshot for the whole transaction, batches that others append while this one waits
-    -- for the lock would be invisible.
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
 
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -1365,10 +1370,7 @@ begin
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
         from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
-            if current_setting('transaction_isolation') <> 'read committed' then
-                raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-                    using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-            end if;
+            perform require_read_committed();
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
             if relay_pending(most, 33554432, false, notify) > 0 then
@@ -1526,6 +1528,36 @@ begin
 end
 $$;
 
+-- Collects events of emit_statement in batches of bounded size. All are read before the first is returned.
+create function change_batches(events refcursor, out rooms text[], out payloads jsonb[], out others text[]) returns setof record
+language plpgsql volatile
+as $$
+declare
+    c     record;
+    bytes bigint := 0;
+begin
+    loop
+        fetch events into c;
+        exit when not found;
+        continue when c.room is null;
+        rooms := rooms || c.room;
+        payloads := payloads || c.payload;
+        others := others || c.other_room;
+        bytes := bytes + c.size;
+        if bytes > 1048576 or cardinality(rooms) >= 1000 then
+            return next;
+            rooms := null;
+            payloads := null;
+            others := null;
+            bytes := 0;
+        end if;
+    end loop;
+    if rooms is not null then
+        return next;
+    end if;
+end
+$$;
+
 -- The functions of the triggers that attach_trigger creates. They run with the
 -- rights of the role that changes the table, because making JSON of a row may run
 -- functions that belong to the types of its columns. The form of values in rooms and
@@ -1556,6 +1588,7 @@ declare
     with_old boolean := tg_argv[7];
     failing  boolean := tg_argv[9] = 'fail';
     events   refcursor;
+    batches  refcursor;
     w        record;
     c        record;
 begin
@@ -1569,68 +1602,40 @@ begin
         end if;
         if tg_op = 'INSERT' then
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, to_jsonb(n.*) - w.hidden, null) as e, row_number() over () as i
-                        from new_rows n
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, to_jsonb(n.*) - w.hidden, null) as e
+                    from new_rows n
+                    offset 0
+                ) e;
         elsif tg_op = 'DELETE' then
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, null, to_jsonb(o.*) - w.hidden) as e, row_number() over () as i
-                        from old_rows o
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, null, to_jsonb(o.*) - w.hidden) as e
+                    from old_rows o
+                    offset 0
+                ) e;
         elsif (select count(*) from new_rows) <> (select count(*) from old_rows) then
             perform trigger_failed(failing, w.relation, tg_argv[0],
                 'rows changed their partition and were not kept; attach the trigger to the partitions, per row', 'feature_not_supported');
             return null;
         else
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, n.fields, o.fields) as e, n.i
-                        from (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from new_rows r) n
-                        join (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from old_rows r) o on o.i = n.i
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, n.fields, o.fields) as e
+                    from (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from new_rows r) n
+                    join (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from old_rows r) o on o.i = n.i
+                    order by n.i
+                    offset 0
+                ) e;
         end if;
+        open batches for select * from change_batches(events);
     exception when others then
         perform trigger_failed(failing, tg_relid::regclass::text, tg_argv[0], sqlerrm, sqlstate);
         return null;
     end;
     loop
         begin
-            fetch events into c;
+            fetch batches into c;
         exception when others then
             perform trigger_failed(failing, w.relation, tg_argv[0], sqlerrm, sqlstate);
             return null; -- the cursor went with the block
@@ -1638,6 +1643,7 @@ begin
         exit when not found;
         perform emit_many(c.rooms, tg_argv[0], c.payloads, c.others, tg_argv[1], tg_argv[8]::boolean, not failing);
     end loop;
+    close batches;
     close events; -- else it stays open to the end of the transaction
     return null;
 end

@@ -85,12 +85,7 @@ declare
     slot_now smallint;
     key      bytea;
 begin
-    -- With one snapshot for the whole transaction, batches that others append while this one waits
-    -- for the lock would be invisible.
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
 
     -- Lock 1 of the schema, the append lock. Before everything else: the order
     -- of the ids is the order in which it was held.
@@ -191,6 +186,35 @@ begin
             execute format('alter table %s enable always trigger %I', target, name);
         end if;
     end loop;
+end
+$$;
+
+CREATE FUNCTION socketio.change_batches(events refcursor, OUT rooms text[], OUT payloads jsonb[], OUT others text[]) RETURNS SETOF record
+    LANGUAGE plpgsql
+    AS $$
+declare
+    c     record;
+    bytes bigint := 0;
+begin
+    loop
+        fetch events into c;
+        exit when not found;
+        continue when c.room is null;
+        rooms := rooms || c.room;
+        payloads := payloads || c.payload;
+        others := others || c.other_room;
+        bytes := bytes + c.size;
+        if bytes > 1048576 or cardinality(rooms) >= 1000 then
+            return next;
+            rooms := null;
+            payloads := null;
+            others := null;
+            bytes := 0;
+        end if;
+    end loop;
+    if rooms is not null then
+        return next;
+    end if;
 end
 $$;
 
@@ -615,6 +639,7 @@ declare
     with_old boolean := tg_argv[7];
     failing  boolean := tg_argv[9] = 'fail';
     events   refcursor;
+    batches  refcursor;
     w        record;
     c        record;
 begin
@@ -628,68 +653,40 @@ begin
         end if;
         if tg_op = 'INSERT' then
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, to_jsonb(n.*) - w.hidden, null) as e, row_number() over () as i
-                        from new_rows n
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, to_jsonb(n.*) - w.hidden, null) as e
+                    from new_rows n
+                    offset 0
+                ) e;
         elsif tg_op = 'DELETE' then
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, null, to_jsonb(o.*) - w.hidden) as e, row_number() over () as i
-                        from old_rows o
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, null, to_jsonb(o.*) - w.hidden) as e
+                    from old_rows o
+                    offset 0
+                ) e;
         elsif (select count(*) from new_rows) <> (select count(*) from old_rows) then
             perform trigger_failed(failing, w.relation, tg_argv[0],
                 'rows changed their partition and were not kept; attach the trigger to the partitions, per row', 'feature_not_supported');
             return null;
         else
             open events for
-                select array_agg(p.room order by p.i) as rooms, array_agg(p.payload order by p.i) as payloads,
-                       array_agg(p.other_room order by p.i) as others
-                from (
-                    select (e.e).room, (e.e).other_room, (e.e).payload, e.i,
-                           (row_number() over w - 1) / 1000 as by_rows, (sum((e.e).size) over w) / 1048576 as by_bytes
-                    from (
-                        select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, n.fields, o.fields) as e, n.i
-                        from (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from new_rows r) n
-                        join (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from old_rows r) o on o.i = n.i
-                        offset 0
-                    ) e
-                    where (e.e).room is not null
-                    window w as (order by e.i)
-                ) p
-                group by p.by_rows, p.by_bytes
-                order by p.by_rows, p.by_bytes;
+                select (e.e).* from (
+                    select change_event(w.relation, w.rooms, w.shown, w.keys, most, with_old, n.fields, o.fields) as e
+                    from (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from new_rows r) n
+                    join (select to_jsonb(r.*) - w.hidden as fields, row_number() over () as i from old_rows r) o on o.i = n.i
+                    order by n.i
+                    offset 0
+                ) e;
         end if;
+        open batches for select * from change_batches(events);
     exception when others then
         perform trigger_failed(failing, tg_relid::regclass::text, tg_argv[0], sqlerrm, sqlstate);
         return null;
     end;
     loop
         begin
-            fetch events into c;
+            fetch batches into c;
         exception when others then
             perform trigger_failed(failing, w.relation, tg_argv[0], sqlerrm, sqlstate);
             return null; -- the cursor went with the block
@@ -697,6 +694,7 @@ begin
         exit when not found;
         perform emit_many(c.rooms, tg_argv[0], c.payloads, c.others, tg_argv[1], tg_argv[8]::boolean, not failing);
     end loop;
+    close batches;
     close events; -- else it stays open to the end of the transaction
     return null;
 end
@@ -1062,10 +1060,7 @@ CREATE FUNCTION socketio.relay_outbox(wait boolean, notify boolean) RETURNS inte
     SET lock_timeout TO '0'
     AS $$
 begin
-    if current_setting('transaction_isolation') <> 'read committed' then
-        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-    end if;
+    perform require_read_committed();
     -- Lock 1 of the schema.
     if wait then
         lock table append_lock in share update exclusive mode;
@@ -1387,6 +1382,17 @@ CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last
     FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
 END;
 
+CREATE FUNCTION socketio.require_read_committed() RETURNS void
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
+            using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
+    end if;
+end
+$$;
+
 CREATE FUNCTION socketio.rotate_outbox(retention interval) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
@@ -1457,10 +1463,7 @@ begin
         select count(*) > most or bool_or(pg_visible_in_snapshot(p.xid, state)) into waits
         from relayed_here() s, pending(s.snapshot, s.last, s.old, s.cut_xid, s.cut_id, s.restored, most, pg_snapshot_xmax(state)) p;
         if waits then
-            if current_setting('transaction_isolation') <> 'read committed' then
-                raise exception 'the log is appended to at isolation level read committed, not %', current_setting('transaction_isolation')
-                    using errcode = 'PS002', hint = 'alter role ... set default_transaction_isolation = ''read committed''';
-            end if;
+            perform require_read_committed();
             -- Lock 1 of the schema.
             lock table append_lock in share update exclusive mode;
             if relay_pending(most, 33554432, false, notify) > 0 then
@@ -1969,7 +1972,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 563970381, '2026-11-27 22:01:23.456085+00', '\xc69e8ceaec0b706f822ca3f59be57041d0a8526cc99c39b7078c3b5d4e021526', 1, 1, 0, '2026-11-27 22:01:23.456114+00', 0, 4294967296, '2026-11-27 22:01:23.456114+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7712974734243325588, true);
+INSERT INTO socketio.meta VALUES (0, 2246509865, '2026-11-27 23:44:16.353108+00', '\xb45fa7dd92f2cfd326e3beb3418db96939b7cef86dd6a8f485aeba171743a1c2', 1, 1, 0, '2026-11-27 23:44:16.353132+00', 0, 4294967296, '2026-11-27 23:44:16.353132+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713001253041254913, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
