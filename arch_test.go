@@ -37,6 +37,7 @@ var mayImport = map[string][]string{
 	"internal/pgserver/matrix": {"internal/pgserver"},
 	"clientbundle":             {"internal/accept"},
 	"internal/accept":          {},
+	"eventmap":                 {".", "packet", "internal/boundary"},
 	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet", "internal/pgaddress"},
 	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
 }

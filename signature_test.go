@@ -12,7 +12,9 @@ import (
 
 func noEvent[T any](context.Context, *socketio.Socket, T) error { return nil }
 
-func noAnswer[Q, R any](context.Context, *socketio.Socket, Q) (answer R, err error) { return answer, nil }
+func noAnswer[Q, R any](context.Context, *socketio.Socket, Q) (answer R, err error) {
+	return answer, nil
+}
 
 func ignoreMessage(context.Context, *socketio.Message) error { return nil }
 
