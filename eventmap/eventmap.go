@@ -92,7 +92,7 @@ type Map struct {
 	Types []Type
 
 	// ErrorReply is the type that Options.ErrorReply of the server returns. Default: that
-	// of its default.
+	// of its default, which clients get also when that function fails.
 	ErrorReply reflect.Type
 
 	Title   string // of the AsyncAPI document; default "Events"
@@ -135,8 +135,9 @@ type Type struct {
 }
 
 // As describes T as a TypeScript type and as a JSON Schema: a value that encoding/json
-// encodes as one, or nil for any value. Both must fit all that T encodes to except null: a
-// pointer to T is null or this.
+// encodes as one, or nil for any value. Both must fit all that T encodes to, and null only
+// if T may be nil: for a slice that never is, leave null out. A pointer to T is null or
+// this.
 func As[T any](typeScript string, schema any) Type {
 	return Type{of: reflect.TypeFor[T](), typeScript: typeScript, schema: schema}
 }
