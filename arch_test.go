@@ -37,8 +37,9 @@ var mayImport = map[string][]string{
 	"internal/pgserver/matrix": {"internal/pgserver"},
 	"clientbundle":             {"internal/accept"},
 	"internal/accept":          {},
+	"eventmap":                 {".", "packet", "internal/boundary"},
 	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet", "internal/pgaddress"},
-	"examples/chat":            {".", "clientbundle", "pgadapter", "migrations", "internal/pgserver"},
+	"examples/chat":            {".", "clientbundle", "eventmap", "pgadapter", "migrations", "internal/pgserver"},
 }
 
 // mayLink contains the other modules that a package may import; packages that are not

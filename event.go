@@ -28,7 +28,7 @@ type Event[T any] string
 // does not reach the handler, see ErrMissingArgument.
 func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
 	mustTravel[T](string(e))
-	r.Handle(string(e), func(ctx context.Context, m *Message) error {
+	register(r, e.Signature(), func(ctx context.Context, m *Message) error {
 		var v T
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
 			return badPayload(string(e), err)
@@ -106,7 +106,7 @@ type Request[Q, R any] string
 func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v Q) (R, error)) {
 	mustTravel[Q](string(q))
 	mustTravel[R](string(q))
-	r.Handle(string(q), func(ctx context.Context, m *Message) error {
+	register(r, q.Signature(), func(ctx context.Context, m *Message) error {
 		var v Q
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
 			return badPayload(string(q), err)

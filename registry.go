@@ -21,6 +21,7 @@ type registry struct {
 // immutable, and replaced as a whole when something is registered.
 type table struct {
 	registered map[string]Handler
+	signatures map[string]Signature // of registered events whose types are known
 	around     []Interceptor
 
 	handlers     map[string]Handler // the registered ones, wrapped by the interceptors

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/eventmap"
 )
 
 // The events on the wire. Each name is bound to the type of its payload here, once,
@@ -54,7 +55,7 @@ type (
 		Room socketio.Room     `json:"room"`
 		Who  socketio.SocketID `json:"who"`
 		Name string            `json:"name"`
-		How  string            `json:"how"` // joined, left or lost
+		How  Change            `json:"how"`
 	}
 	Welcome struct {
 		Node      string   `json:"node"`
@@ -68,6 +69,15 @@ type (
 		Address string `json:"address"`
 		Answers bool   `json:"answers"` // HTTP requests
 	}
+)
+
+// A Change is how a user came to be in a room, or not any more.
+type Change string
+
+const (
+	Joined Change = "joined"
+	Left   Change = "left"
+	Lost   Change = "lost"
 )
 
 // A chat is the application on one node.
@@ -91,6 +101,22 @@ func (c *chat) register() {
 	Leave.On(c.io, c.leave)
 	Say.On(c.io, c.say)
 	Nodes.On(c.io, c.states)
+}
+
+// eventMap describes the events to the page: those that have a handler, and those that
+// are emitted. TestEventMap_FileIsCurrent writes it to events.d.ts, against which an
+// editor, or tsc, checks page/chat.js.
+//
+//go:generate go test -run TestEventMap_FileIsCurrent -update .
+func (c *chat) eventMap() *eventmap.Map {
+	return &eventmap.Map{
+		Namespaces: []eventmap.Namespace{{
+			ServerToClient: eventmap.List(Posted, Moved),
+			ClientToServer: c.io.Handled(),
+			Data:           eventmap.List(CurrentUser),
+		}},
+		Types: []eventmap.Type{eventmap.Enum(Joined, Left, Lost)},
+	}
 }
 
 // admit is the connection middleware. It runs again for a returning client.
@@ -125,7 +151,7 @@ func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 	}
 	for room := range s.Rooms() {
 		if exists(room) {
-			Moved.EmitAsync(s.To(room), Moving{Room: room, Who: s.ID(), Name: name(s), How: "left"})
+			Moved.EmitAsync(s.To(room), Moving{Room: room, Who: s.ID(), Name: name(s), How: Left})
 		}
 	}
 }
@@ -135,7 +161,7 @@ func (c *chat) disconnected(s *socketio.Socket, reason socketio.Reason) {
 func (c *chat) lost(e *socketio.ExpiredSession) {
 	user, _ := CurrentUser.From(e) // admit has set it
 	for _, room := range e.Rooms {
-		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, Name: user.Name, How: "lost"})
+		Moved.EmitAsync(c.io.To(room), Moving{Room: room, Who: e.ID, Name: user.Name, How: Lost})
 	}
 }
 
@@ -162,7 +188,7 @@ func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none sock
 	if err := s.Join(ctx, p.Room); err != nil {
 		return none, err
 	}
-	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: "joined"})
+	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: Joined})
 }
 
 func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none socketio.None, err error) {
@@ -172,7 +198,7 @@ func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none soc
 	if err := s.Leave(ctx, p.Room); err != nil {
 		return none, err
 	}
-	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: "left"})
+	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: Left})
 }
 
 // say posts to everybody in the room, on all nodes, the author included. When it

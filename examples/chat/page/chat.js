@@ -1,12 +1,16 @@
+// @ts-check
 "use strict";
 
 // The chat's page. Everything about Socket.IO is in the first half; the rest
-// draws.
+// draws. The types of the events are in ../events.d.ts, which the Go program writes:
+// an editor shows where the page does not fit them.
 
+/** @type {(selector: string) => any} */
 const $ = (selector) => document.querySelector(selector);
 
 const awayFor = 20; // seconds for which "Cut the line" keeps the page away
 
+/** @type {import("socket.io-client").Socket<import("../events").ServerToClientEvents, import("../events").ClientToServerEvents>} */
 const socket = io(location.origin, {
   autoConnect: false,
   transports: ["websocket"],
@@ -18,8 +22,10 @@ const socket = io(location.origin, {
 let nodes = [location.host]; // all nodes, once the first has told
 let at = location.host;      // the node that serves us, or that is asked next
 let wanted = null;           // the node that the user wants to be served by
+/** @type {string | null} */
 let served = null;           // the node that serves us, or served us last
 let dead = new Set();        // the nodes that do not answer
+/** @type {Element[] | null} */
 let recent = null;           // what came on this connection, until its node has said how much of it is a replay
 let sessions = 0;            // how many times we were a new client to the cluster
 
@@ -28,7 +34,7 @@ let sessions = 0;            // how many times we were a new client to the clust
 function nextNode() {
   at = wanted ?? nodes[(nodes.indexOf(at) + 1) % nodes.length];
   wanted = null;
-  socket.io.uri = `${location.protocol}//${at}`;
+  Object.assign(socket.io, { uri: `${location.protocol}//${at}` });
 }
 
 socket.io.on("reconnect_attempt", () => {
@@ -43,8 +49,10 @@ socket.io.on("error", () => {
 });
 
 socket.on("connect", async () => {
-  recent = [];
-  const arrived = recent; // another connection has another list
+  /** @type {Element[]} */
+  const arrived = []; // another connection has another list
+  recent = arrived;
+  /** @type {import("../events").AnswerOf<"chat:hello">} */
   let welcome;
   try {
     welcome = await socket.emitWithAck("chat:hello");
@@ -54,8 +62,9 @@ socket.on("connect", async () => {
     return;
   }
   recent = null;
+  if ("error" in welcome) return log(welcome.error.code, "bad");
   arrived.slice(0, welcome.replayed).forEach(markReplayed);
-  nodes = welcome.nodes;
+  nodes = welcome.nodes ?? [];
   at = served = welcome.node;
   dead.delete(at);
   drawEntered(welcome, arrived);
@@ -103,7 +112,9 @@ class Tally {
   doubled = 0;
   disordered = 0;      // received after a post with a higher number
   missing = new Set(); // the numbers between the first and the last that were not received
+  /** @type {any} */
   first = null;
+  /** @type {any} */
   last = null;
 
   count(number) {
@@ -135,7 +146,7 @@ async function askNodes() {
   if (!socket.connected) return;
   try {
     const states = await request("chat:nodes");
-    dead = new Set(states.filter((n) => !n.answers).map((n) => n.address));
+    dead = new Set((states ?? []).filter((n) => !n.answers).map((n) => n.address));
     drawNodes();
   } catch {
     // The connection is lost, which is shown elsewhere.
@@ -143,8 +154,16 @@ async function askNodes() {
 }
 setInterval(askNodes, 1000);
 
-async function request(event, payload) {
-  const answer = await socket.timeout(5000).emitWithAck(event, payload);
+/**
+ * @template {keyof import("../events").ClientToServerEvents} Name
+ * @param {Name} event
+ * @param {Parameters<import("../events").ClientToServerEvents[Name]> extends [...infer Payload, any] ? Payload : never} payload
+ * @returns {Promise<Exclude<import("../events").AnswerOf<Name>, import("../events").ErrorReply>>}
+ */
+async function request(event, ...payload) {
+  /** @type {any} */
+  const patient = socket.timeout(5000);
+  const answer = await patient.emitWithAck(event, ...payload);
   if (answer?.error) throw new Error(answer.error.message ?? answer.error.code);
   return answer;
 }
@@ -180,7 +199,8 @@ async function say(room, text) {
 
 // cut closes the connection below Socket.IO, which says no goodbye: to the server
 // the line is simply gone. It stays so for a while, or until mend.
-let cutTimer = null;
+/** @type {number | undefined} */
+let cutTimer;
 
 function cut() {
   socket.io.reconnection(false); // else the client is back in a moment
@@ -197,7 +217,7 @@ function cut() {
 
 function mend() {
   clearTimeout(cutTimer);
-  cutTimer = null;
+  cutTimer = undefined;
   $("#cut").textContent = "Cut the line";
   socket.io.reconnection(true);
   nextNode();
@@ -217,6 +237,7 @@ addEventListener("pageshow", (event) => event.persisted && socket.connect());
 
 // ---- From here on: what is seen. ----
 
+/** @type {Map<string, any>} */
 const rooms = new Map(["lobby", "engine", "galley"].map((name) => {
   const lines = element("ol");
   const button = element("button", "", name);
@@ -265,6 +286,7 @@ function drawRooms() {
   $("#text").placeholder = `Message to ${shown.name}`;
 }
 
+/** @param {import("../events").Post} post */
 function drawPost(post) {
   names.set(post.from, post.name);
   const li = element("li", post.from === socket.id ? "post mine" : "post");
@@ -275,6 +297,7 @@ function drawPost(post) {
   return li;
 }
 
+/** @param {import("../events").Moving} moving */
 function drawMoving({ who, name, how }) {
   if (name) names.set(who, name);
   const text = { joined: "joined", left: "left", lost: "did not come back" }[how];
@@ -335,6 +358,10 @@ function drawState(className, text) {
   $("#state span").textContent = text;
 }
 
+/**
+ * @param {import("../events").Welcome} welcome
+ * @param {Element[]} arrived
+ */
 function drawEntered({ node, process, recovered, replayed, reason }, arrived) {
   const events = replayed === 1 ? "1 event" : `${replayed} events`;
   drawState("online", `on ${node}`);
@@ -417,7 +444,7 @@ async function copy(element) {
     return true;
   } catch {
     // Only pages of localhost and https have a clipboard; the older command works on all.
-    getSelection().selectAllChildren(element);
+    getSelection()?.selectAllChildren(element);
     return document.execCommand("copy");
   }
 }
