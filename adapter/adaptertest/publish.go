@@ -18,9 +18,7 @@ import (
 
 func bindStartOffset(t *testing.T, log Log) {
 	a := log.Node(t)
-	if _, err := Publish(t, a, Event("before")).Wait(within(t)); err != nil {
-		t.Fatal(err)
-	}
+	Append(t, a, Event("before"))
 	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +99,11 @@ func storm(t *testing.T, nodes []adapter.Adapter, publishers, n int) {
 				}
 				receipts = append(receipts, r)
 				if i%5 == 4 { // otherwise a few batches would hold most of them
-					_, _ = r.Wait(t.Context()) // checked below
+					_ = r.Wait(t.Context()) // checked below
 				}
 			}
 			for _, r := range receipts {
-				if _, err := r.Wait(t.Context()); err != nil {
+				if err := r.Wait(t.Context()); err != nil {
 					t.Errorf("Wait: %v", err)
 					return
 				}
@@ -172,7 +170,7 @@ func receiptOffset(t *testing.T, log Log) {
 	}
 	got := r.Expect(t, len(receipts))
 	for i, receipt := range receipts {
-		o, err := receipt.Wait(within(t))
+		err, o := receipt.Wait(within(t)), receipt.Offset()
 		if err != nil || o != got[i].Offset {
 			t.Fatalf("receipt %d: %v, %v; delivered at %v", i, o, err, got[i].Offset)
 		}
@@ -279,16 +277,15 @@ func withdrawStalledLog(t *testing.T, log Log) {
 		t.Error("an envelope that waits for an earlier one was not withdrawn")
 	}
 	resume()
-	o, err := third.Wait(within(t))
-	if err != nil {
+	if err := third.Wait(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	got := r.Deliveries()
-	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != o {
-		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, o)
+	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != third.Offset() {
+		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, third.Offset())
 	}
 }
 
