@@ -83,7 +83,8 @@ func (e Event[T]) Envelope(to Target, v T) (*adapter.Envelope, error) {
 
 // A Receipt is the future outcome of an EmitAsync. Its Wait returns nil once the event is
 // in the log, the error that prevented it, or the cause of ctx when that ends first: the
-// event may still be emitted then, unless its Withdraw returns true.
+// event may still be emitted then. Its Withdraw takes the event back, and returns true, if it
+// has not been sent to the log yet.
 type Receipt = adapter.Receipt
 
 // A Request is an event whose receiver answers: Socket.IO's acknowledgement,

@@ -20,6 +20,9 @@ var ErrClosed = errors.New("adapter closed")
 // envelopes to be written to the log was full until the caller's ctx ended.
 var ErrQueueFull = errors.New("queue of envelopes for the log is full")
 
+// ErrWithdrawn is the result of a Receipt whose Withdraw has returned true.
+var ErrWithdrawn = errors.New("withdrawn before it was sent to the log")
+
 // ErrTooLarge reports that an envelope is larger than the log accepts.
 var ErrTooLarge = errors.New("envelope too large for the log")
 

@@ -8,8 +8,9 @@ import (
 // A Receipt is the future result of a write: of an envelope to the log, or of a session
 // to a recovery.Store. Its methods may be called from any goroutine.
 type Receipt struct {
-	outcome *Outcome
-	index   int
+	outcome   *Outcome
+	index     int32
+	withdrawn atomic.Bool
 }
 
 // Completed returns a Receipt whose result is known: nil, or the error of the write.
@@ -29,22 +30,29 @@ func (r *Receipt) Done() <-chan struct{} {
 // first, it returns the cause of ctx; the write may then still take effect, unless
 // Withdraw returns true.
 func (r *Receipt) Wait(ctx context.Context) error {
-	if r.outcome.known() {
-		return r.outcome.err
+	if r.withdrawn.Load() || r.outcome.known() {
+		return r.result()
 	}
 	r.outcome.await()
 	select {
 	case <-r.outcome.done:
-		return r.outcome.err
+		return r.result()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
+func (r *Receipt) result() error {
+	if r.withdrawn.Load() {
+		return ErrWithdrawn
+	}
+	return r.outcome.err
+}
+
 // Offset returns the offset of an envelope that is in the log. It is zero until Wait has
 // returned nil, and for writes to a store.
 func (r *Receipt) Offset() Offset {
-	if !r.outcome.known() || r.outcome.first == (Offset{}) {
+	if r.withdrawn.Load() || !r.outcome.known() || r.outcome.first == (Offset{}) {
 		return Offset{}
 	}
 	o := r.outcome.first
@@ -52,11 +60,15 @@ func (r *Receipt) Offset() Offset {
 	return o
 }
 
-// Withdraw cancels the write if it has not been sent yet, and reports whether it did. A
-// withdrawn envelope is never delivered, and the other results of its Receipt have no
-// meaning. A write to a store is never withdrawn.
+// Withdraw cancels the write if it has not been sent yet, and reports whether it did. It
+// returns true once: a withdrawn envelope is never delivered, and Wait returns
+// ErrWithdrawn from then on. A write to a store is never withdrawn.
 func (r *Receipt) Withdraw() bool {
-	return r.outcome.Withdraw != nil && r.outcome.Withdraw(r.index)
+	if r.outcome.Withdraw == nil || !r.outcome.Withdraw(int(r.index)) {
+		return false
+	}
+	r.withdrawn.Store(true)
+	return true
 }
 
 // An Outcome is the result of writes that an engine makes together. The engine sets it
@@ -66,7 +78,8 @@ func (r *Receipt) Withdraw() bool {
 // goroutine.
 type Outcome struct {
 	// Withdraw cancels the write with the given index if it has not been sent yet, and
-	// reports whether it did. Without it no write is withdrawn.
+	// reports whether it did; it returns true once for each index. Without it no write is
+	// withdrawn.
 	Withdraw func(index int) bool
 
 	// OnAwaited is called once, by the first caller that waits for one of the receipts,
@@ -88,12 +101,13 @@ func NewOutcome() *Outcome {
 	return o
 }
 
-// Receipt returns the Receipt of the write with the given index, which begins at zero.
+// Receipt returns the Receipt of the write with the given index, which begins at zero. It
+// is called once for each.
 func (o *Outcome) Receipt(index int) *Receipt {
 	if index == 0 {
 		return &o.receipt
 	}
-	return &Receipt{outcome: o, index: index}
+	return &Receipt{outcome: o, index: int32(index)}
 }
 
 // Complete sets the result of all receipts: nil, or the error of the writes. Either it or

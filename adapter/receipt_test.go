@@ -124,11 +124,24 @@ func TestOutcome_Withdraw_Index(t *testing.T) {
 		got = append(got, index)
 		return index == 1
 	}
-	if o.Receipt(0).Withdraw() || !o.Receipt(1).Withdraw() {
+	kept, withdrawn := o.Receipt(0), o.Receipt(1)
+	if kept.Withdraw() || !withdrawn.Withdraw() {
 		t.Error("Receipt.Withdraw does not return the result of Outcome.Withdraw")
 	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := withdrawn.Wait(ended); !errors.Is(err, adapter.ErrWithdrawn) {
+		t.Errorf("withdrawn: %v before the outcome", err)
+	}
+	o.CompleteAt(adapter.Offset{Position: 1, Log: 1})
 	if len(got) != 2 || got[0] != 0 || got[1] != 1 {
 		t.Errorf("called with %v", got)
+	}
+	if err := withdrawn.Wait(t.Context()); !errors.Is(err, adapter.ErrWithdrawn) || withdrawn.Offset() != (adapter.Offset{}) {
+		t.Errorf("withdrawn: %v, %v", withdrawn.Offset(), err)
+	}
+	if err := kept.Wait(t.Context()); err != nil || kept.Offset() == (adapter.Offset{}) {
+		t.Errorf("not withdrawn: %v, %v", kept.Offset(), err)
 	}
 }
 

@@ -55,7 +55,7 @@ func (p *publisher) run(ctx context.Context) {
 		case o == nil:
 			p.linger(rest)
 		case o.live == 0:
-			p.complete(o, adapter.Offset{}, errWithdrawn)
+			p.complete(o, adapter.Offset{}, adapter.ErrWithdrawn)
 		default:
 			seq++
 			p.sent = time.Now()

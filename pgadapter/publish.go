@@ -2,7 +2,6 @@ package pgadapter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,6 @@ const batchBytes = 256 << 10
 // lingerBatchSize is the number of packets at which a batch stops lingering: beyond it,
 // the cost of the append per packet is negligible.
 const lingerBatchSize = 64
-
-var errWithdrawn = errors.New("withdrawn before it was sent")
 
 // A publisher collects published packets in a batch while the previous batch is in
 // flight. One goroutine sends: a node never has two batches in flight, so the order

@@ -248,8 +248,13 @@ func withdrawNeverDelivered(t *testing.T, log Log) {
 		receipt := Publish(t, a, Event("%d", i))
 		if i%3 != 0 || !receipt.Withdraw() {
 			want = append(want, strconv.Itoa(i))
-		} else if receipt.Withdraw() {
+			continue
+		}
+		if receipt.Withdraw() {
 			t.Fatal("a second Withdraw returned true")
+		}
+		if err := receipt.Wait(within(t)); !errors.Is(err, adapter.ErrWithdrawn) {
+			t.Fatalf("Wait of a withdrawn envelope: %v", err)
 		}
 	}
 	Publish(t, a, Event("end"))
@@ -279,6 +284,9 @@ func withdrawStalledLog(t *testing.T, log Log) {
 	resume()
 	if err := third.Wait(within(t)); err != nil {
 		t.Fatal(err)
+	}
+	if err := second.Wait(within(t)); !errors.Is(err, adapter.ErrWithdrawn) || second.Offset() != (adapter.Offset{}) {
+		t.Errorf("the withdrawn envelope: %v, %v", second.Offset(), err)
 	}
 	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
