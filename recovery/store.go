@@ -7,6 +7,10 @@ import (
 )
 
 // A Store keeps sessions. Its methods may be called from any goroutine.
+//
+// A Store checks what clients present against the log, so it needs the number, the extent
+// and the offsets of the log of the server's adapter. When the node that owns a session
+// dies, the Store parks the session: its window begins, and it expires as others do.
 type Store interface { //nolint:interfacebloat // the life of a session in six methods
 	// Bind attaches the node that will own the sessions. It is called once, before
 	// any other method.
