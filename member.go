@@ -11,8 +11,8 @@ type member struct {
 	socket *Socket // never changes
 
 	state  memberState
-	reason Reason            // why it is detached
-	ended  *recovery.Outcome // of releasing the session, when it is detached
+	reason Reason           // why it is detached
+	ended  *adapter.Receipt // of releasing the session, when it is detached
 
 	key             recovery.Key        // of the session; zero without one
 	boundIdentity   string              // the identity that the session is bound to, hashed

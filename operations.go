@@ -78,10 +78,10 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 
 // applyLocally applies a Join or Leave that is not in the log, at the cursor. It returns
 // an outcome for every socket: where nothing changes, an earlier call may not be durable.
-func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
+func (h *hub) applyLocally(e *adapter.Envelope) []*adapter.Receipt {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var outcomes []*recovery.Outcome
+	var outcomes []*adapter.Receipt
 	h.applyToMembersLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(m *member, c recovery.Change) {
 		outcomes = append(outcomes, h.store.Change(m.key, c))
 	})

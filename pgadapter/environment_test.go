@@ -287,7 +287,7 @@ func TestOpen_CredentialsChange(t *testing.T) {
 	}()
 	<-waits.seen
 	b.exec(t, "alter role "+role+" password 'old'")
-	if _, err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 	recorders[0].Expect(t, 1)
@@ -311,7 +311,7 @@ func TestOpen_MetaWithoutItsRow(t *testing.T) {
 		func() error {
 			r, err := dbs[0].Publish(t.Context(), adaptertest.Event(`["e"]`))
 			if err == nil {
-				_, err = r.Wait(t.Context())
+				err = r.Wait(t.Context())
 			}
 			return err
 		},

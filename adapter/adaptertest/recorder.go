@@ -165,6 +165,20 @@ func Publish(t *testing.T, a interface {
 	return r
 }
 
+// Append publishes e, waits until it is in the log, and returns its offset. It fails the
+// test on an error.
+func Append(t *testing.T, a interface {
+	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
+}, e *adapter.Envelope,
+) adapter.Offset {
+	t.Helper()
+	r := Publish(t, a, e)
+	if err := r.Wait(within(t)); err != nil {
+		t.Fatalf("Wait: %v", err)
+	}
+	return r.Offset()
+}
+
 // Payloads returns the payloads of deliveries as text.
 func Payloads(ds []adapter.Delivery) []string {
 	texts := make([]string, len(ds))
