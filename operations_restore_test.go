@@ -123,16 +123,33 @@ func TestOperations_AtEachPointOfARestore_NodeKilled(t *testing.T) {
 	}
 }
 
+// Middleware that runs while an operation is delivered sees it.
+func TestOperations_InMiddleware_ChangeItsSocket(t *testing.T) {
+	t.Parallel()
+	restoring(t, restorePoint{"in middleware", 2}, func(r *restore) {
+		r.around(restoreTests["Join"].operate)
+		if !r.socket.In("held") || !r.socket.In("new") {
+			t.Errorf("rooms %q", slices.Collect(r.socket.Rooms()))
+		}
+		r.around(restoreTests["Leave"].operate)
+		if r.socket.In("held") {
+			t.Errorf("rooms %q", slices.Collect(r.socket.Rooms()))
+		}
+		r.proceed()
+	})
+}
+
 // A restore is the return of a client from node a, where it was in the room "held", to node b.
 type restore struct {
 	t       *testing.T
 	log     *steppedLog
 	store   *mortal // of b
 	a, b    *socketio.Server
-	p, back *peer         // the client at a, and at b
-	missed  []string      // the events since it left a
-	resumed chan struct{} // closed for middleware to continue
-	live    atomic.Bool   // OnConnect has run at b
+	p, back *peer            // the client at a, and at b
+	missed  []string         // the events since it left a
+	socket  *socketio.Socket // in middleware
+	resumed chan struct{}    // closed for middleware to continue
+	live    atomic.Bool      // OnConnect has run at b
 }
 
 // restoring runs a test in virtual time, in which a client's return has come to the given point.
@@ -148,8 +165,9 @@ func restoring(t *testing.T, point restorePoint, test func(*restore)) {
 		r.a = newServer(&opts)
 		opts.Recovery.Store = r.store
 		r.b = newServer(&opts)
-		r.b.Use(func(context.Context, *socketio.Socket) error {
+		r.b.Use(func(_ context.Context, s *socketio.Socket) error {
 			if point.name == "in middleware" {
+				r.socket = s
 				<-r.resumed
 			}
 			return nil
