@@ -52,3 +52,19 @@ func TestDisconnect_InTheReplay_IsNotCheckpointed(t *testing.T) {
 		close(log.proceed)
 	})
 }
+
+// TestDisconnect_LocalInTheReplay_ClientCut: the session is over, although nothing in the log says so and the client did
+// not receive its replay.
+func TestDisconnect_LocalInTheReplay_ClientCut(t *testing.T) {
+	t.Parallel()
+	inTheReplay(t, func(t *testing.T, io *socketio.Server, log *rewound, p, back *peer) {
+		do(t, io.Local().Disconnect(t.Context()))
+		back.Cut()
+		synctest.Wait()
+		close(log.proceed)
+		p.comeBackUncut(io).wantEvents()
+		if r := only(t, io).Recovery(); r.Recovered {
+			t.Error("recovered")
+		}
+	})
+}

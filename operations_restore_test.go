@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
@@ -70,6 +71,9 @@ func TestOperations_AtEachPointOfARestore(t *testing.T) {
 				t.Parallel()
 				restoring(t, point, func(r *restore) {
 					r.around(tt.operate)
+					if operation == "Disconnect" {
+						r.around(tt.operate) // no effect any more
+					}
 					r.proceed()
 					if operation != "Disconnect" {
 						r.back.connects()
@@ -186,6 +190,8 @@ func restoring(t *testing.T, point restorePoint, test func(*restore)) {
 		if point.steps >= 0 {
 			r.advance(point)
 		}
+		hung := time.AfterFunc(24*time.Hour, func() { panic("the test waits for something that does not come") })
+		defer hung.Stop()
 		test(r)
 		do(t, r.a.Shutdown(t.Context()))
 		do(t, r.b.Shutdown(t.Context()))
