@@ -37,7 +37,7 @@ type hub struct {
 	children     children               // of these
 	sessions     map[string]*member     // by the hash of the private id, attached or being restored
 	claims       map[string]*claimState // by hash, of the sessions with claims in progress
-	restoring    map[*member]struct{}   // those whose records follow the operations of the log
+	restoring    map[*member]struct{}   // own a session, and are not attached yet
 	pass         uint64                 // numbers the deliveries, to give each socket an event once
 	repeats      allRepeats
 	pendingCalls map[uint64]*pendingCall // of this node, that wait for answers
@@ -172,7 +172,7 @@ func (h *hub) encodeLocked(o *delivery) *Namespace {
 		if n == nil || h.server.opts.Parser == nil {
 			return n // without a parser it is encoded as it is sent
 		}
-		members := h.membersLocked(n, o.Audience)
+		members := h.membersLocked(o.Envelope)
 		i := slices.IndexFunc(members, func(m *member) bool { return !o.encodedFor(m.socket) })
 		if i < 0 {
 			return n
@@ -323,7 +323,7 @@ func (h *hub) ownLocked(m *member, session *recovery.Session) {
 	m.key, m.boundIdentity, m.record = session.Key, session.Identity, session
 	m.last, m.replayedTo = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PIDHash] = m
-	m.trackOpsLocked()
+	h.restoring[m] = struct{}{}
 }
 
 // release ends the session that m owns; the socket continues without one.
@@ -339,7 +339,7 @@ func (h *hub) release(m *member) bool {
 		delete(h.sessions, m.key.PIDHash)
 	}
 	delete(h.restoring, m)
-	m.pendingOps, m.disconnectedAt = nil, nil
+	m.catchingUp, m.pendingOps, m.disconnectedAt = false, nil, nil
 	m.key, m.boundIdentity, m.record, m.last, m.replayedTo = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }

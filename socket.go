@@ -190,7 +190,6 @@ func (s *Socket) move(
 	server.hub.mu.Lock()
 	at := server.hub.cursor.Position
 	if s.member.record != nil {
-		s.member.applyPendingLocked() // what came before
 		at = max(at, s.member.record.MaxPosition())
 	}
 	c := change(names, at)
@@ -205,7 +204,6 @@ func (s *Socket) move(
 
 // changeLocked applies a change here and passes it to the store.
 func (m *member) changeLocked(c recovery.Change) *adapter.Receipt {
-	h := m.hub()
 	switch {
 	case m.state == detached:
 		return adapter.Completed(m.socket.departure())
@@ -213,10 +211,15 @@ func (m *member) changeLocked(c recovery.Change) *adapter.Receipt {
 		return adapter.Completed(&DisconnectError{Reason: ReasonServerDisconnect})
 	}
 	m.applyLocked(&c)
-	if h.store == nil || m.key == (recovery.Key{}) {
+	return m.writeLocked(c) // also if nothing changes: an earlier call may not be durable yet
+}
+
+// writeLocked passes a change of the session, if there is one, to the store.
+func (m *member) writeLocked(c recovery.Change) *adapter.Receipt {
+	if m.key == (recovery.Key{}) {
 		return adapter.Completed(nil)
 	}
-	return h.store.Change(m.key, c) // also if nothing changes: an earlier call may not be durable yet
+	return m.hub().store.Change(m.key, c)
 }
 
 // applyLocked reduces c to its effective part, and makes the change here.
