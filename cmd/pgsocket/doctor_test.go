@@ -219,6 +219,8 @@ func TestDoctor_RoleWithoutRights(t *testing.T) {
 	found = findings(t, 0, where...)
 	want(t, found, "privileges", doctor.OK, "may run nodes")
 	want(t, found, "node", doctor.OK, "joined")
+	output(t, append([]string{"status"}, where...)...) // needs no more
+	output(t, append([]string{"emit", "news"}, where...)...)
 
 	execute(t, conn, schema, "revoke truncate on SCHEMA.log_1 from "+name, "revoke insert on SCHEMA.sessions from "+name)
 	found = findings(t, 1, where...)
