@@ -240,15 +240,17 @@ func TestTail_ControlCharactersAreEscaped(t *testing.T) {
 	}
 }
 
-// A command that does not run until it is interrupted exits with 130.
+// A command that does not run until it is interrupted exits with 130. The default of migrate is to wait.
 func TestInterrupt_Exit130(t *testing.T) {
 	t.Parallel()
-	c := newConsole(t, 300, 30, nil, "migrate", "up", "--connect-timeout", "1h", "--dsn", "postgres://nobody@127.0.0.1:1/nothing")
-	c.await(t, 0, "trying again")
-	c.press(t, ctrlC)
-	out, code := c.end(t)
-	if code != 130 || !strings.HasSuffix(out, "pgsocket: interrupted (interrupt)\r\n") {
-		t.Errorf("exit code %d: %q", code, out)
+	for _, args := range [][]string{{"migrate", "up"}, {"status", "--watch", "--connect-timeout", "1h"}} {
+		c := newConsole(t, 300, 30, nil, append(args, "--dsn", "postgres://nobody@127.0.0.1:1/nothing")...)
+		c.await(t, 0, "trying again")
+		c.press(t, ctrlC)
+		out, code := c.end(t)
+		if args[0] == "migrate" && (code != 130 || !strings.HasSuffix(out, "pgsocket: interrupted (interrupt)\r\n")) || args[0] == "status" && code != 0 {
+			t.Errorf("%q: exit code %d: %q", args, code, out)
+		}
 	}
 }
 
