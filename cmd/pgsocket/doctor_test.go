@@ -114,7 +114,7 @@ func want(t *testing.T, found map[string]doctor.Finding, check string, status do
 }
 
 // runNode runs a node with a server.
-func runNode(t *testing.T, dsn, schema string, retention time.Duration) {
+func runNode(t *testing.T, dsn, schema string, retention time.Duration) *socketio.Server {
 	t.Helper()
 	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{Schema: schema, NodeName: "web", Retention: retention, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -127,6 +127,7 @@ func runNode(t *testing.T, dsn, schema string, retention time.Duration) {
 			t.Error(err)
 		}
 	})
+	return server
 }
 
 func TestDoctor_Healthy(t *testing.T) {

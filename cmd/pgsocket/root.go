@@ -158,7 +158,7 @@ func (d *database) query(file string) string {
 	return strings.ReplaceAll(file, "/*schema.*/", pgx.Identifier{d.schema}.Sanitize()+".")
 }
 
-// join joins the cluster as a node without clients, for the duration of a command. It
+// join joins the cluster as a node without a server, for the duration of a command. It
 // requests the shortest retention, so that the retention of the other nodes applies.
 func (d *database) join(ctx context.Context, name, listenDSN string) (*pgadapter.DB, error) {
 	return pgadapter.Open(ctx, d.dsn, &pgadapter.Options{

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	_ "embed" // for the statements
 	"errors"
 	"fmt"
@@ -37,7 +36,7 @@ func tailCommand(db *database) *cobra.Command {
 
 A line has the time at which Postgres appended the event, its position in the log, the
 namespace, the audience, and the event with its arguments. Control characters in it are
-escaped. While it runs the command is a node of the cluster, without clients.`,
+escaped. While it runs the command is a node of the cluster, without a server.`,
 		Example: `  pgsocket tail --room lobby --since 5m
   pgsocket tail --namespace /admin --event login --json | jq .args`,
 		Args: cobra.NoArgs,
@@ -46,7 +45,7 @@ escaped. While it runs the command is a node of the cluster, without clients.`,
 			if err != nil {
 				return err
 			}
-			p := &printer{db: db, screen: newScreen(os.Stdout), filter: f, json: asJSON, id: rand.Text()}
+			p := &printer{db: db, screen: newScreen(os.Stdout), filter: f, json: asJSON}
 			return p.tail(cmd.Context(), listenDSN, from)
 		},
 	}
@@ -81,18 +80,15 @@ type filter struct {
 	rooms, events []string
 }
 
-// A printer prints the records that are delivered. It implements adapter.Local.
+// A printer prints records of the log.
 type printer struct {
 	db     *database
 	screen *screen
 	filter filter
 	json   bool
-	id     string
 
-	conn   *pgx.Conn // asks for the times of batches; used by one goroutine at a time
-	ready  chan struct{}
-	failed chan error
-	ctx    context.Context //nolint:containedctx // of the command: Deliver has none
+	conn *pgx.Conn // asks for the times of batches
+	said string    // the last problem that was reported
 }
 
 // tail prints until ctx ends or the output is closed.
@@ -113,74 +109,81 @@ func (p *printer) tail(ctx context.Context, listenDSN string, since time.Time) e
 	return err
 }
 
-func (p *printer) follow(ctx context.Context, joined *pgadapter.DB, since time.Time) (err error) {
+// lookInterval is the time between two looks at the position of the node, which asks no one.
+const lookInterval = 50 * time.Millisecond
+
+// follow prints what the node has read of the log since a time, or since now. The node is not
+// bound to a server, because calls of the cluster would wait for the answers of that server.
+func (p *printer) follow(ctx context.Context, log *pgadapter.DB, since time.Time) (err error) {
 	if p.conn, err = p.db.connect(ctx); err != nil {
 		return err
 	}
-	p.ctx, p.ready, p.failed = ctx, make(chan struct{}), make(chan error, 1)
-	bound, err := joined.Bind(p)
-	if err == nil {
-		err = p.printSince(ctx, joined, since, bound.Position)
-	}
-	close(p.ready)
+	from, err := p.start(ctx, log.Stats().Position, since)
 	if err != nil {
 		return err
 	}
-	select {
-	case err = <-p.failed: // the output is closed
-	case <-ctx.Done():
+	ticker := time.NewTicker(lookInterval)
+	defer ticker.Stop()
+	for {
+		if from, err = p.printRange(ctx, log, from, log.Stats().Position); err != nil {
+			return err
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
 	}
-	return err
 }
 
-// printSince prints what was emitted since a time, up to a position.
-func (p *printer) printSince(ctx context.Context, log adapter.Adapter, since time.Time, to adapter.Position) error {
+// start returns the position after which records are printed.
+func (p *printer) start(ctx context.Context, now adapter.Position, since time.Time) (adapter.Position, error) {
 	if since.IsZero() {
-		return nil
+		return now, nil
 	}
 	var from adapter.Position
 	var complete bool
 	if err := p.conn.QueryRow(ctx, p.db.query(tailSinceSQL), since.UnixMicro()).Scan(&from, &complete); err != nil {
-		return explain(p.db.schema, err)
+		return 0, explain(p.db.schema, err)
 	}
 	if !complete {
-		fmt.Fprintln(os.Stderr, "pgsocket: not everything since then is kept; this is what is kept")
+		p.report("not everything since then is kept; this is what is kept")
 	}
-	for batch, err := range log.Read(ctx, min(from, to), to) {
-		if err != nil {
-			return err
+	return min(from, now), nil
+}
+
+// printRange prints the records in (from, to], and returns up to where it did. It reports
+// what cannot be read. Its error is that of the output.
+func (p *printer) printRange(ctx context.Context, log adapter.Adapter, from, to adapter.Position) (adapter.Position, error) {
+	if to < from {
+		p.report(fmt.Sprintf("the database has lost the events after position %d; new ones follow", to))
+		return to, nil
+	}
+	for batch, err := range log.Read(ctx, from, to) {
+		switch {
+		case ctx.Err() != nil:
+			return from, nil
+		case errors.Is(err, adapter.ErrTrimmed):
+			p.report(fmt.Sprintf("events are missing between the positions %d and %d: they are no longer kept", from, to))
+			return to, nil
+		case err != nil: // the next look tries again
+			p.report(oneLine(err))
+			return from, nil
 		}
 		if err := p.print(ctx, batch); err != nil {
-			return err
+			return from, err
 		}
+		from = batch[len(batch)-1].Offset.Position
 	}
-	return nil
+	return to, nil
 }
 
-// ID implements adapter.Local.
-func (p *printer) ID() string { return p.id }
-
-// Deliver implements adapter.Local. It waits until what was emitted before is printed, and
-// for the reader of the output: only this process falls behind, and LogGap reports when it
-// is too far behind.
-func (p *printer) Deliver(batch []adapter.Delivery) {
-	<-p.ready
-	if err := p.print(p.ctx, batch); err != nil {
-		select {
-		case p.failed <- err:
-		default: // reported already
-		}
+// report prints a problem once, until there is another one.
+func (p *printer) report(problem string) {
+	if problem != p.said {
+		p.said = problem
+		fmt.Fprintln(os.Stderr, "pgsocket:", problem)
 	}
-}
-
-// LogTruncated implements adapter.Local.
-func (p *printer) LogTruncated(at adapter.Offset) {
-	fmt.Fprintf(os.Stderr, "pgsocket: the database has lost the events after position %d; new ones follow\n", at.Position)
-}
-
-// LogGap implements adapter.Local.
-func (p *printer) LogGap(at adapter.Offset, cause error) {
-	fmt.Fprintf(os.Stderr, "pgsocket: events are missing before position %d: %s\n", at.Position, oneLine(cause))
 }
 
 // print prints the records that the filter selects.
@@ -228,7 +231,7 @@ func (p *printer) setTimes(ctx context.Context, records []record) {
 	}
 	times, err := p.times(ctx, ids)
 	if err != nil && ctx.Err() == nil {
-		fmt.Fprintf(os.Stderr, "pgsocket: the times are those of this machine: %s\n", oneLine(err))
+		p.report("the times are those of this machine: " + oneLine(err))
 	}
 	for i := range records {
 		at, ok := times[records[i].Position/packetsPerBatch]

@@ -142,6 +142,23 @@ func TestTail_JSON(t *testing.T) {
 	interrupt(t, tail, out)
 }
 
+// Calls of the cluster wait for the answers of all nodes with a server; tail is none.
+func TestTail_ClusterCallsDoNotWaitForIt(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	server := runNode(t, dsn, schema, 5*time.Minute)
+	emit(t, []string{"--dsn", dsn, "--schema", schema}, "news")
+	tail, out := follow(t, "--since", "1h", "--dsn", dsn, "--schema", schema)
+	line(t, out)
+	for _, err := range server.Of("/").All().Fetch(t.Context()) {
+		t.Errorf("a socket or an error of %v", err)
+	}
+	if nodes, err := server.Nodes(t.Context()); err != nil || len(nodes) != 1 {
+		t.Errorf("%v, %v", nodes, err)
+	}
+	interrupt(t, tail, out)
+}
+
 // The reader of the output ends first, as in tail | head.
 func TestTail_OutputIsClosed(t *testing.T) {
 	t.Parallel()
