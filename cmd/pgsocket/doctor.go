@@ -24,7 +24,7 @@ with the address and the role of the nodes, from a machine of a node, while node
 changes nothing, except that it joins the cluster as a node for a moment.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.DSN, o.Schema, o.Wait, o.Logger = db.dsn, db.schema, db.wait, logger()
+			o.DSN, o.Schema, o.Wait, o.Logger = db.dsn, db.schema, db.waitFor, logger()
 			screen, failed, all := newScreen(os.Stdout), 0, 0
 			for f := range doctor.Run(cmd.Context(), o) {
 				all++

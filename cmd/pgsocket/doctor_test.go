@@ -153,6 +153,9 @@ func TestDoctor_Healthy(t *testing.T) {
 	}
 }
 
+// once connects without waiting.
+func once(ctx context.Context, try func(context.Context) error) error { return try(ctx) }
+
 func TestDoctor_Text(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
@@ -357,7 +360,7 @@ func TestDoctor_Cluster(t *testing.T) {
 		"select SCHEMA.emit_all('waits')", "update SCHEMA.outbox set at = now() - interval '1 minute'")
 	// A node of doctor would relay the event.
 	found := make(map[string]doctor.Finding)
-	for f := range doctor.Run(t.Context(), doctor.Options{DSN: dsn, Schema: schema, Wait: -1, Logger: slog.New(slog.DiscardHandler), NoNode: true}) {
+	for f := range doctor.Run(t.Context(), doctor.Options{DSN: dsn, Schema: schema, Wait: once, Logger: slog.New(slog.DiscardHandler), NoNode: true}) {
 		found[f.Check] = f
 	}
 	want(t, found, "nodes", doctor.Warn, "silent for longer than their lease: worker for 1m")
@@ -384,7 +387,7 @@ func TestDoctor_OldTransactions(t *testing.T) {
 	conn := connect(t, dsn)
 	execute(t, conn, schema, "create table SCHEMA.mine ()", "begin", "insert into SCHEMA.mine default values", "prepare transaction 'forgotten'", "begin", "select 1")
 	var f doctor.Finding
-	for found := range doctor.Run(t.Context(), doctor.Options{DSN: dsn, Schema: schema, Wait: -1, OldTransaction: time.Nanosecond, Logger: slog.New(slog.DiscardHandler)}) {
+	for found := range doctor.Run(t.Context(), doctor.Options{DSN: dsn, Schema: schema, Wait: once, OldTransaction: time.Nanosecond, Logger: slog.New(slog.DiscardHandler)}) {
 		if found.Check == "transactions" {
 			f = found
 		}

@@ -146,11 +146,16 @@ func (d *database) connect(ctx context.Context) (conn *pgx.Conn, err error) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgsocket"
 	}
-	err = pgaddress.Wait(ctx, d.wait, logger(), func(ctx context.Context) error {
+	err = d.waitFor(ctx, func(ctx context.Context) error {
 		conn, err = pgx.ConnectConfig(ctx, config)
 		return err
 	})
 	return conn, err
+}
+
+// waitFor calls try until Postgres accepts the connection, as long as --connect-timeout says.
+func (d *database) waitFor(ctx context.Context, try func(context.Context) error) error {
+	return pgaddress.Wait(ctx, d.wait, logger(), try)
 }
 
 // query returns a statement of a file for the schema.

@@ -49,8 +49,10 @@ type Options struct {
 	Schema    string
 	Window    time.Duration // socketio.Recovery.Window; 0: that of the sessions
 	Emitter   bool          // the role only emits from SQL
-	Wait      time.Duration // for a Postgres that does not accept connections yet; negative: not at all
 	Logger    *slog.Logger
+
+	// Wait calls a function that connects until Postgres accepts the connection.
+	Wait func(context.Context, func(context.Context) error) error
 
 	OldTransaction time.Duration // the age from which an open transaction is reported. Default: 5 minutes
 	NoNode         bool          // no node is opened
@@ -149,7 +151,7 @@ func connect(ctx context.Context, o Options) (*target, Finding) {
 	config, err := parse(o.DSN)
 	if err == nil {
 		config.RuntimeParams[isolationSetting] = "read committed"
-		err = pgaddress.Wait(ctx, o.Wait, o.Logger, func(ctx context.Context) (err error) {
+		err = o.Wait(ctx, func(ctx context.Context) (err error) {
 			t.conn, err = pgx.ConnectConfig(ctx, config)
 			if refusesParameter(err) {
 				t.pinned = false
