@@ -120,7 +120,7 @@ func runNode(t *testing.T, dsn, schema string, retention time.Duration) *socketi
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := socketio.NewServer(&socketio.Options{Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}, Logger: slog.New(slog.DiscardHandler)})
+	server := socketio.NewServer(&socketio.Options{Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions(), Window: retention / 4}, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := errors.Join(server.Shutdown(ctx), db.Close(ctx)); err != nil {

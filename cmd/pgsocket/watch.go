@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// Control sequences of terminals (ECMA-48), and two of DEC for the cursor.
+// Control sequences of terminals (ECMA-48). The cursor is not hidden: to show it again may fail, because
+// a terminal drops output when Ctrl-C is pressed.
 const (
 	clearScreen = "\x1b[2J"
 	toTop       = "\x1b[H"
 	clearLine   = "\x1b[K" // from the cursor on
 	clearBelow  = "\x1b[J"
-	hideCursor  = "\x1b[?25l"
-	showCursor  = "\x1b[?25h"
 )
 
 const leastInterval = 100 * time.Millisecond
@@ -37,10 +36,9 @@ func (s *statusPrinter) watch(ctx context.Context, interval time.Duration) error
 		case first && err != nil:
 			return err
 		case first && inPlace:
-			if _, err := s.screen.out.WriteString(hideCursor + clearScreen); err != nil {
+			if _, err := s.screen.out.WriteString(clearScreen); err != nil {
 				return err
 			}
-			defer s.screen.out.WriteString(showCursor) //nolint:errcheck // the terminal is gone then
 		case !first && !inPlace && !s.json:
 			if _, err := s.screen.out.WriteString("\n"); err != nil {
 				return err
