@@ -229,6 +229,9 @@ create table nodes (
     bound        bigint,
     ended        boolean     not null default false,
     frames       smallint    not null default 1,
+    host         text,
+    pid          int,
+    version      text,
     constraint nodes_pkey primary key (id)
 ) with (fillfactor = 50);
 
@@ -1837,6 +1840,8 @@ $$;
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
 comment on column nodes.bound is 'deliveries to the server begin after this position';
 comment on column nodes.frames is 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+comment on column nodes.host is 'the host name of the machine or container of the node, and pid its process there';
+comment on column nodes.version is 'the version of this module in the program of the node';
 comment on column nodes.ended is 'the node is fenced, and its sessions are being parked';
 
 -- The nodes whose checkpoints continue the ones before. Postgres empties an unlogged table in crash recovery and on
@@ -2001,7 +2006,8 @@ select n.name, n.id, n.started, n.seen, n.position,
        greatest((select coalesce(max(l.id), 0) from log l) - n.position / 4096, 0) as batches_behind,
        clock_timestamp() - n.seen as silent,
        n.lease_ms * interval '1 millisecond' as lease,
-       n.retention_ms * interval '1 millisecond' as retention
+       n.retention_ms * interval '1 millisecond' as retention,
+       n.host, n.pid, n.version
 from nodes n;
 
 comment on view view_nodes is 'the nodes that live or have not been found dead yet';

@@ -1716,7 +1716,10 @@ CREATE TABLE socketio.nodes (
     server text COLLATE pg_catalog."C",
     bound bigint,
     ended boolean DEFAULT false NOT NULL,
-    frames smallint DEFAULT 1 NOT NULL
+    frames smallint DEFAULT 1 NOT NULL,
+    host text,
+    pid integer,
+    version text
 )
 WITH (fillfactor='50');
 
@@ -1737,6 +1740,10 @@ COMMENT ON COLUMN socketio.nodes.bound IS 'deliveries to the server begin after 
 COMMENT ON COLUMN socketio.nodes.ended IS 'the node is fenced, and its sessions are being parked';
 
 COMMENT ON COLUMN socketio.nodes.frames IS 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+
+COMMENT ON COLUMN socketio.nodes.host IS 'the host name of the machine or container of the node, and pid its process there';
+
+COMMENT ON COLUMN socketio.nodes.version IS 'the version of this module in the program of the node';
 
 CREATE SEQUENCE socketio.outbox_id_seq
     START WITH 1
@@ -1888,7 +1895,10 @@ CREATE VIEW socketio.view_nodes AS
            FROM socketio.log l) - (n."position" / 4096)), (0)::bigint) AS batches_behind,
     (clock_timestamp() - n.seen) AS silent,
     ((n.lease_ms)::double precision * '00:00:00.001'::interval) AS lease,
-    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention
+    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention,
+    n.host,
+    n.pid,
+    n.version
    FROM socketio.nodes n;
 
 COMMENT ON VIEW socketio.view_nodes IS 'the nodes that live or have not been found dead yet';
@@ -1972,7 +1982,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 2246509865, '2026-11-27 23:44:16.353108+00', '\xb45fa7dd92f2cfd326e3beb3418db96939b7cef86dd6a8f485aeba171743a1c2', 1, 1, 0, '2026-11-27 23:44:16.353132+00', 0, 4294967296, '2026-11-27 23:44:16.353132+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713001253041254913, true);
+INSERT INTO socketio.meta VALUES (0, 3559255065, '2026-11-28 00:13:08.277878+00', '\xd6150faac71711c62884f7de8d79afdcb82d46b0c50d7c998878f7807659264a', 1, 1, 0, '2026-11-28 00:13:08.277906+00', 0, 4294967296, '2026-11-28 00:13:08.277906+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713008727543055333, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
