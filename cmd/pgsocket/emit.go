@@ -112,12 +112,12 @@ func (e *emission) publish(ctx context.Context, log *pgadapter.Emitter) error {
 	if err != nil {
 		return err
 	}
-	offset, err := receipt.Wait(ctx)
-	if err != nil {
+	if err := receipt.Wait(ctx); err != nil {
 		return fmt.Errorf("emit %s: %w", e.event, err)
 	}
 	if !e.json {
 		return nil
 	}
+	offset := receipt.Offset()
 	return newScreen(os.Stdout).writeJSON(map[string]any{"position": offset.Position, "offset": offset.String()})
 }
