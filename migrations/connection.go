@@ -37,7 +37,7 @@ func connect(ctx context.Context, dsn string, o *Options) (*pgx.Conn, error) {
 		config.DefaultQueryExecMode = pgx.QueryExecModeExec // leaves no prepared statement behind in a pooler
 	}
 	var conn *pgx.Conn
-	err = pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, func(ctx context.Context) (err error) {
+	err = (&pgaddress.Waiter{Timeout: o.ConnectTimeout, Logger: o.Logger}).Wait(ctx, func(ctx context.Context) (err error) {
 		conn, err = pgx.ConnectConfig(ctx, config)
 		return err
 	})

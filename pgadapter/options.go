@@ -116,7 +116,7 @@ type Options struct {
 
 // wait retries until Postgres accepts a connection, or ConnectTimeout is over.
 func (o *Options) wait(ctx context.Context, try func(context.Context) error) error {
-	return pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, try)
+	return (&pgaddress.Waiter{Timeout: o.ConnectTimeout, Logger: o.Logger}).Wait(ctx, try)
 }
 
 // logsPerSecond bounds the log lines of one text per second.
