@@ -7,19 +7,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// registerTypes makes a connection encode and decode the types of the statements as pgx does,
-// whatever the application has registered for them, and decode both text forms of bytea. The setting
+// registerTypes makes a connection decode both text forms of bytea. The setting
 // bytea_output selects the form and may change at any time, and results are text in the execution modes
 // exec and simple_protocol.
 func registerTypes(m *pgtype.Map) {
-	own := pgtype.NewMap()
-	for _, name := range []string{"bool", "int2", "int4", "int8", "float8", "text", "varchar", "json", "jsonb", "timestamptz", "interval"} {
-		for _, name := range []string{name, "_" + name} {
-			if t, ok := own.TypeForName(name); ok {
-				m.RegisterType(t)
-			}
-		}
-	}
 	bytea := &pgtype.Type{Name: "bytea", OID: pgtype.ByteaOID, Codec: byteaCodec{}}
 	m.RegisterType(bytea)
 	m.RegisterType(&pgtype.Type{Name: "_bytea", OID: pgtype.ByteaArrayOID, Codec: &pgtype.ArrayCodec{ElementType: bytea}})

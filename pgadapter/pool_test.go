@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/url"
 	"strings"
@@ -140,35 +141,33 @@ const hostileSettings = "set default_transaction_isolation = 'serializable'; set
 	"set statement_timeout = '5s'; set lock_timeout = '1s'; set quote_all_identifiers = on"
 
 // hostilePools are configurations of the application's pool, none of which a node may depend on.
-func hostilePools(role string) map[string]func(*pgxpool.Config) {
-	return map[string]func(*pgxpool.Config){
-		"parameters": func(c *pgxpool.Config) {
-			for name, value := range map[string]string{
+func hostilePools() map[string]func(c *pgxpool.Config, role string) {
+	return map[string]func(c *pgxpool.Config, role string){
+		"parameters": func(c *pgxpool.Config, _ string) {
+			maps.Copy(c.ConnConfig.RuntimeParams, map[string]string{
 				"default_transaction_isolation": "serializable", "bytea_output": "escape", "DateStyle": "SQL, DMY",
 				"search_path": "pg_temp", "statement_timeout": "5000", "client_encoding": "LATIN1",
-			} {
-				c.ConnConfig.RuntimeParams[name] = value
-			}
+			})
 		},
-		"BeforeConnect": func(c *pgxpool.Config) {
+		"BeforeConnect": func(c *pgxpool.Config, _ string) {
 			c.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
 				c.RuntimeParams["default_transaction_isolation"] = "serializable"
 				c.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 				return nil
 			}
 		},
-		"AfterConnect": func(c *pgxpool.Config) {
+		"AfterConnect": func(c *pgxpool.Config, role string) {
 			c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 				_, err := conn.Exec(ctx, hostileSettings+"; set role "+role, pgx.QueryExecModeSimpleProtocol)
 				return err
 			}
 		},
-		"AfterConnect below pgx": func(c *pgxpool.Config) {
+		"AfterConnect below pgx": func(c *pgxpool.Config, _ string) {
 			c.ConnConfig.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 				return conn.Exec(ctx, hostileSettings).Close()
 			}
 		},
-		"types": func(c *pgxpool.Config) {
+		"types": func(c *pgxpool.Config, _ string) {
 			c.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 				for name, oid := range map[string]uint32{
 					"text": pgtype.TextOID, "bool": pgtype.BoolOID, "int4": pgtype.Int4OID, "int8": pgtype.Int8OID,
@@ -179,14 +178,14 @@ func hostilePools(role string) map[string]func(*pgxpool.Config) {
 				return nil
 			}
 		},
-		"hooks of acquiring": func(c *pgxpool.Config) {
+		"hooks of acquiring": func(c *pgxpool.Config, _ string) {
 			c.PrepareConn = func(context.Context, *pgx.Conn) (bool, error) { return true, errors.New("no tenant in ctx") }
 			c.AfterRelease = func(*pgx.Conn) bool { return false }
 		},
-		"exec":            func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec },
-		"cache_describe":  func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe },
-		"simple protocol": func(c *pgxpool.Config) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol },
-		"simple protocol and AfterConnect": func(c *pgxpool.Config) {
+		"exec":            func(c *pgxpool.Config, _ string) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec },
+		"cache_describe":  func(c *pgxpool.Config, _ string) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe },
+		"simple protocol": func(c *pgxpool.Config, _ string) { c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol },
+		"simple protocol and AfterConnect": func(c *pgxpool.Config, _ string) {
 			c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 			c.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 				_, err := conn.Exec(ctx, hostileSettings)
@@ -196,18 +195,24 @@ func hostilePools(role string) map[string]func(*pgxpool.Config) {
 	}
 }
 
-func TestNew_HostilePool(t *testing.T) {
-	t.Parallel()
-	b := newBench(t)
+// application creates a role with the rights that a node needs.
+func (b *bench) application(t *testing.T) {
+	t.Helper()
 	role := b.schema + "_app"
 	execOn(t, b.conn, "create role "+role, "grant usage on schema "+b.schema+" to "+role,
 		"grant select, insert, update, delete, truncate on all tables in schema "+b.schema+" to "+role,
 		"grant usage on all sequences in schema "+b.schema+" to "+role, "grant execute on all functions in schema "+b.schema+" to "+role)
 	t.Cleanup(func() { execOn(t, b.conn, "drop owned by "+role, "drop role "+role) })
-	for name, change := range hostilePools(role) {
+}
+
+func TestNew_HostilePool(t *testing.T) {
+	t.Parallel()
+	for name, change := range hostilePools() {
 		t.Run(name, func(t *testing.T) {
-			b := &bench{dsn: b.dsn, schema: b.schema, conn: b.conn} // one after the other: they share the log
-			pool := b.withPool(t, change)
+			t.Parallel()
+			b := newBench(t)
+			b.application(t)
+			pool := b.withPool(t, func(c *pgxpool.Config) { change(c, b.schema+"_app") })
 			dbs, recorders := b.nodes(t, 2, nil)
 			checkSame(t, recorders, storm(t, dbs, 2, 20, 0))
 			exerciseSessions(t, dbs)
@@ -343,7 +348,11 @@ func TestNew_PasswordChanges(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer e.Close(context.WithoutCancel(t.Context()))
+	t.Cleanup(func() {
+		if err := e.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 
 	done := make(chan struct{})
 	go func() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -47,10 +48,24 @@ func FromPool(pool *pgxpool.Pool) (*pgxpool.Config, error) {
 			if err := after(ctx, conn); err != nil {
 				return fmt.Errorf("AfterConnect of the pool: %w", err)
 			}
+			restoreTypes(conn.TypeMap())
 			return nil
 		}
 	}
 	return config, nil
+}
+
+// restoreTypes makes a connection encode and decode the types of this module's statements as
+// pgx does, whatever a hook has registered for them.
+func restoreTypes(m *pgtype.Map) {
+	own := pgtype.NewMap()
+	for _, name := range []string{"bool", "int2", "int4", "int8", "float8", "text", "varchar", "name", "bytea", "json", "jsonb", "timestamptz", "interval"} {
+		for _, name := range []string{name, "_" + name} {
+			if t, ok := own.TypeForName(name); ok {
+				m.RegisterType(t)
+			}
+		}
+	}
 }
 
 // Connect opens a connection that belongs to no pool, and calls the hooks of config as a pool

@@ -97,7 +97,7 @@ func canceled(ctx context.Context, waited time.Duration, last, err error) error 
 
 func gaveUp(waited time.Duration, err error) error {
 	if refused(err) {
-		return fmt.Errorf("Postgres refuses the user or the password of the address (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
+		return fmt.Errorf("the user or the password is refused by Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
 	}
 	return fmt.Errorf("no connection to Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
 }

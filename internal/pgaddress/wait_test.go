@@ -78,7 +78,7 @@ func TestWait_Errors(t *testing.T) {
 	}{
 		"starting":         {"57P03", 3 * time.Second, 3 * time.Second, "no connection to Postgres (waited 3s, see ConnectTimeout): FATAL: no (SQLSTATE 57P03)"},
 		"default":          {"53300", 0, 30 * time.Second, "no connection to Postgres (waited 30s, see ConnectTimeout): FATAL: no (SQLSTATE 53300)"},
-		"wrong password":   {"28P01", time.Second, time.Second, "Postgres refuses the user or the password of the address (waited 1s, see ConnectTimeout): FATAL: no (SQLSTATE 28P01)"},
+		"wrong password":   {"28P01", time.Second, time.Second, "the user or the password is refused by Postgres (waited 1s, see ConnectTimeout): FATAL: no (SQLSTATE 28P01)"},
 		"not at all":       {"57P03", -1, 0, "no connection to Postgres (waited 0s, see ConnectTimeout): FATAL: no (SQLSTATE 57P03)"},
 		"no such database": {"3D000", 0, 0, "FATAL: no (SQLSTATE 3D000)"},
 	} {
@@ -157,7 +157,9 @@ func TestWait_CtxEnds(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3100*time.Millisecond)
 		defer cancel()
 		w := &pgaddress.Waiter{Logger: slog.New(slog.DiscardHandler)}
-		err := w.Wait(ctx, func(context.Context) error { return &pgconn.PgError{Severity: "FATAL", Message: "starting", Code: "57P03"} })
+		err := w.Wait(ctx, func(context.Context) error {
+			return &pgconn.PgError{Severity: "FATAL", Message: "starting", Code: "57P03"}
+		})
 		const want = "waited 3.1s for Postgres: context deadline exceeded: FATAL: starting (SQLSTATE 57P03)"
 		if !errors.Is(err, context.DeadlineExceeded) || err.Error() != want {
 			t.Errorf("%v", err)
