@@ -104,7 +104,8 @@ func TestNew_HostilePoolOfOneConnection(t *testing.T) {
 }
 
 func TestUp_NoAddress(t *testing.T) {
-	for _, name := range []string{"PGHOST", "PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
+	t.Setenv("PGHOST", "")
+	for _, name := range []string{"PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
 		t.Setenv(name, "")
 	}
 	if err := migrations.Up(t.Context(), "", nil); err == nil || !strings.HasPrefix(err.Error(), "migrations: the database's address is empty; give one such as postgres://") {

@@ -339,7 +339,7 @@ func TestOpen_DirtyMarkOfAnotherTool(t *testing.T) {
 	b.open(t, nil) // the tables are complete
 	b.exec(t, "update meta set schema_version = 0")
 	_, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
-	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "broke off; migrations.Up, or pgsocket migrate up") {
+	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "broke off; run migrations.Up, or pgsocket migrate up") {
 		t.Errorf("%v", err)
 	}
 	b.exec(t, "update meta set schema_version = 1")

@@ -27,6 +27,7 @@ var (
 	_ adapter.Adapter          = (*DB)(nil)
 	_ adapter.SnapshotResolver = (*DB)(nil)
 	_ recovery.Store           = (*Sessions)(nil)
+	_ recovery.Retainer        = (*Sessions)(nil)
 )
 
 // A DB connects one node to the cluster that shares a schema of a Postgres
@@ -230,8 +231,13 @@ func checkVersion(schema string, version, worksFrom, oldest, latest int) error {
 func (db *DB) Sessions() *Sessions { return db.sessions }
 
 // Bind implements adapter.Adapter. It writes to Postgres, and retries for up to 10
-// seconds.
+// seconds. After Close it returns adapter.ErrClosed.
 func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
+	select {
+	case <-db.tail.done:
+		return adapter.Offset{}, fmt.Errorf("pgadapter: bind: %w", adapter.ErrClosed)
+	default:
+	}
 	at, err := db.tail.bind(l)
 	if err != nil {
 		return at, err
