@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 	"github.com/pgsocket/socketio/internal/pgserver"
@@ -361,6 +362,18 @@ func TestOpen_PostgresIsNotUpYet(t *testing.T) {
 	for _, open := range []func(o Options) error{
 		func(o Options) error {
 			db, err := Open(t.Context(), srv.DSN(), &o)
+			if err == nil {
+				err = db.Close(context.WithoutCancel(t.Context()))
+			}
+			return err
+		},
+		func(o Options) error {
+			pool, err := pgxpool.New(t.Context(), srv.DSN())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			db, err := New(t.Context(), pool, &o)
 			if err == nil {
 				err = db.Close(context.WithoutCancel(t.Context()))
 			}

@@ -18,6 +18,7 @@ const (
 	waitPause = 200 * time.Millisecond
 	waitLog   = 5 * time.Second // between two log lines
 	waitTry   = 10 * time.Second
+	waitLeast = time.Second // for an attempt
 )
 
 // A Waiter waits for a Postgres that does not accept connections, for Timeout over all its
@@ -27,6 +28,7 @@ type Waiter struct {
 	Logger  *slog.Logger
 
 	began time.Time // of the first call of Wait
+	found bool      // Postgres has answered: later attempts may be longer
 }
 
 // Wait calls try until it succeeds, fails with a permanent error, or Timeout has passed. Then
@@ -42,10 +44,11 @@ func (w *Waiter) Wait(ctx context.Context, try func(context.Context) error) erro
 	var logged time.Time
 	var last error
 	for {
-		err := attempt(ctx, try)
+		err := w.attempt(ctx, try)
 		waited := time.Since(w.began).Round(time.Millisecond)
 		switch {
 		case err == nil:
+			w.found = true
 			if last != nil {
 				w.Logger.InfoContext(ctx, "Postgres accepts the connection", slog.String("waited", waited.String()))
 			}
@@ -80,8 +83,14 @@ func (w *Waiter) timeout() time.Duration {
 	return max(w.Timeout, 0)
 }
 
-func attempt(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, waitTry)
+// attempt calls try, for no longer than may be waited: a server that is frozen, or a firewall,
+// does not answer at all.
+func (w *Waiter) attempt(ctx context.Context, try func(context.Context) error) error {
+	limit := waitTry
+	if left := w.timeout() - time.Since(w.began); w.Timeout >= 0 && !w.found {
+		limit = min(max(left, waitLeast), waitTry)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return try(ctx)
 }

@@ -166,3 +166,27 @@ func TestWait_CtxEnds(t *testing.T) {
 		}
 	})
 }
+
+// A server that accepts connections and does not answer, as when it is frozen, is waited for no longer.
+func TestWait_NoAnswer(t *testing.T) {
+	t.Parallel()
+	for timeout, want := range map[time.Duration]time.Duration{
+		-1: 10 * time.Second, 500 * time.Millisecond: time.Second, 3 * time.Second: 3 * time.Second, 25 * time.Second: 25 * time.Second,
+	} {
+		t.Run(timeout.String(), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := &pgaddress.Waiter{Timeout: timeout, Logger: slog.New(slog.DiscardHandler)}
+				began := time.Now()
+				err := w.Wait(t.Context(), func(ctx context.Context) error {
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				says := fmt.Sprintf("no connection to Postgres (waited %v, see ConnectTimeout): context deadline exceeded", want)
+				if err == nil || err.Error() != says || time.Since(began) != want {
+					t.Errorf("after %v: %v", time.Since(began), err)
+				}
+			})
+		})
+	}
+}
