@@ -464,3 +464,34 @@ func TestNew_ListenDSN(t *testing.T) {
 		t.Error("BeforeConnect was not called for the connection that listens")
 	}
 }
+
+// A program with a configuration of a single connection makes a pool for it, see docs/deployment.md.
+func TestNew_FromConnConfig(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	connConfig, err := pgx.ParseConfig(b.dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tracer := &statementTracer{seen: make(map[string]bool)}
+	connConfig.Tracer = tracer
+	config, err := pgxpool.ParseConfig(connConfig.ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig = connConfig
+	if b.pool, err = pgxpool.NewWithConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.pool.Close)
+	dbs, recorders := b.nodes(t, 1, nil)
+	checkSame(t, recorders, storm(t, dbs, 1, 5, 0))
+	tracer.mu.Lock()
+	defer tracer.mu.Unlock()
+	if len(tracer.seen) != 4 {
+		t.Errorf("the tracer has seen %v", tracer.seen)
+	}
+	if n := b.pool.Stat().TotalConns(); n != 0 {
+		t.Errorf("the pool has %d connections", n)
+	}
+}
