@@ -40,6 +40,7 @@ var notHooks = map[string]string{
 	"adapter.Outcome.OnAwaited":       "for adapters",
 	"adapter.Audience.IncludesFunc":   "for adapters; called by the caller",
 	"recovery.Store":                  "implemented by adapters",
+	"recovery.Retainer":               "implemented by adapters",
 	"recovery.Node":                   "implemented by the server",
 	"recovery.ContinuityCheck.Check":  "for adapters; called by the caller",
 	"transport.Receiver":              "implemented by the server; see package transport",

@@ -84,7 +84,7 @@ func (m *Memory) Bind(l Local) (Offset, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.local != nil {
-		return Offset{}, errors.New("adapter is bound to a server already")
+		return Offset{}, errors.New("adapter: this Memory belongs to a server already; make one for each server")
 	}
 	m.local, m.since, m.at, m.delivered = l, time.Now(), m.head, m.head
 	return m.offset(m.head), nil

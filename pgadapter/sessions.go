@@ -83,7 +83,7 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.node != nil {
-		return errors.New("store is bound to a server already")
+		return errBound
 	}
 	s.node = n
 	return nil
@@ -95,6 +95,9 @@ func (s *Sessions) bound() recovery.Node {
 	defer s.mu.Unlock()
 	return s.node
 }
+
+// Retention implements recovery.Retainer: it is Options.Retention.
+func (s *Sessions) Retention() time.Duration { return s.opts.Retention }
 
 // Admit implements recovery.Store. It waits while Options.QueueWrites is reached.
 func (s *Sessions) Admit(ctx context.Context) error {

@@ -20,7 +20,7 @@ const readBatches = 64
 // maxID is greater than the id of any batch.
 const maxID = 1<<51 - 1
 
-var errBound = errors.New("adapter is bound to a server already")
+var errBound = errors.New("pgadapter: this DB belongs to a server already; open one for each server")
 
 // A tail follows the log. One goroutine owns its connection and, in a loop, waits for
 // a notification, reads the batches after the cursor, and delivers them.

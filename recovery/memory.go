@@ -73,11 +73,14 @@ func (m *Memory) Bind(n Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.node != nil {
-		return errors.New("store is bound to a server already")
+		return errors.New("recovery: this Memory belongs to a server already; make one for each server")
 	}
 	m.node = n
 	return nil
 }
+
+// Retention implements Retainer: it is that of the log.
+func (m *Memory) Retention() time.Duration { return m.log.Retention() }
 
 // Admit implements Store. It never waits.
 func (m *Memory) Admit(context.Context) error { return nil }

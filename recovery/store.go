@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -43,6 +44,14 @@ type Store interface { //nolint:interfacebloat // the life of a session in six m
 
 	// End releases a session, after the changes before it.
 	End(Key, Release) *adapter.Receipt
+}
+
+// A Retainer is a Store that knows for how long the events that its sessions refer to are kept
+// at least. A server refuses a Recovery.Window of more than half of that: a session that went quiet
+// shortly before its node was killed is covered by a checkpoint, which may be older than its
+// client's absence.
+type Retainer interface {
+	Retention() time.Duration
 }
 
 // A Node is the server that a Store belongs to.
