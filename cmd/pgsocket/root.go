@@ -155,7 +155,7 @@ func (d *database) connect(ctx context.Context) (conn *pgx.Conn, err error) {
 
 // waitFor calls try until Postgres accepts the connection, as long as --connect-timeout says.
 func (d *database) waitFor(ctx context.Context, try func(context.Context) error) error {
-	return pgaddress.Wait(ctx, d.wait, logger(), try)
+	return (&pgaddress.Waiter{Timeout: d.wait, Logger: logger()}).Wait(ctx, try)
 }
 
 // query returns a statement of a file for the schema.
