@@ -87,9 +87,9 @@ func serve(ctx context.Context, cfg config, io *socketio.Server, db *pgadapter.D
 	}
 	// First the server, which parks its sessions and ends the open polls; then HTTP,
 	// which answers probes meanwhile; then the adapter, which stores the sessions.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.drain)
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.drain)
 	defer cancel()
-	return errors.Join(err, io.Shutdown(ctx), web.Shutdown(ctx), db.Close(ctx))
+	return errors.Join(err, io.Shutdown(limit), web.Shutdown(limit), db.Close(limit))
 }
 
 // answers reports whether the node at an address answers HTTP requests. A process that
