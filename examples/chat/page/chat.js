@@ -64,8 +64,9 @@ socket.on("connect", async () => {
   recent = null;
   if ("error" in welcome) return log(welcome.error.code, "bad");
   arrived.slice(0, welcome.replayed).forEach(markReplayed);
-  nodes = welcome.nodes ?? [];
-  at = served = welcome.node;
+  // Behind a proxy there is one address, and the page does not learn those of the nodes.
+  nodes = welcome.nodes ?? [location.host];
+  at = served = welcome.nodes ? welcome.node : location.host;
   dead.delete(at);
   drawEntered(welcome, arrived);
   askNodes();
