@@ -576,6 +576,7 @@ func (m *member) attachLocked(as memberState) {
 		}
 	}
 	delete(m.hub().restoring, m)
+	m.truncations = m.hub().truncations
 	m.record, m.pendingOps, m.state = nil, nil, as
 }
 

@@ -144,7 +144,11 @@ func (h *hub) applyToMembersLocked(d *adapter.Delivery, change func(*member, rec
 			return
 		}
 	}
+	since := h.sinceLocked(d)
 	for _, m := range h.membersLocked(n, d.Audience) {
+		if m.truncations < since {
+			continue // it was applied before the log lost it
+		}
 		if c, moved := m.applyAttachedLocked(d, rooms); moved && m.socket.recovers {
 			change(m, c)
 		}
