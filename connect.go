@@ -559,6 +559,7 @@ func (m *member) attachLocked(as memberState) {
 		}
 	}
 	delete(m.hub().restoring, m)
+	m.truncations = m.hub().truncations
 	m.record, m.state = nil, as
 }
 

@@ -31,6 +31,7 @@ type hub struct {
 	mu           sync.Mutex
 	cursor       adapter.Offset
 	timeline     int  // incremented when the log has lost its end, or the node its position in it
+	truncations  int  // how often the log has lost its end
 	begun        bool // deliveries have begun, so the cursor is valid
 	waiters      []waiter
 	namespaces   map[string]*Namespace
@@ -74,6 +75,7 @@ type delivery struct {
 	*adapter.Envelope
 
 	offset   adapter.Offset
+	since    int                  // for sockets that became members after so many truncations; zero: for all
 	unmarked bool                 // without its offset for all clients
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
@@ -122,21 +124,40 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		d := &batch[i]
 		switch d.Kind {
 		case adapter.Event, adapter.Volatile:
-			h.fanOutLocked(&delivery{Envelope: d.Envelope, offset: d.Offset})
+			h.fanOutLocked(&delivery{Envelope: d.Envelope, offset: d.Offset, since: h.sinceLocked(d)})
 		case adapter.SessionMoved:
 			h.sessionMovedLocked(d.Payload)
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
 			h.applyOpLocked(d)
-		case adapter.Request:
-			h.requestedLocked(d)
-		case adapter.Answer:
-			h.responseLocked(d)
-		case adapter.NodeLeft:
-			h.nodeLeftLocked(d)
+		case adapter.Request, adapter.Answer, adapter.NodeLeft:
+			if d.Redelivery == 0 { // else this node has handled it
+				h.forServerLocked(d)
+			}
 		}
 		h.begun, h.cursor = true, d.Offset
 	}
 	h.wakeLocked()
+}
+
+// forServerLocked handles a record that is for the server of this node, not for sockets.
+func (h *hub) forServerLocked(d *adapter.Delivery) {
+	switch d.Kind { //nolint:exhaustive // Deliver handles what is for sockets
+	case adapter.Request:
+		h.requestedLocked(d)
+	case adapter.Answer:
+		h.responseLocked(d)
+	case adapter.NodeLeft:
+		h.nodeLeftLocked(d)
+	}
+}
+
+// sinceLocked returns the number of truncations after which a socket must have become a member to be given d; zero for all
+// sockets. See adapter.Delivery.
+func (h *hub) sinceLocked(d *adapter.Delivery) int {
+	if d.Redelivery == 0 {
+		return 0
+	}
+	return max(h.truncations-d.Redelivery+1, 0)
 }
 
 // deliverLocal delivers an event that is not in the log. It repeats the offset of the
@@ -188,7 +209,11 @@ func (h *hub) sendLocked(n *Namespace, o *delivery) {
 		return
 	}
 	h.pass++
-	n.members.each(o.Audience, h.pass, func(m *member) { m.takeLocked(o) })
+	n.members.each(o.Audience, h.pass, func(m *member) {
+		if m.truncations >= o.since {
+			m.takeLocked(o)
+		}
+	})
 }
 
 // takeLocked sends o to an attached socket, or buffers it behind a replay.
@@ -224,6 +249,7 @@ func (m *member) queueLocked(messages []*transport.Message) {
 func (h *hub) LogTruncated(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.unlock()
+	h.truncations++
 	h.logTruncatedLocked(at)
 	h.voidClaimsLocked()
 	for _, m := range h.sessions {

@@ -26,6 +26,7 @@ type member struct {
 
 	buffered    replayBuffer // live messages that wait for the end of the replay
 	memberships membershipList
+	truncations int    // how often the log had lost its end when the socket became a member, see hub
 	pass        uint64 // the last delivery that visited the socket
 }
 

@@ -129,8 +129,11 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 		return
 	}
 	c := roomChange(d.Envelope, d.Offset.Position, h.logger)
+	since := h.sinceLocked(d)
 	for _, m := range attached {
-		m.applyOpLocked(d, c)
+		if m.truncations >= since { // else it was applied before the log lost it
+			m.applyOpLocked(d, c)
+		}
 	}
 }
 

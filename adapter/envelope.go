@@ -120,4 +120,10 @@ type Delivery struct {
 	*Envelope
 
 	Offset Offset
+
+	// Redelivery is not zero for a record that this node was given before, at a place that the log has lost: before the last
+	// Redelivery calls of Local.LogTruncated. It is then for sockets that became members of their namespace since. Those that
+	// were members before have received it, or it preceded them. Only Local.Deliver takes it into account: a replay is read
+	// from the log as it is.
+	Redelivery int
 }

@@ -37,7 +37,7 @@ func (r *Recorder) ID() string {
 	return r.id
 }
 
-// Deliver implements adapter.Local.
+// Deliver implements adapter.Local. It records what a socket receives that is connected all the time: no redelivery.
 func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	alone := r.busy.Add(1) == 1
 	defer r.busy.Add(-1)
@@ -49,7 +49,11 @@ func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	if len(ds) == 0 {
 		r.faults = append(r.faults, "Deliver called without deliveries")
 	}
-	r.got = append(r.got, ds...)
+	for _, d := range ds {
+		if d.Redelivery == 0 {
+			r.got = append(r.got, d)
+		}
+	}
 	r.signalLocked()
 }
 

@@ -76,7 +76,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, notify boolean, local_only boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[]) RETURNS record
+CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, notify boolean, local_only boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[], OUT names bytea[]) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET lock_timeout TO '0'
@@ -123,8 +123,9 @@ begin
         perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
-               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
-        into ids, origins, seqs, counts, frames
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id),
+               array_agg(l.names order by l.id)
+        into ids, origins, seqs, counts, frames, names
         from log l where l.id >= append.after and l.id < batch
         having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
@@ -1205,14 +1206,15 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes, names)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes, b.names
         from meta m, (
             select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
-                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
+                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes,
+                   string_agg(xid8send(p.xid) || int8send(p.id) || timestamptz_send(p.at) || int4send(p.packets), ''::bytea order by p.n) as names
             from (
-                select u.n, o.xid, o.packets, o.frame,
+                select u.n, o.xid, o.id, o.at, o.packets, o.frame,
                        (sum(o.packets) over w - o.packets) / 2048 as by_packets,
                        (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
                 from unnest(xids, ids) with ordinality u (xid, id, n)
@@ -1250,6 +1252,7 @@ CREATE TABLE socketio.log (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 PARTITION BY LIST (slot);
@@ -1266,6 +1269,8 @@ COMMENT ON COLUMN socketio.log.relayed_on IS 'of a relayed batch: the server tha
 COMMENT ON COLUMN socketio.log.xids IS 'of a relayed batch: the transactions that its packets come from, in order';
 
 COMMENT ON COLUMN socketio.log.sizes IS 'how many packets come from each of xids';
+
+COMMENT ON COLUMN socketio.log.names IS 'of a relayed batch: xid, id, and at of each row of the outbox, and its number of packets, in order; 28 bytes each';
 
 SET default_table_access_method = heap;
 
@@ -1646,6 +1651,7 @@ CREATE TABLE socketio.log_0 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1667,6 +1673,7 @@ CREATE TABLE socketio.log_1 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1688,6 +1695,7 @@ CREATE TABLE socketio.log_2 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1716,10 +1724,7 @@ CREATE TABLE socketio.nodes (
     server text COLLATE pg_catalog."C",
     bound bigint,
     ended boolean DEFAULT false NOT NULL,
-    frames smallint DEFAULT 1 NOT NULL,
-    host text,
-    pid integer,
-    version text
+    frames smallint DEFAULT 1 NOT NULL
 )
 WITH (fillfactor='50');
 
@@ -1740,10 +1745,6 @@ COMMENT ON COLUMN socketio.nodes.bound IS 'deliveries to the server begin after 
 COMMENT ON COLUMN socketio.nodes.ended IS 'the node is fenced, and its sessions are being parked';
 
 COMMENT ON COLUMN socketio.nodes.frames IS 'the newest frame version that the node reads; nodes write no newer one while it is registered';
-
-COMMENT ON COLUMN socketio.nodes.host IS 'the host name of the machine or container of the node, and pid its process there';
-
-COMMENT ON COLUMN socketio.nodes.version IS 'the version of this module in the program of the node';
 
 CREATE SEQUENCE socketio.outbox_id_seq
     START WITH 1
@@ -1895,10 +1896,7 @@ CREATE VIEW socketio.view_nodes AS
            FROM socketio.log l) - (n."position" / 4096)), (0)::bigint) AS batches_behind,
     (clock_timestamp() - n.seen) AS silent,
     ((n.lease_ms)::double precision * '00:00:00.001'::interval) AS lease,
-    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention,
-    n.host,
-    n.pid,
-    n.version
+    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention
    FROM socketio.nodes n;
 
 COMMENT ON VIEW socketio.view_nodes IS 'the nodes that live or have not been found dead yet';
@@ -1982,7 +1980,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 609806367, '2026-11-28 00:55:41.944652+00', '\xabb804b8f607460f45caa9e00ed4c82651298f043a8a0173efdefc8eb047bbb2', 1, 1, 0, '2026-11-28 00:55:41.944677+00', 0, 4294967296, '2026-11-28 00:55:41.944677+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713019670734400132, true);
+INSERT INTO socketio.meta VALUES (0, 1454137983, '2026-11-28 00:51:44.356582+00', '\x7d9a14373f09917d1239f4ac20e6a31aa4673db5cc85ef7699fa9fc7a6cfff0e', 1, 1, 0, '2026-11-28 00:51:44.356609+00', 0, 4294967296, '2026-11-28 00:51:44.356609+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713018670723718675, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
