@@ -1724,7 +1724,10 @@ CREATE TABLE socketio.nodes (
     server text COLLATE pg_catalog."C",
     bound bigint,
     ended boolean DEFAULT false NOT NULL,
-    frames smallint DEFAULT 1 NOT NULL
+    frames smallint DEFAULT 1 NOT NULL,
+    host text,
+    pid integer,
+    version text
 )
 WITH (fillfactor='50');
 
@@ -1745,6 +1748,10 @@ COMMENT ON COLUMN socketio.nodes.bound IS 'deliveries to the server begin after 
 COMMENT ON COLUMN socketio.nodes.ended IS 'the node is fenced, and its sessions are being parked';
 
 COMMENT ON COLUMN socketio.nodes.frames IS 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+
+COMMENT ON COLUMN socketio.nodes.host IS 'the host name of the machine or container of the node, and pid its process there';
+
+COMMENT ON COLUMN socketio.nodes.version IS 'the version of this module in the program of the node';
 
 CREATE SEQUENCE socketio.outbox_id_seq
     START WITH 1
@@ -1896,7 +1903,10 @@ CREATE VIEW socketio.view_nodes AS
            FROM socketio.log l) - (n."position" / 4096)), (0)::bigint) AS batches_behind,
     (clock_timestamp() - n.seen) AS silent,
     ((n.lease_ms)::double precision * '00:00:00.001'::interval) AS lease,
-    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention
+    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention,
+    n.host,
+    n.pid,
+    n.version
    FROM socketio.nodes n;
 
 COMMENT ON VIEW socketio.view_nodes IS 'the nodes that live or have not been found dead yet';
@@ -1980,7 +1990,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 1454137983, '2026-11-28 00:51:44.356582+00', '\x7d9a14373f09917d1239f4ac20e6a31aa4673db5cc85ef7699fa9fc7a6cfff0e', 1, 1, 0, '2026-11-28 00:51:44.356609+00', 0, 4294967296, '2026-11-28 00:51:44.356609+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713018670723718675, true);
+INSERT INTO socketio.meta VALUES (0, 3550528359, '2026-11-28 01:08:00.574264+00', '\x460109c2de5635a8e7e4a1cb1fadb2a94d05b259a301781aeb4fc476fb3a9259', 1, 1, 0, '2026-11-28 01:08:00.5743+00', 0, 4294967296, '2026-11-28 01:08:00.5743+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713022862543728679, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
