@@ -88,13 +88,13 @@ socket.on("disconnect", (reason) => {
 
 socket.on("connect_error", (err) => {
   if (socket.active) return; // no connection: the client tries again by itself
-  leaveChat(err.message);    // the gate said no
+  leaveChat(err.message);    // the middleware refused it
 });
 
 // A recorded event ends with an argument for the client: its offset, which the
 // client has taken note of already. Handlers are free to ignore it.
 socket.on("chat:posted", (post) => {
-  rooms.get(post.room).tally.count(post.number);
+  if (post.number) rooms.get(post.room).tally.count(post.number);
   received(post.room, drawPost(post));
   drawTally();
 });
@@ -293,7 +293,7 @@ function drawPost(post) {
   const li = element("li", post.from === socket.id ? "post mine" : "post");
   const head = element("small");
   const time = element("time", "", clock(new Date(post.at)));
-  head.append(element("b", "number", `#${post.number}`), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
+  head.append(element("b", "number", post.number ? `#${post.number}` : ""), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
   li.append(head, element("p", "", post.text));
   return li;
 }
