@@ -7,6 +7,9 @@ import (
 	"github.com/pgsocket/socketio/recovery"
 )
 
+// Serving implements recovery.Node: whether Expired may be called.
+func (h *hub) Serving() bool { return h.server.lifetime.Err() == nil }
+
 // Expired implements recovery.Node.
 func (h *hub) Expired(session *recovery.Session) {
 	h.server.counters.expired.Add(1)

@@ -318,9 +318,6 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.P
 	return h.cursor.Position, changed
 }
 
-// Serving implements recovery.Node.
-func (h *hub) Serving() bool { return h.server.lifetime.Err() == nil }
-
 // A checkpointState is the progress of a client that the store received last.
 type checkpointState struct {
 	written bool

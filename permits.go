@@ -52,7 +52,7 @@ func (s *Socket) drained(ctx context.Context) error {
 	return s.conn.session.Drained(ctx)
 }
 
-// drainedThenAcquire does so, and acquires a permit again.
+// drainedThenAcquire waits as drained does, and then acquires a permit again.
 func (s *Socket) drainedThenAcquire(ctx context.Context) error {
 	if err := s.drained(ctx); err != nil {
 		return err

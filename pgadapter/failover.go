@@ -10,6 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// lostEnd reports whether the log no longer has the batch of the cursor, from which r was read:
+// it lost its end, and has nothing or another batch there.
+func (r *logRead) lostEnd(cursor batchPos) bool {
+	return r.origin != cursor.origin || r.seq != cursor.seq
+}
+
 // rewind moves the cursor back to the last batch that both the log and this node have,
 // after the log lost its end: a standby without it was promoted, or a crash lost commits
 // that had not reached the disk. Deliveries continue from there.

@@ -63,7 +63,8 @@ type Options struct {
 
 	// TailBytes bounds the memory for recent events, from which reconnecting
 	// clients are served without a query. Older events that clients ask for are
-	// read once for all clients, in a cache of another quarter. Default: 64 MiB.
+	// read once for all clients, into a cache of a quarter of TailBytes in addition.
+	// Default: 64 MiB.
 	TailBytes int
 
 	// QueueEvents and QueueBytes bound the events that wait to be appended; when

@@ -34,7 +34,7 @@ func (r *recentBatches) trim(now time.Time) {
 	r.batches = r.batches[n:]
 }
 
-// reset removes everything; afterwards m is complete after low.
+// reset removes everything; afterwards r is complete after low.
 func (r *recentBatches) reset(low adapter.Position) {
 	clear(r.batches)
 	r.low, r.batches, r.bytes = low, nil, 0

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// A lostDeliveries names what a tail delivered on timelines of the log that were lost. The log may get it again: a batch of a node
+// A lostDeliveries recognizes what a tail delivered before the log lost its end, and that the log gets again: a batch of a node
 // because its publisher had no answer and sends it again; an event from SQL because Postgres, or the copy of the database
-// that the nodes went to, still has the row of the outbox and not the batch that the row was relayed with. That batch is
-// cut anew then, so an event is named, not the batch.
+// that the nodes went to, still has the row of the outbox and not the batch that the row was relayed with. The relay may
+// divide its events into other batches then, so events are recognized by name, not by batch.
 //
 // The zero value is empty.
 type lostDeliveries struct {
@@ -34,7 +34,7 @@ type eventName struct{ xid, id, at uint64 }
 // eventNameBytes is the size in the column names of the log, where the number of packets follows each name.
 const eventNameBytes = 28
 
-// A lostAt is when the log lost something, and after how many truncations.
+// A lostAt is the time at which the log lost its end, and the number of truncations before.
 type lostAt struct {
 	time        time.Time
 	truncations int

@@ -271,7 +271,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 			err = t.restart(ctx, conn, errors.New("the log was replaced by another one"))
 		case at < r.low:
 			t.reset(batchPosAt(r.low), fmt.Errorf("this node fell behind the log: %w", adapter.ErrTrimmed))
-		case at > r.low && (r.origin != t.cursor.origin || r.seq != t.cursor.seq):
+		case at > r.low && r.lostEnd(t.cursor):
 			err = t.rewind(ctx, conn)
 		default:
 			if err := t.deliverAll(ctx, conn, r.rows); err != nil {

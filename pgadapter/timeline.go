@@ -22,7 +22,7 @@ type forkPoint struct {
 // maxForks bounds the fork points that are kept. Beyond it, the oldest two are merged.
 const maxForks = 64
 
-// clamp maps a position that was taken on the timeline with number taken to b: no further
+// clamp maps a position of the earlier timeline with the number taken to this one: no further
 // than the first fork since then.
 func (l timeline) clamp(p adapter.Position, taken int) int64 {
 	for _, j := range l.forks {
@@ -34,7 +34,7 @@ func (l timeline) clamp(p adapter.Position, taken int) int64 {
 	return int64(p)
 }
 
-// fork returns the timeline that forks from b after the position at.
+// fork returns the timeline that forks from l after the position at.
 func (l timeline) fork(at adapter.Position) timeline {
 	n := len(l.forks)
 	for n > 0 && l.forks[n-1].at >= at {
