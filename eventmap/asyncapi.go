@@ -117,7 +117,7 @@ func (d *document) add(n *namespace) {
 		o := operation{Action: action, Channel: toChannel}
 		o.Messages = []reference{put(id, message{e.name, e.name, payload})}
 		if e.request {
-			answer := put(id+"Answer", message{e.name, "Acknowledgement of " + e.name, tuple(e.answers)})
+			answer := put(id+"_reply", message{e.name, "Acknowledgement of " + e.name, tuple(e.answers)})
 			o.Reply = &reply{Channel: toChannel, Messages: []reference{answer}}
 		}
 		if e.request && action == "receive" {

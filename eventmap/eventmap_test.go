@@ -239,3 +239,25 @@ func TestWrite_IsRepeatable(t *testing.T) {
 		}
 	}
 }
+
+// TestTypeScript_NamespaceThatEndsAComment: the name of a namespace is in comments.
+func TestTypeScript_NamespaceThatEndsAComment(t *testing.T) {
+	t.Parallel()
+	text := typeScript(t, eventmap.Map{Namespaces: []eventmap.Namespace{{Name: "/org-*/chat\nx"}}})
+	if got := strings.Count(text, "/org-* /chat x. "); got != 3 || strings.Contains(text, "/org-*/") {
+		t.Errorf("%d of 3 comments have the name:\n%s", got, text)
+	}
+}
+
+// TestAsyncAPI_EventNamedAsAnAnswer: an event cannot take the place of the answer of a request.
+func TestAsyncAPI_EventNamedAsAnAnswer(t *testing.T) {
+	t.Parallel()
+	list := eventmap.List(socketio.Request[int, bool]("join"), socketio.Event[string]("join:answer"), socketio.Event[string]("join reply"))
+	var b strings.Builder
+	if err := (&eventmap.Map{Namespaces: []eventmap.Namespace{{ClientToServer: list}}}).WriteAsyncAPI(&b); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(b.String(), `"Acknowledgement of join"`); n != 1 {
+		t.Errorf("%d messages are the answer of join:\n%s", n, b.String())
+	}
+}

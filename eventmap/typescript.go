@@ -28,7 +28,7 @@ func (m *Map) WriteTypeScript(w io.Writer) error {
 		b.WriteString("\n/** Binary data: an ArrayBuffer in browsers, a Buffer in Node.js. */\nexport type Binary = ArrayBuffer | Uint8Array;\n")
 	}
 	for _, def := range d.definitions {
-		fmt.Fprintf(&b, "\n/** Go: %s */\n", strings.ReplaceAll(def.of.String(), "*/", "* /"))
+		fmt.Fprintf(&b, "\n/** Go: %s */\n", comment(def.of.String()))
 		define(&b, def.name, def.body)
 	}
 	_, err = io.WriteString(w, b.String())
@@ -36,15 +36,15 @@ func (m *Map) WriteTypeScript(w io.Writer) error {
 }
 
 func (n *namespace) typeScript(b *strings.Builder) {
-	fmt.Fprintf(b, "\n/** What the server sends in the namespace %s. */\nexport interface %sServerToClientEvents {\n", n.name, n.prefix)
+	fmt.Fprintf(b, "\n/** What the server sends in the namespace %s. */\nexport interface %sServerToClientEvents {\n", comment(n.name), n.prefix)
 	for _, e := range n.toClient {
 		fmt.Fprintf(b, "  %s: %s;\n", quote(e.name), e.listener(e.answers))
 	}
-	fmt.Fprintf(b, "}\n\n/** What the server handles in the namespace %s. */\nexport interface %sClientToServerEvents {\n", n.name, n.prefix)
+	fmt.Fprintf(b, "}\n\n/** What the server handles in the namespace %s. */\nexport interface %sClientToServerEvents {\n", comment(n.name), n.prefix)
 	for _, e := range n.toServer {
 		fmt.Fprintf(b, "  %s: %s;\n", quote(e.name), e.listener(e.orError()))
 	}
-	fmt.Fprintf(b, "}\n\n/** What the server keeps with a socket in the namespace %s. It is not sent by itself. */\nexport interface %sSocketData {\n", n.name, n.prefix)
+	fmt.Fprintf(b, "}\n\n/** What the server keeps with a socket in the namespace %s. It is not sent by itself. */\nexport interface %sSocketData {\n", comment(n.name), n.prefix)
 	for _, f := range n.data {
 		fmt.Fprintf(b, "  %s?: %s;\n", property(f.name), indent(f.shape.typeScript()))
 	}
@@ -166,6 +166,11 @@ func parenthesized(text string) string {
 }
 
 // indent indents all lines of a type but its first.
+// comment returns a text that does not end the comment that it is in.
+func comment(text string) string {
+	return strings.NewReplacer("*/", "* /", "\n", " ", "\r", " ", "\u2028", " ", "\u2029", " ").Replace(text)
+}
+
 func indent(text string) string { return strings.ReplaceAll(text, "\n", "\n  ") }
 
 // property returns a name as the key of an object.

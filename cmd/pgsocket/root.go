@@ -29,7 +29,7 @@ func run(ctx context.Context, args []string) error {
 	case err == nil:
 		return nil
 	case !began: // cobra refused the arguments
-		return fmt.Errorf("%w: %s%s (see %s --help)", errUsage, oneLine(err), oneDash(cmd, err), cmd.CommandPath())
+		return fmt.Errorf("%w: %s%s (see %s --help)", errUsage, withoutAddresses(oneLine(err), args), oneDash(cmd, err), cmd.CommandPath())
 	}
 	return err
 }
@@ -37,10 +37,24 @@ func run(ctx context.Context, args []string) error {
 // oneDash returns a hint for flags with one dash, as other programs in Go have.
 func oneDash(cmd *cobra.Command, err error) string {
 	missing, ok := errors.AsType[*pflag.NotExistError](err)
-	if !ok || cmd.Flag(missing.GetSpecifiedShortnames()) == nil {
+	if !ok {
 		return ""
 	}
-	return "; did you mean --" + missing.GetSpecifiedShortnames() + "?"
+	name, _, _ := strings.Cut(missing.GetSpecifiedShortnames(), "=")
+	if cmd.Flag(name) == nil {
+		return ""
+	}
+	return "; did you mean --" + name + "?"
+}
+
+// withoutAddresses replaces the arguments that may contain a password in a text that quotes them.
+func withoutAddresses(text string, args []string) string {
+	for _, arg := range args {
+		if strings.Contains(arg, "://") || strings.Contains(arg, "password") {
+			text = strings.ReplaceAll(text, oneLine(errors.New(arg)), "(an address)")
+		}
+	}
+	return text
 }
 
 // newRoot returns the command pgsocket. It sets began when a command begins to run.

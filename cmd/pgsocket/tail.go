@@ -212,7 +212,7 @@ func (f *filter) selects(d adapter.Delivery, event string) bool {
 	if d.Kind != adapter.Event && d.Kind != adapter.Volatile && !d.Kind.Operation() {
 		return false
 	}
-	return (f.namespace == "" || d.Namespace == f.namespace) &&
+	return (f.namespace == "" || strings.TrimPrefix(d.Namespace, "/") == strings.TrimPrefix(f.namespace, "/")) &&
 		(len(f.rooms) == 0 || slices.ContainsFunc(f.rooms, func(room string) bool { return d.Audience.Includes([]string{room}) })) &&
 		(len(f.events) == 0 || slices.ContainsFunc(f.events, func(name string) bool { return event == name }))
 }

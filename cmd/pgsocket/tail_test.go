@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/pgtest"
 )
 
@@ -241,4 +242,15 @@ func start(t *testing.T, cmd *exec.Cmd) *bufio.Reader {
 		t.Fatal(err)
 	}
 	return bufio.NewReader(stdout)
+}
+
+// As in emit, the slash of a namespace may be left out.
+func TestFilter_NamespaceWithoutSlash(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{"": true, "admin": true, "/admin": true, "/": false, "adm": false} {
+		d := adapter.Delivery{Envelope: &adapter.Envelope{Namespace: "/admin", Kind: adapter.Event}}
+		if got := (&filter{namespace: name}).selects(d, "x"); got != want {
+			t.Errorf("--namespace %q selects an event of /admin: %v", name, got)
+		}
+	}
 }
