@@ -193,6 +193,23 @@ func (b *bench) fillQueue(t *testing.T) {
 		$f$); end $do$`)
 }
 
+// The relay has no append beside it that would take its events along.
+func TestRelay_NotificationQueueFull_EventsArrive(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.exec(t, `do $do$ begin execute replace(pg_get_functiondef('relay_pending'::regproc), 'perform pg_notify(', $f$
+			raise 'too many notifications in the NOTIFY queue' using errcode = '54000'; perform pg_notify($f$); end $do$`)
+	db, recorders := b.nodes(t, 1, &Options{PollInterval: 20 * time.Millisecond})
+	b.exec(t, "select emit_all('x')")
+	recorders[0].Expect(t, 1)
+	b.exec(t, "select emit_all('y')")
+	token := b.rows(t, "select snapshot_token()")[0]
+	if _, err := db[0].ResolveSnapshot(t.Context(), token); err != nil {
+		t.Error(err)
+	}
+	recorders[0].Expect(t, 2)
+}
+
 func TestTail_WithoutNotifications(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

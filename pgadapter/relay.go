@@ -150,7 +150,11 @@ func (r *relay) next(n int, err error) (time.Duration, bool) {
 func (r *relay) drain(ctx context.Context, wait bool) (n int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, relayTimeout)
 	defer cancel()
-	if err := r.pool.QueryRow(ctx, r.queries.relayOutbox, wait, true).Scan(&n); err != nil {
+	err = r.pool.QueryRow(ctx, r.queries.relayOutbox, wait, true).Scan(&n)
+	if queueFull(err) { // all nodes poll
+		err = r.pool.QueryRow(ctx, r.queries.relayOutbox, wait, false).Scan(&n)
+	}
+	if err != nil {
 		return 0, annotateSchemaErr(r.opts.Schema, err)
 	}
 	r.lastRun = time.Now()

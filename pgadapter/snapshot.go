@@ -103,8 +103,8 @@ func (r *snapshots) resolve(ctx context.Context, text string) (adapter.StartPosi
 // sees. It first relays those that are still in the outbox, one portion per transaction,
 // so that the append lock is held for one portion at a time.
 func (r *snapshots) seenAfter(ctx context.Context, batch int64, snapshot string) ([]adapter.Range, error) {
-	for {
-		rows, err := r.pool.Query(ctx, r.queries.seen, batch, snapshot, true)
+	for notify := true; ; {
+		rows, err := r.pool.Query(ctx, r.queries.seen, batch, snapshot, notify)
 		if err != nil {
 			return nil, fmt.Errorf("resolve snapshot token: %w", err)
 		}
@@ -118,6 +118,8 @@ func (r *snapshots) seenAfter(ctx context.Context, batch int64, snapshot string)
 		switch state := sqlState(err); {
 		case state == "22P02" || state == "22023":
 			return nil, adapter.ErrSnapshot // the numbers are not a valid snapshot, or one of the future
+		case notify && queueFull(err):
+			notify = false // all nodes poll
 		case err != nil:
 			return nil, fmt.Errorf("resolve snapshot token: %w", err)
 		case !partly:
