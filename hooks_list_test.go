@@ -49,6 +49,8 @@ var notHooks = map[string]string{
 	"pgadapter.EmitterOptions.Logger": "is kept behind a boundary.Log, see its tests",
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
+
+	"pgadapter.EmitOptions.TraceContext": "called by the caller, in its goroutine",
 }
 
 // TestHooks_List finds every exported place where the application gives code to the

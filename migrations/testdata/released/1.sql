@@ -565,6 +565,14 @@ begin
         end if;
         at := at + 4 + size;
     end loop;
+    if at < octet_length(packet) then
+        size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        if size not between 1 and 512 then
+            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+        end if;
+        perform convert_from(substr(packet, at + 3, size), 'UTF8');
+        at := at + 2 + size;
+    end if;
     if at <> octet_length(packet) then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
@@ -815,6 +823,7 @@ CREATE FUNCTION socketio.frame_packets(frame bytea) RETURNS TABLE(index integer,
     AS $$
 declare
     at    int := 1;
+    stop  int;
     size  int;
     count int;
     list  text[];
@@ -824,6 +833,7 @@ begin
         kind := get_byte(frame, at);
         bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
         at := at + 5;
+        stop := at + bytes;
         if kind <> 255 then -- else it was withdrawn
             size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
             namespace := name_text(substr(frame, at + 3, size));
@@ -847,12 +857,9 @@ begin
             payload := substr(frame, at + 5, size);
             at := at + 4 + size;
             attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
-            at := at + 2;
-            for i in 1..attachments loop
-                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
-            end loop;
             return next;
         end if;
+        at := stop;
         index := index + 1;
     end loop;
 end
@@ -1972,7 +1979,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 2246509865, '2026-11-27 23:44:16.353108+00', '\xb45fa7dd92f2cfd326e3beb3418db96939b7cef86dd6a8f485aeba171743a1c2', 1, 1, 0, '2026-11-27 23:44:16.353132+00', 0, 4294967296, '2026-11-27 23:44:16.353132+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713001253041254913, true);
+INSERT INTO socketio.meta VALUES (0, 3210366195, '2026-11-28 00:54:50.766263+00', '\xabb79ee7fa3879ae5236fb13e52512bf5b0aada200627bb75e4de591f4e94861', 1, 1, 0, '2026-11-28 00:54:50.766286+00', 0, 4294967296, '2026-11-28 00:54:50.766286+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713019414435471056, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
