@@ -50,6 +50,7 @@ var notHooks = map[string]string{
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 
+	"socketio.Emitter.WithTracer":        "is called as Options.Tracer is",
 	"pgadapter.EmitOptions.TraceContext": "called by the caller, in its goroutine",
 }
 
@@ -155,7 +156,7 @@ func takesCode(e ast.Expr) bool {
 	case *ast.SelectorExpr:
 		return slices.Contains([]string{"Logger", "Parser", "Adapter", "Store"}, e.Sel.Name)
 	case *ast.Ident:
-		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher"}, e.Name)
+		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher", "Tracer"}, e.Name)
 	case *ast.IndexExpr:
 		return takesCode(e.X)
 	}

@@ -49,8 +49,7 @@ type EmitOptions struct {
 
 	// TraceContext returns the Envelope.TraceContext for the trace that ctx is part of, or "".
 	// EmitTx calls it, in the goroutine of its caller, for an envelope without one, so that the
-	// delivery of the event continues the caller's trace: TraceContext of the Tracer in package
-	// otelsocketio. Default: the event belongs to no trace.
+	// delivery of the event continues the caller's trace, as socketio.Options.Tracer has it. Default: the event belongs to no trace.
 	TraceContext func(ctx context.Context) string
 }
 
