@@ -15,7 +15,7 @@ import (
 
 const module = "github.com/pgsocket/socketio"
 
-// mayImport contains for every package the packages of this module that it may import. The nested modules (integration, tools) are outside.
+// mayImport contains for every package the packages of this module that it may import. The nested modules (cmd/pgsocket, integration, tools) are outside.
 var mayImport = map[string][]string{
 	".":                        {"packet", "transport", "adapter", "recovery", "stats", "internal/boundary"},
 	"internal/boundary":        {},
@@ -38,7 +38,6 @@ var mayImport = map[string][]string{
 	"clientbundle":             {"internal/accept"},
 	"internal/accept":          {},
 	"eventmap":                 {".", "packet", "internal/boundary"},
-	"cmd/pgsocket":             {".", "adapter", "pgadapter", "migrations", "packet", "internal/pgaddress"},
 	"examples/chat":            {".", "clientbundle", "eventmap", "pgadapter", "migrations", "internal/pgserver"},
 }
 
@@ -51,7 +50,6 @@ var mayLink = map[string][]string{
 	"pgadapter":               {"github.com/jackc/pgx/v5"},
 	"internal/pgaddress":      {"github.com/jackc/pgx/v5"},
 	"pgtest":                  {"github.com/jackc/pgx/v5"},
-	"cmd/pgsocket":            {"github.com/jackc/pgx/v5"},
 	"examples/chat":           {"github.com/jackc/pgx/v5"},
 }
 

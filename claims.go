@@ -72,5 +72,6 @@ func (h *hub) claim(s *Socket, session *recovery.Session) bool {
 		return false
 	}
 	h.ownLocked(&s.member, session)
+	s.member.catchingUp = true
 	return true
 }

@@ -22,14 +22,14 @@ import (
 //	identify        get the client's identity from the application
 //	acquire         wait for one of Options.ConnectsAtOnce permits
 //	resume          claim the session that the client names, if any
-//	catchUp         apply the operations of the log that the session lacks
+//	catchUp         apply the operations of the log that the session lacks, up to the
+//	                cursor; from then on they are applied when they are delivered
 //	runMiddlewares  run the application's connection middleware
 //	open            create a session, unless one was claimed; it is durable then
 //	sendConnect     answer CONNECT
-//	replay          send the records for the session up to the cursor
-//	attachBuffering attach the socket at the cursor, under the lock that moves it;
-//	                live messages wait in the replayBuffer
-//	replay          send the rest, up to the position of the attachment
+//	replay          send the records for the session up to the cursor, in parts; before the
+//	                last part, attach the socket at the cursor, under the lock that moves
+//	                it: live messages wait in the replayBuffer
 //	flushBuffered   send the buffered messages; the socket is live
 //	runOnConnect    run the application's OnConnect
 //
@@ -169,6 +169,7 @@ func (s *Socket) resume(ctx context.Context, request recovery.ResumeRequest, bac
 	if h.tooMany(session.PIDHash, session.From) {
 		return nil, s.startAnew(recovery.ErrRepeated)
 	}
+	data := session.Data // before catchUp is over: then the record changes under the lock
 	switch err := s.catchUp(ctx, session); {
 	case errors.Is(err, errDisconnectedByOperation):
 		return nil, s.startAnew(recovery.ErrOver)
@@ -177,7 +178,7 @@ func (s *Socket) resume(ctx context.Context, request recovery.ResumeRequest, bac
 	}
 	s.id = SocketID(session.ID)
 	s.result = RecoveryResult{Recovered: true}
-	for name, raw := range session.Data {
+	for name, raw := range data {
 		s.putData(name, &dataValue{raw: raw})
 	}
 	return session, nil
@@ -213,8 +214,9 @@ func (s *Socket) notRecovered(reason error) {
 	s.log(slog.LevelInfo, "session not recovered", slog.String("reason", reason.Error()))
 }
 
-// catchUp applies the operations of the log that the session's record may lack.
-// It returns errDisconnectedByOperation if one of them ended the session.
+// catchUp applies the operations of the log that the session's record may lack, up to the
+// cursor. It returns errDisconnectedByOperation if one of them ended the session; one that
+// was delivered meanwhile ends it after the replay.
 func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 	h := s.hub()
 	// The former owner of the session may have been ahead of this node in the log.
@@ -225,48 +227,23 @@ func (s *Socket) catchUp(ctx context.Context, session *recovery.Session) error {
 		if err != nil {
 			return err
 		}
-		if _, end := s.applyOps(session, batch); end != nil {
+		h.mu.Lock()
+		over := s.member.applyReadLocked(batch)
+		h.mu.Unlock()
+		if over {
 			return errDisconnectedByOperation
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	s.member.applyReadLocked(s.member.pendingOps)
+	s.member.catchingUp, s.member.pendingOps = false, nil
 	s.member.replayedTo = session.From
 	return nil
 }
 
 // errDisconnectedByOperation ends the restoring of a session that an operation disconnected.
 var errDisconnectedByOperation = errors.New("disconnected by the server")
-
-// filterReplay applies the operations among records of the log and returns the records
-// that are addressed to the session, up to the one that ends it, if any.
-func (s *Socket) filterReplay(session *recovery.Session, batch []adapter.Delivery) (mine []*adapter.Delivery, over bool) {
-	view, end := s.applyOps(session, batch)
-	for i := range batch {
-		d := &batch[i]
-		if end != nil && d.Offset.Position > *end {
-			return mine, true
-		}
-		if view.Matches(d) {
-			mine = append(mine, d)
-		}
-	}
-	return mine, false
-}
-
-// applyOps applies the operations among records of the log. It returns the session after
-// them, and the last position of the session if one of them has ended it.
-func (s *Socket) applyOps(session *recovery.Session, batch []adapter.Delivery) (view *recovery.Session, end *adapter.Position) {
-	h := s.hub()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for i := range batch {
-		if batch[i].Kind.Operation() {
-			s.member.applyOpLocked(session, &batch[i])
-		}
-	}
-	return session.Snapshot(), s.member.disconnectedAt
-}
 
 // publishMoved notifies the other nodes, through the log, that the session has a new
 // owner: also if the socket is gone meanwhile, because the former owner is not notified
@@ -440,45 +417,72 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 		return err
 	}
 	from := session.From
-	for {
-		to := h.position()
-		n, err := s.replay(ctx, session, from, to, s.drainedThenAcquire)
+	for read := shortReplay; ; {
+		part, err := s.nextPart(read < shortReplay)
 		if err != nil {
 			return err
 		}
-		from = to
-		if n < shortReplay {
-			break
+		pace := s.drainedThenAcquire
+		if part.last {
+			pace = s.drained // live messages may be buffered, so do not wait for a permit
 		}
+		if read, err = s.replay(ctx, part, from, pace); err != nil {
+			return err
+		}
+		switch {
+		case part.over:
+			return errDisconnectedByOperation
+		case part.last:
+			return s.flushBuffered(ctx)
+		}
+		from = part.to
 	}
-	to, attached, err := s.attachBuffering()
-	if err != nil {
-		return err
-	}
-	// Live messages are being buffered, so do not wait for a permit.
-	if _, err := s.replay(ctx, session, from, to, s.drained); err != nil {
-		return err
-	}
-	if !attached {
-		return errDisconnectedByOperation
-	}
-	return s.flushBuffered(ctx)
 }
 
-// replay sends what was addressed to the session in (from, to], at the pace of
-// the connection, and returns how many records it read.
+// A replayPart is a part of a replay.
+type replayPart struct {
+	to      adapter.Position
+	session *recovery.Session // the rooms up to there
+	last    bool
+	over    bool // an operation has ended the session
+}
+
+// nextPart returns the next part of the replay, up to the cursor. If it is to be the last,
+// the socket is attached there: live messages are buffered until flushBuffered. The part of
+// a session that an operation has ended is the last in any case, and ends before.
+func (s *Socket) nextPart(last bool) (replayPart, error) {
+	h, m := s.hub(), &s.member
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if m.state == detached {
+		return replayPart{}, s.departure()
+	}
+	part := replayPart{to: h.cursor.Position, session: m.record.Snapshot(), last: last}
+	switch {
+	case m.disconnectedAt != nil:
+		part.to, part.last, part.over = *m.disconnectedAt, true, true
+	case last:
+		m.attachLocked(replaying)
+	}
+	return part, nil
+}
+
+// replay sends what was addressed to the session in a part of the log that begins after
+// from, at the pace of the connection, and returns how many records it read.
 func (s *Socket) replay(
-	ctx context.Context, session *recovery.Session, from, to adapter.Position, pace func(context.Context) error,
-) (int, error) {
+	ctx context.Context, part replayPart, from adapter.Position, pace func(context.Context) error,
+) (read int, err error) {
 	server := s.namespace.server
-	read := 0
-	for batch, err := range server.opts.Adapter.Read(ctx, from, to) {
+	for batch, err := range server.opts.Adapter.Read(ctx, from, part.to) {
 		if err != nil {
 			return read, err
 		}
 		read += len(batch)
-		mine, over := s.filterReplay(session, batch)
-		for _, d := range mine {
+		for i := range batch {
+			d := &batch[i]
+			if !part.session.Matches(d) {
+				continue
+			}
 			if err := pace(ctx); err != nil {
 				return read, err
 			}
@@ -492,12 +496,9 @@ func (s *Socket) replay(
 				s.replayed.Add(1)
 			}
 		}
-		if over {
-			return read, errDisconnectedByOperation
-		}
 	}
 	server.hub.mu.Lock()
-	s.member.replayedTo = max(s.member.replayedTo, to)
+	s.member.replayedTo = max(s.member.replayedTo, part.to)
 	server.hub.mu.Unlock()
 	return read, nil
 }
@@ -558,24 +559,6 @@ func (s *Socket) attach() error {
 	return nil
 }
 
-// attachBuffering attaches the socket at the cursor and returns its position. Live
-// messages are buffered until flushBuffered. It does not attach a socket whose session
-// an operation has ended, and returns the position of that.
-func (s *Socket) attachBuffering() (at adapter.Position, attached bool, err error) {
-	h := s.hub()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s.member.state == detached {
-		return 0, false, s.departure()
-	}
-	s.member.applyPendingLocked()
-	if s.member.disconnectedAt != nil {
-		return *s.member.disconnectedAt, false, nil
-	}
-	s.member.attachLocked(replaying)
-	return h.cursor.Position, true, nil
-}
-
 func (m *member) attachLocked(as memberState) {
 	m.socket.namespace.members.add(m)
 	in := map[string]bool{string(m.socket.id): true}
@@ -586,7 +569,8 @@ func (m *member) attachLocked(as memberState) {
 		}
 	}
 	delete(m.hub().restoring, m)
-	m.record, m.pendingOps, m.state = nil, nil, as
+	m.truncations = m.hub().truncations
+	m.record, m.state = nil, as
 }
 
 // runOnConnect runs the application's OnConnect.

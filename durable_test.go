@@ -22,24 +22,24 @@ type slowpoke struct {
 	ended  []recovery.Release
 }
 
-func (p *slowpoke) later(o *recovery.Outcome) *recovery.Outcome {
+func (p *slowpoke) later(o *adapter.Receipt) *adapter.Receipt {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.slow {
 		return o
 	}
-	known := recovery.NewOutcome()
+	known := adapter.NewOutcome()
 	p.writes = append(p.writes, func() { known.Complete(o.Wait(context.Background())) })
-	return known
+	return known.Receipt(0)
 }
 
-func (p *slowpoke) Open(s *recovery.Session) *recovery.Outcome { return p.later(p.Memory.Open(s)) }
+func (p *slowpoke) Open(s *recovery.Session) *adapter.Receipt { return p.later(p.Memory.Open(s)) }
 
-func (p *slowpoke) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
+func (p *slowpoke) Change(k recovery.Key, c recovery.Change) *adapter.Receipt {
 	return p.later(p.Memory.Change(k, c))
 }
 
-func (p *slowpoke) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
+func (p *slowpoke) End(k recovery.Key, e recovery.Release) *adapter.Receipt {
 	p.mu.Lock()
 	p.ended = append(p.ended, e)
 	p.mu.Unlock()

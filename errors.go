@@ -74,6 +74,9 @@ var (
 	// stayed full for as long as it waited. The event was not emitted.
 	ErrQueueFull = adapter.ErrQueueFull
 
+	// ErrWithdrawn is the outcome of an EmitAsync whose Receipt.Withdraw returned true.
+	ErrWithdrawn = adapter.ErrWithdrawn
+
 	// ErrShutdown reports a call on a server that is shutting down.
 	ErrShutdown = errors.New("server is shutting down")
 )

@@ -65,7 +65,7 @@ func (e Event[T]) EmitAsync(to Target, v T) *Receipt {
 	r := to.route()
 	envelope, err := envelope(r, string(e), v)
 	if err != nil {
-		return &Receipt{err: err}
+		return adapter.Completed(err)
 	}
 	return r.emitAsync(envelope)
 }
@@ -81,21 +81,11 @@ func (e Event[T]) Envelope(to Target, v T) (*adapter.Envelope, error) {
 	return envelope(r, string(e), v)
 }
 
-// A Receipt is the future outcome of an EmitAsync.
-type Receipt struct {
-	log *adapter.Receipt // nil: err is the outcome
-	err error
-}
-
-// Wait returns nil once the event is in the log, the error that prevented it, or
-// the cause of ctx when that ends first: the event may still be emitted then.
-func (r *Receipt) Wait(ctx context.Context) error {
-	if r.log == nil {
-		return r.err
-	}
-	_, err := r.log.Wait(ctx)
-	return err
-}
+// A Receipt is the future outcome of an EmitAsync. Its Wait returns nil once the event is
+// in the log, the error that prevented it, or the cause of ctx when that ends first: the
+// event may still be emitted then. Its Withdraw takes the event back, and returns true, if it
+// has not been sent to the log yet.
+type Receipt = adapter.Receipt
 
 // A Request is an event whose receiver answers: Socket.IO's acknowledgement,
 // typed.

@@ -1,5 +1,7 @@
 package socketio
 
+import "github.com/pgsocket/socketio/recovery"
+
 // Known returns the number of namespaces of the server, including pending ones.
 func (s *Server) Known() int {
 	s.hub.mu.Lock()
@@ -10,6 +12,18 @@ func (s *Server) Known() int {
 // AckID returns the id of a call of a session, see ackIDs.
 func AckID(session SocketID, epoch int64, call uint64) uint64 {
 	return newAckIDs(session, epoch).id(call)
+}
+
+// EndReplay sends the buffered messages of a socket, as its timeline does after the replay.
+func (s *Socket) EndReplay() error {
+	_, _, err := s.takeBuffered()
+	return err
+}
+
+// Checkpoint returns the progress that a checkpoint would store.
+func (s *Server) Checkpoint() []recovery.Progress {
+	_, progress := s.hub.Checkpoint(recovery.All)
+	return progress
 }
 
 // PauseReading stops reading the socket's connection until ResumeReading.

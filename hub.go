@@ -32,13 +32,14 @@ type hub struct {
 	mu           sync.Mutex
 	cursor       adapter.Offset
 	timeline     int  // incremented when the log has lost its end, or the node its position in it
+	truncations  int  // how often the log has lost its end
 	begun        bool // deliveries have begun, so the cursor is valid
 	waiters      []waiter
 	namespaces   map[string]*Namespace
 	children     children               // of these
 	sessions     map[string]*member     // by the hash of the private id, attached or being restored
 	claims       map[string]*claimState // by hash, of the sessions with claims in progress
-	restoring    map[*member]struct{}   // those whose records follow the operations of the log
+	restoring    map[*member]struct{}   // own a session, and are not attached yet
 	pass         uint64                 // numbers the deliveries, to give each socket an event once
 	repeats      allRepeats
 	pendingCalls map[uint64]*pendingCall // of this node, that wait for answers
@@ -75,6 +76,7 @@ type delivery struct {
 	*adapter.Envelope
 
 	offset   adapter.Offset
+	since    int                  // for sockets that became members after so many truncations; zero: for all
 	unmarked bool                 // without its offset for all clients
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
@@ -129,16 +131,35 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 			h.sessionMovedLocked(d.Payload)
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
 			h.applyOpLocked(d)
-		case adapter.Request:
-			h.requestedLocked(d)
-		case adapter.Answer:
-			h.responseLocked(d)
-		case adapter.NodeLeft:
-			h.nodeLeftLocked(d)
+		case adapter.Request, adapter.Answer, adapter.NodeLeft:
+			if d.Redelivery == 0 { // else this node has handled it
+				h.forServerLocked(d)
+			}
 		}
 		h.begun, h.cursor = true, d.Offset
 	}
 	h.wakeLocked()
+}
+
+// forServerLocked handles a record that is for the server of this node, not for sockets.
+func (h *hub) forServerLocked(d *adapter.Delivery) {
+	switch d.Kind { //nolint:exhaustive // Deliver handles what is for sockets
+	case adapter.Request:
+		h.requestedLocked(d)
+	case adapter.Answer:
+		h.responseLocked(d)
+	case adapter.NodeLeft:
+		h.nodeLeftLocked(d)
+	}
+}
+
+// sinceLocked returns the number of truncations after which a socket must have become a member to be given d; zero for all
+// sockets. See adapter.Delivery.
+func (h *hub) sinceLocked(d *adapter.Delivery) int {
+	if d.Redelivery == 0 {
+		return 0
+	}
+	return max(h.truncations-d.Redelivery+1, 0)
 }
 
 // deliverLocal delivers an event that is not in the log. It repeats the offset of the
@@ -174,7 +195,7 @@ func (h *hub) encodeLocked(o *delivery) *Namespace {
 		if n == nil || h.server.opts.Parser == nil {
 			return n // without a parser it is encoded as it is sent
 		}
-		members := h.membersLocked(n, o.Audience)
+		members := h.membersLocked(o.Envelope)
 		i := slices.IndexFunc(members, func(m *member) bool { return !o.encodedFor(m.socket) })
 		if i < 0 {
 			return n
@@ -190,7 +211,11 @@ func (h *hub) sendLocked(n *Namespace, o *delivery) {
 		return
 	}
 	h.pass++
-	n.members.each(o.Audience, h.pass, func(m *member) { m.takeLocked(o) })
+	n.members.each(o.Audience, h.pass, func(m *member) {
+		if m.truncations >= o.since {
+			m.takeLocked(o)
+		}
+	})
 }
 
 // takeLocked sends o to an attached socket, or buffers it behind a replay.
@@ -227,6 +252,7 @@ func (m *member) queueLocked(messages []*transport.Message) {
 func (h *hub) LogTruncated(at adapter.Offset) {
 	h.mu.Lock()
 	defer h.unlock()
+	h.truncations++
 	h.logTruncatedLocked(at)
 	h.voidClaimsLocked()
 	for _, m := range h.sessions {
@@ -326,7 +352,7 @@ func (h *hub) ownLocked(m *member, session *recovery.Session) {
 	m.key, m.boundIdentity, m.record = session.Key, session.Identity, session
 	m.last, m.replayedTo = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PIDHash] = m
-	m.trackOpsLocked()
+	h.restoring[m] = struct{}{}
 }
 
 // release ends the session that m owns; the socket continues without one.
@@ -342,7 +368,7 @@ func (h *hub) release(m *member) bool {
 		delete(h.sessions, m.key.PIDHash)
 	}
 	delete(h.restoring, m)
-	m.pendingOps, m.disconnectedAt = nil, nil
+	m.catchingUp, m.pendingOps, m.disconnectedAt = false, nil, nil
 	m.key, m.boundIdentity, m.record, m.last, m.replayedTo = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
 	return true
 }

@@ -125,7 +125,7 @@ type seenStore struct {
 	seen []string
 }
 
-func (s *seenStore) Open(r *recovery.Session) *recovery.Outcome {
+func (s *seenStore) Open(r *recovery.Session) *adapter.Receipt {
 	s.seen = append(s.seen, fmt.Sprintf("%+v", r))
 	return s.Memory.Open(r)
 }
@@ -135,7 +135,7 @@ func (s *seenStore) Resume(ctx context.Context, c recovery.ResumeRequest) (*reco
 	return s.Memory.Resume(ctx, c)
 }
 
-func (s *seenStore) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
+func (s *seenStore) End(k recovery.Key, e recovery.Release) *adapter.Receipt {
 	s.seen = append(s.seen, fmt.Sprintf("%+v", k))
 	return s.Memory.End(k, e)
 }

@@ -19,6 +19,7 @@ type inbox struct {
 	outgoing      int
 	outgoingBytes int // bytes of them; other sockets may share them
 	working       bool
+	handling      bool // an event of the client
 }
 
 // An item is an event of the client, a step of the socket's own code, or an outgoing
@@ -62,12 +63,11 @@ func (s *Socket) push(it item) error {
 	return nil
 }
 
-// afterEvents calls f when the events that the socket has received are handled: at once
-// if none waits, even if one is being handled.
+// afterEvents calls f when the events that the socket has received are handled.
 func (s *Socket) afterEvents(f func()) {
 	b := &s.inbox
 	b.mu.Lock()
-	wait := slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
+	wait := b.handling || slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
 	if wait {
 		b.queue = append(b.queue, item{step: f}) // the goroutine is running
 	}
@@ -89,6 +89,7 @@ func (s *Socket) dispatch() {
 	for {
 		b := &s.inbox
 		b.mu.Lock()
+		b.handling = false
 		if len(b.queue) == 0 {
 			b.queue, b.working = nil, false
 			b.mu.Unlock()
@@ -98,6 +99,7 @@ func (s *Socket) dispatch() {
 		it := b.queue[0]
 		b.queue[0] = item{}
 		b.queue = b.queue[1:]
+		b.handling = it.message != nil
 		if it.outgoing != nil {
 			b.outgoing--
 			b.outgoingBytes -= it.outgoing.size

@@ -11,20 +11,22 @@ type member struct {
 	socket *Socket // never changes
 
 	state  memberState
-	reason Reason            // why it is detached
-	ended  *recovery.Outcome // of releasing the session, when it is detached
+	reason Reason           // why it is detached
+	ended  *adapter.Receipt // of releasing the session, when it is detached
 
-	key             recovery.Key        // of the session; zero without one
-	boundIdentity   string              // the identity that the session is bound to, hashed
-	record          *recovery.Session   // what middleware and operations change; nil once the socket is attached
-	pendingOps      []*adapter.Delivery // operations that record lacks
-	disconnectedAt  *adapter.Position   // the last position of a session that is being restored, if an operation has ended it
-	last            adapter.Offset      // the last offset addressed to the client
-	replayedTo      adapter.Position    // until the socket is live: the progress of the replay
+	key             recovery.Key       // of the session; zero without one
+	boundIdentity   string             // the identity that the session is bound to, hashed
+	record          *recovery.Session  // what middleware and operations change; nil once the socket is attached
+	catchingUp      bool               // record lacks operations before those that are delivered
+	pendingOps      []adapter.Delivery // operations that were delivered meanwhile
+	disconnectedAt  *adapter.Position  // the last position of a session that is being restored, if an operation has ended it
+	last            adapter.Offset     // the last offset addressed to the client
+	replayedTo      adapter.Position   // until the socket is live: the progress of the replay
 	checkpointState checkpointState
 
 	buffered    replayBuffer // live messages that wait for the end of the replay
 	memberships membershipList
+	truncations int    // how often the log had lost its end when the socket became a member, see hub
 	pass        uint64 // the last delivery that visited the socket
 }
 
@@ -32,7 +34,7 @@ type member struct {
 type memberState uint8
 
 const (
-	connecting memberState = iota // not a member of its namespace: records do not reach it
+	connecting memberState = iota // not a member of its namespace: only operations reach its record
 	replaying                     // a member during a replay: live messages are buffered
 	live                          // a member
 	detached                      // permanently

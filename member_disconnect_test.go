@@ -35,3 +35,36 @@ func TestDisconnect_InTheReplay_JoinsNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestDisconnect_InTheReplay_IsNotCheckpointed: after the replay, and before the end of the session is written, a checkpoint
+// must not cover the operation that ended it: if the node were killed then, the client would recover the session.
+func TestDisconnect_InTheReplay_IsNotCheckpointed(t *testing.T) {
+	t.Parallel()
+	inTheReplay(t, func(t *testing.T, io *socketio.Server, log *rewound, _, _ *peer) {
+		socket := only(t, io)
+		do(t, io.Except().Disconnect(t.Context()))
+		if err := socket.EndReplay(); err == nil {
+			t.Error("the session is not over")
+		}
+		if progress := io.Checkpoint(); len(progress) > 0 {
+			t.Errorf("checkpoint %+v", progress)
+		}
+		close(log.proceed)
+	})
+}
+
+// TestDisconnect_LocalInTheReplay_ClientCut: the session is over, although nothing in the log says so and the client did
+// not receive its replay.
+func TestDisconnect_LocalInTheReplay_ClientCut(t *testing.T) {
+	t.Parallel()
+	inTheReplay(t, func(t *testing.T, io *socketio.Server, log *rewound, p, back *peer) {
+		do(t, io.Local().Disconnect(t.Context()))
+		back.Cut()
+		synctest.Wait()
+		close(log.proceed)
+		p.comeBackUncut(io).wantEvents()
+		if r := only(t, io).Recovery(); r.Recovered {
+			t.Error("recovered")
+		}
+	})
+}

@@ -13,9 +13,9 @@ import (
 // nodes, whether their clients are connected or away. It is a record of the log
 // like any event, and takes effect at its position there:
 //
-//   - a node changes its own sockets when it delivers the record;
+//   - a node changes the sessions that it owns when it delivers the record;
 //   - a session whose client is away, or whose node was killed in between, gets
-//     the operations that it lacks applied when the client returns.
+//     the operations that it lacks applied when the client returns, see catchUp.
 
 // Join puts every socket of the audience into the rooms, in the whole cluster.
 // It returns nil when that is in the log: what is emitted to the rooms from then
@@ -98,13 +98,13 @@ func (a Audience) operateLocally(ctx context.Context, e *adapter.Envelope) error
 
 // applyLocally applies a Join or Leave that is not in the log, at the cursor. It returns
 // an outcome for every socket: where nothing changes, an earlier call may not be durable.
-func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
+func (h *hub) applyLocally(e *adapter.Envelope) (outcomes []*adapter.Receipt) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var outcomes []*recovery.Outcome
-	h.applyToMembersLocked(&adapter.Delivery{Envelope: e, Offset: h.cursor}, func(m *member, c recovery.Change) {
-		outcomes = append(outcomes, h.store.Change(m.key, c))
-	})
+	c := roomChange(e, h.cursor.Position, h.logger)
+	for _, m := range h.membersLocked(e) {
+		outcomes = append(outcomes, m.changeLocked(c))
+	}
 	return outcomes
 }
 
@@ -115,11 +115,9 @@ func (h *hub) applyLocally(e *adapter.Envelope) []*recovery.Outcome {
 func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
 	h.mu.Lock()
 	var over []*member
-	if n, ok := h.namespaces[e.Namespace]; ok {
-		for _, m := range h.membersLocked(n, e.Audience) {
-			if !m.disconnectAfterReplayLocked(h.cursor.Position) && m.detachLocked(ReasonServerDisconnect) {
-				over = append(over, m)
-			}
+	for _, m := range h.membersLocked(e) {
+		if m.endAfterLocked(h.cursor.Position) {
+			over = append(over, m)
 		}
 	}
 	h.mu.Unlock()
@@ -136,108 +134,103 @@ func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error 
 	return first
 }
 
-// applyOpLocked applies an operation of the log to the sockets of this node. The
-// sessions that are being restored apply it when they are attached.
+// applyOpLocked applies an operation of the log that is being delivered. A session that is
+// catching up applies it when it has read what precedes.
 func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	for m := range h.restoring {
-		m.pendingOps = append(m.pendingOps, d)
-	}
-	h.applyToMembersLocked(d, func(m *member, c recovery.Change) {
-		if !c.Empty() {
-			h.store.Change(m.key, c) // no need to wait: it is in the log
+		if m.catchingUp {
+			m.pendingOps = append(m.pendingOps, *d)
+		} else {
+			m.applyOpLocked(d, recovery.Change{})
 		}
-	})
-}
-
-// applyToMembersLocked applies an operation to the sockets of this node, and calls change
-// with the change of each session, also if it is empty.
-func (h *hub) applyToMembersLocked(d *adapter.Delivery, change func(*member, recovery.Change)) {
-	n, ok := h.namespaces[d.Namespace]
-	if !ok {
+	}
+	attached := h.membersLocked(d.Envelope)
+	if len(attached) == 0 {
 		return
 	}
-	var rooms []string
-	if d.Kind != adapter.Disconnect {
-		var err error
-		if rooms, err = d.RoomList(); err != nil {
-			h.logger.Error("operation not decoded", slog.Any("error", err))
-			return
-		}
-	}
-	for _, m := range h.membersLocked(n, d.Audience) {
-		if c, moved := m.applyAttachedLocked(d, rooms); moved && m.socket.recovers {
-			change(m, c)
+	c := roomChange(d.Envelope, d.Offset.Position, h.logger)
+	since := h.sinceLocked(d)
+	for _, m := range attached {
+		if m.truncations >= since { // else it was applied before the log lost it
+			m.applyOpLocked(d, c)
 		}
 	}
 }
 
-// membersLocked returns the sockets of the audience.
-func (h *hub) membersLocked(n *Namespace, a adapter.Audience) []*member {
-	h.pass++
-	var found []*member
-	n.members.each(a, h.pass, func(m *member) { found = append(found, m) })
-	return found
-}
-
-// applyAttachedLocked applies an operation to an attached socket. It returns the change of
-// its session, unless that is over.
-func (m *member) applyAttachedLocked(d *adapter.Delivery, rooms []string) (c recovery.Change, moved bool) {
-	if d.Kind == adapter.Disconnect {
-		if m.disconnectAfterReplayLocked(d.Offset.Position - 1) {
-			return c, false
-		}
-		why := &DisconnectError{Reason: ReasonServerDisconnect}
-		m.detachLocked(why.Reason)
-		m.hub().afterLocked(func() { m.socket.notifyDisconnect(why) })
-		return c, false
+// roomChange returns what an operation at a position changes in the rooms of its audience.
+func roomChange(e *adapter.Envelope, at adapter.Position, logger *slog.Logger) recovery.Change {
+	c := recovery.Change{At: at}
+	if e.Kind == adapter.Disconnect {
+		return c
 	}
-	c.At = d.Offset.Position
-	if d.Kind == adapter.Join {
+	rooms, err := e.RoomList()
+	if err != nil {
+		logger.Error("operation not decoded", slog.Any("error", err))
+	}
+	if e.Kind == adapter.Join {
 		c.Join = rooms
 	} else {
 		c.Leave = rooms
 	}
-	m.applyLocked(&c)
-	return c, true
+	return c
 }
 
-// disconnectAfterReplayLocked has a socket that receives a replay disconnected after it.
-// For other sockets it does nothing and returns false.
-func (m *member) disconnectAfterReplayLocked(before adapter.Position) bool {
-	if m.state == replaying {
-		m.disconnectedAt = &before
-		m.socket.namespace.members.remove(m)
+// membersLocked returns the sockets of the audience.
+func (h *hub) membersLocked(e *adapter.Envelope) (found []*member) {
+	if n := h.namespaces[e.Namespace]; n != nil {
+		h.pass++
+		n.members.each(e.Audience, h.pass, func(m *member) { found = append(found, m) })
 	}
-	return m.state == replaying
+	return found
 }
 
-// trackOpsLocked collects the operations of the log for the socket's record, from the
-// cursor on, until the socket is attached or detached.
-func (m *member) trackOpsLocked() {
-	m.hub().restoring[m] = struct{}{}
-}
-
-// applyPendingLocked applies the operations that were delivered while the session was
-// being restored.
-func (m *member) applyPendingLocked() {
-	for _, d := range m.pendingOps {
-		m.applyOpLocked(m.record, d)
-	}
-	m.pendingOps = nil
-}
-
-// applyOpLocked applies a record of the log to a session that is being restored, here and
-// in the store.
-func (m *member) applyOpLocked(session *recovery.Session, d *adapter.Delivery) {
-	if m.disconnectedAt != nil {
+// applyOpLocked applies the next operation of the log to a session: to its rooms, here and
+// in the store, or it ends the session. Until the socket is attached, the record
+// decides whether the audience includes the session; then it does, and c is the change.
+func (m *member) applyOpLocked(d *adapter.Delivery, c recovery.Change) {
+	over := d.Kind == adapter.Disconnect
+	switch {
+	case m.disconnectedAt != nil:
 		return
+	case m.record != nil:
+		c, over = m.record.Apply(d)
+	case !over:
+		m.applyLocked(&c)
 	}
-	c, over := session.Apply(d)
-	if over {
-		m.disconnectedAt = new(d.Offset.Position - 1)
+	switch {
+	case over:
+		if m.endAfterLocked(d.Offset.Position - 1) {
+			why := &DisconnectError{Reason: ReasonServerDisconnect}
+			m.hub().afterLocked(func() { m.socket.notifyDisconnect(why) })
+		}
+	case !c.Empty():
+		// No need to wait: it is in the log, and the store reports that it may be missing.
+		m.writeLocked(c)
 	}
-	if !c.Empty() {
-		// No need to wait: until it is written, the store reports that it may be missing.
-		m.hub().store.Change(session.Key, c)
+}
+
+// applyReadLocked applies the operations among records that a session was catching up
+// with. It returns true if the session is over.
+func (m *member) applyReadLocked(batch []adapter.Delivery) bool {
+	for i := range batch {
+		if batch[i].Kind.Operation() {
+			m.applyOpLocked(&batch[i], recovery.Change{})
+		}
 	}
+	return m.disconnectedAt != nil
+}
+
+// endAfterLocked ends the session after the events up to a position. It detaches a live
+// socket, which was sent them, and returns true. The replay sends them to any other, which
+// receives no later ones, and ends the session.
+func (m *member) endAfterLocked(last adapter.Position) bool {
+	switch m.state {
+	case live:
+		return m.detachLocked(ReasonServerDisconnect)
+	case replaying:
+		m.socket.namespace.members.remove(m)
+	default:
+	}
+	m.disconnectedAt = &last
+	return false
 }

@@ -103,8 +103,8 @@ func TestOperations_NotWrittenToTheStore_AreAppliedOnResume(t *testing.T) {
 // forgetful loses changes, like a node that is killed.
 type forgetful struct{ unbound }
 
-func (f *forgetful) Change(recovery.Key, recovery.Change) *recovery.Outcome {
-	return recovery.NewOutcome()
+func (f *forgetful) Change(recovery.Key, recovery.Change) *adapter.Receipt {
+	return adapter.NewOutcome().Receipt(0)
 }
 
 func TestOperations_DisconnectAudience(t *testing.T) {

@@ -249,7 +249,9 @@ type Recovery struct {
 	// Options.Adapter is nil; else ResumeFrom fails.
 	Snapshots adapter.SnapshotResolver
 
-	// Window is how long a client may be away.
+	// Window is how long a client may be away. It is at most half of the time for which
+	// the adapter keeps events (pgadapter.Options.Retention); without an Adapter they
+	// are kept for as long as that takes.
 	// Default: 2 minutes, as in the official server.
 	Window time.Duration
 
@@ -372,10 +374,30 @@ func (o *Options) Validate() error {
 	case r.Store != nil && o.Adapter == nil:
 		return errors.New("socketio: Options.Recovery.Store needs the Adapter whose log its sessions refer to")
 	}
-	return nil
+	return o.Recovery.validateWindow()
 }
 
-const defaultEmitTimeout = 5 * time.Second
+// validateWindow returns an error if the store cannot recover every client that returns within the window.
+func (r *Recovery) validateWindow() error {
+	store, ok := r.Store.(recovery.Retainer)
+	if !ok {
+		return nil
+	}
+	kept, window, which := store.Retention(), r.Window, ""
+	if window == 0 {
+		window, which = defaultWindow, ", the default,"
+	}
+	if window <= kept/2 {
+		return nil
+	}
+	return fmt.Errorf("socketio: Options.Recovery.Window is %v%s and the adapter keeps events for %v (its Retention), which serves a window of %v at most; make Retention %v or longer, or Window shorter",
+		window, which, kept, kept/2, 2*window)
+}
+
+const (
+	defaultEmitTimeout = 5 * time.Second
+	defaultWindow      = 2 * time.Minute
+)
 
 func (o *Options) withDefaults() Options {
 	var c Options
@@ -406,10 +428,10 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.LogsPerSecond, 10)
-	orDefault(&c.Recovery.Window, 2*time.Minute)
+	orDefault(&c.Recovery.Window, defaultWindow)
 	orDefault(&c.Recovery.MaxRepeatedBytes, 64<<20)
 	if c.Adapter == nil {
-		log := adapter.NewMemory(nil)
+		log := adapter.NewMemory(&adapter.MemoryOptions{Retention: max(5*time.Minute, 2*c.Recovery.Window)})
 		c.Adapter = log
 		if !c.Recovery.Disabled {
 			store := recovery.NewMemory(log)

@@ -24,9 +24,9 @@ type blockingStore struct {
 	waiting atomic.Int64
 }
 
-func (d *blockingStore) Open(s *recovery.Session) *recovery.Outcome {
+func (d *blockingStore) Open(s *recovery.Session) *adapter.Receipt {
 	d.waiting.Add(1)
-	made, known := d.Memory.Open(s), recovery.NewOutcome()
+	made, known := d.Memory.Open(s), adapter.NewOutcome()
 	go func() {
 		<-d.open
 		if d.refuses.Load() {
@@ -35,7 +35,7 @@ func (d *blockingStore) Open(s *recovery.Session) *recovery.Outcome {
 		}
 		known.Complete(made.Wait(context.Background()))
 	}()
-	return known
+	return known.Receipt(0)
 }
 
 func TestAdmission_ConnectionStorm_IsLimited(t *testing.T) {

@@ -5,21 +5,22 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/recovery"
 )
 
 // releases are the releases of sessions by this node that may not be durable yet. The
 // hub's lock guards them.
 type releases struct {
-	outcomes []*recovery.Outcome
+	outcomes []*adapter.Receipt
 	limit    int // of outcomes, before completed ones are removed
 }
 
 const minReleases = 64
 
-func (e *releases) add(o *recovery.Outcome) {
+func (e *releases) add(o *adapter.Receipt) {
 	if len(e.outcomes) >= max(e.limit, minReleases) {
-		e.outcomes = slices.DeleteFunc(e.outcomes, func(o *recovery.Outcome) bool {
+		e.outcomes = slices.DeleteFunc(e.outcomes, func(o *adapter.Receipt) bool {
 			select {
 			case <-o.Done():
 				return true
@@ -33,7 +34,7 @@ func (e *releases) add(o *recovery.Outcome) {
 }
 
 // endLocked has the store release a session.
-func (h *hub) endLocked(k recovery.Key, e recovery.Release) *recovery.Outcome {
+func (h *hub) endLocked(k recovery.Key, e recovery.Release) *adapter.Receipt {
 	out := h.store.End(k, e)
 	h.releases.add(out)
 	return out

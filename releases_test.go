@@ -21,8 +21,8 @@ type lateEnds struct {
 	ended int
 }
 
-func (l *lateEnds) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
-	out := recovery.NewOutcome()
+func (l *lateEnds) End(k recovery.Key, e recovery.Release) *adapter.Receipt {
+	out := adapter.NewOutcome()
 	result := l.slowClaims.End(k, e)
 	go func() {
 		<-l.ready
@@ -31,7 +31,7 @@ func (l *lateEnds) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
 		l.mu.Unlock()
 		out.Complete(result.Wait(context.Background()))
 	}()
-	return out
+	return out.Receipt(0)
 }
 
 // Shutdown waits until every session is durable: also those of clients that left before it,

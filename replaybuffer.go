@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/pgsocket/socketio/transport"
@@ -84,14 +85,13 @@ func (s *Socket) takeBuffered() (part []bufferedEvent, last bool, err error) {
 	if len(s.member.buffered.events) > 0 {
 		return part, false, nil
 	}
-	s.member.state, s.member.buffered = live, replayBuffer{}
-	if err := s.sendBuffered(part); err != nil {
-		return nil, true, err
+	s.member.buffered = replayBuffer{}
+	if s.member.disconnectedAt == nil {
+		s.member.state = live
+		return nil, true, s.sendBuffered(part)
 	}
-	if s.member.disconnectedAt != nil {
-		return nil, true, errDisconnectedByOperation
-	}
-	return nil, true, nil
+	// Not live: a checkpoint would store that the session has the operation that ended it.
+	return nil, true, cmp.Or(s.sendBuffered(part), errDisconnectedByOperation)
 }
 
 func (s *Socket) sendBuffered(part []bufferedEvent) error {

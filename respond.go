@@ -118,10 +118,7 @@ type reply struct {
 func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
 	asked = make(map[*Socket]*question)
 	for {
-		sockets = nil
-		if n, ok := h.namespaces[d.Namespace]; ok {
-			sockets = socketsOf(h.membersLocked(n, d.Audience))
-		}
+		sockets = socketsOf(h.membersLocked(d.Envelope))
 		var fresh []*Socket
 		for _, s := range sockets {
 			if asked[s] == nil {
@@ -256,10 +253,7 @@ type socketInfo struct {
 // listLocked records the sockets of the audience and their rooms at this position in
 // the log. The responder reads the rest.
 func (h *hub) listLocked(d *adapter.Delivery) responder {
-	var sockets []*Socket
-	if n, ok := h.namespaces[d.Namespace]; ok {
-		sockets = socketsOf(h.membersLocked(n, d.Audience))
-	}
+	sockets := socketsOf(h.membersLocked(d.Envelope))
 	rooms := make([][]Room, len(sockets))
 	for i, s := range sockets {
 		rooms[i] = s.member.roomsLocked()

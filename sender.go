@@ -50,14 +50,14 @@ func (r route) publish(ctx context.Context, e *adapter.Envelope, wait bool) (ada
 	if err != nil || !wait {
 		return adapter.Offset{}, err
 	}
-	at, err := receipt.Wait(ctx)
+	err = receipt.Wait(ctx)
 	if err == nil || ctx.Err() == nil {
-		return at, err
+		return receipt.Offset(), err
 	}
 	if receipt.Withdraw() {
-		return at, fmt.Errorf("not emitted: %w", err)
+		return adapter.Offset{}, fmt.Errorf("not emitted: %w", err)
 	}
-	return at, fmt.Errorf("may still be emitted: %w", err)
+	return adapter.Offset{}, fmt.Errorf("may still be emitted: %w", err)
 }
 
 func (r route) emitLocal(e *adapter.Envelope) error {
@@ -70,17 +70,20 @@ func (r route) emitLocal(e *adapter.Envelope) error {
 
 func (r route) emitAsync(e *adapter.Envelope) *Receipt {
 	if r.nobody() {
-		return &Receipt{}
+		return adapter.Completed(nil)
 	}
 	ctx, span := r.startPublish(context.Background(), SpanEmit, e)
 	if r.local {
 		err := r.emitLocal(e)
 		span.end(err)
-		return &Receipt{err: err}
+		return adapter.Completed(err)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errEmitTimeout)
 	defer cancel()
 	receipt, err := r.log.Publish(ctx, e)
 	span.end(err)
-	return &Receipt{log: receipt, err: err}
+	if err != nil {
+		return adapter.Completed(err)
+	}
+	return receipt
 }

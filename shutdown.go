@@ -16,8 +16,8 @@ import (
 // at its client's position, closes the connections after writing what is queued, and
 // waits for handlers. The clients reconnect to other nodes, and recover.
 //
-// Before a client is disconnected, the events that it has sent are handled. When only
-// clients with such events are left, Shutdown waits for half of the time that is left, or
+// Before a client is disconnected, the events that it has sent are handled, and a handler
+// that runs finishes. When only clients with such events are left, Shutdown waits for half of the time that is left, or
 // for AckTimeout if ctx has no deadline. Later events are handled with a context that has
 // ended. When ctx ends the rest is dropped, and the error contains the number of dropped
 // events.

@@ -45,6 +45,28 @@ func TestShutdown_WaitingEvents_Handled(t *testing.T) {
 	})
 }
 
+// TestShutdown_RunningHandler_Finishes: an event that is being handled is answered, and its
+// context ends only with the connection.
+func TestShutdown_RunningHandler_Finishes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		io := newServer(nil)
+		which.On(io, func(ctx context.Context, _ *socketio.Socket, _ socketio.None) (int, error) {
+			time.Sleep(time.Second)
+			return 1, ctx.Err()
+		})
+		p := connected(t, io)
+		p.WriteText(`20["which"]`)
+		synctest.Wait()
+		if err := io.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got, want := p.ReadText(), "30[1]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+}
+
 // TestShutdown_HandlerWaitsForTheEnd: the context of a handler that waits for its
 // socket's end ends after half of the time, and the events behind it are handled.
 func TestShutdown_HandlerWaitsForTheEnd(t *testing.T) {
@@ -54,7 +76,7 @@ func TestShutdown_HandlerWaitsForTheEnd(t *testing.T) {
 		left   time.Duration
 		took   time.Duration
 	}{
-		"alone":            {0, 10 * time.Second, 0},
+		"alone":            {0, 10 * time.Second, 5 * time.Second},
 		"others behind it": {3, 10 * time.Second, 5 * time.Second},
 		"without deadline": {3, 0, 30 * time.Second},
 	} {

@@ -191,7 +191,6 @@ func (s *Socket) move(
 	server.hub.mu.Lock()
 	at := server.hub.cursor.Position
 	if s.member.record != nil {
-		s.member.applyPendingLocked() // what came before
 		at = max(at, s.member.record.MaxPosition())
 	}
 	c := change(names, at)
@@ -205,19 +204,23 @@ func (s *Socket) move(
 }
 
 // changeLocked applies a change here and passes it to the store.
-func (m *member) changeLocked(c recovery.Change) *recovery.Outcome {
-	h := m.hub()
+func (m *member) changeLocked(c recovery.Change) *adapter.Receipt {
 	switch {
 	case m.state == detached:
-		return recovery.Completed(m.socket.departure())
+		return adapter.Completed(m.socket.departure())
 	case m.state == replaying && m.disconnectedAt != nil: // it has left the namespace and all rooms
-		return recovery.Completed(&DisconnectError{Reason: ReasonServerDisconnect})
+		return adapter.Completed(&DisconnectError{Reason: ReasonServerDisconnect})
 	}
 	m.applyLocked(&c)
-	if h.store == nil || m.key == (recovery.Key{}) {
-		return recovery.Completed(nil)
+	return m.writeLocked(c) // also if nothing changes: an earlier call may not be durable yet
+}
+
+// writeLocked passes a change of the session, if there is one, to the store.
+func (m *member) writeLocked(c recovery.Change) *adapter.Receipt {
+	if m.key == (recovery.Key{}) {
+		return adapter.Completed(nil)
 	}
-	return h.store.Change(m.key, c) // also if nothing changes: an earlier call may not be durable yet
+	return m.hub().store.Change(m.key, c)
 }
 
 // applyLocked reduces c to its effective part, and makes the change here.
@@ -254,7 +257,7 @@ func pick(names []string, in map[string]bool, want bool) []string {
 }
 
 // waitDurable waits for a change to become durable.
-func (s *Socket) waitDurable(ctx context.Context, out *recovery.Outcome) error {
+func (s *Socket) waitDurable(ctx context.Context, out *adapter.Receipt) error {
 	err := out.Wait(ctx)
 	if errors.Is(err, recovery.ErrLost) {
 		why := &DisconnectError{Reason: ReasonTakenOver, Err: err}
@@ -377,7 +380,7 @@ func (s *Socket) endSession(ctx context.Context, err error) error {
 
 // detach removes the socket from its namespace and rooms and releases its session, once;
 // later calls have no effect and return the first one's outcome.
-func (s *Socket) detach(why *DisconnectError) *recovery.Outcome {
+func (s *Socket) detach(why *DisconnectError) *adapter.Receipt {
 	h := s.hub()
 	h.mu.Lock()
 	first := s.member.detachLocked(why.Reason)
@@ -399,7 +402,7 @@ func (m *member) detachLocked(reason Reason) bool {
 	known := m.socket.connected.Load() || m.key.Epoch > 1                                    // else the client has not received its session, and cannot recover it
 	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.disconnectedAt == nil // else the session is over
 	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
-	m.ended = recovery.Completed(nil)
+	m.ended = adapter.Completed(nil)
 	h := m.hub()
 	if was == replaying || was == live {
 		if was == live { // else the replay has recorded its progress

@@ -303,10 +303,10 @@ func (s *slowValue) UnmarshalJSON([]byte) error {
 type refusing struct {
 	*recovery.Memory
 
-	refuse func() *recovery.Outcome
+	refuse func() *adapter.Receipt
 }
 
-func (r *refusing) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
+func (r *refusing) Change(k recovery.Key, c recovery.Change) *adapter.Receipt {
 	if r.refuse != nil {
 		return r.refuse()
 	}
@@ -324,7 +324,7 @@ func TestData_SetFails_FormerValueIsBack(t *testing.T) {
 		do(t, mood.Set(t.Context(), s, "calm"))
 
 		refused := errors.New("refused")
-		store.refuse = func() *recovery.Outcome { return recovery.Completed(refused) }
+		store.refuse = func() *adapter.Receipt { return adapter.Completed(refused) }
 		if err := mood.Set(t.Context(), s, "angry"); !errors.Is(err, refused) {
 			t.Error(err)
 		}
@@ -334,10 +334,10 @@ func TestData_SetFails_FormerValueIsBack(t *testing.T) {
 		wantMood(t, s, "calm")
 
 		// Two at once: the first fails after the second has replaced it.
-		var outcomes []*recovery.Outcome
-		store.refuse = func() *recovery.Outcome {
-			outcomes = append(outcomes, recovery.NewOutcome())
-			return outcomes[len(outcomes)-1]
+		var outcomes []*adapter.Outcome
+		store.refuse = func() *adapter.Receipt {
+			outcomes = append(outcomes, adapter.NewOutcome())
+			return outcomes[len(outcomes)-1].Receipt(0)
 		}
 		for _, v := range []string{"first", "second"} {
 			go func() { _ = mood.Set(t.Context(), s, v) }()

@@ -20,6 +20,9 @@ var ErrClosed = errors.New("adapter closed")
 // envelopes to be written to the log was full until the caller's ctx ended.
 var ErrQueueFull = errors.New("queue of envelopes for the log is full")
 
+// ErrWithdrawn is the result of a Receipt whose Withdraw has returned true.
+var ErrWithdrawn = errors.New("withdrawn before it was sent to the log")
+
 // ErrTooLarge reports that an envelope is larger than the log accepts.
 var ErrTooLarge = errors.New("envelope too large for the log")
 
@@ -45,8 +48,10 @@ type Adapter interface {
 
 	// Read yields the records in (from, to], oldest first, in batches. If the
 	// log does not keep the whole range, it yields ErrTrimmed and no batch. If
-	// it fails later, it yields the error in place of the next batch. The
-	// deliveries are immutable and may be retained.
+	// it fails later, it yields the error in place of the next batch. The range
+	// includes every record whose Receipt completed on any node, or that was
+	// delivered to any node, before the call; it does not wait for records after
+	// the end of the log. The deliveries are immutable and may be retained.
 	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
 
 	// Nodes returns the bound nodes, this one first. When a node closes or is

@@ -52,12 +52,12 @@ type Envelope struct {
 	Attachments [][]byte // the binary arguments that placeholders in Payload refer to
 
 	// LocalOnly, if not nil, reports whether every socket that the envelope concerns is
-	// connected to the publishing node. It is a hint for the adapter and not part of
-	// the record: it is nil in every Delivery. While it returns true, the adapter need
-	// not notify the other nodes; they find the record when they next read the log. An
-	// adapter that uses the hint calls LocalOnly again after it has delivered the record
-	// to this node. If the result is then false, it notifies the other nodes at once,
-	// because such a socket may have moved there. LocalOnly may be called from any
+	// connected to the publishing node. It is a hint, which an adapter may ignore, and
+	// not part of the record: it is nil in every Delivery. While it returns true, the
+	// adapter need not notify the other nodes; they find the record when they next read
+	// the log. An adapter that uses the hint calls LocalOnly again after it has delivered
+	// the record to this node. If the result is then false, it notifies the other nodes at
+	// once, because such a socket may have moved there. LocalOnly may be called from any
 	// goroutine, and does not block.
 	LocalOnly func() bool
 
@@ -143,4 +143,10 @@ type Delivery struct {
 	*Envelope
 
 	Offset Offset
+
+	// Redelivery is not zero for a record that this node was given before, at a place that the log has lost: before the last
+	// Redelivery calls of Local.LogTruncated. It is then for sockets that became members of their namespace since. Those that
+	// were members before have received it, or it preceded them. Only Local.Deliver takes it into account: a replay is read
+	// from the log as it is.
+	Redelivery int
 }

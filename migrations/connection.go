@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/internal/pgaddress"
 )
@@ -27,25 +28,26 @@ var (
 // bookkeeping is the table for tools that keep one; what Up goes by is the structure itself.
 const bookkeeping = "socketio_migrations"
 
+// A target is where migrations run, and how.
+type target struct {
+	*Options // with defaults
+
+	config *pgxpool.Config
+	waiter *pgaddress.Waiter
+}
+
 // connect connects, and waits for Postgres as Options.ConnectTimeout says.
-func connect(ctx context.Context, dsn string, o *Options) (*pgx.Conn, error) {
-	config, err := pgaddress.Parse(dsn)
-	if err != nil {
-		return nil, err
-	}
-	if config.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol {
-		config.DefaultQueryExecMode = pgx.QueryExecModeExec // leaves no prepared statement behind in a pooler
-	}
+func (t *target) connect(ctx context.Context) (*pgx.Conn, error) {
 	var conn *pgx.Conn
-	err = pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, func(ctx context.Context) (err error) {
-		conn, err = pgx.ConnectConfig(ctx, config)
+	err := t.waiter.Wait(ctx, func(ctx context.Context) (err error) {
+		conn, err = pgaddress.Connect(ctx, t.config)
 		return err
 	})
 	return conn, err
 }
 
-func hangUp(ctx context.Context, conn *pgx.Conn) {
-	_ = conn.Close(context.WithoutCancel(ctx)) // also after ctx has ended
+func (t *target) hangUp(ctx context.Context, conn *pgx.Conn) {
+	_ = pgaddress.Close(context.WithoutCancel(ctx), t.config, conn) // also after ctx has ended
 }
 
 // settings are those of the transaction: a migration depends on none of the role or the database, and the time-outs
@@ -66,14 +68,14 @@ select set_config(s.name, '0', true) from pg_catalog.pg_settings s where s.name 
 
 // transact runs do in one transaction, in the schema, while no other call does; it is repeated when
 // another one created the schema at the same moment, or when it lost a deadlock against a node that runs.
-func transact(ctx context.Context, dsn string, o *Options, ensure bool, do func(context.Context, *transaction) error) error {
-	conn, err := connect(ctx, dsn, o)
+func (t *target) transact(ctx context.Context, ensure bool, do func(context.Context, *transaction) error) error {
+	conn, err := t.connect(ctx)
 	if err != nil {
 		return err
 	}
-	defer hangUp(ctx, conn)
+	defer t.hangUp(ctx, conn)
 	for attempt := 1; ; attempt++ {
-		err := once(ctx, conn, o, ensure, do)
+		err := once(ctx, conn, t.Options, ensure, do)
 		raced := code(err) == "23505" || code(err) == "42P06" || code(err) == "42P07" || code(err) == "40P01" || code(err) == "XX000"
 		if !raced || attempt == 5 || ctx.Err() != nil {
 			return err
@@ -208,23 +210,23 @@ func worksFrom(ctx context.Context, conn *pgx.Conn, schema string) (version int,
 
 // complete reports whether there is nothing that Up would do. A role without rights to change the schema
 // need not ask for more.
-func complete(ctx context.Context, dsn string, o *Options) (bool, error) {
-	conn, err := connect(ctx, dsn, o)
+func (t *target) complete(ctx context.Context) (bool, error) {
+	conn, err := t.connect(ctx)
 	if err != nil {
 		return false, err
 	}
-	defer hangUp(ctx, conn)
-	version, dirty, err := structure(ctx, conn, o.Schema)
+	defer t.hangUp(ctx, conn)
+	version, dirty, err := structure(ctx, conn, t.Schema)
 	if err != nil || version < Latest || dirty {
 		return false, err
 	}
 	if version > Latest {
-		works, err := worksFrom(ctx, conn, o.Schema)
+		works, err := worksFrom(ctx, conn, t.Schema)
 		return err == nil && works <= Latest, err
 	}
 	var row bool
-	sql := "select exists (select from " + pgx.Identifier{o.Schema, "meta"}.Sanitize() + ") and not pg_catalog.has_schema_privilege($1, 'create')"
-	err = conn.QueryRow(ctx, sql, o.Schema).Scan(&row)
+	sql := "select exists (select from " + pgx.Identifier{t.Schema, "meta"}.Sanitize() + ") and not pg_catalog.has_schema_privilege($1, 'create')"
+	err = conn.QueryRow(ctx, sql, t.Schema).Scan(&row)
 	return err == nil && row, nil
 }
 

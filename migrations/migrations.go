@@ -10,6 +10,10 @@
 // than look whether all is there. A schema of a role that is not trusted, or in which any
 // role may create objects, is refused.
 //
+// With an application's own pool, for its TLS, its tracer and passwords that change:
+//
+//	err := migrations.New(pool, nil).Up(ctx)
+//
 // The version is that of the tables themselves: the default of meta.schema_version.
 //
 // # With other tools
@@ -46,6 +50,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // Latest is the version that Up leads to.
@@ -83,7 +91,8 @@ type Options struct {
 	// credentials yet. Negative: not at all. Default: 30 s.
 	ConnectTimeout time.Duration
 
-	// Logger is told of that waiting, and of a row of meta that is put back.
+	// Logger is told of that waiting, at once and then every five seconds, and of a row of
+	// meta that is put back.
 	// Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -97,28 +106,74 @@ type Options struct {
 // A table meta without its row, as a dump of the structure alone leaves it, gets
 // one again. The log is then another one: events emitted before are not replayed, and clients
 // start anew.
-func Up(ctx context.Context, dsn string, opts *Options) error {
-	o, err := opts.withDefaults()
+func Up(ctx context.Context, dsn string, opts *Options) error { return at(dsn, opts).Up(ctx) }
+
+// A Migrator runs migrations with connections made as a pool of the application makes its own,
+// with its address, TLS, DialFunc, tracer and parameters, and its hooks BeforeConnect, which
+// may set a fresh password, AfterConnect and BeforeClose. A role that AfterConnect sets is the
+// one that migrates. The pool stays the application's: none of its connections is used, and
+// each method has one of its own while it runs. Its methods may be called from any goroutine.
+type Migrator struct {
+	opts *Options
+	from func() (*pgxpool.Config, error)
+}
+
+// New returns a Migrator for the database of pool. A nil opts means the defaults. It does not connect.
+func New(pool *pgxpool.Pool, opts *Options) *Migrator {
+	return &Migrator{opts, func() (*pgxpool.Config, error) { return pgaddress.FromPool(pool) }}
+}
+
+// at returns a Migrator for the database at dsn.
+func at(dsn string, opts *Options) *Migrator {
+	return &Migrator{opts, func() (*pgxpool.Config, error) { return pgaddress.ParsePool(dsn) }}
+}
+
+// target checks the options and returns what they mean.
+func (m *Migrator) target() (*target, error) {
+	o, err := m.opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	config, err := m.from()
+	if err != nil {
+		return nil, fmt.Errorf("migrations: %w", err)
+	}
+	if config.ConnConfig.DefaultQueryExecMode != pgx.QueryExecModeSimpleProtocol {
+		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeExec // leaves no prepared statement behind in a pooler
+	}
+	return &target{o, config, &pgaddress.Waiter{Timeout: o.ConnectTimeout, Logger: o.Logger}}, nil
+}
+
+// Up is like the function [Up].
+func (m *Migrator) Up(ctx context.Context) error {
+	t, err := m.target()
 	if err != nil {
 		return err
 	}
-	done, err := complete(ctx, dsn, o)
+	done, err := t.complete(ctx)
 	if err != nil {
-		return fmt.Errorf("migrations: schema %q: %w", o.Schema, err)
+		return fmt.Errorf("migrations: schema %q: %w", t.Schema, err)
 	}
 	if done {
 		return nil
 	}
-	return run(ctx, dsn, o, true, up)
+	return t.run(ctx, true, up)
 }
 
 // Down removes every table and function, with all that is in them, and our triggers on
 // tables of the application; what that was it tells Options.Logger. The schema stays, and in it an empty table of our
 // bookkeeping. It is one transaction: when something else depends on the tables, such as
 // a view, it fails, names it, and changes nothing.
-func Down(ctx context.Context, dsn string, opts *Options) error {
+func Down(ctx context.Context, dsn string, opts *Options) error { return at(dsn, opts).Down(ctx) }
+
+// Down is like the function [Down].
+func (m *Migrator) Down(ctx context.Context) error {
+	t, err := m.target()
+	if err != nil {
+		return err
+	}
 	var removed []slog.Attr
-	err := run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) (err error) {
+	err = t.run(ctx, false, func(ctx context.Context, o *Options, tx *transaction) (err error) {
 		if removed, err = contents(ctx, tx); err != nil {
 			return err
 		}
@@ -128,9 +183,7 @@ func Down(ctx context.Context, dsn string, opts *Options) error {
 		return nil
 	}
 	if err == nil {
-		if o, err := opts.withDefaults(); err == nil { // run has looked
-			o.Logger.LogAttrs(ctx, slog.LevelWarn, "removed the tables, with all that was in them", removed...)
-		}
+		t.Logger.LogAttrs(ctx, slog.LevelWarn, "removed the tables, with all that was in them", removed...)
 	}
 	return err
 }
@@ -151,7 +204,16 @@ func contents(ctx context.Context, tx *transaction) ([]slog.Attr, error) {
 // Force states that the schema has a version, and runs nothing. It is for a schema whose tables
 // were put right by hand after another tool broke off. A version of 0 is for a schema without our tables.
 func Force(ctx context.Context, dsn string, version uint, opts *Options) error {
-	err := run(ctx, dsn, opts, false, func(ctx context.Context, o *Options, tx *transaction) error {
+	return at(dsn, opts).Force(ctx, version)
+}
+
+// Force is like the function [Force].
+func (m *Migrator) Force(ctx context.Context, version uint) error {
+	t, err := m.target()
+	if err != nil {
+		return err
+	}
+	err = t.run(ctx, false, func(ctx context.Context, o *Options, tx *transaction) error {
 		switch {
 		case version > Latest:
 			return fmt.Errorf("no version %d; the latest is %d", version, Latest)
@@ -173,30 +235,31 @@ func Force(ctx context.Context, dsn string, version uint, opts *Options) error {
 // Version returns the version that the schema has, zero for none, and whether another
 // tool left a mark that a migration broke off, which Up removes. It changes nothing.
 func Version(ctx context.Context, dsn string, opts *Options) (version uint, dirty bool, err error) {
-	o, err := opts.withDefaults()
+	return at(dsn, opts).Version(ctx)
+}
+
+// Version is like the function [Version].
+func (m *Migrator) Version(ctx context.Context) (version uint, dirty bool, err error) {
+	t, err := m.target()
 	if err != nil {
 		return 0, false, err
 	}
-	conn, err := connect(ctx, dsn, o)
+	conn, err := t.connect(ctx)
 	if err != nil {
 		return 0, false, fmt.Errorf("migrations: %w", err)
 	}
-	defer hangUp(ctx, conn)
-	v, dirty, err := structure(ctx, conn, o.Schema)
+	defer t.hangUp(ctx, conn)
+	v, dirty, err := structure(ctx, conn, t.Schema)
 	if err != nil {
-		return 0, false, fmt.Errorf("migrations: version of schema %q: %w", o.Schema, err)
+		return 0, false, fmt.Errorf("migrations: version of schema %q: %w", t.Schema, err)
 	}
 	return uint(v), dirty, nil
 }
 
-func run(ctx context.Context, dsn string, opts *Options, ensure bool, do func(context.Context, *Options, *transaction) error) error {
-	o, err := opts.withDefaults()
+func (t *target) run(ctx context.Context, ensure bool, do func(context.Context, *Options, *transaction) error) error {
+	err := t.transact(ctx, ensure, func(ctx context.Context, tx *transaction) error { return do(ctx, t.Options, tx) })
 	if err != nil {
-		return err
-	}
-	err = transact(ctx, dsn, o, ensure, func(ctx context.Context, tx *transaction) error { return do(ctx, o, tx) })
-	if err != nil {
-		return fmt.Errorf("migrations: schema %q: %w", o.Schema, err)
+		return fmt.Errorf("migrations: schema %q: %w", t.Schema, err)
 	}
 	return nil
 }

@@ -69,7 +69,7 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 			return adapter.Offset{}, ErrUnanswered
 		}
 		began := time.Now()
-		h := &handoff{logRow: logRow{batchPos{origin: p.origin, seq: seq, packets: packets}, frame}, localOnly: o.localOnly, sealed: sealed}
+		h := &handoff{logRow: logRow{batchPos: batchPos{origin: p.origin, seq: seq, packets: packets}, frame: frame}, localOnly: o.localOnly, sealed: sealed}
 		sent, err := p.send(ctx, h, notify, localOnly)
 		switch {
 		case err == nil:
@@ -133,11 +133,11 @@ func (p *publisher) send(ctx context.Context, h *handoff, notify, localOnly bool
 	defer cancel()
 	var ids, origins, seqs []int64
 	var counts []int
-	var frames [][]byte
+	var frames, names [][]byte
 	err = conn.QueryRow(ctx, p.queries.append, h.origin, h.seq, h.packets, h.frame, notify, localOnly, p.reader.has(), h.sealed).
-		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames)
+		Scan(&h.id, &ids, &origins, &seqs, &counts, &frames, &names)
 	for i, id := range ids {
-		h.before = append(h.before, logRow{batchPos{id, origins[i], seqs[i], counts[i]}, frames[i]})
+		h.before = append(h.before, logRow{batchPos{id, origins[i], seqs[i], counts[i]}, frames[i], names[i]})
 	}
 	return !pgconn.SafeToRetry(err), err
 }

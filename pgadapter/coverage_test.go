@@ -131,11 +131,7 @@ func (m *model) any(n *modelNode, attached bool) *modelSession {
 func (m *model) emit(n *modelNode) {
 	sid := fmt.Sprintf("sid of %d", m.rng.IntN(m.opened+1))
 	e := &adapter.Envelope{Namespace: "/", Audience: adapter.Audience{Rooms: []string{sid}}}
-	o, err := adaptertest.Publish(m.t, n.db, e).Wait(m.t.Context())
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	m.emitted = append(m.emitted, modelEvent{o, sid})
+	m.emitted = append(m.emitted, modelEvent{adaptertest.Append(m.t, n.db, e), sid})
 	if m.rng.IntN(2) == 0 {
 		m.check(n.db.WaitDelivered(m.t.Context()))
 	}

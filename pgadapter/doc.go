@@ -78,8 +78,13 @@
 // default_query_exec_mode=exec to the address if the pooler does not support prepared
 // statements.
 //
+// # Connections
+//
+// A node has two dedicated connections and a pool of up to Options.MaxConns. [New] makes
+// them as a pool of the application makes its own, with its TLS, DialFunc, tracer and hooks,
+// and takes none of its connections.
+//
 // # Load on Postgres
 //
-// A node has two dedicated connections and a pool of up to Options.MaxConns.
 // An idle node runs fewer than two statements a second.
 package pgadapter

@@ -120,7 +120,7 @@ func TestAppend_RelaysEarlierCommits(t *testing.T) {
 	b.exec(t, "select relay_outbox(true, true)")
 	for i := range 5 {
 		execOn(t, b.conn, fmt.Sprintf("select emit_all('sql', '%d')", i))
-		if _, err := adaptertest.Publish(t, dbs[i%2], adaptertest.Event(`["go",%d]`, i)).Wait(t.Context()); err != nil {
+		if err := adaptertest.Publish(t, dbs[i%2], adaptertest.Event(`["go",%d]`, i)).Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

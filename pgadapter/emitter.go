@@ -6,8 +6,9 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/pgsocket/socketio/adapter"
-	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // EmitterOptions configures an Emitter. The zero value suits most programs.
@@ -39,27 +40,37 @@ type Emitter struct {
 	publisher *publisher
 }
 
-// OpenEmitter connects to the cluster whose tables are in the database at dsn. A nil
+// OpenEmitter connects to the cluster whose tables are in the database at dsn, as in Open. A nil
 // opts means the defaults. ctx bounds only OpenEmitter itself. The address may be that
 // of a transaction-mode pooler.
 func OpenEmitter(ctx context.Context, dsn string, opts *EmitterOptions) (*Emitter, error) {
+	return connectEmitter(ctx, opts, func() (source, error) { return fromAddress(dsn) })
+}
+
+// NewEmitter is like OpenEmitter, with a connection made as pool makes its own, see New. The
+// connection is one besides those of the pool, which stays the application's.
+func NewEmitter(ctx context.Context, pool *pgxpool.Pool, opts *EmitterOptions) (*Emitter, error) {
+	return connectEmitter(ctx, opts, func() (source, error) { return fromPool(pool) })
+}
+
+func connectEmitter(ctx context.Context, opts *EmitterOptions, from func() (source, error)) (*Emitter, error) {
 	o := emitterOptions(opts)
 	if err := o.validate(); err != nil {
 		return nil, fmt.Errorf("pgadapter: Emitter%w", err)
 	}
-	config, err := pgaddress.Parse(dsn)
+	s, err := from()
 	if err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
-	configure(config)
-	if err := pinSettings(ctx, config, &o); err != nil {
+	w := o.waiter()
+	if err := prepare(ctx, s.config, w); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
 	e := &Emitter{}
 	q := queriesFor(o.Schema)
-	l := &dedicatedConn{config: config}
+	l := &dedicatedConn{config: s.config}
 	var h head
-	err = o.wait(ctx, func(ctx context.Context) (err error) {
+	err = w.Wait(ctx, func(ctx context.Context) (err error) {
 		h, err = firstHead(ctx, l, q, o.Schema)
 		return err
 	})

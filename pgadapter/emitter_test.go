@@ -83,7 +83,7 @@ func TestEmitter_CloseDuringOutage(t *testing.T) {
 	if err := e.Close(ctx); !errors.Is(err, cause) {
 		t.Errorf("Close: %v", err)
 	}
-	if _, err := r.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
+	if err := r.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("the receipt: %v", err)
 	}
 	resume()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 	"github.com/pgsocket/socketio/internal/pgserver"
@@ -287,7 +288,7 @@ func TestOpen_CredentialsChange(t *testing.T) {
 	}()
 	<-waits.seen
 	b.exec(t, "alter role "+role+" password 'old'")
-	if _, err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 	recorders[0].Expect(t, 1)
@@ -311,7 +312,7 @@ func TestOpen_MetaWithoutItsRow(t *testing.T) {
 		func() error {
 			r, err := dbs[0].Publish(t.Context(), adaptertest.Event(`["e"]`))
 			if err == nil {
-				_, err = r.Wait(t.Context())
+				err = r.Wait(t.Context())
 			}
 			return err
 		},
@@ -339,7 +340,7 @@ func TestOpen_DirtyMarkOfAnotherTool(t *testing.T) {
 	b.open(t, nil) // the tables are complete
 	b.exec(t, "update meta set schema_version = 0")
 	_, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
-	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "broke off; migrations.Up, or pgsocket migrate up") {
+	if !errors.Is(err, ErrSchema) || !strings.Contains(err.Error(), "broke off; run migrations.Up, or pgsocket migrate up") {
 		t.Errorf("%v", err)
 	}
 	b.exec(t, "update meta set schema_version = 1")
@@ -361,6 +362,18 @@ func TestOpen_PostgresIsNotUpYet(t *testing.T) {
 	for _, open := range []func(o Options) error{
 		func(o Options) error {
 			db, err := Open(t.Context(), srv.DSN(), &o)
+			if err == nil {
+				err = db.Close(context.WithoutCancel(t.Context()))
+			}
+			return err
+		},
+		func(o Options) error {
+			pool, err := pgxpool.New(t.Context(), srv.DSN())
+			if err != nil {
+				return err
+			}
+			defer pool.Close()
+			db, err := New(t.Context(), pool, &o)
 			if err == nil {
 				err = db.Close(context.WithoutCancel(t.Context()))
 			}

@@ -108,7 +108,7 @@ func constraint(err error) string {
 func annotateSchemaErr(schema string, err error) error {
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703", "42883":
-		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up: %w", ErrSchema, schema, err)
+		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up, or pgsocket migrate up: %w", ErrSchema, schema, err)
 	case "PS002":
 		return fmt.Errorf("default_transaction_isolation was changed, and the pooler does not pass the setting of this program on; set it to \"read committed\" for the role: %w", err)
 	case stateMetaLost:
@@ -126,14 +126,14 @@ func errMetaLost(schema string) error {
 	return fmt.Errorf("%w: table meta of schema %q has lost its only row; migrations.Up, or pgsocket migrate up, restores it", ErrSchema, schema)
 }
 
-// explainDirty adds to err that a migration broke off, if a migration tool has marked the schema dirty.
+// explainDirty returns err, or that a migration broke off, if a migration tool has marked the schema dirty.
 func explainDirty(ctx context.Context, schema string, q querier, err error) error {
 	var version int64
 	noted := q.QueryRow(ctx, "select version from "+pgx.Identifier{schema, "socketio_migrations"}.Sanitize()+" where dirty").Scan(&version)
 	if noted != nil {
 		return err
 	}
-	return fmt.Errorf("the migration of schema %q to version %d broke off; migrations.Up, or pgsocket migrate up, continues it: %w", schema, version, err)
+	return fmt.Errorf("%w: the migration of schema %q to version %d broke off; run migrations.Up, or pgsocket migrate up, to continue it", ErrSchema, schema, version)
 }
 
 // A backoff is the pause between attempts: it starts at low and doubles up to high, with

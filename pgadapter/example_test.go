@@ -3,12 +3,16 @@ package pgadapter_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"log"
+	"os"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/migrations"
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
@@ -83,6 +87,40 @@ func ExampleOpenEmitter() { //nolint:testableexamples // it needs a database; Te
 		log.Print(err)
 	}
 	if err := Paid.Emit(ctx, io.To("customers"), Invoice{ID: 81, Total: 1200}); err != nil {
+		log.Print(err)
+	}
+}
+
+// A node with connections like those of the application's own pool: each has a fresh
+// password.
+func ExampleNew() { //nolint:testableexamples // it needs a database; TestNew_PasswordChanges has one
+	ctx := context.Background()
+	config, err := pgxpool.ParseConfig("postgres://app@db.example.com/shop?sslmode=verify-full")
+	if err != nil {
+		log.Fatal(err)
+	}
+	config.BeforeConnect = func(_ context.Context, c *pgx.ConnConfig) error {
+		password, err := os.ReadFile("/run/secrets/db") // or a token of IAM, or of Vault
+		c.Password = strings.TrimSpace(string(password))
+		return err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer pool.Close()
+	if err := migrations.New(pool, nil).Up(ctx); err != nil {
+		log.Print(err)
+		return
+	}
+	db, err := pgadapter.New(ctx, pool, nil)
+	if err != nil {
+		log.Print(err)
+		return
+	}
+	io := socketio.NewServer(&socketio.Options{Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions()}})
+	// … serve …
+	if err := errors.Join(io.Shutdown(ctx), db.Close(ctx)); err != nil {
 		log.Print(err)
 	}
 }

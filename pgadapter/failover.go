@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
@@ -58,12 +57,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.mu.Unlock()
 	t.cache.clear()
 	t.unreadable.rewind(at)
-	now := time.Now()
-	// By now, their publishers have sent unanswered batches again; answered ones are lost.
-	maps.DeleteFunc(t.dropped, func(_ batchName, lost time.Time) bool { return now.Sub(lost) > t.opts.Retention })
-	for _, b := range lost {
-		t.dropped[batchName{b.origin, b.seq}] = now
-	}
+	t.lost.truncated(lost, time.Now(), t.opts.Retention)
 	t.markDelivered(at)
 	t.opts.Logger.ErrorContext(ctx, "the log lost delivered batches; continuing after the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))

@@ -60,7 +60,7 @@ func stormWhile[P publishes](t *testing.T, dbs []P, publishers int, pause time.D
 					return
 				}
 				wg.Go(func() {
-					if _, err := r.Wait(t.Context()); err != nil {
+					if err := r.Wait(t.Context()); err != nil {
 						t.Errorf("Wait: %v", err)
 						return
 					}
@@ -316,7 +316,7 @@ func TestOutage_DeclaresNoNodeDead(t *testing.T) {
 	receipt := adaptertest.Publish(t, dbs[0], adaptertest.Event("0 20"))
 	time.Sleep(2 * dbs[0].opts.Lease) // the outage
 	w.sever(false)
-	if _, err := receipt.Wait(t.Context()); err != nil {
+	if err := receipt.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	checkSame(t, recorders, append(before, "0 20"))
@@ -339,7 +339,7 @@ func TestTail_BehindTheLog_LogGap(t *testing.T) {
 	recorders[0].Expect(t, 1)
 	w.sever(true)
 	r := adaptertest.Publish(t, other[0], adaptertest.Event("trimmed"))
-	if _, err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	plain.trim(t)
@@ -363,11 +363,7 @@ func TestTail_LogTruncated(t *testing.T) {
 	dbs, recorders := b.nodes(t, 2, &Options{PollInterval: 20 * time.Millisecond})
 	var offsets []adapter.Offset
 	for i := range 10 {
-		o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("%d", i)).Wait(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		offsets = append(offsets, o)
+		offsets = append(offsets, adaptertest.Append(t, dbs[0], adaptertest.Event("%d", i)))
 	}
 	for _, r := range recorders {
 		r.Expect(t, 10)
@@ -430,12 +426,9 @@ func TestTail_MalformedBatch_LogGap(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
 	dbs, recorders := b.nodes(t, 1, nil)
-	o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("good")).Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := adaptertest.Append(t, dbs[0], adaptertest.Event("good"))
 	b.exec(t, "select append(1, 1, 1, 'garbage', true)")
-	err = recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) > 0 })
+	err := recorders[0].Await(t.Context(), func(_ []adapter.Delivery, resets []error) bool { return len(resets) > 0 })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/pgtest"
@@ -25,6 +26,7 @@ type bench struct {
 	schema   string
 	conn     *pgx.Conn        // the test's own, with search_path set to the schema
 	warnings *strings.Builder // receives the warnings of Postgres to conn, if not nil
+	pool     *pgxpool.Pool    // the application's, from which New makes the nodes; nil: Open makes them
 }
 
 func newBench(t testing.TB, opts ...pgtest.Option) *bench {
@@ -102,7 +104,13 @@ func (b *bench) open(t testing.TB, opts *Options) *DB {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.NewTextHandler(testWriter{t}, nil))
 	}
-	db, err := Open(t.Context(), b.route(t, &o), &o)
+	var db *DB
+	var err error
+	if b.pool != nil {
+		db, err = New(t.Context(), b.pool, &o)
+	} else {
+		db, err = Open(t.Context(), b.route(t, &o), &o)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,7 @@ func TestLinger(t *testing.T) {
 	}
 	wait := func(r *adapter.Receipt) {
 		t.Helper()
-		if _, err := r.Wait(ctx); err != nil {
+		if err := r.Wait(ctx); err != nil {
 			t.Fatal(err)
 		}
 		wantLogged(t, b, numbers(n)...)

@@ -37,10 +37,7 @@ func leaving() func() bool {
 // delivered publishes e and waits until its own node has delivered it.
 func delivered(t *testing.T, db *DB, e *adapter.Envelope) adapter.Offset {
 	t.Helper()
-	o, err := adaptertest.Publish(t, db, e).Wait(soon(t))
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := adaptertest.Append(t, db, e)
 	if err := db.WaitDelivered(soon(t)); err != nil {
 		t.Fatal(err)
 	}

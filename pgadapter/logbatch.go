@@ -40,7 +40,8 @@ type logBatch struct {
 	batchPos
 
 	deliveries []adapter.Delivery
-	bytes      int // approximate memory
+	names      []byte // of a relayed batch that the tail delivers, see eventNames
+	bytes      int    // approximate memory
 	read       time.Time
 }
 

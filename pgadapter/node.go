@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -62,8 +64,10 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	begun := time.Now()
 	id := newIdentity()
 	o := n.opts
+	host, version := hostAndVersion()
 	_, err := q.Exec(ctx, n.queries.nodeRegister, id, toText(o.NodeName), int64(at),
-		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.serverName(), int16(o.frames))
+		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.serverName(), int16(o.frames),
+		toText(host), int32(os.Getpid()), toText(version))
 	if err != nil {
 		return err
 	}
@@ -72,6 +76,31 @@ func (n *node) register(ctx context.Context, q querier, at adapter.Position) err
 	n.id.Store(id)
 	n.confirmed, n.fenced = begun, false
 	return nil
+}
+
+// hostAndVersion returns the host name of this machine or container, and the version of this
+// module in the program; each may be empty.
+func hostAndVersion() (host, version string) {
+	host, _ = os.Hostname()
+	if info, ok := debug.ReadBuildInfo(); ok {
+		version = moduleVersion(info)
+	}
+	return host, version
+}
+
+// moduleVersion returns the version of this module in a program.
+func moduleVersion(info *debug.BuildInfo) string {
+	const path = "github.com/pgsocket/socketio"
+	for _, m := range append([]*debug.Module{&info.Main}, info.Deps...) {
+		switch {
+		case m.Path != path:
+		case m.Replace != nil && m.Replace.Version != "":
+			return m.Replace.Version
+		default:
+			return m.Version
+		}
+	}
+	return ""
 }
 
 // bind publishes the server of this node. If the row is missing, because the node was

@@ -13,7 +13,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter"
-	"github.com/pgsocket/socketio/internal/pgaddress"
 	"github.com/pgsocket/socketio/recovery"
 )
 
@@ -28,6 +27,7 @@ var (
 	_ adapter.Adapter          = (*DB)(nil)
 	_ adapter.SnapshotResolver = (*DB)(nil)
 	_ recovery.Store           = (*Sessions)(nil)
+	_ recovery.Retainer        = (*Sessions)(nil)
 )
 
 // A DB connects one node to the cluster that shares a schema of a Postgres
@@ -50,17 +50,48 @@ type DB struct {
 }
 
 // Open connects a node to the cluster whose tables are in the database at dsn,
-// which is a URL or keyword string as in libpq. A nil opts means the defaults.
+// which is a URL or keyword string as in libpq. An empty one means the environment variables
+// of libpq, and is an error if they name no database. A nil opts means the defaults.
 //
-// It returns when the node listens and its position in the log is known. ctx bounds
-// only Open itself. Close the DB after the server has shut down.
+// It returns when the node listens and its position in the log is known, and waits for a
+// Postgres that is not up yet, see Options.ConnectTimeout. ctx bounds only Open itself.
+// Close the DB after the server has shut down.
 func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
+	return connect(ctx, opts, func() (source, error) { return fromAddress(dsn) })
+}
+
+// New is like Open, with connections made as pool makes its own: with its address,
+// parameters, TLS, DialFunc and tracer, and with its hooks BeforeConnect, which is called for
+// each connection, so that it may set a fresh password, AfterConnect, and BeforeClose. This
+// holds for the connections that listen and append as well.
+//
+// The pool stays the application's. New uses none of its connections and does not change it;
+// Close does not close it. A node has connections of its own, at most Options.MaxConns and
+// two, because those of the pool may all be in use by handlers that wait for this node, which
+// would lose its lease meanwhile, and because its statements need settings (the isolation
+// level read committed, and forms of values) that the application may want otherwise. The node
+// restores these settings where AfterConnect changes them; a role or a search_path that it
+// sets stay. The functions for acquiring and releasing (PrepareConn, BeforeAcquire,
+// AfterRelease) are not called, and OnNotification receives nothing from these connections.
+//
+// The hooks are called from several goroutines, and must return within 10 seconds; while they
+// return an error, the node goes on as if Postgres were away. The pool may be lazy: it need not
+// be connected.
+func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*DB, error) {
+	return connect(ctx, opts, func() (source, error) { return fromPool(pool) })
+}
+
+func connect(ctx context.Context, opts *Options, from func() (source, error)) (*DB, error) {
 	o := opts.withDefaults()
 	db := &DB{base: base{opts: &o}}
 	if err := db.opts.validate(); err != nil {
 		return nil, fmt.Errorf("pgadapter: %w", err)
 	}
-	if err := db.open(ctx, dsn); err != nil {
+	s, err := from()
+	if err != nil {
+		return nil, fmt.Errorf("pgadapter: %w", err)
+	}
+	if err := db.open(ctx, s); err != nil {
 		if db.pool != nil {
 			db.pool.Close()
 		}
@@ -69,38 +100,21 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 	return db, nil
 }
 
-func (db *DB) open(ctx context.Context, dsn string) error {
-	config, err := pgaddress.ParsePool(dsn)
+func (db *DB) open(ctx context.Context, s source) error {
+	w := db.opts.waiter()
+	config, listen, err := s.prepared(ctx, db.opts, w)
 	if err != nil {
 		return err
 	}
-	listen := config.ConnConfig
-	if db.opts.ListenDSN != "" {
-		if listen, err = pgaddress.Parse(db.opts.ListenDSN); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", err)
-		}
-	}
-	configure(config.ConnConfig)
-	if err := pinSettings(ctx, config.ConnConfig, db.opts); err != nil {
-		return err
-	}
-	if db.opts.ListenDSN != "" {
-		configure(listen)
-		if err := pinSettings(ctx, listen, db.opts); err != nil {
-			return fmt.Errorf("Options.ListenDSN: %w", err)
-		}
-	}
-	listen = listen.Copy()
 	config.MaxConns = int32(min(db.opts.MaxConns, math.MaxInt32))
 	config.ShouldPing = func(_ context.Context, p pgxpool.ShouldPingParams) bool {
 		return p.IdleDuration > pingAfter && closesIdle(p.Conn)
 	}
-	config.AfterConnect = prepareConn
 	db.queries = queriesFor(db.opts.Schema)
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	err = db.opts.wait(ctx, func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
+	err = w.Wait(ctx, func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
 	if err != nil {
 		return err
 	}
@@ -108,11 +122,11 @@ func (db *DB) open(ctx context.Context, dsn string) error {
 	if err != nil {
 		return err
 	}
-	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listen}, &dedicatedConn{config: config.ConnConfig})
+	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listen}, &dedicatedConn{config: config})
 	if err := db.node.register(ctx, db.pool, h.pos.position()); err != nil {
 		return err
 	}
-	if err := db.opts.wait(ctx, db.tail.start); err != nil {
+	if err := w.Wait(ctx, db.tail.start); err != nil {
 		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // on failure, other nodes reap it after the lease
 		return err
 	}
@@ -217,8 +231,13 @@ func checkVersion(schema string, version, worksFrom, oldest, latest int) error {
 func (db *DB) Sessions() *Sessions { return db.sessions }
 
 // Bind implements adapter.Adapter. It writes to Postgres, and retries for up to 10
-// seconds.
+// seconds. After Close it returns adapter.ErrClosed.
 func (db *DB) Bind(l adapter.Local) (adapter.Offset, error) {
+	select {
+	case <-db.tail.done:
+		return adapter.Offset{}, fmt.Errorf("pgadapter: bind: %w", adapter.ErrClosed)
+	default:
+	}
 	at, err := db.tail.bind(l)
 	if err != nil {
 		return at, err

@@ -1,12 +1,16 @@
 package pgadapter
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/migrations"
 	"github.com/pgsocket/socketio/pgtest"
 )
@@ -116,5 +120,110 @@ func TestOpen_EveryExecMode(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Each mistake at the start is one sentence that says what to do.
+func TestOpen_Sentences(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	missing := b.schema + "_missing"
+	dirty := b.schema + "_dirty"
+	execOn(t, b.conn, "create schema "+dirty, "create table "+dirty+".socketio_migrations (version bigint primary key, dirty boolean not null)",
+		"insert into "+dirty+".socketio_migrations values (1, true)")
+	t.Cleanup(func() { b.exec(t, "drop schema "+dirty+" cascade") })
+	for name, row := range map[string]struct{ dsn, schema, want string }{
+		"refused": {
+			"postgres://u:secret@127.0.0.1:1/d", b.schema,
+			"pgadapter: no connection to Postgres (waited 0s, see ConnectTimeout): failed to connect to `user=u database=d`: " +
+				"127.0.0.1:1 (127.0.0.1): dial error: dial tcp 127.0.0.1:1: connect: connection refused" +
+				" 127.0.0.1:1 (127.0.0.1): dial error: dial tcp 127.0.0.1:1: connect: connection refused", // with TLS and without
+		},
+		"no tables": {
+			b.dsn, missing,
+			`pgadapter: unusable schema: schema "` + missing + `" has no tables of ours; create them with migrations.Up, or pgsocket migrate up: ` +
+				`ERROR: relation "` + missing + `.meta" does not exist (SQLSTATE 42P01)`,
+		},
+		"dirty": {
+			b.dsn, dirty,
+			`pgadapter: unusable schema: the migration of schema "` + dirty + `" to version 1 broke off; run migrations.Up, or pgsocket migrate up, to continue it`,
+		},
+	} {
+		_, err := Open(t.Context(), row.dsn, &Options{Schema: row.schema, ConnectTimeout: -1})
+		if err == nil || err.Error() != row.want {
+			t.Errorf("%s: %v\nwant: %s", name, err, row.want)
+		}
+		_, err = OpenEmitter(t.Context(), row.dsn, &EmitterOptions{Schema: row.schema, ConnectTimeout: -1})
+		if err == nil || err.Error() != row.want {
+			t.Errorf("emitter, %s: %v\nwant: %s", name, err, row.want)
+		}
+	}
+	if err := migrations.Up(t.Context(), b.dsn, &migrations.Options{Schema: dirty}); err != nil {
+		t.Errorf("Up of the dirty schema: %v", err)
+	}
+}
+
+func TestOpen_NoAddress(t *testing.T) {
+	t.Setenv("PGHOST", "")
+	for _, name := range []string{"PGPORT", "PGDATABASE", "PGUSER", "PGSERVICE"} {
+		t.Setenv(name, "")
+	}
+	const want = "pgadapter: the database's address is empty; give one such as postgres://user:password@host:5432/database, or set PGHOST, PGUSER and PGDATABASE"
+	if _, err := Open(t.Context(), "", nil); err == nil || err.Error() != want {
+		t.Errorf("Open: %v", err)
+	}
+	if _, err := OpenEmitter(t.Context(), "", nil); err == nil || err.Error() != want {
+		t.Errorf("OpenEmitter: %v", err)
+	}
+}
+
+func TestBind_SecondServer(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	newServer := func(r socketio.Recovery) (said string) {
+		defer func() {
+			if r := recover(); r != nil {
+				said = fmt.Sprint(r)
+			}
+		}()
+		io := socketio.NewServer(&socketio.Options{Adapter: db, Recovery: r})
+		t.Cleanup(func() { _ = io.Shutdown(context.Background()) })
+		return ""
+	}
+	if said := newServer(socketio.Recovery{Store: db.Sessions()}); said != "" {
+		t.Fatal(said)
+	}
+	const want = "pgadapter: this DB belongs to a server already; open one for each server"
+	for _, r := range []socketio.Recovery{{Store: db.Sessions()}, {Disabled: true}} {
+		if said := newServer(r); said != want {
+			t.Errorf("%q", said)
+		}
+	}
+}
+
+func TestBind_WindowBeyondRetention(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, &Options{Retention: 3 * time.Minute})
+	err := (&socketio.Options{Adapter: db, Recovery: socketio.Recovery{Store: db.Sessions(), Window: 2 * time.Minute}}).Validate()
+	const want = "socketio: Options.Recovery.Window is 2m0s and the adapter keeps events for 3m0s (its Retention), which serves a window of 1m30s at most; make Retention 4m0s or longer, or Window shorter"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestBind_AfterClose(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db, err := Open(t.Context(), b.dsn, &Options{Schema: b.schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Bind(nil); !errors.Is(err, adapter.ErrClosed) {
+		t.Errorf("%v", err)
 	}
 }

@@ -23,7 +23,9 @@ type Options struct {
 	// ListenDSN is the address for the connection that listens. Set it to the
 	// direct address of Postgres when the other address leads to a transaction-mode
 	// pooler. If notifications do not arrive, the node polls the log as with PollOnly,
-	// and Health returns an error. Default: the address given to Open.
+	// and Health returns an error. With New, the connection to this address has the tracer,
+	// the DialFunc, the LookupFunc, OnNotice and the hooks of the pool; BeforeConnect may
+	// change anything else, such as TLS. Default: the address given to Open, or of the pool.
 	ListenDSN string
 
 	// PollOnly polls the log every PollInterval instead of listening, for
@@ -97,12 +99,14 @@ type Options struct {
 
 	// ConnectTimeout is how long Open waits for a Postgres that does not accept
 	// connections: one that is down or starting, that has no free connection, or
-	// that refuses the user or the password, which may be new. Failed attempts are
-	// logged. A negative value disables the wait. Default: 30 s.
+	// that refuses the user or the password, which may be new. With New it also waits while
+	// BeforeConnect returns an error. The first failed attempt is logged, and then one
+	// every five seconds. A negative value disables the wait. Default: 30 s.
 	ConnectTimeout time.Duration
 
 	// MaxConns bounds the pool for everything except listening and appending,
-	// which have a connection each; pool_max_conns in the address is ignored. Clients
+	// which have a connection each; pool_max_conns in the address, and the maximum of the
+	// pool given to New, are ignored. Clients
 	// that resume from a snapshot token use at most half of it; others wait. Default: 6.
 	MaxConns int
 
@@ -114,9 +118,9 @@ type Options struct {
 	frames byte // the newest frame version that the node reads, and that it writes if all nodes read it
 }
 
-// wait retries until Postgres accepts a connection, or ConnectTimeout is over.
-func (o *Options) wait(ctx context.Context, try func(context.Context) error) error {
-	return pgaddress.Wait(ctx, o.ConnectTimeout, o.Logger, try)
+// waiter returns what waits until Postgres accepts connections, or ConnectTimeout is over.
+func (o *Options) waiter() *pgaddress.Waiter {
+	return &pgaddress.Waiter{Timeout: o.ConnectTimeout, Logger: o.Logger}
 }
 
 // logsPerSecond bounds the log lines of one text per second.

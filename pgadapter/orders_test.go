@@ -229,7 +229,7 @@ func TestAppend_Retry_AfterTrim(t *testing.T) {
 	if n := plain.int(t, "select count(*) from log"); n != 0 {
 		t.Fatalf("%d batches were not trimmed", n)
 	}
-	if _, err := receipt.Wait(t.Context()); !errors.Is(err, ErrUnanswered) {
+	if err := receipt.Wait(t.Context()); !errors.Is(err, ErrUnanswered) {
 		t.Errorf("an append with an unknown outcome ended with %v", err)
 	}
 	w.sever(false)

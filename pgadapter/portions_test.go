@@ -59,7 +59,7 @@ func TestSessions_TransactionTooLarge_IsHalved(t *testing.T) {
 	b.exec(t, "create trigger few after insert on sessions referencing new table as added for each statement execute function few()")
 	b.exec(t, "begin")
 	b.exec(t, "lock table sessions in exclusive mode")
-	var opened []*recovery.Outcome
+	var opened []*adapter.Receipt
 	for i := range 20 {
 		opened = append(opened, db.Sessions().Open(session(fmt.Sprint("p", i))))
 	}

@@ -189,7 +189,9 @@ func (r *Remote) receipt(i int) *adapter.Receipt {
 
 // Wait is called by the other process.
 func (r *Remote) Wait(c Call, o *Outcome) (err error) {
-	o.Offset, err = r.receipt(c.Receipt).Wait(context.Background())
+	receipt := r.receipt(c.Receipt)
+	err = receipt.Wait(context.Background())
+	o.Offset = receipt.Offset()
 	return o.fail(context.Background(), err)
 }
 
@@ -374,15 +376,20 @@ func (p *process) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Re
 		return nil, err
 	}
 	c := Call{Receipt: o.Receipt}
-	group := adapter.NewGroup(func(int) bool {
+	outcome := adapter.NewOutcome()
+	outcome.Withdraw = func(int) bool {
 		o, err := p.call(context.Background(), "Withdraw", c)
 		return err == nil && o.Taken
-	}, nil)
+	}
 	go func() { // ends when the receipt completes, or with the connection
 		o, err := p.call(context.Background(), "Wait", c)
-		group.Complete(o.Offset, err)
+		if err != nil {
+			outcome.Complete(err)
+			return
+		}
+		outcome.CompleteAt(o.Offset)
 	}()
-	return group.Receipt(0), nil
+	return outcome.Receipt(0), nil
 }
 
 // WaitDelivered also waits until the deliveries have reached this process.

@@ -2,7 +2,6 @@ package pgadapter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -18,8 +17,6 @@ const batchBytes = 256 << 10
 // lingerBatchSize is the number of packets at which a batch stops lingering: beyond it,
 // the cost of the append per packet is negligible.
 const lingerBatchSize = 64
-
-var errWithdrawn = errors.New("withdrawn before it was sent")
 
 // A publisher collects published packets in a batch while the previous batch is in
 // flight. One goroutine sends: a node never has two batches in flight, so the order
@@ -57,7 +54,7 @@ type publisher struct {
 // A pendingBatch is a batch that is not in the log yet. Its fields are guarded by the
 // mutex of the publisher until it is taken, and then belong to the sending goroutine.
 type pendingBatch struct {
-	group     *adapter.Group
+	outcome   *adapter.Outcome
 	frame     []byte
 	ends      []int         // where each packet ends in the frame
 	sizes     []int         // size of each packet as counted by QueueBytes; -1: withdrawn
@@ -65,6 +62,7 @@ type pendingBatch struct {
 	localOnly []func() bool // of the local-only packets, see adapter.Envelope
 	remote    bool          // some packet is not local-only
 	noLinger  bool          // some packet must not linger
+	awaited   bool          // a caller waits for the outcome
 	taken     bool
 }
 
@@ -121,7 +119,7 @@ func (p *publisher) run(ctx context.Context) {
 		case o == nil:
 			p.linger(rest)
 		case o.live == 0:
-			p.complete(o, adapter.Offset{}, errWithdrawn)
+			p.complete(o, adapter.Offset{}, adapter.ErrWithdrawn)
 		default:
 			seq++
 			p.sent = time.Now()
@@ -198,7 +196,7 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int, localOnly bool) (*ada
 	if index == 0 || o.noLinger || index == lingerBatchSize {
 		wake(p.wakeup)
 	}
-	return o.group.Receipt(index), nil, nil
+	return o.outcome.Receipt(index), nil, nil
 }
 
 func (p *publisher) gatheringLocked(size int) *pendingBatch {
@@ -210,7 +208,9 @@ func (p *publisher) gatheringLocked(size int) *pendingBatch {
 	}
 	// As large as the previous batch, so that slices do not grow under load.
 	o := &pendingBatch{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
-	o.group = adapter.NewGroup(func(index int) bool { return p.withdraw(o, index) }, func() { wake(p.wakeup) })
+	o.outcome = adapter.NewOutcome()
+	o.outcome.Withdraw = func(index int) bool { return p.withdraw(o, index) }
+	o.outcome.OnAwaited = func() { p.awaited(o) }
 	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), byte(p.frames.Load()))
 	p.queue = append(p.queue, o)
 	p.latest = o
@@ -227,6 +227,14 @@ func (p *publisher) withdraw(o *pendingBatch, index int) bool {
 	o.sizes[index] = -1
 	o.live--
 	return true
+}
+
+// awaited ends the linger of a batch.
+func (p *publisher) awaited(o *pendingBatch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	o.awaited = true
+	wake(p.wakeup)
 }
 
 func (p *publisher) releaseLocked(events, bytes int) {
@@ -259,7 +267,7 @@ func (p *publisher) take() (o *pendingBatch, rest time.Duration, over bool) {
 
 // mayLingerLocked reports whether o may wait for more packets.
 func (p *publisher) mayLingerLocked(o *pendingBatch) bool {
-	return !p.closed && !o.noLinger && len(p.queue) == 1 && len(o.ends) <= lingerBatchSize && !o.group.Awaited()
+	return !p.closed && !o.noLinger && len(p.queue) == 1 && len(o.ends) <= lingerBatchSize && !o.awaited
 }
 
 // complete sets the outcome of a batch.
@@ -275,7 +283,11 @@ func (p *publisher) complete(o *pendingBatch, first adapter.Offset, err error) {
 	}
 	p.mu.Unlock()
 	o.frame = nil // receipts may outlive the batch
-	o.group.Complete(first, err)
+	if err != nil {
+		o.outcome.Complete(err)
+		return
+	}
+	o.outcome.CompleteAt(first)
 }
 
 // flushBarrier waits until everything that was published before the call has an
@@ -288,7 +300,7 @@ func (p *publisher) flushBarrier(ctx context.Context) error {
 		return nil
 	}
 	select {
-	case <-latest.group.Receipt(0).Done():
+	case <-latest.outcome.Receipt(0).Done():
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

@@ -97,7 +97,7 @@ func TestReadCache_NewNode(t *testing.T) {
 			last = adaptertest.Publish(t, old, adaptertest.Event("%d", n))
 			n++
 		}
-		if _, err := last.Wait(t.Context()); err != nil {
+		if err := last.Wait(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -25,6 +25,7 @@ type logRow struct {
 	batchPos
 
 	frame []byte
+	names []byte // of a relayed batch: the names of its events, see eventNames
 }
 
 // A readScope selects what a read returns.
@@ -84,14 +85,14 @@ func (t *tail) readLog(ctx context.Context, q querier, of idRange, s readScope, 
 		var number int64
 		var cursorOrigin, cursorSeq, id, origin, seq pgtype.Int8
 		var packets pgtype.Int4
-		var frame []byte
-		if err := rows.Scan(&number, &r.low, &r.outboxPending, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame); err != nil {
+		var frame, names []byte
+		if err := rows.Scan(&number, &r.low, &r.outboxPending, &cursorOrigin, &cursorSeq, &id, &origin, &seq, &packets, &frame, &names); err != nil {
 			return r, err
 		}
 		r.log, r.origin, r.seq = uint32(number), cursorOrigin.Int64, cursorSeq.Int64
 		if id.Valid {
 			m := batchPos{id: id.Int64, origin: origin.Int64, seq: seq.Int64, packets: int(packets.Int32)}
-			r.rows = append(r.rows, logRow{m, frame})
+			r.rows = append(r.rows, logRow{m, frame, names})
 			size += len(frame)
 		}
 	}

@@ -21,12 +21,12 @@ func TestEmitter_RefusalsThatWereAnswered_AreReportedAsSuch(t *testing.T) {
 			b.exec(t, "create function refuse() returns trigger language plpgsql as $$ begin raise exception 'refused' using errcode = '"+state+"'; end $$")
 			b.exec(t, "create trigger refuse before insert on log_0 for each row execute function refuse()")
 			r := adaptertest.Publish(t, e, adaptertest.Event("x"))
-			if _, err := r.Wait(t.Context()); sqlState(err) != state || errors.Is(err, ErrUnanswered) || !strings.Contains(err.Error(), "not emitted") {
+			if err := r.Wait(t.Context()); sqlState(err) != state || errors.Is(err, ErrUnanswered) || !strings.Contains(err.Error(), "not emitted") {
 				t.Errorf("the receipt: %v", err)
 			}
 			b.exec(t, "drop trigger refuse on log_0")
 			r = adaptertest.Publish(t, e, adaptertest.Event("y"))
-			if _, err := r.Wait(t.Context()); err != nil {
+			if err := r.Wait(t.Context()); err != nil {
 				t.Error(err)
 			}
 			wantLogged(t, b, "y")

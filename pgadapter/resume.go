@@ -50,7 +50,7 @@ func (s *Sessions) Resume(ctx context.Context, rc recovery.ResumeRequest) (*reco
 		return nil, err
 	}
 	if w, waits := s.writes.last(rc.PIDHash); waits {
-		_ = w.outcome.Wait(ctx) // earlier writes of this node to the session come first, and may delete it
+		_ = w.outcome.Receipt(0).Wait(ctx) // earlier writes of this node to the session come first, and may delete it
 	}
 	c := &claim{ResumeRequest: rc, answer: make(chan resumed, 1)}
 	c.offset, _ = adapter.ParseOffset(rc.Offset) // recovery.ContinuityCheck refuses malformed offsets

@@ -49,7 +49,7 @@ func TestPrivileges_Documented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(t.Context()); err != nil {
 		t.Errorf("append: %v", err)
 	}
 	s := &recovery.Session{Key: recovery.Key{PIDHash: "p", Epoch: 1}, ID: "s", Namespace: "/", Window: time.Minute}

@@ -230,7 +230,7 @@ func TestNotification_OfAnEmitter(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = e.Close(context.Background()) })
 	before := b.statement(t, dbs[0])
-	if _, err := adaptertest.Publish(t, e, adaptertest.Event("1")).Wait(soon(t)); err != nil {
+	if err := adaptertest.Publish(t, e, adaptertest.Event("1")).Wait(soon(t)); err != nil {
 		t.Fatal(err)
 	}
 	sameOrder(t, recorders, []string{"1"})

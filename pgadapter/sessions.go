@@ -53,7 +53,7 @@ type write struct {
 	released bool // with release: keep the recorded checkpoint of the client
 	repeated bool // the outcome of an earlier attempt is unknown
 	timeline int  // the timeline of the log in which its positions were taken
-	outcome  *recovery.Outcome
+	outcome  *adapter.Outcome
 }
 
 func newSessions(b base, owner owningNode, log localLog) *Sessions {
@@ -83,7 +83,7 @@ func (s *Sessions) Bind(n recovery.Node) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.node != nil {
-		return errors.New("store is bound to a server already")
+		return errBound
 	}
 	s.node = n
 	return nil
@@ -96,6 +96,9 @@ func (s *Sessions) bound() recovery.Node {
 	return s.node
 }
 
+// Retention implements recovery.Retainer: it is Options.Retention.
+func (s *Sessions) Retention() time.Duration { return s.opts.Retention }
+
 // Admit implements recovery.Store. It waits while Options.QueueWrites is reached.
 func (s *Sessions) Admit(ctx context.Context) error {
 	return s.writes.waitSpace(ctx, s.opts.QueueWrites)
@@ -103,25 +106,25 @@ func (s *Sessions) Admit(ctx context.Context) error {
 
 // Open implements recovery.Store. It refuses a PIDHash that is not a hash of a private
 // id.
-func (s *Sessions) Open(session *recovery.Session) *recovery.Outcome {
+func (s *Sessions) Open(session *recovery.Session) *adapter.Receipt {
 	if !isPIDHash(session.PIDHash) {
-		return recovery.Completed(errors.New("open session: PIDHash is not the hash of a private id"))
+		return adapter.Completed(errors.New("open session: PIDHash is not the hash of a private id"))
 	}
 	return s.write(&write{key: session.Key, open: session})
 }
 
 // Change implements recovery.Store.
-func (s *Sessions) Change(k recovery.Key, c recovery.Change) *recovery.Outcome {
+func (s *Sessions) Change(k recovery.Key, c recovery.Change) *adapter.Receipt {
 	return s.write(&write{key: k, change: &c})
 }
 
 // End implements recovery.Store.
-func (s *Sessions) End(k recovery.Key, e recovery.Release) *recovery.Outcome {
+func (s *Sessions) End(k recovery.Key, e recovery.Release) *adapter.Receipt {
 	return s.write(&write{key: k, release: &e})
 }
 
-func (s *Sessions) write(w *write) *recovery.Outcome {
-	w.outcome = recovery.NewOutcome()
+func (s *Sessions) write(w *write) *adapter.Receipt {
+	w.outcome = adapter.NewOutcome()
 	w.timeline = s.owner.fence().timeline.number
 	switch {
 	case !isPIDHash(w.key.PIDHash):
@@ -129,7 +132,7 @@ func (s *Sessions) write(w *write) *recovery.Outcome {
 	case !s.writes.add(w.key.PIDHash, w):
 		w.outcome.Complete(adapter.ErrClosed)
 	}
-	return w.outcome
+	return w.outcome.Receipt(0)
 }
 
 // canMerge reports whether next can be made durable together with w in one transaction:
@@ -205,7 +208,7 @@ func (s *Sessions) failWrite(ctx context.Context, w *write, cause error) {
 // It returns an error only if ctx ends first.
 func (s *Sessions) flushBarrier(ctx context.Context) error {
 	for _, w := range s.writes.latest() {
-		if err := w.outcome.Wait(ctx); err != nil && ctx.Err() != nil {
+		if err := w.outcome.Receipt(0).Wait(ctx); err != nil && ctx.Err() != nil {
 			return err
 		}
 	}

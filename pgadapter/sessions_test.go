@@ -98,7 +98,7 @@ func TestClose_ParksSessions(t *testing.T) {
 	if err := db.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Wait(t.Context()); err != nil {
+	if err := r.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
 	if err := change.Wait(t.Context()); err != nil {
@@ -137,7 +137,7 @@ func TestClose_ContextEnds(t *testing.T) {
 	if err := db.Close(ctx); err == nil {
 		t.Error("closed in order without Postgres")
 	}
-	if _, err := r.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
+	if err := r.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
 		t.Errorf("receipt: %v", err)
 	}
 	if err := change.Wait(t.Context()); !errors.Is(err, adapter.ErrClosed) {
@@ -280,11 +280,7 @@ func TestSessions_LostTimeline_PositionsNotWritten(t *testing.T) {
 	mustOpen(t, dbs[0], session("p"))
 	var offsets []adapter.Offset
 	for i := range 6 {
-		o, err := adaptertest.Publish(t, dbs[0], adaptertest.Event("%d", i)).Wait(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		offsets = append(offsets, o)
+		offsets = append(offsets, adaptertest.Append(t, dbs[0], adaptertest.Event("%d", i)))
 	}
 	recorders[0].Expect(t, 6)
 	b.exec(t, "delete from log where id > $1", batchID(offsets[2].Position))
@@ -380,7 +376,7 @@ func TestSessions_WaitingChanges_OneTransaction(t *testing.T) {
 		if _, err := slow.Exec(t.Context(), "select from sessions where pid_hash = $1 for update", s.PIDHash); err != nil {
 			t.Fatal(err)
 		}
-		var outcomes []*recovery.Outcome
+		var outcomes []*adapter.Receipt
 		at := adapter.Position(1)
 		for range 60 {
 			at += adapter.Position(r.IntN(2)) // some at the same position

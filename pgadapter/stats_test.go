@@ -75,10 +75,7 @@ func TestClusterStats_Counts(t *testing.T) {
 		}
 	}
 	b.exec(t, "update sessions set expires_at = now() where pid_hash = 'over'")
-	at, err := adaptertest.Publish(t, dbs[1], adaptertest.Event("x")).Wait(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	at := adaptertest.Append(t, dbs[1], adaptertest.Event("x"))
 	s, err := dbs[0].ClusterStats(t.Context())
 	if err != nil {
 		t.Fatal(err)

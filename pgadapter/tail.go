@@ -20,7 +20,7 @@ const readBatches = 64
 // maxID is greater than the id of any batch.
 const maxID = 1<<51 - 1
 
-var errBound = errors.New("adapter is bound to a server already")
+var errBound = errors.New("pgadapter: this DB belongs to a server already; open one for each server")
 
 // A tail follows the log. One goroutine owns its connection and, in a loop, waits for
 // a notification, reads the batches after the cursor, and delivers them.
@@ -30,14 +30,14 @@ type tail struct {
 	sealer *sealer
 	hooks  tailHooks
 
-	dropped       map[batchName]time.Time // of the goroutine: delivered on a timeline of the log that was lost
-	outboxChecked time.Time               // of the goroutine: when it last checked the outbox
-	pendingLocal  []func() bool           // of the goroutine: whether sockets of delivered local-only batches are still here
-	keyStale      bool                    // of the goroutine: a notification was not sealed with the known key
-	keyAsked      time.Time               // of the goroutine: when it last read that key
-	echo          echo                    // of the goroutine: the self-test of the connection
-	pace          pace                    // of the goroutine: how much of the log one read asks for
-	rows          chan struct{}           // a slot for each concurrent query of Read
+	lost          lostDeliveries // of the goroutine: what it delivered on timelines of the log that were lost
+	outboxChecked time.Time      // of the goroutine: when it last checked the outbox
+	pendingLocal  []func() bool  // of the goroutine: whether sockets of delivered local-only batches are still here
+	keyStale      bool           // of the goroutine: a notification was not sealed with the known key
+	keyAsked      time.Time      // of the goroutine: when it last read that key
+	echo          echo           // of the goroutine: the self-test of the connection
+	pace          pace           // of the goroutine: how much of the log one read asks for
+	rows          chan struct{}  // a slot for each concurrent query of Read
 	cache         readCache
 	done          chan struct{} // closed when the goroutine has returned
 
@@ -65,8 +65,6 @@ type tail struct {
 	resets     uint64
 }
 
-type batchName struct{ origin, seq int64 }
-
 // The tailHooks are what a tail calls of the parts that depend on it.
 type tailHooks struct {
 	// ensureLease returns nil if this node may deliver. Lost reports that other nodes took over its
@@ -82,12 +80,11 @@ func newTail(b base, l *dedicatedConn, s *sealer, h tailHooks) *tail {
 	o := b.opts
 	return &tail{
 		base: b, conn: l, sealer: s, hooks: h,
-		dropped: make(map[batchName]time.Time),
-		rows:    make(chan struct{}, max(1, o.MaxConns-4)),
-		done:    make(chan struct{}),
-		pace:    fullPace(),
-		recent:  recentBatches{maxBytes: o.TailBytes, maxAge: o.Retention},
-		cache:   readCache{maxBytes: o.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
+		rows:   make(chan struct{}, max(1, o.MaxConns-4)),
+		done:   make(chan struct{}),
+		pace:   fullPace(),
+		recent: recentBatches{maxBytes: o.TailBytes, maxAge: o.Retention},
+		cache:  readCache{maxBytes: o.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
 	}
 }
 
@@ -326,6 +323,8 @@ func (t *tail) deliverAll(ctx context.Context, conn *pgx.Conn, rows []logRow) er
 			}
 			continue
 		}
+		b.names = r.names
+		b.bytes += len(r.names)
 		if err := t.deliver(ctx, conn, b); err != nil {
 			return err
 		}
@@ -342,16 +341,13 @@ func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *logBatch) error {
 	if b.origin == relayedOrigin {
 		t.hooks.relayed()
 	}
-	name := batchName{b.origin, b.seq}
-	_, again := t.dropped[name]
-	delete(t.dropped, name)
-
+	t.lost.mark(b)
 	t.mu.Lock()
 	t.cursor = b.batchPos
 	t.recent.add(b)
 	local := t.local
 	t.mu.Unlock()
-	if local != nil && !again && len(b.deliveries) > 0 {
+	if local != nil && len(b.deliveries) > 0 {
 		local.Deliver(b.deliveries)
 	}
 	t.markDelivered(b.position())

@@ -15,7 +15,7 @@ import (
 // appendOne publishes e and waits until it is in the log.
 func appendOne(t *testing.T, db *DB, e *adapter.Envelope) {
 	t.Helper()
-	if _, err := adaptertest.Publish(t, db, e).Wait(t.Context()); err != nil {
+	if err := adaptertest.Publish(t, db, e).Wait(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }

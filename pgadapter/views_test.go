@@ -3,6 +3,8 @@ package pgadapter
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"runtime/debug"
 	"slices"
 	"testing"
 	"time"
@@ -36,6 +38,34 @@ func wantRows(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+}
+
+// Of several nodes on one machine, an operator finds the process.
+func TestViews_ProcessOfANode(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.open(t, nil)
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRows(t, b.rows(t, "select host, pid from view_nodes"), fmt.Sprint(host, " ", os.Getpid()))
+}
+
+func TestModuleVersion(t *testing.T) {
+	t.Parallel()
+	const path = "github.com/pgsocket/socketio"
+	for want, info := range map[string]*debug.BuildInfo{
+		"v1.2.3": {Main: debug.Module{Path: "app", Version: "v9.0.0"}, Deps: []*debug.Module{{Path: path, Version: "v1.2.3"}}},
+		"v1.2.4": {Deps: []*debug.Module{{Path: path, Version: "v1.2.3", Replace: &debug.Module{Path: "fork", Version: "v1.2.4"}}}},
+		"v1.2.5": {Deps: []*debug.Module{{Path: path, Version: "v1.2.5", Replace: &debug.Module{Path: "../socketio"}}}},
+		"v1.2.6": {Main: debug.Module{Path: path, Version: "v1.2.6"}},
+		"":       {Main: debug.Module{Path: path + "/other", Version: "v1.2.7"}},
+	} {
+		if got := moduleVersion(info); got != want {
+			t.Errorf("%+v: %q, want %q", info, got, want)
+		}
 	}
 }
 

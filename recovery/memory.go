@@ -73,17 +73,20 @@ func (m *Memory) Bind(n Node) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.node != nil {
-		return errors.New("store is bound to a server already")
+		return errors.New("recovery: this Memory belongs to a server already; make one for each server")
 	}
 	m.node = n
 	return nil
 }
 
+// Retention implements Retainer: it is that of the log.
+func (m *Memory) Retention() time.Duration { return m.log.Retention() }
+
 // Admit implements Store. It never waits.
 func (m *Memory) Admit(context.Context) error { return nil }
 
 // Open implements Store.
-func (m *Memory) Open(s *Session) *Outcome {
+func (m *Memory) Open(s *Session) *adapter.Receipt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old, ok := m.sessions[s.PIDHash]; ok && old.parked {
@@ -93,7 +96,7 @@ func (m *Memory) Open(s *Session) *Outcome {
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
-	return Completed(nil)
+	return adapter.Completed(nil)
 }
 
 // Resume implements Store.
@@ -129,32 +132,32 @@ func (m *Memory) Resume(_ context.Context, c ResumeRequest) (*Session, error) {
 }
 
 // Change implements Store.
-func (m *Memory) Change(k Key, c Change) *Outcome {
+func (m *Memory) Change(k Key, c Change) *adapter.Receipt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, err := m.ownedLocked(k)
 	if err != nil {
-		return Completed(err)
+		return adapter.Completed(err)
 	}
 	r.ApplyChange(c)
 	if len(r.Rooms) >= r.trimAt {
 		r.Trim(m.log.Low()) // Low takes no lock: a server may call Change during a delivery
 		r.trimAt = 2 * max(indexThreshold, len(r.Rooms))
 	}
-	return Completed(nil)
+	return adapter.Completed(nil)
 }
 
 // End implements Store.
-func (m *Memory) End(k Key, e Release) *Outcome {
+func (m *Memory) End(k Key, e Release) *adapter.Receipt {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	r, err := m.ownedLocked(k)
 	if err != nil {
-		return Completed(err)
+		return adapter.Completed(err)
 	}
 	if !e.Park {
 		delete(m.sessions, k.PIDHash)
-		return Completed(nil)
+		return adapter.Completed(nil)
 	}
 	now := time.Now()
 	r.Trim(m.log.Low())
@@ -167,7 +170,7 @@ func (m *Memory) End(k Key, e Release) *Outcome {
 		m.endLocked(m.parked.next())
 	}
 	m.armLocked(now)
-	return Completed(nil)
+	return adapter.Completed(nil)
 }
 
 // checkpoint records the progress of the sessions, and runs again while there are any.

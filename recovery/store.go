@@ -2,11 +2,16 @@ package recovery
 
 import (
 	"context"
+	"time"
 
 	"github.com/pgsocket/socketio/adapter"
 )
 
 // A Store keeps sessions. Its methods may be called from any goroutine.
+//
+// A Store checks what clients present against the log, so it needs the number, the extent
+// and the offsets of the log of the server's adapter. When the node that owns a session
+// dies, the Store parks the session: its window begins, and it expires as others do.
 type Store interface { //nolint:interfacebloat // the life of a session in six methods
 	// Bind attaches the node that will own the sessions. It is called once, before
 	// any other method.
@@ -20,8 +25,8 @@ type Store interface { //nolint:interfacebloat // the life of a session in six m
 	// Open stores a new session of this node durably. The session's Key is new. The
 	// Store owns s from the call on. Like Change and End it does not block, and takes
 	// effect before later calls for the session. A caller that does not wait for the
-	// Outcome calls End.
-	Open(s *Session) *Outcome
+	// Receipt calls End.
+	Open(s *Session) *adapter.Receipt
 
 	// Resume claims the session that the client names, or returns the reason for the
 	// refusal, see the package comment; RefusalReason separates reasons from failures.
@@ -33,12 +38,20 @@ type Store interface { //nolint:interfacebloat // the life of a session in six m
 
 	// Change stores a change of a session durably. It does not block. The changes
 	// and the release of one session take effect in the order of the calls. The
-	// Outcome's error is ErrLost if the Key no longer owns the session. A change
-	// takes effect even if the caller stops waiting for its Outcome.
-	Change(Key, Change) *Outcome
+	// Receipt's error is ErrLost if the Key no longer owns the session. A change
+	// takes effect even if the caller stops waiting for its Receipt.
+	Change(Key, Change) *adapter.Receipt
 
 	// End releases a session, after the changes before it.
-	End(Key, Release) *Outcome
+	End(Key, Release) *adapter.Receipt
+}
+
+// A Retainer is a Store that knows for how long the events that its sessions refer to are kept
+// at least. A server refuses a Recovery.Window of more than half of that: a session that went quiet
+// shortly before its node was killed is covered by a checkpoint, which may be older than its
+// client's absence.
+type Retainer interface {
+	Retention() time.Duration
 }
 
 // A Node is the server that a Store belongs to.
@@ -70,40 +83,4 @@ type Progress struct {
 
 	Busy bool           // events arrive often: the offset need not be written
 	Last adapter.Offset // the last offset sent to the client; zero for none
-}
-
-// An Outcome is the future result of a write. Its methods may be called from any
-// goroutine.
-type Outcome struct {
-	done chan struct{}
-	err  error
-}
-
-// NewOutcome returns an Outcome without a result.
-func NewOutcome() *Outcome { return &Outcome{done: make(chan struct{})} }
-
-// Completed returns an Outcome with the given result.
-func Completed(err error) *Outcome {
-	o := NewOutcome()
-	o.Complete(err)
-	return o
-}
-
-// Complete sets the result. It is called once.
-func (o *Outcome) Complete(err error) {
-	o.err = err
-	close(o.done)
-}
-
-// Done returns a channel that is closed when the result is known.
-func (o *Outcome) Done() <-chan struct{} { return o.done }
-
-// Wait returns the result, or the cause of ctx if ctx ends first.
-func (o *Outcome) Wait(ctx context.Context) error {
-	select {
-	case <-o.done:
-		return o.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

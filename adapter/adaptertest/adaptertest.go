@@ -105,6 +105,7 @@ func promises() []promise {
 		{name: "Read_EveryRange", check: readEveryRange},
 		{name: "Read_DuringPublish", check: readDuringPublish},
 		{name: "Read_AnotherNode", nodes: 2, check: readAnotherNode},
+		{name: "Read_AfterReceiptOfAnotherNode", nodes: 2, check: readAfterReceiptOfAnotherNode},
 		{name: "Read_Trimmed", needs: trims, check: readTrimmed},
 		{name: "Withdraw_NeverDelivered", check: withdrawNeverDelivered},
 		{name: "Withdraw_StalledLog", needs: stalls, check: withdrawStalledLog},

@@ -51,7 +51,7 @@ func localOnlyOrder(t *testing.T, log Log) {
 			}
 			receipt := Publish(t, node, e)
 			if i%5 == 4 { // otherwise a few batches would hold most of them
-				if _, err := receipt.Wait(within(t)); err != nil {
+				if err := receipt.Wait(within(t)); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -18,9 +18,7 @@ import (
 
 func bindStartOffset(t *testing.T, log Log) {
 	a := log.Node(t)
-	if _, err := Publish(t, a, Event("before")).Wait(within(t)); err != nil {
-		t.Fatal(err)
-	}
+	Append(t, a, Event("before"))
 	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -101,11 +99,11 @@ func storm(t *testing.T, nodes []adapter.Adapter, publishers, n int) {
 				}
 				receipts = append(receipts, r)
 				if i%5 == 4 { // otherwise a few batches would hold most of them
-					_, _ = r.Wait(t.Context()) // checked below
+					_ = r.Wait(t.Context()) // checked below
 				}
 			}
 			for _, r := range receipts {
-				if _, err := r.Wait(t.Context()); err != nil {
+				if err := r.Wait(t.Context()); err != nil {
 					t.Errorf("Wait: %v", err)
 					return
 				}
@@ -175,7 +173,7 @@ func receiptOffset(t *testing.T, log Log) {
 	}
 	got := r.Expect(t, len(receipts))
 	for i, receipt := range receipts {
-		o, err := receipt.Wait(within(t))
+		err, o := receipt.Wait(within(t)), receipt.Offset()
 		if err != nil || o != got[i].Offset {
 			t.Fatalf("receipt %d: %v, %v; delivered at %v", i, o, err, got[i].Offset)
 		}
@@ -253,8 +251,13 @@ func withdrawNeverDelivered(t *testing.T, log Log) {
 		receipt := Publish(t, a, Event("%d", i))
 		if i%3 != 0 || !receipt.Withdraw() {
 			want = append(want, strconv.Itoa(i))
-		} else if receipt.Withdraw() {
+			continue
+		}
+		if receipt.Withdraw() {
 			t.Fatal("a second Withdraw returned true")
+		}
+		if err := receipt.Wait(within(t)); !errors.Is(err, adapter.ErrWithdrawn) {
+			t.Fatalf("Wait of a withdrawn envelope: %v", err)
 		}
 	}
 	Publish(t, a, Event("end"))
@@ -282,16 +285,18 @@ func withdrawStalledLog(t *testing.T, log Log) {
 		t.Error("an envelope that waits for an earlier one was not withdrawn")
 	}
 	resume()
-	o, err := third.Wait(within(t))
-	if err != nil {
+	if err := third.Wait(within(t)); err != nil {
 		t.Fatal(err)
+	}
+	if err := second.Wait(within(t)); !errors.Is(err, adapter.ErrWithdrawn) || second.Offset() != (adapter.Offset{}) {
+		t.Errorf("the withdrawn envelope: %v, %v", second.Offset(), err)
 	}
 	if err := a.WaitDelivered(within(t)); err != nil {
 		t.Fatal(err)
 	}
 	got := r.Deliveries()
-	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != o {
-		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, o)
+	if !slices.Equal(Payloads(got), []string{"first", "third"}) || got[1].Offset != third.Offset() {
+		t.Errorf("delivered %q, the last one at %v; its receipt has %v", Payloads(got), got[len(got)-1].Offset, third.Offset())
 	}
 }
 

@@ -86,6 +86,20 @@ func readAnotherNode(t *testing.T, log Log) {
 	checkReads(t, late, all, at.Position)
 }
 
+// A client that received a record from one node may return to another at once.
+func readAfterReceiptOfAnotherNode(t *testing.T, log Log) {
+	a, b := log.Node(t), log.Node(t)
+	Bound(t, a)
+	Bound(t, b)
+	for i := range 20 {
+		at := Append(t, a, Event("%d", i))
+		got, err := Collect(b.Read(within(t), at.Position-1, at.Position))
+		if err != nil || len(got) != 1 || got[0].Offset != at {
+			t.Fatalf("after the receipt of record %d: %d records, %v", i, len(got), err)
+		}
+	}
+}
+
 func readTrimmed(t *testing.T, log Log) {
 	a := log.Node(t)
 	r, at := Bound(t, a)

@@ -37,7 +37,7 @@ func (r *Recorder) ID() string {
 	return r.id
 }
 
-// Deliver implements adapter.Local.
+// Deliver implements adapter.Local. It records what a socket receives that is connected all the time: no redelivery.
 func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	alone := r.busy.Add(1) == 1
 	defer r.busy.Add(-1)
@@ -49,7 +49,11 @@ func (r *Recorder) Deliver(ds []adapter.Delivery) {
 	if len(ds) == 0 {
 		r.faults = append(r.faults, "Deliver called without deliveries")
 	}
-	r.got = append(r.got, ds...)
+	for _, d := range ds {
+		if d.Redelivery == 0 {
+			r.got = append(r.got, d)
+		}
+	}
 	r.signalLocked()
 }
 
@@ -163,6 +167,20 @@ func Publish(t *testing.T, a interface {
 		t.Fatalf("Publish: %v", err)
 	}
 	return r
+}
+
+// Append publishes e, waits until it is in the log, and returns its offset. It fails the
+// test on an error.
+func Append(t *testing.T, a interface {
+	Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error)
+}, e *adapter.Envelope,
+) adapter.Offset {
+	t.Helper()
+	r := Publish(t, a, e)
+	if err := r.Wait(within(t)); err != nil {
+		t.Fatalf("Wait: %v", err)
+	}
+	return r.Offset()
 }
 
 // Payloads returns the payloads of deliveries as text.

@@ -4,47 +4,50 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/pgadapter"
 )
 
-func emitCommand() command {
-	return command{
-		name:  "emit",
-		usage: "event [json …]",
-		about: "emit an event, with arguments in JSON, to the sockets of all nodes",
-		prepare: func(flags *flag.FlagSet) action {
-			var e emission
-			flags.StringVar(&e.namespace, "namespace", "/", "to sockets of the namespace with this `name`")
-			flags.Func("to", "to sockets in this `room`; may be repeated (default everybody)", e.to.add)
-			flags.Func("except", "but not to sockets in this `room`; may be repeated", e.except.add)
-			flags.BoolVar(&e.volatile, "volatile", false, "do not replay it to clients that are away")
-			return func(ctx context.Context, db database, args []string) error {
-				if err := e.parse(args); err != nil {
-					return err
-				}
-				return e.emit(ctx, db)
+func emitCommand(db *database) *cobra.Command {
+	var e emission
+	cmd := &cobra.Command{
+		Use:   "emit event [argument …]",
+		Short: "emit an event, with arguments in JSON, to the sockets of all nodes",
+		Long: `Emit an event, with arguments in JSON, to the sockets of all nodes.
+
+It exits when the event is in the log; clients that are away receive it when they return.`,
+		Example: `  pgsocket emit news '{"title":"Hello"}'
+  pgsocket emit chat --room lobby --room hall --except muted '"text"' 42
+  pgsocket emit temperature -- -5`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := e.parse(args); err != nil {
+				return err
 			}
+			return e.emit(cmd.Context(), db)
 		},
 	}
+	flags := cmd.Flags()
+	flags.StringVar(&e.namespace, "namespace", "/", "to sockets of the namespace with this `name`")
+	flags.StringArrayVar(&e.rooms, "room", nil, "to sockets in this `room`; may be repeated (default everybody)")
+	flags.StringArrayVar(&e.except, "except", nil, "but not to sockets in this `room`; may be repeated")
+	flags.BoolVar(&e.volatile, "volatile", false, "do not replay it to clients that are away")
+	flags.BoolVar(&e.json, "json", false, "print the offset of the event as an object in JSON")
+	return cmd
 }
 
 // An emission is an event and its audience.
 type emission struct {
-	namespace  string
-	to, except roomList
-	volatile   bool
-	event      string
-	args       arguments
-}
-
-type roomList []socketio.Room
-
-func (l *roomList) add(name string) error {
-	*l = append(*l, socketio.Room(name))
-	return nil
+	namespace      string
+	rooms, except  []string
+	volatile, json bool
+	event          string
+	args           arguments
 }
 
 // arguments are those of an event, as JSON.
@@ -60,9 +63,6 @@ func (a *arguments) Args() []any {
 }
 
 func (e *emission) parse(args []string) error {
-	if len(args) == 0 {
-		return fmt.Errorf("%w: the event is missing", errUsage)
-	}
 	e.event = args[0]
 	for _, arg := range args[1:] {
 		if !json.Valid([]byte(arg)) {
@@ -73,24 +73,51 @@ func (e *emission) parse(args []string) error {
 	return nil
 }
 
-func (e *emission) emit(ctx context.Context, db database) error {
-	joined, err := db.open(ctx, "pgsocket emit")
-	if err != nil {
-		return err
+func (e *emission) audience(emitter *socketio.Emitter) socketio.Audience {
+	to := emitter.Of(e.namespace).Audience
+	if len(e.rooms) > 0 { // else everybody, the default of the flag
+		to = to.To(roomsOf(e.rooms)...)
 	}
-	// A server without clients: it keeps no sessions, and its events reach the
-	// sockets of the other nodes.
-	server := socketio.NewServer(&socketio.Options{
-		Adapter: joined, Recovery: socketio.Recovery{Disabled: true},
-	})
-	to := server.Of(e.namespace).All()
-	if len(e.to) > 0 { // else everybody, the default of the flag
-		to = to.To(e.to...)
-	}
-	to = to.Except(e.except...)
+	to = to.Except(roomsOf(e.except)...)
 	if e.volatile {
 		to = to.Volatile()
 	}
-	err = socketio.Event[arguments](e.event).Emit(ctx, to, e.args)
-	return errors.Join(err, closeDB(ctx, joined))
+	return to
+}
+
+func roomsOf(names []string) []socketio.Room {
+	rooms := make([]socketio.Room, len(names))
+	for i, name := range names {
+		rooms[i] = socketio.Room(name)
+	}
+	return rooms
+}
+
+func (e *emission) emit(ctx context.Context, db *database) error {
+	log, err := pgadapter.OpenEmitter(ctx, db.dsn, &pgadapter.EmitterOptions{Schema: db.schema, ConnectTimeout: db.wait, Logger: logger()})
+	if err != nil {
+		return err
+	}
+	err = e.publish(ctx, log)
+	return errors.Join(err, leave(ctx, log.Close))
+}
+
+func (e *emission) publish(ctx context.Context, log *pgadapter.Emitter) error {
+	to := e.audience(socketio.NewEmitter(log))
+	envelope, err := socketio.Event[arguments](e.event).Envelope(to, e.args)
+	if err != nil {
+		return err
+	}
+	receipt, err := log.Publish(ctx, envelope)
+	if err != nil {
+		return err
+	}
+	if err := receipt.Wait(ctx); err != nil {
+		return fmt.Errorf("emit %s: %w", e.event, err)
+	}
+	if !e.json {
+		return nil
+	}
+	offset := receipt.Offset()
+	return newScreen(os.Stdout).writeJSON(map[string]any{"position": offset.Position, "offset": offset.String()})
 }

@@ -1,16 +1,16 @@
 package main
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/pgtest"
 )
@@ -21,109 +21,109 @@ const asProgram = "PGSOCKET_TEST_MAIN"
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
-		os.Exit(0)
 	}
 	os.Exit(pgtest.Main(m))
-}
-
-func TestMigrate_UpAndDown(t *testing.T) {
-	t.Parallel()
-	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
-
-	for _, step := range []struct{ direction, want string }{
-		{"version", "has version 0;"},
-		{"up", "has version 1; the latest is 1"},
-		{"up", "has version 1;"},
-		{"version", "has version 1;"},
-		{"down", "removed the tables, with all that was in them"},
-		{"version", "has version 0;"},
-	} {
-		out, code := pgsocket(t, "migrate", "-dsn", dsn, "-schema", schema, step.direction)
-		if code != 0 || !strings.Contains(out, step.want) {
-			t.Errorf("migrate %s: exit code %d, want 0 and %q:\n%s", step.direction, code, step.want, out)
-		}
-	}
-}
-
-func TestTail_Prints(t *testing.T) {
-	t.Parallel()
-	dsn, schema := pgtest.Schema(t)
-	where := []string{"-dsn", dsn, "-schema", schema}
-	tail := program(t.Context(), slices.Concat([]string{"tail"}, where, []string{"-room", "lobby"})...)
-	stdout, err := tail.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tail.Start(); err != nil {
-		t.Fatal(err)
-	}
-	first := make(chan string, 1)
-	go func() { // ends with the program, which ends with the test's context
-		line, _ := bufio.NewReader(stdout).ReadString('\n')
-		first <- line
-	}()
-
-	var line string
-	for line == "" {
-		emit(t, where, "-to", "elsewhere", "missed")
-		emit(t, where, "-to", "lobby", "-except", "my room", "news", `{"n":1}`, `"two"`)
-		select {
-		case line = <-first:
-		case <-time.After(100 * time.Millisecond): // it does not listen yet
-		}
-	}
-
-	if want := `  /  to lobby except "my room"  ["news",{"n":1},"two"]` + "\n"; !strings.HasSuffix(line, want) {
-		t.Errorf("tail printed %q, want …%q", line, want)
-	}
-	out, code := pgsocket(t, slices.Concat([]string{"status"}, where)...)
-	if code != 0 || !strings.Contains(out, "\npgsocket tail ") || !strings.Contains(out, "0 live, 0 parked") {
-		t.Errorf("status: exit code %d:\n%s", code, out)
-	}
-	_ = tail.Process.Signal(syscall.SIGINT)
-	if err := tail.Wait(); err != nil {
-		t.Errorf("tail, interrupted: %v", err)
-	}
 }
 
 func TestExitCode_Usage(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	for _, args := range [][]string{
-		{},
-		{"unknown"},
-		{"status", "-unknown"},
-		{"status", "-dsn", dsn, "argument"},
-		{"migrate", "-dsn", dsn, "sideways"},
-		{"emit", "-dsn", dsn},
-		{"emit", "-dsn", dsn, "news", "not JSON"},
-		{"tail"}, // without an address
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{}, "a command is missing: completion, doctor, emit, migrate"},
+		{[]string{"unknown"}, `unknown command "unknown"`},
+		{[]string{"statu"}, "Did you mean this? status (see pgsocket --help)"},
+		{[]string{"status", "--unknown"}, "unknown flag: --unknown (see pgsocket status --help)"},
+		{[]string{"tail", "-room", "lobby"}, "did you mean --room? (see pgsocket tail --help)"},
+		{[]string{"status", "--dsn", dsn, "argument"}, "unknown command"},
+		{[]string{"status", "--dsn", dsn, "--watch", "--interval", "1ms"}, "--interval 1ms is below 100ms"},
+		{[]string{"status", "--dsn", dsn, "--schema", ""}, "--schema is empty; the default is socketio"},
+		{[]string{"migrate", "--dsn", dsn}, "up, down, version or force n"},
+		{[]string{"migrate", "--dsn", dsn, "sideways"}, `unknown command "sideways" for "pgsocket migrate"`},
+		{[]string{"emit", "--dsn", dsn}, "requires at least 1 arg"},
+		{[]string{"emit", "--dsn", dsn, "news", "not JSON"}, "not JSON is not JSON"},
+		{[]string{"tail", "--dsn", dsn, "--since", "yesterday"}, `--since "yesterday" is neither`},
+		{[]string{"tail"}, "give it as --dsn postgres://user@host/database or in DATABASE_URL"},
 	} {
-		if out, code := pgsocket(t, args...); code != 2 || !strings.Contains(out, "pgsocket: ") {
-			t.Errorf("pgsocket %q: exit code %d, want 2:\n%s", args, code, out)
+		stdout, stderr, code := separately(t, nil, c.args...)
+		if code != 2 || stdout != "" {
+			t.Errorf("pgsocket %q: exit code %d, want 2 and nothing on stdout:\n%s", c.args, code, stdout)
 		}
+		wantOneLine(t, c.args, stderr, c.says)
 	}
 }
 
 func TestExitCode_Failure(t *testing.T) {
 	t.Parallel()
 	dsn := pgtest.DSN(t)
-	for _, args := range [][]string{
-		{"status", "-dsn", dsn, "-schema", "not_there"},
-		{"tail", "-dsn", dsn, "-schema", "not_there"},
-		{"status", "-dsn", "postgres://127.0.0.1:1/nobody?connect_timeout=2"},
+	const nowhere = "postgres://nobody:hunter2@127.0.0.1:1,127.0.0.1:2/nothing"
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"status", "--dsn", dsn, "--schema", "not_there"}, "has no pgsocket tables; pgsocket migrate up creates them"},
+		{[]string{"tail", "--dsn", dsn, "--schema", "not_there"}, `schema "not_there" has no tables of ours`},
+		{[]string{"emit", "--dsn", dsn, "--schema", "not_there", "news"}, `schema "not_there" has no tables of ours`},
+		{[]string{"status", "--dsn", nowhere}, "connection refused"},
+		{[]string{"tail", "--dsn", nowhere}, "connection refused"},
+		{[]string{"emit", "--dsn", nowhere, "news"}, "connection refused"},
+		{[]string{"migrate", "--dsn", nowhere, "--connect-timeout", "0", "up"}, "connection refused"},
+		{[]string{"status", "--dsn", "postgres://u:hunter2@h:x/d"}, "the database's address"},
+		{[]string{"migrate", "version", "--dsn", "host=h password='hunter2 port=1"}, "the database's address"},
 	} {
-		if out, code := pgsocket(t, args...); code != 1 {
-			t.Errorf("pgsocket %q: exit code %d, want 1:\n%s", args, code, out)
+		stdout, stderr, code := separately(t, nil, c.args...)
+		if code != 1 || stdout != "" {
+			t.Errorf("pgsocket %q: exit code %d, want 1 and nothing on stdout:\n%s", c.args, code, stdout)
 		}
+		wantOneLine(t, c.args, stderr, c.says)
+	}
+}
+
+// wantOneLine checks that the text is one line of the program without a password.
+func wantOneLine(t *testing.T, args []string, text, says string) {
+	t.Helper()
+	if !strings.HasPrefix(text, "pgsocket: ") || strings.Count(text, "\n") != 1 || !strings.Contains(text, says) || strings.Contains(text, "hunter2") {
+		t.Errorf("pgsocket %q: not one line with %q and without a password:\n%s", args, says, text)
 	}
 }
 
 func TestExitCode_Help(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"help"}, {"-h"}, {"emit", "-h"}} {
-		if out, code := pgsocket(t, args...); code != 0 || !strings.HasPrefix(out, "usage: pgsocket ") {
-			t.Errorf("pgsocket %q: exit code %d:\n%s", args, code, out)
+	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"emit", "-h"}, {"help", "migrate"}, {"completion", "bash", "--help"}} {
+		stdout, stderr, code := separately(t, []string{"DATABASE_URL=postgres://u:hunter2@h/d"}, args...)
+		if code != 0 || stderr != "" || !strings.Contains(stdout, "Usage:\n") || strings.Contains(stdout, "hunter2") {
+			t.Errorf("pgsocket %q: exit code %d:\n%s%s", args, code, stdout, stderr)
+		}
+	}
+}
+
+// The address of the environment is used where no other is given.
+func TestAddress_OfTheEnvironment(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	_, stderr, code := separately(t, []string{"DATABASE_URL=" + dsn}, "status", "--schema", schema)
+	if code != 0 {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
+
+func TestCompletion(t *testing.T) {
+	t.Parallel()
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		if out := output(t, "completion", shell); !strings.Contains(out, "pgsocket") {
+			t.Errorf("%s: %q", shell, out)
+		}
+	}
+	for line, want := range map[string]string{
+		"tail --ro":  "--room\t",
+		"emit --ro":  "--room\t",
+		"doc":        "doctor\t",
+		"migrate fo": "force\t",
+	} {
+		if out := output(t, append([]string{"__complete"}, strings.Fields(line)...)...); !strings.Contains(out, want) {
+			t.Errorf("pgsocket %s: no %q in %q", line, want, out)
 		}
 	}
 }
@@ -131,27 +131,62 @@ func TestExitCode_Help(t *testing.T) {
 func program(ctx context.Context, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "DATABASE_URL=")
-	}), asProgram+"=1")
+		return strings.HasPrefix(v, "DATABASE_URL=") || strings.HasPrefix(v, "NO_COLOR=") || strings.HasPrefix(v, "TERM=")
+	}), asProgram+"=1", "TERM=xterm-256color")
 	return cmd
 }
 
 // pgsocket runs the program and returns all that it printed.
 func pgsocket(t *testing.T, args ...string) (out string, code int) {
 	t.Helper()
-	text, err := program(t.Context(), args...).CombinedOutput()
+	stdout, stderr, code := separately(t, nil, args...)
+	return stdout + stderr, code
+}
+
+// separately runs the program with additional variables of the environment.
+func separately(t *testing.T, env []string, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	cmd := program(t.Context(), args...)
+	cmd.Env = append(cmd.Env, env...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return string(text), exit.ExitCode()
+		return out.String(), errs.String(), exit.ExitCode()
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return string(text), 0
+	return out.String(), errs.String(), 0
 }
 
-func emit(t *testing.T, where []string, args ...string) {
+// output returns the standard output of the program, which must succeed.
+func output(t *testing.T, args ...string) string {
 	t.Helper()
-	if out, code := pgsocket(t, slices.Concat([]string{"emit"}, where, args)...); code != 0 {
-		t.Fatalf("emit %q: exit code %d:\n%s", args, code, out)
+	stdout, stderr, code := separately(t, nil, args...)
+	if code != 0 {
+		t.Fatalf("pgsocket %q: exit code %d:\n%s%s", args, code, stdout, stderr)
+	}
+	return stdout
+}
+
+// connect opens a connection that is closed at the end of the test.
+func connect(t *testing.T, dsn string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return conn
+}
+
+// execute executes statements, in which SCHEMA is the schema.
+func execute(t *testing.T, conn *pgx.Conn, schema string, statements ...string) {
+	t.Helper()
+	for _, sql := range statements {
+		if _, err := conn.Exec(t.Context(), strings.ReplaceAll(sql, "SCHEMA", schema)); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
 	}
 }

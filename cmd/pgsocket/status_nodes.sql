@@ -1,9 +1,14 @@
--- The nodes, each with the number of sessions that it owns. Run with the schema as
--- search_path. The times since start and since last seen are in microseconds, see status.sql.
+-- The nodes, each with the number of sessions that it owns. Times are in microseconds, see status.sql.
 select n.name,
+       n.id::text,
+       coalesce(n.server, ''),
+       coalesce(n.host, ''),
+       coalesce(n.pid, 0),
+       coalesce(n.version, ''),
        n.position / 4096,
        (extract(epoch from clock_timestamp() - n.started) * 1000000)::bigint,
        (extract(epoch from clock_timestamp() - n.seen) * 1000000)::bigint,
-       (select count(*) from sessions s where s.node = n.id)
-from nodes n
+       n.lease_ms * 1000,
+       (select count(*) from /*schema.*/sessions s where s.node = n.id)
+from /*schema.*/nodes n
 order by n.name, n.started

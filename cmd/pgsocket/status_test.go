@@ -1,11 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/pgsocket/socketio/internal/pgserver"
 	"github.com/pgsocket/socketio/pgtest"
 )
 
@@ -13,25 +14,108 @@ import (
 func TestStatus_AnyFormOfIntervals(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t)
-	conn, err := pgx.Connect(t.Context(), dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close(t.Context())
-	for _, sql := range []string{
-		"insert into " + schema + ".nodes (id, position, retention_ms, lease_ms, name, started, seen) values (1, 0, 1, 1, 'n', now() - interval '50 hours', now() - interval '26 hours')",
-		"insert into " + schema + ".log (id, origin, seq, packets, slot, frame, at) values (1, 1, 1, 1, 0, '', now() - interval '30 hours')",
-	} {
-		if _, err := conn.Exec(t.Context(), sql); err != nil {
-			t.Fatal(err)
-		}
-	}
+	execute(t, connect(t, dsn), schema,
+		"insert into SCHEMA.nodes (id, position, retention_ms, lease_ms, name, started, seen) values (1, 0, 1, 1, 'n', now() - interval '50 hours', now() - interval '26 hours')",
+		"insert into SCHEMA.log (id, origin, seq, packets, slot, frame, at) values (1, 1, 1, 1, 0, '', now() - interval '30 hours')")
 	for _, style := range []string{"postgres", "postgres_verbose", "sql_standard", "iso_8601"} {
-		out, code := pgsocket(t, "status", "-schema", schema, "-dsn", dsn+"&default_query_exec_mode=exec&IntervalStyle="+style)
+		out, code := pgsocket(t, "status", "--schema", schema, "--dsn", dsn+"&default_query_exec_mode=exec&IntervalStyle="+style)
 		for _, want := range []string{"written 30h", "50h", "26h"} {
 			if code != 0 || !strings.Contains(out, want) {
 				t.Errorf("%s: exit code %d, no %s in\n%s", style, code, want, out)
 			}
 		}
+	}
+}
+
+// twoNodes are rows of a node of this version and of one that registered without its process.
+const twoNodes = `insert into SCHEMA.nodes (id, position, retention_ms, lease_ms, name, started, seen, host, pid, version, server) values
+	(7000000000000000001, 4096 * 3, 300000, 10000, 'web', now() - interval '1 hour', now(), 'web-1', 4711, 'v0.1.0', 'srv'),
+	(2, 4096, 300000, 10000, 'worker', now() - interval '1 day', now() - interval '1 minute', null, null, null, null)`
+
+const threeBatches = "insert into SCHEMA.log (id, origin, seq, packets, slot, frame) values (1, 1, 1, 1, 0, ''), (2, 1, 2, 1, 0, ''), (3, 1, 3, 2, 0, '')"
+
+func TestStatus_Text(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	execute(t, connect(t, dsn), schema, twoNodes, threeBatches)
+	got := output(t, "status", "--schema", schema, "--dsn", dsn)
+	got = strings.ReplaceAll(got, schema, "SCHEMA")
+	for pattern, text := range map[string]string{ // times, and what depends on the size of a page
+		`written \d+m?s ago`: "written now", `\d+\.\d MB`: "0.1 MB", `1h0m\d+s`: "1h0m0s", `24h0m\d+s`: "24h0m0s", `1m\d+(\.\d)?s ago`: "1m0s ago", ` [\d.]+m?s ago`: " 0s ago",
+	} {
+		got = regexp.MustCompile(pattern).ReplaceAllString(got, text)
+	}
+	got = regexp.MustCompile(` +`).ReplaceAllString(got, " ") // the columns are as wide as the times that were replaced
+	const want = `schema SCHEMA, version 1
+log position 12289, written now; kept after 0; 0.1 MB
+outbox nothing waits
+sessions 0 live, 0 parked, 0 to be removed
+nodes 2
+
+NODE HOST PID UP SEEN BEHIND SESSIONS VERSION ID
+web web-1 4711 1h0m0s 0s ago 0 0 v0.1.0 7000000000000000001
+worker ? ? 24h0m0s 1m0s ago 2 0 ? 2
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestStatus_JSON(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	execute(t, connect(t, dsn), schema, twoNodes, threeBatches, "select SCHEMA.emit_all('waits')")
+	out := output(t, "status", "--json", "--schema", schema, "--dsn", dsn)
+	var got struct {
+		Schema  string
+		Version int `json:"schema_version"`
+		Log     struct {
+			Low, High int64
+			Age       *float64
+		}
+		Outbox struct {
+			Waiting int
+			Oldest  *float64
+		}
+		Nodes []struct {
+			Name, ID, Host, Version string
+			PID                     int
+			Behind                  int `json:"batches_behind"`
+			Up, Seen, Lease         float64
+		}
+	}
+	if err := json.Unmarshal([]byte(out), &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if got.Schema != schema || got.Version != 1 || got.Log.High != 3*4096+1 || got.Log.Age == nil || got.Outbox.Waiting != 1 || got.Outbox.Oldest == nil || len(got.Nodes) != 2 {
+		t.Fatalf("%+v", got)
+	}
+	web, worker := got.Nodes[0], got.Nodes[1]
+	if web.ID != "7000000000000000001" || web.Host != "web-1" || web.PID != 4711 || web.Version != "v0.1.0" || web.Up < 3600 || web.Lease != 10 {
+		t.Errorf("%+v", web)
+	}
+	if worker.Behind != 2 || worker.Seen < 60 || worker.PID != 0 {
+		t.Errorf("%+v", worker)
+	}
+}
+
+// A pooler in transaction mode ignores search_path and mixes prepared statements, whatever the address says.
+func TestStatus_ThroughTransactionPooler(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	pooled := strings.ReplaceAll(pooler(t, dsn, pgserver.PoolerOptions{Mode: "transaction", Size: 1}), "default_query_exec_mode=exec", "")
+	for range 2 {
+		if out := output(t, "status", "--schema", schema, "--dsn", pooled); !strings.Contains(out, schema+", version 1") {
+			t.Errorf("%s", out)
+		}
+	}
+}
+
+func TestStatus_MetaWithoutItsRow(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	execute(t, connect(t, dsn), schema, "delete from SCHEMA.meta")
+	if out, code := pgsocket(t, "status", "--schema", schema, "--dsn", dsn); code != 1 || !strings.Contains(out, "lost its only row; pgsocket migrate up restores it") {
+		t.Errorf("exit code %d: %s", code, out)
 	}
 }

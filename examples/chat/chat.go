@@ -44,7 +44,7 @@ type (
 	}
 	Post struct {
 		Room   socketio.Room     `json:"room"`
-		Number int64             `json:"number"` // in its room, without gaps
+		Number int64             `json:"number,omitzero"` // in its room, without gaps; none for what SQL emits by itself
 		From   socketio.SocketID `json:"from"`
 		Name   string            `json:"name"`
 		Text   string            `json:"text"`

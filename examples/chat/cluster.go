@@ -30,7 +30,7 @@ const lease = restartAfter / 2
 // runCluster runs the whole demo: Postgres if there is none, and three nodes, each in
 // its own process, so that they can be killed. It ends with ctx.
 func runCluster(ctx context.Context, cfg config) error {
-	status := "go run ./cmd/pgsocket status"
+	status := "go -C cmd/pgsocket run . status"
 	if cfg.dsn == "" {
 		fmt.Println("DATABASE_URL is not set: starting a private Postgres")
 		server, err := pgserver.Start(ctx, pgserver.Options{Fast: true})
@@ -39,7 +39,7 @@ func runCluster(ctx context.Context, cfg config) error {
 		}
 		defer server.Stop() //nolint:errcheck // it is gone in either case, and so is its directory
 		cfg.dsn = server.DSN()
-		status += " -dsn '" + cfg.dsn + "'"
+		status += " --dsn '" + cfg.dsn + "'"
 	}
 	if err := createTables(ctx, cfg); err != nil {
 		return err

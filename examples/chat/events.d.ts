@@ -58,7 +58,7 @@ export interface Place {
 /** Go: main.Post */
 export interface Post {
   room: Room;
-  number: number;
+  number?: number;
   from: SocketID;
   name: string;
   text: string;

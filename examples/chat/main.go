@@ -22,14 +22,17 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // A config is the configuration of a process.
 type config struct {
 	dsn    string
 	schema string
-	node   string   // the address of the one node to be; "" for the whole demo
-	nodes  []string // the addresses of all nodes
+	node   string        // the address of the one node to be; "" for the whole demo
+	listen string        // where the one node listens, if that is not its address
+	drain  time.Duration // how long it may take to shut down
+	nodes  []string      // the addresses of all nodes; none if pages reach them through a proxy only
 }
 
 func main() {
@@ -44,12 +47,20 @@ func run() error {
 	flag.StringVar(&cfg.schema, "schema", "socketio", "the `name` of the Postgres schema")
 	flag.StringVar(&cfg.node, "node", "", "be one node, at this `address`, instead of the whole demo")
 	nodes := flag.String("nodes", "127.0.0.1:3001,127.0.0.1:3002,127.0.0.1:3003", "the `addresses` of all nodes")
+	flag.StringVar(&cfg.listen, "listen", "", "with -node: listen at this `address`, behind a proxy; -node is then only a name")
+	flag.DurationVar(&cfg.drain, "drain", 5*time.Second, "how long a node may take to shut down")
+	migrate := flag.Bool("migrate", false, "create or update the tables, and end")
 	attached := flag.Bool("attached", false, "with -node: end when the standard input ends")
 	flag.Parse()
-	cfg.nodes = strings.Split(*nodes, ",")
+	if cfg.listen == "" {
+		cfg.nodes = strings.Split(*nodes, ",")
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if *migrate {
+		return createTables(ctx, cfg)
+	}
 	if cfg.node == "" {
 		return runCluster(ctx, cfg)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -47,36 +48,48 @@ func runNode(ctx context.Context, cfg config) error {
 	})
 	c.register()
 
-	err = serve(ctx, cfg.node, c.io)
-
-	// First the server, which parks its sessions; then the adapter, which stores
-	// them.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return errors.Join(err, c.io.Shutdown(ctx), db.Close(ctx))
+	return serve(ctx, cfg, c.io, db)
 }
 
-// serve serves the page and the socket on one address, until ctx ends.
-func serve(ctx context.Context, address string, io http.Handler) error {
+// serve serves the page, the socket and the probes until ctx ends, and then shuts down.
+func serve(ctx context.Context, cfg config, io *socketio.Server, db *pgadapter.DB) error {
 	files, err := fs.Sub(page, "page")
 	if err != nil {
-		return err
+		return errors.Join(err, db.Close(ctx))
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", cmp.Or(cfg.listen, cfg.node))
+	if err != nil {
+		return errors.Join(err, db.Close(ctx))
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/socket.io/", clientbundle.Beside(io))
 	mux.Handle("/", http.FileServerFS(files))
+	mux.HandleFunc("/livez", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if ctx.Err() != nil {
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+			return
+		}
+		// Without Postgres too: all nodes share it. If it took all of them out of the
+		// balancer, polling clients would lose their connections, which work.
+		if err := db.Health(); err != nil {
+			fmt.Fprintln(w, "ready, but", err) //nolint:errcheck // the prober is gone
+		}
+	})
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- web.Serve(listener) }() // ends with web, below
+	fmt.Println("ready")                          // for the parent process
 
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return err
+	select {
+	case <-ctx.Done():
+	case err = <-served:
 	}
-	fmt.Println("ready") // for the parent process
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	context.AfterFunc(ctx, func() { _ = server.Close() }) // the sockets are closed already
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
+	// First the server, which parks its sessions and ends the open polls; then HTTP,
+	// which answers probes meanwhile; then the adapter, which stores the sessions.
+	limit, cancel := context.WithTimeout(context.WithoutCancel(ctx), cfg.drain)
+	defer cancel()
+	return errors.Join(err, io.Shutdown(limit), web.Shutdown(limit), db.Close(limit))
 }
 
 // answers reports whether the node at an address answers HTTP requests. A process that

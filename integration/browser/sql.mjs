@@ -1,6 +1,7 @@
-// A visitor of the chat who hears what Postgres says, and nothing that it took back.
+// A visitor of the chat who receives what Postgres emits, and nothing that was rolled back. Such a post has no number, so
+// that the page does not count it.
 //
-//	node sql.mjs path-of-chromium url-of-node what-is-said    # prints "in the lobby", then ends when it has heard it
+//	node sql.mjs path-of-chromium url-of-node text    # prints "in the lobby", then ends when it has received the text
 
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
@@ -21,6 +22,7 @@ try {
   console.log("in the lobby");
   await page.locator(".post p", { hasText: said }).waitFor(within);
   assert.deepEqual(await page.locator(".post p").allTextContents(), [said]);
+  for (const count of ["missed", "doubled"]) assert.equal(await page.locator(`#${count}`).textContent(), "0", count);
 } finally {
   await browser.close();
 }

@@ -132,7 +132,6 @@ type testClient struct {
 
 	mu       sync.Mutex
 	sessions [][]checker.ID
-	twice    int // events that were relayed twice, see follows
 }
 
 func newTestClient(t *testing.T, name string, n *harness.Node) *testClient {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,56 +18,112 @@ const (
 	waitPause = 200 * time.Millisecond
 	waitLog   = 5 * time.Second // between two log lines
 	waitTry   = 10 * time.Second
+	waitLeast = time.Second // for an attempt
 )
 
-// Wait calls try until it succeeds, fails with a permanent error, or timeout has passed;
-// then it returns the last error. Temporary errors are those of a Postgres that does not run
-// yet, starts, shuts down, has no connection left, or refuses the credentials, which may be
-// new. A timeout of zero means DefaultWait; a negative one means a single attempt.
-// The first failure is logged at once, later ones every five seconds.
-func Wait(ctx context.Context, timeout time.Duration, logger *slog.Logger, try func(context.Context) error) error {
-	if timeout == 0 {
-		timeout = DefaultWait
+// A Waiter waits for a Postgres that does not accept connections, for Timeout over all its
+// calls of Wait. It is used by one goroutine.
+type Waiter struct {
+	Timeout time.Duration // zero means DefaultWait; a negative one means a single attempt
+	Logger  *slog.Logger
+
+	began time.Time // of the first call of Wait
+	found bool      // Postgres has answered: later attempts may be longer
+}
+
+// Wait calls try until it succeeds, fails with a permanent error, or Timeout has passed. Then
+// its error names how long it waited and the last error of try. Temporary errors are those of a
+// Postgres that does not run yet, starts, shuts down, has no connection left, or refuses the
+// credentials, which may be new, and those of a pool's BeforeConnect. The first failure is
+// logged at once, later ones every five seconds, and the end of the wait.
+func (w *Waiter) Wait(ctx context.Context, try func(context.Context) error) error {
+	if w.began.IsZero() {
+		w.began = time.Now()
 	}
-	began, logged := time.Now(), time.Time{}
+	timeout := w.timeout()
+	var logged time.Time
+	var last error
 	for {
-		err := attempt(ctx, try)
-		waited := time.Since(began)
+		err := w.attempt(ctx, try)
+		waited := time.Since(w.began).Round(time.Millisecond)
 		switch {
-		case err == nil || ctx.Err() != nil || !unavailable(err):
-			return err
+		case err == nil:
+			w.found = true
+			if last != nil {
+				w.Logger.InfoContext(ctx, "Postgres accepts the connection", slog.String("waited", waited.String()))
+			}
+			return nil
+		case ctx.Err() != nil:
+			return canceled(ctx, waited, last, err)
+		case !unavailable(err):
+			return oneLine(err)
 		case waited+waitPause > timeout:
-			return gaveUp(timeout, err)
+			return gaveUp(waited, err)
 		}
+		last = err
 		if logged.IsZero() || time.Since(logged) >= waitLog {
 			logged = time.Now()
-			logger.WarnContext(ctx, "Postgres does not accept the connection yet; trying again",
-				slog.Duration("waited", waited.Round(time.Millisecond)), slog.Duration("connect_timeout", timeout), slog.Any("error", err))
+			w.Logger.WarnContext(ctx, "Postgres does not accept the connection yet; trying again",
+				slog.String("waited", waited.String()), slog.String("connect_timeout", timeout.String()), slog.Any("error", oneLine(err)))
 		}
 		timer := time.NewTimer(waitPause)
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return errors.Join(context.Cause(ctx), err)
+			return canceled(ctx, time.Since(w.began).Round(time.Millisecond), last, last)
 		}
 	}
 }
 
-func attempt(ctx context.Context, try func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, waitTry)
+func (w *Waiter) timeout() time.Duration {
+	if w.Timeout == 0 {
+		return DefaultWait
+	}
+	return max(w.Timeout, 0)
+}
+
+// attempt calls try, for no longer than may be waited: a server that is frozen, or a firewall,
+// does not answer at all.
+func (w *Waiter) attempt(ctx context.Context, try func(context.Context) error) error {
+	limit := waitTry
+	if left := w.timeout() - time.Since(w.began); w.Timeout >= 0 && !w.found {
+		limit = min(max(left, waitLeast), waitTry)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return try(ctx)
 }
 
-func gaveUp(timeout time.Duration, err error) error {
-	if timeout < 0 {
-		timeout = 0
+// canceled returns the error of a wait whose ctx ended during or after an attempt that failed
+// with err. If there was an attempt before, with the error last, that one says why it waited.
+func canceled(ctx context.Context, waited time.Duration, last, err error) error {
+	if last == nil {
+		last = err
 	}
+	return fmt.Errorf("waited %v for Postgres: %w: %w", waited, context.Cause(ctx), oneLine(last))
+}
+
+func gaveUp(waited time.Duration, err error) error {
 	if refused(err) {
-		return fmt.Errorf("the user or the password of the address is refused by Postgres (tried for %v, see ConnectTimeout): %w", timeout, err)
+		return fmt.Errorf("the user or the password is refused by Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
 	}
-	return fmt.Errorf("no connection to Postgres (tried for %v, see ConnectTimeout): %w", timeout, err)
+	return fmt.Errorf("no connection to Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
+}
+
+// A lineError has the text of an error in one line. pgx puts each attempt of a connection, one
+// for each address of a name and each mode of TLS, in a line of its own.
+type lineError struct{ error }
+
+func (e lineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+
+func (e lineError) Unwrap() error { return e.error }
+
+func oneLine(err error) error {
+	if !strings.Contains(err.Error(), "\n") {
+		return err
+	}
+	return lineError{err}
 }
 
 // refused reports whether the credentials were not accepted.
@@ -81,7 +138,8 @@ func unavailable(err error) bool {
 	pg, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		connect, ok := errors.AsType[*pgconn.ConnectError](err)
-		return ok && connect != nil || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded)
+		hook, isHook := errors.AsType[*hookError](err)
+		return ok && connect != nil || isHook && hook != nil || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded)
 	}
 	switch pg.Code[:2] {
 	case "08", "28", "53", "57", "58":

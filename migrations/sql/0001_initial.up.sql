@@ -82,6 +82,7 @@ create table log (
     relayed_on   bigint,
     xids         xid8[],
     sizes        int[],
+    names        bytea,
     constraint log_packets check (packets between 1 and 4096)
 ) partition by list (slot);
 
@@ -231,6 +232,9 @@ create table nodes (
     bound        bigint,
     ended        boolean     not null default false,
     frames       smallint    not null default 1,
+    host         text,
+    pid          int,
+    version      text,
     constraint nodes_pkey primary key (id)
 ) with (fillfactor = 50);
 
@@ -372,6 +376,7 @@ comment on column log.snapshot is 'of a relayed batch: what had been relayed wit
 comment on column log.relayed_on is 'of a relayed batch: the server that the transaction ids in snapshot belong to';
 comment on column log.xids is 'of a relayed batch: the transactions that its packets come from, in order';
 comment on column log.sizes is 'how many packets come from each of xids';
+comment on column log.names is 'of a relayed batch: xid, id, and at of each row of the outbox, and its number of packets, in order; 28 bytes each';
 
 create index log_relayed on log (id) where snapshot is not null;
 
@@ -644,14 +649,15 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes, names)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes, b.names
         from meta m, (
             select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
-                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
+                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes,
+                   string_agg(xid8send(p.xid) || int8send(p.id) || timestamptz_send(p.at) || int4send(p.packets), ''::bytea order by p.n) as names
             from (
-                select u.n, o.xid, o.packets, o.frame,
+                select u.n, o.xid, o.id, o.at, o.packets, o.frame,
                        (sum(o.packets) over w - o.packets) / 2048 as by_packets,
                        (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
                 from unnest(xids, ids) with ordinality u (xid, id, n)
@@ -712,7 +718,7 @@ $$;
 create function append(
     origin bigint, seq bigint, packets int, frame bytea, notify boolean, local_only boolean default false, after bigint default 0,
     sealed bytea default null,
-    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[])
+    out batch bigint, out ids bigint[], out origins bigint[], out seqs bigint[], out counts int[], out frames bytea[], out names bytea[])
 language plpgsql volatile
 set search_path from current
 set lock_timeout = 0
@@ -759,8 +765,9 @@ begin
         perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
-               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
-        into ids, origins, seqs, counts, frames
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id),
+               array_agg(l.names order by l.id)
+        into ids, origins, seqs, counts, frames, names
         from log l where l.id >= append.after and l.id < batch
         having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
@@ -1847,6 +1854,8 @@ $$;
 comment on column nodes.server is 'the name of the server on this node, which outlives the id; null without one';
 comment on column nodes.bound is 'deliveries to the server begin after this position';
 comment on column nodes.frames is 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+comment on column nodes.host is 'the host name of the machine or container of the node, and pid its process there';
+comment on column nodes.version is 'the version of this module in the program of the node';
 comment on column nodes.ended is 'the node is fenced, and its sessions are being parked';
 
 -- The nodes whose checkpoints continue the ones before. Postgres empties an unlogged table in crash recovery and on
@@ -2010,7 +2019,8 @@ select n.name, n.id, n.started, n.seen, n.position,
        greatest((select coalesce(max(l.id), 0) from log l) - n.position / 4096, 0) as batches_behind,
        clock_timestamp() - n.seen as silent,
        n.lease_ms * interval '1 millisecond' as lease,
-       n.retention_ms * interval '1 millisecond' as retention
+       n.retention_ms * interval '1 millisecond' as retention,
+       n.host, n.pid, n.version
 from nodes n;
 
 comment on view view_nodes is 'the nodes that live or have not been found dead yet';

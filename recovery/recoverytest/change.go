@@ -22,7 +22,7 @@ func changeOrder(t *testing.T, c Cluster) {
 	var rooms []recovery.RoomInterval
 	in := make(map[string]int) // index in rooms
 	data := make(map[string]json.RawMessage)
-	var outcomes []*recovery.Outcome
+	var outcomes []*adapter.Receipt
 	for i := range 400 {
 		if i%10 == 0 {
 			n.emit(t)
@@ -90,7 +90,7 @@ func changeRejoinAtOnePosition(t *testing.T, c Cluster) {
 func changeNotBlocking(t *testing.T, c Cluster) {
 	n := c.start(t)
 	s := n.open(t, nil)
-	var last *recovery.Outcome
+	var last *adapter.Receipt
 	for i := range 500 {
 		last = n.store.Change(s.Key, recovery.Change{Data: map[string]json.RawMessage{"k": json.RawMessage(strconv.Itoa(i))}})
 	}

@@ -186,14 +186,13 @@ func (n *node) emit(t *testing.T) adapter.Offset {
 	if err != nil {
 		t.Fatalf("Publish: %v", err)
 	}
-	o, err := r.Wait(within(t))
-	if err != nil {
+	if err := r.Wait(within(t)); err != nil {
 		t.Fatalf("Wait: %v", err)
 	}
 	if err := n.log.WaitDelivered(within(t)); err != nil {
 		t.Fatalf("WaitDelivered: %v", err)
 	}
-	return o
+	return r.Offset()
 }
 
 // session returns a session to be opened, with new ids.

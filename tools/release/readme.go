@@ -53,6 +53,25 @@ func (c *consumer) runREADME(ctx context.Context) error {
 // An edit changes the README's text where a trial cannot be like what a reader types.
 type edit struct{ old, new string }
 
+// ownPool is the pool of a service.
+const ownPool = `package main
+
+import (
+	"context"
+	"log"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+func ownPool(ctx context.Context, dsn string) *pgxpool.Pool {
+	pool, err := pgxpool.New(ctx, dsn)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return pool
+}
+`
+
 // writeREADME writes the program and the client of the README.
 func (c *consumer) writeREADME(dir, address string) error {
 	text, err := os.ReadFile(filepath.Join(c.dir, "README.md"))
@@ -63,7 +82,10 @@ func (c *consumer) writeREADME(dir, address string) error {
 		name, language string
 		edits          []edit
 	}{
-		{"main.go", "go", []edit{{`":3000"`, `"` + address + `"`}}},
+		{"main.go", "go", []edit{
+			{`":3000"`, `"` + address + `"`},
+			{"pgadapter.Open(ctx, dsn, nil)", "pgadapter.New(ctx, ownPool(ctx, dsn), nil)"}, // as a service that has a pool
+		}},
 		{"client.mjs", "js", []edit{{"localhost:3000", address}}},
 	} {
 		source, err := block(string(text), file.language, file.edits)
@@ -73,6 +95,9 @@ func (c *consumer) writeREADME(dir, address string) error {
 		if err := os.WriteFile(filepath.Join(dir, file.name), []byte(source), 0o600); err != nil {
 			return err
 		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "pool.go"), []byte(ownPool), 0o600); err != nil {
+		return err
 	}
 	modules := filepath.Join("integration", "js", "node_modules")
 	return os.Symlink(filepath.Join(c.source, modules), filepath.Join(dir, "node_modules"))

@@ -64,8 +64,9 @@ socket.on("connect", async () => {
   recent = null;
   if ("error" in welcome) return log(welcome.error.code, "bad");
   arrived.slice(0, welcome.replayed).forEach(markReplayed);
-  nodes = welcome.nodes ?? [];
-  at = served = welcome.node;
+  // Behind a proxy there is one address, and the page does not learn those of the nodes.
+  nodes = welcome.nodes ?? [location.host];
+  at = served = welcome.nodes ? welcome.node : location.host;
   dead.delete(at);
   drawEntered(welcome, arrived);
   askNodes();
@@ -87,13 +88,13 @@ socket.on("disconnect", (reason) => {
 
 socket.on("connect_error", (err) => {
   if (socket.active) return; // no connection: the client tries again by itself
-  leaveChat(err.message);    // the gate said no
+  leaveChat(err.message);    // the middleware refused it
 });
 
 // A recorded event ends with an argument for the client: its offset, which the
 // client has taken note of already. Handlers are free to ignore it.
 socket.on("chat:posted", (post) => {
-  rooms.get(post.room).tally.count(post.number);
+  if (post.number) rooms.get(post.room).tally.count(post.number);
   received(post.room, drawPost(post));
   drawTally();
 });
@@ -292,7 +293,7 @@ function drawPost(post) {
   const li = element("li", post.from === socket.id ? "post mine" : "post");
   const head = element("small");
   const time = element("time", "", clock(new Date(post.at)));
-  head.append(element("b", "number", `#${post.number}`), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
+  head.append(element("b", "number", post.number ? `#${post.number}` : ""), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
   li.append(head, element("p", "", post.text));
   return li;
 }

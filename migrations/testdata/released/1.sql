@@ -76,7 +76,7 @@ begin
 end
 $$;
 
-CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, notify boolean, local_only boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[]) RETURNS record
+CREATE FUNCTION socketio.append(origin bigint, seq bigint, packets integer, frame bytea, notify boolean, local_only boolean DEFAULT false, after bigint DEFAULT 0, sealed bytea DEFAULT NULL::bytea, OUT batch bigint, OUT ids bigint[], OUT origins bigint[], OUT seqs bigint[], OUT counts integer[], OUT frames bytea[], OUT names bytea[]) RETURNS record
     LANGUAGE plpgsql
     SET search_path TO 'socketio', 'pg_temp'
     SET lock_timeout TO '0'
@@ -123,8 +123,9 @@ begin
         perform pg_notify(current_schema(), notification(key, batch, append.origin, append.seq, append.sealed));
     elsif batch - after <= 16 then
         select array_agg(l.id order by l.id), array_agg(l.origin order by l.id), array_agg(l.seq order by l.id),
-               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id)
-        into ids, origins, seqs, counts, frames
+               array_agg(l.packets order by l.id), array_agg(case when l.id > after then l.frame end order by l.id),
+               array_agg(l.names order by l.id)
+        into ids, origins, seqs, counts, frames, names
         from log l where l.id >= append.after and l.id < batch
         having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
@@ -565,14 +566,6 @@ begin
         end if;
         at := at + 4 + size;
     end loop;
-    if at < octet_length(packet) then
-        size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
-        if size not between 1 and 512 then
-            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
-        end if;
-        perform convert_from(substr(packet, at + 3, size), 'UTF8');
-        at := at + 2 + size;
-    end if;
     if at <> octet_length(packet) then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
@@ -823,7 +816,6 @@ CREATE FUNCTION socketio.frame_packets(frame bytea) RETURNS TABLE(index integer,
     AS $$
 declare
     at    int := 1;
-    stop  int;
     size  int;
     count int;
     list  text[];
@@ -833,7 +825,6 @@ begin
         kind := get_byte(frame, at);
         bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
         at := at + 5;
-        stop := at + bytes;
         if kind <> 255 then -- else it was withdrawn
             size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
             namespace := name_text(substr(frame, at + 3, size));
@@ -857,9 +848,12 @@ begin
             payload := substr(frame, at + 5, size);
             at := at + 4 + size;
             attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
+            at := at + 2;
+            for i in 1..attachments loop
+                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
+            end loop;
             return next;
         end if;
-        at := stop;
         index := index + 1;
     end loop;
 end
@@ -1212,14 +1206,15 @@ begin
     select greatest(s.last, max(i)) into s.last from unnest(ids) i;
     perform advance_log_sequence();
     with added as (
-        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes)
+        insert into log (id, origin, seq, packets, slot, frame, snapshot, relayed_last, relayed_old, cut_xid, cut_id, relayed_on, xids, sizes, names)
         select nextval('log_id_seq'), -1, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint,
-               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes
+               b.packets, m.slot, b.frame, seen, s.last, s.old, cut, case when cut is not null then s.cut_id end, here, b.xids, b.sizes, b.names
         from meta m, (
             select sum(p.packets) as packets, substr(int2send(1::int2), 2) || string_agg(p.frame, ''::bytea order by p.n) as frame,
-                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes
+                   array_agg(p.xid order by p.n) as xids, array_agg(p.packets order by p.n) as sizes,
+                   string_agg(xid8send(p.xid) || int8send(p.id) || timestamptz_send(p.at) || int4send(p.packets), ''::bytea order by p.n) as names
             from (
-                select u.n, o.xid, o.packets, o.frame,
+                select u.n, o.xid, o.id, o.at, o.packets, o.frame,
                        (sum(o.packets) over w - o.packets) / 2048 as by_packets,
                        (sum(octet_length(o.frame)) over w - octet_length(o.frame)) / 262144 as by_bytes
                 from unnest(xids, ids) with ordinality u (xid, id, n)
@@ -1257,6 +1252,7 @@ CREATE TABLE socketio.log (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 PARTITION BY LIST (slot);
@@ -1273,6 +1269,8 @@ COMMENT ON COLUMN socketio.log.relayed_on IS 'of a relayed batch: the server tha
 COMMENT ON COLUMN socketio.log.xids IS 'of a relayed batch: the transactions that its packets come from, in order';
 
 COMMENT ON COLUMN socketio.log.sizes IS 'how many packets come from each of xids';
+
+COMMENT ON COLUMN socketio.log.names IS 'of a relayed batch: xid, id, and at of each row of the outbox, and its number of packets, in order; 28 bytes each';
 
 SET default_table_access_method = heap;
 
@@ -1653,6 +1651,7 @@ CREATE TABLE socketio.log_0 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1674,6 +1673,7 @@ CREATE TABLE socketio.log_1 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1695,6 +1695,7 @@ CREATE TABLE socketio.log_2 (
     relayed_on bigint,
     xids xid8[],
     sizes integer[],
+    names bytea,
     CONSTRAINT log_packets CHECK (((packets >= 1) AND (packets <= 4096)))
 )
 WITH (autovacuum_enabled=off, toast_tuple_target='8160', toast.autovacuum_enabled=off);
@@ -1723,7 +1724,10 @@ CREATE TABLE socketio.nodes (
     server text COLLATE pg_catalog."C",
     bound bigint,
     ended boolean DEFAULT false NOT NULL,
-    frames smallint DEFAULT 1 NOT NULL
+    frames smallint DEFAULT 1 NOT NULL,
+    host text,
+    pid integer,
+    version text
 )
 WITH (fillfactor='50');
 
@@ -1744,6 +1748,10 @@ COMMENT ON COLUMN socketio.nodes.bound IS 'deliveries to the server begin after 
 COMMENT ON COLUMN socketio.nodes.ended IS 'the node is fenced, and its sessions are being parked';
 
 COMMENT ON COLUMN socketio.nodes.frames IS 'the newest frame version that the node reads; nodes write no newer one while it is registered';
+
+COMMENT ON COLUMN socketio.nodes.host IS 'the host name of the machine or container of the node, and pid its process there';
+
+COMMENT ON COLUMN socketio.nodes.version IS 'the version of this module in the program of the node';
 
 CREATE SEQUENCE socketio.outbox_id_seq
     START WITH 1
@@ -1895,7 +1903,10 @@ CREATE VIEW socketio.view_nodes AS
            FROM socketio.log l) - (n."position" / 4096)), (0)::bigint) AS batches_behind,
     (clock_timestamp() - n.seen) AS silent,
     ((n.lease_ms)::double precision * '00:00:00.001'::interval) AS lease,
-    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention
+    ((n.retention_ms)::double precision * '00:00:00.001'::interval) AS retention,
+    n.host,
+    n.pid,
+    n.version
    FROM socketio.nodes n;
 
 COMMENT ON VIEW socketio.view_nodes IS 'the nodes that live or have not been found dead yet';
@@ -1979,7 +1990,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 3210366195, '2026-11-28 00:54:50.766263+00', '\xabb79ee7fa3879ae5236fb13e52512bf5b0aada200627bb75e4de591f4e94861', 1, 1, 0, '2026-11-28 00:54:50.766286+00', 0, 4294967296, '2026-11-28 00:54:50.766286+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713019414435471056, true);
+INSERT INTO socketio.meta VALUES (0, 3550528359, '2026-11-28 01:08:00.574264+00', '\x460109c2de5635a8e7e4a1cb1fadb2a94d05b259a301781aeb4fc476fb3a9259', 1, 1, 0, '2026-11-28 01:08:00.5743+00', 0, 4294967296, '2026-11-28 01:08:00.5743+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713022862543728679, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,7 +45,7 @@ func TestMigrate_KilledInTheMiddle(t *testing.T) {
 	query := at.Query()
 	query.Set("application_name", schema)
 	at.RawQuery = query.Encode()
-	migrating := program(t.Context(), "migrate", "-dsn", at.String(), "-schema", schema, "up")
+	migrating := program(t.Context(), "migrate", "up", "--dsn", at.String(), "--schema", schema)
 	if err := migrating.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -69,12 +71,40 @@ func TestMigrate_KilledInTheMiddle(t *testing.T) {
 		{[]string{"force", "1"}, "has version 1;", 0},
 		{[]string{"force", "2"}, "no version 2", 1},
 		{[]string{"force", "x"}, "no version", 2},
-		{[]string{"force"}, "which version", 2},
-		{[]string{"up", "1"}, "force n", 2},
+		{[]string{"force"}, "accepts 1 arg", 2},
+		{[]string{"up", "1"}, "unknown command", 2},
 	} {
-		out, code := pgsocket(t, append([]string{"migrate", "-dsn", dsn, "-schema", schema}, step.args...)...)
+		out, code := pgsocket(t, slices.Concat([]string{"migrate", "--dsn", dsn, "--schema", schema}, step.args)...)
 		if code != step.code || !strings.Contains(out, step.want) {
 			t.Errorf("migrate %v: exit code %d, want %d and %q:\n%s", step.args, code, step.code, step.want, out)
 		}
+	}
+}
+
+func TestMigrate_UpAndDown(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
+
+	for _, step := range []struct{ direction, want string }{
+		{"version", "has version 0;"},
+		{"up", "has version 1; the latest is 1"},
+		{"up", "has version 1;"},
+		{"version", "has version 1;"},
+		{"down", "removed the tables, with all that was in them"},
+		{"version", "has version 0;"},
+	} {
+		out, code := pgsocket(t, "migrate", step.direction, "--dsn", dsn, "--schema", schema)
+		if code != 0 || !strings.Contains(out, step.want) {
+			t.Errorf("migrate %s: exit code %d, want 0 and %q:\n%s", step.direction, code, step.want, out)
+		}
+	}
+	var got struct {
+		Schema          string
+		Version, Latest int
+		Dirty           bool
+	}
+	out := output(t, "migrate", "version", "--json", "--dsn", dsn, "--schema", schema)
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.Schema != schema || got.Version != 0 || got.Latest != 1 || got.Dirty {
+		t.Errorf("%v: %s", err, out)
 	}
 }
