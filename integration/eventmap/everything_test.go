@@ -287,7 +287,7 @@ func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 	m.Namespaces = append(m.Namespaces, eventmap.Namespace{Name: "/tenant-{id}", ServerToClient: eventmap.List(everything)})
 	values := map[string][][]any{
 		"sendMoved":              {{"pawn", []int{1}, "binary", nil, "offset"}, {"pawn", nil, "binary", "you"}},
-		"receiveFailingAnswer":   {{1}},
+		"receiveFailing_reply":   {{1}},
 		"ErrorReply":             {{map[string]any{"error": map[string]any{"code": "x"}}}},
 		"receiveRefusing":        {{}},
 		"receiveEchoPointer":     {{nil}},
@@ -307,7 +307,7 @@ func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 		if next, ok := wire["Next"].(map[string]any); ok {
 			next["Binary"] = "binary"
 		}
-		for _, id := range []string{"sendEverything", "receiveEcho", "receiveEchoAnswer", "receiveEchoPointer", "sendTenantIdEverything"} {
+		for _, id := range []string{"sendEverything", "receiveEcho", "receiveEcho_reply", "receiveEchoPointer", "sendTenantIdEverything"} {
 			values[id] = append(values[id], []any{wire})
 		}
 	}
@@ -316,13 +316,13 @@ func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 	}
 	wrong := map[string][][]any{
 		"sendMoved":            {{"pawn", []int{1}, "binary"}, {1, nil, "", nil}},
-		"receiveFailingAnswer": {{1.5}},
+		"receiveFailing_reply": {{1.5}},
 		"ErrorReply":           {{map[string]any{"error": map[string]any{}}}},
 		"receiveEchoPointer":   {{map[string]any{"Bool": true}}},
 	}
 	out := checkAsyncAPI(t, m, wrong)
 	for _, want := range []string{
-		"sendMoved:  must NOT have fewer than 4 items", "sendMoved: /0 must be string", "receiveFailingAnswer: /0 must be integer",
+		"sendMoved:  must NOT have fewer than 4 items", "sendMoved: /0 must be string", "receiveFailing_reply: /0 must be integer",
 		"ErrorReply: /0/error must have required property 'code'", "receiveEchoPointer: /0 must have required property 'Text'",
 	} {
 		if !strings.Contains(out, want+"\n") {
