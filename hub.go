@@ -130,7 +130,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
 			h.applyOpLocked(d)
 		case adapter.Request, adapter.Answer, adapter.NodeLeft:
-			if d.Redelivery == 0 { // else this node has handled it
+			if d.Redelivery == 0 { // else it was delivered to this node before
 				h.forServerLocked(d)
 			}
 		}
