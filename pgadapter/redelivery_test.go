@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,26 +122,42 @@ func TestMove_RelayedAgainAndLostAgain_DeliveredOnce(t *testing.T) {
 	}
 }
 
+// A pausingRecorder does not return from Deliver before it may continue, so that its node reads nothing more.
+type pausingRecorder struct {
+	*adaptertest.Recorder
+	resume chan struct{}
+}
+
+func (r pausingRecorder) Deliver(ds []adapter.Delivery) {
+	r.Recorder.Deliver(ds)
+	<-r.resume
+}
+
 // TestMove_RelayedAgain_NodeThatHadNotReadIt: of two nodes one had delivered the event. The other one delivers it too.
 func TestMove_RelayedAgain_NodeThatHadNotReadIt(t *testing.T) {
 	t.Parallel()
 	b := newBench(t).named(t)
-	fast, recorders := b.nodes(t, 1, &Options{PollInterval: 20 * time.Millisecond})
-	slow, behind := b.nodes(t, 1, &Options{PollOnly: true, PollInterval: time.Hour})
+	opts := &Options{PollInterval: 20 * time.Millisecond}
+	fast, recorders := b.nodes(t, 1, opts)
+	slow, behind := b.open(t, opts), pausingRecorder{&adaptertest.Recorder{}, make(chan struct{})}
+	resume := sync.OnceFunc(func() { close(behind.resume) })
+	t.Cleanup(resume) // before the node is closed
+	if _, err := slow.Bind(behind); err != nil {
+		t.Fatal(err)
+	}
 	kept := b.relayed(t, "before")
-	slow[0].tail.requestRead()
-	b.wantDelivered(t, behind[0], sqlEvents("before")...)
+	b.wantDelivered(t, behind.Recorder, sqlEvents("before")...)
 	b.relayed(t, "x")
 	b.wantDelivered(t, recorders[0], sqlEvents("before", "x")...)
-	if n := len(behind[0].Deliveries()); n != 1 {
-		t.Fatalf("the slow node has read %d events", n)
-	}
 	b.moveToCopy(t, kept+1)
 	eventually(t, "it is relayed again", func() bool { return slices.Equal(b.logged(t), sqlEvents("before", "x")) })
+	if n := len(behind.Deliveries()); n != 1 {
+		t.Fatalf("the slow node has read %d events", n)
+	}
+	resume()
 	adaptertest.Publish(t, fast[0], adaptertest.Event("end"))
-	slow[0].tail.requestRead()
 	end := string(adaptertest.Event("end").Payload)
-	for _, r := range []*adaptertest.Recorder{recorders[0], behind[0]} {
+	for _, r := range []*adaptertest.Recorder{recorders[0], behind.Recorder} {
 		b.wantDelivered(t, r, append(sqlEvents("before", "x"), end)...)
 	}
 }
