@@ -204,7 +204,12 @@ func reconnectAll(c *harness.Cluster, clients ...[]*testClient) {
 // server starts a private Postgres.
 func server(t *testing.T) *pgserver.Server {
 	t.Helper()
-	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
+	return serverWith(t, pgserver.Options{Fast: true})
+}
+
+func serverWith(t *testing.T, opts pgserver.Options) *pgserver.Server {
+	t.Helper()
+	srv, err := pgserver.Start(t.Context(), opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,6 +219,21 @@ func server(t *testing.T) *pgserver.Server {
 		}
 	})
 	return srv
+}
+
+// oneAfterTheOther returns the address of the role app at the first of the servers that accepts connections.
+func oneAfterTheOther(t *testing.T, servers ...*pgserver.Server) string {
+	t.Helper()
+	var hosts, ports []string
+	for _, srv := range servers {
+		at, err := url.Parse(srv.DSN())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosts, ports = append(hosts, at.Hostname()), append(ports, at.Port())
+		execOn(t, srv.DSN(), "create role app superuser login password 'app'")
+	}
+	return fmt.Sprintf("host=%s port=%s user=app password=app dbname=postgres sslmode=disable", strings.Join(hosts, ","), strings.Join(ports, ","))
 }
 
 func execOn(t *testing.T, dsn string, statements ...string) {
@@ -235,19 +255,10 @@ func execOn(t *testing.T, dsn string, statements ...string) {
 func TestDump_NodesGoToTheCopy(t *testing.T) {
 	const schema = "socketio"
 	first, second := server(t), server(t)
-	var ports []string
-	for _, srv := range []*pgserver.Server{first, second} {
-		at, err := url.Parse(srv.DSN())
-		if err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, at.Port())
-		execOn(t, srv.DSN(), "create role app superuser login password 'app'")
-	}
+	dsn := oneAfterTheOther(t, first, second)
 	if err := migrations.Up(t.Context(), first.DSN(), &migrations.Options{Schema: schema}); err != nil {
 		t.Fatal(err)
 	}
-	dsn := fmt.Sprintf("host=127.0.0.1,127.0.0.1 port=%s user=app password=app dbname=postgres sslmode=disable", strings.Join(ports, ","))
 	cl := harness.NewClusterOn(t, dsn, schema, 2)
 	live, behind, torn, ahead := newTestClients(t, cl, "live"), newTestClients(t, cl, "behind"), newTestClients(t, cl, "torn"), newTestClients(t, cl, "ahead")
 
