@@ -68,3 +68,54 @@ func (m *members) each(a adapter.Audience, pass uint64, yield func(*member)) {
 		}
 	}
 }
+
+// A roomMembers contains the sockets of one room, in no order.
+type roomMembers struct {
+	name    Room // "" for all members of a namespace
+	sockets []*member
+	places  []int // for each socket, the index of this room in its membershipList
+}
+
+func (m *members) join(s *member, room Room) {
+	g, ok := m.rooms[room]
+	if !ok {
+		g = &roomMembers{name: room}
+		m.rooms[room] = g
+		m.changed(RoomEvent{Change: RoomCreated, Room: room})
+	}
+	g.add(s)
+	m.changed(RoomEvent{Change: RoomJoined, Room: room, Socket: s.socket.id})
+}
+
+func (m *members) leave(s *member, room Room) {
+	if i := s.memberships.in(room); i >= 0 {
+		m.removeMember(s, i)
+	}
+}
+
+func (g *roomMembers) add(s *member) {
+	i := s.memberships.add(membership{g, len(g.sockets)})
+	g.sockets, g.places = append(g.sockets, s), append(g.places, i)
+}
+
+// removeMember takes s out of the room of its membership i. The room's last socket moves
+// into the gap.
+func (m *members) removeMember(s *member, i int) {
+	at := s.memberships.list[i]
+	g := at.room
+	end := len(g.sockets) - 1
+	moved, place := g.sockets[end], g.places[end]
+	g.sockets[at.index], g.places[at.index] = moved, place
+	moved.memberships.list[place].index = at.index
+	g.sockets[end] = nil
+	g.sockets, g.places = g.sockets[:end], g.places[:end]
+	s.memberships.remove(i)
+	if g == &m.all {
+		return
+	}
+	m.changed(RoomEvent{Change: RoomLeft, Room: g.name, Socket: s.socket.id})
+	if end == 0 {
+		delete(m.rooms, g.name)
+		m.changed(RoomEvent{Change: RoomDeleted, Room: g.name})
+	}
+}
