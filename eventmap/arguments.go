@@ -83,12 +83,9 @@ type defaultErrorReply struct {
 }
 
 func (r *reflector) namespace(n *Namespace) (namespace, error) {
-	described := namespace{name: n.Name, prefix: pascal(n.Name)}
+	described := namespace{name: n.Name, prefix: typePrefix(n.Name)}
 	if n.Name == "" {
 		described.name = "/"
-	}
-	if described.prefix != "" && !isIdentifier(described.prefix) {
-		described.prefix = "N" + described.prefix // begins with a digit
 	}
 	var err error
 	if described.toClient, err = r.events(n.ServerToClient); err != nil {
@@ -98,6 +95,9 @@ func (r *reflector) namespace(n *Namespace) (namespace, error) {
 		return described, err
 	}
 	for _, s := range n.Data {
+		if slices.ContainsFunc(described.data, func(f field) bool { return f.name == s.Name }) {
+			return described, fmt.Errorf("data %q is listed twice", s.Name)
+		}
 		value, err := r.stored(s.Payload)
 		if err != nil {
 			return described, fmt.Errorf("data %q: %w", s.Name, err)
@@ -218,9 +218,16 @@ func (s *shape) hasBinary(seen map[*definition]bool) bool {
 	}
 }
 
-// argumentName returns the name of the field of value that arg points to, or a number.
+// argumentName returns the name of the field of value that arg points to, or a number. No
+// argument before has it.
 func argumentName(value reflect.Value, arg any, number int, before []argument) string {
+	free := func(name string) bool {
+		return !slices.ContainsFunc(before, func(a argument) bool { return a.name == name })
+	}
 	name := fmt.Sprintf("arg%d", number)
+	for !free(name) { // a field is named arg1
+		name += "_"
+	}
 	p := reflect.ValueOf(arg)
 	if p.Kind() != reflect.Pointer || value.Kind() != reflect.Struct {
 		return name
@@ -234,8 +241,7 @@ func argumentName(value reflect.Value, arg any, number int, before []argument) s
 		if tag, _, _ := strings.Cut(sf.Tag.Get("json"), ","); isIdentifier(tag) {
 			found = tag
 		}
-		taken := func(a argument) bool { return a.name == found }
-		if !slices.Contains(noParameter, found) && !slices.ContainsFunc(before, taken) {
+		if !slices.Contains(noParameter, found) && free(found) {
 			return found
 		}
 	}

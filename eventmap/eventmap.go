@@ -76,6 +76,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -142,18 +143,24 @@ func As[T any](typeScript string, schema any) Type {
 	return Type{of: reflect.TypeFor[T](), typeScript: typeScript, schema: schema}
 }
 
-// Enum describes T as one of the values, which encode to text, numbers or booleans.
+// Enum describes T as one of the values, which encode to text, numbers or booleans. Where
+// only the pointer to T has MarshalJSON or MarshalText, encoding/json calls it for
+// addressable values only, and T is one of both forms of the values.
 func Enum[T any](values ...T) Type {
 	e := Type{of: reflect.TypeFor[T]()}
-	texts := make([]string, len(values))
-	schemas := make([]json.RawMessage, len(values))
-	for i, v := range values {
-		text, err := json.Marshal(v)
-		if err != nil {
-			e.err = fmt.Errorf("enum %s: %w", e.of, err)
-			return e
+	var texts []string
+	var schemas []json.RawMessage
+	for i := range values {
+		for _, v := range []any{values[i], &values[i]} {
+			text, err := json.Marshal(v)
+			if err != nil {
+				e.err = fmt.Errorf("enum %s: %w", e.of, err)
+				return e
+			}
+			if !slices.Contains(texts, string(text)) {
+				texts, schemas = append(texts, string(text)), append(schemas, text)
+			}
 		}
-		texts[i], schemas[i] = string(text), text
 	}
 	if len(values) == 0 {
 		e.err = fmt.Errorf("enum %s: no values", e.of)
@@ -165,13 +172,16 @@ func Enum[T any](values ...T) Type {
 // Rename gives T another name than its Go name.
 func Rename[T any](name string) Type {
 	r := Type{of: reflect.TypeFor[T](), name: name}
-	if !isIdentifier(name) {
+	switch {
+	case isKeyword(name):
+		r.err = fmt.Errorf("rename %s: %q is a word of TypeScript", r.of, name)
+	case !isIdentifier(name):
 		r.err = fmt.Errorf("rename %s: %q is not an identifier", r.of, name)
 	}
 	return r
 }
 
-// isIdentifier reports whether TypeScript takes the text as a name.
+// isIdentifier reports whether the text has the form of a name in TypeScript.
 func isIdentifier(text string) bool {
 	for i, c := range text {
 		if !unicode.IsLetter(c) && c != '_' && c != '$' && (i == 0 || !unicode.IsDigit(c)) {

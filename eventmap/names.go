@@ -28,7 +28,7 @@ func (r *reflector) name(namespaces []namespace) ([]*definition, error) {
 	for _, d := range all {
 		d.name = r.shortName(d.of)
 		if r.types[d.of].name == "" && (wanted[d.name] > 1 || reserved[d.name]) {
-			d.name = pascal(packageName(d.of.PkgPath())) + d.name
+			d.name = typePrefix(packageName(d.of.PkgPath())) + d.name
 		}
 	}
 	slices.SortFunc(all, func(a, b *definition) int {
@@ -80,6 +80,15 @@ func typeArguments(args string) string {
 	return b.String()
 }
 
+// typePrefix returns a text in PascalCase, with which the name of a type can begin.
+func typePrefix(text string) string {
+	prefix := pascal(text)
+	if prefix != "" && !isIdentifier(prefix) {
+		return "N" + prefix // begins with a digit
+	}
+	return prefix
+}
+
 // packageName returns the last part of an import path that is not a version.
 func packageName(importPath string) string {
 	base := path.Base(importPath)
@@ -87,4 +96,11 @@ func packageName(importPath string) string {
 		base = path.Base(dir)
 	}
 	return base
+}
+
+// isKeyword reports whether TypeScript does not take the text as the name of a type: it is
+// a reserved word or the name of a predefined type.
+func isKeyword(text string) bool {
+	const predefined = "any bigint boolean never number object string symbol undefined unknown"
+	return slices.Contains(strings.Fields(predefined), text) || text != "callback" && slices.Contains(noParameter, text)
 }

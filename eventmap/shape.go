@@ -289,8 +289,14 @@ func (r *reflector) member(f *goField) (*shape, error) {
 		}
 		return orNull(inner), err
 	}
-	if f.quoted && isPlain(f.typ) {
-		return &shape{kind: shapeText}, nil
+	if f.quoted {
+		switch byValue, byPointer := methods(f.typ); {
+		case byValue != marshalsPlain: // the option has no effect
+		case byPointer == marshalsJSON:
+			return &shape{}, nil
+		default: // quoted, or MarshalText of an addressable value
+			return &shape{kind: shapeText}, nil
+		}
 	}
 	s, err := r.shape(f.typ)
 	if err == nil && s.null && f.omitsNil() {
