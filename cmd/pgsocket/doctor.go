@@ -24,6 +24,9 @@ with the address and the role of the nodes, from a machine of a node, while node
 changes nothing, except that it joins the cluster as a node for a moment.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Window < 0 {
+				return fmt.Errorf("%w: --window %v is negative", errUsage, o.Window)
+			}
 			o.DSN, o.Schema, o.Wait, o.Logger = db.dsn, db.schema, db.waitFor, logger()
 			screen, failed, all := newScreen(os.Stdout), 0, 0
 			for f := range doctor.Run(cmd.Context(), o) {

@@ -106,7 +106,7 @@ func (e *emission) publish(ctx context.Context, log *pgadapter.Emitter) error {
 	to := e.audience(socketio.NewEmitter(log))
 	envelope, err := socketio.Event[arguments](e.event).Envelope(to, e.args)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	receipt, err := log.Publish(ctx, envelope)
 	if err != nil {

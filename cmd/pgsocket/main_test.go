@@ -43,6 +43,14 @@ func TestExitCode_Usage(t *testing.T) {
 		{[]string{"status", "--dsn", dsn, "argument"}, "unknown command"},
 		{[]string{"status", "--dsn", dsn, "--watch", "--interval", "1ms"}, "--interval 1ms is below 100ms"},
 		{[]string{"status", "--dsn", dsn, "--schema", ""}, "--schema is empty; the default is socketio"},
+		{[]string{"status", "--dsn", dsn, "--query-timeout", "0"}, "--query-timeout 0s is not positive"},
+		{[]string{"tail", "--dsn", dsn, "--query-timeout", "-1s"}, "--query-timeout -1s is not positive"},
+		{[]string{"emit", "--dsn", dsn, "--connect-timeout", "-1s", "news"}, "--connect-timeout -1s is negative; 0 is one attempt"},
+		{[]string{"status", "--dsn", dsn, "--interval", "5s"}, "--interval is given without --watch"},
+		{[]string{"doctor", "--dsn", dsn, "--window", "-1s"}, "--window -1s is negative"},
+		{[]string{"completion"}, "a shell is missing: bash, fish, powershell, zsh"},
+		{[]string{"completion", "tcsh"}, `unknown command "tcsh"`},
+		{[]string{"help", "nowhere"}, `unknown command "nowhere"`},
 		{[]string{"migrate", "--dsn", dsn}, "up, down, version or force n"},
 		{[]string{"migrate", "--dsn", dsn, "sideways"}, `unknown command "sideways" for "pgsocket migrate"`},
 		{[]string{"emit", "--dsn", dsn}, "requires at least 1 arg"},
@@ -81,6 +89,27 @@ func TestExitCode_Failure(t *testing.T) {
 			t.Errorf("pgsocket %q: exit code %d, want 1 and nothing on stdout:\n%s", c.args, code, stdout)
 		}
 		wantOneLine(t, c.args, stderr, c.says)
+	}
+}
+
+// What cannot be emitted is known after the connection only.
+func TestExitCode_EmitOfWhatIsRefused(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"disconnect"}, `reserved event name: "disconnect"`},
+		{[]string{""}, `reserved event name: ""`},
+		{[]string{"news", "--room", ""}, "invalid room name"},
+	} {
+		args := append([]string{"emit", "--dsn", dsn, "--schema", schema}, c.args...)
+		stdout, stderr, code := separately(t, nil, args...)
+		if code != 2 || stdout != "" {
+			t.Errorf("pgsocket %q: exit code %d, want 2 and nothing on stdout:\n%s", args, code, stdout)
+		}
+		wantOneLine(t, args, stderr, c.says)
 	}
 }
 

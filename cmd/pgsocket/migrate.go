@@ -23,7 +23,7 @@ func migrateCommand(db *database) *cobra.Command {
 	var asJSON bool
 	step := func(use, short string, args cobra.PositionalArgs, do func(context.Context, *migrations.Options, []string) error) {
 		cmd.AddCommand(&cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-			opts := &migrations.Options{Schema: db.schema, ConnectTimeout: db.wait}
+			opts := &migrations.Options{Schema: db.schema, ConnectTimeout: db.wait, Logger: logger()}
 			if err := do(cmd.Context(), opts, args); err != nil {
 				return err
 			}

@@ -89,7 +89,33 @@ signal when interrupted, except tail and status --watch, which exit with 0 then.
 	flags.DurationVar(&db.wait, connectTimeout, 0, "how long to wait for a Postgres that does not accept the connection yet; 0 is one attempt (default of migrate 30s)")
 	root.AddCommand(migrateCommand(&db), statusCommand(&db), tailCommand(&db), emitCommand(&db), doctorCommand(&db), versionCommand())
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
+	refuseUnknown(root, began)
 	return root
+}
+
+// refuseUnknown makes wrong arguments of the commands that cobra adds errors, as those of the others are.
+func refuseUnknown(root *cobra.Command, began *bool) {
+	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "completion":
+			c.RunE = func(cmd *cobra.Command, _ []string) error {
+				*began = false
+				return fmt.Errorf("a shell is missing: %s", strings.Join(names(cmd.Commands()), ", "))
+			}
+		case "help":
+			c.Run, c.RunE = nil, func(_ *cobra.Command, args []string) error {
+				topic, _, err := root.Find(args)
+				if err != nil {
+					*began = false
+					return err
+				}
+				topic.InitDefaultHelpFlag()
+				return topic.Help()
+			}
+		}
+	}
 }
 
 func names(commands []*cobra.Command) []string {
@@ -104,6 +130,7 @@ func names(commands []*cobra.Command) []string {
 
 const (
 	connectTimeout = "connect-timeout"
+	queryTimeout   = "query-timeout"
 	offline        = "offline" // annotation of the commands that need no database
 )
 
@@ -111,6 +138,7 @@ const (
 type database struct {
 	dsn, schema string
 	wait        time.Duration // for a Postgres that does not accept connections yet; negative: not at all
+	answer      time.Duration // how long one query may take, see limited
 }
 
 // complete sets the defaults that are not those of flags: the help would print the
@@ -126,7 +154,13 @@ func (d *database) complete(cmd *cobra.Command) error {
 	if d.schema == "" {
 		return fmt.Errorf("--schema is empty; the default is %s", migrations.DefaultSchema)
 	}
-	if d.wait <= 0 {
+	if cmd.Flags().Lookup(queryTimeout) != nil && d.answer <= 0 {
+		return fmt.Errorf("--%s %v is not positive", queryTimeout, d.answer)
+	}
+	if d.wait < 0 {
+		return fmt.Errorf("--%s %v is negative; 0 is one attempt", connectTimeout, d.wait)
+	}
+	if d.wait == 0 {
 		d.wait = -1
 	}
 	if !cmd.Flags().Changed(connectTimeout) && cmd.HasParent() && cmd.Parent().Name() == "migrate" {
@@ -170,6 +204,23 @@ func (d *database) connect(ctx context.Context) (conn *pgx.Conn, err error) {
 // waitFor calls try until Postgres accepts the connection, as long as --connect-timeout says.
 func (d *database) waitFor(ctx context.Context, try func(context.Context) error) error {
 	return (&pgaddress.Waiter{Timeout: d.wait, Logger: logger()}).Wait(ctx, try)
+}
+
+// queryTimeoutFlag adds the flag of the commands that call limited.
+func (d *database) queryTimeoutFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&d.answer, queryTimeout, 10*time.Second, "how long Postgres may take to answer one query")
+}
+
+// limited calls ask with a context that ends after --query-timeout: a connection whose other
+// end is gone may never report it.
+func (d *database) limited(ctx context.Context, ask func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, d.answer)
+	defer cancel()
+	err := ask(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return fmt.Errorf("no answer from Postgres in %v (--%s)", d.answer, queryTimeout)
+	}
+	return err
 }
 
 // query returns a statement of a file for the schema.

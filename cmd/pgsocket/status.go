@@ -35,6 +35,9 @@ that it had not read then, SESSIONS the clients that are connected to it. ID is 
 row in the table nodes, and changes when the node registers again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("interval") && !again {
+				return fmt.Errorf("%w: --interval is given without --watch", errUsage)
+			}
 			s := &statusPrinter{db: db, screen: newScreen(os.Stdout), json: asJSON}
 			defer s.close(cmd.Context())
 			if again {
@@ -50,6 +53,7 @@ row in the table nodes, and changes when the node registers again.`,
 	cmd.Flags().BoolVar(&again, "watch", false, "print again and again, until interrupted; on a terminal in place")
 	cmd.Flags().DurationVar(&interval, "interval", interval, "the time between two prints of --watch, at least 100ms")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print an object in JSON, one a line with --watch")
+	db.queryTimeoutFlag(cmd)
 	return cmd
 }
 
@@ -136,7 +140,11 @@ func (s *statusPrinter) ask(ctx context.Context) (state *clusterState, err error
 			return nil, err
 		}
 	}
-	if state, err = readState(ctx, s.conn, s.db); err != nil {
+	err = s.db.limited(ctx, func(ctx context.Context) error {
+		state, err = readState(ctx, s.conn, s.db)
+		return err
+	})
+	if err != nil {
 		return nil, explain(s.db.schema, err)
 	}
 	return state, nil

@@ -56,6 +56,7 @@ escaped. While it runs the command is a node of the cluster, without a server.`,
 	flags.StringVar(&since, "since", "", "first print what was emitted since a `time`: 5m, or 2006-01-02T15:04:05Z; as far as it is kept")
 	flags.StringVar(&listenDSN, "listen-dsn", "", "the `address` for LISTEN, if the other one is that of a transaction pooler")
 	flags.BoolVar(&asJSON, "json", false, "print objects in JSON, one a line")
+	db.queryTimeoutFlag(cmd)
 	return cmd
 }
 
@@ -143,7 +144,10 @@ func (p *printer) start(ctx context.Context, now adapter.Position, since time.Ti
 	}
 	var from adapter.Position
 	var complete bool
-	if err := p.conn.QueryRow(ctx, p.db.query(tailSinceSQL), since.UnixMicro()).Scan(&from, &complete); err != nil {
+	err := p.db.limited(ctx, func(ctx context.Context) error {
+		return p.conn.QueryRow(ctx, p.db.query(tailSinceSQL), since.UnixMicro()).Scan(&from, &complete)
+	})
+	if err != nil {
 		return 0, explain(p.db.schema, err)
 	}
 	if !complete {
@@ -229,7 +233,11 @@ func (p *printer) setTimes(ctx context.Context, records []record) {
 			ids = append(ids, id)
 		}
 	}
-	times, err := p.times(ctx, ids)
+	var times map[int64]time.Time
+	err := p.db.limited(ctx, func(ctx context.Context) (err error) {
+		times, err = p.times(ctx, ids)
+		return err
+	})
 	if err != nil && ctx.Err() == nil {
 		p.report("the times are those of this machine: " + oneLine(err))
 	}
