@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -30,7 +31,7 @@ const lease = restartAfter / 2
 // runCluster runs the whole demo: Postgres if there is none, and three nodes, each in
 // its own process, so that they can be killed. It ends with ctx.
 func runCluster(ctx context.Context, cfg config) error {
-	status := "go -C cmd/pgsocket run . status"
+	private := false
 	if cfg.dsn == "" {
 		fmt.Println("DATABASE_URL is not set: starting a private Postgres")
 		server, err := pgserver.Start(ctx, pgserver.Options{Fast: true})
@@ -39,7 +40,7 @@ func runCluster(ctx context.Context, cfg config) error {
 		}
 		defer server.Stop() //nolint:errcheck // it is gone in either case, and so is its directory
 		cfg.dsn = server.DSN()
-		status += " --dsn '" + cfg.dsn + "'"
+		private = true
 	}
 	if err := createTables(ctx, cfg); err != nil {
 		return err
@@ -61,7 +62,7 @@ func runCluster(ctx context.Context, cfg config) error {
 		})
 	}
 	if lines := collect(ctx, ready); len(lines) == len(cfg.nodes) {
-		invite(lines, status)
+		invite(lines, statusCommand(cfg, private))
 	}
 	<-ctx.Done()
 	fmt.Println("\nstopping the nodes")
@@ -115,7 +116,7 @@ func runProcess(ctx context.Context, cfg config, address string, ready func(pid 
 	if err != nil {
 		return false, err
 	}
-	cmd := exec.Command(self, "-node", address, "-nodes", strings.Join(cfg.nodes, ","), "-schema", cfg.schema, "-attached") //nolint:noctx // closing its standard input ends it, see above
+	cmd := exec.Command(self, "-node", address, "-nodes", strings.Join(cfg.nodes, ","), "-schema", cfg.schema, "-drain", cfg.drain.String(), "-attached") //nolint:noctx // closing its standard input ends it, see above
 	cmd.Env = append(os.Environ(), "DATABASE_URL="+cfg.dsn)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
@@ -154,9 +155,25 @@ func collect(ctx context.Context, ready <-chan string) (lines []string) {
 	return lines
 }
 
+// statusCommand returns the command that prints the state of the cluster. It names the address of
+// a private Postgres; that of another one is in the environment.
+func statusCommand(cfg config, private bool) string {
+	command := "go -C cmd/pgsocket run . status"
+	if private {
+		command += " --dsn " + quoted(cfg.dsn)
+	}
+	if cfg.schema != migrations.DefaultSchema {
+		command += " --schema " + quoted(cfg.schema)
+	}
+	return command
+}
+
+// quoted returns a text as a word of a shell.
+func quoted(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" }
+
 func invite(lines []string, status string) {
 	fmt.Printf(`
-Three nodes, one Postgres:
+Nodes of one Postgres:
 
 %s
 
@@ -171,11 +188,12 @@ Ctrl-C stops everything.
 `, strings.Join(lines, "\n"), restartAfter, status)
 }
 
-// free returns the addresses if they are free, and others if they are in use.
+// free returns the addresses if they are free, and others if they are in use. An address
+// that is not one of this machine is an error.
 func free(ctx context.Context, wanted []string) ([]string, error) {
 	addresses, taken := tryListen(ctx, wanted)
-	if taken == nil {
-		return addresses, nil
+	if !errors.Is(taken, syscall.EADDRINUSE) {
+		return addresses, taken
 	}
 	fmt.Printf("taking other ports: %v\n", taken)
 	return tryListen(ctx, slices.Repeat([]string{"127.0.0.1:0"}, len(wanted)))
