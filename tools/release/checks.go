@@ -15,12 +15,18 @@ import (
 	"golang.org/x/mod/semver"
 )
 
+// remote is the one that a release is pushed to.
+const remote = "origin"
+
 // check refuses to release what is not ready. Every refusal says what is wrong in one sentence.
 func check(ctx context.Context, t *tree, version string) error {
 	if err := checkVersion(t, version); err != nil {
 		return err
 	}
 	if err := checkRepository(ctx, t, version); err != nil {
+		return err
+	}
+	if err := checkOrigin(ctx, t, version); err != nil {
 		return err
 	}
 	if _, err := datedChangelog(t.dir, version, time.Now()); err != nil {
@@ -75,6 +81,39 @@ func checkRepository(ctx context.Context, t *tree, version string) error {
 		if semver.IsValid(tag) && semver.Compare(tag, version) > 0 {
 			return fmt.Errorf("%s is older than %s, which is released", version, tag)
 		}
+	}
+	return nil
+}
+
+// checkOrigin refuses a release that could not be pushed: the main of origin must be an ancestor of this one, and no tag of
+// the release may be there. A repository without that remote has nothing to compare.
+func checkOrigin(ctx context.Context, t *tree, version string) error {
+	remotes, err := git(ctx, t.dir, "remote")
+	if err != nil || !slices.Contains(strings.Fields(remotes), remote) {
+		return err
+	}
+	listed, err := git(ctx, t.dir, "ls-remote", remote)
+	if err != nil {
+		return fmt.Errorf("the repository cannot be compared with %s: %w", remote, err)
+	}
+	refs := strings.Fields(listed)
+	for _, tag := range t.tags(version) {
+		if slices.Contains(refs, "refs/tags/"+tag) {
+			return fmt.Errorf("the tag %s exists at %s: git fetch --tags brings it", tag, remote)
+		}
+	}
+	if !slices.Contains(refs, "refs/heads/main") {
+		return nil
+	}
+	if _, err := git(ctx, t.dir, "fetch", "--quiet", "--no-tags", remote, "main"); err != nil {
+		return err
+	}
+	missing, err := git(ctx, t.dir, "rev-list", "--count", "HEAD..FETCH_HEAD")
+	if err != nil {
+		return err
+	}
+	if missing != "0" {
+		return fmt.Errorf("main of %s has commits that are not here (%s): git pull brings them", remote, missing)
 	}
 	return nil
 }

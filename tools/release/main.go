@@ -151,7 +151,9 @@ func (r *release) finish(ctx context.Context, s *stage) error {
 	if _, err := git(ctx, r.dir, fetch...); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(r.out, "%s is released here. To publish it:\n  git push --atomic origin main %s\n", s.version, strings.Join(tags, " "))
+	names := strings.Join(tags, " ")
+	_, err := fmt.Fprintf(r.out, "%s is released here. To publish it:\n  git push --atomic %s main %s\n"+
+		"If that is refused, this removes the release here:\n  git tag --delete %s\n  git reset --keep %s\n", s.version, remote, names, names, s.base)
 	return err
 }
 
