@@ -13,13 +13,17 @@ import (
 	"github.com/pgsocket/socketio/pgtest"
 )
 
-// silence stops the process of Postgres behind the connection whose last statement begins like a file; the connection stays
-// open and does not respond.
-func silence(t *testing.T, conn *pgx.Conn, statement string) {
+// silence stops the process of Postgres behind the connection whose last statement is one of these files; the connection
+// stays open and does not respond.
+func silence(t *testing.T, conn *pgx.Conn, statements ...string) {
 	t.Helper()
-	firstLine, _, _ := strings.Cut(statement, "\n")
+	firstLines := make([]string, len(statements))
+	for i, s := range statements {
+		firstLines[i], _, _ = strings.Cut(s, "\n")
+	}
 	var pid int
-	if err := conn.QueryRow(t.Context(), "select pid from pg_stat_activity where starts_with(query, $1)", firstLine).Scan(&pid); err != nil {
+	const find = "select pid from pg_stat_activity where exists (select from unnest($1::text[]) line where starts_with(query, line))"
+	if err := conn.QueryRow(t.Context(), find, firstLines).Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
@@ -31,15 +35,7 @@ func silence(t *testing.T, conn *pgx.Conn, statement string) {
 // ownPostgres starts a server whose processes the test may stop.
 func ownPostgres(t *testing.T) (srv *pgserver.Server, dsn, schema string) {
 	t.Helper()
-	srv, err := pgserver.Start(t.Context(), pgserver.Options{Fast: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := srv.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	srv = ownServer(t, pgserver.Options{Fast: true})
 	dsn, schema = pgtest.Schema(t, pgtest.On(srv.DSN()))
 	return srv, dsn, schema
 }
@@ -60,7 +56,7 @@ func TestWatch_SilentConnection(t *testing.T) {
 	if text := next(); text != "" {
 		t.Fatal(text)
 	}
-	silence(t, conn, statusNodesSQL)
+	silence(t, conn, statusSQL, statusNodesSQL)
 	text := next()
 	for text == "" {
 		text = next()
