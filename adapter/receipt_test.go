@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/pgsocket/socketio/adapter"
 )
@@ -143,6 +144,78 @@ func TestOutcome_Withdraw_Index(t *testing.T) {
 	if err := kept.Wait(t.Context()); err != nil || kept.Offset() == (adapter.Offset{}) {
 		t.Errorf("not withdrawn: %v, %v", kept.Offset(), err)
 	}
+}
+
+// The engine completes the other writes of the batch while Withdraw of one returns true to its caller.
+func TestReceipt_Withdraw_OutcomeKnownMeanwhile(t *testing.T) {
+	t.Parallel()
+	for name, read := range map[string]func(*adapter.Receipt) error{
+		"Wait": func(r *adapter.Receipt) error { return r.Wait(context.Background()) },
+		"Done": func(r *adapter.Receipt) error {
+			<-r.Done()
+			return r.Wait(context.Background())
+		},
+		"Offset": func(r *adapter.Receipt) error {
+			if r.Offset() == (adapter.Offset{}) {
+				return adapter.ErrWithdrawn
+			}
+			return nil
+		},
+	} {
+		for range 100 {
+			o, results := adapter.NewOutcome(), make(chan error, 1)
+			r := o.Receipt(0)
+			o.Withdraw = func(int) bool {
+				o.CompleteAt(adapter.Offset{Position: 1, Log: 1})
+				reading := make(chan struct{})
+				go func() {
+					close(reading)
+					results <- read(r)
+				}()
+				<-reading
+				return true
+			}
+			if !r.Withdraw() {
+				t.Fatalf("%s: not withdrawn", name)
+			}
+			if err := <-results; !errors.Is(err, adapter.ErrWithdrawn) {
+				t.Fatalf("%s: %v, and Withdraw has returned true", name, err)
+			}
+		}
+	}
+}
+
+func TestReceipt_Withdraw_WakesCallers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := adapter.NewOutcome()
+		o.Withdraw = func(index int) bool { return index < 2 }
+		receipts := []*adapter.Receipt{o.Receipt(0), o.Receipt(1), o.Receipt(2)}
+		results, done := make([]error, len(receipts)), make([]bool, len(receipts))
+		for i, r := range receipts {
+			results[i] = errors.New("waits")
+			go func() { results[i] = r.Wait(t.Context()) }()
+			go func() {
+				<-r.Done()
+				done[i] = true
+			}()
+		}
+		synctest.Wait()
+		if !receipts[0].Withdraw() || !receipts[1].Withdraw() || receipts[2].Withdraw() {
+			t.Error("Receipt.Withdraw does not return the result of Outcome.Withdraw")
+		}
+		synctest.Wait()
+		for i, r := range receipts {
+			if withdrawn := i < 2; errors.Is(results[i], adapter.ErrWithdrawn) != withdrawn || done[i] != withdrawn || isDone(r) != withdrawn {
+				t.Errorf("receipt %d: Wait returns %v, Done is closed: %v", i, results[i], done[i])
+			}
+		}
+		o.Complete(nil)
+		synctest.Wait()
+		if results[2] != nil || !done[2] || !isDone(receipts[2]) {
+			t.Errorf("the receipt that was not withdrawn: Wait returns %v, Done is closed: %v", results[2], done[2])
+		}
+	})
 }
 
 // The receipts of a batch share one channel, and a result that is known needs none.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/adapter/adaptertest"
 )
 
 // Events that no caller waits for linger, for an hour here; an event that must not linger
@@ -87,5 +88,37 @@ func untilSent(ctx context.Context, t *testing.T, db *DB) {
 		case <-ctx.Done():
 			t.Fatal(context.Cause(ctx))
 		}
+	}
+}
+
+// The first event of the batch is withdrawn; the publisher does not send yet.
+func TestFlushBarrier_WithdrawnEvent_WaitsForTheOthers(t *testing.T) {
+	t.Parallel()
+	o := (&Options{}).withDefaults()
+	p := newPublisher(&o, nil, nil, nil, noopReader{})
+	var receipts []*adapter.Receipt
+	for range 2 {
+		r, err := p.publish(t.Context(), adaptertest.Event("x"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		receipts = append(receipts, r)
+	}
+	if !receipts[0].Withdraw() {
+		t.Fatal("not withdrawn")
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 20 {
+		if err := p.flushBarrier(ended); err == nil {
+			t.Fatal("returned before the second event has a result")
+		}
+	}
+	p.complete(p.queue[0], adapter.Offset{Position: 1, Log: 1}, nil)
+	if err := p.flushBarrier(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := receipts[1].Wait(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

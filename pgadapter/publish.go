@@ -64,6 +64,7 @@ type pendingBatch struct {
 	noLinger  bool          // some packet must not linger
 	awaited   bool          // a caller waits for the outcome
 	taken     bool
+	completed chan struct{} // closed after the outcome is known; that of a receipt may be closed earlier, by Withdraw
 }
 
 func newPublisher(o *Options, q *queries, s *sealer, l *dedicatedConn, r reader) *publisher {
@@ -209,6 +210,7 @@ func (p *publisher) gatheringLocked(size int) *pendingBatch {
 	// As large as the previous batch, so that slices do not grow under load.
 	o := &pendingBatch{ends: make([]int, 0, p.packets), sizes: make([]int, 0, p.packets)}
 	o.outcome = adapter.NewOutcome()
+	o.completed = make(chan struct{})
 	o.outcome.Withdraw = func(index int) bool { return p.withdraw(o, index) }
 	o.outcome.OnAwaited = func() { p.awaited(o) }
 	o.frame = append(make([]byte, 0, max(1024, min(p.frame, batchBytes))), byte(p.frames.Load()))
@@ -283,6 +285,7 @@ func (p *publisher) complete(o *pendingBatch, first adapter.Offset, err error) {
 	}
 	p.mu.Unlock()
 	o.frame = nil // receipts may outlive the batch
+	defer close(o.completed)
 	if err != nil {
 		o.outcome.Complete(err)
 		return
@@ -299,8 +302,9 @@ func (p *publisher) flushBarrier(ctx context.Context) error {
 	if latest == nil {
 		return nil
 	}
+	p.awaited(latest)
 	select {
-	case <-latest.outcome.Receipt(0).Done():
+	case <-latest.completed:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
