@@ -248,12 +248,46 @@ func TestNotification_Foreign(t *testing.T) {
 	checkSame(t, recorders, storm(t, dbs, 2, 50, 0))
 }
 
-// A wire is a proxy between a node and Postgres that can be cut.
+// A wire is a proxy between a node and Postgres that can be cut, or stop to carry anything.
 type wire struct {
 	target string
 	mu     sync.Mutex
 	cut    bool
 	conns  map[net.Conn]bool
+	silent map[string]bool // the addresses of clients whose connections stay open and carry nothing
+}
+
+// silence makes a connection of a client carry nothing more, as a firewall that has forgotten it.
+func (w *wire) silence(client net.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.silent[client.String()] = true
+}
+
+// silenceAll does it for all connections that are open.
+func (w *wire) silenceAll() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for c := range w.conns {
+		w.silent[c.RemoteAddr().String()] = true
+	}
+}
+
+// A wireEnd writes to one end of a connection of a client, unless it is silent.
+type wireEnd struct {
+	w      *wire
+	client string
+	to     io.Writer
+}
+
+func (l wireEnd) Write(p []byte) (int, error) {
+	l.w.mu.Lock()
+	silent := l.w.silent[l.client]
+	l.w.mu.Unlock()
+	if silent {
+		return len(p), nil
+	}
+	return l.to.Write(p)
 }
 
 // through returns a bench whose connections go through a wire.
@@ -267,7 +301,7 @@ func (b *bench) through(t *testing.T) (*bench, *wire) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &wire{target: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), conns: make(map[net.Conn]bool)}
+	w := &wire{target: net.JoinHostPort(config.Host, fmt.Sprint(config.Port)), conns: make(map[net.Conn]bool), silent: make(map[string]bool)}
 	t.Cleanup(func() { w.sever(true); _ = l.Close() })
 	go func() { // ends when the listener is closed
 		for {
@@ -303,10 +337,10 @@ func (w *wire) carry(client net.Conn) {
 	w.conns[client], w.conns[server] = true, true
 	w.mu.Unlock()
 	go func() { // ends when one side closes
-		_, _ = io.Copy(server, client)
+		_, _ = io.Copy(wireEnd{w, client.RemoteAddr().String(), server}, client)
 		_ = server.Close()
 	}()
-	_, _ = io.Copy(client, server)
+	_, _ = io.Copy(wireEnd{w, client.RemoteAddr().String(), client}, server)
 }
 
 // sever cuts all connections and refuses new ones, or accepts new ones again.

@@ -59,12 +59,14 @@ func newNode(b base, log followedLog, setFrames func(version byte)) *node {
 	return n
 }
 
-// register inserts the row of a new incarnation.
+// register inserts the row of a new incarnation, within answerTimeout.
 func (n *node) register(ctx context.Context, q querier, at adapter.Position) error {
 	begun := time.Now()
 	id := newIdentity()
 	o := n.opts
 	host, version := hostAndVersion()
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	_, err := q.Exec(ctx, n.queries.nodeRegister, id, toText(o.NodeName), int64(at),
 		o.Retention.Milliseconds(), o.Lease.Milliseconds(), n.serverName(), int16(o.frames),
 		toText(host), int32(os.Getpid()), toText(version))

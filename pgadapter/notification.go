@@ -62,7 +62,7 @@ func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
 		if n == nil || err != nil {
 			break
 		}
-		if _, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
+		if _, err := t.handleNotification(ctx, conn, n); err != nil {
 			return err
 		}
 	}
@@ -74,7 +74,12 @@ func (t *tail) drainNotifications(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // handleNotification handles a notification that names no batch, and reports whether it was one.
-func (t *tail) handleNotification(ctx context.Context, conn *pgx.Conn, payload string) (done bool, err error) {
+// It ignores those of other channels, on which a hook of the application may listen.
+func (t *tail) handleNotification(ctx context.Context, conn *pgx.Conn, n *pgconn.Notification) (done bool, err error) {
+	payload := n.Payload
+	if n.Channel != t.opts.Schema {
+		return true, nil
+	}
 	if strings.HasPrefix(payload, echoPrefix) {
 		return true, t.receiveEcho(ctx, conn, payload)
 	}
@@ -149,6 +154,5 @@ func (t *tail) receiveEcho(ctx context.Context, conn *pgx.Conn, payload string) 
 		t.opts.Logger.InfoContext(ctx, "notifications arrive")
 	}
 	// The connection is not pooled, and listens even if it is idle for long.
-	_, err := conn.Exec(ctx, "set idle_session_timeout = 0")
-	return err
+	return execWithin(ctx, conn, "set idle_session_timeout = 0")
 }

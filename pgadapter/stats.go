@@ -74,6 +74,8 @@ func (s *Sessions) addStats(to *Stats) { to.Writes, to.Claims = s.writes.len(), 
 // Health returns nil while the node is in the cluster and reads the log, as a readiness
 // probe needs. When Postgres fails, it returns an error within two heartbeats (see
 // Options.Heartbeat), and nil again when the node has recovered. It also returns an error
+// when the node has not read the log to its end for longer than Options.PollInterval and
+// Options.Lease together: the connection that reads is dead, or the node does not keep up;
 // while notifications do not arrive, see Options.ListenDSN; and for Options.Retention after
 // the node read a batch that it cannot decode, which a later version of this package may
 // write during a rolling upgrade: clients that need that batch start new sessions. Clients

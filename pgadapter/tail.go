@@ -20,6 +20,9 @@ const readBatches = 64
 // maxID is greater than the id of any batch.
 const maxID = 1<<51 - 1
 
+// errLags reports that Postgres does not answer, or that the log grows faster than this node delivers it.
+var errLags = errors.New("no answer from Postgres, or the node does not keep up with the log")
+
 var errBound = errors.New("pgadapter: this DB belongs to a server already; open one for each server")
 
 // A tail follows the log. One goroutine owns its connection and, in a loop, waits for
@@ -123,9 +126,17 @@ func (t *tail) connect(ctx context.Context) (*pgx.Conn, error) {
 	if fresh && !t.opts.PollOnly {
 		t.echo = echo{}
 		// The channel has the name of the schema, see the SQL function append.
-		_, err = conn.Exec(ctx, "listen "+pgx.Identifier{t.opts.Schema}.Sanitize())
+		err = execWithin(ctx, conn, "listen "+pgx.Identifier{t.opts.Schema}.Sanitize())
 	}
 	return conn, err
+}
+
+// execWithin executes a statement, which may take answerTimeout.
+func execWithin(ctx context.Context, conn *pgx.Conn, sql string) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	_, err := conn.Exec(ctx, sql)
+	return err
 }
 
 func (t *tail) bind(l adapter.Local) (adapter.Offset, error) {
@@ -230,7 +241,7 @@ func (t *tail) listen(ctx context.Context, conn *pgx.Conn) error {
 			}
 			continue
 		}
-		if done, err := t.handleNotification(ctx, conn, n.Payload); err != nil {
+		if done, err := t.handleNotification(ctx, conn, n); err != nil {
 			return err
 		} else if done {
 			continue
@@ -426,13 +437,19 @@ func (t *tail) waitDelivered(ctx context.Context, p adapter.Position) error {
 	}
 }
 
-// health returns an error if the log is not followed, or only by polling.
+// longestLag is the time without a complete read of the log after which Health fails: reads are
+// at most a poll interval apart, and the node goes on for Lease without an answer of Postgres.
+func (t *tail) longestLag() time.Duration { return t.opts.PollInterval + t.opts.Lease }
+
+// health returns an error if the log is not followed, not to its end, or only by polling.
 func (t *tail) health() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case !t.following:
 		return fmt.Errorf("the log has not been read since %v", t.caughtUp.Round(time.Millisecond))
+	case elapsed(t.caughtUp, time.Now()) > t.longestLag():
+		return fmt.Errorf("the log has not been read to its end for %v: %w", elapsed(t.caughtUp, time.Now()).Round(time.Millisecond), errLags)
 	case t.unnotified:
 		return fmt.Errorf("the log is only polled, every %v: %w", t.poll(), errNotNotified)
 	}
