@@ -2,7 +2,6 @@ package pgadapter
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -114,7 +113,7 @@ func prepare(ctx context.Context, config *pgxpool.Config, w *pgaddress.Waiter) e
 	}
 	return w.Wait(ctx, func(ctx context.Context) error {
 		conn, err := pgaddress.Connect(ctx, config)
-		if pg, ok := errors.AsType[*pgconn.PgError](err); ok && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
+		if pg := pgaddress.PostgresError(err); pg != nil && strings.HasPrefix(pg.Code, "08") && strings.Contains(pg.Message, "startup parameter") {
 			passed = false
 			return nil
 		}
@@ -184,9 +183,22 @@ func closesIdle(conn *pgx.Conn) bool {
 	return timeout != "0"
 }
 
+// listening returns config for the connection that listens: pgx keeps its notifications for
+// WaitForNotification.
+func listening(config *pgxpool.Config) *pgxpool.Config {
+	c := config.Copy()
+	before := c.BeforeConnect
+	c.BeforeConnect = func(ctx context.Context, conn *pgx.ConnConfig) error {
+		err := before(ctx, conn)
+		conn.OnNotification = nil
+		return err
+	}
+	return c
+}
+
 // configure sets the name of a connection, if it has none, and its keepalive. It is dialed and
-// opened as the application says, except that notifications of the connection are those of
-// this package.
+// opened as the application says. Notifications of channels on which a hook listens are
+// discarded; without a function for them, pgx would keep them all.
 func configure(config *pgx.ConnConfig) {
 	if config.RuntimeParams == nil {
 		config.RuntimeParams = make(map[string]string)
@@ -194,7 +206,7 @@ func configure(config *pgx.ConnConfig) {
 	if config.RuntimeParams["application_name"] == "" {
 		config.RuntimeParams["application_name"] = "pgsocket"
 	}
-	config.OnNotification = nil
+	config.OnNotification = func(*pgconn.PgConn, *pgconn.Notification) {}
 	if after := config.AfterConnect; after != nil {
 		config.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
 			return keepSettings(ctx, conn, func() error { return after(ctx, conn) })

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/pgsocket/socketio/internal/pgaddress"
 )
 
 // ErrSchema reports a schema that this version of the package cannot use: missing,
@@ -30,23 +32,37 @@ const (
 // stateIdle is the SQLSTATE of a connection that idle_session_timeout closed.
 const stateIdle = "57P05"
 
-// sqlState returns the SQLSTATE of an error from Postgres, and "" for other errors.
+// sqlState returns the SQLSTATE of an error from Postgres, and "" for other errors. Those of the
+// hooks of a pool have none here, see pgaddress.PostgresError.
 func sqlState(err error) string {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+	if pg := pgaddress.PostgresError(err); pg != nil {
 		return pg.Code
 	}
 	return ""
 }
+
+// isRefusedConnection reports whether Postgres refused the connection: its SQLSTATE, which may
+// come from a login trigger of the application, does not answer a statement of this package.
+func isRefusedConnection(err error) bool {
+	_, ok := errors.AsType[*pgconn.ConnectError](err)
+	return ok
+}
+
+// isNodeGone reports whether a statement found that the row of this node is missing.
+func isNodeGone(err error) bool { return sqlState(err) == stateNodeGone && !isRefusedConnection(err) }
+
+// class returns the class of a SQLSTATE, its first two characters.
+func class(state string) string { return state[:min(2, len(state))] }
 
 // isTransient reports whether the same statement may succeed later. An error without a
 // SQLSTATE is a failed connection. A refused connection is always transient: a database may
 // refuse connections for a while, or be replaced by another one of its name.
 func isTransient(err error) bool {
 	state := sqlState(err)
-	if _, refused := errors.AsType[*pgconn.ConnectError](err); refused || state == "" {
+	if isRefusedConnection(err) || state == "" {
 		return true
 	}
-	switch state[:2] {
+	switch class(state) {
 	case "08", // connection exception
 		"28", // invalid credentials, which may be changing
 		"25", // a transaction that a pooler aborted, or a server that became read-only
@@ -66,8 +82,8 @@ func isTransient(err error) bool {
 	case "26000", "42P05": // a prepared statement of another client of a pooler
 		return true
 	case "0A000": // a migration changed the result of a prepared statement: the next attempt prepares it again
-		pg, ok := errors.AsType[*pgconn.PgError](err)
-		return ok && (pg.Routine == "RevalidateCachedQuery" || strings.Contains(pg.Message, "cached plan"))
+		pg := pgaddress.PostgresError(err)
+		return pg != nil && (pg.Routine == "RevalidateCachedQuery" || strings.Contains(pg.Message, "cached plan"))
 	}
 	return false
 }
@@ -79,7 +95,7 @@ func isRefusal(err error) bool {
 	if state == "" || state == "57014" { // query_canceled
 		return state != ""
 	}
-	switch state[:2] {
+	switch class(state) {
 	case "08", "23", "57", "58", "XX":
 		return false
 	}
@@ -97,7 +113,7 @@ func exceedsResources(err error) bool {
 func queueFull(err error) bool { return sqlState(err) == "54000" }
 
 func constraint(err error) string {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+	if pg := pgaddress.PostgresError(err); pg != nil {
 		return pg.ConstraintName
 	}
 	return ""
@@ -106,6 +122,9 @@ func constraint(err error) string {
 // annotateSchemaErr adds what to do to errors that a program meets first with an unusable
 // schema, role or pooler.
 func annotateSchemaErr(schema string, err error) error {
+	if isRefusedConnection(err) {
+		return err
+	}
 	switch sqlState(err) {
 	case "42P01", "3F000", "42703", "42883":
 		return fmt.Errorf("%w: schema %q has no tables of ours; create them with migrations.Up, or pgsocket migrate up: %w", ErrSchema, schema, err)

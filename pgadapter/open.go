@@ -75,7 +75,8 @@ func Open(ctx context.Context, dsn string, opts *Options) (*DB, error) {
 // AfterRelease) are not called, and OnNotification receives nothing from these connections.
 //
 // The hooks are called from several goroutines, and must return within 10 seconds; while they
-// return an error, the node goes on as if Postgres were away. The pool may be lazy: it need not
+// return an error, whatever its SQLSTATE, the node goes on as if Postgres were away, and New
+// waits for up to Options.ConnectTimeout; the error of New wraps that of the hook. The pool may be lazy: it need not
 // be connected.
 func New(ctx context.Context, pool *pgxpool.Pool, opts *Options) (*DB, error) {
 	return connect(ctx, opts, func() (source, error) { return fromPool(pool) })
@@ -122,7 +123,7 @@ func (db *DB) open(ctx context.Context, s source) error {
 	if err != nil {
 		return err
 	}
-	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listen}, &dedicatedConn{config: config})
+	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listening(listen)}, &dedicatedConn{config: config})
 	if err := db.node.register(ctx, db.pool, h.pos.position()); err != nil {
 		return err
 	}
@@ -197,6 +198,8 @@ func readHead(ctx context.Context, queries *queries, schema string, q querier) (
 	var version, worksFrom int
 	var number int64
 	m := &h.pos
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	err := q.QueryRow(ctx, queries.head).Scan(&version, &worksFrom, &number, &h.low, &m.id, &m.origin, &m.seq, &m.packets, &h.key)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):

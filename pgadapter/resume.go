@@ -191,7 +191,7 @@ func (s *Sessions) tryResume(ctx context.Context, claims []*claim) ([]resumed, e
 	node := h.node
 	e := resumeTx{sessions: make(map[string]*sessionRow, len(claims)), batches: make(map[int64]batchPos)}
 	err = conn.SendBatch(ctx, e.lockBatch(s.queries, h, claims)).Close()
-	if sqlState(err) == stateNodeGone {
+	if isNodeGone(err) {
 		s.owner.markFenced(node)
 		return nil, errNodeGone
 	}

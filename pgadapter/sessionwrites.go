@@ -163,7 +163,7 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
 	err := s.pool.SendBatch(ctx, b).Close()
-	if sqlState(err) == stateNodeGone {
+	if isNodeGone(err) {
 		s.owner.markFenced(node)
 		return nil, errNodeGone
 	}

@@ -6,12 +6,14 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // A hookError is the error of a function of the application that is called for each
-// connection. A later attempt may succeed: a store of secrets may not be up yet.
+// connection. A later attempt may succeed: a store of secrets may not be up yet. It may wrap
+// an error of Postgres, to a statement of the application: see [PostgresError].
 type hookError struct {
 	hook string
 	err  error
@@ -20,6 +22,17 @@ type hookError struct {
 func (e *hookError) Error() string { return fmt.Sprintf("%s of the pool: %v", e.hook, e.err) }
 
 func (e *hookError) Unwrap() error { return e.err }
+
+// PostgresError returns the error of Postgres in err, or nil if there is none, or if it
+// answers a statement of a hook of [FromPool]: its SQLSTATE says nothing about the statements
+// of this module. Everything that decides by a SQLSTATE asks this function.
+func PostgresError(err error) *pgconn.PgError {
+	if _, ok := errors.AsType[*hookError](err); ok {
+		return nil
+	}
+	pg, _ := errors.AsType[*pgconn.PgError](err)
+	return pg
+}
 
 var errNoPool = errors.New("the pool is nil")
 
@@ -35,18 +48,27 @@ func FromPool(pool *pgxpool.Pool) (*pgxpool.Config, error) {
 	config := pool.Config()
 	config.BeforeAcquire, config.PrepareConn, config.AfterRelease, config.ShouldPing = nil, nil, nil, nil //nolint:staticcheck // a deprecated field is cleared
 	config.MinConns, config.MinIdleConns = 0, 0
-	if before := config.BeforeConnect; before != nil {
-		config.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
+	before := config.BeforeConnect
+	config.BeforeConnect = func(ctx context.Context, c *pgx.ConnConfig) error {
+		if before != nil {
 			if err := before(ctx, c); err != nil {
 				return &hookError{"BeforeConnect", err}
 			}
-			return nil
 		}
+		if after := c.AfterConnect; after != nil {
+			c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {
+				if err := after(ctx, conn); err != nil {
+					return &hookError{"ConnConfig.AfterConnect", err}
+				}
+				return nil
+			}
+		}
+		return nil
 	}
 	if after := config.AfterConnect; after != nil {
 		config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 			if err := after(ctx, conn); err != nil {
-				return fmt.Errorf("AfterConnect of the pool: %w", err)
+				return &hookError{"AfterConnect", err}
 			}
 			restoreTypes(conn.TypeMap())
 			return nil

@@ -34,7 +34,7 @@ type Waiter struct {
 // Wait calls try until it succeeds, fails with a permanent error, or Timeout has passed. Then
 // its error names how long it waited and the last error of try. Temporary errors are those of a
 // Postgres that does not run yet, starts, shuts down, has no connection left, or refuses the
-// credentials, which may be new, and those of a pool's BeforeConnect. The first failure is
+// credentials, which may be new, and all errors of a pool's hooks. The first failure is
 // logged at once, later ones every five seconds, and the end of the wait.
 func (w *Waiter) Wait(ctx context.Context, try func(context.Context) error) error {
 	if w.began.IsZero() {
@@ -128,20 +128,20 @@ func oneLine(err error) error {
 
 // refused reports whether the credentials were not accepted.
 func refused(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	return ok && pg.Code[:2] == "28"
+	pg := PostgresError(err)
+	return pg != nil && strings.HasPrefix(pg.Code, "28")
 }
 
 // unavailable reports whether a later attempt may succeed without a change of the address
 // or the schema. An error that is not from Postgres is a network error.
 func unavailable(err error) bool {
-	pg, ok := errors.AsType[*pgconn.PgError](err)
-	if !ok {
+	pg := PostgresError(err)
+	if pg == nil {
 		connect, ok := errors.AsType[*pgconn.ConnectError](err)
 		hook, isHook := errors.AsType[*hookError](err)
 		return ok && connect != nil || isHook && hook != nil || pgconn.Timeout(err) || pgconn.SafeToRetry(err) || errors.Is(err, context.DeadlineExceeded)
 	}
-	switch pg.Code[:2] {
+	switch pg.Code[:min(2, len(pg.Code))] {
 	case "08", "28", "53", "57", "58":
 		return pg.Code != "57014" // a statement was cancelled
 	}

@@ -190,3 +190,15 @@ func TestWait_NoAnswer(t *testing.T) {
 		})
 	}
 }
+
+// Poolers and other servers of the protocol may send an error without a SQLSTATE.
+func TestWait_ErrorWithoutState(t *testing.T) {
+	t.Parallel()
+	w := pgaddress.Waiter{Timeout: -1, Logger: slog.New(slog.DiscardHandler)}
+	for _, state := range []string{"", "2", "28"} {
+		refused := &pgconn.PgError{Code: state, Message: "no"}
+		if err := w.Wait(t.Context(), func(context.Context) error { return refused }); !errors.Is(err, refused) {
+			t.Errorf("%q: %v", state, err)
+		}
+	}
+}
