@@ -33,7 +33,8 @@ type Adapter interface {
 	// Bind attaches the node. It is called once, before any other method. From
 	// then on Nodes lists the node on every node. Deliveries begin with the
 	// first record after the returned offset. They may begin before Bind
-	// returns, from another goroutine.
+	// returns, from another goroutine. It has no ctx: if it asks a database, it bounds
+	// the time itself.
 	Bind(Local) (Offset, error)
 
 	// Publish queues e and returns its Receipt. Envelopes published by one

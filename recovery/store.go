@@ -14,7 +14,8 @@ import (
 // dies, the Store parks the session: its window begins, and it expires as others do.
 type Store interface { //nolint:interfacebloat // the life of a session in six methods
 	// Bind attaches the node that will own the sessions. It is called once, before
-	// any other method.
+	// any other method. It has no ctx, because it only keeps the node: it asks no
+	// database and does not wait.
 	Bind(Node) error
 
 	// Admit waits while the store has too many writes queued. It returns nil when a
