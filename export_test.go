@@ -26,6 +26,9 @@ func (s *Server) Checkpoint() []recovery.Progress {
 	return progress
 }
 
+// Store returns the session store.
+func (s *Server) Store() recovery.Store { return s.hub.store }
+
 // PauseReading stops reading the socket's connection until ResumeReading.
 func (s *Socket) PauseReading() { s.conn.session.Pause() }
 

@@ -130,9 +130,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
 			h.applyOpLocked(d)
 		case adapter.Request, adapter.Answer, adapter.NodeLeft:
-			if d.Redelivery == 0 { // else it was delivered to this node before
-				h.forServerLocked(d)
-			}
+			h.forServerLocked(d)
 		}
 		h.begun, h.cursor = true, d.Offset
 	}
@@ -209,11 +207,21 @@ func (h *hub) sendLocked(n *Namespace, o *delivery) {
 		return
 	}
 	h.pass++
+	ended := 0
 	n.members.each(o.Audience, h.pass, func(m *member) {
-		if m.truncations >= o.since {
+		switch {
+		case m.truncations >= o.since:
 			m.takeLocked(o)
+		case o.Kind != adapter.Volatile && m.endSessionLocked():
+			ended++
 		}
 	})
+	if ended > 0 {
+		h.afterLocked(func() {
+			h.logger.Warn("sessions ended, because the log has an event again that their clients have received; the clients stay connected, and begin new sessions when they return",
+				slog.Int("sessions", ended))
+		})
+	}
 }
 
 // takeLocked sends o to an attached socket, or buffers it behind a replay.
@@ -356,14 +364,28 @@ func (h *hub) release(m *member) bool {
 	if m.state == detached {
 		return false
 	}
-	h.endLocked(m.key, recovery.Release{})
+	m.endSessionLocked()
+	m.ended = nil // a new one may follow
+	delete(h.restoring, m)
+	m.catchingUp, m.pendingOps, m.disconnectedAt = false, nil, nil
+	m.record, m.last, m.replayedTo = &recovery.Session{}, adapter.Offset{}, 0
+	return true
+}
+
+// endSessionLocked ends the session that m owns, and reports whether it owned one; the socket continues without. So does a
+// socket that is not given an event again which the log had lost: with an offset before the place at which the log has it now,
+// a replay would send it twice.
+func (m *member) endSessionLocked() bool {
+	if m.key == (recovery.Key{}) {
+		return false
+	}
+	h := m.hub()
+	m.ended = h.endLocked(m.key, recovery.Release{})
 	delete(h.repeats.of, m.key.PIDHash)
 	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
-	delete(h.restoring, m)
-	m.catchingUp, m.pendingOps, m.disconnectedAt = false, nil, nil
-	m.key, m.boundIdentity, m.record, m.last, m.replayedTo = recovery.Key{}, "", &recovery.Session{}, adapter.Offset{}, 0
+	m.key, m.boundIdentity, m.checkpointState = recovery.Key{}, "", checkpointState{}
 	return true
 }
 

@@ -1,10 +1,12 @@
 package socketio_test
 
 import (
+	"errors"
 	"testing"
 	"testing/synctest"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/recovery"
 )
 
 // TestLocalDisconnect_ClientIsToldWhenDurable: a client that returns at once, to any node,
@@ -47,6 +49,23 @@ func TestLocalDisconnect_InTheReplay_SessionIsOver(t *testing.T) {
 		again.connect(p.ticket())
 		if only(t, io).Recovered() {
 			t.Error("the client has recovered its session")
+		}
+	})
+}
+
+// TestLocalDisconnect_InTheReplay_DurableWhenItReturns: when the node is killed before the end of the replay, another one must
+// not restore the session.
+func TestLocalDisconnect_InTheReplay_DurableWhenItReturns(t *testing.T) {
+	t.Parallel()
+	inTheReplay(t, func(t *testing.T, io *socketio.Server, log *rewound, p, back *peer) {
+		do(t, io.Local().Disconnect(t.Context()))
+		request := recovery.ResumeRequest{PIDHash: recovery.HashPID(p.pid), Namespace: "/", Offset: p.offset}
+		if _, err := io.Store().Resume(t.Context(), request); !errors.Is(err, recovery.ErrUnknown) {
+			t.Errorf("claimed: %v", err)
+		}
+		close(log.proceed)
+		var last string
+		for last = back.ReadText(); last != "1"; last = back.ReadText() { // the replay, then DISCONNECT
 		}
 	})
 }

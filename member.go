@@ -12,7 +12,7 @@ type member struct {
 
 	state  memberState
 	reason Reason           // why it is detached
-	ended  *adapter.Receipt // of releasing the session, when it is detached
+	ended  *adapter.Receipt // of releasing the session, which may precede the end of the socket; nil before
 
 	key             recovery.Key       // of the session; zero without one
 	boundIdentity   string             // the identity that the session is bound to, hashed

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/recovery"
@@ -94,22 +95,32 @@ func (h *hub) applyLocally(e *adapter.Envelope) (outcomes []*adapter.Receipt) {
 // returns before.
 func (h *hub) disconnectLocally(ctx context.Context, e *adapter.Envelope) error {
 	h.mu.Lock()
-	var over []*member
+	var over, replays []*member
 	for _, m := range h.membersLocked(e) {
 		if m.endAfterLocked(h.cursor.Position) {
 			over = append(over, m)
+			continue
 		}
+		// The replay goes on, but the node may die before its end: the session ends now.
+		m.ended = h.endLocked(m.key, recovery.Release{})
+		replays = append(replays, m)
 	}
 	h.mu.Unlock()
 	for _, m := range over {
 		m.socket.discardEvents()
 	}
 	var first error
-	for _, m := range over {
+	wait := func(m *member) {
 		if err := m.ended.Wait(ctx); err != nil && first == nil && !errors.Is(err, recovery.ErrLost) {
 			first = err
 		}
+	}
+	for _, m := range over {
+		wait(m)
 		m.socket.notifyDisconnect(&DisconnectError{Reason: ReasonServerDisconnect})
+	}
+	for _, m := range replays {
+		wait(m)
 	}
 	return first
 }
@@ -131,8 +142,10 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	c := roomChange(d.Envelope, d.Offset.Position, h.logger)
 	since := h.sinceLocked(d)
 	for _, m := range attached {
-		if m.truncations >= since { // else it was applied before the log lost it
+		if m.truncations >= since {
 			m.applyOpLocked(d, c)
+		} else {
+			m.repeatedLocked(c)
 		}
 	}
 }
@@ -185,6 +198,25 @@ func (m *member) applyOpLocked(d *adapter.Delivery, c recovery.Change) {
 		}
 	case !c.Empty():
 		// No need to wait: it is in the log, and the store reports that it may be missing.
+		m.writeLocked(c)
+	}
+}
+
+// repeatedLocked stores the rooms of an operation that the socket has applied before the log lost it: the store has lost them
+// as well. If the socket has changed one of the rooms since, the log has the two changes in the other order. Then the session
+// ends: a node that restored it from the log would give it other rooms than the socket has.
+func (m *member) repeatedLocked(c recovery.Change) {
+	in := make(map[string]bool, len(c.Join)+len(c.Leave))
+	for _, room := range slices.Concat(c.Join, c.Leave) {
+		in[room] = m.inLocked(room)
+	}
+	delete(in, string(m.socket.id)) // neither joined nor left
+	rooms := len(in)
+	c.Join, c.Leave = pick(c.Join, in, true), pick(c.Leave, in, false)
+	switch {
+	case len(c.Join)+len(c.Leave) < rooms:
+		m.endSessionLocked()
+	case !c.Empty():
 		m.writeLocked(c)
 	}
 }

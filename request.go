@@ -59,14 +59,15 @@ type request struct {
 
 // A response is the head of the payload of an adapter.Answer; its body follows.
 type response struct {
-	Node  string     `json:"node"` // that answers
-	ID    uint64     `json:"id"`   // of the request
-	Done  bool       `json:"done,omitempty"`
-	Asked []SocketID `json:"asked,omitempty"` // call: sockets that were asked; sent first
-	All   bool       `json:"all,omitempty"`   // call: Asked is complete with this one
-	From  SocketID   `json:"from,omitempty"`  // call: the socket that answered; fetch: the only socket in the body, if that is large
-	Lost  Reason     `json:"lost,omitempty"`  // call: the socket was disconnected before it answered
-	Error *Error     `json:"error,omitempty"` // in place of a body
+	Node   string     `json:"node"`        // that answers
+	ID     uint64     `json:"id"`          // of the request
+	Number uint64     `json:"n,omitempty"` // of the node's answers to the request, from 1; zero of an earlier version
+	Done   bool       `json:"done,omitempty"`
+	Asked  []SocketID `json:"asked,omitempty"` // call: sockets that were asked; sent first
+	All    bool       `json:"all,omitempty"`   // call: Asked is complete with this one
+	From   SocketID   `json:"from,omitempty"`  // call: the socket that answered; fetch: the only socket in the body, if that is large
+	Lost   Reason     `json:"lost,omitempty"`  // call: the socket was disconnected before it answered
+	Error  *Error     `json:"error,omitempty"` // in place of a body
 
 	body        []byte
 	attachments [][]byte
@@ -92,9 +93,10 @@ func cutHead(payload []byte, head any) ([]byte, error) {
 
 // A pendingCall is a request of this node that waits for answers.
 type pendingCall struct {
-	wakeup chan struct{}    // signalled when the log has something for it
-	read   adapter.Position // up to where the answers were read; guarded by the hub's lock, like upTo
-	upTo   adapter.Position // up to where there is something
+	wakeup   chan struct{}    // signalled when the log has something for it
+	timeline int              // of the hub when the call began
+	read     adapter.Position // up to where the answers were read; guarded by the hub's lock, like upTo
+	upTo     adapter.Position // up to where there is something
 }
 
 func (q *pendingCall) wakeLocked(p adapter.Position) {
@@ -136,7 +138,7 @@ func (h *hub) nodeLeftLocked(d *adapter.Delivery) {
 func (h *hub) open(id uint64) *pendingCall {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	q := &pendingCall{wakeup: make(chan struct{}, 1)}
+	q := &pendingCall{wakeup: make(chan struct{}, 1), timeline: h.timeline, read: h.cursor.Position}
 	h.pendingCalls[id] = q
 	return q
 }
@@ -156,11 +158,15 @@ func (h *hub) next(q *pendingCall) (from, to adapter.Position) {
 	return from, q.read
 }
 
-// beginAt sets the position after which the answers of a call begin.
+// beginAt sets the position of the request, after which the answers of a call begin. If the log has lost its end since the
+// call began, the position may be lost as well, or belong to the request that was sent again, behind answers to it: then they
+// begin where the call or the new end began.
 func (h *hub) beginAt(q *pendingCall, p adapter.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	q.read = p
+	if q.timeline == h.timeline {
+		q.read = p
+	}
 }
 
 // A clusterCall is a request to the cluster, on the requesting node.
@@ -169,6 +175,7 @@ type clusterCall struct {
 	id           uint64
 	open         map[string]adapter.Node // nodes that have not finished
 	acknowledged map[string]bool         // nodes that have reported which sockets they asked
+	taken        map[string]uint64       // by node, the Number of the last answer
 
 	// take receives the answers as they arrive, and a *NodeError for every node that
 	// is gone, until it returns false.
@@ -179,7 +186,7 @@ type clusterCall struct {
 var errEnough = errors.New("enough")
 
 func (s *Server) newClusterCall(take func(*response, error) bool) *clusterCall {
-	return &clusterCall{server: s, id: s.requests.Add(1), acknowledged: make(map[string]bool), take: take}
+	return &clusterCall{server: s, id: s.requests.Add(1), acknowledged: make(map[string]bool), taken: make(map[string]uint64), take: take}
 }
 
 // run sends the request, and returns nil when all nodes are done or gone, or when
@@ -285,9 +292,10 @@ func (v *clusterCall) onDelivery(d *adapter.Delivery) error {
 		return v.nodeLost(string(d.Payload))
 	}
 	a, ours := v.server.hub.responseIn(d)
-	if !ours || a.ID != v.id {
-		return nil
+	if !ours || a.ID != v.id || a.Number != 0 && a.Number <= v.taken[a.Node] {
+		return nil // also if the log has it again, after it lost its end
 	}
+	v.taken[a.Node] = a.Number
 	if a.Done {
 		delete(v.open, a.Node)
 	}

@@ -35,6 +35,9 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 		}
 		return
 	}
+	if d.Redelivery != 0 {
+		return // its sockets were asked when it was delivered first
+	}
 	work := h.responderLocked(r.Kind, d, body)
 	if work == nil {
 		return // of a later version
@@ -44,7 +47,12 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 		defer h.server.work.done()
 		ctx, cancel := context.WithTimeout(h.server.lifetime, r.Wait)
 		defer cancel()
-		send := func(ctx context.Context, a response) error { return h.server.respond(ctx, r, a) }
+		answers := uint64(0)
+		send := func(ctx context.Context, a response) error {
+			answers++
+			a.Number = answers
+			return h.server.respond(ctx, r, a)
+		}
 		if err := work(ctx, send); err != nil && ctx.Err() == nil {
 			h.logger.Error("request not answered", slog.String("kind", string(r.Kind)), slog.Any("error", err))
 		}

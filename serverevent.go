@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"math/rand/v2"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -38,7 +39,7 @@ func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 		return err
 	}
 	r := to.servers()
-	head := request{Kind: requestServerEvent}
+	head := request{ID: rand.Uint64(), Kind: requestServerEvent}
 	if r.server != nil {
 		head.Node = r.server.hub.id
 	}
@@ -139,6 +140,48 @@ type serverEventQueue struct {
 	working bool
 	from    adapter.Position // handled up to here
 	upTo    adapter.Position
+	handled handledRequests // of handleServerEvents
+}
+
+// A requestName identifies a server-side event or request. An event from an emitter has no node.
+type requestName struct {
+	kind requestKind
+	node string
+	id   uint64
+}
+
+// handledRequests are the newest server-side events and requests that this node has handled: if the log loses its end, it may
+// have them again at other positions. An event that is repeated after more than maxHandled others is handled again.
+type handledRequests struct {
+	names map[requestName]struct{}
+	order []requestName // a ring
+	next  int           // the index of the oldest one, when the ring is full
+}
+
+// maxHandled bounds handledRequests.
+const maxHandled = 8192
+
+// add reports whether the request is not known, and adds it. One without an id is of an earlier version, and is not
+// recognized.
+func (r *handledRequests) add(name requestName) bool {
+	if name.id == 0 {
+		return true
+	}
+	if _, known := r.names[name]; known {
+		return false
+	}
+	if r.names == nil {
+		r.names = make(map[requestName]struct{})
+	}
+	r.names[name] = struct{}{}
+	if len(r.order) < maxHandled {
+		r.order = append(r.order, name)
+		return true
+	}
+	delete(r.names, r.order[r.next])
+	r.order[r.next] = name
+	r.next = (r.next + 1) % maxHandled
+	return true
 }
 
 // serverEventLocked schedules the server-side event at p.
@@ -215,12 +258,14 @@ func (s *Server) handleServerEvent(ctx context.Context, d *adapter.Delivery) {
 	body, err := cutHead(d.Payload, &r)
 	switch {
 	case err != nil || r.Node == s.hub.id:
+	case r.Kind != requestServerEvent && r.Kind != requestServer:
+	case !s.hub.serverEvents.handled.add(requestName{r.Kind, r.Node, r.ID}):
 	case r.Kind == requestServerEvent && s.lifetime.Err() == nil:
 		if _, err := s.serve(s.lifetime, d, r.Node, body); err != nil {
 			s.opts.Logger.ErrorContext(ctx, "handler of a server-side event failed",
 				slog.String("namespace", d.Namespace), slog.Any("error", err))
 		}
-	case r.Kind != requestServer:
+	case r.Kind == requestServerEvent:
 	case s.mayServe():
 		s.work.start()
 		go s.serveRequest(d, r, body) // owner: the server; ends with the handler
@@ -261,7 +306,7 @@ func (s *Server) serveRequest(d *adapter.Delivery, r request, body []byte) {
 
 // answerServer publishes the one answer of this node to a server-side request.
 func (s *Server) answerServer(ctx context.Context, r request, a response) {
-	a.Done = true
+	a.Done, a.Number = true, 1
 	if err := s.respond(ctx, r, a); err != nil && s.lifetime.Err() == nil {
 		s.opts.Logger.ErrorContext(ctx, "request not answered", slog.Any("error", err))
 	}

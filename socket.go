@@ -401,7 +401,10 @@ func (m *member) detachLocked(reason Reason) bool {
 	known := m.socket.connected.Load() || m.key.Epoch > 1                                    // else the client has not received its session, and cannot recover it
 	parks := m.key.PIDHash != "" && known && reason.Recoverable() && m.disconnectedAt == nil // else the session is over
 	m.socket.namespace.server.counters.departure(reason, parks, m.socket.connected.Load())
-	m.ended = adapter.Completed(nil)
+	over := m.ended != nil // the session has been ended before
+	if !over {
+		m.ended = adapter.Completed(nil)
+	}
 	h := m.hub()
 	if was == replaying || was == live {
 		if was == live { // else the replay has recorded its progress
@@ -419,7 +422,7 @@ func (m *member) detachLocked(reason Reason) bool {
 	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
-	if reason != ReasonTakenOver { // else another socket owns the session already
+	if reason != ReasonTakenOver && !over { // else another socket owns the session already
 		m.ended = h.endLocked(m.key, recovery.Release{Park: parks, At: m.replayedTo, Last: m.last})
 	}
 	return true

@@ -123,7 +123,8 @@ type Delivery struct {
 
 	// Redelivery is not zero for a record that this node was given before, at a place that the log has lost: before the last
 	// Redelivery calls of Local.LogTruncated. It is then for sockets that became members of their namespace since. Those that
-	// were members before have received it, or it preceded them. Only Local.Deliver takes it into account: a replay is read
-	// from the log as it is.
+	// were members before have received it, or it preceded them. A record for the server of a node is handled by name: the
+	// node may not have come to it before the log lost it. Only Local.Deliver is given Redelivery: Read yields zero, or what
+	// Deliver was given.
 	Redelivery int
 }

@@ -50,7 +50,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	local := t.local
 	t.mu.Unlock()
 	if local != nil {
-		// Before the fork: a position that is taken on the new timeline must exist there.
+		// Before the fork: a position that is taken on the new timeline must exist there. See reset.
 		local.LogTruncated(last.offset(t.sealer.number.Load()))
 	}
 	t.mu.Lock()
@@ -63,7 +63,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.mu.Unlock()
 	t.cache.clear()
 	t.unreadable.rewind(at)
-	t.lost.truncated(lost, time.Now(), t.opts.Retention)
+	t.lost.truncated(lost, time.Now())
 	t.markDelivered(at)
 	t.opts.Logger.ErrorContext(ctx, "the log lost delivered batches; continuing after the last one it still has",
 		slog.Int64("batch", from.id), slog.Int64("from", common), slog.Int("lost", len(lost)))
@@ -89,20 +89,29 @@ func (t *tail) restart(ctx context.Context, conn *pgx.Conn, cause error) error {
 }
 
 // reset continues after m, with a gap.
+//
+// As in rewind, the server learns of it before the fork, so that each write of a session is valid whenever it is made: the
+// server takes its position, and the store the timeline, in one step of the server. Before LogGap both are of the former
+// timeline, and the position is clamped to m when it is written, see timeline.clamp. Between LogGap and the fork the position
+// is m at most, which both timelines have. After the fork both are of the new one. In the other order a session that is opened
+// in between would get a position of the former timeline that is not clamped, and would miss what the log has before it.
 func (t *tail) reset(m batchPos, cause error) {
-	t.mu.Lock()
-	t.cursor = m
-	t.resets++
-	t.timeline = t.timeline.fork(m.position())
-	t.recent.reset(m.position())
-	local := t.local
 	at := m.offset(t.sealer.number.Load())
+	t.mu.Lock()
+	t.recent.reset(max(m.position(), t.cursor.position())) // the server may read at m before the cursor is there
+	local := t.local
 	t.mu.Unlock()
 	t.cache.clear()
 	t.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.LogGap(at, cause)
 	}
+	t.mu.Lock()
+	t.cursor = m
+	t.resets++
+	t.timeline = t.timeline.fork(m.position())
+	t.recent.reset(m.position())
+	t.mu.Unlock()
 	t.markDelivered(m.position())
 }
 

@@ -40,14 +40,11 @@ type lostAt struct {
 	truncations int
 }
 
-// truncated adds batches that were delivered and that the log has lost, and forgets what it lost before retention: by then,
-// publishers have sent unanswered batches again, and the outbox is relayed.
-func (r *lostDeliveries) truncated(lost []*logBatch, now time.Time, retention time.Duration) {
+// truncated adds batches that were delivered and that the log has lost.
+func (r *lostDeliveries) truncated(lost []*logBatch, now time.Time) {
 	if r.batches == nil {
 		r.batches, r.events = make(map[batchName]lostAt), make(map[eventName]lostAt)
 	}
-	maps.DeleteFunc(r.batches, func(_ batchName, at lostAt) bool { return now.Sub(at.time) > retention })
-	maps.DeleteFunc(r.events, func(_ eventName, at lostAt) bool { return now.Sub(at.time) > retention })
 	at := lostAt{now, r.truncations}
 	r.truncations++
 	for _, b := range lost {
@@ -55,6 +52,16 @@ func (r *lostDeliveries) truncated(lost []*logBatch, now time.Time, retention ti
 		for name := range eventNames(b.names) {
 			r.events[name] = at
 		}
+	}
+}
+
+// trim forgets what the log lost longer than retention ago: by then, publishers have sent unanswered batches again, and the
+// outbox is relayed.
+func (r *lostDeliveries) trim(now time.Time, retention time.Duration) {
+	maps.DeleteFunc(r.batches, func(_ batchName, at lostAt) bool { return now.Sub(at.time) > retention })
+	maps.DeleteFunc(r.events, func(_ eventName, at lostAt) bool { return now.Sub(at.time) > retention })
+	if len(r.batches) == 0 && len(r.events) == 0 {
+		r.batches, r.events = nil, nil // maps do not shrink
 	}
 }
 

@@ -269,6 +269,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	for {
+		acked := t.ackedPosition()
 		r, err := t.readLog(ctx, conn, idRange{t.cursor.id, maxID}, t.scope(), t.pace)
 		t.pace = t.pace.next(err)
 		if err != nil {
@@ -289,6 +290,7 @@ func (t *tail) catchUp(ctx context.Context, conn *pgx.Conn) error {
 				return err
 			}
 			if !r.more {
+				t.reachedHead(acked)
 				return t.notifyIfMoved(ctx, conn)
 			}
 		}
@@ -365,6 +367,21 @@ func (t *tail) deliver(ctx context.Context, conn *pgx.Conn, b *logBatch) error {
 	return nil
 }
 
+// reachedHead is called at the head of the log, after a read that began when acked was known to be in the log. If it is not
+// there, it is the late answer of a server that is not the primary any more: the log has lost it.
+func (t *tail) reachedHead(acked adapter.Position) {
+	t.mu.Lock()
+	at := t.cursor.position()
+	lost := t.acked == acked && acked > at
+	if lost {
+		t.acked = at
+	}
+	t.mu.Unlock()
+	if lost {
+		t.markDelivered(at) // wakes those that wait for it
+	}
+}
+
 func (t *tail) markDelivered(p adapter.Position) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -378,6 +395,7 @@ func (t *tail) markDelivered(p adapter.Position) {
 // evictExpired removes what is too old from memory, even without traffic.
 func (t *tail) evictExpired(now time.Time) {
 	t.cache.trim(now)
+	t.lost.trim(now, t.opts.Retention)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.recent.trim(now)
