@@ -114,6 +114,30 @@ func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 	}
 }
 
+// TestProxies_NodeRestarts_AllClientsReturn: when the only other node is killed, a node that was killed and started again
+// gets all clients, not a few at a time.
+func TestProxies_NodeRestarts_AllClientsReturn(t *testing.T) {
+	for name, p := range proxies {
+		t.Run(name, func(t *testing.T) {
+			p.find(t)
+			cl := harness.NewCluster(t, 0)
+			n1, n2 := cl.StartAt(freeAddress(t)), cl.StartAt(freeAddress(t))
+			url := p.start(t, n1.Addr, n2.Addr)
+
+			cs := harness.NewClients(t, 1)
+			for k := range 40 {
+				cs.Open(k, url, harness.Command{"opts": harness.Command{"transports": []string{"websocket"}, "withCredentials": true}})
+			}
+			cs.Await(harness.MaxWait, "all clients connect", cs.AllConnectedLocked)
+			n2.Kill()
+			cs.AwaitNode(n1)
+			n2 = cl.StartAt(n2.Addr)
+			n1.Kill()
+			cs.AwaitNode(n2)
+		})
+	}
+}
+
 // TestProxies_NodeShutsDown: while a node shuts down, new clients reach the other, with the configurations that
 // retry.
 func TestProxies_NodeShutsDown(t *testing.T) {
