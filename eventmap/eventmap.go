@@ -12,7 +12,7 @@
 //
 // The client imports the result:
 //
-//	import type { ServerToClientEvents, ClientToServerEvents } from "./events";
+//	import type { ServerToClientEvents, ClientToServerEvents } from "./events.js";
 //	const socket: Socket<ServerToClientEvents, ClientToServerEvents> = io();
 //
 // # Arguments and answers
