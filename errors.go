@@ -194,9 +194,3 @@ func (e *DisconnectError) Error() string {
 
 // Unwrap returns Err.
 func (e *DisconnectError) Unwrap() error { return e.Err }
-
-// badPayload returns the error for arguments that do not decode. The text of err is
-// truncated, because encoding/json quotes numbers of the client in full.
-func badPayload(event string, err error) error {
-	return &Error{Code: CodeBadPayload, Message: fmt.Sprintf("%s: %.300s", event, err)}
-}

@@ -28,7 +28,7 @@ func (h *Handshake) DecodeAuth(v any) error {
 		return nil
 	}
 	if err := json.Unmarshal(h.Auth, v); err != nil {
-		return badPayload("auth", err)
+		return badPayload("auth", &argumentError{-1, v, err})
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -42,12 +43,15 @@ func (b Binary) lenJSON() int {
 		len(sealStart) + base64.RawURLEncoding.EncodedLen(sealBytes) + len(`"}`)
 }
 
+// errNoBinary reports JSON that is no binary data.
+var errNoBinary = errors.New("expected binary data")
+
 // UnmarshalJSON implements json.Unmarshaler. It takes the object with a seal or
 // without.
 func (b *Binary) UnmarshalJSON(text []byte) error {
 	data, rest, ok := cutBinary(text)
 	if !ok || len(rest) > 0 {
-		return fmt.Errorf("binary data expected, got %.20s", text)
+		return fmt.Errorf("%w, got %.20s", errNoBinary, text)
 	}
 	*b = data
 	return nil
@@ -176,7 +180,7 @@ func decodeArgs(args []json.RawMessage, attachments [][]byte, dst []any) error {
 			continue
 		}
 		if err := in.decode(args[i], d); err != nil {
-			return fmt.Errorf("argument %d: %w", i, err)
+			return &argumentError{i, d, err}
 		}
 	}
 	return nil

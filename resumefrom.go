@@ -68,5 +68,5 @@ func (s *Socket) ResumeFrom(ctx context.Context, token string) error {
 type snapshotError struct{ error }
 
 func (r snapshotError) Unwrap() []error {
-	return []error{r.error, badPayload("snapshot token", r.error)}
+	return []error{r.error, &Error{Code: CodeBadPayload, Message: "snapshot token: " + r.Error()}}
 }

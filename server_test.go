@@ -300,7 +300,7 @@ func TestMiddleware_Connection(t *testing.T) {
 		for _, row := range []struct{ send, want string }{
 			{`0/admin,{"token":"bad"}`, `4/admin,{"message":"not you","data":[1]}`},
 			{`0/admin`, `4/admin,{"message":"not you","data":[1]}`},
-			{`0/admin,{"token":7}`, `4/admin,{"message":"auth: json: cannot unmarshal number into Go struct field .Token of type string","data":{"code":"bad_payload"}}`},
+			{`0/admin,{"token":7}`, `4/admin,{"message":"auth: field \"Token\": expected a string, got a number","data":{"code":"bad_payload"}}`},
 			{`0/none,`, `4/none,{"message":"Invalid namespace"}`},
 		} {
 			p.WriteText(row.send)
