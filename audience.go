@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,7 +18,7 @@ const maxRoomName = 255
 
 func (r Room) validate() error {
 	if r == "" || len(r) > maxRoomName || !utf8.ValidString(string(r)) || strings.IndexByte(string(r), 0) >= 0 {
-		return ErrRoomName
+		return fmt.Errorf("%w %.300q: it is UTF-8 of 1 to %d bytes without NUL", ErrRoomName, string(r), maxRoomName)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -28,6 +29,7 @@ type Event[T any] string
 // does not reach the handler, see ErrMissingArgument.
 func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
 	mustTravel[T](string(e))
+	mustExist(h, "handler for event "+string(e))
 	register(r, e.Signature(), func(ctx context.Context, m *Message) error {
 		var v T
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
@@ -96,6 +98,7 @@ type Request[Q, R any] string
 func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v Q) (R, error)) {
 	mustTravel[Q](string(q))
 	mustTravel[R](string(q))
+	mustExist(h, "handler for event "+string(q))
 	register(r, q.Signature(), func(ctx context.Context, m *Message) error {
 		var v Q
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
@@ -234,11 +237,30 @@ func mustTravel[T any](event string) {
 	if _, ok := any(&v).(Positional); ok {
 		return
 	}
+	if !encodable(&v) {
+		panic("socketio: " + event + ": " + reflect.TypeFor[T]().String() + " cannot be encoded as JSON") //nolint:forbidigo // a programmer's mistake at registration
+	}
 	err := misfit(v)
 	if t := reflect.TypeFor[T](); err == nil && t.Implements(reflect.TypeFor[Positional]()) {
 		err = fmt.Errorf("%w: %s", ErrPayloadType, t) // an interface
 	}
 	if err != nil {
 		panic("socketio: " + event + ": " + err.Error()) //nolint:forbidigo // a programmer's mistake at registration
+	}
+}
+
+// encodable reports whether encoding/json may encode what pointer points to; it does not
+// look at fields.
+func encodable(pointer any) bool {
+	switch reflect.TypeOf(pointer).Elem().Kind() {
+	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
+		switch pointer.(type) {
+		case json.Marshaler, json.Unmarshaler, encoding.TextMarshaler, encoding.TextUnmarshaler:
+			return true
+		default:
+			return false
+		}
+	default:
+		return true
 	}
 }

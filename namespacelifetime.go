@@ -35,6 +35,7 @@ type children struct {
 // created is discarded, and the next attempt of a client creates a new one. One that Of
 // returned stays closed.
 func (s *Server) OnNamespace(h func(*Namespace)) {
+	mustExist(h, "function for OnNamespace")
 	s.parents.mu.Lock()
 	defer s.parents.mu.Unlock()
 	s.parents.created = append(slices.Clip(s.parents.created), h)

@@ -327,39 +327,8 @@ func (o *Options) Validate() error {
 	if o == nil {
 		return nil
 	}
-	for _, f := range []struct {
-		name  string
-		value int64
-	}{
-		{"PingInterval", int64(o.PingInterval)},
-		{"PingTimeout", int64(o.PingTimeout)},
-		{"ConnectTimeout", int64(o.ConnectTimeout)},
-		{"ConnectsAtOnce", int64(o.ConnectsAtOnce)},
-		{"MaxNamespaces", int64(o.MaxNamespaces)},
-		{"MaxNamespaceBytes", int64(o.MaxNamespaceBytes)},
-		{"MaxDynamicNamespaces", int64(o.MaxDynamicNamespaces)},
-		{"MaxAuthBytes", int64(o.MaxAuthBytes)},
-		{"MaxRooms", int64(o.MaxRooms)},
-		{"MaxRoomBytes", int64(o.MaxRoomBytes)},
-		{"AckTimeout", int64(o.AckTimeout)},
-		{"EmitTimeout", int64(o.EmitTimeout)},
-		{"MaxPayload", o.MaxPayload},
-		{"MaxAttachments", int64(o.MaxAttachments)},
-		{"MaxArguments", int64(o.MaxArguments)},
-		{"MaxDepth", int64(o.MaxDepth)},
-		{"PacketTimeout", int64(o.PacketTimeout)},
-		{"InboxEvents", int64(o.InboxEvents)},
-		{"InboxBytes", int64(o.InboxBytes)},
-		{"QueueMessages", int64(o.QueueMessages)},
-		{"QueueBytes", int64(o.QueueBytes)},
-		{"WriteTimeout", int64(o.WriteTimeout)},
-		{"Recovery.Window", int64(o.Recovery.Window)},
-		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
-		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
-	} {
-		if f.value < 0 {
-			return fmt.Errorf("socketio: Options.%s is negative: %d", f.name, f.value)
-		}
+	if err := o.negative(); err != nil {
+		return err
 	}
 	switch r := o.Recovery; {
 	case r.Disabled && r.Store != nil:
@@ -369,7 +338,58 @@ func (o *Options) Validate() error {
 	case r.Store != nil && o.Adapter == nil:
 		return errors.New("socketio: Options.Recovery.Store needs the Adapter whose log its sessions refer to")
 	}
-	return o.Recovery.validateWindow()
+	if err := o.Recovery.validateWindow(); err != nil {
+		return err
+	}
+	return o.transport().Validate()
+}
+
+// negative returns an error for the first option that is negative and may not be.
+func (o *Options) negative() error {
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"PingInterval", o.PingInterval},
+		{"PingTimeout", o.PingTimeout},
+		{"ConnectTimeout", o.ConnectTimeout},
+		{"AckTimeout", o.AckTimeout},
+		{"EmitTimeout", o.EmitTimeout},
+		{"PacketTimeout", o.PacketTimeout},
+		{"WriteTimeout", o.WriteTimeout},
+		{"Recovery.Window", o.Recovery.Window},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("socketio: Options.%s is negative: %v", f.name, f.value)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"ConnectsAtOnce", int64(o.ConnectsAtOnce)},
+		{"MaxNamespaces", int64(o.MaxNamespaces)},
+		{"MaxNamespaceBytes", int64(o.MaxNamespaceBytes)},
+		{"MaxDynamicNamespaces", int64(o.MaxDynamicNamespaces)},
+		{"MaxAuthBytes", int64(o.MaxAuthBytes)},
+		{"MaxRooms", int64(o.MaxRooms)},
+		{"MaxRoomBytes", int64(o.MaxRoomBytes)},
+		{"MaxPayload", o.MaxPayload},
+		{"MaxAttachments", int64(o.MaxAttachments)},
+		{"MaxArguments", int64(o.MaxArguments)},
+		{"MaxDepth", int64(o.MaxDepth)},
+		{"InboxEvents", int64(o.InboxEvents)},
+		{"InboxBytes", int64(o.InboxBytes)},
+		{"QueueMessages", int64(o.QueueMessages)},
+		{"QueueBytes", int64(o.QueueBytes)},
+		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
+		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
+	} {
+		if f.value < 0 {
+			return fmt.Errorf("socketio: Options.%s is negative: %d", f.name, f.value)
+		}
+	}
+	return nil
 }
 
 // validateWindow returns an error if the store cannot recover every client that returns within the window.

@@ -34,6 +34,7 @@ type parents struct {
 // in the order in which they were added. Namespaces that Of creates become children
 // of the first parent whose pattern matches, too.
 func (s *Server) OfPattern(pattern *regexp.Regexp) *ParentNamespace {
+	mustExist(pattern, "pattern for OfPattern")
 	return s.addParent(&ParentNamespace{server: s, pattern: pattern})
 }
 
@@ -43,6 +44,7 @@ func (s *Server) OfPattern(pattern *regexp.Regexp) *ParentNamespace {
 // means no. Any other error is logged and, unless a later parent allows the
 // namespace, closes the connection: the client reconnects, and asks again.
 func (s *Server) OfFunc(ask func(ctx context.Context, name string, h *Handshake) (bool, error)) *ParentNamespace {
+	mustExist(ask, "function for OfFunc")
 	return s.addParent(&ParentNamespace{server: s, ask: ask})
 }
 

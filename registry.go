@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"maps"
+	"reflect"
 	"slices"
 	"sync/atomic"
 
@@ -44,6 +45,7 @@ func (g *registry) Handle(event string, h Handler) {
 	if packet.Reserved(event) {
 		panic("socketio: " + event + ": " + ErrReserved.Error()) //nolint:forbidigo // a programmer's mistake at registration
 	}
+	mustExist(h, "handler for event "+event)
 	g.update(func(t *table) {
 		if _, taken := t.registered[event]; taken {
 			panic("socketio: second handler for event " + event) //nolint:forbidigo // a programmer's mistake at registration
@@ -56,10 +58,20 @@ func (g *registry) Handle(event string, h Handler) {
 	})
 }
 
+// mustExist panics if a function of the application is nil: it would fail at the first event.
+func mustExist[F any](function F, what string) {
+	if reflect.ValueOf(function).IsNil() {
+		panic("socketio: nil " + what) //nolint:forbidigo // a programmer's mistake at registration
+	}
+}
+
 // Intercept wraps the handlers of all events of clients, including events without a
 // handler. The first interceptor in the list runs first. An Interceptor is called in
 // the goroutine that registers, more than once for one handler.
 func (g *registry) Intercept(mw ...Interceptor) {
+	for _, i := range mw {
+		mustExist(i, "interceptor")
+	}
 	g.update(func(t *table) { t.around = append(slices.Clip(t.around), mw...) })
 }
 
@@ -72,6 +84,7 @@ func (g *registry) Intercept(mw ...Interceptor) {
 // again for a recovered socket unless Recovery.SkipMiddlewares is set. It may join
 // rooms and set data. It may not emit to the socket, which does not receive yet.
 func (g *registry) Use(middleware func(context.Context, *Socket) error) {
+	mustExist(middleware, "function for Use")
 	g.update(func(t *table) { t.middlewares = append(slices.Clip(t.middlewares), middleware) })
 }
 
@@ -89,6 +102,7 @@ func (g *registry) Use(middleware func(context.Context, *Socket) error) {
 // on the old one. To count connections across nodes, store the node with the socket's
 // id.
 func (g *registry) OnConnect(h func(context.Context, *Socket) error) {
+	mustExist(h, "function for OnConnect")
 	g.update(func(t *table) { t.onConnect = append(slices.Clip(t.onConnect), h) })
 }
 
@@ -97,12 +111,14 @@ func (g *registry) OnConnect(h func(context.Context, *Socket) error) {
 // the client may recover, see Reason.Recoverable. Rooms and data can still be read,
 // and context.Cause(s.Context()) returns the *DisconnectError with the detail.
 func (g *registry) OnDisconnect(h func(*Socket, Reason)) {
+	mustExist(h, "function for OnDisconnect")
 	g.update(func(t *table) { t.onDisconnect = append(slices.Clip(t.onDisconnect), h) })
 }
 
 // OnAny adds a function that is called for every event of a client, with or without
 // a handler, before the interceptors.
 func (g *registry) OnAny(h func(context.Context, *Message)) {
+	mustExist(h, "function for OnAny")
 	g.update(func(t *table) { t.onAny = append(slices.Clip(t.onAny), h) })
 }
 
@@ -112,6 +128,7 @@ func (g *registry) OnAny(h func(context.Context, *Message)) {
 // When more than Options.InboxEvents or InboxBytes of such events wait for one
 // socket, further ones are skipped, which is logged.
 func (g *registry) OnAnyOutgoing(h func(*Socket, *OutgoingEvent)) {
+	mustExist(h, "function for OnAnyOutgoing")
 	g.update(func(t *table) { t.onOutgoing = append(slices.Clip(t.onOutgoing), h) })
 }
 
@@ -121,6 +138,7 @@ func (g *registry) OnAnyOutgoing(h func(*Socket, *OutgoingEvent)) {
 // block; up to 65,536 changes wait meanwhile. Further ones are skipped, which is
 // logged.
 func (g *registry) OnRoom(h func(RoomEvent)) {
+	mustExist(h, "function for OnRoom")
 	g.update(func(t *table) { t.onRoom = append(slices.Clip(t.onRoom), h) })
 }
 

@@ -22,6 +22,7 @@ type ServerEvent[T any] string
 // at a time, in the order of the log, also while requests are; an error is logged.
 func (e ServerEvent[T]) On(n *Namespace, h func(ctx context.Context, from string, v T) error) {
 	mustTravel[T](string(e))
+	mustExist(h, "handler for server-side event "+string(e))
 	n.handleServer(string(e), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
 		var v T
 		if err := decodePayload(args, attachments, &v); err != nil {
@@ -57,6 +58,7 @@ type ServerRequest[Q, R any] string
 func (q ServerRequest[Q, R]) On(n *Namespace, h func(ctx context.Context, from string, v Q) (R, error)) {
 	mustTravel[Q](string(q))
 	mustTravel[R](string(q))
+	mustExist(h, "handler for server-side event "+string(q))
 	n.handleServer(string(q), func(ctx context.Context, from string, args []json.RawMessage, attachments [][]byte) (payload, error) {
 		var v Q
 		if err := decodePayload(args, attachments, &v); err != nil {

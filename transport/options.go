@@ -117,23 +117,38 @@ func orDefault[T comparable](field *T, value T) {
 	}
 }
 
+// Validate reports the first invalid option. NewServer returns the same error.
+func (o *Options) Validate() error {
+	c := o.withDefaults()
+	return c.validate()
+}
+
 // validate returns an error for the first invalid field. The handshake states
 // durations in milliseconds, so the smallest is one millisecond.
 func (o *Options) validate() error {
 	for _, f := range []struct {
 		name  string
-		value int64
-		least int64
+		value time.Duration
+		least time.Duration
 	}{
-		{"PingInterval", int64(o.PingInterval), int64(time.Millisecond)},
-		{"PingTimeout", int64(o.PingTimeout), int64(time.Millisecond)},
-		{"MaxPayload", o.MaxPayload, 1},
-		{"QueueBytes", int64(o.QueueBytes), 1},
-		{"QueueMessages", int64(o.QueueMessages), 1},
-		{"WriteTimeout", int64(o.WriteTimeout), 1},
+		{"PingInterval", o.PingInterval, time.Millisecond},
+		{"PingTimeout", o.PingTimeout, time.Millisecond},
+		{"WriteTimeout", o.WriteTimeout, 1},
 	} {
 		if f.value < f.least {
-			return fmt.Errorf("transport options: %s is %d, must be at least %d", f.name, f.value, f.least)
+			return fmt.Errorf("transport options: %s is %v, must be at least %v", f.name, f.value, f.least)
+		}
+	}
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxPayload", o.MaxPayload},
+		{"QueueBytes", int64(o.QueueBytes)},
+		{"QueueMessages", int64(o.QueueMessages)},
+	} {
+		if f.value < 1 {
+			return fmt.Errorf("transport options: %s is %d, must be at least 1", f.name, f.value)
 		}
 	}
 
