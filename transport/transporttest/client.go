@@ -23,7 +23,8 @@ func (e *CloseError) Error() string { return fmt.Sprintf("closed by the server, 
 
 // Client is the client end of a session. Messages are those of Engine.IO: text
 // without the type digit, and binary. The methods may be called concurrently;
-// those without an error result fail the test instead.
+// those without an error result fail the test instead, and those that read fail it when
+// nothing has arrived for 10 s. Within a synctest bubble that is virtual time.
 type Client struct {
 	// Handshake is the data of the server's OPEN packet.
 	Handshake frame.Handshake
@@ -69,15 +70,39 @@ func (c *Client) hello(t testing.TB) {
 	go c.readLoop() // owner: the client; ends with the connection, at the latest in Cut
 }
 
-// ReadMessage waits for the next message. After the last one it returns a
+// patience is how long ReadText and ReadBinary wait.
+const patience = 10 * time.Second
+
+// errNoMessage is the error of a read without a message in time.
+var errNoMessage = fmt.Errorf("no message within %v", patience)
+
+// ReadMessage waits for the next message, without a limit. After the last one it returns a
 // *CloseError, or io.EOF if the connection was dropped.
-func (c *Client) ReadMessage() (binary bool, data []byte, err error) {
+func (c *Client) ReadMessage() (binary bool, data []byte, err error) { return c.read(new(bool)) }
+
+// readInTime is ReadMessage that returns errNoMessage after a time.
+func (c *Client) readInTime() (binary bool, data []byte, err error) {
+	late := false
+	defer time.AfterFunc(patience, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		late = true
+		c.changed.Broadcast()
+	}).Stop()
+	return c.read(&late)
+}
+
+// read waits for the next message until *late, which c.mu guards.
+func (c *Client) read(late *bool) (binary bool, data []byte, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 
 	for len(c.inbox) == 0 {
-		if c.err != nil {
+		switch {
+		case c.err != nil:
 			return false, nil, c.err
+		case *late:
+			return false, nil, errNoMessage
 		}
 		c.changed.Wait()
 	}
@@ -87,22 +112,24 @@ func (c *Client) ReadMessage() (binary bool, data []byte, err error) {
 	return m.binary, m.data, nil
 }
 
-// ReadText waits for the next message, which must be text.
+// ReadText waits for the next message, which must be text. The test fails if none arrives
+// within 10 s.
 func (c *Client) ReadText() string {
 	c.t.Helper()
 
-	binary, data, err := c.ReadMessage()
+	binary, data, err := c.readInTime()
 	if err != nil || binary {
 		c.t.Fatalf("read text: got binary=%t %q, %v", binary, data, err)
 	}
 	return string(data)
 }
 
-// ReadBinary waits for the next message, which must be binary.
+// ReadBinary waits for the next message, which must be binary. The test fails if none
+// arrives within 10 s.
 func (c *Client) ReadBinary() []byte {
 	c.t.Helper()
 
-	binary, data, err := c.ReadMessage()
+	binary, data, err := c.readInTime()
 	if err != nil || !binary {
 		c.t.Fatalf("read binary: got binary=%t %q, %v", binary, data, err)
 	}

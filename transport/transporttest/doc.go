@@ -2,8 +2,8 @@
 // net.Pipe, without ports or real time, so that it can be used with testing/synctest.
 //
 //	c := transporttest.Dial(t, server, "/socket.io/?EIO=4&transport=websocket")
-//	c.WriteText("40")
-//	got := c.ReadText()
+//	c.WriteText("0") // CONNECT
+//	got := c.ReadText() // 0{"sid":…}
 //
 // The client reads continuously, like a browser, and answers PINGs, unless the test
 // disables that. In a synctest bubble the server must be shut down before the bubble
