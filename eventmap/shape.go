@@ -87,6 +87,11 @@ func newReflector(types []Type) (*reflector, error) {
 		}
 		r.types[t.of] = t
 	}
+	if op := reflect.TypeFor[socketio.ChangeOp](); r.types[op].typeScript == "" {
+		known := Enum(socketio.ChangeInsert, socketio.ChangeUpdate, socketio.ChangeDelete)
+		known.name = r.types[op].name
+		r.types[op] = known
+	}
 	return r, nil
 }
 
