@@ -31,7 +31,7 @@ func (e *argumentError) Unwrap() error { return e.err }
 // neither means anything to a client, and both would tell it about the program. The text is
 // truncated, because encoding/json quotes numbers of the client in full.
 func badPayload(event string, err error) error {
-	where, why := "", ""
+	var where, why string
 	switch a, ok := asType[*argumentError](err); {
 	case ok:
 		where, why = a.describe()
