@@ -50,6 +50,7 @@ var notHooks = map[string]string{
 	"pgadapter.Options.Logger":        "is kept behind a boundary.Log, see its tests",
 	"pgadapter.EmitterOptions.Logger": "is kept behind a boundary.Log, see its tests",
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
+	"socketio.Change":                 "is data",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"reflect"
 	"strings"
@@ -37,7 +38,7 @@ func TestOptions_ValidateAgreesWithNewServer(t *testing.T) {
 		default:
 		}
 		for _, value := range values {
-			opts := new(socketio.Options)
+			opts := &socketio.Options{Logger: slog.New(slog.DiscardHandler)}
 			of(opts).Set(reflect.ValueOf(value).Convert(of(opts).Type()))
 			said := opts.Validate()
 			if said != nil {
