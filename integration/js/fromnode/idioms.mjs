@@ -33,7 +33,7 @@ if (cluster.isPrimary) {
     const { user } = socket.handshake.auth;
     if (user === "mallory") {
       const err = new Error("unauthorized");
-      err.data = { code: "unauthorized", message: "unauthorized", data: "log in" };
+      err.data = "log in";
       return next(err);
     }
     socket.data.user = user;
