@@ -53,13 +53,28 @@ func TestOneHost_BehindProxies(t *testing.T) {
 	dsn := database(t)
 	goServer(t, "chat", dsn, addresses...)
 	db := connect(t, dsn)
-	for name, proxy := range map[string]harness.Proxy{"nginx": harness.NGINX("nginx.conf"), "HAProxy": harness.HAProxy()} {
+	for name, c := range map[string]struct {
+		proxy   harness.Proxy
+		replace [][2]string
+	}{
+		"nginx":          {proxy: harness.NGINX("nginx.conf")},
+		"nginx, ip_hash": {harness.NGINX("nginx.conf"), [][2]string{{"hash $remote_addr consistent;", "ip_hash;"}}},
+		"HAProxy":        {proxy: harness.HAProxy()},
+		"HAProxy by address": {harness.HAProxy(), [][2]string{
+			{"balance leastconn\n", "balance source\n"},
+			{"    cookie node insert indirect nocache httponly attr SameSite=Lax\n", ""},
+			{" cookie a\n", "\n"},
+			{" cookie b\n", "\n"},
+		}},
+	} {
 		t.Run(name, func(t *testing.T) {
-			proxy.Find(t)
+			c.proxy.Find(t)
 			if _, err := db.Exec(t.Context(), "truncate messages restart identity"); err != nil {
 				t.Fatal(err)
 			}
-			url := proxy.Start(t, addresses...)
+			addr := harness.FreeAddress(t)
+			c.proxy.StartAt(t, addr, append(c.replace, [2]string{"127.0.0.1:3001", addresses[0]}, [2]string{"127.0.0.1:3002", addresses[1]})...)
+			url := "http://" + addr
 			out := string(client(t, "chat", url, url))
 			if !strings.Contains(out, `["recovered","bob",true]`) || !strings.Contains(out, `["all",[["one","two","three","four","five"],`) {
 				t.Errorf("the client observed\n%s", out)

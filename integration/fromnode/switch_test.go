@@ -19,6 +19,13 @@ func TestSwitch_ClientsMissNothing(t *testing.T) { //nolint:paralleltest // it r
 	const clients = 8
 	dsn := database(t)
 	goAt, nodeAt, proxyAt := harness.FreeAddress(t), harness.FreeAddress(t), harness.FreeAddress(t)
+	db := connect(t, dsn)
+	run := func(sql string) {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("insert into messages (content) values ('first')")
 	goServer(t, "chat", dsn, goAt)
 	stopNode := nodeServer(t, "bridge", dsn, []string{"GO_URL=http://" + goAt}, nodeAt)
 	proxy := harness.NGINX("nginx-from-node.conf")
@@ -26,7 +33,7 @@ func TestSwitch_ClientsMissNothing(t *testing.T) { //nolint:paralleltest // it r
 	upstreams := [][2]string{{"127.0.0.1:3001", nodeAt}, {"127.0.0.1:3002", goAt}}
 	stopProxy := proxy.StartAt(t, proxyAt, upstreams...)
 
-	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(nodeServers, "switch.mjs"), "http://"+proxyAt, fmt.Sprint(clients))
+	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(nodeServers, "switch.mjs"), "http://"+proxyAt, "http://"+goAt, fmt.Sprint(clients))
 	cmd.Stderr = t.Output()
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -62,26 +69,28 @@ func TestSwitch_ClientsMissNothing(t *testing.T) { //nolint:paralleltest // it r
 		}
 	}
 
-	post("both", "both")
-	var atGo int // the bridge is a client of the server in Go, too
-	db := connect(t, dsn)
-	if err := db.QueryRow(t.Context(), "select count(*) - 1 from socketio.view_sessions").Scan(&atGo); err != nil {
+	post("both", "first both")
+	var atGo int // besides the bridge and the witness
+	if err := db.QueryRow(t.Context(), "select count(*) - 2 from socketio.view_sessions").Scan(&atGo); err != nil {
 		t.Fatal(err)
 	}
 	if atGo <= 0 || atGo >= clients {
 		t.Fatalf("%d of %d clients are at the server in Go", atGo, clients)
 	}
-	post("half", "both half")
+	post("half", "first both half")
 
 	stopProxy()
 	stopNode()
+	run(`with post as (insert into messages (content) values ('away') returning content, id)
+		select socketio.emit_all('chat message', args => jsonb_build_array(content, id), notify => true) from post`)
+	ask("!", new(any))
 	proxy.StartAt(t, proxyAt, append(upstreams, [2]string{"50% go;", "100% go;"})...)
-	post("moved", "both half moved")
 	var recovered []bool
 	ask("?", &recovered)
 	if got := len(slices.DeleteFunc(recovered, func(r bool) bool { return !r })); got != atGo {
 		t.Errorf("%d clients were recovered; %d were at the server in Go before", got, atGo)
 	}
+	post("moved", "first both half away moved")
 	_ = in.Close() // the clients end with their input
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
