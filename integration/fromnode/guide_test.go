@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -83,12 +84,7 @@ func runs(code string, in []string) bool {
 		}
 	}
 	re := regexp.MustCompile(pattern.String())
-	for _, text := range in {
-		if re.MatchString(text) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(in, re.MatchString)
 }
 
 // TestGuide_CodeThatDoesNotRun checks that the tests above would find it.
