@@ -80,7 +80,7 @@ func handle(io *socketio.Server, pool *pgxpool.Pool) {
 			return err
 		}
 		if err := post(ctx, io, pool, msg, clientOffset); err != nil {
-			slog.ErrorContext(ctx, "message not stored", "error", err)
+			slog.ErrorContext(ctx, "message not stored", slog.Any("error", err))
 			return nil // no answer: the client sends it again
 		}
 		return m.Reply()
