@@ -183,9 +183,9 @@ const scenarios = {
     say("unknown namespace", (await once(unknown, "connect_error")).message);
     unknown.close();
 
-    const goodbye = all(once(bob, "disconnect"), new Promise((resolve) => ada.once("left", (...args) => resolve(args.slice(0, 2)))));
+    const kicked = all(once(bob, "disconnect"), new Promise((resolve) => ada.once("left", (...args) => resolve(args.slice(0, 2)))));
     ada.emit("kick", "bob");
-    say("kicked", await goodbye);
+    say("kicked", await kicked);
     const end = once(ada, "disconnect");
     ada.emit("bye");
     say("disconnected", await end);
