@@ -5,13 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -22,55 +17,19 @@ import (
 	"github.com/pgsocket/socketio/integration/harness"
 )
 
-// A proxy is a proxy program with one of the configurations in examples/proxies.
+// A proxy is one of the proxies in examples/proxies, and what it does.
 type proxy struct {
-	program      string
-	file         string
-	wrapper      string                     // a configuration around the file; %s: its text
-	args         func(file string) []string // file: the wrapped configuration
-	polling      bool                       // it routes a client to the same node again
-	retriesOn503 bool                       // when a node answers 503 it tries the other
+	harness.Proxy
+	polling      bool // it routes a client to the same node again
+	retriesOn503 bool // when a node answers 503 it tries the other
 }
 
 // With the cookies of a browser, which has them by itself.
 var proxies = map[string]proxy{
-	"nginx": {
-		program: "nginx", file: "nginx.conf", wrapper: nginxWrapper, args: nginxArgs, polling: true, retriesOn503: true,
-	},
-	"nginx, WebSocket only": {
-		program: "nginx", file: "nginx-websocket.conf", wrapper: nginxWrapper, args: nginxArgs, retriesOn503: true,
-	},
-	"HAProxy": {
-		program: "haproxy", file: "haproxy.cfg", wrapper: "%s",
-		args: func(file string) []string { return []string{"-db", "-f", file} }, polling: true, retriesOn503: true,
-	},
-	"Caddy": {
-		program: "caddy", file: "Caddyfile", wrapper: "{\n\tadmin off\n}\n%s",
-		args: func(file string) []string {
-			return []string{"run", "--adapter", "caddyfile", "--config", file}
-		}, polling: true,
-	},
-}
-
-// nginxWrapper is a minimal nginx.conf that includes a file and writes nothing outside its directory.
-const nginxWrapper = `
-daemon off;
-master_process off;
-pid nginx.pid;
-error_log stderr;
-events {}
-http {
-	access_log off;
-	client_body_temp_path body;
-	proxy_temp_path proxy;
-	fastcgi_temp_path fastcgi;
-	uwsgi_temp_path uwsgi;
-	scgi_temp_path scgi;
-%s
-}`
-
-func nginxArgs(file string) []string {
-	return []string{"-p", filepath.Dir(file), "-c", file, "-e", "stderr"}
+	"nginx":                 {Proxy: harness.NGINX("nginx.conf"), polling: true, retriesOn503: true},
+	"nginx, WebSocket only": {Proxy: harness.NGINX("nginx-websocket.conf"), retriesOn503: true},
+	"HAProxy":               {Proxy: harness.HAProxy(), polling: true, retriesOn503: true},
+	"Caddy":                 {Proxy: harness.Caddy(), polling: true},
 }
 
 // TestProxies_RecoveryAtOtherNode connects a client of each transport to two nodes through a proxy. Their node is
@@ -78,10 +37,10 @@ func nginxArgs(file string) []string {
 func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
-			p.find(t)
+			p.Find(t)
 			cl := harness.NewCluster(t, 0)
-			n1, n2 := cl.StartAt(freeAddress(t)), cl.StartAt(freeAddress(t))
-			url := p.start(t, n1.Addr, n2.Addr)
+			n1, n2 := cl.StartAt(harness.FreeAddress(t)), cl.StartAt(harness.FreeAddress(t))
+			url := p.Start(t, n1.Addr, n2.Addr)
 
 			cs := harness.NewClients(t, 1)
 			for k, transports := range p.transports() {
@@ -146,7 +105,7 @@ func TestProxies_NodeShutsDown(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			p.find(t)
+			p.Find(t)
 			leaving := socketio.NewServer(nil)
 			if err := leaving.Shutdown(t.Context()); err != nil {
 				t.Fatal(err)
@@ -164,7 +123,7 @@ func TestProxies_NodeShutsDown(t *testing.T) {
 			nodes := []string{node(0), node(1)}
 			for number := range nodes {
 				shutsDown.Store(int32(number))
-				url := p.start(t, nodes...)
+				url := p.Start(t, nodes...)
 				for range 4 {
 					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client received %d %s", status, answer)
@@ -182,10 +141,10 @@ func TestProxies_NodeShutsDown(t *testing.T) {
 func TestProxies_DeadNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
-			p.find(t)
-			dead, alive := freeAddress(t), serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			p.Find(t)
+			dead, alive := harness.FreeAddress(t), serve(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 			for _, nodes := range [][2]string{{dead, alive}, {alive, dead}} {
-				url := p.start(t, nodes[0], nodes[1])
+				url := p.Start(t, nodes[0], nodes[1])
 				for range 8 {
 					if status, answer := pollOnce(t, url, ""); status != http.StatusOK {
 						t.Errorf("a new client received %d %s", status, answer)
@@ -200,11 +159,11 @@ func TestProxies_DeadNode(t *testing.T) {
 func TestProxies_ForwardedHeaders(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
-			p.find(t)
+			p.Find(t)
 			node := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = fmt.Fprint(w, r.Header.Get("X-Forwarded-For"), " ", r.Header.Get("X-Forwarded-Proto"), " ", r.Host)
 			}))
-			url := p.start(t, node, freeAddress(t))
+			url := p.Start(t, node, harness.FreeAddress(t))
 			want := "127.0.0.1 http " + strings.TrimPrefix(url, "http://")
 			if _, got := pollOnce(t, url, ""); got != want {
 				t.Errorf("the node received %q, want %q", got, want)
@@ -253,84 +212,10 @@ func (p *proxy) transports() [][]string {
 	return [][]string{{"websocket"}, {"polling"}, {"polling", "websocket"}}
 }
 
-// find skips the test if the program is not installed. In CI it fails the test.
-func (p *proxy) find(t *testing.T) {
-	t.Helper()
-	path, err := exec.LookPath(p.program)
-	if err != nil {
-		path, err = exec.LookPath("/usr/sbin/" + p.program) // which is not in every PATH
-	}
-	if err != nil {
-		harness.SkipMissing(t, p.program)
-	}
-	p.program = path
-}
-
-// start runs the proxy in front of two nodes, and returns its URL.
-func (p *proxy) start(t *testing.T, nodes ...string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "examples", "proxies", p.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := freeAddress(t)
-	_, port, _ := net.SplitHostPort(addr)
-	file := filepath.Join(t.TempDir(), p.file)
-	for _, replace := range [][2]string{{":8080", ":" + port}, {"127.0.0.1:3001", nodes[0]}, {"127.0.0.1:3002", nodes[1]}} {
-		if strings.Count(string(text), replace[0]) != 1 {
-			t.Fatalf("%s does not contain %s exactly once", p.file, replace[0])
-		}
-		text = []byte(strings.Replace(string(text), replace[0], replace[1], 1))
-	}
-	if err := os.WriteFile(file, fmt.Appendf(nil, p.wrapper, text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-
-	log := &harness.LogBuffer{}
-	cmd := exec.Command(p.program, p.args(file)...)
-	cmd.Env = append(os.Environ(), "XDG_DATA_HOME="+t.TempDir(), "XDG_CONFIG_HOME="+t.TempDir())
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		early := cmd.Process.Signal(syscall.SIGTERM) // fails if it has exited
-		_ = cmd.Wait()
-		if early != nil || t.Failed() {
-			t.Errorf("output of %s: %s", p.program, log)
-		}
-	})
-	ready := harness.Eventually(harness.MaxWait, func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
-	if !ready {
-		t.Fatalf("%s does not listen", p.program)
-	}
-	return "http://" + addr
-}
-
 // serve serves a handler, and returns its address.
 func serve(t *testing.T, h http.Handler) string {
 	t.Helper()
 	server := httptest.NewServer(h)
 	t.Cleanup(server.Close)
 	return server.Listener.Addr().String()
-}
-
-// freeAddress returns an unused loopback address with a port outside the ephemeral range.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprint("127.0.0.1:", 15_000+rand.IntN(15_000))
-		if listener, err := net.Listen("tcp", addr); err == nil {
-			_ = listener.Close() // nothing was accepted
-			return addr
-		}
-	}
-	t.Fatal("no port is free")
-	return ""
 }
