@@ -1,6 +1,8 @@
 package deploy_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -8,110 +10,236 @@ import (
 	"testing"
 	"time"
 
-	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	policyv1 "k8s.io/api/policy/v1"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 	"sigs.k8s.io/yaml"
 )
 
-// manifests decodes the Kubernetes manifests into the types of their API. A field that the API does not have, or that
-// has another type there, fails the test.
-func manifests(t *testing.T) map[string]any {
+// kubernetes checks objects with the schemas of the API of Kubernetes, which kubeschema has made strict.
+type kubernetes struct {
+	compiler *jsonschema.Compiler
+	kinds    map[string]string
+}
+
+func newKubernetes(t *testing.T) *kubernetes {
 	t.Helper()
-	types := map[string]func() any{
-		"apps/v1 Deployment":            func() any { return new(appsv1.Deployment) },
-		"batch/v1 Job":                  func() any { return new(batchv1.Job) },
-		"v1 Service":                    func() any { return new(corev1.Service) },
-		"networking.k8s.io/v1 Ingress":  func() any { return new(networkingv1.Ingress) },
-		"policy/v1 PodDisruptionBudget": func() any { return new(policyv1.PodDisruptionBudget) },
+	text, err := os.ReadFile("testdata/kubernetes.json")
+	if err != nil {
+		t.Fatal(err)
 	}
+	var document struct{ Kinds map[string]string }
+	if err := json.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	schemas, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &kubernetes{jsonschema.NewCompiler(), document.Kinds}
+	if err := k.compiler.AddResource("kubernetes.json", schemas); err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// check returns an error if the API refuses the object, or ignores a part of it.
+func (k *kubernetes) check(object string) (kind string, err error) {
+	var data any
+	if err := yaml.UnmarshalStrict([]byte(object), &data); err != nil {
+		return "", err // also for a field that is there twice
+	}
+	var name struct{ APIVersion, Kind string }
+	if err := yaml.Unmarshal([]byte(object), &name); err != nil {
+		return "", err
+	}
+	schema, err := k.compiler.Compile("kubernetes.json#/definitions/" + k.kinds[name.APIVersion+" "+name.Kind])
+	if err != nil {
+		return "", err
+	}
+	return name.Kind, schema.Validate(data)
+}
+
+// manifests returns the objects of the manifests, by their kind. The test fails if the API does not accept all of each.
+func manifests(t *testing.T) map[string]string {
+	t.Helper()
 	files, err := filepath.Glob("../../deploy/kubernetes/*.yaml")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no manifests: ", err)
 	}
-	found := make(map[string]any)
+	k := newKubernetes(t)
+	found := make(map[string]string)
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for part := range strings.SplitSeq(string(text), "\n---\n") {
-			var kind struct{ APIVersion, Kind string }
-			if err := yaml.Unmarshal([]byte(part), &kind); err != nil {
-				t.Fatalf("%s: %v", file, err)
+		for object := range strings.SplitSeq(string(text), "\n---\n") {
+			kind, err := k.check(object)
+			if err != nil {
+				t.Errorf("%s: %v", file, err)
 			}
-			name := kind.APIVersion + " " + kind.Kind
-			if types[name] == nil {
-				t.Fatalf("%s: unknown %s", file, name)
-			}
-			value := types[name]()
-			if err := yaml.UnmarshalStrict([]byte(part), value); err != nil {
-				t.Errorf("%s: %s: %v", file, name, err)
-			}
-			found[kind.Kind] = value
+			found[kind] = object
 		}
 	}
 	return found
 }
 
-// TestKubernetes_Manifests checks the manifests against the types of the API, and that what they say of each other agrees.
-func TestKubernetes_Manifests(t *testing.T) {
-	t.Parallel()
-	all := manifests(t)
-	deployment, _ := all["Deployment"].(*appsv1.Deployment)
-	job, _ := all["Job"].(*batchv1.Job)
-	service, _ := all["Service"].(*corev1.Service)
-	budget, _ := all["PodDisruptionBudget"].(*policyv1.PodDisruptionBudget)
-	ingress, _ := all["Ingress"].(*networkingv1.Ingress)
-	if deployment == nil || job == nil || service == nil || budget == nil || ingress == nil {
-		t.Fatalf("the manifests contain only %v", all)
+// Parts of the objects whose values have to agree.
+type (
+	selector struct {
+		App         string
+		MatchLabels struct{ App string }
 	}
-	pod := deployment.Spec.Template
-	for _, selector := range []map[string]string{
-		deployment.Spec.Selector.MatchLabels, service.Spec.Selector, budget.Spec.Selector.MatchLabels,
-	} {
-		if len(selector) == 0 || selector["app"] != pod.Labels["app"] {
-			t.Errorf("selector %v does not select pods with the labels %v", selector, pod.Labels)
+	container struct {
+		Name            string
+		Args            []string
+		Ports           []struct{ Name string }
+		Lifecycle       struct{ PreStop struct{ Sleep struct{ Seconds int } } }
+		StartupProbe    probe
+		LivenessProbe   probe
+		ReadinessProbe  probe
+		SecurityContext struct {
+			AllowPrivilegeEscalation *bool
+			ReadOnlyRootFilesystem   bool
+			Capabilities             struct{ Drop []string }
 		}
 	}
-	if budget.Spec.MaxUnavailable.IntValue() >= int(*deployment.Spec.Replicas) {
-		t.Error("the PodDisruptionBudget permits that all nodes end at once")
+	probe struct{ HTTPGet struct{ Port string } }
+	pods  struct {
+		Metadata struct{ Labels struct{ App string } }
+		Spec     struct {
+			InitContainers, Containers    []container
+			TerminationGracePeriodSeconds int
+			SecurityContext               struct {
+				RunAsNonRoot bool
+				RunAsUser    int
+			}
+		}
 	}
-	if path := ingress.Spec.Rules[0].HTTP.Paths[0].Backend.Service; path.Name != service.Name || path.Port.Name != service.Spec.Ports[0].Name {
-		t.Errorf("the Ingress leads to %v", path)
+	workload struct {
+		Spec struct {
+			Replicas int
+			Selector selector
+			Template pods
+		}
+	}
+	service struct {
+		Metadata struct{ Name string }
+		Spec     struct {
+			Selector selector
+			Ports    []struct{ Name, TargetPort string }
+		}
+	}
+	budget struct {
+		Spec struct {
+			MaxUnavailable int
+			Selector       selector
+		}
+	}
+	ingress struct {
+		Spec struct {
+			Rules []struct {
+				HTTP struct {
+					Paths []struct {
+						Backend struct {
+							Service struct {
+								Name string
+								Port struct{ Name string }
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+)
+
+// TestKubernetes_Manifests checks the manifests with the schemas of the API, and that what they say of each other agrees.
+func TestKubernetes_Manifests(t *testing.T) {
+	t.Parallel()
+	var (
+		deployment, job workload
+		svc             service
+		pdb             budget
+		ing             ingress
+	)
+	all := manifests(t)
+	for kind, value := range map[string]any{
+		"Deployment": &deployment, "Job": &job, "Service": &svc, "PodDisruptionBudget": &pdb, "Ingress": &ing,
+	} {
+		if err := yaml.Unmarshal([]byte(all[kind]), value); err != nil || all[kind] == "" {
+			t.Fatalf("%s: %q: %v", kind, all[kind], err)
+		}
+	}
+	pod := deployment.Spec.Template
+	app := pod.Metadata.Labels.App
+	if app == "" || deployment.Spec.Selector.MatchLabels.App != app || svc.Spec.Selector.App != app || pdb.Spec.Selector.MatchLabels.App != app {
+		t.Errorf("the selectors of Deployment, Service and PodDisruptionBudget do not select the pods of %q", app)
+	}
+	if pdb.Spec.MaxUnavailable < 1 || pdb.Spec.MaxUnavailable >= deployment.Spec.Replicas {
+		t.Error("the PodDisruptionBudget permits that all nodes end at once, or none")
+	}
+	if to := ing.Spec.Rules[0].HTTP.Paths[0].Backend.Service; to.Name != svc.Metadata.Name || to.Port.Name != svc.Spec.Ports[0].Name {
+		t.Errorf("the Ingress leads to %v", to)
 	}
 
 	node := pod.Spec.Containers[0]
-	if service.Spec.Ports[0].TargetPort.String() != node.Ports[0].Name {
-		t.Errorf("the Service leads to port %v", service.Spec.Ports[0].TargetPort.String())
+	port := node.Ports[0].Name
+	if svc.Spec.Ports[0].TargetPort != port {
+		t.Errorf("the Service leads to port %v", svc.Spec.Ports[0].TargetPort)
 	}
-	for _, probe := range []*corev1.Probe{node.StartupProbe, node.LivenessProbe, node.ReadinessProbe} {
-		if probe.HTTPGet.Port.String() != node.Ports[0].Name {
-			t.Errorf("a probe asks port %v", probe.HTTPGet.Port.String())
+	for _, p := range []probe{node.StartupProbe, node.LivenessProbe, node.ReadinessProbe} {
+		if p.HTTPGet.Port != port {
+			t.Errorf("a probe asks port %q", p.HTTPGet.Port)
 		}
 	}
 	drain, err := time.ParseDuration(node.Args[slices.Index(node.Args, "-drain")+1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	grace := time.Duration(*pod.Spec.TerminationGracePeriodSeconds) * time.Second
+	grace := time.Duration(pod.Spec.TerminationGracePeriodSeconds) * time.Second
 	before := time.Duration(node.Lifecycle.PreStop.Sleep.Seconds) * time.Second
-	if drain <= 15*time.Second || grace < before+drain+5*time.Second {
+	if before <= 0 || drain <= 15*time.Second || grace < before+drain+5*time.Second {
 		t.Errorf("grace period %v, preStop %v, drain %v: a poll may be waited for 15 s, and 5 s are left for the rest", grace, before, drain)
 	}
+	checkRights(t, pod, job.Spec.Template)
+}
 
-	containers := slices.Concat(pod.Spec.Containers, job.Spec.Template.Spec.InitContainers, job.Spec.Template.Spec.Containers)
-	for _, c := range containers {
-		s := c.SecurityContext
-		if *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []corev1.Capability{"ALL"}) {
-			t.Errorf("container %s has rights that it does not need: %v", c.Name, s)
-		}
-	}
-	for _, spec := range []corev1.PodSpec{pod.Spec, job.Spec.Template.Spec} {
-		if !*spec.SecurityContext.RunAsNonRoot || *spec.SecurityContext.RunAsUser != 65532 {
+// checkRights checks that no container has rights that it does not need.
+func checkRights(t *testing.T, templates ...pods) {
+	t.Helper()
+	for _, template := range templates {
+		spec := template.Spec
+		if !spec.SecurityContext.RunAsNonRoot || spec.SecurityContext.RunAsUser != 65532 {
 			t.Errorf("a pod runs as %v", spec.SecurityContext)
 		}
+		for _, c := range slices.Concat(spec.InitContainers, spec.Containers) {
+			s := c.SecurityContext
+			if s.AllowPrivilegeEscalation == nil || *s.AllowPrivilegeEscalation || !s.ReadOnlyRootFilesystem || !slices.Equal(s.Capabilities.Drop, []string{"ALL"}) {
+				t.Errorf("container %s has rights that it does not need: %v", c.Name, s)
+			}
+		}
+	}
+}
+
+// TestKubernetes_Schemas_FindMistakes plants mistakes in the manifests.
+func TestKubernetes_Schemas_FindMistakes(t *testing.T) {
+	t.Parallel()
+	deployment, k := manifests(t)["Deployment"], newKubernetes(t)
+	for name, mistake := range map[string][2]string{
+		"unknown field":         {"terminationGracePeriodSeconds:", "terminationGracePeriod:"},
+		"unknown field, nested": {"sleep: { seconds: 5 }", "sleep: { second: 5 }"},
+		"other type":            {"replicas: 3", `replicas: "3"`},
+		"missing field":         {"topologyKey: kubernetes.io/hostname\n", "\n"},
+		"field twice":           {"replicas: 3", "replicas: 3\n  replicas: 4"},
+		"unknown kind":          {"kind: Deployment", "kind: Deploiment"},
+	} {
+		if changed := strings.Replace(deployment, mistake[0], mistake[1], 1); changed == deployment {
+			t.Errorf("%s: the manifest does not contain %q", name, mistake[0])
+		} else if _, err := k.check(changed); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := k.check(deployment); err != nil {
+		t.Error(err)
 	}
 }
