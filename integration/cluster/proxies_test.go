@@ -78,10 +78,10 @@ func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 func TestProxies_NodeRestarts_AllClientsReturn(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
-			p.find(t)
+			p.Find(t)
 			cl := harness.NewCluster(t, 0)
-			n1, n2 := cl.StartAt(freeAddress(t)), cl.StartAt(freeAddress(t))
-			url := p.start(t, n1.Addr, n2.Addr)
+			n1, n2 := cl.StartAt(harness.FreeAddress(t)), cl.StartAt(harness.FreeAddress(t))
+			url := p.Start(t, n1.Addr, n2.Addr)
 
 			cs := harness.NewClients(t, 1)
 			for k := range 40 {
