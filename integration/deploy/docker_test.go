@@ -179,7 +179,7 @@ func logs(t *testing.T, container string) string {
 
 // get returns the status of the answer, 0 for none.
 func get(url string) int {
-	resp, err := http.Get(url) //nolint:noctx // it ends with its server
+	resp, err := http.Get(url)
 	if err != nil {
 		return 0
 	}

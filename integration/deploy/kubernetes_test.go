@@ -90,10 +90,12 @@ type (
 		MatchLabels struct{ App string }
 	}
 	container struct {
-		Name            string
-		Args            []string
-		Ports           []struct{ Name string }
-		Lifecycle       struct{ PreStop struct{ Sleep struct{ Seconds int } } }
+		Name      string
+		Args      []string
+		Ports     []struct{ Name string }
+		Lifecycle struct {
+			PreStop struct{ Sleep struct{ Seconds int } }
+		}
 		StartupProbe    probe
 		LivenessProbe   probe
 		ReadinessProbe  probe
