@@ -1598,7 +1598,18 @@ declare
     batches  refcursor;
     w        record;
     c        record;
+    denied   text;
 begin
+    -- Without the privileges of allow_emit the functions below may not even be found.
+    if has_function_privilege(to_regprocedure('emit_many(text[], text, jsonb[], text[], text, boolean, boolean)'), 'execute') is not true then
+        denied := format('a change of table %s is not emitted as %L: role %I may not emit; the owner of the schema allows it with: select %4$s.allow_emit(%3$L)',
+                         tg_relid::regclass, tg_argv[0], current_user, split_part(current_setting('search_path'), ',', 1));
+        if failing then
+            raise insufficient_privilege using message = denied;
+        end if;
+        raise warning '%', denied;
+        return null;
+    end if;
     begin
         w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
         if w.missing is not null then
@@ -1672,7 +1683,18 @@ declare
     failing boolean := tg_argv[9] = 'fail';
     w      record;
     e      record;
+    denied  text;
 begin
+    -- Without the privileges of allow_emit the functions below may not even be found.
+    if has_function_privilege(to_regprocedure('emit_many(text[], text, jsonb[], text[], text, boolean, boolean)'), 'execute') is not true then
+        denied := format('a change of table %s is not emitted as %L: role %I may not emit; the owner of the schema allows it with: select %4$s.allow_emit(%3$L)',
+                         tg_relid::regclass, tg_argv[0], current_user, split_part(current_setting('search_path'), ',', 1));
+        if failing then
+            raise insufficient_privilege using message = denied;
+        end if;
+        raise warning '%', denied;
+        return null;
+    end if;
     begin
         w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
         if w.missing is not null then

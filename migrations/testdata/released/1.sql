@@ -595,12 +595,23 @@ CREATE FUNCTION socketio.emit_row() RETURNS trigger
     SET bytea_output TO 'hex'
     SET quote_all_identifiers TO 'off'
     SET lc_monetary TO 'C'
-    AS $$
+    AS $_$
 declare
     failing boolean := tg_argv[9] = 'fail';
     w      record;
     e      record;
+    denied  text;
 begin
+    -- Without the privileges of allow_emit the functions below may not even be found.
+    if has_function_privilege(to_regprocedure('emit_many(text[], text, jsonb[], text[], text, boolean, boolean)'), 'execute') is not true then
+        denied := format('a change of table %s is not emitted as %L: role %I may not emit; the owner of the schema allows it with: select %4$s.allow_emit(%3$L)',
+                         tg_relid::regclass, tg_argv[0], current_user, split_part(current_setting('search_path'), ',', 1));
+        if failing then
+            raise insufficient_privilege using message = denied;
+        end if;
+        raise warning '%', denied;
+        return null;
+    end if;
     begin
         w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
         if w.missing is not null then
@@ -620,7 +631,7 @@ begin
     end if;
     return null;
 end
-$$;
+$_$;
 
 CREATE FUNCTION socketio.emit_statement() RETURNS trigger
     LANGUAGE plpgsql
@@ -634,7 +645,7 @@ CREATE FUNCTION socketio.emit_statement() RETURNS trigger
     SET bytea_output TO 'hex'
     SET quote_all_identifiers TO 'off'
     SET lc_monetary TO 'C'
-    AS $$
+    AS $_$
 declare
     most     int     := tg_argv[6];
     with_old boolean := tg_argv[7];
@@ -643,7 +654,18 @@ declare
     batches  refcursor;
     w        record;
     c        record;
+    denied   text;
 begin
+    -- Without the privileges of allow_emit the functions below may not even be found.
+    if has_function_privilege(to_regprocedure('emit_many(text[], text, jsonb[], text[], text, boolean, boolean)'), 'execute') is not true then
+        denied := format('a change of table %s is not emitted as %L: role %I may not emit; the owner of the schema allows it with: select %4$s.allow_emit(%3$L)',
+                         tg_relid::regclass, tg_argv[0], current_user, split_part(current_setting('search_path'), ',', 1));
+        if failing then
+            raise insufficient_privilege using message = denied;
+        end if;
+        raise warning '%', denied;
+        return null;
+    end if;
     begin
         w := watched_table(tg_relid, tg_argv[2]::oid, tg_argv[3]::text[], tg_argv[4]::text[], tg_argv[5]::int[]);
         if w.missing is not null then
@@ -699,7 +721,7 @@ begin
     close events; -- else it stays open to the end of the transaction
     return null;
 end
-$$;
+$_$;
 
 CREATE FUNCTION socketio.emit_to(rooms text[], event text, payload jsonb DEFAULT NULL::jsonb, args jsonb DEFAULT NULL::jsonb, namespace text DEFAULT '/'::text, except_rooms text[] DEFAULT NULL::text[], attachments bytea[] DEFAULT NULL::bytea[], key text DEFAULT NULL::text, notify boolean DEFAULT false) RETURNS boolean
     LANGUAGE sql
@@ -1990,7 +2012,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 3550528359, '2026-11-28 01:08:00.574264+00', '\x460109c2de5635a8e7e4a1cb1fadb2a94d05b259a301781aeb4fc476fb3a9259', 1, 1, 0, '2026-11-28 01:08:00.5743+00', 0, 4294967296, '2026-11-28 01:08:00.5743+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713022862543728679, true);
+INSERT INTO socketio.meta VALUES (0, 817140103, '2026-11-28 04:44:16.129781+00', '\x68232a0f7930e9f1fc3bbf9c2a4a01c52bde2235641949661fddcb4f45f7b190', 1, 1, 0, '2026-11-28 04:44:16.129806+00', 0, 4294967296, '2026-11-28 04:44:16.129806+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713078581270615258, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
