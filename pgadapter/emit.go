@@ -11,6 +11,9 @@ import (
 	"github.com/pgsocket/socketio/adapter"
 )
 
+// maxSQLEvent is the size of an event that the SQL functions accept, in bytes of its frame.
+const maxSQLEvent = 1 << 20
+
 // errKind reports an envelope of a kind that applications cannot emit.
 var errKind = errors.New("not an event")
 
@@ -32,7 +35,8 @@ func (t sqlTx) QueryRow(ctx context.Context, query string, args ...any) pgx.Row 
 
 // EmitOptions configures EmitTx. The zero value suits most programs.
 type EmitOptions struct {
-	// Schema is the schema where package migrations created the tables. Default: socketio.
+	// Schema is the schema where package migrations created the tables. Default: that of the DB or
+	// Emitter whose method is called, and socketio for the function EmitTx.
 	Schema string
 
 	// Key makes the event idempotent: of the committed emits of one database role
@@ -58,14 +62,20 @@ type EmitOptions struct {
 //
 // It returns false without an effect if an event with the same Key was emitted before, or
 // if the audience of the envelope is empty. Without a Key it waits only for the answer of
-// Postgres. An envelope that is too large fails with adapter.ErrTooLarge, and an unusable
-// schema with ErrSchema.
+// Postgres. An event of more than 1 MiB fails with adapter.ErrTooLarge, before anything is sent
+// to Postgres, and an unusable schema with ErrSchema, which aborts the transaction.
+//
+// The event goes to the schema that opts name. Where there is a DB or an Emitter, its method of
+// the same name takes the schema from there.
 func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
 	var o EmitOptions
 	if opts != nil {
 		o = *opts
 	}
 	setDefault(&o.Schema, "socketio")
+	if e == nil {
+		return false, fmt.Errorf("emit: %w", errKind)
+	}
 	if e.Kind != adapter.Event && e.Kind != adapter.Volatile {
 		return false, fmt.Errorf("emit: %w", errKind)
 	}
@@ -75,8 +85,12 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 	if !fits(e) {
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, errNames)
 	}
+	packet := appendPacket(nil, e)
+	if len(packet) > maxSQLEvent {
+		return false, fmt.Errorf("emit: %w: %d bytes, at most %d in a transaction", adapter.ErrTooLarge, len(packet), maxSQLEvent)
+	}
 	var emitted bool
-	err := tx.QueryRow(ctx, emitQuery(o.Schema), appendPacket(nil, e), o.Key, o.Notify).Scan(&emitted)
+	err := tx.QueryRow(ctx, emitQuery(o.Schema), packet, o.Key, o.Notify).Scan(&emitted)
 	switch {
 	case sqlStateOf(err) == "54000":
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, err)
@@ -84,6 +98,26 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 		return false, fmt.Errorf("emit: %w", annotateSchemaErr(o.Schema, err))
 	}
 	return emitted, nil
+}
+
+// EmitTx is the function EmitTx for the schema of db. It uses no connection of db.
+func (db *DB) EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
+	return EmitTx(ctx, tx, e, opts.inSchema(db.opts.Schema))
+}
+
+// EmitTx is the function EmitTx for the schema of the emitter. It uses no connection of the emitter.
+func (e *Emitter) EmitTx(ctx context.Context, tx Tx, env *adapter.Envelope, opts *EmitOptions) (bool, error) {
+	return EmitTx(ctx, tx, env, opts.inSchema(e.publisher.opts.Schema))
+}
+
+// inSchema returns o, which may be nil, with a default for the schema.
+func (o *EmitOptions) inSchema(schema string) *EmitOptions {
+	var c EmitOptions
+	if o != nil {
+		c = *o
+	}
+	setDefault(&c.Schema, schema)
+	return &c
 }
 
 // emitQuery returns the statement for one schema.

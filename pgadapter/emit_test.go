@@ -347,14 +347,53 @@ func TestEmitTx(t *testing.T) {
 		t.Errorf("frame %q\nwant  %q", frame, want)
 	}
 	large := adaptertest.Event("%s", `["`+strings.Repeat("x", 2<<20)+`"]`)
+	b.exec(t, "begin")
 	if _, err := EmitTx(t.Context(), b.conn, large, &EmitOptions{Schema: b.schema}); !errors.Is(err, adapter.ErrTooLarge) {
 		t.Errorf("2 MiB: %v", err)
+	}
+	b.exec(t, "commit")
+	if tag, err := b.conn.Exec(t.Context(), "select 1"); err != nil || tag.RowsAffected() != 1 {
+		t.Errorf("after an event that was too large: %v", err)
+	}
+	if _, err := EmitTx(t.Context(), b.conn, nil, nil); !errors.Is(err, errKind) {
+		t.Errorf("nothing: %v", err)
 	}
 	if _, err := EmitTx(t.Context(), b.conn, &adapter.Envelope{Kind: adapter.SessionMoved}, nil); !errors.Is(err, errKind) {
 		t.Errorf("an eviction: %v", err)
 	}
 	if _, err := EmitTx(t.Context(), b.conn, e, &EmitOptions{Schema: "nowhere"}); !errors.Is(err, ErrSchema) {
 		t.Errorf("no schema: %v", err)
+	}
+}
+
+// TestEmitTx_SchemaOfItsNode: a DB and an Emitter emit to their own log.
+func TestEmitTx_SchemaOfItsNode(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	db := b.open(t, nil)
+	emitter, err := OpenEmitter(t.Context(), b.dsn, &EmitterOptions{Schema: b.schema})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := emitter.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	for payload, emitTx := range map[string]func(context.Context, Tx, *adapter.Envelope, *EmitOptions) (bool, error){
+		`["db"]`: db.EmitTx, `["emitter"]`: emitter.EmitTx,
+	} {
+		for _, opts := range []*EmitOptions{nil, {Key: payload}} {
+			if ok, err := emitTx(t.Context(), b.conn, adaptertest.Event("%s", payload), opts); err != nil || !ok {
+				t.Errorf("%s: %v, %v", payload, ok, err)
+			}
+		}
+	}
+	if n := b.int(t, "select (select count(*) from outbox) + (select count(*) from log)"); n == 0 {
+		t.Error("nothing was emitted here")
+	}
+	if _, err := db.EmitTx(t.Context(), b.conn, adaptertest.Event("x"), &EmitOptions{Schema: "nowhere"}); !errors.Is(err, ErrSchema) {
+		t.Errorf("another schema: %v", err)
 	}
 }
 
