@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
+	"github.com/pgsocket/socketio/pgtest"
 )
 
 // A silencer makes a connection carry nothing more when a statement begins on it that contains the text.
@@ -80,10 +81,11 @@ func TestTail_SilentConnection_IsReplaced(t *testing.T) {
 	}
 }
 
-// Health does not wait for the limit of the statement that has no answer.
+// Health does not wait for the limit of the statement that has no answer. The server is a private one, without
+// idle_session_timeout: it would close the silent connections.
 func TestHealth_SilentConnection(t *testing.T) {
 	t.Parallel()
-	b, w := newBench(t).through(t)
+	b, w := newBench(t, pgtest.On(newServer(t, "none", nil).DSN())).through(t)
 	db := b.open(t, &Options{Lease: time.Second, PollInterval: 100 * time.Millisecond, Retention: time.Minute})
 	eventually(t, "the node is well", func() bool { return db.Health() == nil })
 	w.silenceAll()
