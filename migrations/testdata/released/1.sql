@@ -566,6 +566,14 @@ begin
         end if;
         at := at + 4 + size;
     end loop;
+    if at < octet_length(packet) then
+        size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        if size not between 1 and 512 then
+            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+        end if;
+        perform convert_from(substr(packet, at + 3, size), 'UTF8');
+        at := at + 2 + size;
+    end if;
     if at <> octet_length(packet) then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
@@ -816,6 +824,7 @@ CREATE FUNCTION socketio.frame_packets(frame bytea) RETURNS TABLE(index integer,
     AS $$
 declare
     at    int := 1;
+    stop  int;
     size  int;
     count int;
     list  text[];
@@ -825,6 +834,7 @@ begin
         kind := get_byte(frame, at);
         bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
         at := at + 5;
+        stop := at + bytes;
         if kind <> 255 then -- else it was withdrawn
             size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
             namespace := name_text(substr(frame, at + 3, size));
@@ -848,12 +858,9 @@ begin
             payload := substr(frame, at + 5, size);
             at := at + 4 + size;
             attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
-            at := at + 2;
-            for i in 1..attachments loop
-                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
-            end loop;
             return next;
         end if;
+        at := stop;
         index := index + 1;
     end loop;
 end
@@ -1990,7 +1997,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 3550528359, '2026-11-28 01:08:00.574264+00', '\x460109c2de5635a8e7e4a1cb1fadb2a94d05b259a301781aeb4fc476fb3a9259', 1, 1, 0, '2026-11-28 01:08:00.5743+00', 0, 4294967296, '2026-11-28 01:08:00.5743+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713022862543728679, true);
+INSERT INTO socketio.meta VALUES (0, 3123772479, '2026-11-28 03:14:58.625672+00', '\x573ac31dbc24ac85e5e3b73fce10d09b68eab4b039757d543a1fa6592839fe21', 1, 1, 0, '2026-11-28 03:14:58.625699+00', 0, 4294967296, '2026-11-28 03:14:58.625699+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713055584341428818, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
