@@ -133,8 +133,9 @@ func TestDocker_Image(t *testing.T) { //nolint:paralleltest // a build uses all 
 	once("--entrypoint", "/usr/local/bin/pgsocket", image, "migrate", "up", "--schema", schema)
 	once(image, "-migrate", "-schema", schema)
 
-	addr := freeAddress(t)
-	node := docker(t, slices.Concat([]string{"run", "-d"}, locked, []string{image}, config.Cmd, []string{"-listen", addr, "-schema", schema})...)
+	const name = "in-a-container"
+	addr := harness.FreeAddress(t)
+	node := docker(t, slices.Concat([]string{"run", "-d"}, locked, []string{image}, config.Cmd, []string{"-node", name, "-listen", addr, "-schema", schema})...)
 	remove(t, "rm", node)
 	ready := func() bool { return get("http://"+addr+"/readyz") == http.StatusOK }
 	if !harness.Eventually(harness.MaxWait, ready) {
@@ -148,7 +149,7 @@ func TestDocker_Image(t *testing.T) { //nolint:paralleltest // a build uses all 
 	if top := strings.Fields(docker(t, "top", node, "-eo", "pid,uid")); len(top) != 4 || top[3] != "65532" {
 		t.Errorf("the processes of the container: %v", top)
 	}
-	if got := once("--entrypoint", "/usr/local/bin/pgsocket", image, "status", "--json", "--schema", schema); !strings.Contains(got, config.Cmd[1]) {
+	if got := once("--entrypoint", "/usr/local/bin/pgsocket", image, "status", "--json", "--schema", schema); !strings.Contains(got, name) {
 		t.Errorf("pgsocket status does not show the node: %s", got)
 	}
 
