@@ -68,15 +68,8 @@ type EmitOptions struct {
 // The event goes to the schema that opts name. Where there is a DB or an Emitter, its method of
 // the same name takes the schema from there.
 func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) (bool, error) {
-	var o EmitOptions
-	if opts != nil {
-		o = *opts
-	}
-	setDefault(&o.Schema, "socketio")
-	if e == nil {
-		return false, fmt.Errorf("emit: %w", errKind)
-	}
-	if e.Kind != adapter.Event && e.Kind != adapter.Volatile {
+	o := opts.inSchema("socketio")
+	if e == nil || e.Kind != adapter.Event && e.Kind != adapter.Volatile {
 		return false, fmt.Errorf("emit: %w", errKind)
 	}
 	if e.Audience.IsNobody() {
