@@ -103,17 +103,7 @@ func startOfficialServer(t *testing.T) string {
 	t.Helper()
 	node := exec.CommandContext(t.Context(), "node", "sessions.mjs")
 	node.Dir = "../js"
-	in, err := node.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := node.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := node.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := harness.StartPiped(t, node)
 	t.Cleanup(func() {
 		_ = in.Close()
 		_ = node.Wait()

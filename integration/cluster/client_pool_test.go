@@ -52,17 +52,7 @@ func startClientPool(t *testing.T, c *clientPool) {
 	cmd := exec.CommandContext(t.Context(), "nice", "-n", "10", self)
 	cmd.Env = append(os.Environ(), clientPoolVariable+"="+string(config))
 	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	stdin, stdout := harness.StartPiped(t, cmd)
 	t.Cleanup(func() {
 		_ = stdin.Close()
 		_ = cmd.Wait() // the test's context kills it if it hangs

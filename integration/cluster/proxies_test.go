@@ -32,15 +32,21 @@ var proxies = map[string]proxy{
 	"Caddy":                 {Proxy: harness.Caddy(), polling: true},
 }
 
+// twoNodes starts a cluster of two nodes behind the proxy, and returns the URL of the proxy.
+func (p *proxy) twoNodes(t *testing.T) (cl *harness.Cluster, url string) {
+	t.Helper()
+	cl = harness.NewCluster(t, 0)
+	return cl, p.Start(t, cl.StartAt(harness.FreeAddress(t)).Addr, cl.StartAt(harness.FreeAddress(t)).Addr)
+}
+
 // TestProxies_RecoveryAtOtherNode connects a client of each transport to two nodes through a proxy. Their node is
 // killed or shut down again and again. They are recovered at the other node and miss nothing.
 func TestProxies_RecoveryAtOtherNode(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.Find(t)
-			cl := harness.NewCluster(t, 0)
-			n1, n2 := cl.StartAt(harness.FreeAddress(t)), cl.StartAt(harness.FreeAddress(t))
-			url := p.Start(t, n1.Addr, n2.Addr)
+			cl, url := p.twoNodes(t)
+			n1, n2 := cl.Nodes[0], cl.Nodes[1]
 
 			cs := harness.NewClients(t, 1)
 			for k, transports := range p.transports() {
@@ -79,9 +85,8 @@ func TestProxies_NodeRestarts_AllClientsReturn(t *testing.T) {
 	for name, p := range proxies {
 		t.Run(name, func(t *testing.T) {
 			p.Find(t)
-			cl := harness.NewCluster(t, 0)
-			n1, n2 := cl.StartAt(harness.FreeAddress(t)), cl.StartAt(harness.FreeAddress(t))
-			url := p.Start(t, n1.Addr, n2.Addr)
+			cl, url := p.twoNodes(t)
+			n1, n2 := cl.Nodes[0], cl.Nodes[1]
 
 			cs := harness.NewClients(t, 1)
 			for k := range 40 {

@@ -35,17 +35,7 @@ func TestSwitch_ClientsMissNothing(t *testing.T) { //nolint:paralleltest // it r
 
 	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(nodeServers, "switch.mjs"), "http://"+proxyAt, "http://"+goAt, fmt.Sprint(clients))
 	cmd.Stderr = t.Output()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := harness.StartPiped(t, cmd)
 	lines := bufio.NewScanner(out)
 	if !lines.Scan() {
 		t.Fatal("the clients did not connect")

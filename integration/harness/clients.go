@@ -114,17 +114,7 @@ func NewClients(t testing.TB, hosts int) *Clients {
 		cmd.Env = append(os.Environ(), fmt.Sprint("SEED=", i+1))
 		log := &LogBuffer{}
 		cmd.Stderr = log
-		in, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
+		in, out := StartPiped(t, cmd)
 		read := make(chan struct{})
 		go func() { // ends with the process
 			defer close(read)

@@ -247,17 +247,7 @@ func StartNode(t testing.TB, program, name string, flags ...string) *Node {
 	n.Cmd = exec.Command(program, append([]string{"-name", name}, flags...)...)
 	n.Cmd.Env = append(os.Environ(), "GORACE=halt_on_error=0 atexit_sleep_ms=0") // otherwise a race build sleeps for a second at exit
 	n.Cmd.Stderr = n.log
-	stdin, err := n.Cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := n.Cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := n.Cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	stdin, stdout := StartPiped(t, n.Cmd)
 	t.Cleanup(func() {
 		_ = stdin.Close() // the node shuts down at the end of its input
 		n.Wait(MaxWait)

@@ -50,17 +50,7 @@ func startTurn(t *testing.T) (report string, end func()) {
 	}
 	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Env = append(os.Environ(), turnVariable+"=1")
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	in, out := StartPiped(t, cmd)
 	end = func() {
 		_ = in.Close()
 		_ = cmd.Wait() // an error after the first call
