@@ -77,6 +77,14 @@ func (a *acks) forget(id uint64) {
 
 // call sends a request and waits for its answer.
 func (s *Socket) call(ctx context.Context, p payload) (*packet.Packet, error) {
+	ctx, span := s.namespace.server.sender.tracing.startEvent(ctx,
+		TraceSpan{Kind: SpanCall, Namespace: s.namespace.name, Socket: s.id}, p.json)
+	reply, err := s.callUntraced(ctx, p)
+	span.end(err)
+	return reply, err
+}
+
+func (s *Socket) callUntraced(ctx context.Context, p payload) (*packet.Packet, error) {
 	if !s.connected.Load() {
 		return nil, ErrNotConnected
 	}

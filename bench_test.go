@@ -216,3 +216,19 @@ func BenchmarkJoin(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTracer compares an emit to nobody without a Tracer, and with one that does nothing.
+func BenchmarkTracer(b *testing.B) {
+	for name, tracer := range map[string]socketio.Tracer{"none": nil, "idle": trickyTracer{start: idle, end: idle}} {
+		b.Run(name, func(b *testing.B) {
+			io := socketio.NewServer(&socketio.Options{Logger: slog.New(slog.DiscardHandler), Tracer: tracer})
+			defer func() { _ = io.Shutdown(context.Background()) }()
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := said.Emit(b.Context(), io, "x"); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -62,9 +62,16 @@ func newID() string {
 // connect is the first step of the socket's timeline. The client claims a session if
 // it is returning.
 func (s *Socket) connect(request recovery.ResumeRequest, back bool) {
+	ctx, end := s.startConnect()
+	defer end()
+	s.connectIn(ctx, request, back)
+}
+
+// connectIn is connect in the context of its span.
+func (s *Socket) connectIn(traced context.Context, request recovery.ResumeRequest, back bool) {
 	server := s.namespace.server
 	s.clientOffset = validOffset(request.Offset)
-	ctx, cancel := context.WithTimeoutCause(s.ctx, server.opts.ConnectTimeout, errConnectTimeout)
+	ctx, cancel := context.WithTimeoutCause(traced, server.opts.ConnectTimeout, errConnectTimeout)
 	defer cancel()
 	began := time.Now()
 
@@ -107,6 +114,7 @@ func (s *Socket) connect(request recovery.ResumeRequest, back bool) {
 	default:
 		err = s.restore(ctx, session)
 	}
+	s.connectErr = err
 	switch {
 	case errors.Is(err, errDisconnectedByOperation):
 		if err := s.endSession(ctx, nil); err != nil {
@@ -122,7 +130,7 @@ func (s *Socket) connect(request recovery.ResumeRequest, back bool) {
 	}
 	s.conn.joined()
 	s.release()
-	s.runOnConnect()
+	s.runOnConnect(traced)
 }
 
 // resume claims the session that the client names. It returns nil without one,
@@ -272,6 +280,7 @@ func (s *Socket) runMiddlewares(ctx context.Context) error {
 // other error it closes the connection, as after a failed OnConnect: the client may try
 // again, while official clients do not retry after a CONNECT_ERROR.
 func (s *Socket) reject(ctx context.Context, what string, err error) {
+	s.connectErr = err
 	if s.ctx.Err() != nil { // the client is gone
 		s.log(slog.LevelDebug, "refusal not sent", slog.Any("error", err))
 		return
@@ -291,6 +300,7 @@ func (s *Socket) reject(ctx context.Context, what string, err error) {
 // drop closes the connection: the client keeps its session, and tries again. It does
 // nothing for a socket that was detached meanwhile.
 func (s *Socket) drop(what string, err error) {
+	s.connectErr = err
 	h := s.hub()
 	h.mu.Lock()
 	gone := s.member.state == detached
@@ -564,7 +574,7 @@ func (m *member) attachLocked(as memberState) {
 }
 
 // runOnConnect runs the application's OnConnect.
-func (s *Socket) runOnConnect() {
+func (s *Socket) runOnConnect(ctx context.Context) {
 	if err := s.namespace.server.presences.begin(s, s.namespace.server.opts.ConnectTimeout); err != nil {
 		if s.ctx.Err() != nil {
 			s.namespace.server.presences.end(s)
@@ -574,7 +584,7 @@ func (s *Socket) runOnConnect() {
 	}
 	s.onConnectRan = true
 	for _, onConnect := range s.namespace.table.Load().onConnect {
-		if err := protect(func() error { return onConnect(s.ctx, s) }); err != nil {
+		if err := protect(func() error { return onConnect(ctx, s) }); err != nil {
 			s.connectFailed(err)
 			return
 		}
@@ -584,6 +594,7 @@ func (s *Socket) runOnConnect() {
 // connectFailed ends a socket whose OnConnect failed. An *Error is the application's
 // decision, and final; after any other error the client may try again.
 func (s *Socket) connectFailed(err error) {
+	s.connectErr = err
 	if _, ok := publicError(err); ok {
 		ctx, cancel := context.WithTimeoutCause(s.ctx, s.namespace.server.opts.ConnectTimeout, errConnectTimeout)
 		defer cancel()

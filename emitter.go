@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"log/slog"
 	"strings"
 )
 
@@ -25,6 +26,16 @@ func (e *Emitter) Of(namespace string) *Emitter {
 		namespace = "/" + namespace
 	}
 	return &Emitter{Audience{route{sender: e.r.sender, namespace: namespace}}}
+}
+
+// WithTracer returns an emitter to the same sockets whose emits are observed by t, see
+// Options.Tracer. When t fails, slog.Default receives a line.
+func (e *Emitter) WithTracer(t Tracer) *Emitter {
+	traced := *e.r.sender
+	traced.tracing = newTracing(t, slog.Default())
+	r := e.r
+	r.sender = &traced
+	return &Emitter{Audience{r}}
 }
 
 func (e *Emitter) servers() route { return e.r }

@@ -52,6 +52,9 @@ var notHooks = map[string]string{
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
 	"socketio.Change":                 "is data",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
+
+	"socketio.Emitter.WithTracer":        "is called as Options.Tracer is",
+	"pgadapter.EmitOptions.TraceContext": "called by the caller, in its goroutine",
 }
 
 // TestHooks_List finds every exported place where the application gives code to the
@@ -156,7 +159,7 @@ func takesCode(e ast.Expr) bool {
 	case *ast.SelectorExpr:
 		return slices.Contains([]string{"Logger", "Parser", "Adapter", "Store"}, e.Sel.Name)
 	case *ast.Ident:
-		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher"}, e.Name)
+		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher", "Tracer"}, e.Name)
 	case *ast.IndexExpr:
 		return takesCode(e.X)
 	}

@@ -153,6 +153,32 @@ func (d *trickyDecoder) Decode(data []byte, binary bool) (*packet.Packet, error)
 
 func idle() {}
 
+// A trickyTracer runs code for each span.
+type trickyTracer struct{ start, end func() }
+
+func (r trickyTracer) StartSpan(ctx context.Context, s *socketio.TraceSpan) context.Context {
+	if s.Kind != socketio.SpanEmit { // else one that emits would never end
+		r.start()
+	}
+	s.TraceContext = "trace"
+	return ctx
+}
+
+func (r trickyTracer) EndSpan(_ context.Context, s *socketio.TraceSpan) {
+	if s.Kind != socketio.SpanEmit {
+		r.end()
+	}
+}
+
+// traced has a server make spans of its clients and of the log.
+func traced(r *rig) {
+	r.send(`2["hooked"]`)
+	emitter := r.to.WithTracer(trickyTracer{start: idle, end: idle})
+	_ = said.Emit(r.t.Context(), emitter, "x")
+	_ = notice.Emit(r.t.Context(), emitter, "x")
+	r.clusterCalls()
+}
+
 func hooks() []hook {
 	answer := func(register func(run func()) (socketio.None, error)) func(*socketio.Server, func()) {
 		return func(io *socketio.Server, run func()) {
@@ -248,6 +274,14 @@ func hooks() []hook {
 				o.Parser = &trickyParser{encode: idle, open: idle, decode: run}
 			},
 			drive: func(r *rig) { r.dial("") },
+		}, {
+			name:    "socketio.Options.Tracer socketio.Tracer",
+			options: func(o *socketio.Options, run func()) { o.Tracer = trickyTracer{start: run, end: idle} },
+			drive:   traced,
+		}, {
+			name:    "socketio.Options.Tracer socketio.Tracer",
+			options: func(o *socketio.Options, run func()) { o.Tracer = trickyTracer{start: idle, end: run} },
+			drive:   traced,
 		}, {
 			name: "socketio.Recovery.OnExpired",
 			options: func(o *socketio.Options, run func()) {

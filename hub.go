@@ -27,6 +27,7 @@ type hub struct {
 	store   recovery.Store // nil without recovery
 	expired *callbackQueue[*ExpiredSession]
 	logger  *slog.Logger
+	traced  *callbackQueue[tracedDelivery] // nil without a Tracer
 
 	mu           sync.Mutex
 	cursor       adapter.Offset
@@ -80,6 +81,7 @@ type delivery struct {
 	messages []*transport.Message // with its offset, for clients that recover
 	plain    []*transport.Message // without
 	event    *OutgoingEvent       // for OnAnyOutgoing; nil until it is needed
+	sockets  int                  // that it was addressed to
 }
 
 func (o *delivery) outgoingEvent() *OutgoingEvent {
@@ -124,7 +126,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 		d := &batch[i]
 		switch d.Kind {
 		case adapter.Event, adapter.Volatile:
-			h.fanOutLocked(&delivery{Envelope: d.Envelope, offset: d.Offset, since: h.sinceLocked(d)})
+			h.deliverEventLocked(d)
 		case adapter.SessionMoved:
 			h.sessionMovedLocked(d.Payload)
 		case adapter.Join, adapter.Leave, adapter.Disconnect:
@@ -226,6 +228,7 @@ func (h *hub) sendLocked(n *Namespace, o *delivery) {
 
 // takeLocked sends o to an attached socket, or buffers it behind a replay.
 func (m *member) takeLocked(o *delivery) {
+	o.sockets++
 	if o.Kind == adapter.Volatile {
 		if m.state == replaying || !m.socket.conn.session.TrySend(o.encodeFor(m.socket)...) {
 			return

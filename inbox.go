@@ -150,23 +150,26 @@ func (s *Socket) handle(m *Message) {
 		return // the server disconnected the socket; earlier events are dropped
 	}
 	t := s.namespace.table.Load()
-	s.handleFrom(m, t, t.onAny)
+	s.handleFrom(s.startHandling(m, t), m, t, t.onAny)
 }
 
 // handleFrom calls the remaining catch-alls, and then the handler.
-func (s *Socket) handleFrom(m *Message, t *table, catchAlls []func(context.Context, *Message)) {
+func (s *Socket) handleFrom(ctx context.Context, m *Message, t *table, catchAlls []func(context.Context, *Message)) {
 	for i, onAny := range catchAlls {
-		boundary.Then(func() error { onAny(s.ctx, m); return nil }, func(err error, ended bool) {
+		boundary.Then(func() error { onAny(ctx, m); return nil }, func(err error, ended bool) {
 			if err != nil {
-				s.log(slog.LevelError, "catch-all failed", eventAttr(m.event), slog.Any("error", err))
+				s.logContext(m.logContext(), slog.LevelError, "catch-all failed", eventAttr(m.event), slog.Any("error", err))
 			}
 			if ended {
-				s.handleFrom(m, t, catchAlls[i+1:])
+				s.handleFrom(ctx, m, t, catchAlls[i+1:])
 			}
 		})
 	}
 	h := t.handler(m.event)
-	boundary.Then(func() error { return h(s.ctx, m) }, func(err error, _ bool) { s.concluded(m, err) })
+	boundary.Then(func() error { return h(ctx, m) }, func(err error, _ bool) {
+		s.concluded(m, err)
+		m.endHandling(err)
+	})
 }
 
 // concluded logs the error of a handler, and answers the peer if it waits.
@@ -178,13 +181,13 @@ func (s *Socket) concluded(m *Message, err error) {
 	switch wants := m.WantsReply(); {
 	case ok && known.Code == CodeBadPayload: // the client can cause it at will
 		s.namespace.server.counters.badPayloads.Add(1)
-		s.log(slog.LevelDebug, "arguments of an event do not fit", eventAttr(m.event), slog.Any("error", err))
+		s.logContext(m.logContext(), slog.LevelDebug, "arguments of an event do not fit", eventAttr(m.event), slog.Any("error", err))
 	case !ok || !wants:
 		level := slog.LevelError
 		if _, left := asType[*DisconnectError](err); left {
 			level = slog.LevelDebug // the client was disconnected meanwhile, which is no failure
 		}
-		s.log(level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
+		s.logContext(m.logContext(), level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
 	}
 	if m.WantsReply() {
 		s.replyError(m, known)
@@ -215,11 +218,11 @@ func (s *Socket) replyError(m *Message, e *Error) {
 			return
 		}
 		if !m.WantsReply() { // it was encoded
-			s.log(slog.LevelDebug, "error reply not sent", eventAttr(m.event), slog.Any("error", err))
+			s.logContext(m.logContext(), slog.LevelDebug, "error reply not sent", eventAttr(m.event), slog.Any("error", err))
 			return
 		}
 		if i == 0 {
-			s.log(slog.LevelError, "error reply not encoded", eventAttr(m.event), slog.Any("error", err))
+			s.logContext(m.logContext(), slog.LevelError, "error reply not encoded", eventAttr(m.event), slog.Any("error", err))
 		}
 	}
 }

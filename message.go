@@ -32,6 +32,7 @@ type Message struct {
 	attachments [][]byte
 	ackID       uint64
 	wantsReply  atomic.Bool
+	span        *span // nil without a Tracer
 }
 
 // Socket returns the socket that sent the event.

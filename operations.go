@@ -55,10 +55,30 @@ func (a Audience) operate(ctx context.Context, e *adapter.Envelope) error {
 	if a.r.err != nil || a.r.nobody() {
 		return a.r.err
 	}
+	ctx, span := a.r.startPublish(ctx, spanOf(e.Kind), e)
 	if !a.r.local {
-		_, err := a.r.publish(ctx, e, true)
+		at, err := a.r.publish(ctx, e, true)
+		span.endAt(at.Position, err)
 		return err
 	}
+	err := a.operateLocally(ctx, e)
+	span.end(err)
+	return err
+}
+
+// spanOf returns the kind of the span of an operation.
+func spanOf(k adapter.Kind) SpanKind {
+	switch k {
+	case adapter.Join:
+		return SpanJoin
+	case adapter.Leave:
+		return SpanLeave
+	default:
+		return SpanDisconnect
+	}
+}
+
+func (a Audience) operateLocally(ctx context.Context, e *adapter.Envelope) error {
 	if a.r.server == nil {
 		return errNoServer
 	}

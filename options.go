@@ -225,6 +225,11 @@ type Options struct {
 	// 1,024 lines. Default: slog.Default().
 	Logger *slog.Logger
 
+	// Tracer observes connects, events, emits, deliveries and calls as the spans of distributed
+	// traces. The context of a trace travels with the records of the log to the other nodes, and
+	// never to clients. Default: none, which costs nothing.
+	Tracer Tracer
+
 	// LogsPerSecond bounds the lines per second with one message text that Logger
 	// receives; Debug lines are not bounded. The next line with that text contains
 	// the number of suppressed ones, and Stats counts all. Negative: no bound.

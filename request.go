@@ -55,6 +55,8 @@ type request struct {
 	ID   uint64        `json:"id"`
 	Kind requestKind   `json:"kind"`
 	Wait time.Duration `json:"wait"` // how long the node waits for answers
+
+	trace string // the TraceContext of the record, which the answers carry as well
 }
 
 // A response is the head of the payload of an adapter.Answer; its body follows.
@@ -195,16 +197,21 @@ func (v *clusterCall) run(ctx context.Context, r route, e requestKind, p payload
 	if r.err != nil || r.nobody() {
 		return r.err
 	}
-	err := v.ask(ctx, r, e, p)
-	if errors.Is(err, errEnough) {
-		return nil
+	kind := SpanCall
+	if e == requestFetch {
+		kind = SpanFetch
 	}
+	ctx, span := r.tracing.startEvent(ctx, TraceSpan{Kind: kind, Namespace: r.namespace}, p.json)
+	err := v.ask(ctx, r, request{Node: v.server.hub.id, ID: v.id, Kind: e, trace: span.carried()}, p)
+	if errors.Is(err, errEnough) {
+		err = nil
+	}
+	span.end(err)
 	return err
 }
 
-func (v *clusterCall) ask(ctx context.Context, r route, e requestKind, p payload) error {
+func (v *clusterCall) ask(ctx context.Context, r route, head request, p payload) error {
 	h := v.server.hub
-	head := request{Node: h.id, ID: v.id, Kind: e}
 	if deadline, ok := ctx.Deadline(); ok {
 		head.Wait = time.Until(deadline)
 	}
@@ -223,7 +230,7 @@ func (v *clusterCall) ask(ctx context.Context, r route, e requestKind, p payload
 	}
 	v.open = make(map[string]adapter.Node, len(nodes))
 	for _, n := range nodes {
-		if n.StartPosition < at.Position && (n.ID != h.id || e != requestServer) {
+		if n.StartPosition < at.Position && (n.ID != h.id || head.Kind != requestServer) {
 			v.open[n.ID] = n
 		}
 	}
@@ -269,6 +276,7 @@ func (r route) request(ctx context.Context, head request, p payload) (adapter.Of
 	}
 	return r.publish(ctx, &adapter.Envelope{
 		Kind: adapter.Request, Namespace: r.namespace, Audience: r.audience, Payload: body, Attachments: p.attachments,
+		TraceContext: head.trace,
 	}, true)
 }
 

@@ -29,6 +29,7 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 		h.logger.Error("request not decoded", slog.Any("error", err))
 		return
 	}
+	r.trace = d.TraceContext
 	if r.Kind == requestServerEvent || r.Kind == requestServer {
 		if r.Node != h.id {
 			h.serverEventLocked(d.Offset.Position)
@@ -53,10 +54,18 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 			a.Number = answers
 			return h.server.respond(ctx, r, a)
 		}
-		if err := work(ctx, send); err != nil && ctx.Err() == nil {
+		ctx, span := h.server.sender.tracing.startEvent(ctx, respondSpan(d), body)
+		err := work(ctx, send)
+		span.endAt(d.Offset.Position, err)
+		if err != nil && ctx.Err() == nil {
 			h.logger.Error("request not answered", slog.String("kind", string(r.Kind)), slog.Any("error", err))
 		}
 	}()
+}
+
+// respondSpan describes the span of a request, or server-side event, of a node.
+func respondSpan(d *adapter.Delivery) TraceSpan {
+	return TraceSpan{Kind: SpanRespond, Namespace: d.Namespace, TraceContext: d.TraceContext}
 }
 
 // A responder completes a request: it sends one answer after another.
@@ -93,6 +102,7 @@ func (s *Server) publishAnswer(ctx context.Context, to request, a response) erro
 	}
 	_, err = s.opts.Adapter.Publish(ctx, &adapter.Envelope{
 		Kind: adapter.Answer, Audience: adapter.Audience{Rooms: []string{to.Node}}, Payload: body, Attachments: a.attachments,
+		TraceContext: to.trace,
 	})
 	return err
 }

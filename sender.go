@@ -20,6 +20,7 @@ type sender struct {
 	log     Publisher
 	timeout time.Duration // Options.EmitTimeout
 	server  *Server       // nil for an Emitter
+	tracing *tracing      // nil without a Tracer
 }
 
 var (
@@ -32,10 +33,14 @@ func (r route) emit(ctx context.Context, e *adapter.Envelope) error {
 	if r.nobody() {
 		return nil
 	}
+	ctx, span := r.startPublish(ctx, SpanEmit, e)
 	if r.local {
-		return r.emitLocal(e)
+		err := r.emitLocal(e)
+		span.end(err)
+		return err
 	}
-	_, err := r.publish(ctx, e, !r.volatile)
+	at, err := r.publish(ctx, e, !r.volatile)
+	span.endAt(at.Position, err)
 	return err
 }
 
@@ -67,12 +72,16 @@ func (r route) emitAsync(e *adapter.Envelope) *Receipt {
 	if r.nobody() {
 		return adapter.Completed(nil)
 	}
+	ctx, span := r.startPublish(context.Background(), SpanEmit, e)
 	if r.local {
-		return adapter.Completed(r.emitLocal(e))
+		err := r.emitLocal(e)
+		span.end(err)
+		return adapter.Completed(err)
 	}
-	ctx, cancel := context.WithTimeoutCause(context.Background(), r.timeout, errEmitTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.timeout, errEmitTimeout)
 	defer cancel()
 	receipt, err := r.log.Publish(ctx, e)
+	span.end(err)
 	if err != nil {
 		return adapter.Completed(err)
 	}

@@ -65,7 +65,12 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub.expired = &callbackQueue[*ExpiredSession]{work: &s.work, call: s.callOnExpired, dropped: s.logMissedExpired}
 	s.claimPermits, s.connectPermits = make(semaphore, s.opts.ConnectsAtOnce), make(semaphore, s.opts.ConnectsAtOnce)
 	s.serverRequests = make(chan struct{}, requestsAtOnce)
-	s.sender = &sender{log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s}
+	s.sender = &sender{
+		log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s, tracing: newTracing(s.opts.Tracer, s.opts.Logger),
+	}
+	if s.sender.tracing != nil {
+		s.hub.traced = &callbackQueue[tracedDelivery]{work: &s.work, call: s.traceDelivery, dropped: s.logUntraced}
+	}
 	s.lifetime, s.end = context.WithCancelCause(context.Background())
 	s.Namespace = s.Of("/")
 	engine, err := transport.NewServer(s.opts.transport(), s.accept)

@@ -44,7 +44,10 @@ func (e ServerEvent[T]) Emit(ctx context.Context, to ServerTarget, v T) error {
 	if r.server != nil {
 		head.Node = r.server.hub.id
 	}
-	_, err = r.request(ctx, head, p)
+	ctx, span := r.tracing.startEvent(ctx, TraceSpan{Kind: SpanEmit, Namespace: r.namespace}, p.json)
+	head.trace = span.carried()
+	at, err := r.request(ctx, head, p)
+	span.endAt(at.Position, err)
 	return err
 }
 
@@ -258,6 +261,7 @@ func (s *Server) withGrace() (context.Context, context.CancelFunc) {
 func (s *Server) handleServerEvent(ctx context.Context, d *adapter.Delivery) {
 	var r request
 	body, err := cutHead(d.Payload, &r)
+	r.trace = d.TraceContext
 	switch {
 	case err != nil || r.Node == s.hub.id:
 	case r.Kind != requestServerEvent && r.Kind != requestServer:
@@ -334,6 +338,9 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 		return payload{}, none
 	}
 	handle, _ := found.(serverHandler)
+	described := respondSpan(d)
+	described.Event = name
+	ctx, span := s.sender.tracing.start(ctx, described)
 	var p payload
 	err = protect(func() (err error) {
 		if p, err = handle(ctx, from, args[1:], d.Attachments); err != nil {
@@ -341,6 +348,7 @@ func (s *Server) serve(ctx context.Context, d *adapter.Delivery, from string, da
 		}
 		return err
 	})
+	span.endAt(d.Offset.Position, err)
 	if err != nil {
 		return payload{}, err
 	}

@@ -39,6 +39,7 @@ type Socket struct {
 
 	connected    atomic.Bool // CONNECT was answered, or is about to be
 	dropEvents   atomic.Bool // events that still wait are not handled
+	connectErr   error       // why CONNECT failed, for its span; the timeline's
 	onConnectRan bool        // OnConnect has run, so OnDisconnect will; the timeline's
 	inbox        inbox
 	acks         acks
@@ -495,6 +496,10 @@ func (s *Socket) disconnected(reason Reason) {
 }
 
 func (s *Socket) log(level slog.Level, text string, attrs ...slog.Attr) {
+	s.logContext(s.ctx, level, text, attrs...)
+}
+
+func (s *Socket) logContext(ctx context.Context, level slog.Level, text string, attrs ...slog.Attr) {
 	attrs = append(attrs, slog.String("namespace", s.namespace.name), slog.String("socket", string(s.id)))
-	s.namespace.server.opts.Logger.LogAttrs(s.ctx, level, text, attrs...) //nolint:sloglint // the texts are the callers' and constant
+	s.namespace.server.opts.Logger.LogAttrs(ctx, level, text, attrs...) //nolint:sloglint // the texts are the callers' and constant
 }

@@ -60,6 +60,26 @@ type Envelope struct {
 	// once, because such a socket may have moved there. LocalOnly may be called from any
 	// goroutine, and does not block.
 	LocalOnly func() bool
+
+	// TraceContext names the distributed trace that the envelope is part of, for nodes with a
+	// tracer, for example in the headers of W3C Trace Context. The adapter keeps it with the
+	// record and does not interpret it. It drops one of more than MaxTraceContext bytes. It is
+	// not sent to clients, and nothing that a client sends becomes part of it. Default: none.
+	TraceContext string
+}
+
+// MaxTraceContext is the maximum length of an Envelope.TraceContext, in bytes.
+const MaxTraceContext = 512
+
+// DropLongTraceContext returns e, or a copy without the TraceContext if that is longer than
+// MaxTraceContext.
+func (e *Envelope) DropLongTraceContext() *Envelope {
+	if len(e.TraceContext) <= MaxTraceContext {
+		return e
+	}
+	without := *e
+	without.TraceContext = ""
+	return &without
 }
 
 // Answers reports whether the envelope is an Answer for the node with the ID.
@@ -70,6 +90,9 @@ func (e *Envelope) Answers(node string) bool {
 // Size returns the approximate number of bytes that the envelope takes in the log.
 func (e *Envelope) Size() int {
 	n := 16 + len(e.Namespace) + len(e.Payload)
+	if e.TraceContext != "" {
+		n += 2 + len(e.TraceContext)
+	}
 	for _, r := range e.Audience.Rooms {
 		n += 2 + len(r)
 	}
@@ -93,7 +116,7 @@ const (
 // memory returns the approximate number of bytes of memory that a kept record takes,
 // headers and rounding included. It is many times Size if the record names many rooms.
 func (e *Envelope) memory() int {
-	n := envelopeMemory + len(e.Namespace) + allocated(cap(e.Payload)) + attachmentMemory*cap(e.Attachments)
+	n := envelopeMemory + len(e.Namespace) + len(e.TraceContext) + allocated(cap(e.Payload)) + attachmentMemory*cap(e.Attachments)
 	for _, names := range [...][]string{e.Audience.Rooms, e.Audience.Except} {
 		n += nameMemory * len(names)
 		for _, name := range names {

@@ -114,6 +114,7 @@ func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 		record.LocalOnly = nil
 		e = &record
 	}
+	e = e.DropLongTraceContext()
 	m.mu.Lock()
 	for len(m.waiting) >= maxWaiting {
 		if err := m.awaitMoveLocked(ctx); err != nil {

@@ -50,6 +50,11 @@ type EmitOptions struct {
 	// and costs a NOTIFY, which serializes commits and makes PREPARE TRANSACTION fail.
 	// Default: false.
 	Notify bool
+
+	// TraceContext returns the Envelope.TraceContext for the trace that ctx is part of, or "".
+	// EmitTx calls it, in the goroutine of its caller, for an envelope without one, so that the
+	// delivery of the event continues the caller's trace, as socketio.Options.Tracer has it. Default: the event belongs to no trace.
+	TraceContext func(ctx context.Context) string
 }
 
 // EmitTx emits an event inside a transaction of the application: the event exists if
@@ -77,6 +82,11 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 	}
 	if !fits(e) {
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, errNames)
+	}
+	if o.TraceContext != nil && e.TraceContext == "" {
+		traced := *e
+		traced.TraceContext = o.TraceContext(ctx)
+		e = &traced
 	}
 	packet := appendPacket(nil, e)
 	if len(packet) > maxSQLEvent {

@@ -330,9 +330,18 @@ func TestEmitTx(t *testing.T) {
 	e2 := *e
 	e2.Payload = []byte(`["y"]`)
 	e2.Attachments = nil
-	if ok, err := EmitTx(t.Context(), tx, &e2, &EmitOptions{Schema: b.schema, Notify: true}); err != nil || !ok {
+	type key struct{}
+	traced := EmitOptions{Schema: b.schema, Notify: true, TraceContext: func(ctx context.Context) string {
+		text, _ := ctx.Value(key{}).(string)
+		return text
+	}}
+	if ok, err := EmitTx(context.WithValue(t.Context(), key{}, "traceparent:00"), tx, &e2, &traced); err != nil || !ok {
 		t.Errorf("%v, %v", ok, err)
 	}
+	if e2.TraceContext != "" {
+		t.Error("the envelope of the caller was changed")
+	}
+	e2.TraceContext = "traceparent:00"
 	if err := tx.Commit(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -403,6 +412,7 @@ func TestEmitPacket_Malformed(t *testing.T) {
 	good := appendPacket(nil, &adapter.Envelope{
 		Namespace: "/n", Audience: adapter.Audience{Rooms: []string{"ab", "c"}, Except: []string{"d"}},
 		Payload: []byte(`["x",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]`), Attachments: [][]byte{{1}, {2, 3}},
+		TraceContext: "traceparent:00",
 	})
 	refused, taken := 0, 0
 	for at := range good {

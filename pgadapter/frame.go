@@ -74,6 +74,9 @@ func appendPacket(b []byte, e *adapter.Envelope) []byte {
 	for _, a := range e.Attachments {
 		b = appendBlob(b, a)
 	}
+	if n := len(e.TraceContext); n > 0 && n <= adapter.MaxTraceContext {
+		b = appendName(b, e.TraceContext)
+	}
 	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
 	return b
 }
@@ -179,6 +182,11 @@ func (r *frameReader) packet(e *adapter.Envelope) {
 		}
 	} else if n > 0 {
 		r.failed = true
+	}
+	if len(r.rest) > 0 {
+		if text := r.take(uint32(r.uint16())); len(text) <= adapter.MaxTraceContext {
+			e.TraceContext = string(text)
+		}
 	}
 }
 

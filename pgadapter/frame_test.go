@@ -2,8 +2,10 @@ package pgadapter
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -26,7 +28,8 @@ func samples() []*adapter.Envelope {
 		{Namespace: "/", Payload: []byte("[]")},
 		nil,
 		{Kind: adapter.SessionMoved, Audience: adapter.Audience{Rooms: []string{"a", ""}, Except: []string{"\xff"}}, Payload: []byte{}},
-		{Kind: adapter.Volatile, Namespace: "/é", Payload: bytes.Repeat([]byte{0}, 300), Attachments: [][]byte{{}, {1, 2}}},
+		{Namespace: "/", Payload: []byte("[]"), TraceContext: "traceparent:00"},
+		{Kind: adapter.Volatile, Namespace: "/é", TraceContext: strings.Repeat("t", adapter.MaxTraceContext), Payload: bytes.Repeat([]byte{0}, 300), Attachments: [][]byte{{}, {1, 2}}},
 	}
 }
 
@@ -49,7 +52,25 @@ func TestFrame_RoundTrip(t *testing.T) {
 
 // fields returns the fields of e that a frame contains.
 func fields(e *adapter.Envelope) string {
-	return fmt.Sprintf("%d %q %q %q %q", e.Kind, e.Namespace, e.Audience, e.Payload, e.Attachments)
+	return fmt.Sprintf("%d %q %q %q %q %q", e.Kind, e.Namespace, e.Audience, e.Payload, e.Attachments, e.TraceContext)
+}
+
+// TestFrame_TraceContextTooLong: it is neither written nor read, and the packet is.
+func TestFrame_TraceContextTooLong(t *testing.T) {
+	t.Parallel()
+	e := &adapter.Envelope{Namespace: "/", Payload: []byte("[]"), TraceContext: strings.Repeat("t", adapter.MaxTraceContext+1)}
+	frame := encode(e)
+	if bytes.Contains(frame, []byte("tt")) {
+		t.Error("written")
+	}
+	long := appendName(frame, e.TraceContext) // by a program with another limit
+	binary.BigEndian.PutUint32(long[2:], uint32(len(long)-6))
+	for _, frame := range [][]byte{frame, long} {
+		got, err := decodeFrame(frame, 1)
+		if err != nil || got[0].TraceContext != "" || string(got[0].Payload) != "[]" {
+			t.Errorf("read %v, %v", got, err)
+		}
+	}
 }
 
 func TestFrame_Truncated(t *testing.T) {
@@ -68,7 +89,8 @@ func TestFrame_Truncated(t *testing.T) {
 }
 
 func FuzzFrame(f *testing.F) {
-	f.Add(encode(samples()...), 4)
+	f.Add(encode(samples()...), len(samples()))
+	f.Add([]byte("\x01\x00\x00\x00\x00\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02[]\x00\x00\x00\x00"), 1) // an empty trace context
 	f.Add([]byte{1, 0, 255, 255, 255, 255}, 1)
 	f.Add([]byte{1, 255, 0, 0, 0, 0}, 1)
 	f.Fuzz(func(t *testing.T, frame []byte, packets int) {

@@ -107,7 +107,7 @@ func TestViews_Packets(t *testing.T) {
 	resume := b.stall(t)
 	sent := []*adapter.Envelope{
 		{Namespace: "/", Payload: []byte(`["x",1]`)},
-		{Kind: adapter.Volatile, Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ä"}, Except: []string{"b"}}, Payload: []byte(`["é"]`), Attachments: [][]byte{{1}, {2, 3}}},
+		{Kind: adapter.Volatile, Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ä"}, Except: []string{"b"}}, Payload: []byte(`["é"]`), Attachments: [][]byte{{1}, {2, 3}}, TraceContext: "traceparent:00"},
 		{Kind: adapter.Join, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["b"]`)},
 		{Kind: adapter.Answer, Payload: []byte("cookies and tokens")},
 		{Kind: adapter.NodeLeft + 1, Payload: []byte("of a later version \x00\xff")},

@@ -145,10 +145,13 @@ func deliverEnvelopeUnchanged(t *testing.T, log Log) {
 		{Namespace: "/a", Audience: adapter.Audience{Rooms: []string{"r", "", "\x00\xff"}, Except: []string{"x", strings.Repeat("é", 300)}}},
 		{Namespace: "/b", Payload: large, Attachments: [][]byte{{0, 1, 2, 255}, large}},
 		{Namespace: "/b", Payload: []byte(`["small"]`), Attachments: [][]byte{{}}},
+		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: strings.Repeat("t", adapter.MaxTraceContext)},
+		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: strings.Repeat("t", adapter.MaxTraceContext+1)},
 	}
 	for _, e := range sent {
 		Publish(t, a, e)
 	}
+	sent[len(sent)-1] = &adapter.Envelope{Namespace: "/b", Payload: []byte(`["traced"]`)}
 	for i, d := range r.Expect(t, len(sent)) {
 		if normal(d.Envelope) != normal(sent[i]) {
 			t.Errorf("envelope %d was delivered changed", i)
@@ -158,7 +161,7 @@ func deliverEnvelopeUnchanged(t *testing.T, log Log) {
 
 // normal returns e in a form in which nil and empty are the same.
 func normal(e *adapter.Envelope) string {
-	return fmt.Sprintf("%d %q %q %q %q %q", e.Kind, e.Namespace, e.Audience.Rooms, e.Audience.Except, e.Payload, e.Attachments)
+	return fmt.Sprintf("%d %q %q %q %q %q %q", e.Kind, e.Namespace, e.Audience.Rooms, e.Audience.Except, e.Payload, e.Attachments, e.TraceContext)
 }
 
 func receiptOffset(t *testing.T, log Log) {

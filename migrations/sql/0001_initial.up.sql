@@ -58,10 +58,12 @@ create sequence log_id_seq as bigint cache 1;
 --   frame   := version uint8 = 1, packet *
 --   packet  := kind uint8, size uint32 of what follows, body
 --   body    := namespace name, rooms list, except list,
---              payload blob, count uint16, attachment blob *
+--              payload blob, count uint16, attachment blob *, [trace_context name]
 --   list    := count uint16, name *
 --   name    := size uint16, bytes
 --   blob    := size uint32, bytes
+--
+-- The trace context, of 1 to 512 bytes, is for the tracers of the nodes. SQL writes none.
 --
 -- Kinds: 0 event, 1 volatile event, 2 notice of a moved session, 255 withdrawn (no body).
 create table log (
@@ -1311,6 +1313,14 @@ begin
         end if;
         at := at + 4 + size;
     end loop;
+    if at < octet_length(packet) then
+        size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        if size not between 1 and 512 then
+            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+        end if;
+        perform convert_from(substr(packet, at + 3, size), 'UTF8');
+        at := at + 2 + size;
+    end if;
     if at <> octet_length(packet) then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
@@ -1968,6 +1978,7 @@ set search_path from current
 as $$
 declare
     at    int := 1;
+    stop  int;
     size  int;
     count int;
     list  text[];
@@ -1977,6 +1988,7 @@ begin
         kind := get_byte(frame, at);
         bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
         at := at + 5;
+        stop := at + bytes;
         if kind <> 255 then -- else it was withdrawn
             size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
             namespace := name_text(substr(frame, at + 3, size));
@@ -2000,12 +2012,9 @@ begin
             payload := substr(frame, at + 5, size);
             at := at + 4 + size;
             attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
-            at := at + 2;
-            for i in 1..attachments loop
-                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
-            end loop;
             return next;
         end if;
+        at := stop;
         index := index + 1;
     end loop;
 end

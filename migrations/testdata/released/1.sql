@@ -566,6 +566,14 @@ begin
         end if;
         at := at + 4 + size;
     end loop;
+    if at < octet_length(packet) then
+        size := get_byte(packet, at) * 256 + get_byte(packet, at + 1);
+        if size not between 1 and 512 then
+            raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
+        end if;
+        perform convert_from(substr(packet, at + 3, size), 'UTF8');
+        at := at + 2 + size;
+    end if;
     if at <> octet_length(packet) then
         raise exception 'malformed packet' using errcode = 'invalid_parameter_value';
     end if;
@@ -838,6 +846,7 @@ CREATE FUNCTION socketio.frame_packets(frame bytea) RETURNS TABLE(index integer,
     AS $$
 declare
     at    int := 1;
+    stop  int;
     size  int;
     count int;
     list  text[];
@@ -847,6 +856,7 @@ begin
         kind := get_byte(frame, at);
         bytes := ('x' || encode(substr(frame, at + 2, 4), 'hex'))::bit(32)::int;
         at := at + 5;
+        stop := at + bytes;
         if kind <> 255 then -- else it was withdrawn
             size := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
             namespace := name_text(substr(frame, at + 3, size));
@@ -870,12 +880,9 @@ begin
             payload := substr(frame, at + 5, size);
             at := at + 4 + size;
             attachments := get_byte(frame, at) * 256 + get_byte(frame, at + 1);
-            at := at + 2;
-            for i in 1..attachments loop
-                at := at + 4 + ('x' || encode(substr(frame, at + 1, 4), 'hex'))::bit(32)::int;
-            end loop;
             return next;
         end if;
+        at := stop;
         index := index + 1;
     end loop;
 end
@@ -2012,7 +2019,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 817140103, '2026-11-28 04:44:16.129781+00', '\x68232a0f7930e9f1fc3bbf9c2a4a01c52bde2235641949661fddcb4f45f7b190', 1, 1, 0, '2026-11-28 04:44:16.129806+00', 0, 4294967296, '2026-11-28 04:44:16.129806+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713078581270615258, true);
+INSERT INTO socketio.meta VALUES (0, 1424529423, '2026-11-28 06:52:30.705806+00', '\x47dbced9d88c60b7d4127438738898caa33262287551887a07e0a9945de1a8c1', 1, 1, 0, '2026-11-28 06:52:30.705835+00', 0, 4294967296, '2026-11-28 06:52:30.705835+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713111635669343046, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
