@@ -53,8 +53,10 @@ var notHooks = map[string]string{
 	"socketio.Change":                 "is data",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 
-	"socketio.Emitter.WithTracer":        "is called as Options.Tracer is",
-	"pgadapter.EmitOptions.TraceContext": "called by the caller, in its goroutine",
+	"socketio.Emitter.WithTracer":          "is called as Options.Tracer is",
+	"pgadapter.EmitOptions.TraceContext":   "called by the caller, in its goroutine",
+	"pgadapter.Options.TraceAppend":        "is called by the goroutine that appends, see TestTraceAppend in pgadapter",
+	"pgadapter.EmitterOptions.TraceAppend": "is pgadapter.Options.TraceAppend",
 }
 
 // TestHooks_List finds every exported place where the application gives code to the
@@ -159,7 +161,7 @@ func takesCode(e ast.Expr) bool {
 	case *ast.SelectorExpr:
 		return slices.Contains([]string{"Logger", "Parser", "Adapter", "Store"}, e.Sel.Name)
 	case *ast.Ident:
-		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher", "Tracer"}, e.Name)
+		return slices.Contains([]string{"any", "Handler", "Interceptor", "Publisher", "Tracer", "TraceAppend"}, e.Name)
 	case *ast.IndexExpr:
 		return takesCode(e.X)
 	}

@@ -29,6 +29,9 @@ type EmitterOptions struct {
 	// ConnectTimeout is as in Options.
 	ConnectTimeout time.Duration
 
+	// TraceAppend is as in Options.
+	TraceAppend TraceAppend
+
 	// Logger receives what no caller receives as an error. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -90,7 +93,8 @@ func emitterOptions(opts *EmitterOptions) Options {
 	}
 	o := Options{
 		Schema: c.Schema, Retention: c.Retention, QueueEvents: c.QueueEvents, QueueBytes: c.QueueBytes,
-		MaxEnvelope: c.MaxEnvelope, Linger: c.Linger, ConnectTimeout: c.ConnectTimeout, Logger: c.Logger, NodeName: "emitter",
+		MaxEnvelope: c.MaxEnvelope, Linger: c.Linger, ConnectTimeout: c.ConnectTimeout, TraceAppend: c.TraceAppend,
+		Logger: c.Logger, NodeName: "emitter",
 	}
 	return o.withDefaults()
 }

@@ -111,6 +111,13 @@ type Options struct {
 	// that resume from a snapshot token use at most half of it; others wait. Default: 6.
 	MaxConns int
 
+	// TraceAppend observes each append of records that carry a trace: their TraceContext, of at
+	// most 128. An append has the records of many callers. The context that it returns, which is
+	// derived from ctx, is that of the statement, for the tracer of a pool given to New; end is
+	// called with the result. Both are called in the goroutine that appends: while they block,
+	// nothing is appended. If they panic, that is logged. Default: none.
+	TraceAppend TraceAppend
+
 	// Logger receives what no caller receives as an error. Its handler runs in its
 	// own goroutine, and gets at most 10 lines of one text per second; the next line
 	// reports how many were suppressed. Default: slog.Default().

@@ -63,6 +63,7 @@ type pendingBatch struct {
 	remote    bool          // some packet is not local-only
 	noLinger  bool          // some packet must not linger
 	awaited   bool          // a caller waits for the outcome
+	traces    []string      // the contexts of the packets, for Options.TraceAppend; at most maxTraces
 	taken     bool
 	completed chan struct{} // closed after the outcome is known; that of a receipt may be closed earlier, by Withdraw
 }
@@ -124,7 +125,7 @@ func (p *publisher) run(ctx context.Context) {
 		default:
 			seq++
 			p.sent = time.Now()
-			first, err := p.append(ctx, o, seq)
+			first, err := p.appendTraced(ctx, o, seq)
 			p.complete(o, first, err)
 		}
 	}
@@ -190,6 +191,9 @@ func (p *publisher) enqueue(e *adapter.Envelope, size int, localOnly bool) (*ada
 		o.localOnly = append(o.localOnly, e.LocalOnly)
 	} else {
 		o.remote = true
+	}
+	if p.opts.TraceAppend != nil && e.TraceContext != "" && len(o.traces) < maxTraces {
+		o.traces = append(o.traces, e.TraceContext)
 	}
 	o.noLinger = o.noLinger || e.Kind != adapter.Event && e.Kind != adapter.Volatile
 	p.events++
