@@ -142,6 +142,7 @@ func (t *Tracer) StartSpan(ctx context.Context, s *socketio.TraceSpan) context.C
 		ctx = baggage.ContextWithoutBaggage(ctx)
 	case socketio.SpanDeliver, socketio.SpanRespond:
 		ctx = t.propagator.Extract(ctx, parse(s.TraceContext))
+	default: // the parent is in ctx
 	}
 	ctx, _ = t.tracer.Start(ctx, name(s), opts...)
 	if k.sends {
@@ -152,20 +153,20 @@ func (t *Tracer) StartSpan(ctx context.Context, s *socketio.TraceSpan) context.C
 
 // TraceAppend observes appends, for the option of pgadapter of that name.
 func (t *Tracer) TraceAppend(ctx context.Context, contexts []string) (traced context.Context, end func(error)) {
-	traced = t.propagator.Extract(ctx, parse(contexts[0]))
+	parent := contexts[0]
 	var links []trace.Link
-	for _, text := range contexts[1:] {
-		of := t.propagator.Extract(ctx, parse(text))
-		emit := trace.SpanContextFromContext(of)
+	sampled := false
+	for _, text := range contexts {
+		emit := trace.SpanContextFromContext(t.propagator.Extract(ctx, parse(text)))
 		switch {
 		case !emit.IsSampled():
-		case !trace.SpanContextFromContext(traced).IsSampled():
-			traced = of
+		case !sampled:
+			parent, sampled = text, true
 		default:
 			links = append(links, trace.Link{SpanContext: emit})
 		}
 	}
-	traced, span := t.tracer.Start(traced, "append", trace.WithLinks(links...),
+	traced, span := t.tracer.Start(t.propagator.Extract(ctx, parse(parent)), "append", trace.WithLinks(links...),
 		trace.WithAttributes(system, semconv.MessagingOperationName("append")))
 	return traced, func(err error) {
 		setError(span, "", err)
@@ -269,6 +270,7 @@ func atEnd(s *socketio.TraceSpan) []attribute.KeyValue {
 		}
 	case socketio.SpanDeliver:
 		attrs = append(attrs, socketsKey.Int(s.Sockets))
+	default:
 	}
 	return attrs
 }

@@ -19,13 +19,13 @@ func (p *publisher) appendTraced(ctx context.Context, o *pendingBatch, seq int64
 	if len(o.traces) == 0 {
 		return p.append(ctx, o, seq)
 	}
-	traced, end := ctx, func(error) {}
-	err := boundary.Do(func() {
-		if inner, ended := p.opts.TraceAppend(ctx, o.traces); inner != nil && ended != nil {
-			traced, end = inner, ended
-		}
-	})
+	var traced context.Context
+	var end func(error)
+	err := boundary.Do(func() { traced, end = p.opts.TraceAppend(ctx, o.traces) }) //nolint:fatcontext // set once
 	p.logTraceFailed(ctx, err)
+	if traced == nil || end == nil {
+		return p.append(ctx, o, seq)
+	}
 	first, err := p.append(traced, o, seq)
 	p.logTraceFailed(ctx, boundary.Do(func() { end(err) }))
 	return first, err
