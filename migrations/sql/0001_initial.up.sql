@@ -1837,12 +1837,25 @@ create view view_outbox as select * from outbox_waiting();
 
 comment on view view_outbox is 'what was committed and is not in the log yet';
 
+-- Fails unless the caller has the rights of the schema's owner: without them GRANT only warns, and grants nothing.
+create function require_owner(call text) returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    if not pg_has_role((select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'usage') then
+        raise insufficient_privilege using message = format('only the owner of schema "%s" may call %s', current_schema(), call);
+    end if;
+end
+$$;
+
 -- Allows a role to emit, and nothing else: it cannot read or write tables of the schema.
 create function allow_emit(role regrole) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_emit');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
@@ -1856,6 +1869,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_operate');
     perform allow_emit(role);
     execute format('grant execute on function operate, join_room, leave_room, disconnect to %s', role);
 end
@@ -2072,6 +2086,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);

@@ -48,6 +48,7 @@ CREATE FUNCTION socketio.allow_emit(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_emit');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
@@ -60,6 +61,7 @@ CREATE FUNCTION socketio.allow_operate(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_operate');
     perform allow_emit(role);
     execute format('grant execute on function operate, join_room, leave_room, disconnect to %s', role);
 end
@@ -70,6 +72,7 @@ CREATE FUNCTION socketio.allow_read(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
@@ -1409,6 +1412,17 @@ CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last
     FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
 END;
 
+CREATE FUNCTION socketio.require_owner(call text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    if not pg_has_role((select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'usage') then
+        raise insufficient_privilege using message = format('only the owner of schema "%s" may call %s', current_schema(), call);
+    end if;
+end
+$$;
+
 CREATE FUNCTION socketio.require_read_committed() RETURNS void
     LANGUAGE plpgsql STABLE
     AS $$
@@ -2012,7 +2026,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 817140103, '2026-11-28 04:44:16.129781+00', '\x68232a0f7930e9f1fc3bbf9c2a4a01c52bde2235641949661fddcb4f45f7b190', 1, 1, 0, '2026-11-28 04:44:16.129806+00', 0, 4294967296, '2026-11-28 04:44:16.129806+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713078581270615258, true);
+INSERT INTO socketio.meta VALUES (0, 37340111, '2026-11-28 05:12:43.765821+00', '\x02059bcfd88d87b63fa4eba1476c695b2b75b5856b80b805b8373bed5f186ec4', 1, 1, 0, '2026-11-28 05:12:43.765848+00', 0, 4294967296, '2026-11-28 05:12:43.765848+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713085921454585363, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
