@@ -1,4 +1,4 @@
-drop view view_packets, view_sessions, view_nodes, view_outbox, view_rooms;
+drop view view_log, view_packets, view_sessions, view_nodes, view_outbox, view_rooms;
 
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;

@@ -2081,6 +2081,20 @@ comment on view view_packets is 'the log, packet by packet; ask for a range of p
 comment on column view_packets.payload is 'null for session_moved, which names a session, and for response, which may contain handshakes and data of sockets';
 comment on column view_packets.rooms is 'the audience: sockets in any of these rooms, all if empty';
 
+create view view_log as
+select m.low as kept_after,
+       coalesce(h.id * 4096 + h.packets - 1, m.low) as position,
+       h.at,
+       (select sum(pg_total_relation_size(t.relid))::bigint from pg_partition_tree('log'::regclass) t) as bytes,
+       m.schema_version
+from meta m
+left join lateral (select l.id, l.packets, l.at from log l order by l.id desc limit 1) h on true;
+
+comment on view view_log is 'the ends of the log, its size, and the version of the schema';
+comment on column view_log.kept_after is 'the newest position that is no longer kept';
+comment on column view_log.position is 'the newest position';
+comment on column view_log.at is 'when the newest batch was appended; null if none is kept';
+
 create function allow_read(role regrole) returns void
 language plpgsql volatile
 set search_path from current
@@ -2088,7 +2102,7 @@ as $$
 begin
     perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;

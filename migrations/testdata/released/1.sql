@@ -74,7 +74,7 @@ CREATE FUNCTION socketio.allow_read(role regrole) RETURNS void
 begin
     perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;
@@ -1924,6 +1924,29 @@ CREATE TABLE socketio.socketio_migrations (
     dirty boolean NOT NULL
 );
 
+CREATE VIEW socketio.view_log AS
+ SELECT m.low AS kept_after,
+    COALESCE((((h.id * 4096) + h.packets) - 1), m.low) AS "position",
+    h.at,
+    ( SELECT (sum(pg_total_relation_size(t.relid)))::bigint AS sum
+           FROM pg_partition_tree('socketio.log'::regclass) t(relid, parentrelid, isleaf, level)) AS bytes,
+    m.schema_version
+   FROM (socketio.meta m
+     LEFT JOIN LATERAL ( SELECT l.id,
+            l.packets,
+            l.at
+           FROM socketio.log l
+          ORDER BY l.id DESC
+         LIMIT 1) h ON (true));
+
+COMMENT ON VIEW socketio.view_log IS 'the ends of the log, its size, and the version of the schema';
+
+COMMENT ON COLUMN socketio.view_log.kept_after IS 'the newest position that is no longer kept';
+
+COMMENT ON COLUMN socketio.view_log."position" IS 'the newest position';
+
+COMMENT ON COLUMN socketio.view_log.at IS 'when the newest batch was appended; null if none is kept';
+
 CREATE VIEW socketio.view_nodes AS
  SELECT n.name,
     n.id,
@@ -2026,7 +2049,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 37340111, '2026-11-28 05:12:43.765821+00', '\x02059bcfd88d87b63fa4eba1476c695b2b75b5856b80b805b8373bed5f186ec4', 1, 1, 0, '2026-11-28 05:12:43.765848+00', 0, 4294967296, '2026-11-28 05:12:43.765848+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713085921454585363, true);
+INSERT INTO socketio.meta VALUES (0, 1740319839, '2026-11-28 05:12:47.333057+00', '\x393b0c2e820dadbf86a7f3583bdf328620a59cb3bc5c981365902bdcf51987ae', 1, 1, 0, '2026-11-28 05:12:47.333083+00', 0, 4294967296, '2026-11-28 05:12:47.333083+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713085940963645118, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
