@@ -398,7 +398,7 @@ func TestUp_PostgresIsNotUpYet(t *testing.T) {
 	if err := srv.Shut(pgserver.Fast); err != nil {
 		t.Fatal(err)
 	}
-	if err := migrations.Up(t.Context(), srv.DSN(), &migrations.Options{ConnectTimeout: -1}); err == nil || !strings.Contains(err.Error(), "ConnectTimeout") {
+	if err := migrations.Up(t.Context(), srv.DSN(), &migrations.Options{ConnectTimeout: -1}); err == nil || !strings.HasPrefix(err.Error(), `migrations: schema "socketio": no connection to Postgres: `) {
 		t.Errorf("without waiting: %v", err)
 	}
 	w := waiting{slog.NewTextHandler(os.Stderr, nil), &sync.Once{}, make(chan struct{})}

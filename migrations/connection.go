@@ -19,6 +19,8 @@ var (
 	structureSQL string
 	//go:embed trust.sql
 	trustSQL string
+	//go:embed denied.sql
+	deniedSQL string
 	//go:embed contents.sql
 	contentsSQL string
 	//go:embed restore_meta.sql
@@ -105,8 +107,29 @@ func once(ctx context.Context, conn *pgx.Conn, o *Options, ensure bool, do func(
 	}
 	if err != nil && !conn.IsClosed() {
 		_ = tx.run(context.WithoutCancel(ctx), "rollback") // the error says more
+		err = explainDenied(ctx, conn, o.Schema, err)
 	}
 	return err
+}
+
+// errDenied reports that the role may not change the schema.
+var errDenied = errors.New("permission denied")
+
+// explainDenied adds to the error of a role without the rights to migrate which role has them. No transaction is open on conn.
+func explainDenied(ctx context.Context, conn *pgx.Conn, schema string, err error) error {
+	if code(err) != "42501" && !errors.Is(err, errDenied) {
+		return err
+	}
+	var role, database string
+	var owner *string
+	var owns bool
+	if conn.QueryRow(ctx, deniedSQL, schema).Scan(&role, &database, &owner, &owns) != nil || owns {
+		return err // it says more than the other one
+	}
+	if owner == nil {
+		return fmt.Errorf("role %q may not create it; run this as a role with CREATE on database %q: %w", role, database, err)
+	}
+	return fmt.Errorf("role %q may not change it; run this as its owner, role %q: %w", role, *owner, err)
 }
 
 // errNothing reports that there are no tables of ours.
@@ -116,14 +139,16 @@ var errNothing = errors.New("it has no tables of ours")
 // written but the schema and our own bookkeeping.
 func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bool) error {
 	var owner string
-	var trusted, tell, open bool
-	err := tx.conn.QueryRow(ctx, trustSQL, tx.schema).Scan(&owner, &trusted, &tell, &open)
+	var trusted, tell, open, create bool
+	err := tx.conn.QueryRow(ctx, trustSQL, tx.schema).Scan(&owner, &trusted, &tell, &open, &create)
 	missing := errors.Is(err, pgx.ErrNoRows)
 	switch {
 	case missing && !ensure:
 		return errNothing
 	case missing:
 		err = tx.run(ctx, "create schema "+quoted(tx.schema))
+	case err == nil && !trusted && !create:
+		err = errDenied
 	case err == nil && !trusted:
 		err = fmt.Errorf("it belongs to role %q, which could change all that is in it; drop it, or: alter schema %s owner to current_user", owner, quoted(tx.schema))
 	case err == nil && open:
@@ -145,7 +170,7 @@ func (tx *transaction) enter(ctx context.Context, logger *slog.Logger, ensure bo
 		return err
 	}
 	if current == nil || *current != tx.schema {
-		return errors.New("the role may not use the schema; grant it usage and create")
+		return errDenied // to use it
 	}
 	if !ensure {
 		if tx.version, _, err = structure(ctx, tx.conn, tx.schema); err != nil {
@@ -222,12 +247,12 @@ func (t *target) complete(ctx context.Context) (bool, error) {
 	}
 	if version > Latest {
 		works, err := worksFrom(ctx, conn, t.Schema)
-		return err == nil && works <= Latest, err
+		return err == nil && works <= Latest, explainDenied(ctx, conn, t.Schema, err)
 	}
 	var row bool
 	sql := "select exists (select from " + pgx.Identifier{t.Schema, "meta"}.Sanitize() + ") and not pg_catalog.has_schema_privilege($1, 'create')"
 	err = conn.QueryRow(ctx, sql, t.Schema).Scan(&row)
-	return err == nil && row, nil
+	return err == nil && row, nil // an error is that of the transaction too, which explains it
 }
 
 // record writes the version down for tools that keep a table.

@@ -135,7 +135,7 @@ func annotateSchemaErr(schema string, err error) error {
 	case "26000", "42P05":
 		return fmt.Errorf("the pooler mixes prepared statements of different clients; add default_query_exec_mode=exec to the address: %w", err)
 	case "42501":
-		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations: %w", ErrSchema, schema, err)
+		return fmt.Errorf("%w: the role lacks privileges on schema %q, see package migrations; pgsocket doctor prints the grants: %w", ErrSchema, schema, err)
 	}
 	return err
 }

@@ -63,7 +63,7 @@ func TestNew_HookErrorWithSQLSTATE_Waits(t *testing.T) {
 			b.withPool(t, change)
 			f.state.Store(state)
 			_, err := New(t.Context(), b.pool, &Options{Schema: b.schema, ConnectTimeout: -1})
-			want := "pgadapter: no connection to Postgres (waited "
+			want := "pgadapter: no connection to Postgres: "
 			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), name+" of the pool: ") || errors.Is(err, ErrSchema) {
 				t.Errorf("%s, %s: %v", name, state, err)
 			}

@@ -71,6 +71,61 @@ func TestPrivileges_Documented(t *testing.T) {
 	b.exec(t, "reset role")
 }
 
+// Postgres answers a GRANT of a role without the right to it with a warning. The functions that grant are an error then, also for
+// a role that may call all functions, as that of nodes may.
+func TestPrivileges_OnlyTheOwnerGrants(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	node, member, other := b.schema+"_node", b.schema+"_member", b.schema+"_other"
+	execOn(t, b.conn, "create role "+node, "create role "+member, "create role "+other, documentedGrants(t, b.schema, node),
+		"grant "+node+" to "+member)
+	t.Cleanup(func() {
+		execOn(t, b.conn, "reset role")
+		for _, role := range []string{node, member, other} {
+			execOn(t, b.conn, "drop owned by "+role, "drop role "+role)
+		}
+	})
+	for _, role := range []string{node, member} {
+		execOn(t, b.conn, "set role "+role)
+		for _, call := range []string{"allow_emit", "allow_operate", "allow_read"} {
+			_, err := b.conn.Exec(t.Context(), "select "+call+"('"+other+"')")
+			want := `only the owner of schema "` + b.schema + `" may call ` + call + " "
+			if sqlState(err) != "42501" || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s as %s: %v\nwant: %s", call, role, err, want)
+			}
+		}
+		execOn(t, b.conn, "reset role")
+	}
+	mayUse := "select has_schema_privilege('" + other + "', '" + b.schema + "', 'usage')::int"
+	if b.int(t, mayUse) != 0 {
+		t.Error("a refused call granted something")
+	}
+
+	// The owner, and a role that has its rights.
+	execOn(t, b.conn, "create role "+b.schema+"_owner")
+	t.Cleanup(func() {
+		execOn(t, b.conn, "reassign owned by "+b.schema+"_owner to current_user", "drop role "+b.schema+"_owner")
+	})
+	giveTo(t, b, b.schema+"_owner")
+	execOn(t, b.conn, "grant "+b.schema+"_owner to "+member, "set role "+member, "select allow_operate('"+other+"'), allow_read('"+other+"')", "reset role")
+	if b.int(t, mayUse) != 1 {
+		t.Error("a member of the owner granted nothing")
+	}
+}
+
+// giveTo makes a role the owner of the schema and of its functions and views.
+func giveTo(t *testing.T, b *bench, role string) {
+	t.Helper()
+	execOn(t, b.conn, "alter schema "+b.schema+" owner to "+role, `do $$ declare o record; begin
+		for o in select p.oid::regprocedure::text as name from pg_proc p where pronamespace = current_schema()::regnamespace loop
+			execute format('alter function %s owner to `+role+`', o.name);
+		end loop;
+		for o in select c.oid::regclass::text as name from pg_class c where relnamespace = current_schema()::regnamespace and relkind = 'v' loop
+			execute format('alter view %s owner to `+role+`', o.name);
+		end loop;
+	end $$`)
+}
+
 func documentedGrants(t *testing.T, schema, role string) string {
 	t.Helper()
 	text, err := os.ReadFile("../docs/deployment.md")

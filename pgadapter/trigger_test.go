@@ -199,7 +199,7 @@ func TestPrivileges_EmitOnlyRole(t *testing.T) {
 	} {
 		denied(sql)
 	}
-	execOn(t, b.conn, "set role "+reader, "select * from view_rooms", "select * from view_nodes", "select * from view_outbox")
+	execOn(t, b.conn, "set role "+reader, "select * from view_rooms", "select * from view_nodes", "select * from view_outbox", "select * from view_log")
 	for _, sql := range []string{"select emit('a', 'x')", "select snapshot_token()", "select * from sessions", "select * from outbox", "select * from log"} {
 		denied(sql)
 	}

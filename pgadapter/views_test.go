@@ -99,6 +99,14 @@ func TestViews_NodesSessionsRooms(t *testing.T) {
 	wantRows(t, b.rows(t, "select namespace, room, sessions, connected from view_rooms order by room"), "/ lobby 2 1")
 }
 
+func TestViews_Log(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	wantRows(t, b.rows(t, "select kept_after, position, at is null, bytes > 0, schema_version from view_log"), "0 0 true true 1")
+	execOn(t, b.conn, "insert into log (id, origin, seq, packets, slot, frame) values (8, 1, 1, 1, 0, ''), (9, 1, 2, 3, 0, '')", "update meta set low = 4096 * 7")
+	wantRows(t, b.rows(t, "select kept_after, position, at <= clock_timestamp(), bytes > 0, schema_version from view_log"), "28672 36866 true true 1")
+}
+
 func TestViews_Packets(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pgsocket/socketio"
+	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/pgadapter"
 )
 
@@ -20,7 +21,9 @@ func emitCommand(db *database) *cobra.Command {
 		Short: "emit an event, with arguments in JSON, to the sockets of all nodes",
 		Long: `Emit an event, with arguments in JSON, to the sockets of all nodes.
 
-It exits when the event is in the log; clients that are away receive it when they return.`,
+It exits when the event is in the log; clients that are away receive it when they return.
+A role that has allow_emit and no rights of a node emits with the SQL function: the command exits
+when the event is committed, and a node takes it into the log.`,
 		Example: `  pgsocket emit news '{"title":"Hello"}'
   pgsocket emit chat --room lobby --room hall --except muted '"text"' 42
   pgsocket emit temperature -- -5`,
@@ -95,6 +98,9 @@ func roomsOf(names []string) []socketio.Room {
 
 func (e *emission) emit(ctx context.Context, db *database) error {
 	log, err := pgadapter.OpenEmitter(ctx, db.dsn, &pgadapter.EmitterOptions{Schema: db.schema, ConnectTimeout: db.wait, Logger: logger()})
+	if errors.Is(err, pgadapter.ErrSchema) && isDenied(err) {
+		return e.emitSQL(ctx, db, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -102,11 +108,35 @@ func (e *emission) emit(ctx context.Context, db *database) error {
 	return errors.Join(err, leave(ctx, log.Close))
 }
 
-func (e *emission) publish(ctx context.Context, log *pgadapter.Emitter) error {
-	to := e.audience(socketio.NewEmitter(log))
-	envelope, err := socketio.Event[arguments](e.event).Envelope(to, e.args)
+// emitSQL emits with the SQL function, for a role that is denied to append to the log.
+func (e *emission) emitSQL(ctx context.Context, db *database, denied error) error {
+	if e.json {
+		return fmt.Errorf("the role may not append to the log, and an event from SQL has no offset yet; leave out --json, or: %w", denied)
+	}
+	envelope, err := e.envelope(socketio.NewEmitter(nil))
 	if err != nil {
-		return fmt.Errorf("%w: %w", errUsage, err)
+		return err
+	}
+	conn, err := db.connect(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = pgadapter.EmitTx(ctx, conn, envelope, &pgadapter.EmitOptions{Schema: db.schema})
+	return errors.Join(err, leave(ctx, conn.Close))
+}
+
+func (e *emission) envelope(emitter *socketio.Emitter) (*adapter.Envelope, error) {
+	envelope, err := socketio.Event[arguments](e.event).Envelope(e.audience(emitter), e.args)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUsage, err)
+	}
+	return envelope, nil
+}
+
+func (e *emission) publish(ctx context.Context, log *pgadapter.Emitter) error {
+	envelope, err := e.envelope(socketio.NewEmitter(log))
+	if err != nil {
+		return err
 	}
 	receipt, err := log.Publish(ctx, envelope)
 	if err != nil {

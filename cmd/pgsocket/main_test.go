@@ -92,6 +92,30 @@ func TestExitCode_Failure(t *testing.T) {
 	}
 }
 
+// A role that may not append to the log emits with the SQL function.
+func TestEmit_RoleThatOnlyEmits(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	conn := connect(t, dsn)
+	name, address := role(t, dsn, schema, "")
+	emit := []string{"emit", "--schema", schema, "--dsn", address, "--room", "lobby", "news", "1"}
+	if out, code := pgsocket(t, emit...); code != 1 || !strings.Contains(out, "lacks privileges on schema") {
+		t.Errorf("without rights: exit code %d: %s", code, out)
+	}
+	execute(t, conn, schema, "select SCHEMA.allow_emit('"+name+"')")
+	output(t, emit...)
+	if out, code := pgsocket(t, append(emit, "--json")...); code != 1 || !strings.Contains(out, "leave out --json") {
+		t.Errorf("--json: exit code %d: %s", code, out)
+	}
+	if out := output(t, "status", "--json", "--schema", schema, "--dsn", dsn); !strings.Contains(out, `"waiting":1,`) {
+		t.Errorf("one event waits for a node, not: %s", out)
+	}
+	version := output(t, "migrate", "version", "--schema", schema, "--dsn", address) // needs no right at all
+	if !strings.Contains(version, "has version 1") {
+		t.Error(version)
+	}
+}
+
 // What cannot be emitted is known after the connection only.
 func TestExitCode_EmitOfWhatIsRefused(t *testing.T) {
 	t.Parallel()

@@ -144,6 +144,9 @@ func (s *statusPrinter) ask(ctx context.Context) (state *clusterState, err error
 		state, err = readState(ctx, s.conn, s.db)
 		return err
 	})
+	if isDenied(err) {
+		return nil, fmt.Errorf("the role lacks privileges on schema %q; the owner gives it those that status needs with allow_read: %w", s.db.schema, err)
+	}
 	if err != nil {
 		return nil, explain(s.db.schema, err)
 	}
@@ -175,6 +178,12 @@ const (
 	undefinedColumn = "42703"
 	missingRight    = "42501"
 )
+
+// isDenied reports whether the role lacks a right.
+func isDenied(err error) bool {
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pg.Code == missingRight
+}
 
 // explain adds what to do to the errors of an unusable schema.
 func explain(schema string, err error) error {

@@ -1,18 +1,21 @@
--- The log, the outbox and the sessions, as one row. Times are in microseconds: the text form of an interval depends on
--- the IntervalStyle of the connection.
-select m.schema_version,
-       m.low,
-       coalesce(h.id * 4096 + h.packets - 1, m.low),
-       coalesce(h.id, m.low / 4096),
-       (extract(epoch from clock_timestamp() - h.at) * 1000000)::bigint,
-       (select sum(pg_total_relation_size(t.relid))::bigint from pg_partition_tree('/*schema.*/log') t),
-       (select count(*) from /*schema.*/sessions s where s.node is not null),
-       (select count(*) from /*schema.*/sessions s where s.node is null and s.expires_at > clock_timestamp()),
-       (select count(*) from /*schema.*/sessions s where s.node is null and s.expires_at <= clock_timestamp()),
+-- The log, the outbox and the sessions, as one row. It reads views only, which a role with allow_read may. Times are in
+-- microseconds: the text form of an interval depends on the IntervalStyle of the connection.
+select l.schema_version,
+       l.kept_after,
+       l.position,
+       l.position / 4096,
+       (extract(epoch from clock_timestamp() - l.at) * 1000000)::bigint,
+       l.bytes,
+       s.live,
+       s.parked,
+       s.expired,
        o.waiting,
        (extract(epoch from clock_timestamp() - o.oldest) * 1000000)::bigint
-from /*schema.*/meta m
+from /*schema.*/view_log l
 cross join /*schema.*/view_outbox o
-left join lateral (
-    select l.id, l.packets, l.at from /*schema.*/log l order by l.id desc limit 1
-) h on true
+cross join (
+    select count(*) filter (where not v.parked) as live,
+           count(*) filter (where v.parked and v.expires_at > clock_timestamp()) as parked,
+           count(*) filter (where v.parked and v.expires_at <= clock_timestamp()) as expired
+    from /*schema.*/view_sessions v
+) s

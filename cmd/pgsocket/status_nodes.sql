@@ -1,4 +1,4 @@
--- The nodes, each with the number of sessions that it owns. Times are in microseconds, see status.sql.
+-- The nodes, each with the number of sessions that it owns. Views and times are as in status.sql.
 select n.name,
        n.id::text,
        coalesce(n.server, ''),
@@ -8,7 +8,7 @@ select n.name,
        n.position / 4096,
        (extract(epoch from clock_timestamp() - n.started) * 1000000)::bigint,
        (extract(epoch from clock_timestamp() - n.seen) * 1000000)::bigint,
-       n.lease_ms * 1000,
-       (select count(*) from /*schema.*/sessions s where s.node = n.id)
-from /*schema.*/nodes n
+       (extract(epoch from n.lease) * 1000000)::bigint,
+       n.sessions
+from /*schema.*/view_nodes n
 order by n.name, n.started

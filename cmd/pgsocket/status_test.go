@@ -111,6 +111,28 @@ func TestStatus_ThroughTransactionPooler(t *testing.T) {
 	}
 }
 
+func TestStatus_RoleThatReads(t *testing.T) {
+	t.Parallel()
+	dsn, schema := pgtest.Schema(t)
+	conn := connect(t, dsn)
+	execute(t, conn, schema, twoNodes, threeBatches, "select SCHEMA.emit_all('waits')",
+		`insert into SCHEMA.sessions (epoch, opened, covered, node, expires_at, window_ms, known, checkpointed, pid_hash, sid, namespace, initial_offset, last)
+			select 1, 0, 0, node, now() + expires, 1, true, true, sid, sid, '/', '', ''
+			from (values ('a', 2, null), ('b', null, interval '1 hour'), ('c', null, '1 hour'), ('d', null, '-1 hour')) v (sid, node, expires)`)
+	name, address := role(t, dsn, schema, "")
+	status := []string{"status", "--schema", schema, "--dsn", address}
+	if out, code := pgsocket(t, status...); code != 1 || !strings.Contains(out, "the owner gives it those that status needs with allow_read") {
+		t.Errorf("without rights: exit code %d: %s", code, out)
+	}
+	execute(t, conn, schema, "select SCHEMA.allow_read('"+name+"')")
+	out := output(t, status...)
+	for _, want := range []string{"position 12289", "1 live, 2 parked, 1 to be removed", "1 events wait", "worker"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+}
+
 func TestStatus_MetaWithoutItsRow(t *testing.T) {
 	t.Parallel()
 	dsn, schema := pgtest.Schema(t)

@@ -10,7 +10,9 @@ import (
 )
 
 // errEmpty reports an address that was most likely forgotten.
-var errEmpty = errors.New("the database's address is empty; give one such as postgres://user:password@host:5432/database, or set PGHOST, PGUSER and PGDATABASE")
+var errEmpty = errors.New("the database's address is empty; " + giveOne + ", or set PGHOST, PGUSER and PGDATABASE")
+
+const giveOne = "give one such as postgres://user:password@host:5432/database"
 
 // ParsePool parses the address of a database: a URL or a keyword string of libpq, with the
 // parameters of pgx and its pool (default_query_exec_mode, pool_max_conns, …). Its errors

@@ -21,8 +21,11 @@ func Error(err error) error {
 	bare := *parse
 	bare.ConnString = ""
 	text := strings.TrimPrefix(bare.Error(), "cannot parse ``: ")
-	if cause := bare.Unwrap(); cause != nil && strings.HasPrefix(text, "failed to parse as ") {
-		text = strings.TrimSuffix(text, fmt.Sprintf(" (%s)", cause)) // a syntax error quotes a part of the address
+	if strings.HasPrefix(text, "failed to parse as ") {
+		if cause := bare.Unwrap(); cause != nil {
+			text = strings.TrimSuffix(text, fmt.Sprintf(" (%s)", cause)) // a syntax error quotes a part of the address
+		}
+		text += "; " + giveOne
 	}
 	return errors.New("the database's address: " + text)
 }

@@ -32,7 +32,7 @@ type Waiter struct {
 }
 
 // Wait calls try until it succeeds, fails with a permanent error, or Timeout has passed. Then
-// its error names how long it waited and the last error of try. Temporary errors are those of a
+// its error names how long it waited, unless there was a single attempt that was answered, and the last error of try. Temporary errors are those of a
 // Postgres that does not run yet, starts, shuts down, has no connection left, or refuses the
 // credentials, which may be new, and all errors of a pool's hooks. The first failure is
 // logged at once, later ones every five seconds, and the end of the wait.
@@ -56,9 +56,9 @@ func (w *Waiter) Wait(ctx context.Context, try func(context.Context) error) erro
 		case ctx.Err() != nil:
 			return canceled(ctx, waited, last, err)
 		case !unavailable(err):
-			return oneLine(err)
+			return permanent(err)
 		case waited+waitPause > timeout:
-			return gaveUp(waited, err)
+			return w.gaveUp(waited, err)
 		}
 		last = err
 		if logged.IsZero() || time.Since(logged) >= waitLog {
@@ -104,11 +104,26 @@ func canceled(ctx context.Context, waited time.Duration, last, err error) error 
 	return fmt.Errorf("waited %v for Postgres: %w: %w", waited, context.Cause(ctx), oneLine(last))
 }
 
-func gaveUp(waited time.Duration, err error) error {
+func (w *Waiter) gaveUp(waited time.Duration, err error) error {
+	what := "no connection to Postgres"
 	if refused(err) {
-		return fmt.Errorf("the user or the password is refused by Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
+		what = "the user or the password is refused by Postgres"
 	}
-	return fmt.Errorf("no connection to Postgres (waited %v, see ConnectTimeout): %w", waited, oneLine(err))
+	switch {
+	case w.Timeout >= 0:
+		what += fmt.Sprintf(" (waited %v, see ConnectTimeout)", waited)
+	case errors.Is(err, context.DeadlineExceeded):
+		what += fmt.Sprintf(" (no answer in %v)", waited)
+	}
+	return fmt.Errorf("%s: %w", what, oneLine(err))
+}
+
+// permanent returns err in one line, with what to do where it concerns the address.
+func permanent(err error) error {
+	if pg := PostgresError(err); pg != nil && pg.Code == "3D000" {
+		return fmt.Errorf("the database does not exist; create it, or correct its name in the address: %w", oneLine(err))
+	}
+	return oneLine(err)
 }
 
 // A lineError has the text of an error in one line. pgx puts each attempt of a connection, one

@@ -46,6 +46,20 @@ func TestParse_Empty(t *testing.T) {
 	}
 }
 
+// What is no address at all gets an example of one.
+func TestParse_NoAddress(t *testing.T) {
+	t.Parallel()
+	const want = "the database's address: failed to parse as keyword/value; give one such as postgres://user:password@host:5432/database"
+	for _, text := range []string{"hello", "http://x/y", "localhost:5432/app"} {
+		if _, err := pgaddress.Parse(text); err == nil || err.Error() != want {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := pgaddress.Parse("postgres://u@h:x/d"); err == nil || err.Error() != "the database's address: invalid port" {
+		t.Errorf("a wrong port: %v", err)
+	}
+}
+
 // A record keeps log lines.
 type record struct {
 	mu    sync.Mutex
@@ -79,8 +93,9 @@ func TestWait_Errors(t *testing.T) {
 		"starting":         {"57P03", 3 * time.Second, 3 * time.Second, "no connection to Postgres (waited 3s, see ConnectTimeout): FATAL: no (SQLSTATE 57P03)"},
 		"default":          {"53300", 0, 30 * time.Second, "no connection to Postgres (waited 30s, see ConnectTimeout): FATAL: no (SQLSTATE 53300)"},
 		"wrong password":   {"28P01", time.Second, time.Second, "the user or the password is refused by Postgres (waited 1s, see ConnectTimeout): FATAL: no (SQLSTATE 28P01)"},
-		"not at all":       {"57P03", -1, 0, "no connection to Postgres (waited 0s, see ConnectTimeout): FATAL: no (SQLSTATE 57P03)"},
-		"no such database": {"3D000", 0, 0, "FATAL: no (SQLSTATE 3D000)"},
+		"not at all":       {"57P03", -1, 0, "no connection to Postgres: FATAL: no (SQLSTATE 57P03)"},
+		"credentials once": {"28P01", -1, 0, "the user or the password is refused by Postgres: FATAL: no (SQLSTATE 28P01)"},
+		"no such database": {"3D000", 0, 0, "the database does not exist; create it, or correct its name in the address: FATAL: no (SQLSTATE 3D000)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -183,6 +198,9 @@ func TestWait_NoAnswer(t *testing.T) {
 					return ctx.Err()
 				})
 				says := fmt.Sprintf("no connection to Postgres (waited %v, see ConnectTimeout): context deadline exceeded", want)
+				if timeout < 0 { // a single attempt
+					says = fmt.Sprintf("no connection to Postgres (no answer in %v): context deadline exceeded", want)
+				}
 				if err == nil || err.Error() != says || time.Since(began) != want {
 					t.Errorf("after %v: %v", time.Since(began), err)
 				}

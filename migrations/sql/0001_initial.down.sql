@@ -1,4 +1,4 @@
-drop view view_packets, view_sessions, view_nodes, view_outbox, view_rooms;
+drop view view_log, view_packets, view_sessions, view_nodes, view_outbox, view_rooms;
 
 -- With the triggers on the application's tables.
 drop function emit_statement, emit_row cascade;
@@ -10,7 +10,7 @@ drop function
     check_audience, check_room, has_placeholder, check_placeholders, put_packet, emit_event, operate,
     join_room, leave_room, disconnect, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
     seen_after, fill_room, change_event, change_batches, watched_table, trigger_failed, attach_trigger, detach_trigger,
-    outbox_waiting, allow_emit, allow_operate, check_fence, check_mark, end_node, frame_packets, name_text, allow_read;
+    outbox_waiting, require_owner, allow_emit, allow_operate, check_fence, check_mark, end_node, frame_packets, name_text, allow_read;
 
 drop table session_data, session_rooms, meta, log, append_lock, node_marks, nodes, sessions, outbox, emit_keys;
 drop sequence log_id_seq, outbox_id_seq;

@@ -1847,12 +1847,25 @@ create view view_outbox as select * from outbox_waiting();
 
 comment on view view_outbox is 'what was committed and is not in the log yet';
 
+-- Fails unless the caller has the rights of the schema's owner: without them GRANT only warns, and grants nothing.
+create function require_owner(call text) returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    if not pg_has_role((select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'usage') then
+        raise insufficient_privilege using message = format('only the owner of schema "%s" may call %s', current_schema(), call);
+    end if;
+end
+$$;
+
 -- Allows a role to emit, and nothing else: it cannot read or write tables of the schema.
 create function allow_emit(role regrole) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_emit');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
@@ -1866,6 +1879,7 @@ language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_operate');
     perform allow_emit(role);
     execute format('grant execute on function operate, join_room, leave_room, disconnect to %s', role);
 end
@@ -2076,13 +2090,28 @@ comment on view view_packets is 'the log, packet by packet; ask for a range of p
 comment on column view_packets.payload is 'null for session_moved, which names a session, and for response, which may contain handshakes and data of sockets';
 comment on column view_packets.rooms is 'the audience: sockets in any of these rooms, all if empty';
 
+create view view_log as
+select m.low as kept_after,
+       coalesce(h.id * 4096 + h.packets - 1, m.low) as position,
+       h.at,
+       (select sum(pg_total_relation_size(t.relid))::bigint from pg_partition_tree('log'::regclass) t) as bytes,
+       m.schema_version
+from meta m
+left join lateral (select l.id, l.packets, l.at from log l order by l.id desc limit 1) h on true;
+
+comment on view view_log is 'the ends of the log, its size, and the version of the schema';
+comment on column view_log.kept_after is 'the newest position that is no longer kept';
+comment on column view_log.position is 'the newest position';
+comment on column view_log.at is 'when the newest batch was appended; null if none is kept';
+
 create function allow_read(role regrole) returns void
 language plpgsql volatile
 set search_path from current
 as $$
 begin
+    perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;

@@ -48,6 +48,7 @@ CREATE FUNCTION socketio.allow_emit(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_emit');
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
@@ -60,6 +61,7 @@ CREATE FUNCTION socketio.allow_operate(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_operate');
     perform allow_emit(role);
     execute format('grant execute on function operate, join_room, leave_room, disconnect to %s', role);
 end
@@ -70,8 +72,9 @@ CREATE FUNCTION socketio.allow_read(role regrole) RETURNS void
     SET search_path TO 'socketio', 'pg_temp'
     AS $$
 begin
+    perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;
@@ -1416,6 +1419,17 @@ CREATE FUNCTION socketio.relayed_here() RETURNS TABLE(snapshot pg_snapshot, last
     FROM socketio.relayed() s(snapshot, last, old, cut_xid, cut_id, restored, relayed_on);
 END;
 
+CREATE FUNCTION socketio.require_owner(call text) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    if not pg_has_role((select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'usage') then
+        raise insufficient_privilege using message = format('only the owner of schema "%s" may call %s', current_schema(), call);
+    end if;
+end
+$$;
+
 CREATE FUNCTION socketio.require_read_committed() RETURNS void
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1917,6 +1931,29 @@ CREATE TABLE socketio.socketio_migrations (
     dirty boolean NOT NULL
 );
 
+CREATE VIEW socketio.view_log AS
+ SELECT m.low AS kept_after,
+    COALESCE((((h.id * 4096) + h.packets) - 1), m.low) AS "position",
+    h.at,
+    ( SELECT (sum(pg_total_relation_size(t.relid)))::bigint AS sum
+           FROM pg_partition_tree('socketio.log'::regclass) t(relid, parentrelid, isleaf, level)) AS bytes,
+    m.schema_version
+   FROM (socketio.meta m
+     LEFT JOIN LATERAL ( SELECT l.id,
+            l.packets,
+            l.at
+           FROM socketio.log l
+          ORDER BY l.id DESC
+         LIMIT 1) h ON (true));
+
+COMMENT ON VIEW socketio.view_log IS 'the ends of the log, its size, and the version of the schema';
+
+COMMENT ON COLUMN socketio.view_log.kept_after IS 'the newest position that is no longer kept';
+
+COMMENT ON COLUMN socketio.view_log."position" IS 'the newest position';
+
+COMMENT ON COLUMN socketio.view_log.at IS 'when the newest batch was appended; null if none is kept';
+
 CREATE VIEW socketio.view_nodes AS
  SELECT n.name,
     n.id,
@@ -2019,7 +2056,7 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 1424529423, '2026-11-28 06:52:30.705806+00', '\x47dbced9d88c60b7d4127438738898caa33262287551887a07e0a9945de1a8c1', 1, 1, 0, '2026-11-28 06:52:30.705835+00', 0, 4294967296, '2026-11-28 06:52:30.705835+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713111635669343046, true);
+INSERT INTO socketio.meta VALUES (0, 2293877009, '2026-11-28 06:52:56.265634+00', '\xd127d50aa736e1241d91ee42a2bcc707567d5a53e47f286751055bb2382449e2', 1, 1, 0, '2026-11-28 06:52:56.265663+00', 0, 4294967296, '2026-11-28 06:52:56.265663+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713111750255610903, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
