@@ -130,8 +130,9 @@ func (s *Socket) receive(p *packet.Packet) error {
 		return err
 	}
 	m := &Message{socket: s, event: name, args: args[1:], attachments: p.Attachments, ackID: p.ID}
+	m.size = eventSize(p.Data, name, args, p.Attachments)
 	m.wantsReply.Store(p.HasID)
-	return s.push(item{message: m, size: eventSize(p.Data, name, args, p.Attachments)})
+	return s.push(item{message: m})
 }
 
 // eventSize returns the bytes that an event takes in memory.

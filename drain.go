@@ -28,11 +28,12 @@ func (c *conn) Linger() {
 	_ = c.lifetimes.wait(c.server.lifetime) // it ends with the server, at the latest
 }
 
-// handled returns a channel that is closed when all current items of the inbox are done.
+// handled returns a channel that is closed when all current items of the inbox are done, and
+// their answers sent.
 func (s *Socket) handled() <-chan struct{} {
 	done := make(chan struct{})
 	s.inbox.mu.Lock()
-	idle := !s.inbox.working
+	idle := !s.inbox.working && len(s.inbox.publishing) == 0
 	s.inbox.mu.Unlock()
 	if idle || s.push(item{step: func() { close(done) }}) != nil {
 		close(done)

@@ -20,6 +20,10 @@ type inbox struct {
 	outgoingBytes int // bytes of them; other sockets may share them
 	working       bool
 	handling      bool // an event of the client
+
+	publishing      []*Message    // handled; they wait for the log, in the order in which they were handled
+	publishingBytes int           // of what has waited with them, since none waited
+	published       chan struct{} // closed when none waits; nil without a waiter
 }
 
 // An item is an event of the client, a step of the socket's own code, or an outgoing
@@ -28,7 +32,6 @@ type item struct {
 	message  *Message
 	step     func()
 	outgoing *OutgoingEvent
-	size     int // of the message, in bytes
 }
 
 var errInboxFull = errors.New("more events than the handlers can keep up with")
@@ -46,7 +49,7 @@ func (s *Socket) push(it item) error {
 		if s.dropEvents.Load() {
 			return nil
 		}
-		s.conn.backlog.received(it.size)
+		s.conn.backlog.received(it.message.size)
 	case it.outgoing != nil:
 		if b.outgoing >= o.InboxEvents || b.outgoing > 0 && b.outgoingBytes+it.outgoing.size > o.InboxBytes {
 			return errInboxFull
@@ -63,18 +66,18 @@ func (s *Socket) push(it item) error {
 	return nil
 }
 
-// afterEvents calls f when the events that the socket has received are handled.
+// afterEvents calls f when the events that the socket has received are handled and
+// answered.
 func (s *Socket) afterEvents(f func()) {
 	b := &s.inbox
 	b.mu.Lock()
-	wait := b.handling || slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
-	if wait {
-		b.queue = append(b.queue, item{step: f}) // the goroutine is running
-	}
+	wait := b.handling || len(b.publishing) > 0 || slices.ContainsFunc(b.queue, func(it item) bool { return it.message != nil })
 	b.mu.Unlock()
 	if !wait {
 		f()
+		return
 	}
+	_ = s.push(item{step: f}) // a step is never refused
 }
 
 func (s *Socket) dispatch() {
@@ -110,20 +113,16 @@ func (s *Socket) dispatch() {
 			if s.namespace.server.halted.Load() {
 				continue // and it stays counted
 			}
-			s.work(it)
+			s.awaitRoom()
+			s.conn.backlog.begun()
+			s.handle(it.message)
 		case it.outgoing != nil:
 			s.runOnAnyOutgoing(it.outgoing, s.namespace.table.Load().onOutgoing)
 		default:
+			s.awaitPublished()
 			it.step()
 		}
 	}
-}
-
-// work handles an event, and counts it as handled even if a handler ends the goroutine.
-func (s *Socket) work(it item) {
-	s.conn.backlog.begun()
-	defer s.conn.backlog.handled(it.size)
-	s.handle(it.message)
 }
 
 // discardEvents drops the events that wait, and all later ones.
@@ -138,7 +137,7 @@ func (s *Socket) discardEvents() {
 			return false
 		}
 		events++
-		bytes += it.size
+		bytes += it.message.size
 		return true
 	})
 	s.conn.backlog.dropped(events, bytes)
@@ -146,11 +145,13 @@ func (s *Socket) discardEvents() {
 
 // handle runs the handlers of an event, in the goroutine of dispatch.
 func (s *Socket) handle(m *Message) {
-	if s.dropEvents.Load() {
-		return // the server disconnected the socket; earlier events are dropped
+	if s.dropEvents.Load() { // the server disconnected the socket; earlier events are dropped
+		s.conn.backlog.handled(m.size)
+		return
 	}
 	t := s.namespace.table.Load()
-	s.handleFrom(s.startHandling(m, t), m, t, t.onAny)
+	m.handling = &handling{Context: s.startHandling(m, t), message: m}
+	s.handleFrom(m.handling, m, t, t.onAny)
 }
 
 // handleFrom calls the remaining catch-alls, and then the handler.
@@ -166,14 +167,18 @@ func (s *Socket) handleFrom(ctx context.Context, m *Message, t *table, catchAlls
 		})
 	}
 	h := t.handler(m.event)
-	boundary.Then(func() error { return h(ctx, m) }, func(err error, _ bool) {
-		s.concluded(m, err)
-		m.endHandling(err)
-	})
+	boundary.Then(func() error { return h(ctx, m) }, func(err error, _ bool) { s.returned(m, err) })
 }
 
-// concluded logs the error of a handler, and answers the peer if it waits.
+// concluded ends an event whose handler returned err, or whose publishes failed with it.
 func (s *Socket) concluded(m *Message, err error) {
+	defer s.conn.backlog.handled(m.size)
+	s.answer(m, err)
+	m.endHandling(err)
+}
+
+// answer logs the error of a handler, and answers the peer if it waits.
+func (s *Socket) answer(m *Message, err error) {
 	if err == nil {
 		return
 	}
@@ -183,15 +188,19 @@ func (s *Socket) concluded(m *Message, err error) {
 		s.namespace.server.counters.badPayloads.Add(1)
 		s.logContext(m.logContext(), slog.LevelDebug, "arguments of an event do not fit", eventAttr(m.event), slog.Any("error", err))
 	case !ok || !wants:
-		level := slog.LevelError
-		if _, left := asType[*DisconnectError](err); left {
-			level = slog.LevelDebug // the client was disconnected meanwhile, which is no failure
-		}
-		s.logContext(m.logContext(), level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
+		s.logFailed(m, err)
 	}
 	if m.WantsReply() {
 		s.replyError(m, known)
 	}
+}
+
+func (s *Socket) logFailed(m *Message, err error) {
+	level := slog.LevelError
+	if _, left := asType[*DisconnectError](err); left {
+		level = slog.LevelDebug // the client was disconnected meanwhile, which is no failure
+	}
+	s.logContext(m.logContext(), level, "event handler failed", eventAttr(m.event), slog.Any("error", err))
 }
 
 // eventAttr returns the log attribute of an event, with the name truncated: a client

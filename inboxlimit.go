@@ -7,8 +7,8 @@ import (
 	"github.com/pgsocket/socketio/transport"
 )
 
-// A backlog counts the events of one connection that wait for their handlers, or
-// are being handled, for all its sockets. While they exceed Options.InboxEvents or
+// A backlog counts the events of one connection that wait for their handlers, are being
+// handled, or wait for the log, for all its sockets. While they exceed Options.InboxEvents or
 // InboxBytes the connection is not read: that slows the client down, and no event is
 // dropped.
 type backlog struct {
@@ -18,7 +18,7 @@ type backlog struct {
 
 	mu      sync.Mutex
 	waiting int // events
-	kept    int // events: those that wait, and those that are being handled
+	kept    int // events: those that wait, and those that are not concluded
 	bytes   int // of the latter
 	full    bool
 }
@@ -31,6 +31,18 @@ func (b *backlog) received(bytes int) {
 	b.waiting++
 	b.kept++
 	b.bytes += bytes
+	b.pauseLocked()
+}
+
+// grew counts bytes of an event that is kept.
+func (b *backlog) grew(bytes int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.bytes += bytes
+	b.pauseLocked()
+}
+
+func (b *backlog) pauseLocked() {
 	if !b.full && (b.waiting >= b.maxEvents || b.bytes >= b.maxBytes && b.kept > 1) {
 		b.full = true
 		b.session.Pause()

@@ -30,9 +30,11 @@ type Message struct {
 	event       string
 	args        []json.RawMessage
 	attachments [][]byte
+	size        int // in memory, in bytes
 	ackID       uint64
 	wantsReply  atomic.Bool
-	span        *span // nil without a Tracer
+	span        *span     // nil without a Tracer
+	handling    *handling // since its handler runs
 }
 
 // Socket returns the socket that sent the event.
@@ -60,6 +62,9 @@ func (m *Message) WantsReply() bool { return m.wantsReply.Load() }
 // Reply sends the acknowledgement that the peer waits for. A second call, and a call
 // without a waiting peer, return ErrReplied. It queues the packet and does not wait for
 // the client. After an encoding error the peer still waits.
+//
+// After an [Event.Publish] in the handler, the acknowledgement is sent when the published
+// events are in the log. If one of them fails, the peer receives that error in its place.
 func (m *Message) Reply(args ...any) error {
 	p, err := encodeArgs("", args)
 	if err != nil {
@@ -69,8 +74,8 @@ func (m *Message) Reply(args ...any) error {
 	if err != nil {
 		return err
 	}
-	if !m.wantsReply.CompareAndSwap(true, false) {
-		return ErrReplied
+	if now, err := m.handling.reply(messages); !now {
+		return err
 	}
 	return m.socket.sendMessages(messages)
 }

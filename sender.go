@@ -50,7 +50,13 @@ func (r route) publish(ctx context.Context, e *adapter.Envelope, wait bool) (ada
 	if err != nil || !wait {
 		return adapter.Offset{}, err
 	}
-	err = receipt.Wait(ctx)
+	return awaitAppend(ctx, receipt)
+}
+
+// awaitAppend waits until an envelope is in the log. When ctx ends before, it withdraws the
+// envelope if that has not been sent yet.
+func awaitAppend(ctx context.Context, receipt *adapter.Receipt) (adapter.Offset, error) {
+	err := receipt.Wait(ctx)
 	if err == nil || ctx.Err() == nil {
 		return receipt.Offset(), err
 	}
