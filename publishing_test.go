@@ -365,10 +365,12 @@ func TestPublish_IsOneTrace(t *testing.T) {
 }
 
 // TestPublish_HeapBound: events whose publishes wait for the log count for InboxBytes, with their replies.
-func TestPublish_HeapBound(t *testing.T) { //nolint:paralleltest // measures the heap
+//
+//nolint:paralleltest // it measures memory
+func TestPublish_HeapBound(t *testing.T) {
 	const bound = 4 << 20
 	for name, size := range map[string]int{"small replies": 1, "large replies": 32 << 10} {
-		t.Run(name, func(t *testing.T) { //nolint:paralleltest // as above
+		t.Run(name, func(t *testing.T) {
 			log := newHeldLog()
 			opts := &socketio.Options{
 				Adapter: log, Recovery: socketio.Recovery{Store: recovery.NewMemory(log.Memory)}, InboxBytes: bound, InboxEvents: 1 << 30,
