@@ -37,7 +37,7 @@
 //			if !s.In(p.Room) {
 //				return &socketio.Error{Code: "not_in_room"}
 //			}
-//			return Posted.Emit(ctx, s.To(p.Room), p)
+//			return Posted.Publish(ctx, s.To(p.Room), p) // the acknowledgement waits for the log
 //		})
 //		http.Handle("/socket.io/", io)
 //		log.Fatal(http.ListenAndServe(":3000", nil))
@@ -75,6 +75,10 @@
 // It never means that a client received the event. Use [Request.Call] for that. A
 // call is not part of the log and does not survive its connection.
 //
+// In a handler, [Event.Publish] does not wait for the log: the acknowledgement of the
+// event that is being handled does, and the next event of the socket is handled meanwhile.
+// The client that waits for it learns the same as a caller of Emit.
+//
 // # What runs concurrently
 //
 //  1. The events of one socket are handled one at a time, in the order in which
@@ -84,7 +88,8 @@
 //     while it waits for the answer, the later events of that socket wait as well.
 //     To avoid that, make the call in a goroutine, see below.
 //  3. Emitted events reach every socket of the cluster in one order, the log's.
-//     Emits of one goroutine keep their order, in Emit and EmitAsync alike.
+//     Emits of one goroutine keep their order, in Emit, Publish and EmitAsync alike,
+//     and so do the publishes of the handlers of one socket.
 //  4. Every exported method may be called from any goroutine, unless its comment
 //     says otherwise.
 //  5. After [Server.Shutdown] has returned nil, no code of the application that the

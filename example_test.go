@@ -74,7 +74,7 @@ func Example_chat() {
 	io, web := serve()
 	defer web.Close()
 	Posted.On(io, func(ctx context.Context, _ *socketio.Socket, p Post) error {
-		return Posted.Emit(ctx, io, Post{Text: strings.ToUpper(p.Text)})
+		return Posted.Publish(ctx, io, Post{Text: strings.ToUpper(p.Text)})
 	})
 
 	client := browse(web)

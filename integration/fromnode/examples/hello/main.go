@@ -25,10 +25,10 @@ func main() {
 		return nil
 	})
 	Message.On(io, func(ctx context.Context, _ *socketio.Socket, msg string) error {
-		return Message.Emit(ctx, io, msg)
+		return Message.Publish(ctx, io, msg)
 	})
 	Typing.On(io, func(ctx context.Context, s *socketio.Socket, name string) error {
-		return Typing.Emit(ctx, s.Others(), name)
+		return Typing.Publish(ctx, s.Others(), name)
 	})
 	io.OnDisconnect(func(*socketio.Socket, socketio.Reason) {
 		log.Print("user disconnected")
