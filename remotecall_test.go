@@ -68,6 +68,11 @@ func TestCall_SocketOfAnyNode(t *testing.T) {
 		if _, after := log.Extent(); after != before {
 			t.Errorf("%d records for calls to sockets of the same node", after-before)
 		}
+		for _, node := range []*socketio.Server{a, b} {
+			result = startCallOne(t.Context(), node.Of("/other").RemoteSocket(socketio.SocketID(p.id)))
+			wantAtOnce(t, "of another namespace", result, begun, "0 call age: socket is not connected")
+		}
+		p.wantEvents()
 		other.wantEvents()
 	})
 }
