@@ -72,8 +72,8 @@
 //	Audience.Local                       queued for the sockets of this node; not in
 //	                                     the log, never replayed
 //
-// It never means that a client received the event. Use [Request.Call] for that. A
-// call is not part of the log and does not survive its connection.
+// It never means that a client received the event. Use [Request.Call] for that, for a
+// socket of any node. A call does not survive its connection, and is not replayed.
 //
 // In a handler, [Event.Publish] does not wait for the log: the acknowledgement of the
 // event that is being handled does, and the next event of the socket is handled meanwhile.
@@ -120,7 +120,8 @@
 // A handler's *[Error] is sent to the peer. Any other error is logged, once, and
 // the peer of a request gets the code "internal" without detail. A call that
 // needed a connection fails with a *[DisconnectError], which is also the cause of
-// the socket's context.
+// the socket's context. The errors of a call of another node's socket are listed at
+// [Request.Call].
 //
 // # What clients see of recovery
 //

@@ -45,8 +45,11 @@ var (
 	ErrTooManyRooms = errors.New("too many rooms")
 
 	// ErrNotConnected reports a call or an emit to a socket whose CONNECT packet
-	// has not been answered yet, made from middleware.
-	ErrNotConnected = errors.New("socket is not connected yet")
+	// has not been answered yet, made from middleware, or a call to a
+	// [RemoteSocket] that is connected to no node. The request reached nobody. The
+	// error of a socket that was disconnected during the call is a
+	// *DisconnectError.
+	ErrNotConnected = errors.New("socket is not connected")
 
 	// ErrReplied reports a second reply to one request, or a reply to an event
 	// without an acknowledgement.

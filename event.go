@@ -119,19 +119,37 @@ func (q Request[Q, R]) On(r Registrar, h func(ctx context.Context, s *Socket, v 
 	})
 }
 
-// Call sends the request to one socket of this node and waits for its answer.
-// It ends with the cause of ctx, with context.DeadlineExceeded after
-// Options.AckTimeout if ctx has no deadline, or with a *DisconnectError. A
-// request is not part of the log: it is not repeated when the connection is lost.
-// A callback() without an argument is nil for an R that is a pointer or an
-// interface, and ErrMissingArgument for any other R.
-func (q Request[Q, R]) Call(ctx context.Context, s *Socket, v Q) (R, error) {
+// Call sends the request to one socket and waits for its answer. A *[Socket] is asked
+// directly. So is a *[RemoteSocket] that is connected to this node; for one of another
+// node request and answer go through the log.
+//
+// Call returns as soon as the outcome is known. These are its errors, for errors.Is and
+// errors.As, besides those of a payload that cannot be encoded:
+//
+//	ErrNotConnected      no node has the socket: its client is away, or gone
+//	*DisconnectError     the socket was disconnected before it answered
+//	*NodeError           with ErrNodeGone: the node of the socket, or one that may have
+//	                     had it, was killed or left before it answered
+//	the cause of ctx     the socket, or a node that may have it, did not answer in time;
+//	                     context.DeadlineExceeded after Options.AckTimeout if ctx has
+//	                     no deadline
+//	adapter.ErrTooLarge  the request is too large for the log, and was not sent
+//	*Error               the answer is too large for the log
+//
+// An answer that does not fit R is an error as well: a callback() without an argument is
+// nil for an R that is a pointer or an interface, and ErrMissingArgument for any other R.
+// Any other error means that the request was not sent, or that the log could not be read.
+//
+// After a *DisconnectError, a *NodeError or the cause of ctx the client may have received
+// the request. It is not repeated when the client returns. An answer that comes later is
+// ignored: it is never the answer to another request.
+func (q Request[Q, R]) Call(ctx context.Context, to Callee, v Q) (R, error) {
 	var answer R
 	p, err := encodeEvent(string(q), v)
 	if err != nil {
 		return answer, err
 	}
-	reply, err := s.call(ctx, p)
+	reply, err := to.call(ctx, p)
 	if err != nil {
 		return answer, fmt.Errorf("call %s: %w", string(q), err)
 	}

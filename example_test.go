@@ -3,6 +3,8 @@ package socketio_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -214,6 +216,44 @@ func Example_callTheClient() {
 	// Output:
 	// ["confirm","delete everything?"]
 	// true
+}
+
+func Example_callASocketOfAnyNode() {
+	const Confirm socketio.Request[string, bool] = "confirm"
+
+	io, web := serve()
+	defer web.Close()
+	ask := func(id socketio.SocketID) {
+		yes, err := Confirm.Call(context.Background(), io.RemoteSocket(id), "delete everything?")
+		switch left, _ := errors.AsType[*socketio.DisconnectError](err); {
+		case errors.Is(err, socketio.ErrNotConnected):
+			fmt.Println("nobody was asked")
+		case left != nil:
+			fmt.Println("no answer:", left.Reason)
+		case err == nil:
+			fmt.Println(yes)
+		}
+	}
+
+	client := browse(web)
+	client.send(`0`)
+	var connected struct{ SID socketio.SocketID }
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(client.read(), "0")), &connected); err != nil {
+		fmt.Println(err)
+	}
+	go func() {
+		id, _, _ := strings.Cut(strings.TrimPrefix(client.read(), "2"), "[")
+		client.send("3" + id + `[true]`)
+		client.read()
+		client.send("1") // it leaves without an answer
+	}()
+	ask(connected.SID)
+	ask(connected.SID)
+	ask(connected.SID)
+	// Output:
+	// true
+	// no answer: client namespace disconnect
+	// nobody was asked
 }
 
 // A Move is an event of several arguments: socket.emit("move", "rook", 3, 4).

@@ -23,6 +23,7 @@ var notHooks = map[string]string{
 	"transport.Options.ClientAddress": "is socketio.Options.ClientAddress",
 	"socketio.Registrar":              "implemented here",
 	"socketio.Target":                 "implemented here",
+	"socketio.Callee":                 "implemented here",
 	"socketio.ServerTarget":           "implemented here",
 	"socketio.DataSource":             "implemented here",
 	"socketio.Publisher":              "implemented by adapters",

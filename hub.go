@@ -448,6 +448,24 @@ func (h *hub) wakeLocked() {
 	})
 }
 
+// socketLocked returns the socket with the id, if it is connected to the namespace on this
+// node.
+func (h *hub) socketLocked(namespace string, id SocketID) *Socket {
+	if n := h.namespaces[namespace]; n != nil {
+		if m, ok := n.members.byID[id]; ok {
+			return m.socket
+		}
+	}
+	return nil
+}
+
+// socket is socketLocked without the lock.
+func (h *hub) socket(namespace string, id SocketID) *Socket {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.socketLocked(namespace, id)
+}
+
 // snapshot returns the sockets that are connected to n.
 func (h *hub) snapshot(n *Namespace) []*Socket {
 	h.mu.Lock()

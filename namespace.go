@@ -67,7 +67,7 @@ func (n *Namespace) Sockets() iter.Seq[*Socket] {
 }
 
 // Socket returns the socket with the id, if it is connected to the namespace on
-// this node. An audience reaches it wherever it is: To(Room(id)).
+// this node. RemoteSocket stands for it wherever it is.
 func (n *Namespace) Socket(id SocketID) (*Socket, bool) {
 	h := n.server.hub
 	h.mu.Lock()
@@ -77,6 +77,14 @@ func (n *Namespace) Socket(id SocketID) (*Socket, bool) {
 		return nil, false
 	}
 	return m.socket, true
+}
+
+// RemoteSocket returns the socket with the id, on whichever node it is, to call it or to
+// emit to it. It asks no node: the socket may not exist, and the result has neither rooms
+// nor data nor a handshake. [Audience.Fetch] returns these. A text that is the id of no
+// socket, such as the name of a room, stands for none: a client may have sent it.
+func (n *Namespace) RemoteSocket(id SocketID) *RemoteSocket {
+	return n.All().remote(socketInfo{ID: id})
 }
 
 // Rooms yields the rooms of this node with the number of sockets in each, as they

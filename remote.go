@@ -97,9 +97,9 @@ func decodeAnswer[R any](data []byte, attachments [][]byte, v *R) error {
 	return nil
 }
 
-// A RemoteSocket is a socket somewhere in the cluster, as it was when it was
-// fetched. As a [Target], and in Join, Leave and Disconnect, it stands for the socket
-// as it is now.
+// A RemoteSocket is a socket somewhere in the cluster, as it was when [Audience.Fetch]
+// found it, or only its id, from [Namespace.RemoteSocket]. As a [Target], as a [Callee],
+// and in Join, Leave and Disconnect, it stands for the socket as it is now.
 type RemoteSocket struct {
 	audience Audience
 	found    socketInfo
@@ -186,5 +186,8 @@ func (a Audience) found(body []byte, yield func(*RemoteSocket, error) bool) bool
 
 func (a Audience) remote(l socketInfo) *RemoteSocket {
 	all := Audience{route{sender: a.r.sender, namespace: a.r.namespace}}
+	if !isSocketID(string(l.ID)) {
+		return &RemoteSocket{audience: all.To(), found: l} // its room may have members
+	}
 	return &RemoteSocket{audience: all.To(Room(l.ID)), found: l}
 }

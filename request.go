@@ -43,7 +43,7 @@ func (e *NodeError) Unwrap() error { return e.Err }
 type requestKind string
 
 const (
-	requestCall        requestKind = "call"   // the answers of the sockets of the audience
+	requestCall        requestKind = "call"   // the answers of the sockets of the audience, or of one Socket
 	requestFetch       requestKind = "fetch"  // the sockets of the audience
 	requestServerEvent requestKind = "notice" // nothing: a server-side event
 	requestServer      requestKind = "server" // the answer of the server's handler
@@ -55,6 +55,10 @@ type request struct {
 	ID   uint64        `json:"id"`
 	Kind requestKind   `json:"kind"`
 	Wait time.Duration `json:"wait"` // how long the node waits for answers
+
+	// Socket limits a call to the socket with this id. The audience, which is the room of the id, may include others: an
+	// Audience.Join can put them there. A node of an earlier version asks these too.
+	Socket SocketID `json:"socket,omitempty"`
 
 	trace string // the TraceContext of the record, which the answers carry as well
 }
@@ -260,7 +264,7 @@ func (v *clusterCall) collect(ctx context.Context, q *pendingCall) error {
 func (v *clusterCall) askHere(ctx context.Context, r route, head request, p payload) error {
 	h := v.server.hub
 	h.mu.Lock()
-	work := h.responderLocked(head.Kind, &adapter.Delivery{
+	work := h.responderLocked(head, &adapter.Delivery{
 		Envelope: &adapter.Envelope{Namespace: r.namespace, Audience: r.audience, Attachments: p.attachments}, Offset: h.cursor,
 	}, p.json)
 	h.mu.Unlock()

@@ -39,7 +39,7 @@ func (h *hub) requestedLocked(d *adapter.Delivery) {
 	if d.Redelivery != 0 {
 		return // its sockets were asked when it was delivered first
 	}
-	work := h.responderLocked(r.Kind, d, body)
+	work := h.responderLocked(r, d, body)
 	if work == nil {
 		return // of a later version
 	}
@@ -71,10 +71,10 @@ func respondSpan(d *adapter.Delivery) TraceSpan {
 // A responder completes a request: it sends one answer after another.
 type responder func(ctx context.Context, send func(context.Context, response) error) error
 
-func (h *hub) responderLocked(e requestKind, d *adapter.Delivery, body []byte) responder {
-	switch e {
+func (h *hub) responderLocked(r request, d *adapter.Delivery, body []byte) responder {
+	switch r.Kind {
 	case requestCall:
-		return h.broadcastWithAckLocked(d, body)
+		return h.broadcastWithAckLocked(r, d, body)
 	case requestFetch:
 		return h.listLocked(d)
 	default:
@@ -121,12 +121,23 @@ type reply struct {
 	err    error          // the question was not sent
 }
 
-// questionsLocked returns the sockets of the audience with the event for each. Like
+// calledLocked returns the sockets of this node that a call is for.
+func (h *hub) calledLocked(r request, d *adapter.Delivery) []*Socket {
+	if r.Socket == "" {
+		return socketsOf(h.membersLocked(d.Envelope))
+	}
+	if s := h.socketLocked(d.Namespace, r.Socket); s != nil {
+		return []*Socket{s}
+	}
+	return nil
+}
+
+// questionsLocked returns the sockets that a call is for, with the event for each. Like
 // encodeLocked it releases the lock while a parser encodes.
-func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
+func (h *hub) questionsLocked(r request, d *adapter.Delivery, args []byte) (sockets []*Socket, asked map[*Socket]*question) {
 	asked = make(map[*Socket]*question)
 	for {
-		sockets = socketsOf(h.membersLocked(d.Envelope))
+		sockets = h.calledLocked(r, d)
 		var fresh []*Socket
 		for _, s := range sockets {
 			if asked[s] == nil {
@@ -154,10 +165,10 @@ func (h *hub) questionsLocked(d *adapter.Delivery, args []byte) (sockets []*Sock
 	}
 }
 
-// broadcastWithAckLocked sends an event to the sockets of the audience and returns the
+// broadcastWithAckLocked sends an event to the sockets that a call is for, and returns the
 // responder that waits for their acknowledgements.
-func (h *hub) broadcastWithAckLocked(d *adapter.Delivery, args []byte) responder {
-	sockets, asked := h.questionsLocked(d, args)
+func (h *hub) broadcastWithAckLocked(r request, d *adapter.Delivery, args []byte) responder {
+	sockets, asked := h.questionsLocked(r, d, args)
 	replies := make(chan reply, len(sockets)) // never blocks a sender
 	event := sync.OnceValue(func() *OutgoingEvent { return newOutgoingEvent(args, d.Attachments) })
 	for _, s := range sockets {

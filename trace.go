@@ -60,7 +60,8 @@ const (
 	SpanDisconnect SpanKind = "disconnect"
 
 	// SpanCall is a Call or CallAll, up to the last answer, and SpanFetch a Fetch. StartSpan
-	// sets the TraceContext of the record, if there is one: a Call of one socket has none.
+	// sets the TraceContext of the record, if there is one: a Call of a socket of this node
+	// has none.
 	SpanCall  SpanKind = "call"
 	SpanFetch SpanKind = "fetch"
 

@@ -151,6 +151,11 @@ func TestTracer_RequestsBetweenNodes(t *testing.T) {
 		if len(got) != 1 || !strings.HasPrefix(got[0], "a:call age > b:respond age !") {
 			t.Errorf("spans of b %q", got)
 		}
+		result := startCallOne(t.Context(), remote(a, p))
+		p.Cut()
+		<-result
+		ofA.want(t, "a:call age !socket disconnected: transport close", "a:call age > a:respond age")
+		ofB.want(t, "a:call age > b:respond age")
 	})
 }
 

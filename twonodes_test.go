@@ -16,16 +16,30 @@ import (
 // twoNodes runs a test in virtual time with two nodes that share a log and a store.
 func twoNodes(t *testing.T, test func(t *testing.T, log *second, a, b *socketio.Server)) {
 	t.Helper()
+	someNodes(t, 2, func(t *testing.T, log *second, nodes []*socketio.Server) { test(t, log, nodes[0], nodes[1]) })
+}
+
+// threeNodes is twoNodes with a third node.
+func threeNodes(t *testing.T, test func(t *testing.T, log *second, a, b, c *socketio.Server)) {
+	t.Helper()
+	someNodes(t, 3, func(t *testing.T, log *second, nodes []*socketio.Server) { test(t, log, nodes[0], nodes[1], nodes[2]) })
+}
+
+func someNodes(t *testing.T, count int, test func(t *testing.T, log *second, nodes []*socketio.Server)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		memory := adapter.NewMemory(nil)
 		log := &second{Memory: memory}
 		store := &unbound{recovery.NewMemory(memory)}
 		opts := &socketio.Options{Adapter: log, Recovery: socketio.Recovery{Store: store, Snapshots: memory}}
-		a, b := newServer(opts), newServer(opts)
+		nodes := make([]*socketio.Server, count)
+		for i := range nodes {
+			nodes[i] = newServer(opts)
+		}
 		hung := time.AfterFunc(24*time.Hour, func() { panic("the test waits for something that does not come") })
 		defer hung.Stop()
-		test(t, log, a, b)
-		for _, s := range []*socketio.Server{a, b} {
+		test(t, log, nodes)
+		for _, s := range nodes {
 			if err := s.Shutdown(t.Context()); err != nil {
 				t.Error(err)
 			}
@@ -33,9 +47,12 @@ func twoNodes(t *testing.T, test func(t *testing.T, log *second, a, b *socketio.
 	})
 }
 
-// second lets two servers share a log in memory; the second may lag behind.
+// second lets servers share a log in memory; the second may lag behind.
 type second struct {
 	*adapter.Memory
+
+	// onPublish, if set, returns what is published in place of an envelope: nil if it is lost.
+	onPublish func(*adapter.Envelope) (*adapter.Envelope, error)
 
 	locals []adapter.Local
 	bound  []adapter.Position
@@ -53,14 +70,23 @@ func (s *second) Bind(l adapter.Local) (adapter.Offset, error) {
 }
 
 func (s *second) Deliver(batch []adapter.Delivery) {
-	s.locals[0].Deliver(batch)
-	if s.lag.Load() {
-		s.kept = append(s.kept, batch)
-		return
+	for i, l := range s.locals {
+		if i == 1 && s.lag.Load() {
+			s.kept = append(s.kept, batch)
+			continue
+		}
+		l.Deliver(batch)
 	}
-	if len(s.locals) > 1 {
-		s.locals[1].Deliver(batch)
+}
+
+func (s *second) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
+	if s.onPublish != nil {
+		var err error
+		if e, err = s.onPublish(e); e == nil {
+			return adapter.Completed(err), err
+		}
 	}
+	return s.Memory.Publish(ctx, e)
 }
 
 func (s *second) ID() string { return "second" }
@@ -77,8 +103,10 @@ func (s *second) Nodes(context.Context) ([]adapter.Node, error) {
 	return nodes, nil
 }
 
+// catchUp ends the lag.
 func (s *second) catchUp() {
 	synctest.Wait()
+	s.lag.Store(false)
 	for _, batch := range s.kept {
 		s.locals[1].Deliver(batch)
 	}

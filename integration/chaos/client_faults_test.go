@@ -70,13 +70,14 @@ func (c *client) claimConcurrently(ctx context.Context, rng *rand.Rand) {
 }
 
 // wrongAck returns a violation if a node received an acknowledgement that belongs to another probe.
-func (run *chaosRun) wrongAck() (probes int, v *checker.ViolationError) {
+func (run *chaosRun) wrongAck() (probes, far int, v *checker.ViolationError) {
 	for _, n := range run.healthy {
 		stats := n.Stats()
 		probes += stats.Probes
+		far += stats.FarProbes
 		if len(stats.WrongAcks) > 0 {
-			return probes, &checker.ViolationError{Kind: "wrong acknowledgement", Text: fmt.Sprintf("%s: %d acknowledgements, the first: %s", n.Name, len(stats.WrongAcks), stats.WrongAcks[0])}
+			return probes, far, &checker.ViolationError{Kind: "wrong acknowledgement", Text: fmt.Sprintf("%s: %d acknowledgements, the first: %s", n.Name, len(stats.WrongAcks), stats.WrongAcks[0])}
 		}
 	}
-	return probes, nil
+	return probes, far, nil
 }

@@ -37,6 +37,7 @@ type report struct {
 	recovered   int64
 	refused     map[string]int
 	probes      int            // probes with the right acknowledgement
+	farProbes   int            // of these, sent to a socket of any node by its id
 	disconnects map[string]int // reasons of disconnections, counted by the last nodes
 	violation   *checker.ViolationError
 	file        string // of the history
@@ -48,8 +49,8 @@ func (r *report) String() string {
 	if r.violation != nil {
 		result = "VIOLATION: " + string(r.violation.Kind)
 	}
-	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, disconnects %v, recovered %d, not recovered %v, %d probes, %s",
-		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, result)
+	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, disconnects %v, recovered %d, not recovered %v, %d probes (%d by id), %s",
+		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, r.farProbes, result)
 }
 
 // A chaosRun is one run: a cluster, its clients, and the faults.
@@ -181,7 +182,7 @@ func (run *chaosRun) execute(inject func(ctx context.Context)) *report {
 		r.violation = run.unjustifiedRefusal()
 	}
 	if r.violation == nil {
-		r.probes, r.violation = run.wrongAck()
+		r.probes, r.farProbes, r.violation = run.wrongAck()
 	}
 	r.save(run)
 	end()

@@ -346,7 +346,7 @@ type NodeStats struct {
 	Connected, Recovered, Replayed int
 	Refused, Disconnects           map[string]int
 	Expired                        []string
-	Probes                         int
+	Probes, FarProbes              int
 	WrongAcks                      []string
 }
 

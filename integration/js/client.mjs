@@ -113,6 +113,9 @@ function watch(c) {
     reply({ asked: args[0] });
   });
   s.on("mirror", (data, reply) => reply(data));
+  s.on("ask", ({ text, after }, reply) => {
+    if (after >= 0) setTimeout(() => reply(text), after); // on the connection that the client has then
+  });
   s.onAny((event, ...args) => {
     if (event === "tick" || event === "question" || event === "mirror") return;
     report(c, { t: "event", event, args: pack(args.map((a) => (typeof a === "function" ? "callback" : a))) });

@@ -35,6 +35,7 @@ func (n *node) routes() http.Handler {
 	mux.HandleFunc("POST /control/kick", n.kick)
 	mux.HandleFunc("POST /control/operate", n.operate)
 	mux.HandleFunc("POST /control/call", n.callAll)
+	mux.HandleFunc("POST /control/ask", n.askOne)
 	mux.HandleFunc("POST /control/fetch", n.fetch)
 	mux.HandleFunc("POST /control/servers", n.servers)
 	mux.HandleFunc("POST /control/join-leave", n.joinLeave)

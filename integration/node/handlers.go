@@ -20,8 +20,9 @@ type node struct {
 	db              *pgadapter.DB
 	serverEventSeen chan struct{} // closed by the first server-side event
 
-	mu    sync.Mutex
-	stats Stats
+	mu     sync.Mutex
+	stats  Stats
+	former []socketio.SocketID // that were connected to this node, newest last; see formerSocket
 }
 
 // Stats counts what has happened on a node since it started.
@@ -34,6 +35,7 @@ type Stats struct {
 	Expired      []string       `json:"expired"`      // ids of sockets of expired sessions
 	ServerEvents []string       `json:"serverEvents"` // server-side events
 	Probes       int            `json:"probes"`       // acknowledged probes
+	FarProbes    int            `json:"farProbes"`    // of these, sent to a socket of any node by its id
 	WrongAcks    []string       `json:"wrongAcks"`    // acknowledgements of other probes
 }
 

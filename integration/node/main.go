@@ -150,6 +150,7 @@ func open(ctx context.Context, c *config) (*node, error) {
 	}
 	if c.probe {
 		n.server.OnConnect(n.probe)
+		n.server.OnDisconnect(n.left)
 	}
 	return n, nil
 }

@@ -139,6 +139,59 @@ func (p *callResult) reflect(ctx context.Context, to socketio.Target, size int) 
 	}
 }
 
+// A oneCall is the body of POST /control/ask: a call of one socket, which answers with the text after a time; never, if
+// that is negative.
+type oneCall struct {
+	Socket    socketio.SocketID `json:"socket"`
+	Question  question          `json:"question"`
+	TimeoutMS int               `json:"timeout_ms"`
+}
+
+type question struct {
+	Text  string `json:"text"`
+	After int    `json:"after"` // milliseconds
+}
+
+// A oneResult is the result of a oneCall. Its error is that of the call in one of the documented forms.
+type oneResult struct {
+	Answer string `json:"answer"`
+	Error  string `json:"error"`
+	TookMS int64  `json:"took_ms"`
+}
+
+const asked socketio.Request[question, string] = "ask"
+
+func (n *node) askOne(w http.ResponseWriter, r *http.Request) {
+	var q oneCall
+	if !decode(w, r, &q) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), time.Duration(q.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	begun := time.Now()
+	answer, err := asked.Call(ctx, n.server.RemoteSocket(q.Socket), q.Question)
+	reply(w, oneResult{answer, describeCallError(err), time.Since(begun).Milliseconds()})
+}
+
+// describeCallError returns the kind of a call's error.
+func describeCallError(err error) string {
+	if err == nil {
+		return ""
+	}
+	if e, ok := errors.AsType[*socketio.NodeError](err); ok {
+		return e.Name + ": " + e.Err.Error()
+	}
+	if e, ok := errors.AsType[*socketio.DisconnectError](err); ok {
+		return "disconnected: " + string(e.Reason)
+	}
+	for _, known := range []error{socketio.ErrNotConnected, context.DeadlineExceeded} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return "other: " + err.Error()
+}
+
 func (n *node) fetch(w http.ResponseWriter, r *http.Request) {
 	var q callRequest
 	if !decode(w, r, &q) {

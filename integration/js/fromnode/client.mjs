@@ -123,6 +123,9 @@ const scenarios = {
     const answered = once(ada, "answered");
     ada.emit("ask me");
     say("answered", await answered);
+    const onlyOne = once(ada, "answered");
+    ada.emit("ask one", bob.id);
+    say("one answered", await onlyOne);
     const answers = once(bob, "answered");
     bob.emit("ask all");
     say("all answered", await answers);

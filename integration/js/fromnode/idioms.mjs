@@ -65,6 +65,10 @@ if (cluster.isPrimary) {
       const answer = await socket.timeout(5000).emitWithAck("question", "why?");
       socket.emit("answered", answer);
     });
+    socket.on("ask one", async (id) => {
+      const [answer] = await io.to(id).timeout(5000).emitWithAck("question", "you?");
+      socket.emit("answered", answer);
+    });
     socket.on("ask all", async () => {
       const answers = await io.timeout(5000).emitWithAck("question", "who?");
       socket.emit("answered", answers.sort());

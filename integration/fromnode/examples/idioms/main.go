@@ -48,6 +48,7 @@ const (
 	Upload      socketio.Request[[]byte, int]                  = "upload"
 	Question    socketio.Request[string, string]               = "question"
 	AskMe       socketio.Event[socketio.None]                  = "ask me"
+	AskOne      socketio.Event[socketio.SocketID]              = "ask one"
 	AskAll      socketio.Event[socketio.None]                  = "ask all"
 	Answered    socketio.Event[any]                            = "answered"
 	Forbidden   socketio.Event[socketio.None]                  = "forbidden"
@@ -200,6 +201,15 @@ func events(io *socketio.Server) {
 		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 		defer cancel()
 		answer, err := Question.Call(ctx, s, "why?")
+		if err != nil {
+			return err
+		}
+		return Answered.Emit(ctx, s, answer)
+	})
+	AskOne.On(io, func(ctx context.Context, s *socketio.Socket, id socketio.SocketID) error {
+		ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		answer, err := Question.Call(ctx, io.RemoteSocket(id), "you?")
 		if err != nil {
 			return err
 		}
