@@ -167,8 +167,8 @@ func (s *Socket) handleFrom(ctx context.Context, m *Message, t *table, catchAlls
 	}
 	h := t.handler(m.event)
 	boundary.Then(func() error { return h(ctx, m) }, func(err error, _ bool) {
+		defer m.endHandling(err)
 		s.concluded(m, err)
-		m.endHandling(err)
 	})
 }
 
