@@ -55,9 +55,9 @@
 //	socketio.recovered           connect: whether the session was recovered
 //	socketio.replayed            connect: the events that the client had missed
 //
-// No attribute contains a payload. The status of a span that failed is Error, with the text
-// of the error, which a handler may have written; that of bad arguments, which quotes them, is
-// left out. A [socketio.Error] that refuses or answers a client is the application's
+// No attribute contains a payload or the private id of a session. The status of a span that
+// failed is Error, with the first line of the error, which a handler may have written, of at
+// most 1,000 bytes; that of bad arguments, which quotes them, is left out. A [socketio.Error] that refuses or answers a client is the application's
 // decision, and a socket that was disconnected meanwhile is no failure: as with responses 4xx of an
 // HTTP server, only error.type is set.
 //
