@@ -20,9 +20,7 @@ func TestDocs_LogKeys(t *testing.T) {
 	t.Parallel()
 	used := make(map[string]string)
 	for _, f := range loggingFiles(t) {
-		for key, at := range logKeys(t, f.fset, f.file) {
-			used[key] = at
-		}
+		maps.Copy(used, logKeys(t, f.fset, f.file))
 	}
 	documented := documentedKeys(t)
 	for key, at := range used {
