@@ -55,8 +55,8 @@ var notHooks = map[string]string{
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 
 	"socketio.Emitter.WithTracer":          "is called as Options.Tracer is",
-	"pgadapter.EmitOptions.TraceContext":   "called by the caller, in its goroutine",
-	"pgadapter.Options.TraceAppend":        "is called by the goroutine that appends, see TestTraceAppend in pgadapter",
+	"pgadapter.EmitOptions.TraceContext":   "is called before the statement, and may fail, see TestEmitTx_TraceContextFails in pgadapter",
+	"pgadapter.Options.TraceAppend":        "is called by a goroutine of its own, see TestTraceAppend_Blocks in pgadapter",
 	"pgadapter.EmitterOptions.TraceAppend": "is pgadapter.Options.TraceAppend",
 }
 

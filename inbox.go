@@ -173,8 +173,8 @@ func (s *Socket) handleFrom(ctx context.Context, m *Message, t *table, catchAlls
 // concluded ends an event whose handler returned err, or whose publishes failed with it.
 func (s *Socket) concluded(m *Message, err error) {
 	defer s.conn.backlog.handled(m.size)
+	defer m.endHandling(err)
 	s.answer(m, err)
-	m.endHandling(err)
 }
 
 // answer logs the error of a handler, and answers the peer if it waits.

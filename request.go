@@ -191,6 +191,9 @@ type clusterCall struct {
 // errEnough ends a cluster call whose caller wants no more answers.
 var errEnough = errors.New("enough")
 
+// errLoopEnded is the error of the span of a call whose caller panicked or ended its goroutine.
+var errLoopEnded = errors.New("the loop over the answers did not return")
+
 func (s *Server) newClusterCall(take func(*response, error) bool) *clusterCall {
 	return &clusterCall{server: s, id: s.requests.Add(1), acknowledged: make(map[string]bool), taken: make(map[string]uint64), take: take}
 }
@@ -206,11 +209,12 @@ func (v *clusterCall) run(ctx context.Context, r route, e requestKind, p payload
 		kind = SpanFetch
 	}
 	ctx, span := r.tracing.startEvent(ctx, TraceSpan{Kind: kind, Namespace: r.namespace}, p.json)
-	err := v.ask(ctx, r, request{Node: v.server.hub.id, ID: v.id, Kind: e, trace: span.carried()}, p)
+	err := errLoopEnded // if take, which is the caller's loop, does not return
+	defer func() { span.end(err) }()
+	err = v.ask(ctx, r, request{Node: v.server.hub.id, ID: v.id, Kind: e, trace: span.carried()}, p)
 	if errors.Is(err, errEnough) {
 		err = nil
 	}
-	span.end(err)
 	return err
 }
 

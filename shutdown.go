@@ -43,7 +43,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	err = errors.Join(err, s.hub.ended(ctx)) // also of clients that were about to be connected
 	s.opts.Logger.InfoContext(ctx, "server shut down", slog.Int("parked", int(s.counters.parked.Load()-before)),
-		slog.Duration("took", time.Since(began).Round(time.Millisecond)), slog.Any("error", err))
+		slog.String("took", time.Since(began).Round(time.Millisecond).String()), slog.Any("error", err))
 	s.log.Flush(ctx)
 	return err
 }

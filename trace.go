@@ -1,11 +1,14 @@
 package socketio
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/boundary"
+	"github.com/pgsocket/socketio/packet"
 )
 
 // A Tracer observes the work of a server as the spans of distributed traces.
@@ -23,13 +26,14 @@ import (
 // the delivery. Up to 65,536 of them wait; more are skipped, which is logged.
 type Tracer interface {
 	// StartSpan is called at the beginning of a span. Ctx contains the parent, if there is
-	// one. The context that StartSpan returns is that of the work in the span: handlers,
-	// middleware and hooks receive it. It must be ctx or be derived from it.
+	// one. The context that StartSpan returns is ctx or derived from it. Handlers, middleware
+	// and hooks receive its values; it does not cancel their work.
 	//
 	// For a kind that says so, StartSpan may set TraceContext.
 	StartSpan(ctx context.Context, s *TraceSpan) context.Context
 
-	// EndSpan is called once at the end of the span, with the context that StartSpan returned.
+	// EndSpan is called once at the end of the span, with the values of the context that
+	// StartSpan returned. Ctx may be cancelled.
 	EndSpan(ctx context.Context, s *TraceSpan)
 }
 
@@ -88,7 +92,7 @@ type TraceSpan struct {
 	WantsReply bool // SpanHandle: the client waits for an acknowledgement
 
 	// TraceContext is the context of the trace as a record of the log carries it between nodes,
-	// see adapter.Envelope. One of more than adapter.MaxTraceContext bytes is dropped.
+	// see adapter.Envelope. One that is not valid is dropped, see adapter.ValidTraceContext.
 	TraceContext string
 
 	// These are set at the end.
@@ -132,19 +136,16 @@ func (t *tracing) start(ctx context.Context, described TraceSpan) (context.Conte
 	if s.Start.IsZero() {
 		s.Start = time.Now()
 	}
+	var inner context.Context
 	err := protect(func() error {
-		if inner := t.tracer.StartSpan(ctx, &s.TraceSpan); inner != nil {
-			s.ctx = inner
-		}
+		inner = t.tracer.StartSpan(ctx, &s.TraceSpan) //nolint:fatcontext // set once
 		return nil
 	})
 	if err != nil {
 		t.failed(err)
 		return ctx, nil
 	}
-	if len(s.TraceContext) > adapter.MaxTraceContext {
-		s.TraceContext = ""
-	}
+	s.ctx = boundary.WithValues(ctx, inner)
 	return s.ctx, s
 }
 
@@ -185,10 +186,17 @@ func (t *tracing) startEvent(ctx context.Context, described TraceSpan, payload [
 	return t.start(ctx, described)
 }
 
-// eventIn returns the name of an event that this program has encoded.
+// eventIn returns the name in the payload of an event, or "" if there is none. It does not look at the arguments.
 func eventIn(payload []byte) string {
-	if e := newOutgoingEvent(payload, nil); e != nil {
-		return e.event
+	first := bytes.TrimLeft(payload, " \t\r\n[")
+	for i := 1; i < len(first) && first[0] == '"'; i++ {
+		switch first[i] {
+		case '\\':
+			i++
+		case '"':
+			name, _ := packet.EventName(first[:i+1])
+			return name
+		}
 	}
 	return ""
 }
@@ -267,11 +275,12 @@ func (s *Socket) startConnect() (context.Context, func()) {
 	}
 }
 
-// A tracedDelivery is a delivery whose span is over.
+// A tracedDelivery is a delivery whose span is over. It does not keep the payload: many may wait for the tracer.
 type tracedDelivery struct {
-	record     adapter.Delivery
-	sockets    int
-	start, end time.Time
+	namespace, event, trace string
+	position                adapter.Position
+	sockets                 int
+	start, end              time.Time
 }
 
 // deliverEventLocked sends an event to its audience. Its span is passed to the tracer
@@ -285,18 +294,20 @@ func (h *hub) deliverEventLocked(d *adapter.Delivery) {
 	start := time.Now()
 	h.fanOutLocked(o)
 	if o.sockets > 0 {
-		h.traced.push(tracedDelivery{record: *d, sockets: o.sockets, start: start, end: time.Now()})
+		h.traced.push(tracedDelivery{
+			namespace: d.Namespace, event: eventIn(d.Payload), trace: d.TraceContext, position: d.Offset.Position,
+			sockets: o.sockets, start: start, end: time.Now(),
+		})
 	}
 }
 
 func (s *Server) traceDelivery(d tracedDelivery) {
 	_, span := s.sender.tracing.start(s.lifetime, TraceSpan{
-		Kind: SpanDeliver, Namespace: d.record.Namespace, Event: eventIn(d.record.Payload), Start: d.start,
-		TraceContext: d.record.TraceContext,
+		Kind: SpanDeliver, Namespace: d.namespace, Event: d.event, Start: d.start, TraceContext: d.trace,
 	})
 	if span != nil {
 		span.Sockets, span.End = d.sockets, d.end
-		span.endAt(d.record.Offset.Position, nil)
+		span.endAt(d.position, nil)
 	}
 }
 

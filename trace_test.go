@@ -3,11 +3,13 @@ package socketio_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"weak"
 
 	"github.com/pgsocket/socketio"
 	"github.com/pgsocket/socketio/adapter"
@@ -17,7 +19,7 @@ import (
 // A traceRecorder is a Tracer whose spans are the paths from their roots.
 type traceRecorder struct {
 	node string
-	long bool // contexts of records are too long
+	text string // the contexts of records; default: the path
 	log  *adapter.Memory
 
 	mu    sync.Mutex
@@ -33,8 +35,8 @@ func (r *traceRecorder) StartSpan(ctx context.Context, s *socketio.TraceSpan) co
 	}
 	path := strings.TrimPrefix(parent+" > ", " > ") + r.node + ":" + string(s.Kind) + " " + s.Event
 	s.TraceContext = path
-	if r.long {
-		s.TraceContext = strings.Repeat("x", adapter.MaxTraceContext+1)
+	if r.text != "" {
+		s.TraceContext = r.text
 	}
 	return context.WithValue(ctx, spanKey{}, path)
 }
@@ -192,9 +194,10 @@ func TestTracer_Records_CarryContext(t *testing.T) {
 			t.Errorf("answers carry %q", got)
 		}
 		emit(t, a, "x")
-		ofA.long = true
-		emit(t, a, "x")
-		if got := ofA.carried(t, adapter.Event); !slices.Equal(got, []string{"a:emit said", ""}) {
+		for _, ofA.text = range []string{strings.Repeat("x", adapter.MaxTraceContext+1), "\xff", "\x00"} {
+			emit(t, a, "x")
+		}
+		if got := ofA.carried(t, adapter.Event); !slices.Equal(got, []string{"a:emit said", "", "", ""}) {
 			t.Errorf("events carry %q", got)
 		}
 	})
@@ -209,5 +212,136 @@ func TestTracer_Refusals_AreErrors(t *testing.T) {
 		p.WriteText("0/picky,")
 		synctest.Wait()
 		tracer.want(t, "a:connect ", "a:connect  !no")
+	})
+}
+
+// TestTracer_CallerPanics: a span ends with the loop over its answers, however that ends.
+func TestTracer_CallerPanics(t *testing.T) {
+	t.Parallel()
+	for name, leave := range map[string]func(){"panic": func() { panic("caller") }, "Goexit": runtime.Goexit} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tracer := &traceRecorder{node: "a"}
+			bubble(t, &socketio.Options{Tracer: tracer}, func(t *testing.T, io *socketio.Server) {
+				p := connected(t, io)
+				go p.answers("[1]") // ends with the connection
+				for what, loop := range map[string]func(){
+					"fetch ": func() {
+						for _, err := range io.Except().Fetch(t.Context()) {
+							_ = err
+							leave()
+						}
+					},
+					"call age": func() {
+						for _, err := range socketio.Request[string, int]("age").CallAll(t.Context(), io.Local(), "years") {
+							_ = err
+							leave()
+						}
+					},
+				} {
+					tracer.take()
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						defer func() { _ = recover() }()
+						loop()
+					}()
+					<-done
+					if got := tracer.take(); !slices.Contains(got, "a:"+what+" !the loop over the answers did not return") {
+						t.Errorf("spans %q", got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A cancellingTracer returns contexts that are cancelled, with a value.
+type cancellingTracer struct{ spanKey }
+
+func (c cancellingTracer) StartSpan(ctx context.Context, _ *socketio.TraceSpan) context.Context {
+	ctx, cancel := context.WithCancel(context.WithValue(ctx, c.spanKey, "traced"))
+	cancel()
+	return ctx
+}
+
+func (cancellingTracer) EndSpan(context.Context, *socketio.TraceSpan) {}
+
+// TestTracer_CancelledContext: work lasts as long as it would without a Tracer.
+func TestTracer_CancelledContext(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{Tracer: cancellingTracer{}}, func(t *testing.T, io *socketio.Server) {
+		io.OnConnect(func(ctx context.Context, s *socketio.Socket) error { return said.Emit(ctx, s, "welcome") })
+		var value any
+		socketio.Request[string, bool]("post").On(io, func(ctx context.Context, s *socketio.Socket, text string) (bool, error) {
+			value = ctx.Value(spanKey{})
+			return true, said.Emit(ctx, s, text)
+		})
+		p := connected(t, io)
+		if got := p.ReadText(); !strings.Contains(got, "welcome") {
+			t.Errorf("OnConnect sends %s", got)
+		}
+		if got := p.ask(`["post","x"]`); !strings.HasPrefix(got, `2["said","x",`) || value != "traced" {
+			t.Errorf("the handler sends %s, the value of its context is %v", got, value)
+		}
+		if got := p.ReadText(); got != "37[true]" {
+			t.Errorf("answer %s", got)
+		}
+	})
+}
+
+// TestTracer_Blocked_KeepsNoPayloads: what waits for a tracer that blocks does not contain the events.
+func TestTracer_Blocked_KeepsNoPayloads(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		memory := adapter.NewMemory(&adapter.MemoryOptions{MaxBytes: 1})
+		release := make(chan struct{})
+		io := newServer(&socketio.Options{Adapter: memory, Recovery: socketio.Recovery{Disabled: true}, Tracer: blockedDeliveries{release}})
+		p := connected(t, io)
+		send := func(text string) weak.Pointer[byte] {
+			payload := []byte(`["said","` + text + `"]`)
+			if _, err := memory.Publish(t.Context(), &adapter.Envelope{Namespace: "/", Payload: payload, TraceContext: "x"}); err != nil {
+				t.Fatal(err)
+			}
+			p.ReadText()
+			return weak.Make(&payload[0])
+		}
+		send("first") // the tracer blocks in its span
+		large := send(strings.Repeat("x", 1<<16))
+		send("last") // nothing else keeps the one before
+		synctest.Wait()
+		runtime.GC()
+		if large.Value() != nil {
+			t.Error("the payload is kept")
+		}
+		close(release)
+		if err := io.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// blockedDeliveries is a Tracer that blocks in the spans of deliveries.
+type blockedDeliveries struct{ release chan struct{} }
+
+func (b blockedDeliveries) StartSpan(ctx context.Context, s *socketio.TraceSpan) context.Context {
+	if s.Kind == socketio.SpanDeliver {
+		<-b.release
+	}
+	return ctx
+}
+
+func (blockedDeliveries) EndSpan(context.Context, *socketio.TraceSpan) {}
+
+func TestTracer_EventNames(t *testing.T) {
+	t.Parallel()
+	tracer := &traceRecorder{node: "a"}
+	bubble(t, &socketio.Options{Tracer: tracer}, func(t *testing.T, io *socketio.Server) {
+		for _, name := range []string{"é", `quoted "\" \`, "line\nbreak", "[x"} {
+			if err := socketio.Event[string](name).Emit(t.Context(), io, `"x`); err != nil {
+				t.Error(err)
+			}
+			tracer.want(t, "a:emit "+name)
+		}
 	})
 }

@@ -3,6 +3,8 @@ package adapter
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
+	"unicode/utf8"
 )
 
 // A Kind is the purpose of an Envelope. The log stores the values, so that they
@@ -63,20 +65,31 @@ type Envelope struct {
 
 	// TraceContext names the distributed trace that the envelope is part of, for nodes with a
 	// tracer, for example in the headers of W3C Trace Context. The adapter keeps it with the
-	// record and does not interpret it. It drops one of more than MaxTraceContext bytes. It is
-	// not sent to clients, and nothing that a client sends becomes part of it. Default: none.
+	// record and does not interpret it. It drops one for which ValidTraceContext is false. It is
+	// not sent to clients. Default: none.
 	TraceContext string
 }
 
 // MaxTraceContext is the maximum length of an Envelope.TraceContext, in bytes.
 const MaxTraceContext = 512
 
-// DropLongTraceContext returns e, or a copy without the TraceContext if that is longer than
-// MaxTraceContext.
-func (e *Envelope) DropLongTraceContext() *Envelope {
-	if len(e.TraceContext) <= MaxTraceContext {
+// ValidTraceContext reports whether records can carry a trace context: it is not empty, has at
+// most MaxTraceContext bytes, and is UTF-8 without a NUL, as text of Postgres is.
+func ValidTraceContext(text string) bool {
+	return text != "" && len(text) <= MaxTraceContext && utf8.ValidString(text) && strings.IndexByte(text, 0) < 0
+}
+
+// DropInvalidTraceContext returns e, or a copy without the TraceContext if that is not valid,
+// see ValidTraceContext.
+func (e *Envelope) DropInvalidTraceContext() *Envelope {
+	if e.TraceContext == "" || ValidTraceContext(e.TraceContext) {
 		return e
 	}
+	return e.WithoutTraceContext()
+}
+
+// WithoutTraceContext returns a copy of e without the TraceContext.
+func (e *Envelope) WithoutTraceContext() *Envelope {
 	without := *e
 	without.TraceContext = ""
 	return &without

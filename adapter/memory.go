@@ -114,7 +114,7 @@ func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 		record.LocalOnly = nil
 		e = &record
 	}
-	e = e.DropLongTraceContext()
+	e = e.DropInvalidTraceContext()
 	m.mu.Lock()
 	for len(m.waiting) >= maxWaiting {
 		if err := m.awaitMoveLocked(ctx); err != nil {

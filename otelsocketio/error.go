@@ -18,13 +18,17 @@ func setError(span trace.Span, k socketio.SpanKind, err error) {
 	}
 	answers := k == socketio.SpanConnect || k == socketio.SpanHandle || k == socketio.SpanRespond
 	if e, ok := errors.AsType[*socketio.Error](err); ok {
-		span.SetAttributes(semconv.ErrorTypeKey.String(string(e.Code)))
+		class := valid(string(e.Code))
+		if class == "" {
+			class = semconv.ErrorTypeOther.Value.AsString()
+		}
+		span.SetAttributes(semconv.ErrorTypeKey.String(class))
 		switch {
 		case answers: // the application's decision
 		case e.Code == socketio.CodeBadPayload: // its text quotes the payload
 			span.SetStatus(codes.Error, "arguments do not fit")
 		default:
-			span.SetStatus(codes.Error, string(e.Code))
+			span.SetStatus(codes.Error, class)
 		}
 		return
 	}
@@ -33,5 +37,11 @@ func setError(span trace.Span, k socketio.SpanKind, err error) {
 		return
 	}
 	text, _, _ := strings.Cut(err.Error(), "\n") // else with the stack of a panic
-	span.SetStatus(codes.Error, text)
+	span.SetStatus(codes.Error, valid(text[:min(len(text), maxStatus)]))
 }
+
+// maxStatus bounds the text of an error, in bytes.
+const maxStatus = 1000
+
+// valid returns a text that exporters accept: one that is not UTF-8 fails the export of all spans that are exported with it.
+func valid(text string) string { return strings.ToValidUTF8(text, "\ufffd") }

@@ -55,9 +55,9 @@
 //	socketio.recovered           connect: whether the session was recovered
 //	socketio.replayed            connect: the events that the client had missed
 //
-// No attribute contains a payload. The status of a span that failed is Error, with the text
-// of the error, which a handler may have written; that of bad arguments, which quotes them, is
-// left out. A [socketio.Error] that refuses or answers a client is the application's
+// No attribute contains a payload or the private id of a session. The status of a span that
+// failed is Error, with the first line of the error, which a handler may have written, of at
+// most 1,000 bytes; that of bad arguments, which quotes them, is left out. A [socketio.Error] that refuses or answers a client is the application's
 // decision, and a socket that was disconnected meanwhile is no failure: as with responses 4xx of an
 // HTTP server, only error.type is set.
 //
@@ -144,9 +144,16 @@ func (t *Tracer) StartSpan(ctx context.Context, s *socketio.TraceSpan) context.C
 		ctx = t.propagator.Extract(ctx, parse(s.TraceContext))
 	default: // the parent is in ctx
 	}
-	ctx, _ = t.tracer.Start(ctx, name(s), opts...)
+	ctx, span := t.tracer.Start(ctx, name(s), opts...)
 	if k.sends {
+		carried := false
+		defer func() {
+			if !carried { // the propagator has panicked, and EndSpan is not called
+				span.End()
+			}
+		}()
 		s.TraceContext = t.TraceContext(ctx)
+		carried = true
 	}
 	return ctx
 }
@@ -169,19 +176,19 @@ func (t *Tracer) TraceAppend(ctx context.Context, contexts []string) (traced con
 	traced, span := t.tracer.Start(t.propagator.Extract(ctx, parse(parent)), "append", trace.WithLinks(links...),
 		trace.WithAttributes(system, semconv.MessagingOperationName("append")))
 	return traced, func(err error) {
+		defer span.End() // also if the error panics
 		setError(span, "", err)
-		span.End()
 	}
 }
 
 // EndSpan implements [socketio.Tracer].
 func (t *Tracer) EndSpan(ctx context.Context, s *socketio.TraceSpan) {
 	span := trace.SpanFromContext(ctx)
+	defer span.End(trace.WithTimestamp(s.End)) // also if the error panics
 	if span.IsRecording() {
 		span.SetAttributes(atEnd(s)...)
 		setError(span, s.Kind, s.Err)
 	}
-	span.End(trace.WithTimestamp(s.End))
 }
 
 // A kind is what all spans of a [socketio.SpanKind] have in common. The zero value is that of
@@ -210,7 +217,7 @@ func event(s *socketio.TraceSpan) string {
 	if s.Unhandled {
 		return ""
 	}
-	return s.Event
+	return valid(s.Event)
 }
 
 func name(s *socketio.TraceSpan) string {
@@ -238,7 +245,7 @@ func atStart(s *socketio.TraceSpan, k kind) []attribute.KeyValue {
 	attrs := []attribute.KeyValue{
 		system,
 		semconv.MessagingOperationName(string(s.Kind)),
-		namespaceKey.String(s.Namespace),
+		namespaceKey.String(valid(s.Namespace)),
 	}
 	if k.operation.Valid() {
 		attrs = append(attrs, k.operation)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/baggage"
@@ -128,6 +129,7 @@ func TestSpans_Errors(t *testing.T) {
 		{socketio.SpanConnect, denied, sdk.Status{}, "denied"},
 		{socketio.SpanHandle, bad, sdk.Status{}, "bad_payload"},
 		{socketio.SpanCall, bad, sdk.Status{Code: codes.Error, Description: "arguments do not fit"}, "bad_payload"},
+		{socketio.SpanHandle, &socketio.Error{Message: "no code"}, sdk.Status{}, "_OTHER"},
 		{socketio.SpanCall, denied, sdk.Status{Code: codes.Error, Description: "denied"}, "denied"},
 		{socketio.SpanHandle, &socketio.DisconnectError{Reason: "transport close"}, sdk.Status{}, "*socketio.DisconnectError"},
 		{socketio.SpanHandle, errors.New("panic: x\ngoroutine 1"), sdk.Status{Code: codes.Error, Description: "panic: x"}, "*errors.errorString"},
@@ -221,5 +223,60 @@ func TestTraceAppend_ChildOfSampled(t *testing.T) {
 	end(nil)
 	if got := trace.SpanContextFromContext(ctx); got.TraceID() != (trace.TraceID{1}) || got.IsSampled() || len(ended.Ended()) != 1 {
 		t.Errorf("without a sampled one in %v, with %d spans", got, len(ended.Ended()))
+	}
+}
+
+// An evilError panics when it is printed.
+type evilError struct{}
+
+func (evilError) Error() string { panic("evil") }
+
+// An evilPropagator panics when it writes.
+type evilPropagator struct{ propagation.TraceContext }
+
+func (evilPropagator) Inject(context.Context, propagation.TextMapCarrier) { panic("evil") }
+
+// TestSpans_EndAfterPanics: a span ends, whatever user code does.
+func TestSpans_EndAfterPanics(t *testing.T) {
+	t.Parallel()
+	recovered := func(f func()) {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		f()
+	}
+	tracer, ended := newTracer(t)
+	s := socketio.TraceSpan{Kind: socketio.SpanEmit}
+	ctx := tracer.StartSpan(t.Context(), &s)
+	s.Err = evilError{}
+	recovered(func() { tracer.EndSpan(ctx, &s) })
+	_, end := tracer.TraceAppend(t.Context(), []string{s.TraceContext})
+	recovered(func() { end(evilError{}) })
+	evil := otelsocketio.New(&otelsocketio.Options{
+		TracerProvider: sdk.NewTracerProvider(sdk.WithSpanProcessor(ended)), Propagator: evilPropagator{},
+	})
+	recovered(func() { evil.StartSpan(t.Context(), &socketio.TraceSpan{Kind: socketio.SpanEmit}) })
+	if got, begun := len(ended.Ended()), len(ended.Started()); got != 3 || begun != 3 {
+		t.Errorf("%d of %d spans have ended", got, begun)
+	}
+}
+
+// TestSpans_Texts: what exporters refuse, and what is too long for them, is in no span.
+func TestSpans_Texts(t *testing.T) {
+	t.Parallel()
+	tracer, ended := newTracer(t)
+	s := socketio.TraceSpan{Kind: socketio.SpanEmit, Namespace: "/\xff", Event: "e\xff"}
+	ctx := tracer.StartSpan(t.Context(), &s)
+	s.Err = errors.New("x\xff" + strings.Repeat("é", 10_000))
+	tracer.EndSpan(ctx, &s)
+	span := ended.Ended()[0]
+	text := span.Status().Description
+	if !utf8.ValidString(describe(span)) || len(text) > 1024 || !strings.HasPrefix(text, "x\ufffdé") {
+		t.Errorf("%d bytes in %.300s", len(text), describe(span))
+	}
+	if span.Name() != "emit e\ufffd" {
+		t.Errorf("name %q", span.Name())
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/adapter"
+	"github.com/pgsocket/socketio/internal/boundary"
 )
 
 // maxSQLEvent is the size of an event that the SQL functions accept, in bytes of its frame.
@@ -52,8 +54,11 @@ type EmitOptions struct {
 	Notify bool
 
 	// TraceContext returns the Envelope.TraceContext for the trace that ctx is part of, or "".
-	// EmitTx calls it, in the goroutine of its caller, for an envelope without one, so that the
-	// delivery of the event continues the caller's trace, as socketio.Options.Tracer has it. Default: the event belongs to no trace.
+	// EmitTx calls it for an envelope without one, so that the delivery of the event continues
+	// the caller's trace, as socketio.Options.Tracer has it. If it panics, slog.Default receives
+	// a line. The event is emitted without a trace context that is not valid, see
+	// adapter.ValidTraceContext, and without one for which it has no space. Default: the event
+	// belongs to no trace.
 	TraceContext func(ctx context.Context) string
 }
 
@@ -83,12 +88,11 @@ func EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *EmitOptions) 
 	if !fits(e) {
 		return false, fmt.Errorf("emit: %w: %w", adapter.ErrTooLarge, errNames)
 	}
-	if o.TraceContext != nil && e.TraceContext == "" {
-		traced := *e
-		traced.TraceContext = o.TraceContext(ctx)
-		e = &traced
-	}
+	e = o.traced(ctx, e)
 	packet := appendPacket(nil, e)
+	if len(packet) > maxSQLEvent && e.TraceContext != "" {
+		packet = appendPacket(nil, e.WithoutTraceContext())
+	}
 	if len(packet) > maxSQLEvent {
 		return false, fmt.Errorf("emit: %w: %d bytes, at most %d in a transaction", adapter.ErrTooLarge, len(packet), maxSQLEvent)
 	}
@@ -111,6 +115,18 @@ func (db *DB) EmitTx(ctx context.Context, tx Tx, e *adapter.Envelope, opts *Emit
 // EmitTx is the function EmitTx for the schema of the emitter. It uses no connection of the emitter.
 func (e *Emitter) EmitTx(ctx context.Context, tx Tx, env *adapter.Envelope, opts *EmitOptions) (bool, error) {
 	return EmitTx(ctx, tx, env, opts.inSchema(e.publisher.opts.Schema))
+}
+
+// traced returns e, or a copy with the context of the trace that ctx is part of.
+func (o *EmitOptions) traced(ctx context.Context, e *adapter.Envelope) *adapter.Envelope {
+	if o.TraceContext == nil || e.TraceContext != "" {
+		return e
+	}
+	traced := *e
+	if err := boundary.Do(func() { traced.TraceContext = o.TraceContext(ctx) }); err != nil {
+		slog.Default().ErrorContext(ctx, "TraceContext failed", slog.Any("error", err))
+	}
+	return &traced
 }
 
 // inSchema returns o, which may be nil, with a default for the schema.

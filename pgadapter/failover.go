@@ -102,7 +102,7 @@ func (t *tail) reset(m batchPos, cause error) {
 	local := t.local
 	t.mu.Unlock()
 	t.cache.clear()
-	t.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("cause", cause), slog.Int64("position", int64(at.Position)))
+	t.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("error", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.LogGap(at, cause)
 	}
@@ -123,7 +123,7 @@ func (t *tail) reregistered(cause error) {
 	local := t.local
 	at := t.cursor.offset(t.sealer.number.Load())
 	t.mu.Unlock()
-	t.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("cause", cause))
+	t.opts.Logger.Error("connections are cut, because other nodes took over their sessions", slog.Any("error", cause))
 	if local != nil {
 		local.LogGap(at, cause)
 	}

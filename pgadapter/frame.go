@@ -74,7 +74,7 @@ func appendPacket(b []byte, e *adapter.Envelope) []byte {
 	for _, a := range e.Attachments {
 		b = appendBlob(b, a)
 	}
-	if n := len(e.TraceContext); n > 0 && n <= adapter.MaxTraceContext {
+	if adapter.ValidTraceContext(e.TraceContext) {
 		b = appendName(b, e.TraceContext)
 	}
 	binary.BigEndian.PutUint32(b[start-4:], uint32(len(b)-start))
@@ -184,8 +184,8 @@ func (r *frameReader) packet(e *adapter.Envelope) {
 		r.failed = true
 	}
 	if len(r.rest) > 0 {
-		if text := r.take(uint32(r.uint16())); len(text) <= adapter.MaxTraceContext {
-			e.TraceContext = string(text)
+		if text := string(r.take(uint32(r.uint16()))); adapter.ValidTraceContext(text) {
+			e.TraceContext = text
 		}
 	}
 }

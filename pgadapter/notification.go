@@ -139,7 +139,7 @@ func (t *tail) testEcho(ctx context.Context) {
 		} // else: after the next read of the log
 	case time.Since(e.sent) > echoTimeout && !t.unnotified:
 		t.update(func() { t.unnotified = true })
-		t.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("cause", errNotNotified), slog.Duration("every", t.poll()))
+		t.opts.Logger.WarnContext(ctx, "the log is polled", slog.Any("error", errNotNotified), slog.String("every", t.poll().String()))
 	}
 }
 

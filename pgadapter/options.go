@@ -113,9 +113,10 @@ type Options struct {
 
 	// TraceAppend observes each append of records that carry a trace: their TraceContext, of at
 	// most 128. An append has the records of many callers. The context that it returns, which is
-	// derived from ctx, is that of the statement, for the tracer of a pool given to New; end is
-	// called with the result. Both are called in the goroutine that appends: while they block,
-	// nothing is appended. If they panic, that is logged. Default: none.
+	// derived from ctx, has the values for the statement, for the tracer of a pool given to New;
+	// end is called with the result. While one of them blocks, nothing is appended; Close waits
+	// for it no longer than its context. If they panic, that is logged, and the records are
+	// appended. Default: none.
 	TraceAppend TraceAppend
 
 	// Logger receives what no caller receives as an error. Its handler runs in its

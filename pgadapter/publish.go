@@ -146,7 +146,12 @@ func (p *publisher) linger(d time.Duration) {
 func (p *publisher) setFrames(version byte) { p.frames.Store(uint32(version)) }
 
 func (p *publisher) publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
+	e = e.DropInvalidTraceContext()
 	size := e.Size()
+	if size > p.opts.MaxEnvelope && e.TraceContext != "" { // no event fails because it is traced
+		e = e.WithoutTraceContext()
+		size = e.Size()
+	}
 	if size > p.opts.MaxEnvelope {
 		return nil, fmt.Errorf("%w: about %d bytes, at most %d", adapter.ErrTooLarge, size, p.opts.MaxEnvelope)
 	}

@@ -21,18 +21,27 @@ func (p *publisher) appendTraced(ctx context.Context, o *pendingBatch, seq int64
 	}
 	var traced context.Context
 	var end func(error)
-	err := boundary.Do(func() { traced, end = p.opts.TraceAppend(ctx, o.traces) }) //nolint:fatcontext // set once
-	p.logTraceFailed(ctx, err)
-	if traced == nil || end == nil {
+	if !p.observe(ctx, func() { traced, end = p.opts.TraceAppend(ctx, o.traces) }) || end == nil { //nolint:fatcontext // set once
 		return p.append(ctx, o, seq)
 	}
-	first, err := p.append(traced, o, seq)
-	p.logTraceFailed(ctx, boundary.Do(func() { end(err) }))
+	first, err := p.append(boundary.WithValues(ctx, traced), o, seq)
+	p.observe(ctx, func() { end(err) })
 	return first, err
 }
 
-func (p *publisher) logTraceFailed(ctx context.Context, err error) {
-	if err != nil {
-		p.opts.Logger.ErrorContext(ctx, "TraceAppend failed", slog.Any("error", err))
+// observe calls user code, and reports whether it has returned. It waits no longer than ctx.
+func (p *publisher) observe(ctx context.Context, f func()) bool {
+	ended := make(chan error, 1)
+	go func() { // owner: the publisher, which waits for it unless it is closed; ends with f
+		boundary.Then(func() error { f(); return nil }, func(err error, _ bool) { ended <- err })
+	}()
+	select {
+	case err := <-ended:
+		if err != nil {
+			p.opts.Logger.ErrorContext(ctx, "TraceAppend failed", slog.Any("error", err))
+		}
+		return err == nil
+	case <-ctx.Done():
+		return false
 	}
 }

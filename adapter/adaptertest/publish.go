@@ -147,11 +147,15 @@ func deliverEnvelopeUnchanged(t *testing.T, log Log) {
 		{Namespace: "/b", Payload: []byte(`["small"]`), Attachments: [][]byte{{}}},
 		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: strings.Repeat("t", adapter.MaxTraceContext)},
 		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: strings.Repeat("t", adapter.MaxTraceContext+1)},
+		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: "not UTF-8: \xff"},
+		{Namespace: "/b", Payload: []byte(`["traced"]`), TraceContext: "\x00"},
 	}
 	for _, e := range sent {
 		Publish(t, a, e)
 	}
-	sent[len(sent)-1] = &adapter.Envelope{Namespace: "/b", Payload: []byte(`["traced"]`)}
+	for i := range 3 { // those with an invalid trace context
+		sent[len(sent)-1-i] = &adapter.Envelope{Namespace: "/b", Payload: []byte(`["traced"]`)}
+	}
 	for i, d := range r.Expect(t, len(sent)) {
 		if normal(d.Envelope) != normal(sent[i]) {
 			t.Errorf("envelope %d was delivered changed", i)

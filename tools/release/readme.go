@@ -35,6 +35,9 @@ func (c *consumer) runREADME(ctx context.Context) error {
 	if err := c.writeREADME(at.dir, address); err != nil {
 		return err
 	}
+	if _, err := at.run(ctx, "go", "mod", "tidy"); err != nil { // the service imports more than the modules do
+		return err
+	}
 	program := c.bin("readme")
 	if _, err := at.run(ctx, "go", "build", "-o", program, "."); err != nil {
 		return err
@@ -47,20 +50,39 @@ func (c *consumer) runREADME(ctx context.Context) error {
 	defer cancel()
 	run := exec.CommandContext(ctx, withpg, program)
 	run.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "DATABASE_URL=") }) // a Postgres of its own
-	return whileRunning(run, func() error { return c.runClient(ctx, at.dir) })
+	output, err := whileRunning(run, func() error { return c.runClient(ctx, at.dir) })
+	if err != nil {
+		return err
+	}
+	return wantSpans(output)
+}
+
+// wantSpans looks for the spans of the event of the client. They have begun before it comes back to the client.
+func wantSpans(output string) error {
+	for _, name := range []string{"connect", "handle chat:post", "emit chat:post", "append"} {
+		if !strings.Contains(output, "span: "+name+"\n") {
+			return fmt.Errorf("the program of the README has no span %q:\n%s", name, output)
+		}
+	}
+	return nil
 }
 
 // An edit changes the README's text where a trial cannot be like what a reader types.
 type edit struct{ old, new string }
 
-// ownPool is the pool of a service.
-const ownPool = `package main
+// service is what a service has of its own: a pool, and OpenTelemetry, whose spans it prints.
+const service = `package main
 
 import (
 	"context"
+	"fmt"
 	"log"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/propagation"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/pgsocket/socketio/otelsocketio"
 )
 
 func ownPool(ctx context.Context, dsn string) *pgxpool.Pool {
@@ -70,6 +92,18 @@ func ownPool(ctx context.Context, dsn string) *pgxpool.Pool {
 	}
 	return pool
 }
+
+var tracer = otelsocketio.New(&otelsocketio.Options{
+	TracerProvider: sdk.NewTracerProvider(sdk.WithSpanProcessor(printer{})),
+	Propagator:     propagation.TraceContext{},
+})
+
+type printer struct{}
+
+func (printer) OnStart(_ context.Context, s sdk.ReadWriteSpan) { fmt.Println("span:", s.Name()) }
+func (printer) OnEnd(sdk.ReadOnlySpan)                         {}
+func (printer) Shutdown(context.Context) error                 { return nil }
+func (printer) ForceFlush(context.Context) error               { return nil }
 `
 
 // writeREADME writes the program and the client of the README.
@@ -84,7 +118,9 @@ func (c *consumer) writeREADME(dir, address string) error {
 	}{
 		{"main.go", "go", []edit{
 			{`":3000"`, `"` + address + `"`},
-			{"pgadapter.Open(ctx, dsn, nil)", "pgadapter.New(ctx, ownPool(ctx, dsn), nil)"}, // as a service that has a pool
+			// As a service that has a pool and traces.
+			{"pgadapter.Open(ctx, dsn, nil)", "pgadapter.New(ctx, ownPool(ctx, dsn), &pgadapter.Options{TraceAppend: tracer.TraceAppend})"},
+			{"Adapter:  db,", "Adapter: db, Tracer: tracer,"},
 		}},
 		{"client.mjs", "js", []edit{{"localhost:3000", address}}},
 	} {
@@ -96,7 +132,7 @@ func (c *consumer) writeREADME(dir, address string) error {
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "pool.go"), []byte(ownPool), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "service.go"), []byte(service), 0o600); err != nil {
 		return err
 	}
 	modules := filepath.Join("integration", "js", "node_modules")
@@ -143,14 +179,14 @@ func (c *consumer) runClient(ctx context.Context, dir string) error {
 	return fmt.Errorf("the client of the README did not print %q", missing)
 }
 
-// whileRunning runs a program as long as a function runs, and reports what ends too early.
-func whileRunning(program *exec.Cmd, do func() error) error {
+// whileRunning runs a program as long as a function runs, and returns its output. It reports what ends too early.
+func whileRunning(program *exec.Cmd, do func() error) (string, error) {
 	var output strings.Builder
 	program.Stdout, program.Stderr = &output, &output
 	program.Cancel = func() error { return program.Process.Signal(syscall.SIGTERM) }
 	program.WaitDelay = 10 * time.Second
 	if err := program.Start(); err != nil {
-		return err
+		return "", err
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- program.Wait() }() // ends with the program, which is waited for below
@@ -158,14 +194,14 @@ func whileRunning(program *exec.Cmd, do func() error) error {
 	go func() { done <- do() }() // ends with ctx at the latest
 	select {
 	case err := <-ended:
-		return fmt.Errorf("the program of the README ended: %w\n%s", err, output.String())
+		return "", fmt.Errorf("the program of the README ended: %w\n%s", err, output.String())
 	case err := <-done:
 		err = errors.Join(err, program.Process.Signal(syscall.SIGTERM))
 		<-ended //nolint:errcheck // it was ended by a signal
 		if err != nil {
-			return fmt.Errorf("%w\n%s", err, output.String())
+			return "", fmt.Errorf("%w\n%s", err, output.String())
 		}
-		return nil
+		return output.String(), nil
 	}
 }
 
