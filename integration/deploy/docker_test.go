@@ -113,8 +113,10 @@ func TestDocker_Image(t *testing.T) { //nolint:paralleltest // a build uses all 
 	base := importGo(t)
 	image := base + "-chat"
 	build := func(name string, args ...string) {
-		docker(t, slices.Concat([]string{"build", "--network", "none", "--build-arg", "BUILD=" + base, "--build-arg", "BASE=scratch",
-			"-f", "../../deploy/Dockerfile", "-t", name}, args, []string{"../.."})...)
+		docker(t, slices.Concat([]string{
+			"build", "--network", "none", "--build-arg", "BUILD=" + base, "--build-arg", "BASE=scratch",
+			"-f", "../../deploy/Dockerfile", "-t", name,
+		}, args, []string{"../.."})...)
 		remove(t, "rmi", name)
 	}
 	build(base+"-build", "--target", "build") // with a name it can be removed; an engine keeps it otherwise
