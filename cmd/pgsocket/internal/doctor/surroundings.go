@@ -57,12 +57,15 @@ func checkNotifications(ctx context.Context, t *target) (Finding, error) {
 
 func checkDurability(ctx context.Context, t *target) (Finding, error) {
 	var fsync, fullPages, commit, names string
-	var standbys int64
+	var standbys, unseen int64
 	var idle []string
-	if err := t.row(ctx, "replication", nil, &fsync, &fullPages, &commit, &names, &standbys, &idle); err != nil {
+	if err := t.row(ctx, "replication", nil, &fsync, &fullPages, &commit, &names, &standbys, &unseen, &idle); err != nil {
 		return Finding{}, err
 	}
 	f := ok("fsync %s, synchronous_commit %s, %d standbys", fsync, commit, standbys)
+	if unseen > 0 {
+		f = skipped("fsync %s, synchronous_commit %s; %d programs read WAL, and only a member of pg_read_all_stats sees whether they are standbys", fsync, commit, unseen)
+	}
 	if fsync != "on" || fullPages != "on" {
 		f.advise(Warn, "a crash of the machine may lose or damage everything", "set fsync and full_page_writes to on")
 	}
