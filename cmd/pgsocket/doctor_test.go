@@ -126,6 +126,14 @@ func await(t *testing.T, conn *pgx.Conn, condition string) {
 	}
 }
 
+// paste executes lines as psql does: a statement without a semicolon continues on the next line.
+func paste(t *testing.T, conn *pgx.Conn, lines []string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), strings.Join(lines, "\n")).ReadAll(); err != nil || !strings.HasSuffix(lines[len(lines)-1], ";") {
+		t.Errorf("%q: %v", lines, err)
+	}
+}
+
 // runNode runs a node with a server.
 func runNode(t *testing.T, dsn, schema string, retention time.Duration) *socketio.Server {
 	t.Helper()
@@ -232,7 +240,7 @@ func TestDoctor_RoleWithoutRights(t *testing.T) {
 	want(t, found, "privileges", doctor.Fail, "it may emit from SQL")
 	want(t, findings(t, 0, append(where, "--emitter")...), "privileges", doctor.OK, "may emit from SQL")
 
-	execute(t, conn, schema, found["privileges"].Advice[:4]...)
+	paste(t, conn, found["privileges"].Advice[:4])
 	found = findings(t, 0, where...)
 	want(t, found, "privileges", doctor.OK, "may run nodes")
 	want(t, found, "node", doctor.OK, "joined")
@@ -256,7 +264,7 @@ func TestDoctor_EmitterWithoutRights(t *testing.T) {
 		t.Error("a role that only emits does not listen")
 	}
 	conn := connect(t, dsn)
-	execute(t, conn, schema, found["privileges"].Advice...)
+	paste(t, conn, found["privileges"].Advice)
 	want(t, findings(t, 0, where...), "privileges", doctor.OK, "may emit from SQL")
 }
 
@@ -370,7 +378,7 @@ func TestDoctor_Isolation(t *testing.T) {
 	want(t, found, "isolation", doctor.Fail, `default_transaction_isolation is "serializable", and the pooler`)
 	want(t, found, "node", doctor.Fail, "default_transaction_isolation")
 	conn := connect(t, dsn)
-	execute(t, conn, schema, found["isolation"].Advice...)
+	paste(t, conn, found["isolation"].Advice)
 	pooled = pooler(t, address, pgserver.PoolerOptions{Mode: "session"})
 	want(t, findings(t, 0, "--dsn", pooled, "--schema", schema), "isolation", doctor.OK, "must stay that of the role")
 }

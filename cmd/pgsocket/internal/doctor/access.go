@@ -53,7 +53,7 @@ func checkIsolation(_ context.Context, t *target) (Finding, error) {
 	if level := t.server.isolation; level != "read committed" {
 		f := Finding{}
 		f.advise(Fail, fmt.Sprintf("%s is %q, and the pooler does not pass the setting of nodes on", isolationSetting, level),
-			fmt.Sprintf("alter role %s set %s = 'read committed'", pgx.Identifier{t.server.role}.Sanitize(), isolationSetting))
+			fmt.Sprintf("alter role %s set %s = 'read committed';", pgx.Identifier{t.server.role}.Sanitize(), isolationSetting))
 		return f, nil
 	}
 	if t.pinned {
@@ -117,7 +117,7 @@ func checkPrivileges(ctx context.Context, t *target) (Finding, error) {
 			return ok("role %s may emit from SQL", t.server.role), nil
 		}
 		f := Finding{}
-		f.advise(Fail, fmt.Sprintf("role %s may not emit", t.server.role), fmt.Sprintf("select %s.allow_emit('%s')", schema, strings.ReplaceAll(role, "'", "''")))
+		f.advise(Fail, fmt.Sprintf("role %s may not emit", t.server.role), fmt.Sprintf("select %s.allow_emit('%s');", schema, strings.ReplaceAll(role, "'", "''")))
 		return f, nil
 	}
 	missing, err := collect(ctx, t, "privileges", []any{t.o.Schema}, func(r pgx.CollectableRow) (string, error) {
@@ -134,10 +134,10 @@ func checkPrivileges(ctx context.Context, t *target) (Finding, error) {
 	}
 	f := Finding{}
 	f.advise(Fail, fmt.Sprintf("role %s lacks for a node: %s", t.server.role, strings.Join(missing, ", ")),
-		"grant usage on schema "+schema+" to "+role,
-		"grant select, insert, update, delete, truncate on all tables in schema "+schema+" to "+role,
-		"grant usage on all sequences in schema "+schema+" to "+role,
-		"grant execute on all functions in schema "+schema+" to "+role)
+		"grant usage on schema "+schema+" to "+role+";",
+		"grant select, insert, update, delete, truncate on all tables in schema "+schema+" to "+role+";",
+		"grant usage on all sequences in schema "+schema+" to "+role+";",
+		"grant execute on all functions in schema "+schema+" to "+role+";")
 	if mayEmit {
 		f.advise(Fail, "it may emit from SQL", "for a role that only emits, pgsocket doctor --emitter")
 	}
