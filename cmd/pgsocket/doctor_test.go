@@ -85,6 +85,9 @@ func role(t *testing.T, dsn, schema, attributes string, settings ...string) (nam
 func findings(t *testing.T, wantCode int, args ...string) map[string]doctor.Finding {
 	t.Helper()
 	stdout, stderr, code := separately(t, nil, append([]string{"doctor", "--json"}, args...)...)
+	if strings.Contains(stderr, "joined") {
+		t.Errorf("doctor logs what its check reports: %s", stderr)
+	}
 	if code != wantCode {
 		t.Errorf("doctor %q: exit code %d, want %d:\n%s%s", args, code, wantCode, stdout, stderr)
 	}
