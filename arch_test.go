@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 	"pgtest":                   {"migrations", "internal/pgserver", "internal/pgaddress"},
 	"internal/pgserver":        {},
 	"internal/pgaddress":       {},
+	"internal/pooltest":        {},
 	"internal/pgserver/withpg": {"internal/pgserver"},
 	"internal/pgserver/matrix": {"internal/pgserver"},
 	"clientbundle":             {"internal/accept"},
@@ -49,6 +50,7 @@ var mayLink = map[string][]string{
 	"migrations":              {"github.com/golang-migrate/migrate/v4", "github.com/jackc/pgx/v5"},
 	"pgadapter":               {"github.com/jackc/pgx/v5"},
 	"internal/pgaddress":      {"github.com/jackc/pgx/v5"},
+	"internal/pooltest":       {"github.com/jackc/pgx/v5"},
 	"pgtest":                  {"github.com/jackc/pgx/v5"},
 	"examples/chat":           {"github.com/jackc/pgx/v5"},
 }

@@ -11,25 +11,10 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/pgsocket/socketio/internal/pooltest"
 	"github.com/pgsocket/socketio/migrations"
 	"github.com/pgsocket/socketio/pgtest"
 )
-
-// poolOf returns a pool of an application.
-func poolOf(t *testing.T, dsn string, change func(*pgxpool.Config)) *pgxpool.Pool {
-	t.Helper()
-	config, err := pgxpool.ParseConfig(dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	change(config)
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	return pool
-}
 
 type failingCodec struct{ pgtype.TextCodec }
 
@@ -54,7 +39,7 @@ func TestNew_HostilePoolOfOneConnection(t *testing.T) {
 	dsn, schema := pgtest.Schema(t, pgtest.NameOnly())
 	var tracer statements
 	var open, asked atomic.Int64
-	pool := poolOf(t, dsn, func(c *pgxpool.Config) {
+	pool := pooltest.Open(t, dsn, func(c *pgxpool.Config) {
 		c.MaxConns = 1
 		c.ConnConfig.Tracer = &tracer
 		password := c.ConnConfig.Password

@@ -73,9 +73,7 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 		sent, err := p.send(ctx, h, notify, localOnly)
 		switch {
 		case err == nil:
-			if attempt > 1 {
-				p.opts.Logger.InfoContext(ctx, "batch appended", slog.Int("attempts", attempt))
-			}
+			p.outage.succeeded(ctx)
 			p.counters.appends.Add(time.Since(first).Seconds())
 			p.counters.batches.Add(float64(o.live))
 			p.announce(h, notify, localOnly)
@@ -100,10 +98,10 @@ func (p *publisher) append(ctx context.Context, o *pendingBatch, seq int64) (ada
 	}
 }
 
-// notAppended logs the first failure of a batch, unless Postgres closed an idle connection.
+// notAppended records a failure, unless Postgres closed an idle connection.
 func (p *publisher) notAppended(ctx context.Context, attempt int, err error) {
-	if attempt == 1 && sqlState(err) != stateIdle {
-		p.opts.Logger.WarnContext(ctx, "batch not appended; retrying until Postgres answers", slog.Any("error", err))
+	if attempt > 1 || sqlState(err) != stateIdle {
+		p.outage.failed(ctx, err)
 	}
 }
 

@@ -34,8 +34,9 @@ type node struct {
 	fenced    bool      // the row is missing
 
 	// Of the heartbeat goroutine.
-	peers    map[int64]peerState
-	observed time.Time
+	peers            map[int64]peerState
+	observed         time.Time
+	beating, parking outage
 }
 
 // A peerState is what this node has observed of another node.
@@ -54,7 +55,11 @@ type followedLog interface {
 }
 
 func newNode(b base, log followedLog, setFrames func(version byte)) *node {
-	n := &node{base: b, log: log, setFrames: setFrames, peers: make(map[int64]peerState)}
+	n := &node{
+		base: b, log: log, setFrames: setFrames, peers: make(map[int64]peerState),
+		beating: outage{logger: b.opts.Logger, begins: "heartbeat not confirmed", over: "heartbeat confirmed again"},
+		parking: outage{logger: b.opts.Logger, begins: "sessions of a dead node not parked; the next heartbeat retries", over: "sessions of dead nodes are parked again"},
+	}
 	n.isRelayLeader.Store(true) // until peers are observed
 	return n
 }
@@ -167,7 +172,14 @@ func (n *node) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		for _, dead := range n.observe(n.beat(ctx, n.pool)) {
+		peers, err := n.beat(ctx, n.pool)
+		switch {
+		case err == nil:
+			n.beating.succeeded(ctx)
+		case ctx.Err() == nil:
+			n.beating.failed(ctx, err)
+		}
+		for _, dead := range n.observe(peers, err) {
 			n.reapDeadNode(ctx, dead.id, dead.peerState)
 		}
 	}
@@ -270,7 +282,6 @@ func (n *node) observe(peers []peer, err error) []deadNode {
 	n.observed = now
 	if err != nil {
 		n.isRelayLeader.Store(false)
-		n.opts.Logger.Warn("heartbeat not confirmed", slog.Any("error", err))
 		return nil
 	}
 	before := n.peers
@@ -341,8 +352,9 @@ func (n *node) reapDeadNode(ctx context.Context, id int64, as peerState) {
 	parked, err := n.end(ctx, id, &as.seen) // no effect if the row changed or another node was faster
 	switch {
 	case err != nil:
-		n.opts.Logger.WarnContext(ctx, "sessions of a dead node not parked; the next heartbeat retries", slog.String("node", as.name), slog.Any("error", err))
+		n.parking.failed(ctx, err, slog.String("node", as.name))
 	case parked:
+		n.parking.succeeded(ctx)
 		n.opts.Logger.WarnContext(ctx, "dead node found; its sessions are parked", slog.String("node", as.name))
 	}
 }

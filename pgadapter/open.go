@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"log/slog"
 	"math"
 	"math/rand/v2"
 	"sync"
@@ -131,6 +132,8 @@ func (db *DB) open(ctx context.Context, s source) error {
 		_, _ = db.pool.Exec(ctx, db.queries.nodeEnd, db.node.id.Load(), false, nil) // on failure, other nodes reap it after the lease
 		return err
 	}
+	db.opts.Logger.InfoContext(ctx, "node joined the cluster", slog.String("node", db.opts.NodeName), slog.Int64("id", db.node.id.Load()),
+		slog.String("schema", db.opts.Schema), slog.Int64("position", int64(db.tail.position())))
 	db.run()
 	return nil
 }

@@ -21,23 +21,14 @@ import (
 
 	"github.com/pgsocket/socketio/adapter/adaptertest"
 	"github.com/pgsocket/socketio/internal/pgserver"
+	"github.com/pgsocket/socketio/internal/pooltest"
 )
 
 // withPool gives the bench a pool of the application, from which it makes its nodes.
 func (b *bench) withPool(t testing.TB, change func(*pgxpool.Config)) *pgxpool.Pool {
 	t.Helper()
-	config, err := pgxpool.ParseConfig(b.dsn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	change(config)
-	pool, err := pgxpool.NewWithConfig(context.Background(), config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(pool.Close)
-	b.pool = pool
-	return pool
+	b.pool = pooltest.Open(t, b.dsn, change)
+	return b.pool
 }
 
 // emitInTx emits inside a transaction of the application.

@@ -32,6 +32,7 @@ type publisher struct {
 	notifyBackoff notifyBackoff  // of the sending goroutine
 	unnotified    notifyBudget   // of the sending goroutine
 	sent          time.Time      // of the sending goroutine: when the last append began
+	outage        outage         // of the sending goroutine
 
 	counters *counters
 	retries  atomic.Uint64
@@ -73,6 +74,7 @@ func newPublisher(o *Options, q *queries, s *sealer, l *dedicatedConn, r reader)
 		opts: o, queries: q, sealer: s, reader: r, origin: newIdentity(), conn: l, counters: newCounters(),
 		wakeup: make(chan struct{}, 1),
 		ended:  make(chan struct{}),
+		outage: outage{logger: o.Logger, begins: "batch not appended; retrying until Postgres answers", over: "batches are appended again"},
 	}
 	p.frames.Store(oldestFrame) // until the first heartbeat returns what the nodes read
 	return p

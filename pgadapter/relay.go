@@ -2,7 +2,6 @@ package pgadapter
 
 import (
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -48,10 +47,14 @@ type relay struct {
 	// Of the goroutine.
 	lastRun   time.Time // when it last checked the outbox
 	emptyRuns int       // number of consecutive checks that found nothing
+	outage    outage
 }
 
 func newRelay(b base, isLeader func() bool, relayed func()) *relay {
-	return &relay{base: b, isLeader: isLeader, relayed: relayed, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1)}
+	return &relay{
+		base: b, isLeader: isLeader, relayed: relayed, wakeup: make(chan struct{}, 1), activity: make(chan struct{}, 1),
+		outage: outage{logger: b.opts.Logger, begins: "outbox relay failed; retrying", over: "outbox relay succeeded again"},
+	}
 }
 
 // wake makes the relay check the outbox at once.
@@ -70,7 +73,7 @@ func (r *relay) run(ctx context.Context) {
 	interval := r.opts.RelayInterval
 	timer := time.NewTimer(interval)
 	defer timer.Stop()
-	timed, busy, failed := true, 0, false
+	timed, busy := true, 0
 	for {
 		select {
 		case <-timer.C:
@@ -93,10 +96,11 @@ func (r *relay) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failed {
-			r.opts.Logger.WarnContext(ctx, "outbox relay failed; retrying", slog.Any("error", err))
+		if err != nil {
+			r.outage.failed(ctx, err)
+		} else {
+			r.outage.succeeded(ctx)
 		}
-		failed = err != nil
 		busy++
 		if n != relayBusy {
 			busy = 0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -130,13 +129,14 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 		}
 		answers, err := s.tryResume(ctx, claims)
 		if err == nil {
+			s.resuming.succeeded(ctx)
 			s.answerClaims(claims, answers)
 			return
 		}
 		if ctx.Err() != nil {
 			err = adapter.ErrClosed
 		} else if errors.Is(err, errNodeGone) || isTransient(err) {
-			s.claimsFailed(ctx, claims, attempt, err)
+			s.claimsFailed(ctx, claims, err)
 			if attempt >= maxAttempts && exceedsResources(err) && len(claims) > 1 {
 				s.resumeHalves(ctx, claims)
 				return
@@ -150,10 +150,8 @@ func (s *Sessions) resume(ctx context.Context, claims []*claim) {
 }
 
 // claimsFailed ends an attempt of claims whose outcome is unknown.
-func (s *Sessions) claimsFailed(ctx context.Context, claims []*claim, attempt int, err error) {
-	if attempt == 1 {
-		s.opts.Logger.WarnContext(ctx, "sessions not resumed; retrying until Postgres answers", slog.Any("error", err))
-	}
+func (s *Sessions) claimsFailed(ctx context.Context, claims []*claim, err error) {
+	s.resuming.failed(ctx, err)
 	for _, c := range claims {
 		c.failed()
 	}

@@ -23,6 +23,8 @@ type Sessions struct {
 	working sync.WaitGroup
 	cancel  context.CancelFunc
 
+	writing, resuming outage // of the goroutines that do it
+
 	mu   sync.Mutex
 	node recovery.Node // nil before Bind
 }
@@ -57,7 +59,11 @@ type write struct {
 }
 
 func newSessions(b base, owner owningNode, log localLog) *Sessions {
-	return &Sessions{base: b, owner: owner, log: log, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false })}
+	return &Sessions{
+		base: b, owner: owner, log: log, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false }),
+		writing:  outage{logger: b.opts.Logger, begins: "sessions not written; retrying until Postgres answers", over: "sessions are written again"},
+		resuming: outage{logger: b.opts.Logger, begins: "sessions not resumed; retrying until Postgres answers", over: "sessions are resumed again"},
+	}
 }
 
 // start starts the goroutines, which end after close.
@@ -227,15 +233,14 @@ func (s *Sessions) flushUntilAnswered(ctx context.Context, writes []*write) ([]e
 		results, err := s.flush(ctx, writes)
 		switch {
 		case err == nil:
+			s.writing.succeeded(ctx)
 			return results, nil
 		case ctx.Err() != nil:
 			return nil, adapter.ErrClosed
 		case !errors.Is(err, errNodeGone) && !isTransient(err):
 			return nil, err
 		}
-		if attempt == 1 {
-			s.opts.Logger.WarnContext(ctx, "sessions not written; retrying until Postgres answers", slog.Any("error", err))
-		}
+		s.writing.failed(ctx, err)
 		for _, w := range writes {
 			w.repeated = true
 		}

@@ -23,9 +23,10 @@ type sweeper struct {
 	lost  func() int64 // how often the connection that reads the log was lost
 
 	// Of the goroutine.
-	position        adapter.Position
-	connectionsLost int64                        // at the last checkpoint
-	unwritten       map[string]recovery.Progress // by pid_hash; of checkpoints that are not written yet
+	sweeping, checkpointing outage
+	position                adapter.Position
+	connectionsLost         int64                        // at the last checkpoint
+	unwritten               map[string]recovery.Progress // by pid_hash; of checkpoints that are not written yet
 }
 
 // A sweptStore is the store of the sessions of this node.
@@ -37,7 +38,11 @@ type sweptStore interface {
 }
 
 func newSweeper(b base, store sweptStore, fence func() fence, lost func() int64) *sweeper {
-	return &sweeper{base: b, store: store, fence: fence, lost: lost, unwritten: make(map[string]recovery.Progress)}
+	return &sweeper{
+		base: b, store: store, fence: fence, lost: lost, unwritten: make(map[string]recovery.Progress),
+		sweeping:      outage{logger: b.opts.Logger, begins: "sweep failed; the next one continues", over: "sweep succeeded again"},
+		checkpointing: outage{logger: b.opts.Logger, begins: "checkpoint failed; the next one continues", over: "checkpoint succeeded again"},
+	}
 }
 
 // run sweeps until ctx ends.
@@ -48,16 +53,20 @@ func (s *sweeper) run(ctx context.Context) {
 	defer sweeps.Stop()
 	for {
 		var err error
+		var o *outage
 		select {
 		case <-checkpoints.C:
-			err = s.checkpoint(ctx)
+			o, err = &s.checkpointing, s.checkpoint(ctx)
 		case <-sweeps.C:
-			err = s.sweep(ctx)
+			o, err = &s.sweeping, s.sweep(ctx)
 		case <-ctx.Done():
 			return
 		}
-		if err != nil && ctx.Err() == nil {
-			s.opts.Logger.WarnContext(ctx, "sweep failed; the next one continues", slog.Any("error", err))
+		switch {
+		case err == nil:
+			o.succeeded(ctx)
+		case ctx.Err() == nil:
+			o.failed(ctx, err)
 		}
 	}
 }

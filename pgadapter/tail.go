@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -154,15 +153,12 @@ func (t *tail) run(ctx context.Context) {
 	defer close(t.done)
 	defer t.conn.drop()
 	pause := backoff{low: 50 * time.Millisecond, high: 2 * time.Second}
-	broken := false
+	reading := outage{logger: t.opts.Logger, begins: "lost the connection that reads the log; reconnecting", over: "log connection restored"}
 	for {
 		t.evictExpired(time.Now()) // also while Postgres is unavailable
 		err := t.follow(ctx, func() {
 			t.update(func() { t.following, t.caughtUp = true, time.Now() })
-			if broken {
-				t.opts.Logger.InfoContext(ctx, "log connection restored")
-			}
-			broken = false
+			reading.succeeded(ctx)
 			pause.reset()
 		})
 		if ctx.Err() != nil {
@@ -170,10 +166,7 @@ func (t *tail) run(ctx context.Context) {
 		}
 		t.update(func() { t.following = false })
 		t.connectionsLost.Add(1)
-		if !broken {
-			t.opts.Logger.WarnContext(ctx, "lost the connection that reads the log; reconnecting", slog.Any("error", err))
-		}
-		broken = true
+		reading.failed(ctx, err)
 		t.conn.drop()
 		pause.wait(ctx)
 	}

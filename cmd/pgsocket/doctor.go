@@ -27,7 +27,7 @@ changes nothing, except that it joins the cluster as a node for a moment.`,
 			if o.Window < 0 {
 				return fmt.Errorf("%w: --window %v is negative", errUsage, o.Window)
 			}
-			o.DSN, o.Schema, o.Wait, o.Logger = db.dsn, db.schema, db.waitFor, logger()
+			o.DSN, o.Schema, o.Wait, o.Logger = db.dsn, db.schema, db.waitFor, nodeLogger()
 			screen, failed, all := newScreen(os.Stdout), 0, 0
 			for f := range doctor.Run(cmd.Context(), o) {
 				all++

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -84,6 +85,9 @@ func role(t *testing.T, dsn, schema, attributes string, settings ...string) (nam
 func findings(t *testing.T, wantCode int, args ...string) map[string]doctor.Finding {
 	t.Helper()
 	stdout, stderr, code := separately(t, nil, append([]string{"doctor", "--json"}, args...)...)
+	if strings.Contains(stderr, "joined") {
+		t.Errorf("doctor logs what its check reports: %s", stderr)
+	}
 	if code != wantCode {
 		t.Errorf("doctor %q: exit code %d, want %d:\n%s%s", args, code, wantCode, stdout, stderr)
 	}
@@ -110,6 +114,26 @@ func want(t *testing.T, found map[string]doctor.Finding, check string, status do
 	t.Helper()
 	if f := found[check]; f.Status != status || !strings.Contains(f.Fact, fact) {
 		t.Errorf("%s: %s, %s %q; want %s, …%s…", check, f.Status, f.Fact, f.Advice, status, fact)
+	}
+}
+
+// await waits until a condition holds.
+func await(t *testing.T, conn *pgx.Conn, condition string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for holds := false; !holds; {
+		if err := conn.QueryRow(ctx, "select "+condition+" from pg_sleep(0.05)").Scan(&holds); err != nil {
+			t.Fatalf("%s: %v", condition, err)
+		}
+	}
+}
+
+// paste executes lines as psql does: a statement without a semicolon continues on the next line.
+func paste(t *testing.T, conn *pgx.Conn, lines []string) {
+	t.Helper()
+	if _, err := conn.PgConn().Exec(t.Context(), strings.Join(lines, "\n")).ReadAll(); err != nil || !strings.HasSuffix(lines[len(lines)-1], ";") {
+		t.Errorf("%q: %v", lines, err)
 	}
 }
 
@@ -219,7 +243,7 @@ func TestDoctor_RoleWithoutRights(t *testing.T) {
 	want(t, found, "privileges", doctor.Fail, "it may emit from SQL")
 	want(t, findings(t, 0, append(where, "--emitter")...), "privileges", doctor.OK, "may emit from SQL")
 
-	execute(t, conn, schema, found["privileges"].Advice[:4]...)
+	paste(t, conn, found["privileges"].Advice[:4])
 	found = findings(t, 0, where...)
 	want(t, found, "privileges", doctor.OK, "may run nodes")
 	want(t, found, "node", doctor.OK, "joined")
@@ -243,7 +267,7 @@ func TestDoctor_EmitterWithoutRights(t *testing.T) {
 		t.Error("a role that only emits does not listen")
 	}
 	conn := connect(t, dsn)
-	execute(t, conn, schema, found["privileges"].Advice...)
+	paste(t, conn, found["privileges"].Advice)
 	want(t, findings(t, 0, where...), "privileges", doctor.OK, "may emit from SQL")
 }
 
@@ -279,7 +303,7 @@ func TestDoctor_MetaWithoutItsRow(t *testing.T) {
 
 func TestDoctor_Standby(t *testing.T) {
 	t.Parallel()
-	srv := ownServer(t, pgserver.Options{Fast: true, Settings: map[string]string{"max_prepared_transactions": "1"}})
+	srv := ownServer(t, pgserver.Options{Settings: map[string]string{"max_prepared_transactions": "1"}})
 	dsn, schema := pgtest.Schema(t, pgtest.On(srv.DSN()))
 	standby, err := srv.Standby(t.Context())
 	if err != nil {
@@ -295,11 +319,43 @@ func TestDoctor_Standby(t *testing.T) {
 	want(t, found, "node", doctor.Fail, "standby")
 
 	conn := connect(t, dsn)
+	await(t, conn, "exists (select from pg_stat_replication where replay_lsn is not null)")
 	execute(t, conn, schema, "select pg_create_physical_replication_slot('forgotten', true)")
 	found = findings(t, 0, "--dsn", dsn, "--schema", schema)
 	want(t, found, "durability", doctor.Warn, "1 standbys")
 	want(t, found, "durability", doctor.Warn, "they are asynchronous")
 	want(t, found, "durability", doctor.Warn, "forgotten")
+
+	execute(t, conn, schema, "select pg_drop_replication_slot('forgotten')")
+	_, address := role(t, dsn, schema, "")
+	want(t, findings(t, 1, "--dsn", address, "--schema", schema), "durability", doctor.Skip, "1 programs read WAL, and only a member of pg_read_all_stats")
+}
+
+// TestDoctor_ReadersOfWAL: what reads WAL and replays nothing is no standby.
+func TestDoctor_ReadersOfWAL(t *testing.T) {
+	t.Parallel()
+	srv := ownServer(t, pgserver.Options{Settings: map[string]string{"wal_level": "logical"}})
+	dsn, schema := pgtest.Schema(t, pgtest.On(srv.DSN()))
+	conn := connect(t, dsn)
+	execute(t, conn, schema, "create publication p", "select pg_create_logical_replication_slot('subscriber', 'pgoutput')", "create database replica")
+	execute(t, connect(t, strings.Replace(dsn, "/postgres?", "/replica?", 1)), schema,
+		"create subscription s connection '"+dsn+"' publication p with (create_slot = false, slot_name = subscriber, copy_data = false)")
+	bin, err := pgserver.Find()
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup := exec.CommandContext(t.Context(), filepath.Join(bin, "pg_basebackup"), "-d", dsn, "-D", filepath.Join(t.TempDir(), "backup"),
+		"-X", "stream", "-c", "fast", "--max-rate", "32k")
+	if err := backup.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { // both processes of pg_basebackup end with their connections
+		execute(t, conn, schema, "select pg_terminate_backend(pid) from pg_stat_replication where application_name = 'pg_basebackup'")
+		_ = backup.Wait() // an error: it was interrupted
+	}()
+	await(t, conn, `(select count(*) from pg_stat_replication where state = 'streaming') = 2
+		and exists (select from pg_stat_replication where state = 'backup')`)
+	want(t, findings(t, 0, "--dsn", dsn, "--schema", schema), "durability", doctor.OK, "0 standbys")
 }
 
 func TestDoctor_ReadOnly(t *testing.T) {
@@ -325,7 +381,7 @@ func TestDoctor_Isolation(t *testing.T) {
 	want(t, found, "isolation", doctor.Fail, `default_transaction_isolation is "serializable", and the pooler`)
 	want(t, found, "node", doctor.Fail, "default_transaction_isolation")
 	conn := connect(t, dsn)
-	execute(t, conn, schema, found["isolation"].Advice...)
+	paste(t, conn, found["isolation"].Advice)
 	pooled = pooler(t, address, pgserver.PoolerOptions{Mode: "session"})
 	want(t, findings(t, 0, "--dsn", pooled, "--schema", schema), "isolation", doctor.OK, "must stay that of the role")
 }

@@ -27,7 +27,12 @@ when the event is committed, and a node takes it into the log.`,
 		Example: `  pgsocket emit news '{"title":"Hello"}'
   pgsocket emit chat --room lobby --room hall --except muted '"text"' 42
   pgsocket emit temperature -- -5`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("the name of the event is missing")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := e.parse(args); err != nil {
 				return err

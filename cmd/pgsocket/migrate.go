@@ -40,7 +40,12 @@ func migrateCommand(db *database) *cobra.Command {
 		})
 	step("version", "print the version of the tables", cobra.NoArgs,
 		func(context.Context, *migrations.Options, []string) error { return nil })
-	step("force n", "record that the tables have version n, after a manual repair", cobra.ExactArgs(1),
+	step("force n", "record that the tables have version n, after a manual repair", func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("one version is needed, not %d", len(args))
+		}
+		return nil
+	},
 		func(ctx context.Context, o *migrations.Options, args []string) error {
 			return force(ctx, db, args[0], o)
 		})

@@ -71,7 +71,7 @@ func TestMigrate_KilledInTheMiddle(t *testing.T) {
 		{[]string{"force", "1"}, "has version 1;", 0},
 		{[]string{"force", "2"}, "no version 2", 1},
 		{[]string{"force", "x"}, "no version", 2},
-		{[]string{"force"}, "accepts 1 arg", 2},
+		{[]string{"force"}, "one version is needed, not 0", 2},
 		{[]string{"up", "1"}, "unknown command", 2},
 	} {
 		out, code := pgsocket(t, slices.Concat([]string{"migrate", "--dsn", dsn, "--schema", schema}, step.args)...)

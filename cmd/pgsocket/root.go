@@ -233,12 +233,24 @@ func (d *database) query(file string) string {
 func (d *database) join(ctx context.Context, name, listenDSN string) (*pgadapter.DB, error) {
 	return pgadapter.Open(ctx, d.dsn, &pgadapter.Options{
 		Schema: d.schema, NodeName: name, ListenDSN: listenDSN, TailBytes: 1 << 20,
-		Retention: time.Minute, ConnectTimeout: d.wait, Logger: logger(),
+		Retention: time.Minute, ConnectTimeout: d.wait, Logger: nodeLogger(),
 	})
 }
 
 // logger returns the logger of warnings, such as those about a lost connection.
 func logger() *slog.Logger { return slog.New(slog.NewTextHandler(os.Stderr, nil)) }
+
+// nodeLogger is logger for a node that the user of a command has asked for: it leaves out the line that the node has joined.
+func nodeLogger() *slog.Logger { return slog.New(withoutJoining{logger().Handler()}) }
+
+type withoutJoining struct{ slog.Handler }
+
+func (h withoutJoining) Handle(ctx context.Context, line slog.Record) error {
+	if line.Message == "node joined the cluster" {
+		return nil
+	}
+	return h.Handler.Handle(ctx, line)
+}
 
 // leaveTimeout is how long a command that was interrupted may take to leave the cluster.
 const leaveTimeout = 5 * time.Second

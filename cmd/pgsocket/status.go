@@ -30,9 +30,13 @@ func statusCommand(db *database) *cobra.Command {
 		Short: "print nodes, sessions and the state of the log",
 		Long: `Print the nodes of the cluster, its sessions and the state of its log.
 
-SEEN is the time since the last heartbeat of a node, BEHIND the number of batches of the log
-that it had not read then, SESSIONS the clients that are connected to it. ID is the id of its
-row in the table nodes, and changes when the node registers again.`,
+NODE is the name of a node, HOST and PID its host name and process id, UP the time since it
+registered, SEEN the time since its last heartbeat. BEHIND is the number of batches in the log
+after the position that it had read at that heartbeat: what was appended since counts, so under
+load a node that keeps up shows the batches of up to two seconds. It lags if the number grows
+from one heartbeat to the next. SESSIONS are the clients that are connected to it, VERSION is
+that of its program, ID that of its row in the table nodes: it changes when the node registers
+again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if cmd.Flags().Changed("interval") && !again {
@@ -242,7 +246,7 @@ func (s *statusPrinter) write(b *strings.Builder, width int, state *clusterState
 	b.WriteString("\n")
 	var rows [][]cell
 	header := []cell{}
-	for _, name := range []string{"NODE", "HOST", "PID", "UP", "SEEN", "BEHIND", "SESSIONS", "VERSION", "ID"} {
+	for _, name := range nodeColumns {
 		header = append(header, cell{name, bold})
 	}
 	rows = append(rows, header)
@@ -251,6 +255,9 @@ func (s *statusPrinter) write(b *strings.Builder, width int, state *clusterState
 	}
 	s.screen.table(b, width, rows)
 }
+
+// nodeColumns are the columns of the table of nodes, which the help explains.
+var nodeColumns = []string{"NODE", "HOST", "PID", "UP", "SEEN", "BEHIND", "SESSIONS", "VERSION", "ID"} //nolint:gochecknoglobals // a constant
 
 // behindMuch is the number of batches behind which a node is shown in color: more than a
 // heartbeat's worth of a busy cluster.

@@ -141,3 +141,14 @@ func TestStatus_MetaWithoutItsRow(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, out)
 	}
 }
+
+// TestStatus_HelpExplainsColumns: each column of the table of nodes is a word of the help.
+func TestStatus_HelpExplainsColumns(t *testing.T) {
+	t.Parallel()
+	help := output(t, "status", "--help")
+	for _, name := range nodeColumns {
+		if !regexp.MustCompile(`\b` + name + `\b`).MatchString(help) {
+			t.Errorf("the help does not explain %s:\n%s", name, help)
+		}
+	}
+}

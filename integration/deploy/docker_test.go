@@ -71,9 +71,9 @@ func TestDockerfile_Context(t *testing.T) {
 	if size > 16<<20 {
 		t.Errorf("the context of the build has %d MB", size>>20)
 	}
-	for dir, program := range map[string]string{".": "./examples/chat", "cmd/pgsocket": "."} {
+	for dir, program := range programs {
 		list := exec.Command("go", "list", "-deps", program)
-		list.Dir = filepath.Join(into, dir)
+		list.Dir = filepath.Join(into, strings.TrimPrefix(dir, root))
 		if out, err := list.CombinedOutput(); err != nil {
 			t.Errorf("%s lacks something: %v\n%s", program, err, out)
 		}
@@ -112,9 +112,15 @@ func TestDocker_Image(t *testing.T) { //nolint:paralleltest // a build uses all 
 	dsn, schema := pgtest.Schema(t)
 	base := importGo(t)
 	image := base + "-chat"
-	docker(t, "build", "--network", "none", "--build-arg", "BUILD="+base, "--build-arg", "BASE=scratch",
-		"-f", "../../deploy/Dockerfile", "-t", image, "../..")
-	remove(t, "rmi", image)
+	build := func(name string, args ...string) {
+		docker(t, slices.Concat([]string{
+			"build", "--network", "none", "--build-arg", "BUILD=" + base, "--build-arg", "BASE=scratch",
+			"-f", "../../deploy/Dockerfile", "-t", name,
+		}, args, []string{"../.."})...)
+		remove(t, "rmi", name)
+	}
+	build(base+"-build", "--target", "build") // with a name it can be removed; an engine keeps it otherwise
+	build(image)
 
 	var config struct {
 		User       string

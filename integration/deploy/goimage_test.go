@@ -46,6 +46,9 @@ func writeGo(t *testing.T, file io.WriteCloser) error {
 	if err := image.WriteHeader(&tar.Header{Name: "tmp/", Typeflag: tar.TypeDir, Mode: 0o1777}); err != nil {
 		return err
 	}
+	if err := add(image, compiled(t), "tmp", "cache", all); err != nil {
+		return err
+	}
 	root, modules := output(t, ".", "env", "GOROOT"), output(t, ".", "env", "GOMODCACHE")
 	for _, dir := range []string{"bin", "lib", "pkg", "src"} {
 		if err := add(image, root, "go", dir, all); err != nil {
@@ -65,7 +68,7 @@ func writeGo(t *testing.T, file io.WriteCloser) error {
 		return err
 	}
 	var dirs []string
-	for dir, program := range map[string]string{"../..": "./examples/chat", "../../cmd/pgsocket": "."} {
+	for dir, program := range programs {
 		dirs = append(dirs, strings.Fields(output(t, dir, "list", "-deps", "-f", "{{with .Module}}{{.Dir}}{{end}}", program))...)
 	}
 	slices.Sort(dirs)
@@ -77,6 +80,28 @@ func writeGo(t *testing.T, file io.WriteCloser) error {
 		}
 	}
 	return image.Close()
+}
+
+// programs are what the image contains, with the directories in which they are built.
+var programs = map[string]string{"../..": "./examples/chat", "../../cmd/pgsocket": "."}
+
+// compiled returns the directory of a build cache that contains the packages of the programs, so that the build in the image
+// compiles only what differs. It is kept in the tree for the next run: compiling everything takes longer than all else.
+func compiled(t *testing.T) string {
+	t.Helper()
+	tmp, err := filepath.Abs("../../.tmp/image")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for dir, program := range programs {
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", os.DevNull, program)
+		build.Dir = dir
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOCACHE="+filepath.Join(tmp, "cache"))
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %v\n%s", build, err, out)
+		}
+	}
+	return tmp
 }
 
 func all(string) bool { return true }

@@ -12,10 +12,7 @@ import (
 	"time"
 
 	"github.com/pgsocket/socketio/eventmap"
-	"github.com/pgsocket/socketio/integration/harness"
 )
-
-func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 
 // patience is how long a compiler or a client may take.
 const patience = 2 * time.Minute

@@ -8,17 +8,23 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/pgsocket/socketio/pgtest"
 )
 
 // Main runs the tests of a package that starts clusters, with a private Postgres unless DATABASE_URL names one. Of the
 // packages of one go test command, it runs one at a time: the tests wait for nodes and clients with deadlines, and two
-// clusters at once overload a small machine.
+// clusters at once overload a small machine. The time that go test prints includes the wait. With -v, and when a test fails, the
+// output contains it.
 func Main(m *testing.M) int {
+	began := time.Now()
 	if err := lockTurn(syscall.F_SETLKW); err != nil {
 		fmt.Fprintln(os.Stderr, "wait for the tests of other packages:", err)
 		return 1
+	}
+	if waited := time.Since(began).Round(time.Second); waited > 0 {
+		fmt.Fprintf(os.Stderr, "waited %v for the tests of other packages\n", waited)
 	}
 	code := pgtest.Main(m)
 	for _, p := range []*program{&standardProgram, &steppedClockProgram} {

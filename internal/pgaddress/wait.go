@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -127,10 +128,19 @@ func permanent(err error) error {
 }
 
 // A lineError has the text of an error in one line. pgx puts each attempt of a connection, one
-// for each address of a name and each mode of TLS, in a line of its own.
+// for each address of a name and each mode of TLS, in a line of its own. Of lines that are
+// equal, such as those of an address that refuses with and without TLS, it has one.
 type lineError struct{ error }
 
-func (e lineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e lineError) Error() string {
+	var lines []string
+	for line := range strings.Lines(e.error.Error()) {
+		if line = strings.Join(strings.Fields(line), " "); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, " ")
+}
 
 func (e lineError) Unwrap() error { return e.error }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/pgsocket/socketio/internal/pgaddress"
@@ -218,5 +220,28 @@ func TestWait_ErrorWithoutState(t *testing.T) {
 		if err := w.Wait(t.Context(), func(context.Context) error { return refused }); !errors.Is(err, refused) {
 			t.Errorf("%q: %v", state, err)
 		}
+	}
+}
+
+// TestWait_SameErrorTwice: an address that refuses with and without TLS is named once.
+func TestWait_SameErrorTwice(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := listener.Addr().String()
+	_ = listener.Close() // nobody listens there now
+	config, err := pgx.ParseConfig("postgres://u@" + addr + "/d")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &pgaddress.Waiter{Timeout: -1, Logger: slog.New(slog.DiscardHandler)}
+	err = w.Wait(t.Context(), func(ctx context.Context) error {
+		_, err := pgx.ConnectConfig(ctx, config)
+		return err
+	})
+	if err == nil || strings.Count(err.Error(), "dial tcp "+addr) != 1 {
+		t.Errorf("the error is %v", err)
 	}
 }

@@ -4,58 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 )
-
-// A node is a row of nodes.sql.
-type node struct {
-	name, version          string
-	seen, lease, retention micro
-}
-
-func checkNodes(ctx context.Context, t *target) (Finding, error) {
-	nodes, err := collect(ctx, t, "nodes", nil, func(r pgx.CollectableRow) (n node, err error) {
-		return n, r.Scan(&n.name, &n.version, &n.seen, &n.lease, &n.retention)
-	})
-	if err != nil {
-		return Finding{}, err
-	}
-	t.nodes = nodes
-	if len(nodes) == 0 {
-		return skipped("no node with a server runs; run this again while nodes run"), nil
-	}
-	f := ok("%d with a server", len(nodes))
-	var versions, silent []string
-	for _, n := range nodes {
-		if n.version != "" && !slices.Contains(versions, n.version) {
-			versions = append(versions, n.version)
-		}
-		if n.seen > n.lease {
-			silent = append(silent, fmt.Sprintf("%s for %v", n.name, n.seen.duration().Round(time.Second)))
-		}
-	}
-	if len(versions) > 0 {
-		f.Fact += ", of version " + strings.Join(versions, " and ")
-	}
-	if len(silent) > 0 {
-		f.advise(Warn, "silent for longer than their lease: "+strings.Join(silent, ", "),
-			"see whether their processes run and reach Postgres; another node takes over the sessions of a dead one, so at least one must run")
-	}
-	return f, nil
-}
-
-// retention returns the longest retention of the nodes, which applies to all.
-func (t *target) retention() time.Duration {
-	var longest micro
-	for _, n := range t.nodes {
-		longest = max(longest, n.retention)
-	}
-	return longest.duration()
-}
 
 func checkRetention(ctx context.Context, t *target) (Finding, error) {
 	window := t.o.Window
@@ -124,26 +76,6 @@ func checkOutbox(ctx context.Context, t *target) (Finding, error) {
 		f.advise(Warn, "nodes relay them, and none runs", "start a node")
 	default:
 		f.advise(Warn, "nodes do not keep up, or cannot append", "see the errors in the logs of the nodes, and their metric append_seconds")
-	}
-	return f, nil
-}
-
-// deadTolerance is the number of dead rows that autovacuum leaves in a small table.
-const deadTolerance = 10_000
-
-func checkVacuum(ctx context.Context, t *target) (Finding, error) {
-	var autovacuum, table string
-	var dead, live int64
-	if err := t.row(ctx, "vacuum", []any{t.o.Schema}, &autovacuum, &table, &dead, &live); err != nil {
-		return Finding{}, err
-	}
-	f := ok("autovacuum is %s; the log and the outbox need none", autovacuum)
-	if autovacuum != "on" {
-		f.advise(Warn, "the tables of sessions grow", "set autovacuum = on")
-	}
-	if dead > deadTolerance && dead > live {
-		f.advise(Warn, fmt.Sprintf("table %s has %d dead rows and %d live ones", table, dead, live),
-			"see transactions below, which hold back vacuum; then vacuum "+pgx.Identifier{t.o.Schema, table}.Sanitize())
 	}
 	return f, nil
 }
