@@ -43,7 +43,7 @@ func encodeJSON(v any) ([]byte, error) {
 	if v != nil {
 		pointer := reflect.New(reflect.TypeOf(v))
 		pointer.Elem().Set(reflect.ValueOf(v))
-		if p, ok := pointer.Interface().(positional); ok {
+		if p, ok := reflect.TypeAssert[positional](pointer); ok {
 			v = p.Args()
 		}
 	}
