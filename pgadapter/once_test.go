@@ -367,7 +367,9 @@ func TestOnce_FrozenNode_DoesNotHoldUpTheRepetition(t *testing.T) {
 		})
 	})
 	<-running
-	two, err := s.place(t.Context(), "k")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	two, err := s.place(ctx, "k")
 	close(thaw)
 	one := <-first
 	if err != nil || one.err != nil || one.placed != two {
@@ -700,6 +702,43 @@ func TestOnce_Rights(t *testing.T) {
 	execOn(t, c, "set role "+quoted(role))
 	if _, err := Once(t.Context(), c, keyOf("k"), &s.opts, insert); !errors.Is(err, ErrSchema) {
 		t.Errorf("without rights: %v", err)
+	}
+}
+
+// BenchmarkOnce compares a transaction of one row with and without Once, and a repetition.
+func BenchmarkOnce(b *testing.B) {
+	s := &shop{bench: newBench(b)}
+	s.opts.Schema = s.schema
+	s.exec(b, "create table orders (id bigint generated always as identity, key text)")
+	insert := func(tx pgx.Tx) (p placed, err error) {
+		err = tx.QueryRow(b.Context(), "insert into orders (key) values ('k') returning id").Scan(&p.Order)
+		return p, err
+	}
+	number := 0
+	for name, place := range map[string]func() error{
+		"bare": func() error {
+			return pgx.BeginFunc(b.Context(), s.conn, func(tx pgx.Tx) error {
+				_, err := insert(tx)
+				return err
+			})
+		},
+		"once": func() error {
+			number++
+			_, err := Once(b.Context(), s.conn, keyOf(fmt.Sprint(number)), &s.opts, insert)
+			return err
+		},
+		"repeated": func() error {
+			_, err := Once(b.Context(), s.conn, keyOf("k"), &s.opts, insert)
+			return err
+		},
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if err := place(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
