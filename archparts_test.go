@@ -39,6 +39,7 @@ func TestArchitecture_PartsOfDB_Violations(t *testing.T) {
 		"type DB struct { tail *tail }\nfunc (t *tail) read(db *DB) {}":                 "read has *DB",
 		"type DB struct { a *a; b *b }\ntype a struct { others map[int]*b }":            "a has *b",
 		"type DB struct { a *a; b *b }\ntype a struct { self *a }":                      "",
+		"type DB struct { a *a }\nfunc use(db *sql.DB, a sql.DB) {}":                    "",
 		"type DB struct { a *a; b *b }\nfunc (x *a) use(y *b) {}":                       "use has *b",
 	} {
 		f, err := parser.ParseFile(token.NewFileSet(), "x.go", "package x\n"+source, parser.SkipObjectResolution)
@@ -100,6 +101,9 @@ func dependsOn(files []*ast.File, wholes, parts []string) []string {
 	report := func(user, own string, fields []*ast.Field) {
 		for _, field := range fields {
 			ast.Inspect(field.Type, func(n ast.Node) bool {
+				if _, other := n.(*ast.SelectorExpr); other { // a type of another package, such as sql.DB
+					return false
+				}
 				star, _ := n.(*ast.StarExpr)
 				id, _ := n.(*ast.Ident)
 				prefix := ""

@@ -1,10 +1,11 @@
--- What is in the tables: sessions, nodes, packets of the log and of the outbox, keys; and the triggers on tables of the
+-- What is in the tables: sessions, nodes, packets of the log and of the outbox, keys, answers; and the triggers on tables of the
 -- application.
 select (select count(*) from sessions),
        (select count(*) from nodes),
        (select coalesce(sum(l.packets), 0) from log l),
        (select coalesce(sum(o.packets), 0) from outbox o),
        (select count(*) from emit_keys),
+       (select count(*) from answers),
        array(
            select t.tgname || ' on ' || t.tgrelid::pg_catalog.regclass
            from pg_catalog.pg_trigger t

@@ -194,11 +194,12 @@ func contents(ctx context.Context, tx *transaction) ([]slog.Attr, error) {
 	if tx.version < Oldest {
 		return attrs, nil
 	}
-	var sessions, nodes, events, waiting, keys int64
+	var sessions, nodes, events, waiting, keys, answers int64
 	var triggers []string
-	err := tx.conn.QueryRow(ctx, contentsSQL).Scan(&sessions, &nodes, &events, &waiting, &keys, &triggers)
+	err := tx.conn.QueryRow(ctx, contentsSQL).Scan(&sessions, &nodes, &events, &waiting, &keys, &answers, &triggers)
 	return append(attrs, slog.Int64("sessions", sessions), slog.Int64("nodes", nodes), slog.Int64("events", events),
-		slog.Int64("emitted_from_sql", waiting), slog.Int64("keys", keys), slog.Any("triggers", triggers)), err
+		slog.Int64("emitted_from_sql", waiting), slog.Int64("keys", keys), slog.Int64("answers", answers),
+		slog.Any("triggers", triggers)), err
 }
 
 // Force states that the schema has a version, and runs nothing. It is for a schema whose tables

@@ -71,11 +71,14 @@ func TestSearchPath_InstalledWithAnother(t *testing.T) {
 			run(`create temp table meta as select 0::smallint as outbox_slot;
 				create temp table outbox (id bigint, packets int, slot smallint, frame bytea);
 				create temp table emit_keys (key text primary key);
+				create temp table answers (request bytea, role text, content bytea, answer bytea, expires_at timestamptz, xid xid8, constraint answers_pkey primary key (request, role));
 				create function pg_temp.mine() returns trigger language plpgsql as
 				$$ begin raise exception 'run as %', current_user; end $$;
 				create trigger t before insert on outbox for each row execute function pg_temp.mine();
 				create trigger t before insert on emit_keys for each row execute function pg_temp.mine();
-				grant all on outbox, emit_keys, meta to public`)
+				create trigger t before insert on answers for each row execute function pg_temp.mine();
+				grant all on outbox, emit_keys, answers, meta to public`)
+			run("select " + schema + ".claim_request(sha256('r'), sha256('c'), 1000, 1000), " + schema + ".answer_request(sha256('r'), '1', 1000)")
 			run("select " + schema + ".emit('room', 'event', '1', key => 'k'), " + schema + ".emit_many('{a}', 'event', '{1}'), " + schema + ".snapshot_token()")
 			run("reset role")
 			var emitted int

@@ -47,6 +47,7 @@ func TestDown_SaysWhatItRemoved(t *testing.T) {
 	conn.exec(t, "select attach_trigger('public."+table+"', room => 'orders', event => 'order')")
 	conn.exec(t, "select append(1, 1, 3, '\\x01', false)")
 	conn.exec(t, "select emit('r', 'waits', key => 'k')")
+	conn.exec(t, "select claim_request(sha256('r'), sha256('c'), 1000, 1000)")
 	conn.exec(t, "create view mine as select * from sessions")
 
 	var said strings.Builder
@@ -61,7 +62,7 @@ func TestDown_SaysWhatItRemoved(t *testing.T) {
 		}
 	}
 	text := strings.NewReplacer(`\"`, "", `"`, "").Replace(said.String()) // the server may quote all names
-	for _, want := range []string{"events=3", "emitted_from_sql=1", "keys=1", "sessions=0", "on public." + table, fmt.Sprintf("version=%d", migrations.Latest)} {
+	for _, want := range []string{"events=3", "emitted_from_sql=1", "keys=1", "answers=1", "sessions=0", "on public." + table, fmt.Sprintf("version=%d", migrations.Latest)} {
 		if !strings.Contains(text, want) {
 			t.Errorf("nothing of %q in %s", want, text)
 		}

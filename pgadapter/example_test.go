@@ -53,6 +53,54 @@ func ExampleEmitTx() { //nolint:testableexamples // it needs a database; TestEmi
 	}
 }
 
+type Order struct {
+	Key  string `json:"key"` // crypto.randomUUID() of the page, the same in each repetition
+	Item string `json:"item"`
+}
+
+type Placed struct {
+	Number int `json:"number"`
+}
+
+// Place is a request whose effects happen once.
+const Place socketio.Request[Order, Placed] = "order:place"
+
+// The official client sends a request again until it has an answer, with io(url, { retries: 10, ackTimeout: 5000 }). The order is
+// placed once, and each repetition gets its number.
+func ExampleOnce() { //nolint:testableexamples // it needs a database; TestOnce_EveryOrderPlacedOnce of package cluster has one
+	handle := func(io *socketio.Server, pool *pgxpool.Pool) {
+		Place.On(io, func(ctx context.Context, s *socketio.Socket, o Order) (Placed, error) {
+			key := pgadapter.OnceKey{Client: s.Identity(), Event: string(Place), Key: o.Key, Content: o}
+			placed, err := pgadapter.Once(ctx, pool, key, nil, func(tx pgx.Tx) (p Placed, err error) {
+				err = tx.QueryRow(ctx, "insert into orders (user_id, item) values ($1, $2) returning number", s.Identity(), o.Item).Scan(&p.Number)
+				if err != nil {
+					return p, err
+				}
+				e, err := Paid.Envelope(io.To("cashiers"), Invoice{ID: p.Number, Total: 1200})
+				if err != nil {
+					return p, err
+				}
+				_, err = pgadapter.EmitTx(ctx, tx, e, nil)
+				return p, err
+			})
+			if errors.Is(err, pgadapter.ErrOnceKey) || errors.Is(err, pgadapter.ErrOnceContent) {
+				return placed, &socketio.Error{Code: "bad_key", Message: err.Error()}
+			}
+			return placed, err
+		})
+		io.Intercept(func(next socketio.Handler) socketio.Handler {
+			return func(ctx context.Context, m *socketio.Message) error {
+				err := next(ctx, m)
+				if errors.Is(err, pgadapter.ErrOutcomeUnknown) {
+					return nil // no answer: the client sends the request again
+				}
+				return err
+			}
+		})
+	}
+	_ = handle
+}
+
 // A transaction of database/sql, with any driver.
 func ExampleSQLTx() { //nolint:testableexamples // it needs a database; TestEmitTx has one
 	pay := func(ctx context.Context, io *socketio.Server, tx *sql.Tx) error {

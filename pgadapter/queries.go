@@ -29,6 +29,7 @@ type queries struct {
 	sweepExpired, sweepRooms                 string
 	sweepTurn, sweepParked                   string
 	sweepEmpty, sweepSwitch, sweepOutbox     string
+	sweepAnswers                             string
 }
 
 // queriesFor loads the statements and replaces the placeholder for the schema.
@@ -82,6 +83,7 @@ func queriesFor(schema string) *queries {
 		sweepEmpty:         load("sweep_empty"),
 		sweepSwitch:        load("sweep_switch"),
 		sweepOutbox:        load("sweep_outbox"),
+		sweepAnswers:       load("sweep_answers"),
 	}
 }
 

@@ -56,10 +56,16 @@ func TestPrivileges_Documented(t *testing.T) {
 	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Errorf("open a session: %v", err)
 	}
+	if _, err := Once(t.Context(), db.pool, keyOf("k"), &OnceOptions{Schema: b.schema, Window: time.Millisecond}, func(pgx.Tx) (int, error) { return 1, nil }); err != nil {
+		t.Errorf("a request that runs once: %v", err)
+	}
 	// After the retention the role must empty a partition and delete what is old.
 	eventually(t, "the log was rotated", func() bool { return b.int(t, "select low from meta") > 0 })
 	if err := db.sweeper.sweep(t.Context()); err != nil {
 		t.Errorf("sweep: %v", err)
+	}
+	if n := b.int(t, "select count(*) from answers"); n != 0 {
+		t.Errorf("%d expired answers after the sweep", n)
 	}
 	if err := db.Close(t.Context()); err != nil {
 		t.Errorf("close: %v", err)

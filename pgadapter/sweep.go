@@ -155,12 +155,12 @@ func (s *sweeper) writeCheckpoint(ctx context.Context, h fence, at adapter.Posit
 	return nil
 }
 
-// sweep deletes expired sessions and rotates the log. Every node sweeps; one node handles
+// sweep deletes expired sessions, rotates the log, and deletes expired answers. Every node sweeps; one node handles
 // each row and each partition.
 func (s *sweeper) sweep(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*answerTimeout)
 	defer cancel()
-	return errors.Join(s.expire(ctx), s.rotate(ctx))
+	return errors.Join(s.expire(ctx), s.rotate(ctx), s.forget(ctx))
 }
 
 // expire deletes the sessions whose window is over, and then the parked sessions beyond
@@ -181,6 +181,22 @@ func (s *sweeper) expire(ctx context.Context) error {
 		return fmt.Errorf("bound parked sessions: %w", err)
 	}
 	return nil
+}
+
+// forgetAtOnce is how many answers one statement of forget deletes at most.
+const forgetAtOnce = 1000
+
+// forget deletes the answers of Once whose window is over.
+func (s *sweeper) forget(ctx context.Context) error {
+	for {
+		tag, err := s.pool.Exec(ctx, s.queries.sweepAnswers, forgetAtOnce)
+		if err != nil {
+			return fmt.Errorf("delete expired answers: %w", err)
+		}
+		if tag.RowsAffected() < forgetAtOnce {
+			return nil
+		}
+	}
 }
 
 // maxEnded is how many sessions one run of a statement of end deletes at most.

@@ -44,7 +44,7 @@ type Clients struct {
 	T        testing.TB
 	History  *checker.History
 	hosts    []*host
-	OnReport func(r Report) // gets every report, in order; set it before ConnectAll
+	OnReport func(r Report) // gets every report but answers, in order; set it before ConnectAll
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed at every change
@@ -413,8 +413,8 @@ func (c *Clients) Get(k int) Client {
 	return *c.ByNumber[k]
 }
 
-// callAsync emits an event with an acknowledgement, and returns a channel for it.
-func (c *Clients) callAsync(k int, event string, args ...any) <-chan Report {
+// CallAsync emits an event with an acknowledgement, and returns a channel for it.
+func (c *Clients) CallAsync(k int, event string, args ...any) <-chan Report {
 	c.T.Helper()
 	answer := make(chan Report, 1)
 	c.mu.Lock()
@@ -434,7 +434,7 @@ var errNoAnswer = errors.New("no answer")
 // Call emits an event and returns the arguments of its acknowledgement.
 func (c *Clients) Call(k int, event string, args ...any) []json.RawMessage {
 	c.T.Helper()
-	r, err := waitAnswer(c.callAsync(k, event, args...))
+	r, err := waitAnswer(c.CallAsync(k, event, args...))
 	if err != nil {
 		c.T.Fatalf("client %d, %s: %v", k, event, err)
 	}
@@ -498,7 +498,7 @@ func (c *Clients) Join(nums []int, rooms func(k int) []string) {
 	c.T.Helper()
 	waiting := make(map[int]<-chan Report)
 	for _, k := range nums {
-		waiting[k] = c.callAsync(k, "join", rooms(k))
+		waiting[k] = c.CallAsync(k, "join", rooms(k))
 	}
 	for k, answer := range waiting {
 		r, err := waitAnswer(answer)

@@ -137,7 +137,7 @@ function open(o) {
     auth: o.auth,
     ...o.opts,
   });
-  const c = { k: o.k, socket, roam: o.roam, why: o.why, sinceConnect: 0, ticks: [] };
+  const c = { k: o.k, socket, roam: o.roam, why: o.why, retries: o.opts?.retries, sinceConnect: 0, ticks: [] };
   clients.set(o.k, c);
   socket.io.on("reconnect_attempt", () => roam(c));
   watch(c);
@@ -197,7 +197,8 @@ function emit(o) {
     c.socket.emit(o.event, ...args);
     return;
   }
-  c.socket.timeout(o.timeout ?? 60000).emit(o.event, ...args, (err, ...answer) => {
+  const socket = c.retries ? c.socket : c.socket.timeout(o.timeout ?? 60000); // with retries, ackTimeout is the timeout of each try
+  socket.emit(o.event, ...args, (err, ...answer) => {
     report(c, { t: "ack", n: o.n, args: pack(answer), error: err?.message });
   });
 }

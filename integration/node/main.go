@@ -36,6 +36,7 @@ type config struct {
 	connectsAtOnce                       int
 	skipMiddlewares, debug, probe        bool
 	middlewareFails                      int
+	orders                               string
 }
 
 func parseFlags() *config {
@@ -57,6 +58,7 @@ func parseFlags() *config {
 	flag.BoolVar(&c.skipMiddlewares, "skip-middlewares", false, "skip middlewares for recovered sockets")
 	flag.BoolVar(&c.probe, "probe", false, "send probes to every socket, and compare the acknowledgements")
 	flag.IntVar(&c.middlewareFails, "middleware-fails", 0, "percentage of connections that fail in a middleware")
+	flag.StringVar(&c.orders, "orders", "", "take orders: once, or with a fault: separate, unkeyed; see orders.go")
 	flag.BoolVar(&c.debug, "debug", false, "log more")
 	flag.Parse()
 	return c
@@ -145,6 +147,11 @@ func open(ctx context.Context, c *config) (*node, error) {
 	}
 	n.server = socketio.NewServer(opts)
 	n.register()
+	if c.orders != "" {
+		if err := n.takeOrders(ctx, c); err != nil {
+			return nil, err
+		}
+	}
 	if c.middlewareFails > 0 {
 		n.failMiddleware(c.middlewareFails)
 	}

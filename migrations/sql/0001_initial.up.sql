@@ -2,7 +2,7 @@
 --
 -- In this order: the log (meta, log), nodes and sessions, the outbox and its relay
 -- (relayed, pending, relay_pending), append and rotation, emits and operations from SQL,
--- snapshot tokens, triggers, views, rights.
+-- snapshot tokens, triggers, requests that run once, views, rights.
 --
 -- The function append decides the order of events: it takes the append lock, then an id.
 
@@ -364,7 +364,7 @@ create table emit_keys (
 create index emit_keys_at on emit_keys (at);
 
 comment on column meta.outbox_slot is 'the partition of outbox that emits are written to';
-comment on column meta.outbox_limit is 'the size in bytes of a partition of outbox beyond which a role that is not a member of the owner cannot emit';
+comment on column meta.outbox_limit is 'the size in bytes, of a partition of outbox and of table answers, beyond which a role that is not a member of the owner cannot add to it';
 comment on column meta.keys_seen is 'what had been committed at keys_at: of the older keys, only these are removed';
 comment on column meta.relayed is 'what had been relayed when the log had the id relayed_id; a later batch of the log supersedes it';
 comment on column meta.relayed_last is 'the greatest id of the outbox that had been relayed';
@@ -894,6 +894,20 @@ create function outbox_caller() returns text
 language sql stable
 return coalesce(nullif(current_setting('role'), 'none'), session_user::text);
 
+-- Refuses more rows of a role in a place that has more than most bytes, unless the role is a member of the owner.
+create function refuse_full(role text, place text, most bigint) returns void
+language plpgsql stable
+set search_path from current
+as $$
+begin
+    if not pg_has_role(role, (select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'member') then
+        raise exception '% of schema % has more than % bytes', place, current_schema(), most
+            using errcode = 'configuration_limit_exceeded',
+                  hint = 'It shrinks when the nodes have copied or deleted what is old. The limit is outbox_limit in table meta. The role of the owner has none.';
+    end if;
+end
+$$;
+
 -- The partition that emits go to. A schema whose meta has no row can keep no event, and must report an error.
 create function outbox_slot_now() returns smallint
 language plpgsql volatile
@@ -903,7 +917,6 @@ declare
     slot_now smallint;
     most     bigint;
     caller   text := outbox_caller();
-    owner    name;
 begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- never used: new, or a copy of the tables
         perform advance_outbox_sequence();
@@ -914,11 +927,7 @@ begin
     end if;
     -- Limits how much of the disk a role can fill. The role of the nodes has no limit.
     if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
-        select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
-        if not pg_has_role(caller, owner, 'member') then
-            raise exception 'the outbox of schema % has more than % bytes: nothing can be emitted before the nodes have copied it', current_schema(), most
-                using errcode = 'configuration_limit_exceeded', hint = 'The limit is outbox_limit in table meta. The role of the owner has none.';
-        end if;
+        perform refuse_full(caller, 'the outbox', most);
     end if;
     return slot_now;
 end
@@ -1822,6 +1831,81 @@ begin
 end
 $$;
 
+-- Requests of clients that run once, see pgadapter.Once.
+--
+-- The row of a request is written in the transaction of its effects: first without an answer, which makes a
+-- repetition wait at the primary key for the end of that transaction, and then with the answer. Requests are separate for
+-- each role.
+
+create table answers (
+    expires_at timestamptz not null,
+    xid        xid8        not null default pg_current_xact_id(),
+    role       text        collate "C" not null,
+    request    bytea       not null,
+    content    bytea       not null,
+    answer     bytea,
+    constraint answers_pkey primary key (request, role),
+    constraint answers_sizes check (octet_length(request) = 32 and octet_length(content) = 32 and octet_length(answer) <= 1048576)
+);
+
+create index answers_expiry on answers (expires_at);
+
+comment on table answers is 'the answers to requests that run once, for repetitions';
+comment on column answers.request is 'the SHA-256 of the client, the name of the request and its key';
+comment on column answers.content is 'the SHA-256 of what was requested';
+comment on column answers.answer is 'the JSON of the answer; null until the effects of the request are complete';
+comment on column answers.xid is 'the transaction of the effects';
+
+-- Claims a request for the caller's transaction, which is to have its effects. Waits while another transaction that has
+-- claimed it is open. If the request was answered, claimed is false, and same tells whether it had this content.
+--
+-- Postgres ends the transaction when it is idle for idle_ms, so that a client that is frozen does not keep the request.
+create function claim_request(request bytea, content bytea, keep_ms bigint, idle_ms bigint, out claimed boolean, out same boolean, out answer bytea)
+language plpgsql volatile security definer
+set search_path from current
+as $$
+declare
+    caller constant text := outbox_caller();
+    most   constant bigint := (select m.outbox_limit from meta m);
+    idle   interval := current_setting('idle_in_transaction_session_timeout')::interval;
+begin
+    if most is null then
+        perform meta_lost();
+    end if;
+    if caller <> current_user and pg_table_size('answers'::regclass) > most then
+        perform refuse_full(caller, 'table answers', most);
+    end if;
+    if idle = interval '0' or idle > idle_ms * interval '1 millisecond' then
+        perform set_config('idle_in_transaction_session_timeout', idle_ms::text, true);
+    end if;
+    insert into answers as a (role, request, content, expires_at)
+    values (caller, claim_request.request, claim_request.content, clock_timestamp() + keep_ms * interval '1 millisecond')
+    on conflict on constraint answers_pkey do update
+    set content = excluded.content, expires_at = excluded.expires_at, xid = excluded.xid, answer = null
+    where a.expires_at <= clock_timestamp();
+    claimed := found;
+    if not claimed then
+        -- The statement above has locked the row.
+        select a.content = claim_request.content, a.answer into same, claim_request.answer
+        from answers a where a.request = claim_request.request and a.role = caller;
+    end if;
+end
+$$;
+
+-- Stores the answer to the request that the caller's transaction has claimed; its role may have changed since. Returns
+-- false if this transaction has not claimed it.
+create function answer_request(request bytea, answer bytea, keep_ms bigint) returns boolean
+language plpgsql volatile security definer
+set search_path from current
+as $$
+begin
+    update answers a
+    set answer = answer_request.answer, expires_at = clock_timestamp() + keep_ms * interval '1 millisecond'
+    where a.request = answer_request.request and a.xid = pg_current_xact_id();
+    return found;
+end
+$$;
+
 create view view_rooms as
 select s.namespace, r.room, count(*) as sessions, count(s.node) as connected
 from session_rooms r join sessions s using (pid_hash)
@@ -1859,7 +1943,7 @@ begin
 end
 $$;
 
--- Allows a role to emit, and nothing else: it cannot read or write tables of the schema.
+-- Allows a role to emit, and to run requests once, and nothing else: it cannot read or write tables of the schema.
 create function allow_emit(role regrole) returns void
 language plpgsql volatile
 set search_path from current
@@ -1869,7 +1953,7 @@ begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
-             emit_statement, emit_row to %s', role);
+             emit_statement, emit_row, claim_request, answer_request to %s', role);
 end
 $$;
 
@@ -2120,7 +2204,7 @@ comment on column meta.works_from is 'the oldest schema version that a program m
 
 -- Every role that may use the schema could otherwise call what runs with its owner's rights.
 revoke execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
-    emit_statement, emit_row, operate, join_room, leave_room, disconnect,
+    emit_statement, emit_row, claim_request, answer_request, operate, join_room, leave_room, disconnect,
     allow_emit, allow_operate, allow_read, outbox_waiting from public;
 
 insert into meta (relayed_on) values (server_identity());

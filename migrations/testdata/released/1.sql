@@ -52,7 +52,7 @@ begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format(
         'grant execute on function emit_event, emit, emit_to, emit_all, emit_many, emit_packet, snapshot_token,
-             emit_statement, emit_row to %s', role);
+             emit_statement, emit_row, claim_request, answer_request to %s', role);
 end
 $$;
 
@@ -76,6 +76,18 @@ begin
     execute format('grant usage on schema %I to %s', current_schema(), role);
     execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
+end
+$$;
+
+CREATE FUNCTION socketio.answer_request(request bytea, answer bytea, keep_ms bigint) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    update answers a
+    set answer = answer_request.answer, expires_at = clock_timestamp() + keep_ms * interval '1 millisecond'
+    where a.request = answer_request.request and a.xid = pg_current_xact_id();
+    return found;
 end
 $$;
 
@@ -356,6 +368,38 @@ CREATE FUNCTION socketio.check_room(name text) RETURNS void
 begin
     if name is null or octet_length(name) not between 1 and 255 then
         raise exception 'a room cannot have the name %', quote_nullable(name) using errcode = 'invalid_parameter_value', hint = 'A name has 1 to 255 bytes.';
+    end if;
+end
+$$;
+
+CREATE FUNCTION socketio.claim_request(request bytea, content bytea, keep_ms bigint, idle_ms bigint, OUT claimed boolean, OUT same boolean, OUT answer bytea) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+declare
+    caller constant text := outbox_caller();
+    most   constant bigint := (select m.outbox_limit from meta m);
+    idle   interval := current_setting('idle_in_transaction_session_timeout')::interval;
+begin
+    if most is null then
+        perform meta_lost();
+    end if;
+    if caller <> current_user and pg_table_size('answers'::regclass) > most then
+        perform refuse_full(caller, 'table answers', most);
+    end if;
+    if idle = interval '0' or idle > idle_ms * interval '1 millisecond' then
+        perform set_config('idle_in_transaction_session_timeout', idle_ms::text, true);
+    end if;
+    insert into answers as a (role, request, content, expires_at)
+    values (caller, claim_request.request, claim_request.content, clock_timestamp() + keep_ms * interval '1 millisecond')
+    on conflict on constraint answers_pkey do update
+    set content = excluded.content, expires_at = excluded.expires_at, xid = excluded.xid, answer = null
+    where a.expires_at <= clock_timestamp();
+    claimed := found;
+    if not claimed then
+        -- The statement above has locked the row.
+        select a.content = claim_request.content, a.answer into same, claim_request.answer
+        from answers a where a.request = claim_request.request and a.role = caller;
     end if;
 end
 $$;
@@ -956,7 +1000,6 @@ declare
     slot_now smallint;
     most     bigint;
     caller   text := outbox_caller();
-    owner    name;
 begin
     if pg_sequence_last_value('outbox_id_seq') is null then -- never used: new, or a copy of the tables
         perform advance_outbox_sequence();
@@ -967,11 +1010,7 @@ begin
     end if;
     -- Limits how much of the disk a role can fill. The role of the nodes has no limit.
     if caller <> current_user and pg_table_size(format('%I.%I', current_schema(), 'outbox_' || slot_now)::regclass) > most then
-        select pg_get_userbyid(n.nspowner) into owner from pg_namespace n where n.nspname = current_schema();
-        if not pg_has_role(caller, owner, 'member') then
-            raise exception 'the outbox of schema % has more than % bytes: nothing can be emitted before the nodes have copied it', current_schema(), most
-                using errcode = 'configuration_limit_exceeded', hint = 'The limit is outbox_limit in table meta. The role of the owner has none.';
-        end if;
+        perform refuse_full(caller, 'the outbox', most);
     end if;
     return slot_now;
 end
@@ -1083,6 +1122,19 @@ begin
     insert into outbox (slot, frame) values (into_slot, packet_head(kind, octet_length(packet)) || packet);
     if notify then
         perform pg_notify(current_schema(), 'relay');
+    end if;
+end
+$$;
+
+CREATE FUNCTION socketio.refuse_full(role text, place text, most bigint) RETURNS void
+    LANGUAGE plpgsql STABLE
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    if not pg_has_role(role, (select n.nspowner from pg_namespace n where n.nspname = current_schema()), 'member') then
+        raise exception '% of schema % has more than % bytes', place, current_schema(), most
+            using errcode = 'configuration_limit_exceeded',
+                  hint = 'It shrinks when the nodes have copied or deleted what is old. The limit is outbox_limit in table meta. The role of the owner has none.';
     end if;
 end
 $$;
@@ -1346,7 +1398,7 @@ COMMENT ON COLUMN socketio.meta.slot IS 'the partition of log that is appended t
 
 COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits are written to';
 
-COMMENT ON COLUMN socketio.meta.outbox_limit IS 'the size in bytes of a partition of outbox beyond which a role that is not a member of the owner cannot emit';
+COMMENT ON COLUMN socketio.meta.outbox_limit IS 'the size in bytes, of a partition of outbox and of table answers, beyond which a role that is not a member of the owner cannot add to it';
 
 COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the older keys, only these are removed';
 
@@ -1666,6 +1718,26 @@ $$;
 CREATE FUNCTION socketio.wire_name(name text) RETURNS bytea
     LANGUAGE sql STABLE
     RETURN (int2send((octet_length(convert_to(name, 'UTF8'::name)))::smallint) || convert_to(name, 'UTF8'::name));
+
+CREATE TABLE socketio.answers (
+    expires_at timestamp with time zone NOT NULL,
+    xid xid8 DEFAULT pg_current_xact_id() NOT NULL,
+    role text NOT NULL COLLATE pg_catalog."C",
+    request bytea NOT NULL,
+    content bytea NOT NULL,
+    answer bytea,
+    CONSTRAINT answers_sizes CHECK (((octet_length(request) = 32) AND (octet_length(content) = 32) AND (octet_length(answer) <= 1048576)))
+);
+
+COMMENT ON TABLE socketio.answers IS 'the answers to requests that run once, for repetitions';
+
+COMMENT ON COLUMN socketio.answers.xid IS 'the transaction of the effects';
+
+COMMENT ON COLUMN socketio.answers.request IS 'the SHA-256 of the client, the name of the request and its key';
+
+COMMENT ON COLUMN socketio.answers.content IS 'the SHA-256 of what was requested';
+
+COMMENT ON COLUMN socketio.answers.answer IS 'the JSON of the answer; null until the effects of the request are complete';
 
 CREATE TABLE socketio.append_lock (
 )
@@ -2056,13 +2128,16 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 2293877009, '2026-11-28 06:52:56.265634+00', '\xd127d50aa736e1241d91ee42a2bcc707567d5a53e47f286751055bb2382449e2', 1, 1, 0, '2026-11-28 06:52:56.265663+00', 0, 4294967296, '2026-11-28 06:52:56.265663+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713111750255610903, true);
+INSERT INTO socketio.meta VALUES (0, 1813247765, '2026-11-28 07:10:18.862436+00', '\x2ab6c8ea533695d1216805db38c3766acf84f0f6b588c758dcca21a5efaff863', 1, 1, 0, '2026-11-28 07:10:18.862463+00', 0, 4294967296, '2026-11-28 07:10:18.862463+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713116174521112108, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
 SELECT pg_catalog.setval('socketio.log_id_seq', 1, false);
 
 SELECT pg_catalog.setval('socketio.outbox_id_seq', 1, false);
+
+ALTER TABLE ONLY socketio.answers
+    ADD CONSTRAINT answers_pkey PRIMARY KEY (request, role);
 
 ALTER TABLE ONLY socketio.emit_keys
     ADD CONSTRAINT emit_keys_pkey PRIMARY KEY (role, key);
@@ -2105,6 +2180,8 @@ ALTER TABLE ONLY socketio.sessions
 
 ALTER TABLE ONLY socketio.socketio_migrations
     ADD CONSTRAINT socketio_migrations_pkey PRIMARY KEY (version);
+
+CREATE INDEX answers_expiry ON socketio.answers USING btree (expires_at);
 
 CREATE INDEX emit_keys_at ON socketio.emit_keys USING btree (at);
 
@@ -2156,6 +2233,10 @@ REVOKE ALL ON FUNCTION socketio.allow_emit(role regrole) FROM PUBLIC;
 REVOKE ALL ON FUNCTION socketio.allow_operate(role regrole) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.allow_read(role regrole) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION socketio.answer_request(request bytea, answer bytea, keep_ms bigint) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION socketio.claim_request(request bytea, content bytea, keep_ms bigint, idle_ms bigint, OUT claimed boolean, OUT same boolean, OUT answer bytea) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION socketio.operate(kind integer, target text, room text, namespace text, except_rooms text[], key text, notify boolean) FROM PUBLIC;
 
