@@ -113,9 +113,7 @@ func (s *Socket) connectIn(traced context.Context, request recovery.ResumeReques
 			err = s.restore(ctx, session)
 		}
 	default:
-		if err = s.awaitMoved(ctx, session); err == nil {
-			err = s.restore(ctx, session)
-		}
+		err = s.restore(ctx, session)
 	}
 	s.connectErr = err
 	switch {
@@ -410,6 +408,9 @@ func validOffset(s string) string {
 
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
+	if err := s.awaitMoved(ctx, session); err != nil {
+		return err
+	}
 	h := s.hub()
 	if s.start != nil {
 		// The state that the application read may be ahead of this node.
