@@ -2,6 +2,7 @@ package socketio
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/pgsocket/socketio/packet"
@@ -97,7 +98,7 @@ func (s *Socket) callUntraced(ctx context.Context, p payload) (*packet.Packet, e
 	id := s.acks.register(func(p *packet.Packet) { answer <- p })
 	defer s.acks.forget(id)
 	if err := s.send(&packet.Packet{Type: packet.Event, ID: id, HasID: true}, p); err != nil {
-		return nil, err
+		return nil, s.notSent(ctx, err)
 	}
 	s.queueOutgoing(func() *OutgoingEvent { return newOutgoingEvent(p.json, p.attachments) })
 	select {
@@ -110,6 +111,20 @@ func (s *Socket) callUntraced(ctx context.Context, p payload) (*packet.Packet, e
 		return nil, context.Cause(ctx)
 	case <-s.ctx.Done():
 		return nil, context.Cause(s.ctx)
+	}
+}
+
+// notSent returns why a request was not sent. If the connection has ended, the reader is
+// about to detach the socket.
+func (s *Socket) notSent(ctx context.Context, err error) error {
+	if !errors.Is(err, transport.ErrClosed) && !errors.Is(err, transport.ErrQueueFull) {
+		return err
+	}
+	select {
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 //	catchUp         apply the operations of the log that the session lacks, up to the
 //	                cursor; from then on they are applied when they are delivered
 //	runMiddlewares  run the application's connection middleware
+//	awaitMoved      wait until the former node of the session may send nothing more
 //	open            create a session, unless one was claimed; it is durable then
 //	sendConnect     answer CONNECT
 //	replay          send the records for the session up to the cursor, in parts; before the
@@ -262,6 +263,17 @@ func (s *Socket) publishMoved(ctx context.Context, k recovery.Key) error {
 	return err
 }
 
+// awaitMoved waits until this node has read its own SessionMoved, if it has published one.
+// The former owner delivers the log up to there to the client, and this node what follows:
+// at no position of the log is the socket on two nodes. Otherwise, if this node is behind
+// the former one, both would send the client the same request or volatile event.
+func (s *Socket) awaitMoved(ctx context.Context, session *recovery.Session) error {
+	if !session.OwnedElsewhere {
+		return nil
+	}
+	return s.namespace.server.opts.Adapter.WaitDelivered(ctx)
+}
+
 // runMiddlewares runs the connection middleware and returns the first error.
 func (s *Socket) runMiddlewares(ctx context.Context) error {
 	if s.result.Recovered && s.namespace.server.opts.Recovery.SkipMiddlewares {
@@ -396,6 +408,9 @@ func validOffset(s string) string {
 
 // restore answers CONNECT, replays what the session missed and attaches it.
 func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
+	if err := s.awaitMoved(ctx, session); err != nil {
+		return err
+	}
 	h := s.hub()
 	if s.start != nil {
 		// The state that the application read may be ahead of this node.

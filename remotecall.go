@@ -40,7 +40,7 @@ func (r *RemoteSocket) callThroughLog(ctx context.Context, p payload, trace stri
 	}
 	ctx, cancel := to.server.deadlined(ctx)
 	defer cancel()
-	c := socketCall{socket: r.found.ID, asking: make(map[string]bool), err: ErrNotConnected}
+	c := socketCall{socket: r.found.ID, err: ErrNotConnected}
 	v := to.server.newClusterCall(c.take)
 	head := request{Node: to.server.hub.id, ID: v.id, Kind: requestCall, Socket: r.found.ID, trace: trace}
 	if err := v.ask(ctx, to, head, p); err != nil && !errors.Is(err, errEnough) {
@@ -49,14 +49,11 @@ func (r *RemoteSocket) callThroughLog(ctx context.Context, p payload, trace stri
 	return c.reply, c.err
 }
 
-// A socketCall is a call to one socket through the log.
-//
-// Normally one node at most asks the socket. While its client moves to another node, two
-// may: the former one, which has not noticed, and the new one. The former then loses the
-// socket with ReasonTakenOver.
+// A socketCall is a call to one socket through the log. One node at most has the socket at
+// the position of the request, see awaitMoved.
 type socketCall struct {
 	socket SocketID
-	asking map[string]bool // nodes that have asked the socket, and have not answered for it
+	asked  string // the node that has asked the socket; "" if none has, or not yet
 	reply  *packet.Packet
 	err    error // the outcome, if no node says more
 }
@@ -69,29 +66,24 @@ func (c *socketCall) take(a *response, err error) bool {
 		return c.takeNodeError(err)
 	case a.From == "":
 		if slices.Contains(a.Asked, c.socket) {
-			c.asking[a.Node] = true
+			c.asked = a.Node
 		}
 		return true
 	case a.From != c.socket: // a node of an earlier version has asked the room of its id
 		return true
 	case a.Lost != "":
-		delete(c.asking, a.Node)
 		c.err = &DisconnectError{Reason: a.Lost}
-		return len(c.asking) > 0 || a.Lost == ReasonTakenOver
 	case a.Error != nil:
 		c.err = a.Error
-		return false
 	default:
 		c.reply, c.err = &packet.Packet{Data: a.body, Attachments: a.attachments}, nil
-		return false
 	}
+	return false
 }
 
 // takeNodeError records that a node is gone, which has asked the socket, or may have had it.
 func (c *socketCall) takeNodeError(err error) bool {
-	node, _ := errors.AsType[*NodeError](err)
-	asked := c.asking[node.ID]
-	delete(c.asking, node.ID)
 	c.err = err
-	return !asked || len(c.asking) > 0
+	node, ok := errors.AsType[*NodeError](err)
+	return !ok || node.ID != c.asked
 }

@@ -279,79 +279,52 @@ func TestCall_RoomOfTheSocket_IsNotAsked(t *testing.T) {
 	}
 }
 
-// While a client moves, its former node may not have noticed: then two nodes ask the client, on two connections.
-func TestCall_WhileClientMoves(t *testing.T) {
+// While a client moves to a node that is behind its former one, the socket is on one node at each position of the log: it
+// is asked, and found, once, and receives a volatile event once.
+func TestRecovery_ClientMoves_SocketIsOnOneNodeAtEachPosition(t *testing.T) {
 	t.Parallel()
-	type move struct {
-		*second
-
-		result      <-chan string
-		former, now *peer
-		taken       func() // has the former node notice
-	}
-	for name, test := range map[string]func(t *testing.T, m move){
-		"answered, then taken over": func(_ *testing.T, m move) {
-			m.now.answers("[1]")
-			m.taken()
-		},
-		"taken over, then answered": func(t *testing.T, m move) {
-			m.taken()
-			wantPending(t, "the former connection was taken over", m.result)
-			m.now.answers("[1]")
-		},
-		"taken over, new node is behind": func(t *testing.T, m move) {
-			m.taken()
-			wantPending(t, "the former connection was taken over", m.result)
-			m.catchUp()
-			m.now.answers("[1]")
-		},
-		"former connection closed": func(t *testing.T, m move) {
-			m.former.Cut()
-			synctest.Wait()
-			wantPending(t, "the former connection was closed", m.result)
-			m.now.answers("[1]")
-		},
-		"former connection answered": func(_ *testing.T, m move) {
-			m.former.answers("[1]")
-		},
-		"both gone": func(t *testing.T, m move) {
-			m.taken()
-			wantPending(t, "the former connection was taken over", m.result)
-			m.now.Cut()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			threeNodes(t, func(t *testing.T, log *second, a, b, c *socketio.Server) {
-				former := connected(t, c)
-				var held []*adapter.Envelope
-				log.onPublish = func(e *adapter.Envelope) (*adapter.Envelope, error) {
-					if e.Kind == adapter.SessionMoved {
-						held = append(held, e)
-						return nil, nil
-					}
-					return e, nil
-				}
-				now := former.comeBackUncut(b)
-				if now.id != former.id || len(held) != 1 {
-					t.Fatalf("client %s returned as %s, moved %d times", former.id, now.id, len(held))
-				}
-				log.onPublish = nil
-				log.lag.Store(strings.Contains(name, "behind"))
-				result := startCallOne(t.Context(), remote(a, now))
-				test(t, move{log, result, former, now, func() {
-					_, err := log.Publish(t.Context(), held[0])
-					do(t, err)
-					synctest.Wait()
-				}})
-				want := "1 <nil>"
-				if name == "both gone" {
-					want = "0 call age: socket disconnected: transport close"
-				}
-				wantAtOnce(t, name, result, time.Now(), want)
-			})
-		})
-	}
+	threeNodes(t, func(t *testing.T, log *second, a, b, c *socketio.Server) {
+		former := connected(t, c)
+		var moved *adapter.Envelope
+		log.onPublish = func(e *adapter.Envelope) (*adapter.Envelope, error) {
+			if e.Kind == adapter.SessionMoved && moved == nil {
+				moved = e
+				log.append = make(chan struct{})
+				return nil, nil
+			}
+			return e, nil
+		}
+		now := dial(t, b)
+		now.WriteText("0" + former.ticket())
+		synctest.Wait() // b has claimed the session, and c does not know
+		if moved == nil {
+			t.Fatal("the session was not claimed")
+		}
+		result := startCallOne(t.Context(), remote(a, former))
+		found := 0
+		for _, err := range a.All().Fetch(t.Context()) {
+			do(t, err)
+			found++
+		}
+		do(t, said.Emit(t.Context(), a.Volatile(), "once"))
+		if n := now.Waiting(); found != 1 || n != 0 {
+			t.Errorf("found %d times, %d messages on the new connection", found, n)
+		}
+		id := ackID(t, former.ReadText())
+		former.wantEvents("said once")
+		begun := time.Now()
+		_, err := log.Publish(t.Context(), moved)
+		do(t, err)
+		close(log.append)
+		wantAtOnce(t, "taken over", result, begun, "0 call age: socket disconnected: session taken over")
+		now.connects()
+		second := startCallOne(t.Context(), remote(a, now))
+		now.WriteText("3" + id + "[1]") // the answer to the first request
+		synctest.Wait()
+		wantPending(t, "a late answer to another request", second)
+		now.answers("[2]")
+		wantAtOnce(t, "answered", second, begun, "2 <nil>")
+	})
 }
 
 // The former connection is lost before its client has returned: no other node has asked it.
@@ -453,4 +426,31 @@ func TestCall_ClientReturnsAgainAndAgain(t *testing.T) {
 			t.Errorf("outcomes %v, %d late answers", outcomes, answers)
 		}
 	})
+}
+
+// The calls that find the connection ended tell why, also before the socket is detached.
+func TestCall_ClientDoesNotRead_IsDisconnected(t *testing.T) {
+	t.Parallel()
+	bubble(t, &socketio.Options{QueueMessages: 8}, func(t *testing.T, io *socketio.Server) {
+		connected(t, io)
+		s := only(t, io)
+		const calls = 1000
+		results := make(chan error, calls)
+		for range calls {
+			go func() {
+				_, err := age.Call(context.Background(), s, strings.Repeat("x", 10_000))
+				results <- err
+			}()
+		}
+		for range calls {
+			if err := <-results; !isDisconnect(err, socketio.ReasonSlowConsumer) {
+				t.Fatalf("a call ended with %v", err)
+			}
+		}
+	})
+}
+
+func isDisconnect(err error, reason socketio.Reason) bool {
+	e, ok := errors.AsType[*socketio.DisconnectError](err)
+	return ok && e.Reason == reason
 }

@@ -54,6 +54,8 @@ type second struct {
 	// onPublish, if set, returns what is published in place of an envelope: nil if it is lost.
 	onPublish func(*adapter.Envelope) (*adapter.Envelope, error)
 
+	append chan struct{} // if set, WaitDelivered waits until it is closed
+
 	locals []adapter.Local
 	bound  []adapter.Position
 	lag    atomic.Bool
@@ -77,6 +79,13 @@ func (s *second) Deliver(batch []adapter.Delivery) {
 		}
 		l.Deliver(batch)
 	}
+}
+
+func (s *second) WaitDelivered(ctx context.Context) error {
+	if s.append != nil {
+		<-s.append
+	}
+	return s.Memory.WaitDelivered(ctx)
 }
 
 func (s *second) Publish(ctx context.Context, e *adapter.Envelope) (*adapter.Receipt, error) {
