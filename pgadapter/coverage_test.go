@@ -21,6 +21,7 @@ type modelNode struct {
 	db *DB
 
 	mu       sync.Mutex
+	moved    *sync.Cond // at has changed
 	at       adapter.Position
 	sessions map[string]*modelSession
 }
@@ -46,6 +47,16 @@ func (n *modelNode) Deliver(ds []adapter.Delivery) {
 		}
 	}
 	n.at = ds[len(ds)-1].Offset.Position
+	n.moved.Broadcast()
+}
+
+// wait waits until the node has read the log up to p, as a server does before it serves a session.
+func (n *modelNode) wait(p adapter.Position) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.at < p {
+		n.moved.Wait()
+	}
 }
 
 func (n *modelNode) LogTruncated(at adapter.Offset)       { n.t.Errorf("rewound to %v", at) }
@@ -100,6 +111,7 @@ type model struct {
 
 func (m *model) start() *modelNode {
 	n := &modelNode{t: m.t, db: m.b.open(m.t, &Options{Retention: time.Hour, Lease: time.Hour}), sessions: make(map[string]*modelSession)}
+	n.moved = sync.NewCond(&n.mu)
 	at, err := n.db.Bind(n)
 	if err != nil {
 		m.t.Fatal(err)
@@ -191,7 +203,7 @@ func (m *model) claim(n *modelNode) {
 		delete(other.sessions, pid)
 		other.mu.Unlock()
 	}
-	m.check(n.db.tail.waitDelivered(m.t.Context(), s.MaxPosition()))
+	n.wait(s.MaxPosition())
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.sessions[pid] = &modelSession{Session: s, last: s.Last}
