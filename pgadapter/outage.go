@@ -47,5 +47,5 @@ func (o *outage) succeeded(ctx context.Context) {
 }
 
 func (o *outage) lasted(now time.Time) slog.Attr {
-	return slog.Duration("lasted", elapsed(o.since, now).Round(time.Millisecond))
+	return slog.String("lasted", elapsed(o.since, now).Round(time.Millisecond).String())
 }
