@@ -1,7 +1,9 @@
 package pgadapter
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -62,20 +64,33 @@ func newSnapshots(b base, log localLog) *snapshots {
 
 // resolve returns the start position of a snapshot token. Everything that the snapshot sees
 // is in the log then: up to the position of the token, or in a skipped range after it.
-func (r *snapshots) resolve(ctx context.Context, text string) (adapter.StartPosition, error) {
+func (r *snapshots) resolve(ctx context.Context, text string) (start adapter.StartPosition, err error) {
 	b, err := parseSnapshotToken(text)
 	if err != nil {
 		return adapter.StartPosition{}, err
 	}
-	var number, low, origin, seq int64
-	var packets int
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
 		return adapter.StartPosition{}, context.Cause(ctx)
 	}
-	err = r.pool.QueryRow(ctx, r.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
+	var refused error
+	err = retryTransient(ctx, func() error {
+		start, err = r.ask(ctx, b)
+		if errors.Is(err, adapter.ErrSnapshot) || errors.Is(err, adapter.ErrTrimmed) {
+			refused, err = err, nil // the answer, not a failure
+		}
+		return err
+	})
+	return start, cmp.Or(refused, err)
+}
+
+// ask is resolve without repetition.
+func (r *snapshots) ask(ctx context.Context, b snapshotToken) (adapter.StartPosition, error) {
+	var number, low, origin, seq int64
+	var packets int
+	err := r.pool.QueryRow(ctx, r.queries.resolveSnapshot, batchID(b.position)).Scan(&number, &low, &origin, &seq, &packets)
 	if err != nil {
 		return adapter.StartPosition{}, fmt.Errorf("resolve snapshot token: %w", err)
 	}

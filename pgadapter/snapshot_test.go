@@ -144,6 +144,27 @@ func within(spans []adapter.Range, p adapter.Position) bool {
 	return false
 }
 
+// TestSnapshot_ConnectionsEnd: the server has closed the idle connections of the pool, as idle_session_timeout does.
+func TestSnapshot_ConnectionsEnd(t *testing.T) {
+	t.Parallel()
+	b := newBench(t).named(t)
+	db := b.open(t, &waits)
+	var token string
+	if err := b.conn.QueryRow(t.Context(), "select snapshot_token()").Scan(&token); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		b.terminate(t, "")
+		if _, err := db.ResolveSnapshot(t.Context(), token); err != nil {
+			t.Fatalf("resolve: %v", err)
+		}
+		b.terminate(t, "")
+		if _, err := db.ClusterStats(t.Context()); err != nil {
+			t.Fatalf("statistics: %v", err)
+		}
+	}
+}
+
 func TestSnapshot_Malformed(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)

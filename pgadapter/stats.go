@@ -110,8 +110,10 @@ type ClusterStats struct {
 // for many: call it about once a minute.
 func (db *DB) ClusterStats(ctx context.Context) (ClusterStats, error) {
 	var s ClusterStats
-	err := db.pool.QueryRow(ctx, db.queries.clusterStats).Scan(&s.Nodes, &s.Live, &s.Parked, &s.Expired, &s.Low, &s.High,
-		&s.Batches, &s.Bytes, &s.Outbox, &s.NotifyUse)
+	err := retryTransient(ctx, func() error {
+		return db.pool.QueryRow(ctx, db.queries.clusterStats).Scan(&s.Nodes, &s.Live, &s.Parked, &s.Expired, &s.Low, &s.High,
+			&s.Batches, &s.Bytes, &s.Outbox, &s.NotifyUse)
+	})
 	if err != nil {
 		return s, fmt.Errorf("pgadapter: cluster stats: %w", annotateSchemaErr(db.opts.Schema, err))
 	}
