@@ -116,16 +116,20 @@ func (db *DB) open(ctx context.Context, s source) error {
 	if db.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
-	err = w.Wait(ctx, func(ctx context.Context) error { return checkSettings(ctx, db.queries, db.pool) })
-	if err != nil {
+	var h head
+	err = w.Wait(ctx, func(ctx context.Context) error {
+		if err := checkSettings(ctx, db.queries, db.pool); err != nil {
+			return err
+		}
+		h, err = readHead(ctx, db.queries, db.opts.Schema, db.pool)
 		return err
-	}
-	h, err := readHead(ctx, db.queries, db.opts.Schema, db.pool)
+	})
 	if err != nil {
 		return err
 	}
 	db.assemble(newSealer(h.log, h.key), &dedicatedConn{config: listening(listen)}, &dedicatedConn{config: config})
-	if err := db.node.register(ctx, db.pool, h.pos.position()); err != nil {
+	err = w.Wait(ctx, func(ctx context.Context) error { return db.node.register(ctx, db.pool, h.pos.position()) })
+	if err != nil {
 		return err
 	}
 	if err := w.Wait(ctx, db.tail.start); err != nil {
