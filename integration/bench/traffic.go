@@ -62,7 +62,7 @@ func (t traffic) violation() string {
 func (s *served) measure(ctx context.Context) (t traffic, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("acknowledgements or messages are missing"))
 	defer cancel()
-	w := &crowd{}
+	w := &clientSide{}
 	defer w.close()
 	if err := w.connect(ctx, s.addrs); err != nil {
 		return t, err
@@ -94,15 +94,15 @@ func (s *served) measure(ctx context.Context) (t traffic, err error) {
 	return t, err
 }
 
-// A crowd is the clients of a measurement.
-type crowd struct {
+// A clientSide is the clients of a measurement.
+type clientSide struct {
 	posters   []*postClient
 	receivers []*recordingClient
 	rest      sync.WaitGroup // the readers of receivers
 	first     int            // number of the next message of each client
 }
 
-func (w *crowd) connect(ctx context.Context, addrs []string) error {
+func (w *clientSide) connect(ctx context.Context, addrs []string) error {
 	for i := range posters {
 		c, err := dialRaw(ctx, addrs[i%len(addrs)])
 		if err != nil {
@@ -122,12 +122,12 @@ func (w *crowd) connect(ctx context.Context, addrs []string) error {
 	return nil
 }
 
-func (w *crowd) close() {
+func (w *clientSide) close() {
 	w.hangUp()
 	w.rest.Wait()
 }
 
-func (w *crowd) hangUp() {
+func (w *clientSide) hangUp() {
 	for _, c := range w.posters {
 		c.conn.Close()
 	}
@@ -137,7 +137,7 @@ func (w *crowd) hangUp() {
 }
 
 // post has each client post, and returns when all messages are acknowledged and all receivers have them.
-func (w *crowd) post(each int) (acknowledged, received time.Duration, err error) {
+func (w *clientSide) post(each int) (acknowledged, received time.Duration, err error) {
 	for _, r := range w.receivers {
 		r.expect(w.first, posters*each)
 	}
@@ -159,7 +159,7 @@ func (w *crowd) post(each int) (acknowledged, received time.Duration, err error)
 
 // awaitQuiet waits until all receivers have all messages, or nobody has received one for long: an adapter may lose some.
 // It returns when the last one was received.
-func (w *crowd) awaitQuiet() (last time.Time, err error) {
+func (w *clientSide) awaitQuiet() (last time.Time, err error) {
 	const long = 10 * time.Second
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		all, last := true, time.Time{}
@@ -180,7 +180,7 @@ func (w *crowd) awaitQuiet() (last time.Time, err error) {
 }
 
 // meet has clients post until every receiver hears from each server: official servers need a moment to find each other.
-func (w *crowd) meet(ctx context.Context) error {
+func (w *clientSide) meet(ctx context.Context) error {
 	for !w.heardOfAll() {
 		for _, c := range w.posters {
 			if err := c.post(w.first, 1); err != nil {
@@ -197,7 +197,7 @@ func (w *crowd) meet(ctx context.Context) error {
 	return nil
 }
 
-func (w *crowd) heardOfAll() bool {
+func (w *clientSide) heardOfAll() bool {
 	for _, r := range w.receivers {
 		if r.heardOf() < posters {
 			return false
@@ -207,7 +207,7 @@ func (w *crowd) heardOfAll() bool {
 }
 
 // judge compares what the receivers have seen.
-func (w *crowd) judge(t *traffic) {
+func (w *clientSide) judge(t *traffic) {
 	orders := make(map[string]bool)
 	for _, r := range w.receivers {
 		r.mu.Lock()

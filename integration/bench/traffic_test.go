@@ -31,7 +31,7 @@ func TestTraffic_ReceiptsAreJudged(t *testing.T) {
 			return seen
 		}, traffic{orders: 2}},
 	} {
-		w := &crowd{}
+		w := &clientSide{}
 		for range receivers {
 			w.receivers = append(w.receivers, &recordingClient{seen: slices.Clone(right)})
 		}
