@@ -29,6 +29,9 @@ func TestChaos_AllFaults(t *testing.T) {
 			if r.violation != nil {
 				t.Errorf("SOCKETIO_TEST_SEED=%d: %v\nthe history is in %s", r.seed, r.violation, r.file)
 			}
+			if r.answers == 0 {
+				t.Error("no handler that emits has answered")
+			}
 		})
 	}
 }

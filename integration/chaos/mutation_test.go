@@ -74,7 +74,7 @@ func TestMutations_AreFound(t *testing.T) {
 // TestMutations_Apply checks that all patches apply to the code, also those that do not run by default.
 func TestMutations_Apply(t *testing.T) {
 	patches, err := filepath.Glob("testdata/mutations/*.patch")
-	if err != nil || len(patches) < 14 {
+	if err != nil || len(patches) < 15 {
 		t.Fatalf("%d patches, %v", len(patches), err)
 	}
 	dir := t.TempDir()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/pgsocket/socketio/integration/checker"
 	"github.com/pgsocket/socketio/integration/harness"
+	"github.com/pgsocket/socketio/integration/wire"
 )
 
 // randomTargets returns targets of events or operations.
@@ -67,6 +69,72 @@ func (run *chaosRun) publish(ctx context.Context, rng *rand.Rand) {
 		})
 		harness.Pause(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
 	}
+}
+
+// publishThroughHandlers has clients request events from the handlers of a node, without waiting for one before the
+// next. Each client serves for one publisher, and is at times cut before it has all answers.
+func (run *chaosRun) publishThroughHandlers(ctx context.Context, rng *rand.Rand) {
+	for ctx.Err() == nil {
+		c := wire.New(wire.Options{})
+		connecting, cancel := context.WithTimeout(ctx, 4*time.Second)
+		err := c.Connect(connecting, run.set.randomNode(rng))
+		cancel()
+		if err == nil {
+			run.orderTicks(c, rng)
+		}
+		harness.Pause(ctx, time.Duration(rng.IntN(100))*time.Millisecond)
+	}
+}
+
+// orderTicks requests some events over one connection, records their outcomes, and ends the connection.
+func (run *chaosRun) orderTicks(c *wire.Client, rng *rand.Rand) {
+	type ordered struct {
+		checker.Emit
+
+		request *wire.Request
+	}
+	publisher, to, emit := run.newPublisher(), run.randomTargets(rng), rng.IntN(3) == 0
+	count := 20 + rng.IntN(60)
+	cutAt := rng.IntN(4 * count)
+	pending := make(chan ordered, count)
+	var collector sync.WaitGroup
+	collector.Go(func() {
+		for e := range pending {
+			waiting, cancel := context.WithTimeout(run.t.Context(), 30*time.Second)
+			answer, err := e.request.Wait(waiting)
+			cancel()
+			if err == nil { // otherwise it may be in the log or not
+				e.End = time.Now().UnixNano()
+			}
+			switch {
+			case err != nil:
+			case string(answer) == "[]":
+				run.answers.Add(1)
+			default:
+				e.Err = string(answer)
+			}
+			run.recorder.Emitted(e.Emit)
+		}
+	})
+	for seq := range count {
+		if seq == cutAt {
+			c.Cut()
+		}
+		e := checker.Emit{ID: checker.NewID(publisher, seq), To: to[seq%len(to)], Start: time.Now().UnixNano()}
+		request, err := c.Ask("tick-me", map[string]any{
+			"publisher": publisher, "seq": seq, "emit": emit, "target": map[string]any{"rooms": e.To.Rooms, "except": e.To.Except},
+		})
+		pending <- ordered{e, request}
+		if err != nil {
+			break
+		}
+		if seq%8 == 7 {
+			harness.Pause(run.t.Context(), 50*time.Millisecond)
+		}
+	}
+	close(pending)
+	collector.Wait()
+	c.Cut()
 }
 
 // publishLarge emits large events to a few clients, so that the queue of a slow one fills up.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type report struct {
 	refused     map[string]int
 	probes      int            // probes with the right acknowledgement
 	farProbes   int            // of these, sent to a socket of any node by its id
+	answers     int64          // of handlers that emitted
 	disconnects map[string]int // reasons of disconnections, counted by the last nodes
 	violation   *checker.ViolationError
 	file        string // of the history
@@ -49,8 +51,8 @@ func (r *report) String() string {
 	if r.violation != nil {
 		result = "VIOLATION: " + string(r.violation.Kind)
 	}
-	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, disconnects %v, recovered %d, not recovered %v, %d probes (%d by id), %s",
-		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, r.farProbes, result)
+	return fmt.Sprintf("seed %d: %d events, %d receipts, %d cuts, %d kills, faults %v, disconnects %v, recovered %d, not recovered %v, %d probes (%d by id), %d answers, %s",
+		r.seed, r.counts[checker.Published], r.counts[checker.Received], r.cuts, r.faults["kill"], r.faults, r.disconnects, r.recovered, r.refused, r.probes, r.farProbes, r.answers, result)
 }
 
 // A chaosRun is one run: a cluster, its clients, and the faults.
@@ -72,6 +74,8 @@ type chaosRun struct {
 	proxies       map[string]*harness.PGProxy
 	faults        map[string]int
 	lastPublisher int // number of the newest publisher
+
+	answers atomic.Int64 // of handlers that emitted
 }
 
 const clusterSize = 3
@@ -156,6 +160,10 @@ func (run *chaosRun) execute(inject func(ctx context.Context)) *report {
 		rng := harness.NewRand(run.seed<<8 + uint64(p))
 		publishers.Go(func() { run.publish(ctx, rng) })
 	}
+	for p := range 2 {
+		rng := harness.NewRand(run.seed<<8 + 12 + uint64(p))
+		publishers.Go(func() { run.publishThroughHandlers(ctx, rng) })
+	}
 	publishers.Go(func() { run.publishLarge(ctx, harness.NewRand(run.seed<<8+10)) })
 	publishers.Go(func() { run.publishSQL(ctx, harness.NewRand(run.seed<<8+11)) })
 	inject(ctx)
@@ -168,6 +176,7 @@ func (run *chaosRun) execute(inject func(ctx context.Context)) *report {
 	r := &report{
 		config: run.config, counts: run.recorder.Count(), faults: run.faults, cuts: run.set.cuts.Load(),
 		recovered: run.set.recovered.Load(), refused: run.set.refused, disconnects: make(map[string]int),
+		answers: run.answers.Load(),
 	}
 	for _, n := range run.healthy {
 		for reason, times := range n.Stats().Disconnects {

@@ -52,6 +52,13 @@ func (t *tick) Args() []any {
 	return []any{&t.publisher, &t.seq, &t.pad}
 }
 
+// A tickRequest requests a tick, by Publish or by Emit.
+type tickRequest struct {
+	Publisher, Seq int
+	Target         target
+	Emit           bool
+}
+
 // A span is the time in which something took effect, in nanoseconds of the machine's clock.
 type span struct {
 	Start int64 `json:"start"`
@@ -89,6 +96,7 @@ const (
 	post    socketio.Request[json.RawMessage, socketio.None]   = "say"
 	sending socketio.Request[parcel, socketio.None]            = "send"
 	sent    socketio.Event[parcel]                             = "parcel"
+	ticking socketio.Request[tickRequest, socketio.None]       = "tick-me"
 )
 
 // A pair is an answer of two arguments.
@@ -168,7 +176,14 @@ func (n *node) handle(ns *socketio.Namespace) {
 		return pair{First: 7, Second: []byte("seven")}, nil
 	})
 	post.On(ns, func(ctx context.Context, s *socketio.Socket, v json.RawMessage) (socketio.None, error) {
-		return socketio.None{}, posted.Emit(ctx, s.Namespace(), v)
+		return socketio.None{}, posted.Publish(ctx, s.Namespace(), v)
+	})
+	ticking.On(ns, func(ctx context.Context, s *socketio.Socket, o tickRequest) (socketio.None, error) {
+		emit := ticked.Publish
+		if o.Emit {
+			emit = ticked.Emit
+		}
+		return socketio.None{}, emit(ctx, o.Target.of(s.Namespace()), tick{publisher: o.Publisher, seq: o.Seq})
 	})
 	sending.On(ns, func(ctx context.Context, s *socketio.Socket, p parcel) (socketio.None, error) {
 		return socketio.None{}, sent.Emit(ctx, s.Namespace(), p)

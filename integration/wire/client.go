@@ -184,6 +184,29 @@ func (c *Client) current() *Link {
 
 // Call emits an event and waits for its acknowledgement, whose first argument it decodes into v unless that is nil.
 func (c *Client) Call(ctx context.Context, v any, name string, args ...any) error {
+	request, err := c.Ask(name, args...)
+	if err != nil {
+		return err
+	}
+	data, err := request.Wait(ctx)
+	if err != nil || v == nil {
+		return err
+	}
+	var answers []json.RawMessage
+	if err := json.Unmarshal(data, &answers); err != nil || len(answers) == 0 {
+		return fmt.Errorf("answer %s: %w", data, errPacket)
+	}
+	return json.Unmarshal(answers[0], v)
+}
+
+// A Request is an event whose acknowledgement is on its way.
+type Request struct {
+	answer chan json.RawMessage
+	link   *Link
+}
+
+// Ask emits an event that wants an acknowledgement, and does not wait for that.
+func (c *Client) Ask(name string, args ...any) (*Request, error) {
 	answer := make(chan json.RawMessage, 1)
 	c.mu.Lock()
 	id := strconv.Itoa(c.nextAck)
@@ -193,29 +216,24 @@ func (c *Client) Call(ctx context.Context, v any, name string, args ...any) erro
 	c.mu.Unlock()
 	data, err := json.Marshal(append([]any{name}, args...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	prefix := "42"
 	if c.opts.Namespace != "/" {
 		prefix += c.opts.Namespace + ","
 	}
-	if err := link.Send(prefix + id + string(data)); err != nil {
-		return err
-	}
+	return &Request{answer, link}, link.Send(prefix + id + string(data))
+}
+
+// Wait waits for the acknowledgement and returns the JSON array of its arguments.
+func (r *Request) Wait(ctx context.Context) (json.RawMessage, error) {
 	select {
-	case data := <-answer:
-		if v == nil {
-			return nil
-		}
-		var answers []json.RawMessage
-		if err := json.Unmarshal(data, &answers); err != nil || len(answers) == 0 {
-			return fmt.Errorf("answer %s: %w", data, errPacket)
-		}
-		return json.Unmarshal(answers[0], v)
-	case <-link.gone:
-		return errors.New("connection lost before the answer")
+	case data := <-r.answer:
+		return data, nil
+	case <-r.link.gone:
+		return nil, errors.New("connection lost before the answer")
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 
