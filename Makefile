@@ -45,7 +45,8 @@ postgres: ## the tests of the Postgres part on every major, through poolers, wit
 	@scripts/setup majors
 	@go run ./internal/pgserver/matrix $(ARGS)
 
-bench: setup $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
+bench: $(BIN)/withpg ## measure against what the machine allows, as a table; ARGS='-only latency' for a part
+	@scripts/setup bench
 	@cd integration && ../$(BIN)/withpg go run ./bench $(ARGS)
 
 curves: $(BIN)/withpg ## draw how costs grow, for docs/benchmarks.md: five minutes; ARGS='-only rooms' for a part

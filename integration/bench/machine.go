@@ -22,6 +22,7 @@ type machine struct {
 	dsn     string
 	scratch string            // a directory for built programs
 	pg      pgadapter.Options // of every node; the schema is set
+	remarks []string          // lines below the table
 }
 
 // inSchema runs do with a migrated schema of its own.

@@ -87,7 +87,7 @@ func inScratch(do func(*machine) error) error {
 // compare measures and prints the table.
 func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 	fmt.Println("| what | here | beside it | ratio | spread | goal |\n|---|---|---|---|---|---|")
-	for _, c := range slices.Concat(deliveries(), logs(), shares(), unicasts(), reconnects(), idles()) {
+	for _, c := range slices.Concat(deliveries(), logs(), shares(), unicasts(), reconnects(), idles(), handlers()) {
 		if !strings.Contains(c.name, only) {
 			continue
 		}
@@ -95,12 +95,22 @@ func (m *machine) compare(ctx context.Context, rounds int, only string) error {
 		switch {
 		case errors.Is(err, errNoShares):
 			figures = "not measured: " + errNoShares.Error() + " | | |"
+		case errors.Is(err, errNoRedis):
+			figures = "not measured: " + errNoRedis.Error() + " | | |"
 		case err != nil:
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 		fmt.Printf("| %s (`%s`) | %s | %s |\n", c.what, c.name, figures, c.goal)
 	}
+	if len(m.remarks) > 0 {
+		fmt.Println("\n" + strings.Join(m.remarks, "\n"))
+	}
 	return nil
+}
+
+// remark adds a line below the table.
+func (m *machine) remark(format string, args ...any) {
+	m.remarks = append(m.remarks, "- "+fmt.Sprintf(format, args...))
 }
 
 // figures measures, and returns the middle columns of the line.

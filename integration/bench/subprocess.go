@@ -24,6 +24,9 @@ func runSubprocess(ctx context.Context, args []string) error {
 	if args[0] == "publisher" && len(args) == 3 {
 		return publisher(ctx, args[1], args[2])
 	}
+	if args[0] == "handlers" && len(args) == 3 {
+		return serveHandlers(ctx, args[1], args[2])
+	}
 	return holdConnections(ctx, args[0])
 }
 
