@@ -24,7 +24,9 @@ import (
 type Event[T any] string
 
 // On registers the handler of the event. Its ctx ends when the socket is
-// disconnected. An error is logged and not sent to the client. An event without an
+// disconnected. A client that waits for an acknowledgement, for example because of its
+// option retries, receives one without arguments when the handler has returned nil, and
+// the error as that of a [Request] otherwise. Else an error is logged. An event without an
 // argument is nil for a T that is a pointer or an interface; for any other T it
 // does not reach the handler, see ErrMissingArgument.
 func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) error) {
@@ -35,7 +37,10 @@ func (e Event[T]) On(r Registrar, h func(ctx context.Context, s *Socket, v T) er
 		if err := decodePayload(m.args, m.attachments, &v); err != nil {
 			return badPayload(string(e), err)
 		}
-		return h(ctx, m.socket, v)
+		if err := h(ctx, m.socket, v); err != nil || !m.WantsReply() {
+			return err
+		}
+		return m.Reply()
 	})
 }
 

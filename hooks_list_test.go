@@ -51,6 +51,10 @@ var notHooks = map[string]string{
 	"pgadapter.Options.Logger":        "is kept behind a boundary.Log, see its tests",
 	"pgadapter.EmitterOptions.Logger": "is kept behind a boundary.Log, see its tests",
 	"pgadapter.Tx":                    "called by the caller, in its goroutine",
+	"pgadapter.Beginner":              "called by the caller, in its goroutine",
+	"pgadapter.Once":                  "calls the function in the goroutine of the caller, and rolls back when it panics, see TestOnce_Panic_RollsBack in pgadapter",
+	"pgadapter.OnceSQL":               "is pgadapter.Once",
+	"pgadapter.OnceKey.Content":       "encoded by the caller, in its goroutine",
 	"socketio.Change":                 "is data",
 	"socketio.Handshake.DecodeAuth":   "decodes in the goroutine of the caller",
 

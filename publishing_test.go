@@ -401,3 +401,27 @@ func TestPublish_HeapBound(t *testing.T) {
 		})
 	}
 }
+
+// TestEvent_Acknowledged: a client may wait for the acknowledgement of an event; with its option retries it does.
+func TestEvent_Acknowledged(t *testing.T) {
+	t.Parallel()
+	bubble(t, nil, func(t *testing.T, io *socketio.Server) {
+		said.On(io, func(_ context.Context, _ *socketio.Socket, text string) error {
+			if text == "" {
+				return &socketio.Error{Code: "empty"}
+			}
+			return nil
+		})
+		p := connected(t, io)
+		for event, want := range map[string]string{`["said","x"]`: `[]`, `["said",""]`: `[{"error":{"code":"empty"}}]`} {
+			if got := p.ask(event); got != want {
+				t.Errorf("%s: acknowledged with %s, want %s", event, got, want)
+			}
+		}
+		p.WriteText(`2["said","x"]`)
+		synctest.Wait()
+		if n := p.Waiting(); n != 0 {
+			t.Errorf("%d answers to a client that waits for none", n)
+		}
+	})
+}
