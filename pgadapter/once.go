@@ -3,6 +3,7 @@ package pgadapter
 import (
 	"context"
 	"database/sql"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"time"
@@ -294,8 +295,9 @@ func (r *onceRun[R]) attempt(ctx context.Context) (answer R, err error) {
 // claim claims the request for tx, or returns the answer that it had.
 func (r *onceRun[R]) claim(ctx context.Context, tx onceTx) (stored []byte, err error) {
 	var claimed, same bool
+	var answer *string
 	err = tx.QueryRow(ctx, loadQuery("request_claim", r.opts.Schema), r.request, r.content, r.opts.Window.Milliseconds(), r.opts.MaxIdle.Milliseconds()).
-		Scan(&claimed, &same, &stored)
+		Scan(&claimed, &same, &answer)
 	switch state := sqlStateOf(err); {
 	case state == "55P03" || state == "57014": // lock_timeout or statement_timeout, while it waits for another transaction
 		return nil, &passingError{fmt.Errorf("claim the request: %w", err)}
@@ -305,10 +307,10 @@ func (r *onceRun[R]) claim(ctx context.Context, tx onceTx) (stored []byte, err e
 		return nil, nil
 	case !same:
 		return nil, fmt.Errorf("once: %w", ErrOnceContent)
-	case stored == nil:
+	case answer == nil:
 		return nil, fmt.Errorf("once: %w", errNoAnswer)
 	}
-	return stored, nil
+	return hex.DecodeString(*answer)
 }
 
 func (r *onceRun[R]) decoded(stored []byte, err error) (answer R, _ error) {

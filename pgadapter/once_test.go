@@ -742,6 +742,33 @@ func BenchmarkOnce(b *testing.B) {
 	}
 }
 
+// TestOnce_TextResults: the pool of the application receives results as text, in a form that the server chooses.
+func TestOnce_TextResults(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []string{"exec", "simple_protocol", "cache_describe"} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			set := *b
+			set.dsn = withParams(t, b.dsn, map[string]string{
+				"default_query_exec_mode": mode, "bytea_output": "escape", "standard_conforming_strings": "on",
+			})
+			s := newShop(t, &set, nil)
+			var answers [2]placed
+			for i := range answers {
+				var err error
+				if answers[i], err = s.place(t.Context(), "k"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if answers[0] != answers[1] {
+				t.Errorf("answers %v", answers)
+			}
+			s.want(t, 1, 1)
+		})
+	}
+}
+
 // TestOnce_PgBouncer: many clients of a pooler in transaction mode, and few connections to Postgres.
 func TestOnce_PgBouncer(t *testing.T) {
 	t.Parallel()
