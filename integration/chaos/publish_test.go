@@ -75,7 +75,7 @@ func (run *chaosRun) publish(ctx context.Context, rng *rand.Rand) {
 // next. Each client serves for one publisher, and is at times cut before it has all answers.
 func (run *chaosRun) publishThroughHandlers(ctx context.Context, rng *rand.Rand) {
 	for ctx.Err() == nil {
-		c := wire.New(wire.Options{})
+		c := wire.New(wire.Options{Connected: func(id string, _ bool) { run.asking.Store(id, true) }})
 		connecting, cancel := context.WithTimeout(ctx, 4*time.Second)
 		err := c.Connect(connecting, run.set.randomNode(rng))
 		cancel()

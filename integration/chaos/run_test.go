@@ -76,6 +76,7 @@ type chaosRun struct {
 	lastPublisher int // number of the newest publisher
 
 	answers atomic.Int64 // of handlers that emitted
+	asking  sync.Map     // the ids of clients that ask handlers to emit: they are cut, and do not return
 }
 
 const clusterSize = 3
