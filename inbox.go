@@ -110,10 +110,10 @@ func (s *Socket) dispatch() {
 		b.mu.Unlock()
 		switch {
 		case it.message != nil:
+			s.awaitRoom()
 			if s.namespace.server.halted.Load() {
 				continue // and it stays counted
 			}
-			s.awaitRoom()
 			s.conn.backlog.begun()
 			s.handle(it.message)
 		case it.outgoing != nil:
@@ -222,7 +222,7 @@ func (s *Socket) replyError(m *Message, e *Error) {
 		func() any { return reply(bare) },
 		func() any { return errorReply(bare) },
 	} {
-		err := protect(func() error { return m.Reply(body()) })
+		err := protect(func() error { return m.reply(true, body()) })
 		if err == nil {
 			return
 		}

@@ -63,9 +63,14 @@ func (m *Message) WantsReply() bool { return m.wantsReply.Load() }
 // without a waiting peer, return ErrReplied. It queues the packet and does not wait for
 // the client. After an encoding error the peer still waits.
 //
-// After an [Event.Publish] in the handler, the acknowledgement is sent when the published
-// events are in the log. If one of them fails, the peer receives that error in its place.
-func (m *Message) Reply(args ...any) error {
+// After an [Event.Publish] in the handler, the acknowledgement is sent when the handler has
+// returned and the published events are in the log. If one of them fails, the peer receives
+// that error in its place. A Reply after the handler has returned waits for that, and returns
+// ErrReplied if the peer has received an error.
+func (m *Message) Reply(args ...any) error { return m.reply(false, args...) }
+
+// reply is Reply. Only an error is sent after a publish has failed.
+func (m *Message) reply(isError bool, args ...any) error {
 	p, err := encodeArgs("", args)
 	if err != nil {
 		return err
@@ -74,7 +79,7 @@ func (m *Message) Reply(args ...any) error {
 	if err != nil {
 		return err
 	}
-	if now, err := m.handling.reply(messages); !now {
+	if now, err := m.handling.reply(messages, isError); !now {
 		return err
 	}
 	return m.socket.sendMessages(messages)

@@ -20,8 +20,8 @@ import (
 
 // Publish emits the event like Emit, but in a handler it does not wait for the log: it
 // returns when the event has its place in the order, and the acknowledgement of the event
-// that is being handled waits instead. The peer receives the acknowledgement when
-// everything that its handler published is in the log, durable as the log is configured,
+// that is being handled waits instead. The peer receives the acknowledgement when the handler has
+// returned and everything that its handler published is in the log, durable as the log is configured,
 // and an error with CodeInternal if one of the events failed, which is logged. So the
 // handler of the next event of the socket runs meanwhile, and the events of several
 // handlers share an append.
@@ -32,8 +32,9 @@ import (
 //
 // While the queue of the log is full Publish waits, until ctx ends. Its error means that the
 // event is not emitted. An event that was published is emitted even if its client is
-// disconnected then. Use Emit where the code that follows it depends on the event being in
-// the log.
+// disconnected then; if that fails, nobody learns of it. A handler that has published so much
+// that keeping account of it takes Options.InboxBytes waits for the log from then on. Use Emit
+// where the code that follows it depends on the event being in the log.
 func (e Event[T]) Publish(ctx context.Context, to Target, v T) error {
 	r := to.route()
 	envelope, err := envelope(r, string(e), v)
@@ -74,13 +75,15 @@ type handling struct {
 
 	message *Message
 
-	mu       sync.Mutex
-	waiting  []publish
-	returned bool                 // the handler
-	err      error                // that it returned
-	over     bool                 // the outcomes of the publishes are known
-	kept     []*transport.Message // the reply, which is sent when they are in the log
-	bytes    int                  // of memory, for what waits
+	mu        sync.Mutex
+	waiting   []publish
+	returned  bool                 // the handler
+	err       error                // that it returned
+	over      bool                 // the outcomes of the publishes are known
+	concluded chan struct{}        // closed then, if the handler has returned before
+	failed    bool                 // some publish has
+	kept      []*transport.Message // the reply of the handler, which is sent when they are in the log
+	bytes     int                  // of memory, for what waits
 }
 
 type handlingKey struct{}
@@ -99,11 +102,11 @@ func handlingOf(ctx context.Context) *handling {
 	return h
 }
 
-// add reports whether the handler still runs.
+// add reports whether the acknowledgement waits for the publish: the handler still runs, and has not published too much.
 func (h *handling) add(one publish) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.returned {
+	if h.returned || h.bytes > h.message.socket.namespace.server.opts.InboxBytes {
 		return false
 	}
 	h.waiting = append(h.waiting, one)
@@ -128,15 +131,24 @@ func (h *handling) end(err error) (waits bool, bytes int) {
 	defer h.mu.Unlock()
 	h.returned, h.err = true, err
 	h.over = len(h.waiting) == 0
+	if !h.over {
+		h.concluded = make(chan struct{})
+	}
 	return !h.over, h.bytes
 }
 
-// reply reports whether a reply may be sent now. Otherwise it is kept until the outcomes of
-// the publishes are known, unless the peer does not wait for one.
-func (h *handling) reply(reply []*transport.Message) (now bool, err error) {
+// reply reports whether a reply may be sent now. While the handler runs, it is kept until the
+// outcomes of the publishes are known; after that reply waits for them. When one of them has
+// failed, only the error may be sent.
+func (h *handling) reply(reply []*transport.Message, isError bool) (now bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.message.wantsReply.CompareAndSwap(true, false) {
+	for h.returned && !h.over {
+		h.mu.Unlock()
+		<-h.concluded
+		h.mu.Lock()
+	}
+	if h.failed && !isError || !h.message.wantsReply.CompareAndSwap(true, false) {
 		return false, ErrReplied
 	}
 	if len(h.waiting) == 0 || h.over {
@@ -163,10 +175,12 @@ func (h *handling) conclude(ctx context.Context) (reply []*transport.Message, er
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.over = true
+	close(h.concluded)
 	h.message.size += h.bytes
 	if len(failed) == 0 {
 		return h.kept, nil
 	}
+	h.failed = true
 	if h.kept != nil {
 		h.message.wantsReply.Store(true)
 	}
@@ -199,6 +213,7 @@ func (s *Socket) concludePublished() {
 	for m := s.firstPublishing(); m != nil; m = s.nextPublishing() {
 		reply, err := m.handling.conclude(s.ctx)
 		result := m.handling.err
+		_ = s.conn.session.Drained(s.ctx) // many may end at once, and the client is not slow
 		switch {
 		case err != nil && result != nil: // the peer receives the error of the handler
 			s.logFailed(m, err)
@@ -251,7 +266,10 @@ func (s *Socket) awaitRoom() {
 }
 
 // awaitPublished waits until no handled event waits for the log.
-func (s *Socket) awaitPublished() {
+func (s *Socket) awaitPublished() { s.awaitPublishedWithin(context.Background()) }
+
+// awaitPublishedWithin is awaitPublished until ctx ends.
+func (s *Socket) awaitPublishedWithin(ctx context.Context) {
 	b := &s.inbox
 	b.mu.Lock()
 	if len(b.publishing) > 0 && b.published == nil {
@@ -260,6 +278,9 @@ func (s *Socket) awaitPublished() {
 	published := b.published
 	b.mu.Unlock()
 	if published != nil {
-		<-published
+		select {
+		case <-published:
+		case <-ctx.Done():
+		}
 	}
 }

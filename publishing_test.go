@@ -245,9 +245,9 @@ func TestPublish_ReplyAfterTheHandler(t *testing.T) {
 		p.WriteText(`21["later"]`)
 		p.WriteText(`22["later"]`)
 		synctest.Wait()
-		if err := (<-messages).Reply("before"); err != nil {
-			t.Error(err)
-		}
+		m := <-messages
+		replied := make(chan error, 1)
+		go func() { replied <- m.Reply("before") }()
 		synctest.Wait()
 		if p.Waiting() != 0 {
 			t.Error("replied before the event was in the log")
@@ -256,8 +256,11 @@ func TestPublish_ReplyAfterTheHandler(t *testing.T) {
 		if got := p.ReadText(); got != `31["before"]` {
 			t.Error(got)
 		}
+		if err := <-replied; err != nil {
+			t.Error(err)
+		}
 		synctest.Wait()
-		m := <-messages
+		m = <-messages
 		if err := m.Reply("after"); err != nil {
 			t.Error(err)
 		}

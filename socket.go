@@ -354,6 +354,9 @@ func (s *Socket) Disconnect(ctx context.Context) error {
 	if err := s.namespace.server.admit(ctx); err != nil {
 		return err
 	}
+	answered, cancel := context.WithTimeout(ctx, s.namespace.server.opts.AckTimeout)
+	s.awaitPublishedWithin(answered) // the acknowledgements of handled events precede DISCONNECT
+	cancel()
 	if err := s.endSession(ctx, nil); !errors.Is(err, recovery.ErrLost) {
 		return err
 	}
