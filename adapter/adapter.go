@@ -55,6 +55,8 @@ type Adapter interface {
 	// the end of the log. The deliveries are immutable and may be retained.
 	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
 
+	RoomReader
+
 	// Nodes returns the bound nodes, this one first. When a node closes or is
 	// declared dead, the adapter publishes one envelope of kind NodeLeft. If the
 	// node was alive, it is listed again, with a greater StartPosition.

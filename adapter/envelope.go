@@ -26,17 +26,29 @@ const (
 	Request  Kind = 6 // a request to nodes; the server defines the format of Payload
 	Answer   Kind = 7 // a response to the node whose ID is Audience.Rooms[0]
 	NodeLeft Kind = 8 // the node whose ID is Payload has lost its connections; published by the adapter
+
+	// History is an operation and an event: the audience joins the room of the
+	// [HistoryRequest] in Payload, and each socket that was not in it receives
+	// what was emitted to the room before.
+	History Kind = 9
 )
 
 // Operation reports whether envelopes of the kind change the rooms of sessions
 // or end sessions.
-func (k Kind) Operation() bool { return k == Join || k == Leave || k == Disconnect }
+func (k Kind) Operation() bool { return k.Joins() || k == Leave || k == Disconnect }
+
+// Joins reports whether the audience of envelopes of the kind joins rooms.
+func (k Kind) Joins() bool { return k == Join || k == History }
 
 // RoomList returns the payload of a Join or Leave.
 func RoomList(rooms []string) ([]byte, error) { return json.Marshal(rooms) }
 
-// RoomList returns the rooms that the payload of a Join or Leave lists.
+// RoomList returns the rooms that the payload of a Join, Leave or History lists.
 func (e *Envelope) RoomList() ([]string, error) {
+	if e.Kind == History {
+		q, err := e.HistoryRequest()
+		return []string{q.Room}, err
+	}
 	var rooms []string
 	if err := json.Unmarshal(e.Payload, &rooms); err != nil {
 		return nil, fmt.Errorf("decode the list of rooms: %w", err)

@@ -48,9 +48,10 @@ type Memory struct {
 
 	mu    sync.Mutex
 	local Local
-	since time.Time // when local was bound
-	at    Position  // the head at that time
-	kept  []stamped // oldest first
+	since time.Time  // when local was bound
+	at    Position   // the head at that time
+	kept  []stamped  // oldest first
+	index *RoomIndex // of kept; nil until ReadRoom is called
 	bytes int
 	head  Position
 
@@ -127,6 +128,7 @@ func (m *Memory) Publish(ctx context.Context, e *Envelope) (*Receipt, error) {
 	d := Delivery{Envelope: e, Offset: m.offset(m.head)}
 	m.kept = append(m.kept, stamped{d, now})
 	m.bytes += e.memory()
+	m.index.Add(&d)
 	m.trimLocked(now)
 	if m.local == nil {
 		m.delivered = m.head
@@ -229,6 +231,53 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 	return batch, nil
 }
 
+// roomPart is how many records one step of ReadRoom finds at most.
+const roomPart = 64
+
+// ReadRoom implements RoomReader.
+func (m *Memory) ReadRoom(_ context.Context, namespace, room string, to Position) iter.Seq2[PastDelivery, error] {
+	return func(yield func(PastDelivery, error) bool) {
+		for {
+			part, low := m.readRoom(namespace, room, to)
+			for _, d := range part {
+				if !yield(d, nil) {
+					return
+				}
+			}
+			switch {
+			case len(part) == roomPart:
+				to = part[len(part)-1].Offset.Position - 1
+				continue
+			case low > 0:
+				yield(PastDelivery{}, ErrTrimmed)
+			}
+			return
+		}
+	}
+}
+
+// readRoom returns some events of the room, newest first, and the newest position that is
+// no longer kept.
+func (m *Memory) readRoom(namespace, room string, to Position) ([]PastDelivery, Position) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.trimLocked(time.Now())
+	if m.index == nil {
+		m.index = &RoomIndex{}
+		for i := range m.kept {
+			m.index.Add(&m.kept[i].Delivery)
+		}
+		m.trimLocked(time.Now())
+	}
+	found := m.index.Before(namespace, room, to, roomPart)
+	part := make([]PastDelivery, len(found))
+	for i, p := range found {
+		s := m.kept[p-m.Low()-1]
+		part[i] = PastDelivery{s.Delivery, s.at}
+	}
+	return part, m.Low()
+}
+
 // ResolveSnapshot implements SnapshotResolver. A token is the text of an offset of this log.
 func (m *Memory) ResolveSnapshot(_ context.Context, token string) (StartPosition, error) {
 	o, err := ParseOffset(token)
@@ -275,9 +324,10 @@ func (m *Memory) offset(p Position) Offset {
 
 func (m *Memory) trimLocked(now time.Time) {
 	n := 0
-	for n < len(m.kept) && (m.bytes > m.opts.MaxBytes || now.Sub(m.kept[n].at) > m.opts.Retention) {
+	for n < len(m.kept) && (m.bytes+m.index.Bytes() > m.opts.MaxBytes || now.Sub(m.kept[n].at) > m.opts.Retention) {
 		m.bytes -= m.kept[n].memory()
 		m.low.Store(int64(m.kept[n].Offset.Position))
+		m.index.RemoveFirst(&m.kept[n].Delivery)
 		n++
 	}
 	clear(m.kept[:n]) // frees the trimmed records while the array is in use

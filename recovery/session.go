@@ -95,7 +95,7 @@ func (s *Session) Apply(d *adapter.Delivery) (c Change, over bool) {
 	return c, false
 }
 
-// operation returns what a Join or Leave at p changes in the record.
+// operation returns what a Join, Leave or History at p changes in the record.
 func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) Change {
 	c := Change{At: p}
 	named := map[string]bool{s.ID: true} // a session neither joins nor leaves its own room
@@ -105,7 +105,7 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 		}
 		named[room] = true
 		switch {
-		case k == adapter.Join && !s.joinedAt(room, p) && !s.heldAt(room, p):
+		case k.Joins() && !s.joinedAt(room, p) && !s.heldAt(room, p):
 			c.Join = append(c.Join, room)
 		case k == adapter.Leave && s.In(room) && s.latest(room).Joined < p:
 			c.Leave = append(c.Leave, room)
