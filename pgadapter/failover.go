@@ -61,7 +61,7 @@ func (t *tail) rewind(ctx context.Context, conn *pgx.Conn) error {
 	t.acked = min(t.acked, at)
 	t.timeline = t.timeline.fork(at)
 	t.mu.Unlock()
-	t.cache.clear()
+	t.clearCaches()
 	t.unreadable.rewind(at)
 	t.lost.truncated(lost, time.Now())
 	t.markDelivered(at)
@@ -101,7 +101,7 @@ func (t *tail) reset(m batchPos, cause error) {
 	t.recent.reset(max(m.position(), t.cursor.position())) // the server may read at m before the cursor is there
 	local := t.local
 	t.mu.Unlock()
-	t.cache.clear()
+	t.clearCaches()
 	t.opts.Logger.Error("connections are cut, because the log has a gap for their clients", slog.Any("error", cause), slog.Int64("position", int64(at.Position)))
 	if local != nil {
 		local.LogGap(at, cause)

@@ -1,6 +1,7 @@
 package pgadapter
 
 import (
+	"sort"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -106,12 +107,9 @@ func decodeBatch(newest byte, log uint32, m batchPos, frame []byte) (*logBatch, 
 
 // within returns the deliveries of the batch in (from, to].
 func (b *logBatch) within(from, to adapter.Position) []adapter.Delivery {
-	d := b.deliveries
-	for len(d) > 0 && d[0].Offset.Position <= from {
-		d = d[1:]
+	after := func(p adapter.Position) int {
+		return sort.Search(len(b.deliveries), func(i int) bool { return b.deliveries[i].Offset.Position > p })
 	}
-	for len(d) > 0 && d[len(d)-1].Offset.Position > to {
-		d = d[:len(d)-1]
-	}
-	return d
+	first := after(from)
+	return b.deliveries[first:max(first, after(to))]
 }

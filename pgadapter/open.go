@@ -278,6 +278,11 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 	return db.tail.read(ctx, from, to)
 }
 
+// ReadRoom implements adapter.RoomReader.
+func (db *DB) ReadRoom(ctx context.Context, namespace, room string, to adapter.Position) iter.Seq2[adapter.PastDelivery, error] {
+	return db.tail.readRoom(ctx, namespace, room, to)
+}
+
 // ResolveSnapshot implements adapter.SnapshotResolver. Tokens come from the function snapshot_token of
 // the schema.
 func (db *DB) ResolveSnapshot(ctx context.Context, text string) (adapter.StartPosition, error) {

@@ -99,6 +99,8 @@ type Call struct {
 	Receipt  int
 	From, To adapter.Position
 	ID       string
+
+	Namespace, Room string
 }
 
 // An Outcome is the results of any call.
@@ -110,6 +112,7 @@ type Outcome struct {
 	Offset  adapter.Offset
 	Nodes   []adapter.Node
 	News    News
+	Past    []adapter.PastDelivery
 	Handed  int // deliveries that have reached the node so far
 }
 
@@ -219,6 +222,17 @@ func (r *Remote) Read(c Call, o *Outcome) error {
 			return o.fail(context.Background(), err)
 		}
 		o.News.Deliveries = append(o.News.Deliveries, ds...)
+	}
+	return nil
+}
+
+// ReadRoom is called by the other process.
+func (r *Remote) ReadRoom(c Call, o *Outcome) error {
+	for d, err := range r.db.ReadRoom(context.Background(), c.Namespace, c.Room, c.To) {
+		if err != nil {
+			return o.fail(context.Background(), err)
+		}
+		o.Past = append(o.Past, d)
 	}
 	return nil
 }
@@ -411,6 +425,20 @@ func (p *process) Read(ctx context.Context, from, to adapter.Position) iter.Seq2
 		o, err := p.call(ctx, "Read", Call{From: from, To: to})
 		if err != nil || len(o.News.Deliveries) > 0 {
 			yield(o.News.Deliveries, err)
+		}
+	}
+}
+
+func (p *process) ReadRoom(ctx context.Context, namespace, room string, to adapter.Position) iter.Seq2[adapter.PastDelivery, error] {
+	return func(yield func(adapter.PastDelivery, error) bool) {
+		o, err := p.call(ctx, "ReadRoom", Call{Namespace: namespace, Room: room, To: to})
+		for _, d := range o.Past {
+			if !yield(d, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(adapter.PastDelivery{}, err)
 		}
 	}
 }

@@ -13,7 +13,8 @@ var sqlFiles embed.FS
 // queries are the statements in the files of directory sql, for one schema.
 type queries struct {
 	settings, head, clusterStats, byKey      string
-	append, read, common, notifyRead, notify string
+	append, read, readBack                   string
+	common, notifyRead, notify               string
 	secret, secretRotate                     string
 	relayOutbox, emit, resolveSnapshot, seen string
 	nodeRegister, nodeBeat, checkFence       string
@@ -46,6 +47,7 @@ func queriesFor(schema string) *queries {
 		secret:             load("secret"),
 		secretRotate:       load("secret_rotate"),
 		read:               load("read"),
+		readBack:           load("read_back"),
 		common:             load("common"),
 		relayOutbox:        load("relay_outbox"),
 		emit:               load("emit"),

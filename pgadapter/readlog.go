@@ -183,7 +183,7 @@ func (t *tail) readRows(ctx context.Context, from, to adapter.Position) ([]*logB
 }
 
 // A logRange is a range of batches with the state of the log when it was read. It is
-// complete up to the batch upTo.
+// complete up to the batch upTo; read from its end, by readBack, after the batch upTo.
 type logRange struct {
 	batches []*logBatch
 	upTo    int64

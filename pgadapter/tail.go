@@ -41,6 +41,7 @@ type tail struct {
 	pace          pace           // of the goroutine: how much of the log one read asks for
 	rows          chan struct{}  // a slot for each concurrent query of Read
 	cache         readCache
+	backCache     readCache     // of what readBack has read
 	done          chan struct{} // closed when the goroutine has returned
 
 	unreadable      unreadable
@@ -87,6 +88,8 @@ func newTail(b base, l *dedicatedConn, s *sealer, h tailHooks) *tail {
 		pace:   fullPace(),
 		recent: recentBatches{maxBytes: o.TailBytes, maxAge: o.Retention},
 		cache:  readCache{maxBytes: o.TailBytes / 4, entries: make(map[idRange]*cacheEntry)},
+
+		backCache: readCache{maxBytes: o.TailBytes / 8, entries: make(map[idRange]*cacheEntry)},
 	}
 }
 
@@ -387,7 +390,7 @@ func (t *tail) markDelivered(p adapter.Position) {
 
 // evictExpired removes what is too old from memory, even without traffic.
 func (t *tail) evictExpired(now time.Time) {
-	t.cache.trim(now)
+	t.trimCaches(now)
 	t.lost.trim(now, t.opts.Retention)
 	t.mu.Lock()
 	defer t.mu.Unlock()

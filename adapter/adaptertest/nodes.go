@@ -15,7 +15,11 @@ func deliverEveryKindAndSize(t *testing.T, log Log) {
 	r, _ := Bound(t, b)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 65_536)
 	var sent []*adapter.Envelope
+	kinds := []adapter.Kind{adapter.History}
 	for kind := range adapter.NodeLeft {
+		kinds = append(kinds, kind)
+	}
+	for _, kind := range kinds {
 		for _, body := range [][]byte{nil, []byte("small"), large} {
 			e := &adapter.Envelope{Kind: kind, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"r"}}, Payload: body}
 			if body != nil {
