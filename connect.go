@@ -27,6 +27,7 @@ import (
 //	runMiddlewares  run the application's connection middleware
 //	awaitMoved      wait until the former node of the session may send nothing more
 //	open            create a session, unless one was claimed; it is durable then
+//	                (and publishHistories: the joins with a history that middleware asked for)
 //	sendConnect     answer CONNECT
 //	replay          send the records for the session up to the cursor, in parts; before the
 //	                last part, attach the socket at the cursor, under the lock that moves
@@ -107,7 +108,9 @@ func (s *Socket) connectIn(traced context.Context, request recovery.ResumeReques
 	switch {
 	case err != nil:
 	case !s.recovers:
-		err = s.attach()
+		if err = s.attach(); err == nil {
+			err = s.publishHistories(ctx)
+		}
 	case session == nil:
 		if session, err = s.open(ctx, request.Offset); err == nil {
 			err = s.restore(ctx, session)
@@ -313,6 +316,11 @@ func (s *Socket) reject(ctx context.Context, what string, err error) {
 // nothing for a socket that was detached meanwhile.
 func (s *Socket) drop(what string, err error) {
 	s.connectErr = err
+	s.cut(what, err)
+}
+
+// cut is drop for a socket that has been connected, from any goroutine.
+func (s *Socket) cut(what string, err error) {
 	h := s.hub()
 	h.mu.Lock()
 	gone := s.member.state == detached
@@ -412,6 +420,9 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 		return err
 	}
 	h := s.hub()
+	if err := s.publishHistories(ctx); err != nil {
+		return err
+	}
 	if s.start != nil {
 		// The state that the application read may be ahead of this node.
 		h.mu.Lock()
@@ -448,7 +459,7 @@ func (s *Socket) restore(ctx context.Context, session *recovery.Session) error {
 		case part.over:
 			return errDisconnectedByOperation
 		case part.last:
-			return s.flushBuffered(ctx)
+			return s.flushBuffered(ctx, s.drained)
 		}
 		from = part.to
 	}
@@ -501,7 +512,10 @@ func (s *Socket) replay(
 			if err := pace(ctx); err != nil {
 				return read, err
 			}
-			o := delivery{Envelope: d.Envelope, offset: d.Offset}
+			o, err := s.replayedAs(ctx, d, part.session)
+			if err != nil {
+				return read, err
+			}
 			messages := o.encodeFor(s)
 			s.recordReplayed(d.Offset, messages)
 			if err := s.conn.session.Send(messages...); err != nil {
@@ -516,6 +530,14 @@ func (s *Socket) replay(
 	s.member.replayedTo = max(s.member.replayedTo, part.to)
 	server.hub.mu.Unlock()
 	return read, nil
+}
+
+// replayedAs returns what the session is sent for a record.
+func (s *Socket) replayedAs(ctx context.Context, d *adapter.Delivery, session *recovery.Session) (*delivery, error) {
+	if d.Kind == adapter.History {
+		return s.history(ctx, d, func(room string) bool { return session.WasIn(room, d.Offset.Position) })
+	}
+	return &delivery{Envelope: d.Envelope, offset: d.Offset}, nil
 }
 
 // recordReplayed records the progress of a replay, before the event is sent.

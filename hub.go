@@ -129,7 +129,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 			h.deliverEventLocked(d)
 		case adapter.SessionMoved:
 			h.sessionMovedLocked(d.Payload)
-		case adapter.Join, adapter.Leave, adapter.Disconnect:
+		case adapter.Join, adapter.Leave, adapter.Disconnect, adapter.History:
 			h.applyOpLocked(d)
 		case adapter.Request, adapter.Answer, adapter.NodeLeft:
 			h.forServerLocked(d)

@@ -54,6 +54,20 @@ func (l *losable) Read(_ context.Context, from, to adapter.Position) iter.Seq2[[
 	}
 }
 
+// ReadRoom yields everything.
+func (l *losable) ReadRoom(_ context.Context, _, _ string, to adapter.Position) iter.Seq2[adapter.PastDelivery, error] {
+	return func(yield func(adapter.PastDelivery, error) bool) {
+		l.mu.Lock()
+		past := slices.Clone(l.records[:min(int(to), len(l.records))])
+		l.mu.Unlock()
+		for _, d := range slices.Backward(past) {
+			if !yield(adapter.PastDelivery{Delivery: d, At: time.Now()}, nil) {
+				return
+			}
+		}
+	}
+}
+
 func (l *losable) Nodes(context.Context) ([]adapter.Node, error) {
 	var nodes []adapter.Node
 	for _, local := range l.locals {

@@ -24,18 +24,22 @@ type member struct {
 	replayedTo      adapter.Position   // until the socket is live: the progress of the replay
 	checkpointState checkpointState
 
-	buffered    replayBuffer // live messages that wait for the end of the replay
-	memberships membershipList
-	truncations int    // how often the log had lost its end when the socket became a member, see hub
-	pass        uint64 // the last delivery that visited the socket
+	buffered       replayBuffer        // live messages that wait for the end of the replay, or of a history
+	flushed        chan struct{}       // closed when the last history, with what waited behind it, has been sent; nil without one
+	histories      []*adapter.Envelope // that middleware has asked for, and that are published when the session is open
+	historiesTaken bool                // and they have been
+	memberships    membershipList
+	truncations    int    // how often the log had lost its end when the socket became a member, see hub
+	pass           uint64 // the last delivery that visited the socket
 }
 
-// A memberState is the phase of a socket. It only grows.
+// A memberState is the phase of a socket. It only grows, except that a live socket that
+// is sent a history replays again.
 type memberState uint8
 
 const (
 	connecting memberState = iota // not a member of its namespace: only operations reach its record
-	replaying                     // a member during a replay: live messages are buffered
+	replaying                     // a member during a replay, or while a history is read: live messages are buffered
 	live                          // a member
 	detached                      // permanently
 )

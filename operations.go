@@ -162,9 +162,12 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 	c := roomChange(d.Envelope, d.Offset.Position, h.logger)
 	since := h.sinceLocked(d)
 	for _, m := range attached {
-		if m.truncations >= since {
+		switch {
+		case m.truncations >= since:
 			m.applyOpLocked(d, c)
-		} else {
+		case d.Kind == adapter.History:
+			m.endSessionLocked() // a replay would send the history again, at this place
+		default:
 			m.repeatedLocked(c)
 		}
 	}
@@ -180,7 +183,7 @@ func roomChange(e *adapter.Envelope, at adapter.Position, logger *slog.Logger) r
 	if err != nil {
 		logger.Error("operation not decoded", slog.Any("error", err))
 	}
-	if e.Kind == adapter.Join {
+	if e.Kind.Joins() {
 		c.Join = rooms
 	} else {
 		c.Leave = rooms
@@ -208,7 +211,9 @@ func (m *member) applyOpLocked(d *adapter.Delivery, c recovery.Change) {
 	case m.record != nil:
 		c, over = m.record.Apply(d)
 	case !over:
-		m.applyLocked(&c)
+		if m.applyLocked(&c); d.Kind == adapter.History && len(c.Join) > 0 {
+			m.joinedWithHistoryLocked(d)
+		}
 	}
 	switch {
 	case over:

@@ -92,6 +92,10 @@ type Options struct {
 	// Default: 30 s.
 	AckTimeout time.Duration
 
+	// History bounds what History.Join sends. Which rooms have a history, and how much of it a
+	// socket receives, is what the application passes to Join.
+	History HistoryLimits
+
 	// EmitTimeout is how long EmitAsync waits for room in a full queue.
 	// Default: 5 s.
 	EmitTimeout time.Duration
@@ -387,6 +391,9 @@ func (o *Options) negative() error {
 		{"InboxBytes", int64(o.InboxBytes)},
 		{"QueueMessages", int64(o.QueueMessages)},
 		{"QueueBytes", int64(o.QueueBytes)},
+		{"History.Events", int64(o.History.Events)},
+		{"History.Bytes", int64(o.History.Bytes)},
+		{"History.ReadBytes", int64(o.History.ReadBytes)},
 		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
 		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
 	} {
@@ -446,6 +453,9 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.InboxBytes, 8<<20)
 	orDefault(&c.QueueMessages, 4096)
 	orDefault(&c.QueueBytes, 4<<20)
+	orDefault(&c.History.Events, 1000)
+	orDefault(&c.History.Bytes, 256<<10)
+	orDefault(&c.History.ReadBytes, 16<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.LogsPerSecond, 10)
 	orDefault(&c.Recovery.Window, defaultWindow)

@@ -124,21 +124,26 @@ func (p *peer) drain() []string {
 	p.t.Helper()
 	synctest.Wait()
 	for p.Waiting() > 0 {
-		text := p.ReadText()
-		if !strings.HasPrefix(text, "2") {
-			p.t.Fatalf("event expected, got %q", text)
-		}
-		var args []any
-		if err := json.Unmarshal([]byte(text[strings.IndexByte(text, '['):]), &args); err != nil {
-			p.t.Fatal(err)
-		}
-		if last, ok := args[len(args)-1].(string); ok && p.pid != "" && len(args) > 1 {
-			p.offset = last
-			args = args[:len(args)-1]
-		}
-		p.events = append(p.events, strings.TrimSuffix(fmt.Sprintln(args...), "\n"))
+		p.event(p.ReadText())
 	}
 	return p.events
+}
+
+// event processes an event.
+func (p *peer) event(text string) {
+	p.t.Helper()
+	if !strings.HasPrefix(text, "2") {
+		p.t.Fatalf("event expected, got %q", text)
+	}
+	var args []any
+	if err := json.Unmarshal([]byte(text[strings.IndexByte(text, '['):]), &args); err != nil {
+		p.t.Fatal(err)
+	}
+	if last, ok := args[len(args)-1].(string); ok && p.pid != "" && len(args) > 1 {
+		p.offset = last
+		args = args[:len(args)-1]
+	}
+	p.events = append(p.events, strings.TrimSuffix(fmt.Sprintln(args...), "\n"))
 }
 
 // wantEvents checks all events since the connection was made.

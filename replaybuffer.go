@@ -16,10 +16,12 @@ type replayBuffer struct {
 	bytes    int
 }
 
-// A bufferedEvent is the messages of one event, and the bytes that they count as.
+// A bufferedEvent is the messages of one event, and the bytes that they count as; or a
+// history, which is read and encoded when it is sent.
 type bufferedEvent struct {
 	messages []*transport.Message
 	bytes    int
+	history  *pendingHistory
 }
 
 // add buffers an event. It returns false if that would exceed the bounds.
@@ -28,25 +30,37 @@ func (c *replayBuffer) add(messages []*transport.Message, o *Options) bool {
 	for _, m := range messages {
 		size += m.Len()
 	}
-	e := bufferedEvent{messages, min(size, o.QueueBytes/4)}
-	if len(c.events) > 0 && (c.messages+len(messages) > o.QueueMessages || c.bytes+e.bytes > o.QueueBytes) {
+	return c.push(bufferedEvent{messages: messages, bytes: min(size, o.QueueBytes/4)}, o)
+}
+
+// addHistory is add for a history.
+func (c *replayBuffer) addHistory(p *pendingHistory, o *Options) bool {
+	return c.push(bufferedEvent{history: p, bytes: min(o.History.Bytes, o.QueueBytes/4)}, o)
+}
+
+func (c *replayBuffer) push(e bufferedEvent, o *Options) bool {
+	messages := max(len(e.messages), 1)
+	if len(c.events) > 0 && (c.messages+messages > o.QueueMessages || c.bytes+e.bytes > o.QueueBytes) {
 		return false
 	}
 	c.events = append(c.events, e)
-	c.messages += len(messages)
+	c.messages += messages
 	c.bytes += e.bytes
 	return true
 }
 
-// take removes and returns the oldest events: up to a quarter of the bounds, at least one.
+// take removes and returns the oldest events: up to a quarter of the bounds, at least one. A
+// history is a part of its own.
 func (c *replayBuffer) take(o *Options) (part []bufferedEvent) {
 	messages, bytes, n := 0, 0, 0
 	for ; n < len(c.events); n++ {
 		e := c.events[n]
-		if n > 0 && (messages+len(e.messages) > o.QueueMessages/4 || bytes+e.bytes > o.QueueBytes/4) {
+		more := max(len(e.messages), 1)
+		if n > 0 && (e.history != nil || c.events[0].history != nil ||
+			messages+more > o.QueueMessages/4 || bytes+e.bytes > o.QueueBytes/4) {
 			break
 		}
-		messages += len(e.messages)
+		messages += more
 		bytes += e.bytes
 	}
 	part, c.events = c.events[:n], c.events[n:]
@@ -56,17 +70,18 @@ func (c *replayBuffer) take(o *Options) (part []bufferedEvent) {
 }
 
 // flushBuffered sends the buffered messages after the replay, at the pace of the
-// connection. Further live messages are buffered until the last part is sent.
-func (s *Socket) flushBuffered(ctx context.Context) error {
+// connection, for which pace waits. Further live messages are buffered until the last part is
+// sent.
+func (s *Socket) flushBuffered(ctx context.Context, pace func(context.Context) error) error {
 	for {
-		if err := s.drained(ctx); err != nil {
+		if err := pace(ctx); err != nil {
 			return err
 		}
 		part, last, err := s.takeBuffered()
 		if last || err != nil {
 			return err
 		}
-		if err := s.sendBuffered(part); err != nil {
+		if err := s.sendBuffered(ctx, part); err != nil {
 			return err
 		}
 	}
@@ -82,19 +97,27 @@ func (s *Socket) takeBuffered() (part []bufferedEvent, last bool, err error) {
 		return nil, false, s.departure()
 	}
 	part = s.member.buffered.take(&server.opts)
-	if len(s.member.buffered.events) > 0 {
+	if len(s.member.buffered.events) > 0 || len(part) > 0 && part[0].history != nil {
 		return part, false, nil
 	}
 	s.member.buffered = replayBuffer{}
 	if s.member.disconnectedAt == nil {
 		s.member.state = live
-		return nil, true, s.sendBuffered(part)
+		return nil, true, s.sendMessagesOf(part)
 	}
 	// Not live: a checkpoint would store that the session has the operation that ended it.
-	return nil, true, cmp.Or(s.sendBuffered(part), errDisconnectedByOperation)
+	return nil, true, cmp.Or(s.sendMessagesOf(part), errDisconnectedByOperation)
 }
 
-func (s *Socket) sendBuffered(part []bufferedEvent) error {
+// sendBuffered sends a part, which may be a history.
+func (s *Socket) sendBuffered(ctx context.Context, part []bufferedEvent) error {
+	if part[0].history != nil {
+		return s.sendHistory(ctx, part[0].history)
+	}
+	return s.sendMessagesOf(part)
+}
+
+func (s *Socket) sendMessagesOf(part []bufferedEvent) error {
 	for _, e := range part {
 		if err := s.conn.session.Send(e.messages...); err != nil {
 			return err

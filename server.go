@@ -22,6 +22,7 @@ type Server struct {
 	work           tasks
 	claimPermits   semaphore // of sockets that are being connected: before the middleware
 	connectPermits semaphore // and after it
+	historyPermits semaphore // of histories that are being read and encoded
 	closing        atomic.Bool
 	requests       atomic.Uint64 // the latest
 	serverRequests chan struct{} // one element for each request of another node that is being handled
@@ -64,6 +65,7 @@ func newServer(opts *Options) (*Server, error) {
 	s.hub.server = s
 	s.hub.expired = &callbackQueue[*ExpiredSession]{work: &s.work, call: s.callOnExpired, dropped: s.logMissedExpired}
 	s.claimPermits, s.connectPermits = make(semaphore, s.opts.ConnectsAtOnce), make(semaphore, s.opts.ConnectsAtOnce)
+	s.historyPermits = make(semaphore, s.opts.ConnectsAtOnce)
 	s.serverRequests = make(chan struct{}, requestsAtOnce)
 	s.sender = &sender{
 		log: s.opts.Adapter, timeout: s.opts.EmitTimeout, server: s, tracing: newTracing(s.opts.Tracer, s.opts.Logger),

@@ -47,7 +47,10 @@ func RoomList(rooms []string) ([]byte, error) { return json.Marshal(rooms) }
 func (e *Envelope) RoomList() ([]string, error) {
 	if e.Kind == History {
 		q, err := e.HistoryRequest()
-		return []string{q.Room}, err
+		if err != nil {
+			return nil, err
+		}
+		return []string{q.Room}, nil
 	}
 	var rooms []string
 	if err := json.Unmarshal(e.Payload, &rooms); err != nil {

@@ -131,6 +131,40 @@ func CheckPlaceholders(data []byte, attachments int) error {
 	return nil
 }
 
+// HasPlaceholder reports whether a receiver of a packet with attachments would take an object
+// in data, which is valid JSON, for a placeholder.
+func HasPlaceholder(data []byte) bool {
+	_, detail := misplaced(data, 0)
+	return detail != ""
+}
+
+// AppendRenumbered appends data, the JSON of a packet with that many attachments, with by
+// added to the number of each placeholder: data becomes part of a packet in which by other
+// attachments come first.
+func AppendRenumbered(dst, data []byte, attachments, by int) []byte {
+	if attachments == 0 || by == 0 {
+		return append(dst, data...)
+	}
+	copied := 0
+	for i := 0; i < len(data); {
+		switch data[i] {
+		case '{':
+			num, end := placeholderAt(data, i)
+			if end == 0 {
+				i++
+				continue
+			}
+			dst = AppendPlaceholder(append(dst, data[copied:i]...), num+by)
+			i, copied = end, end
+		case '"':
+			i = stringEnd(data, i)
+		default:
+			i++
+		}
+	}
+	return append(dst, data[copied:]...)
+}
+
 // misplaced returns the first fault of the placeholders in the body, which is valid
 // JSON, and its index. An object with a member "_placeholder": true that is not exactly a
 // placeholder is a fault, because the JavaScript parser would replace it with an
