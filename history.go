@@ -159,9 +159,11 @@ func (y History) Join(ctx context.Context, s *Socket, room Room, past Past) erro
 	case err != nil || deferred:
 		return err
 	case in:
-		return s.Join(ctx, room) // an earlier call may not be durable yet
+		err = s.Join(ctx, room) // an earlier call may not be durable yet
+	default:
+		err = s.publishHistory(ctx, e)
 	}
-	if err := s.publishHistory(ctx, e); err != nil {
+	if err != nil {
 		return err
 	}
 	return s.historySent(ctx)
