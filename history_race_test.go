@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -124,9 +126,9 @@ func (r *roomReader) event(text string) {
 func TestHistory_ConcurrentWriters_NoGapNoDouble(t *testing.T) {
 	t.Parallel()
 	const clients, rooms = 20, 8
-	joins := 500
-	if testing.Short() {
-		joins = 50
+	joins := 50
+	if n, err := strconv.Atoi(os.Getenv("SOCKETIO_TEST_JOINS")); err == nil {
+		joins = n / clients
 	}
 	io := newServer(nil)
 	histories(io, socketio.Past{Last: 5})
