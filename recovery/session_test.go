@@ -131,3 +131,46 @@ func TestSession_Apply_NoChange_Twice(t *testing.T) {
 		t.Errorf("rooms %+v, want %+v", s.Rooms, want)
 	}
 }
+
+// A replay contains a History only if the session joined its room with it.
+func TestSession_Matches_History(t *testing.T) {
+	t.Parallel()
+	history := func(p adapter.Position, room string) *adapter.Delivery {
+		return &adapter.Delivery{
+			Envelope: &adapter.Envelope{
+				Kind: adapter.History, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"self"}},
+				Payload: []byte(`{"event":"earlier","room":"` + room + `"}`),
+			},
+			Offset: adapter.Offset{Position: p},
+		}
+	}
+	s := recovery.Session{ID: "self", Namespace: "/", Opened: 5, Applied: 5, Rooms: []recovery.RoomInterval{{Room: "in", Joined: 5}}}
+	log := []*adapter.Delivery{
+		history(6, "in"), // nothing happens
+		history(10, "a"), //
+		history(11, "a"), // again
+		operation(t, adapter.Leave, 12, []string{"self"}, "a"),
+		history(13, "a"), // again after it has left
+		history(14, "self"),
+		history(15, ""),
+	}
+	for _, d := range log {
+		s.Apply(d)
+	}
+	// It leaves the room at a record that put it there although it was in it, and joins again.
+	s.ApplyChange(recovery.Change{At: 11, Leave: []string{"in"}})
+	s.ApplyChange(recovery.Change{At: 6, Join: []string{"in"}})
+	s.Rooms[0].Left = 6
+	var replayed []adapter.Position
+	for _, d := range log {
+		if s.Matches(d) {
+			replayed = append(replayed, d.Offset.Position)
+		}
+	}
+	if want := []adapter.Position{10, 13}; !slices.Equal(replayed, want) {
+		t.Errorf("replayed %v, want %v; rooms %+v", replayed, want, s.Rooms)
+	}
+	if !s.WasIn("self", 1) || !s.WasIn("a", 11) || s.WasIn("a", 10) || s.WasIn("a", 13) {
+		t.Error("WasIn is not the rooms before the record")
+	}
+}
