@@ -16,7 +16,7 @@ type record struct {
 	At          time.Time         `json:"at"` // when Postgres appended it
 	Position    int64             `json:"position"`
 	Offset      string            `json:"offset"`
-	Kind        string            `json:"kind"` // event, volatile, join, leave or disconnect
+	Kind        string            `json:"kind"` // event, volatile, join, leave, disconnect or history
 	Namespace   string            `json:"namespace"`
 	Everybody   bool              `json:"everybody"` // no rooms limit the audience
 	Rooms       []string          `json:"rooms"`
@@ -39,7 +39,7 @@ func newRecord(d adapter.Delivery) record {
 	switch d.Kind {
 	case adapter.Event, adapter.Volatile:
 		r.parse(d.Payload)
-	case adapter.Join, adapter.Leave:
+	case adapter.Join, adapter.Leave, adapter.History:
 		r.Changed, _ = d.RoomList() // another payload is printed as it is
 	default:
 	}
@@ -67,6 +67,8 @@ func kindName(k adapter.Kind) string {
 		return "leave"
 	case adapter.Disconnect:
 		return "disconnect"
+	case adapter.History:
+		return "history"
 	default:
 		return strconv.Itoa(int(k))
 	}
@@ -94,6 +96,8 @@ func (r *record) verb() string {
 		return "joins "
 	case "leave":
 		return "leaves "
+	case "history":
+		return "joins with history "
 	case "disconnect":
 		return "disconnected"
 	}

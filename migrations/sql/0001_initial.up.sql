@@ -65,7 +65,7 @@ create sequence log_id_seq as bigint cache 1;
 --
 -- The trace context, of 1 to 512 bytes, is for the tracers of the nodes. SQL writes none.
 --
--- Kinds: 0 event, 1 volatile event, 2 notice of a moved session, 255 withdrawn (no body).
+-- Kinds: 0 event, 1 volatile event, 2 notice of a moved session, 3 to 9 see adapter.Kind, 255 withdrawn (no body).
 create table log (
     id      bigint      not null,
     origin  bigint      not null,
@@ -2164,7 +2164,7 @@ comment on column view_sessions.covered is 'position up to which the rooms are c
 
 create view view_packets as
 select l.id * 4096 + p.index as position, l.at,
-       coalesce((array['event', 'volatile', 'session_moved', 'join', 'leave', 'disconnect', 'request', 'response', 'node_left'])[p.kind + 1], p.kind::text) as kind,
+       coalesce((array['event', 'volatile', 'session_moved', 'join', 'leave', 'disconnect', 'request', 'response', 'node_left', 'history'])[p.kind + 1], p.kind::text) as kind,
        p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
        case when p.kind not in (2, 7) then name_text(p.payload) end as payload
 from log l

@@ -2064,7 +2064,7 @@ COMMENT ON VIEW socketio.view_outbox IS 'what was committed and is not in the lo
 CREATE VIEW socketio.view_packets AS
  SELECT ((l.id * 4096) + p.index) AS "position",
     l.at,
-    COALESCE((ARRAY['event'::text, 'volatile'::text, 'session_moved'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'response'::text, 'node_left'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
+    COALESCE((ARRAY['event'::text, 'volatile'::text, 'session_moved'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'response'::text, 'node_left'::text, 'history'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
     p.namespace,
     p.rooms,
     p.except_rooms,
