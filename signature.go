@@ -7,7 +7,7 @@ import (
 	"slices"
 )
 
-// A Signature is the name of an [Event], a [Request] or a [Data] with the Go types that
+// A Signature is the name of an [Event], a [Request], a [History] or a [Data] with the Go types that
 // it is bound to. Package eventmap writes TypeScript types and an AsyncAPI document from
 // signatures.
 type Signature struct {
@@ -19,6 +19,11 @@ type Signature struct {
 // Signature returns the event's name and the type of its payload.
 func (e Event[T]) Signature() Signature {
 	return Signature{Name: string(e), Payload: reflect.TypeFor[T]()}
+}
+
+// Signature returns the event's name and the type of its payload.
+func (y History) Signature() Signature {
+	return Signature{Name: string(y), Payload: reflect.TypeFor[RoomHistory]()}
 }
 
 // Signature returns the request's name and the types of its payload and its answer.

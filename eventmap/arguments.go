@@ -32,7 +32,8 @@ type namespace struct {
 	prefix string // of its TypeScript types
 	toClient,
 	toServer []event
-	data []field
+	data      []field
+	histories []string // the names of the events whose payload is a RoomHistory
 }
 
 // A described map.
@@ -91,6 +92,7 @@ func (r *reflector) namespace(n *Namespace) (namespace, error) {
 	if described.toClient, err = r.events(n.ServerToClient); err != nil {
 		return described, err
 	}
+	described.describeHistories(n.ServerToClient)
 	if described.toServer, err = r.events(n.ClientToServer); err != nil {
 		return described, err
 	}
@@ -105,6 +107,33 @@ func (r *reflector) namespace(n *Namespace) (namespace, error) {
 		described.data = append(described.data, field{name: s.Name, optional: true, shape: value})
 	}
 	return described, nil
+}
+
+// describeHistories describes the payloads of histories, whose events are those of the
+// namespace.
+func (n *namespace) describeHistories(signatures []socketio.Signature) {
+	for i, s := range signatures {
+		if s.Payload == reflect.TypeFor[socketio.RoomHistory]() {
+			n.histories = append(n.histories, s.Name)
+			n.toClient[i].args = []argument{{"payload", &shape{kind: shapeCustom, custom: Type{
+				typeScript: n.prefix + "RoomHistory", schema: historySchema(),
+			}}}}
+		}
+	}
+}
+
+func historySchema() any {
+	type object = map[string]any
+	return object{
+		"type": "object", "required": []string{"room", "events", "complete"},
+		"properties": object{
+			"room":     object{"type": "string"},
+			"complete": object{"type": "boolean"},
+			"events": object{"type": "array", "items": object{
+				"type": "array", "items": []any{object{"type": "string"}}, "additionalItems": object{}, "minItems": 1,
+			}},
+		},
+	}
 }
 
 func (r *reflector) events(signatures []socketio.Signature) ([]event, error) {

@@ -28,6 +28,9 @@
 // takes the answer only. A client that passes no callback gets no answer; the types
 // require one, as emitWithAck takes the type of the answer from it.
 //
+// The events in the payload of a [socketio.History] are those of the namespace: PastEvent is
+// the union of their names with their arguments, which a comparison of the name narrows.
+//
 // In the types of socket.io-client 4.8 the result of socket.timeout(…).emitWithAck(…) is
 // any. AnswerOf<"event"> names its type.
 //
@@ -113,7 +116,7 @@ type Namespace struct {
 	Data           []socketio.Signature
 }
 
-// A Signer is a value with a signature: an Event, a Request or a Data.
+// A Signer is a value with a signature: an Event, a Request, a History or a Data.
 type Signer interface{ Signature() socketio.Signature }
 
 // List returns the signatures of the values.

@@ -19,6 +19,9 @@ func (r *reflector) name(namespaces []namespace) ([]*definition, error) {
 		for _, own := range []string{"ServerToClientEvents", "ClientToServerEvents", "SocketData", "AnswerOf"} {
 			reserved[n.prefix+own] = true
 		}
+		if len(n.histories) > 0 {
+			reserved[n.prefix+"RoomHistory"], reserved[n.prefix+"PastEvent"], reserved["Exclude"] = true, true, true
+		}
 	}
 	wanted := make(map[string]int)
 	for t := range r.definitions {

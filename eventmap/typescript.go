@@ -54,6 +54,30 @@ func (n *namespace) typeScript(b *strings.Builder) {
 export type %[1]sAnswerOf<Event extends keyof %[1]sClientToServerEvents> =
   Parameters<%[1]sClientToServerEvents[Event]> extends [...unknown[], (answer: infer Answer, ...rest: never[]) => void] ? Answer : never;
 `, n.prefix)
+	if len(n.histories) > 0 {
+		n.roomHistory(b)
+	}
+}
+
+// roomHistory writes the types of the payload of a history.
+func (n *namespace) roomHistory(b *strings.Builder) {
+	names := make([]string, len(n.histories))
+	for i, name := range n.histories {
+		names[i] = quote(name)
+	}
+	fmt.Fprintf(b, `
+/** What was emitted to a room before the client joined it, oldest first. */
+export interface %[1]sRoomHistory {
+  room: string;
+  events: %[1]sPastEvent[];
+  complete: boolean;
+}
+
+/** An event of a room's history: its name and its arguments. */
+export type %[1]sPastEvent = {
+  [Event in Exclude<keyof %[1]sServerToClientEvents, %[2]s>]: [event: Event, ...args: Parameters<%[1]sServerToClientEvents[Event]>];
+}[Exclude<keyof %[1]sServerToClientEvents, %[2]s>];
+`, n.prefix, strings.Join(names, " | "))
 }
 
 // listener returns the type of a listener of the event.
