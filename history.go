@@ -121,7 +121,7 @@ type HistoryLimits struct {
 	// ReadBytes bounds how much of the log is read for one history. What the node has in
 	// memory it finds by room, and reads nothing else. Older events are read from the
 	// adapter's storage, with all that lies between them.
-	// Default: 16 MiB.
+	// Default: 4 MiB.
 	ReadBytes int
 }
 

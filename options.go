@@ -455,7 +455,7 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.QueueBytes, 4<<20)
 	orDefault(&c.History.Events, 1000)
 	orDefault(&c.History.Bytes, 256<<10)
-	orDefault(&c.History.ReadBytes, 16<<20)
+	orDefault(&c.History.ReadBytes, 4<<20)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.LogsPerSecond, 10)
 	orDefault(&c.Recovery.Window, defaultWindow)

@@ -89,10 +89,11 @@ func (r *reflector) namespace(n *Namespace) (namespace, error) {
 		described.name = "/"
 	}
 	var err error
-	if described.toClient, err = r.events(n.ServerToClient); err != nil {
+	histories, toClient := withoutHistories(n.ServerToClient)
+	if described.toClient, err = r.events(toClient); err != nil {
 		return described, err
 	}
-	described.describeHistories(n.ServerToClient)
+	described.describeHistories(histories)
 	if described.toServer, err = r.events(n.ClientToServer); err != nil {
 		return described, err
 	}
@@ -109,12 +110,25 @@ func (r *reflector) namespace(n *Namespace) (namespace, error) {
 	return described, nil
 }
 
+// withoutHistories returns the names of the histories among the signatures, and the signatures
+// without the payloads of these.
+func withoutHistories(signatures []socketio.Signature) (names []string, others []socketio.Signature) {
+	others = slices.Clone(signatures)
+	for i, s := range others {
+		if s.Payload == reflect.TypeFor[socketio.RoomHistory]() && s.Answer == nil {
+			names = append(names, s.Name)
+			others[i].Payload = reflect.TypeFor[socketio.None]()
+		}
+	}
+	return names, others
+}
+
 // describeHistories describes the payloads of histories, whose events are those of the
 // namespace.
-func (n *namespace) describeHistories(signatures []socketio.Signature) {
-	for i, s := range signatures {
-		if s.Payload == reflect.TypeFor[socketio.RoomHistory]() {
-			n.histories = append(n.histories, s.Name)
+func (n *namespace) describeHistories(names []string) {
+	n.histories = names
+	for i, e := range n.toClient {
+		if slices.Contains(names, e.name) {
 			n.toClient[i].args = []argument{{"payload", &shape{kind: shapeCustom, custom: Type{
 				typeScript: n.prefix + "RoomHistory", schema: historySchema(),
 			}}}}

@@ -25,7 +25,12 @@ const (
 
 	Posted socketio.Event[Post]   = "chat:posted"
 	Moved  socketio.Event[Moving] = "chat:moved"
+
+	Earlier socketio.History = "chat:earlier" // what was posted in a room before a page joined it
 )
+
+// shownEarlier is how many earlier posts a page gets when it joins a room.
+const shownEarlier = 50
 
 // CurrentUser is the user of a socket, available on any node.
 const CurrentUser socketio.Data[User] = "user"
@@ -111,7 +116,7 @@ func (c *chat) register() {
 func (c *chat) eventMap() *eventmap.Map {
 	return &eventmap.Map{
 		Namespaces: []eventmap.Namespace{{
-			ServerToClient: eventmap.List(Posted, Moved),
+			ServerToClient: eventmap.List(Posted, Moved, Earlier),
 			ClientToServer: c.io.Handled(),
 			Data:           eventmap.List(CurrentUser),
 		}},
@@ -178,6 +183,8 @@ func (c *chat) hello(_ context.Context, s *socketio.Socket, _ socketio.None) (We
 	return w, nil
 }
 
+// join puts the user into a room. The page receives the last posts of the room, and then
+// each post that follows: none is missing in between, and none comes twice.
 func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none socketio.None, err error) {
 	if !exists(p.Room) {
 		return none, &socketio.Error{Code: "no_such_room"}
@@ -185,7 +192,8 @@ func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none sock
 	if in(s, p.Room) {
 		return none, nil
 	}
-	if err := s.Join(ctx, p.Room); err != nil {
+	past := socketio.Past{Last: shownEarlier, Only: []string{string(Posted)}}
+	if err := Earlier.Join(ctx, s, p.Room, past); err != nil {
 		return none, err
 	}
 	return none, Moved.Emit(ctx, s.To(p.Room), Moving{Room: p.Room, Who: s.ID(), Name: name(s), How: Joined})

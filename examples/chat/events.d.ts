@@ -4,6 +4,7 @@
 export interface ServerToClientEvents {
   "chat:posted": (payload: Post) => void;
   "chat:moved": (payload: Moving) => void;
+  "chat:earlier": (payload: RoomHistory) => void;
 }
 
 /** What the server handles in the namespace /. */
@@ -23,6 +24,18 @@ export interface SocketData {
 /** What emitWithAck of an event resolves with: its own type is lost behind socket.timeout. */
 export type AnswerOf<Event extends keyof ClientToServerEvents> =
   Parameters<ClientToServerEvents[Event]> extends [...unknown[], (answer: infer Answer, ...rest: never[]) => void] ? Answer : never;
+
+/** What was emitted to a room before the client joined it, oldest first. */
+export interface RoomHistory {
+  room: string;
+  events: PastEvent[];
+  complete: boolean;
+}
+
+/** An event of a room's history: its name and its arguments. */
+export type PastEvent = {
+  [Event in Exclude<keyof ServerToClientEvents, "chat:earlier">]: [event: Event, ...args: Parameters<ServerToClientEvents[Event]>];
+}[Exclude<keyof ServerToClientEvents, "chat:earlier">];
 
 /** The answer to a request whose handler failed. */
 export interface ErrorReply {

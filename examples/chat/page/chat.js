@@ -98,6 +98,20 @@ socket.on("chat:posted", (post) => {
   received(post.room, drawPost(post));
   drawTally();
 });
+// What was posted before we joined a room: one event, and the posts that follow continue it.
+// A page that comes back as somebody new has seen some of it.
+socket.on("chat:earlier", ({ room, events, complete }) => {
+  const posts = events.flatMap((e) => (e[0] === "chat:posted" ? [e[1]] : []));
+  const { tally, seen } = rooms.get(room);
+  const note = element("li", "note", `${posts.length} earlier posts${complete ? "" : ", all that are kept"}`);
+  if (posts.length > 0) received(room, note);
+  else recent?.push(note);
+  for (const post of posts) {
+    if (!post.number || post.number > seen) drawLine(rooms.get(room), drawPost(post, "earlier"));
+  }
+  tally.earlier(posts.flatMap(({ number }) => number ?? []));
+  drawTally();
+});
 socket.on("chat:moved", (moving) => received(moving.room, drawMoving(moving)));
 
 function received(name, line) {
@@ -133,6 +147,18 @@ class Tally {
       this.disordered++;
     } else {
       this.doubled++;
+    }
+  }
+
+  // earlier: the numbers of posts that the page shows without having received each. Those that
+  // it receives continue them.
+  earlier(numbers) {
+    for (const number of numbers) {
+      this.first ??= number;
+      this.last ??= number - 1;
+      for (let n = this.last + 1; n < number; n++) this.missing.add(n);
+      this.last = Math.max(this.last, number);
+      this.missing.delete(number);
     }
   }
 
@@ -244,7 +270,7 @@ const rooms = new Map(["lobby", "engine", "galley"].map((name) => {
   const button = element("button", "", name);
   const unread = element("b");
   button.append(unread);
-  const room = { name, lines, button, unread, joined: name === "lobby", tally: new Tally() };
+  const room = { name, lines, button, unread, joined: name === "lobby", tally: new Tally(), seen: 0 };
   button.onclick = () => show(room);
   $("#lines").append(lines);
   $("#rooms").append(button);
@@ -287,10 +313,15 @@ function drawRooms() {
   $("#text").placeholder = `Message to ${shown.name}`;
 }
 
-/** @param {import("../events").Post} post */
-function drawPost(post) {
+/**
+ * @param {import("../events").Post} post
+ * @param {string} [className]
+ */
+function drawPost(post, className = "post") {
+  const room = rooms.get(post.room);
+  room.seen = Math.max(room.seen, post.number ?? 0);
   names.set(post.from, post.name);
-  const li = element("li", post.from === socket.id ? "post mine" : "post");
+  const li = element("li", post.from === socket.id ? `${className} mine` : className);
   const head = element("small");
   const time = element("time", "", clock(new Date(post.at)));
   head.append(element("b", "number", post.number ? `#${post.number}` : ""), element("strong", "", post.name), time, element("span", "", `at ${post.node.replace(/.*:/, "")}`), badge());
