@@ -63,7 +63,8 @@ type Options struct {
 
 	// TailBytes bounds the memory for recent events, from which reconnecting
 	// clients are served without a query. Older events that clients ask for are
-	// read once for all clients, into a cache of a quarter of TailBytes in addition.
+	// read once for all clients, into a cache of a quarter of TailBytes in addition,
+	// and for histories of rooms (socketio.History) into one of an eighth.
 	// Default: 64 MiB.
 	TailBytes int
 
