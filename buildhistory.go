@@ -13,7 +13,7 @@ import (
 
 // history returns the event that a socket receives for a record of kind History, by which it
 // joined a room. In reports which rooms the socket was in before. It has the offset of the
-// record: whoever has it has everything up to there.
+// record: a client that has it has everything up to there.
 func (s *Socket) history(ctx context.Context, d *adapter.Delivery, in func(room string) bool) (*delivery, error) {
 	server := s.namespace.server
 	select {

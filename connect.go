@@ -104,20 +104,7 @@ func (s *Socket) connectIn(traced context.Context, request recovery.ResumeReques
 		s.reject(ctx, "middleware failed", err)
 		return
 	}
-	err = s.acquire(ctx, server.connectPermits)
-	switch {
-	case err != nil:
-	case !s.recovers:
-		if err = s.attach(); err == nil {
-			err = s.publishHistories(ctx)
-		}
-	case session == nil:
-		if session, err = s.open(ctx, request.Offset); err == nil {
-			err = s.restore(ctx, session)
-		}
-	default:
-		err = s.restore(ctx, session)
-	}
+	err = s.enter(ctx, session, request.Offset)
 	s.connectErr = err
 	switch {
 	case errors.Is(err, errDisconnectedByOperation):
@@ -135,6 +122,26 @@ func (s *Socket) connectIn(traced context.Context, request recovery.ResumeReques
 	s.conn.joined()
 	s.release()
 	s.runOnConnect(traced)
+}
+
+// enter connects the socket, with the session that it has claimed or a new one.
+func (s *Socket) enter(ctx context.Context, session *recovery.Session, offset string) error {
+	if err := s.acquire(ctx, s.namespace.server.connectPermits); err != nil {
+		return err
+	}
+	if !s.recovers {
+		if err := s.attach(); err != nil {
+			return err
+		}
+		return s.publishHistories(ctx)
+	}
+	if session == nil {
+		var err error
+		if session, err = s.open(ctx, offset); err != nil {
+			return err
+		}
+	}
+	return s.restore(ctx, session)
 }
 
 // resume claims the session that the client names. It returns nil without one,

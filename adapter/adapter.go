@@ -47,6 +47,16 @@ type Adapter interface {
 	// the call, and that is in the log, has been delivered to this node.
 	WaitDelivered(ctx context.Context) error
 
+	Reader
+
+	// Nodes returns the bound nodes, this one first. When a node closes or is
+	// declared dead, the adapter publishes one envelope of kind NodeLeft. If the
+	// node was alive, it is listed again, with a greater StartPosition.
+	Nodes(ctx context.Context) ([]Node, error)
+}
+
+// A Reader reads the log.
+type Reader interface {
 	// Read yields the records in (from, to], oldest first, in batches. If the
 	// log does not keep the whole range, it yields ErrTrimmed and no batch. If
 	// it fails later, it yields the error in place of the next batch. The range
@@ -55,12 +65,17 @@ type Adapter interface {
 	// the end of the log. The deliveries are immutable and may be retained.
 	Read(ctx context.Context, from, to Position) iter.Seq2[[]Delivery, error]
 
-	RoomReader
-
-	// Nodes returns the bound nodes, this one first. When a node closes or is
-	// declared dead, the adapter publishes one envelope of kind NodeLeft. If the
-	// node was alive, it is listed again, with a greater StartPosition.
-	Nodes(ctx context.Context) ([]Node, error)
+	// ReadRoom yields the records of the log up to the position to, newest first: all
+	// events (kind Event) whose audience names the room, and possibly other records of
+	// any kind, which the caller skips. An adapter that finds the room's records without
+	// reading the others yields no others, so what it yields is about what it reads.
+	//
+	// The caller stops when it has enough. If ReadRoom comes to the beginning of what the
+	// log keeps, and that is not the beginning of the log, it yields ErrTrimmed last. It
+	// yields any other error at which it fails last, too. The node has been given the
+	// record at to, or is being given it. The deliveries are immutable and may be
+	// retained.
+	ReadRoom(ctx context.Context, namespace, room string, to Position) iter.Seq2[PastDelivery, error]
 }
 
 // A SnapshotResolver finds the position in the log at which an application read its

@@ -1,11 +1,9 @@
 package adapter
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
 	"time"
 )
@@ -37,21 +35,6 @@ func (e *Envelope) HistoryRequest() (HistoryRequest, error) {
 		return HistoryRequest{}, fmt.Errorf("decode the request of a history: %w", err)
 	}
 	return q, nil
-}
-
-// A RoomReader reads the log from its end, for the events of one room.
-type RoomReader interface {
-	// ReadRoom yields the records of the log up to the position to, newest first: all
-	// events (kind Event) whose audience names the room, and possibly other records of
-	// any kind, which the caller skips. An adapter that finds the room's records without
-	// reading the others yields no others, so what it yields is about what it reads.
-	//
-	// The caller stops when it has enough. If ReadRoom comes to the beginning of what the
-	// log keeps, and that is not the beginning of the log, it yields ErrTrimmed last. It
-	// yields any other error at which it fails last, too. The node has been given the
-	// record at to, or is being given it. The deliveries are immutable and may be
-	// retained.
-	ReadRoom(ctx context.Context, namespace, room string, to Position) iter.Seq2[PastDelivery, error]
 }
 
 // A PastDelivery is a record of the log with the time at which it was appended, or, if

@@ -234,7 +234,7 @@ func (m *Memory) read(from, to Position) ([]Delivery, error) {
 // roomPart is how many records one step of ReadRoom finds at most.
 const roomPart = 64
 
-// ReadRoom implements RoomReader.
+// ReadRoom implements Adapter.
 func (m *Memory) ReadRoom(_ context.Context, namespace, room string, to Position) iter.Seq2[PastDelivery, error] {
 	return func(yield func(PastDelivery, error) bool) {
 		for {

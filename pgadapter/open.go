@@ -278,7 +278,7 @@ func (db *DB) Read(ctx context.Context, from, to adapter.Position) iter.Seq2[[]a
 	return db.tail.read(ctx, from, to)
 }
 
-// ReadRoom implements adapter.RoomReader.
+// ReadRoom implements adapter.Adapter.
 func (db *DB) ReadRoom(ctx context.Context, namespace, room string, to adapter.Position) iter.Seq2[adapter.PastDelivery, error] {
 	return db.tail.readRoom(ctx, namespace, room, to)
 }
