@@ -263,9 +263,9 @@ func (h *hub) LogTruncated(at adapter.Offset) {
 	h.truncations++
 	h.logTruncatedLocked(at)
 	h.voidClaimsLocked()
-	for _, m := range h.sessions {
+	for _, m := range h.everyLocked() {
 		if m.state != live {
-			// The positions of its replay refer to records that the log has lost.
+			// The positions of its replay, or of its history, refer to records that the log has lost.
 			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errLogTruncated})
 		}
 	}

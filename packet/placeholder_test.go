@@ -75,3 +75,33 @@ func TestDecoder_TooManyArguments(t *testing.T) {
 		t.Errorf("as many as the default: %v", err)
 	}
 }
+
+func TestAppendRenumbered(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		`["a",{"_placeholder":true,"num":0},[{"num":1,"_placeholder":true}]]`: `x["a",{"_placeholder":true,"num":3},[{"_placeholder":true,"num":4}]]`,
+		`["{\"_placeholder\":true,\"num\":0}", {"num":0} ]`:                   `x["{\"_placeholder\":true,\"num\":0}", {"num":0} ]`,
+	} {
+		if got := string(AppendRenumbered([]byte("x"), []byte(text), 2, 3)); got != want {
+			t.Errorf("%s: got %s", text, got)
+		}
+		if got := string(AppendRenumbered([]byte("x"), []byte(text), 2, 0)); got != "x"+text {
+			t.Errorf("%s: by zero: %s", text, got)
+		}
+	}
+}
+
+func TestHasPlaceholder(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{
+		`["a"]`:                                 false,
+		`["{\"_placeholder\":true,\"num\":0}"]`: false,
+		`["a",{"_placeholder":false,"num":0}]`:  false,
+		`["a",[{"_placeholder":true,"num":7}]]`: true,
+		`["a",{"\u005fplaceholder":true}]`:      true,
+	} {
+		if got := HasPlaceholder([]byte(text)); got != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
