@@ -26,7 +26,7 @@ func (n *numbered) emit(ctx context.Context, io *socketio.Server, room string) e
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.next++
-	return post.Emit(ctx, io.To(socketio.Room(room)), posted{room, n.next})
+	return posts.Emit(ctx, io.To(socketio.Room(room)), posted{room, n.next})
 }
 
 type posted struct {
@@ -34,7 +34,7 @@ type posted struct {
 	Number int    `json:"number"`
 }
 
-const post socketio.Event[posted] = "post"
+const posts socketio.Event[posted] = "post"
 
 // A roomReader is a client that joins rooms with their histories, and loses its connection
 // again and again: as it joins and leaves, and in the middle of what it receives.
