@@ -58,13 +58,12 @@ func TestHistory_ConcurrentWriters(t *testing.T) { //nolint:paralleltest // a bu
 		joins = n
 	}
 	dsn, schema := pgtest.Schema(t)
-	all := &numbering{room: "all"}
-	numbers := make([]*numbering, rooms)
-	for i := range numbers {
-		numbers[i] = &numbering{room: fmt.Sprint("room ", i)}
+	all := []*numbering{{room: "all"}}
+	for i := range rooms {
+		all = append(all, &numbering{room: fmt.Sprint("room ", i)})
 	}
-	nodes := []*historyNode{startHistoryNode(t, dsn, schema, 0, all, numbers), startHistoryNode(t, dsn, schema, 4096, all, numbers)}
-	for _, n := range numbers {
+	nodes := []*historyNode{startHistoryNode(t, dsn, schema, 0, all), startHistoryNode(t, dsn, schema, 4096, all)}
+	for _, n := range all[1:] {
 		for i := range 5 {
 			if err := n.emit(nodes[i%2].io); err != nil {
 				t.Fatal(err)
@@ -100,8 +99,9 @@ type historyNode struct {
 	url string
 }
 
-func startHistoryNode(t *testing.T, dsn, schema string, tailBytes int, all *numbering, numbers []*numbering) *historyNode {
+func startHistoryNode(t *testing.T, dsn, schema string, tailBytes int, numbers []*numbering) *historyNode {
 	t.Helper()
+	all, numbers := numbers[0], numbers[1:]
 	logger := slog.New(slog.DiscardHandler)
 	db, err := pgadapter.Open(t.Context(), dsn, &pgadapter.Options{Schema: schema, TailBytes: tailBytes, Logger: logger})
 	if err != nil {

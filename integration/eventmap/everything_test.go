@@ -72,6 +72,8 @@ const (
 	moved      socketio.Event[Move]          = "moved"
 	nothing    socketio.Event[socketio.None] = "nothing"
 
+	earlier socketio.History = "earlier" // only described
+
 	ask        socketio.Request[string, string]        = "ask"
 	askMove    socketio.Request[socketio.None, Move]   = "askMove"
 	askNothing socketio.Request[any, socketio.None]    = "askNothing"
@@ -284,7 +286,7 @@ type Callback<E extends keyof ClientToServerEvents> = Parameters<ClientToServerE
 func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 	t.Parallel()
 	m := newPeer(t).eventMap()
-	m.Namespaces = append(m.Namespaces, eventmap.Namespace{Name: "/tenant-{id}", ServerToClient: eventmap.List(everything)})
+	m.Namespaces = append(m.Namespaces, eventmap.Namespace{Name: "/tenant-{id}", ServerToClient: eventmap.List(everything, earlier)})
 	values := map[string][][]any{
 		"sendMoved":              {{"pawn", []int{1}, "binary", nil, "offset"}, {"pawn", nil, "binary", "you"}},
 		"receiveFailing_reply":   {{1}},
@@ -292,6 +294,10 @@ func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 		"receiveRefusing":        {{}},
 		"receiveEchoPointer":     {{nil}},
 		"sendTenantIdEverything": {},
+		"sendTenantIdEarlier": {
+			{map[string]any{"room": "red", "events": []any{}, "complete": false}, "offset"},
+			{map[string]any{"room": "red", "events": []any{[]any{"nothing"}, []any{"moved", "pawn", nil, 1}}, "complete": true}},
+		},
 	}
 	for _, v := range append(everyValue(), leastValue()) {
 		v.Binary, v.Binaries, v.Image = nil, nil, nil // on the wire they are attachments
@@ -319,11 +325,13 @@ func TestAsyncAPI_DocumentIsValid(t *testing.T) {
 		"receiveFailing_reply": {{1.5}},
 		"ErrorReply":           {{map[string]any{"error": map[string]any{}}}},
 		"receiveEchoPointer":   {{map[string]any{"Bool": true}}},
+		"sendTenantIdEarlier":  {{map[string]any{"room": "red", "events": []any{[]any{}}, "complete": true}}},
 	}
 	out := checkAsyncAPI(t, m, wrong)
 	for _, want := range []string{
 		"sendMoved:  must NOT have fewer than 4 items", "sendMoved: /0 must be string", "receiveFailing_reply: /0 must be integer",
 		"ErrorReply: /0/error must have required property 'code'", "receiveEchoPointer: /0 must have required property 'Text'",
+		"sendTenantIdEarlier: /0/events/0 must NOT have fewer than 1 items",
 	} {
 		if !strings.Contains(out, want+"\n") {
 			t.Errorf("no %q in\n%s", want, out)
