@@ -314,10 +314,11 @@ func (h *hub) Checkpoint(quiet adapter.Position) (adapter.Position, []recovery.P
 	defer h.mu.Unlock()
 	var changed []recovery.Progress
 	for _, m := range h.sessions {
-		if m.state != live { // the client has not received the replay up to the cursor
+		if m.state != live && !m.checkpointState.written { // the client has not received the replay up to the cursor
 			continue
 		}
-		now := checkpointState{written: true, busy: quiet != recovery.All && m.last.Position > quiet}
+		// A socket that was live and waits for a history is busy: its last checkpoint must not vouch for it.
+		now := checkpointState{written: true, busy: m.state != live || quiet != recovery.All && m.last.Position > quiet}
 		if !now.busy {
 			now.last = m.last
 		}
