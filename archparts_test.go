@@ -16,7 +16,7 @@ func TestArchitecture_PartsOfDB(t *testing.T) {
 	t.Parallel()
 	files := parseSources(t, "pgadapter")
 	parts := partsOf(files, "DB")
-	if want := []string{"tail", "publisher", "node", "relay", "Sessions", "sweeper", "snapshots"}; !slices.Equal(parts, want) {
+	if want := []string{"tail", "publisher", "node", "relay", "Sessions", "presences", "sweeper", "snapshots"}; !slices.Equal(parts, want) {
 		t.Errorf("the parts of DB are %v; want %v", parts, want)
 	}
 	for _, violation := range dependsOn(files, []string{"DB", "Emitter"}, parts) {

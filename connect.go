@@ -516,20 +516,8 @@ func (s *Socket) replay(
 			if !part.session.Matches(d) {
 				continue
 			}
-			if err := pace(ctx); err != nil {
+			if err := s.replayRecord(ctx, d, part.session, pace); err != nil {
 				return read, err
-			}
-			o, err := s.replayedAs(ctx, d, part.session)
-			if err != nil {
-				return read, err
-			}
-			messages := o.encodeFor(s)
-			s.recordReplayed(d.Offset, messages)
-			if err := s.conn.session.Send(messages...); err != nil {
-				return read, err
-			}
-			if s.result.Recovered {
-				s.replayed.Add(1)
 			}
 		}
 	}
@@ -539,20 +527,46 @@ func (s *Socket) replay(
 	return read, nil
 }
 
-// replayedAs returns what the session is sent for a record.
-func (s *Socket) replayedAs(ctx context.Context, d *adapter.Delivery, session *recovery.Session) (*delivery, error) {
-	if d.Kind == adapter.History {
-		return s.history(ctx, d, func(room string) bool { return session.WasIn(room, d.Offset.Position) })
+// replayRecord sends what the session receives for a record.
+func (s *Socket) replayRecord(
+	ctx context.Context, d *adapter.Delivery, session *recovery.Session, pace func(context.Context) error,
+) error {
+	if err := pace(ctx); err != nil {
+		return err
 	}
-	return &delivery{Envelope: d.Envelope, offset: d.Offset}, nil
+	events := []*delivery{{Envelope: d.Envelope, offset: d.Offset}}
+	if d.Kind.Answers() {
+		var err error
+		in := func(room string) bool { return session.WasIn(room, d.Offset.Position) }
+		if events, err = s.answersTo(ctx, d, in); err != nil {
+			return err
+		}
+	}
+	size := 0
+	for _, o := range events {
+		for _, m := range o.encodeFor(s) {
+			size += m.Len()
+		}
+	}
+	s.recordReplayed(d.Offset, size)
+	for i, o := range events {
+		if i > 0 {
+			if err := pace(ctx); err != nil {
+				return err
+			}
+		}
+		if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
+			return err
+		}
+		if s.result.Recovered {
+			s.replayed.Add(1)
+		}
+	}
+	return nil
 }
 
-// recordReplayed records the progress of a replay, before the event is sent.
-func (s *Socket) recordReplayed(o adapter.Offset, messages []*transport.Message) {
-	size := 0
-	for _, m := range messages {
-		size += m.Len()
-	}
+// recordReplayed records the progress of a replay, before the events of a record are sent.
+func (s *Socket) recordReplayed(o adapter.Offset, size int) {
 	h := s.hub()
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -40,6 +40,21 @@ var (
 	// another socket.
 	ErrSocketRoom = errors.New("room of another socket")
 
+	// ErrReservedRoom reports a join of a room whose name begins with U+001F: such
+	// rooms are those of the watchers of a Presence.
+	ErrReservedRoom = errors.New("reserved room name")
+
+	// ErrNoPresence reports a Presence without a recovery.PresenceStore, or of a socket
+	// without a session: recovery is off, or its client has opted out of it.
+	ErrNoPresence = errors.New("presence needs a store with presence, and a socket that can recover")
+
+	// ErrNotPresent reports a Presence.Update of a socket that is not a member of the
+	// room.
+	ErrNotPresent = errors.New("socket is not present in the room")
+
+	// ErrStateSize reports a state of more than Options.Presence.StateBytes.
+	ErrStateSize = errors.New("state of a member is too large")
+
 	// ErrTooManyRooms reports a Socket.Join beyond Options.MaxRooms or
 	// Options.MaxRoomBytes, or an audience of more than 65,535 rooms.
 	ErrTooManyRooms = errors.New("too many rooms")

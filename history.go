@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -147,11 +148,17 @@ type HistoryLimits struct {
 // ErrReserved is the one for the name of the event. After any other error the socket may
 // join all the same, if ctx has ended.
 func (y History) Join(ctx context.Context, s *Socket, room Room, past Past) error {
-	h := s.hub()
 	e, err := y.envelope(s, room, past)
 	if err != nil {
 		return err
 	}
+	return s.joinAnswered(ctx, room, e)
+}
+
+// joinAnswered puts the socket into the room with a record whose kind answers, and waits until
+// the answer has been queued for its client.
+func (s *Socket) joinAnswered(ctx context.Context, room Room, e *adapter.Envelope) error {
+	h := s.hub()
 	h.mu.Lock()
 	in, deferred, err := s.member.joinsLocked(room, e)
 	h.mu.Unlock()
@@ -159,7 +166,7 @@ func (y History) Join(ctx context.Context, s *Socket, room Room, past Past) erro
 	case err != nil || deferred:
 		return err
 	case in:
-		err = s.Join(ctx, room) // an earlier call may not be durable yet
+		err = s.join(ctx, room) // an earlier call may not be durable yet
 	default:
 		err = s.publishHistory(ctx, e)
 	}
@@ -176,6 +183,8 @@ func (y History) envelope(s *Socket, room Room, past Past) (*adapter.Envelope, e
 		return nil, err
 	case isSocketID(string(room)):
 		return nil, ErrSocketRoom
+	case strings.HasPrefix(string(room), adapter.WatchersPrefix):
+		return nil, ErrReservedRoom
 	case y == "" || packet.Reserved(string(y)):
 		return nil, fmt.Errorf("%w: %q", ErrReserved, string(y))
 	}
@@ -318,13 +327,20 @@ func (s *Socket) historySent(ctx context.Context) error {
 
 // sendHistory sends a history that was buffered.
 func (s *Socket) sendHistory(ctx context.Context, p *pendingHistory) error {
-	o, err := s.history(ctx, &p.Delivery, func(room string) bool { return slices.Contains(p.rooms, Room(room)) })
+	events, err := s.answersTo(ctx, &p.Delivery, func(room string) bool { return slices.Contains(p.rooms, Room(room)) })
 	if err != nil {
 		return err
 	}
-	if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
-		return err
+	for i, o := range events {
+		if i > 0 {
+			if err := s.conn.session.Drained(ctx); err != nil {
+				return err
+			}
+		}
+		if err := s.conn.session.Send(o.encodeFor(s)...); err != nil {
+			return err
+		}
+		s.queueOutgoing(o.outgoingEvent)
 	}
-	s.queueOutgoing(o.outgoingEvent)
 	return nil
 }

@@ -129,7 +129,7 @@ func (h *hub) Deliver(batch []adapter.Delivery) {
 			h.deliverEventLocked(d)
 		case adapter.SessionMoved:
 			h.sessionMovedLocked(d.Payload)
-		case adapter.Join, adapter.Leave, adapter.Disconnect, adapter.History:
+		case adapter.Join, adapter.Leave, adapter.Disconnect, adapter.History, adapter.Watch:
 			h.applyOpLocked(d)
 		case adapter.Request, adapter.Answer, adapter.NodeLeft:
 			h.forServerLocked(d)
@@ -269,6 +269,7 @@ func (h *hub) LogTruncated(at adapter.Offset) {
 			m.dropLocked(&DisconnectError{Reason: ReasonNodeReset, Err: errLogTruncated})
 		}
 	}
+	h.dropPresentLocked()
 }
 
 // errLogTruncated is why sockets that were being restored are dropped.
@@ -357,6 +358,7 @@ func (h *hub) sessionMovedLocked(payload []byte) {
 func (h *hub) ownLocked(m *member, session *recovery.Session) {
 	m.key, m.boundIdentity, m.record = session.Key, session.Identity, session
 	m.last, m.replayedTo = session.Last, min(session.From, session.Applied)
+	m.ownPresenceLocked(session)
 	h.sessions[session.PIDHash] = m
 	h.restoring[m] = struct{}{}
 }
@@ -389,7 +391,7 @@ func (m *member) endSessionLocked() bool {
 	if h.sessions[m.key.PIDHash] == m {
 		delete(h.sessions, m.key.PIDHash)
 	}
-	m.key, m.boundIdentity, m.checkpointState = recovery.Key{}, "", checkpointState{}
+	m.key, m.boundIdentity, m.checkpointState, m.presence = recovery.Key{}, "", checkpointState{}, nil
 	return true
 }
 

@@ -1,6 +1,8 @@
 package socketio
 
 import (
+	"encoding/json"
+
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/recovery"
 )
@@ -29,8 +31,9 @@ type member struct {
 	histories      []*adapter.Envelope // that middleware has asked for, and that are published when the session is open
 	historiesTaken bool                // and they have been
 	memberships    membershipList
-	truncations    int    // how often the log had lost its end when the socket became a member, see hub
-	pass           uint64 // the last delivery that visited the socket
+	presence       map[recovery.PresenceKey]json.RawMessage // where it is a member of a Presence, with its state
+	truncations    int                                      // how often the log had lost its end when the socket became a member, see hub
+	pass           uint64                                   // the last delivery that visited the socket
 }
 
 // A memberState is the phase of a socket. It only grows, except that a live socket that

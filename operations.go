@@ -165,8 +165,8 @@ func (h *hub) applyOpLocked(d *adapter.Delivery) {
 		switch {
 		case m.truncations >= since:
 			m.applyOpLocked(d, c)
-		case d.Kind == adapter.History:
-			m.endSessionLocked() // a replay would send the history again, at this place
+		case d.Kind.Answers():
+			m.endSessionLocked() // a replay would send the answer again, at this place
 		default:
 			m.repeatedLocked(c)
 		}
@@ -211,7 +211,7 @@ func (m *member) applyOpLocked(d *adapter.Delivery, c recovery.Change) {
 	case m.record != nil:
 		c, over = m.record.Apply(d)
 	case !over:
-		if m.applyLocked(&c); d.Kind == adapter.History && len(c.Join) > 0 {
+		if m.applyLocked(&c); d.Kind.Answers() && len(c.Join) > 0 {
 			m.joinedWithHistoryLocked(d)
 		}
 	}

@@ -96,6 +96,9 @@ type Options struct {
 	// socket receives, is what the application passes to Join.
 	History HistoryLimits
 
+	// Presence bounds what a socket may do with a Presence.
+	Presence PresenceLimits
+
 	// EmitTimeout is how long EmitAsync waits for room in a full queue.
 	// Default: 5 s.
 	EmitTimeout time.Duration
@@ -394,6 +397,10 @@ func (o *Options) negative() error {
 		{"History.Events", int64(o.History.Events)},
 		{"History.Bytes", int64(o.History.Bytes)},
 		{"History.ReadBytes", int64(o.History.ReadBytes)},
+		{"Presence.StateBytes", int64(o.Presence.StateBytes)},
+		{"Presence.Rooms", int64(o.Presence.Rooms)},
+		{"Presence.ListMembers", int64(o.Presence.ListMembers)},
+		{"Presence.ListBytes", int64(o.Presence.ListBytes)},
 		{"Recovery.MaxParkedBytes", int64(o.Recovery.MaxParkedBytes)},
 		{"Recovery.MaxRepeatedBytes", int64(o.Recovery.MaxRepeatedBytes)},
 	} {
@@ -456,6 +463,10 @@ func (o *Options) withDefaults() Options {
 	orDefault(&c.History.Events, 1000)
 	orDefault(&c.History.Bytes, 256<<10)
 	orDefault(&c.History.ReadBytes, 4<<20)
+	orDefault(&c.Presence.StateBytes, 4096)
+	orDefault(&c.Presence.Rooms, 100)
+	orDefault(&c.Presence.ListMembers, 500)
+	orDefault(&c.Presence.ListBytes, 128<<10)
 	orDefault(&c.DrainRate, 1000)
 	orDefault(&c.LogsPerSecond, 10)
 	orDefault(&c.Recovery.Window, defaultWindow)

@@ -23,6 +23,7 @@ type Server struct {
 	claimPermits   semaphore // of sockets that are being connected: before the middleware
 	connectPermits semaphore // and after it
 	historyPermits semaphore // of histories that are being read and encoded
+	presenceLists  presenceLists
 	closing        atomic.Bool
 	requests       atomic.Uint64 // the latest
 	serverRequests chan struct{} // one element for each request of another node that is being handled
@@ -62,7 +63,7 @@ func newServer(opts *Options) (*Server, error) {
 		repeats:   allRepeats{of: make(map[string]*repeats)},
 		restoring: make(map[*member]struct{}), pendingCalls: make(map[uint64]*pendingCall),
 	}
-	s.hub.server = s
+	s.hub.server, s.presenceLists.server = s, s
 	s.hub.expired = &callbackQueue[*ExpiredSession]{work: &s.work, call: s.callOnExpired, dropped: s.logMissedExpired}
 	s.claimPermits, s.connectPermits = make(semaphore, s.opts.ConnectsAtOnce), make(semaphore, s.opts.ConnectsAtOnce)
 	s.historyPermits = make(semaphore, s.opts.ConnectsAtOnce)

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -156,13 +157,21 @@ func (s *Socket) isLocal() bool {
 // ErrSocketRoom, so that a client that chooses a room cannot receive the events
 // of one other client. The application may do so with Audience.Join. It guards
 // all other rooms itself. Beyond Options.MaxRooms or Options.MaxRoomBytes the
-// socket joins none of the rooms, and the error is ErrTooManyRooms.
+// socket joins none of the rooms, and the error is ErrTooManyRooms. The rooms of the
+// watchers of a Presence cannot be joined: the error is ErrReservedRoom.
 func (s *Socket) Join(ctx context.Context, rooms ...Room) error {
 	for _, room := range rooms {
 		if room != Room(s.id) && isSocketID(string(room)) {
 			return ErrSocketRoom
 		}
+		if strings.HasPrefix(string(room), adapter.WatchersPrefix) {
+			return ErrReservedRoom
+		}
 	}
+	return s.join(ctx, rooms...)
+}
+
+func (s *Socket) join(ctx context.Context, rooms ...Room) error {
 	return s.move(ctx, rooms, func(names []string, at adapter.Position) recovery.Change {
 		return recovery.Change{At: at, Join: names}
 	})

@@ -31,6 +31,11 @@ const (
 	// [HistoryRequest] in Payload, and each socket that was not in it receives
 	// what was emitted to the room before.
 	History Kind = 9
+
+	// Watch is an operation and an event: the audience joins the watchers' room of the
+	// [WatchRequest] in Payload, and each socket that was not in it receives the
+	// members of the presence.
+	Watch Kind = 10
 )
 
 // Operation reports whether envelopes of the kind change the rooms of sessions
@@ -38,19 +43,30 @@ const (
 func (k Kind) Operation() bool { return k.Joins() || k == Leave || k == Disconnect }
 
 // Joins reports whether the audience of envelopes of the kind joins rooms.
-func (k Kind) Joins() bool { return k == Join || k == History }
+func (k Kind) Joins() bool { return k == Join || k.Answers() }
+
+// Answers reports whether a socket that joins a room with an envelope of the kind
+// receives an event at its position.
+func (k Kind) Answers() bool { return k == History || k == Watch }
 
 // RoomList returns the payload of a Join or Leave.
 func RoomList(rooms []string) ([]byte, error) { return json.Marshal(rooms) }
 
-// RoomList returns the rooms that the payload of a Join, Leave or History lists.
+// RoomList returns the rooms that the payload of a Join, Leave, History or Watch lists.
 func (e *Envelope) RoomList() ([]string, error) {
-	if e.Kind == History {
+	switch e.Kind { //nolint:exhaustive // the others list their rooms
+	case History:
 		q, err := e.HistoryRequest()
 		if err != nil {
 			return nil, err
 		}
 		return []string{q.Room}, nil
+	case Watch:
+		q, err := e.WatchRequest()
+		if err != nil {
+			return nil, err
+		}
+		return []string{q.Watchers()}, nil
 	}
 	var rooms []string
 	if err := json.Unmarshal(e.Payload, &rooms); err != nil {

@@ -217,5 +217,5 @@ func (s *Session) own() {
 		return
 	}
 	s.shared, s.index = false, nil
-	s.Rooms, s.Data = slices.Clone(s.Rooms), maps.Clone(s.Data)
+	s.Rooms, s.Data, s.Presence = slices.Clone(s.Rooms), maps.Clone(s.Data), maps.Clone(s.Presence)
 }

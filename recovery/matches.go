@@ -8,12 +8,12 @@ import (
 
 // Matches reports whether a replay contains d: an event of the session's namespace
 // whose audience includes the rooms that the session was in at d's position, or a History
-// with which the session joined a room.
+// or Watch with which the session joined a room.
 func (s *Session) Matches(d *adapter.Delivery) bool {
 	switch d.Kind {
 	case adapter.Event:
 		return s.audienceMatches(d)
-	case adapter.History:
+	case adapter.History, adapter.Watch:
 		return s.audienceMatches(d) && s.joinedWith(d)
 	default:
 		return false

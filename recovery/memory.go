@@ -31,6 +31,7 @@ type Memory struct {
 	sweepAt  time.Time        // when sweep expires
 	look     *time.Timer      // the next checkpoint; armed while there are sessions
 	position adapter.Position // of the last checkpoint
+	presence memoryPresence
 }
 
 type record struct {
@@ -93,6 +94,7 @@ func (m *Memory) Open(s *Session) *adapter.Receipt {
 		m.parked.remove(old)
 	}
 	m.sessions[s.PIDHash] = &record{Session: *s, checkpoints: []Checkpoint{{Covered: s.Opened}}}
+	m.changePresenceLocked(s, s.Presence)
 	if m.look == nil {
 		m.look = time.AfterFunc(m.log.Retention()/4, m.checkpoint)
 	}
@@ -140,6 +142,7 @@ func (m *Memory) Change(k Key, c Change) *adapter.Receipt {
 		return adapter.Completed(err)
 	}
 	r.ApplyChange(c)
+	m.changePresenceLocked(&r.Session, c.Presence)
 	if len(r.Rooms) >= r.trimAt {
 		r.Trim(m.log.Low()) // Low takes no lock: a server may call Change during a delivery
 		r.trimAt = 2 * max(indexThreshold, len(r.Rooms))
@@ -157,6 +160,7 @@ func (m *Memory) End(k Key, e Release) *adapter.Receipt {
 	}
 	if !e.Park {
 		delete(m.sessions, k.PIDHash)
+		m.leaveAllLocked(&r.Session)
 		return adapter.Completed(nil)
 	}
 	now := time.Now()
@@ -234,6 +238,7 @@ const maxSwept = 256
 func (m *Memory) endLocked(r *record) {
 	m.parked.remove(r)
 	delete(m.sessions, r.PIDHash)
+	m.leaveAllLocked(&r.Session)
 	m.over = append(m.over, &r.Session)
 }
 

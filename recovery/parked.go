@@ -76,5 +76,8 @@ func (r *record) footprint() int {
 	for key, value := range r.Data {
 		n += datumBytes + len(key) + cap(value)
 	}
+	for key, state := range r.Presence {
+		n += datumBytes + len(key.Event) + len(key.Room) + cap(state)
+	}
 	return n
 }

@@ -45,6 +45,7 @@ type Session struct {
 	Skip          []adapter.Range  // records after Opened that the client had received before
 	Rooms         []RoomInterval   // without the session's own room
 	Data          map[string]json.RawMessage
+	Presence      map[PresenceKey]json.RawMessage // where it is a member, with its state
 
 	// Applied is the position up to which Rooms is complete; Opened, for a new
 	// session. Rooms may already contain later operations of the log, which Apply
@@ -68,7 +69,7 @@ type Session struct {
 func (s *Session) Clone() *Session {
 	c := *s
 	c.index, c.shared = nil, false
-	c.Rooms, c.Data = slices.Clone(s.Rooms), maps.Clone(s.Data)
+	c.Rooms, c.Data, c.Presence = slices.Clone(s.Rooms), maps.Clone(s.Data), maps.Clone(s.Presence)
 	return &c
 }
 
@@ -115,7 +116,9 @@ func (s *Session) operation(k adapter.Kind, rooms []string, p adapter.Position) 
 }
 
 // Empty reports whether the change changes nothing.
-func (c *Change) Empty() bool { return len(c.Join) == 0 && len(c.Leave) == 0 && len(c.Data) == 0 }
+func (c *Change) Empty() bool {
+	return len(c.Join) == 0 && len(c.Leave) == 0 && len(c.Data) == 0 && len(c.Presence) == 0
+}
 
 // MaxPosition returns the newest position in the session. A node serves the session only
 // after it has read the log up to there: otherwise it would deliver a record twice, or
@@ -128,12 +131,16 @@ func (s *Session) MaxPosition() adapter.Position {
 	return p
 }
 
-// A Change is a change of a session's rooms and data at a position.
+// A Change is a change of a session's rooms, data and presence at a position.
 type Change struct {
 	At    adapter.Position
 	Join  []string                   // rooms it is not in
 	Leave []string                   // rooms it is in
 	Data  map[string]json.RawMessage // keys to set; a nil value deletes
+
+	// Presence is where the session enters, or changes its state, if the value is not
+	// nil; and where it leaves. Only a PresenceStore accepts it.
+	Presence map[PresenceKey]json.RawMessage
 }
 
 // ApplyChange applies the change to the session. Earlier results of Clone and Snapshot
@@ -155,6 +162,16 @@ func (s *Session) ApplyChange(c Change) {
 			s.Data = make(map[string]json.RawMessage)
 		}
 		s.Data[key] = value
+	}
+	for key, state := range c.Presence {
+		if state == nil {
+			delete(s.Presence, key)
+			continue
+		}
+		if s.Presence == nil {
+			s.Presence = make(map[PresenceKey]json.RawMessage)
+		}
+		s.Presence[key] = state
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -93,6 +94,10 @@ func promises() []promise {
 		{name: "Resume_LateOlderOffset", check: resumeLateOlderOffset},
 		{name: "Expiry_Window", check: expiryWindow},
 		{name: "Resume_Concurrent", check: resumeConcurrent},
+		{name: "Presence_Life", check: presenceLife},
+		{name: "Presence_Exact", check: presenceExact},
+		{name: "Presence_ListIncludesDelivered", check: presenceListIncludesDelivered},
+		{name: "Presence_ManyAtOnce", check: presenceManyAtOnce},
 		{name: "Resume_OtherNode", nodes: 2, check: resumeOtherNode},
 		{name: "Expiry_ReportedOnce", nodes: 2, check: expiryReportedOnce},
 		{name: "Resume_ConnectionStorm", nodes: 2, check: resumeConnectionStorm},
@@ -108,6 +113,8 @@ type node struct {
 	mu      sync.Mutex
 	at      adapter.Offset // of the last delivery
 	expired []*recovery.Session
+
+	announced []adapter.Delivery // events for watchers of a presence
 }
 
 // Deliver implements adapter.Local.
@@ -115,6 +122,11 @@ func (n *node) Deliver(ds []adapter.Delivery) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.at = ds[len(ds)-1].Offset
+	for _, d := range ds {
+		if d.Kind == adapter.Event && len(d.Audience.Rooms) == 1 && strings.HasPrefix(d.Audience.Rooms[0], adapter.WatchersPrefix) {
+			n.announced = append(n.announced, d)
+		}
+	}
 }
 
 // ID implements adapter.Local.
