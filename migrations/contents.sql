@@ -10,6 +10,6 @@ select (select count(*) from sessions),
            select t.tgname || ' on ' || t.tgrelid::pg_catalog.regclass
            from pg_catalog.pg_trigger t
            join pg_catalog.pg_proc p on p.oid = t.tgfoid
-           where p.pronamespace = pg_catalog.current_schema()::pg_catalog.regnamespace and not t.tgisinternal
+           where p.pronamespace = pg_catalog.current_schema()::pg_catalog.regnamespace and not t.tgisinternal and p.proname <> 'presence_changed'
            order by 1
        )

@@ -67,6 +67,9 @@ func TestDown_SaysWhatItRemoved(t *testing.T) {
 			t.Errorf("nothing of %q in %s", want, text)
 		}
 	}
+	if strings.Contains(text, "presence_changed") {
+		t.Errorf("a trigger on a table of the schema in %s", text)
+	}
 	if n := strings.Count(text, "\n"); n != 1 {
 		t.Errorf("%d lines", n)
 	}

@@ -42,6 +42,7 @@ type DB struct {
 	node      *node
 	relay     *relay
 	sessions  *Sessions
+	presences *presences
 	sweeper   *sweeper
 	snapshots *snapshots
 
@@ -151,8 +152,9 @@ func (db *DB) assemble(s *sealer, listening, appending *dedicatedConn) {
 	db.publisher = newPublisher(db.opts, db.queries, s, appending, db.tail)
 	db.node = newNode(db.base, db.tail, db.publisher.setFrames)
 	db.relay = newRelay(db.base, db.node.isRelayLeader.Load, db.tail.wakeIfPolling)
-	db.sessions = newSessions(db.base, db.node, db.tail)
-	db.sweeper = newSweeper(db.base, db.sessions, db.node.fence, db.tail.connectionsLost.Load)
+	db.presences = newPresences(db.base)
+	db.sessions = newSessions(db.base, db.node, db.tail, db.presences.wake)
+	db.sweeper = newSweeper(db.base, db.sessions, db.node.fence, db.tail.connectionsLost.Load, db.presences.wake)
 	db.snapshots = newSnapshots(db.base, db.tail)
 }
 
@@ -164,6 +166,7 @@ func (db *DB) run() {
 	db.running.Go(func() { db.node.run(ctx) })
 	db.running.Go(func() { db.sweeper.run(ctx) })
 	db.running.Go(func() { db.relay.run(ctx) })
+	db.running.Go(func() { db.presences.run(ctx) })
 	db.publisher.start()
 	db.sessions.start()
 }
@@ -302,6 +305,7 @@ func (db *DB) Close(ctx context.Context) error {
 func (db *DB) close(ctx context.Context) error {
 	_ = db.publisher.close(ctx) // node.leave fails for the same reason
 	db.sessions.close(ctx)
+	db.presences.flush(ctx)
 	db.stop()
 	db.running.Wait()
 	err := db.node.leave(ctx)

@@ -74,7 +74,7 @@ func TestPlans_SmallTables(t *testing.T) {
 	if err := db.Sessions().Bind(node); err != nil {
 		t.Fatal(err)
 	}
-	const tables = " from pg_stat_user_tables where schemaname = current_schema and relname in ('sessions', 'session_rooms', 'session_data')"
+	const tables = " from pg_stat_user_tables where schemaname = current_schema and relname in ('sessions', 'session_rooms', 'session_data', 'presence')"
 	before := b.int(t, "select sum(seq_scan)::bigint"+tables)
 	must := func(err error) {
 		t.Helper()
@@ -87,12 +87,21 @@ func TestPlans_SmallTables(t *testing.T) {
 		s := session(fmt.Sprint(i))
 		s.Rooms = []recovery.RoomInterval{{Room: "first", Joined: 1}}
 		s.Data = map[string]json.RawMessage{"a": json.RawMessage("1")}
+		s.Presence = map[recovery.PresenceKey]json.RawMessage{{Event: "online", Room: "r"}: json.RawMessage("1")}
 		s.Window = time.Millisecond
 		must(store.Open(s).Wait(t.Context()))
 		node.pids = []string{s.PIDHash}
 		must(db.sweeper.checkpoint(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 2, Join: []string{"second"}, Data: map[string]json.RawMessage{"b": json.RawMessage("2")}}).Wait(t.Context()))
 		must(store.Change(s.Key, recovery.Change{At: 3, Leave: []string{"first"}, Data: map[string]json.RawMessage{"a": nil}}).Wait(t.Context()))
+		must(store.Change(s.Key, recovery.Change{Presence: map[recovery.PresenceKey]json.RawMessage{
+			{Event: "online", Room: "r"}: nil, {Event: "online", Room: "s"}: json.RawMessage("2"),
+		}}).Wait(t.Context()))
+		topic := recovery.PresenceTopic{Namespace: "/", PresenceKey: recovery.PresenceKey{Event: "online", Room: "s"}}
+		_, err := store.Members(t.Context(), topic)
+		must(err)
+		_, err = store.Announced(t.Context(), topic)
+		must(err)
 		must(store.End(s.Key, recovery.Release{Park: i%4 != 0}).Wait(t.Context()))
 		if i%4 > 1 {
 			b.exec(t, "update sessions set expires_at = now() + interval '1 minute' where pid_hash = $1", s.PIDHash)

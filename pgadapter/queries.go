@@ -31,6 +31,10 @@ type queries struct {
 	sweepTurn, sweepParked                   string
 	sweepEmpty, sweepSwitch, sweepOutbox     string
 	sweepAnswers                             string
+	presenceSet, presenceDelete              string
+	presenceMembers, presenceAnnounced       string
+	resumePresence, announcePresence         string
+	sweepPresence                            string
 }
 
 // queriesFor loads the statements and replaces the placeholder for the schema.
@@ -86,6 +90,13 @@ func queriesFor(schema string) *queries {
 		sweepSwitch:        load("sweep_switch"),
 		sweepOutbox:        load("sweep_outbox"),
 		sweepAnswers:       load("sweep_answers"),
+		presenceSet:        load("presence_set"),
+		presenceDelete:     load("presence_delete"),
+		presenceMembers:    load("presence_members"),
+		presenceAnnounced:  load("presence_announced"),
+		resumePresence:     load("resume_presence"),
+		announcePresence:   load("announce_presence"),
+		sweepPresence:      load("sweep_presence"),
 	}
 }
 

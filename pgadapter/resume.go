@@ -253,6 +253,7 @@ func (e *resumeTx) lockBatch(q *queries, h fence, claims []*claim) *pgx.Batch {
 	b.Queue(q.resumeSessions, pids).Query(e.readSessions)
 	b.Queue(q.resumeRooms, pids).Query(e.readRooms)
 	b.Queue(q.resumeData, pids).Query(e.readData)
+	b.Queue(q.resumePresence, pids).Query(e.readPresence)
 	b.Queue(q.resumeLog, ids).Query(e.readLog)
 	return b
 }
@@ -313,6 +314,20 @@ func (e *resumeTx) readData(rows pgx.Rows) error {
 	var pid, key, value string
 	_, err := pgx.ForEachRow(rows, []any{&pid, &key, &value}, func() error {
 		setData(&e.sessions[pid].Session, key, json.RawMessage(value))
+		return nil
+	})
+	return err
+}
+
+func (e *resumeTx) readPresence(rows pgx.Rows) error {
+	var pid, state string
+	var key recovery.PresenceKey
+	_, err := pgx.ForEachRow(rows, []any{&pid, &key.Event, &key.Room, &state}, func() error {
+		s := &e.sessions[pid].Session
+		if s.Presence == nil {
+			s.Presence = make(map[recovery.PresenceKey]json.RawMessage)
+		}
+		s.Presence[key] = json.RawMessage(state)
 		return nil
 	})
 	return err

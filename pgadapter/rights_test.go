@@ -53,11 +53,18 @@ func TestPrivileges_Documented(t *testing.T) {
 		t.Errorf("append: %v", err)
 	}
 	s := &recovery.Session{Key: recovery.Key{PIDHash: "p", Epoch: 1}, ID: "s", Namespace: "/", Window: time.Minute}
+	s.Presence = present("r", "1")
 	if err := db.Sessions().Open(s).Wait(t.Context()); err != nil {
 		t.Errorf("open a session: %v", err)
 	}
 	if _, err := Once(t.Context(), db.pool, keyOf("k"), &OnceOptions{Schema: b.schema, Window: time.Millisecond}, func(pgx.Tx) (int, error) { return 1, nil }); err != nil {
 		t.Errorf("a request that runs once: %v", err)
+	}
+	eventually(t, "presence was announced", func() bool {
+		return b.int(t, "select (select count(*) from presence_topics) - (select count(*) from presence_changes)") == 1
+	})
+	if members, err := db.Sessions().Members(t.Context(), topicOf("r")); err != nil || len(members) != 1 {
+		t.Errorf("members %v: %v", members, err)
 	}
 	// After the retention the role must empty a partition and delete what is old.
 	eventually(t, "the log was rotated", func() bool { return b.int(t, "select low from meta") > 0 })

@@ -54,6 +54,18 @@ func (r *dataRows) add(k recovery.Key, key string, value []byte) {
 	r.values = append(r.values, string(value))
 }
 
+type presenceRows struct {
+	keyRows
+
+	events, rooms, states []string
+}
+
+func (r *presenceRows) add(k recovery.Key, p recovery.PresenceKey, state []byte) {
+	r.keyRows.add(k)
+	r.events, r.rooms = append(r.events, p.Event), append(r.rooms, p.Room)
+	r.states = append(r.states, string(state))
+}
+
 type endRows struct {
 	keyRows
 

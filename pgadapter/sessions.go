@@ -16,8 +16,11 @@ import (
 // are safe for concurrent use.
 type Sessions struct {
 	base
-	owner   owningNode
-	log     localLog
+	owner owningNode
+	log   localLog
+
+	presenceChanged func() // called after writes that may have changed the presence of sessions
+
 	writes  *keyedQueue[*write]
 	claims  *keyedQueue[*claim]
 	working sync.WaitGroup
@@ -58,9 +61,9 @@ type write struct {
 	outcome  *adapter.Outcome
 }
 
-func newSessions(b base, owner owningNode, log localLog) *Sessions {
+func newSessions(b base, owner owningNode, log localLog, presenceChanged func()) *Sessions {
 	return &Sessions{
-		base: b, owner: owner, log: log, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false }),
+		base: b, owner: owner, log: log, presenceChanged: presenceChanged, writes: newKeyedQueue((*write).canMerge), claims: newKeyedQueue(func(_, _ *claim) bool { return false }),
 		writing:  outage{logger: b.opts.Logger, begins: "sessions not written; retrying until Postgres answers", over: "sessions are written again"},
 		resuming: outage{logger: b.opts.Logger, begins: "sessions not resumed; retrying until Postgres answers", over: "sessions are resumed again"},
 	}

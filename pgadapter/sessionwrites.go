@@ -20,7 +20,13 @@ type writeSet struct {
 	opens            openRows
 	joins, leaves    roomRows
 	sets, unsets     dataRows
+	enters, exits    presenceRows
 	parks, deletions endRows
+}
+
+// changesPresence reports whether the writes may change the presence of sessions.
+func (f *writeSet) changesPresence() bool {
+	return len(f.enters.pids)+len(f.exits.pids)+len(f.deletions.pids) > 0
 }
 
 func (f *writeSet) add(w *write) {
@@ -68,6 +74,9 @@ func (f *writeSet) addOpen(w *write, s *recovery.Session) {
 	for key, value := range s.Data {
 		f.sets.add(s.Key, key, value)
 	}
+	for key, state := range s.Presence {
+		f.enters.add(s.Key, key, state)
+	}
 }
 
 // ranges returns ranges as a flat array literal of Postgres; "" for none.
@@ -100,7 +109,7 @@ func rangesOf(flat []int64) []adapter.Range {
 // for left rooms runs before the one for joined rooms, so an interval that begins and
 // ends here is one row.
 func (f *writeSet) addChanges(w *write) {
-	m := roomDelta{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage)}
+	m := roomDelta{rows: make(map[string]int), in: make(map[string]bool), data: make(map[string]json.RawMessage), presence: make(map[recovery.PresenceKey]json.RawMessage)}
 	m.add(f, w, w.change)
 	for _, later := range w.more {
 		m.add(f, w, later.change)
@@ -112,6 +121,13 @@ func (f *writeSet) addChanges(w *write) {
 			f.sets.add(w.key, key, value)
 		}
 	}
+	for key, state := range m.presence {
+		if state == nil {
+			f.exits.add(w.key, key, nil)
+		} else {
+			f.enters.add(w.key, key, state)
+		}
+	}
 }
 
 // A roomDelta is the combined effect of changes of one session.
@@ -119,6 +135,8 @@ type roomDelta struct {
 	rows map[string]int  // of each room that was joined, its newest row
 	in   map[string]bool // of each room that was joined or left, whether the session is in it
 	data map[string]json.RawMessage
+
+	presence map[recovery.PresenceKey]json.RawMessage
 }
 
 func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
@@ -142,6 +160,7 @@ func (m *roomDelta) add(f *writeSet, w *write, c *recovery.Change) {
 		m.in[room] = true
 	}
 	maps.Copy(m.data, c.Data)
+	maps.Copy(m.presence, c.Presence)
 }
 
 // An owner is the epoch and the node of a session.
@@ -169,6 +188,9 @@ func (s *Sessions) flush(ctx context.Context, writes []*write) ([]error, error) 
 	}
 	if err != nil {
 		return nil, err
+	}
+	if f.changesPresence() {
+		s.presenceChanged()
 	}
 	results := make([]error, len(writes))
 	for i, w := range writes {
@@ -222,6 +244,12 @@ func (f *writeSet) batch(q *queries, owners map[string]owner) *pgx.Batch {
 	}
 	if r := &f.sets; len(r.pids) > 0 {
 		b.Queue(q.dataSet, node, r.pids, r.epochs, r.keys, r.values)
+	}
+	if r := &f.exits; len(r.pids) > 0 {
+		b.Queue(q.presenceDelete, node, r.pids, r.epochs, r.events, r.rooms)
+	}
+	if r := &f.enters; len(r.pids) > 0 {
+		b.Queue(q.presenceSet, node, r.pids, r.epochs, r.events, r.rooms, r.states)
 	}
 	if r := &f.parks; len(r.pids) > 0 {
 		b.Queue(q.sessionPark, node, r.pids, r.epochs, r.at, r.last, r.released)

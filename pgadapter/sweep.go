@@ -22,6 +22,8 @@ type sweeper struct {
 	fence func() fence
 	lost  func() int64 // how often the connection that reads the log was lost
 
+	presenceChanged func() // called after the end of sessions, which may have been present in rooms
+
 	// Of the goroutine.
 	sweeping, checkpointing outage
 	position                adapter.Position
@@ -37,9 +39,9 @@ type sweptStore interface {
 	flushBarrier(ctx context.Context) error
 }
 
-func newSweeper(b base, store sweptStore, fence func() fence, lost func() int64) *sweeper {
+func newSweeper(b base, store sweptStore, fence func() fence, lost func() int64, presenceChanged func()) *sweeper {
 	return &sweeper{
-		base: b, store: store, fence: fence, lost: lost, unwritten: make(map[string]recovery.Progress),
+		base: b, store: store, fence: fence, lost: lost, presenceChanged: presenceChanged, unwritten: make(map[string]recovery.Progress),
 		sweeping:      outage{logger: b.opts.Logger, begins: "sweep failed; the next one continues", over: "sweep succeeded again"},
 		checkpointing: outage{logger: b.opts.Logger, begins: "checkpoint failed; the next one continues", over: "checkpoint succeeded again"},
 	}
@@ -224,6 +226,9 @@ func (s *sweeper) end(ctx context.Context, queue func(*pgx.Batch) *pgx.QueuedQue
 			node.Expired(session)
 		}
 		ended += len(over)
+		if len(over) > 0 {
+			s.presenceChanged()
+		}
 		if len(over) < maxEnded {
 			return ended, nil
 		}
@@ -277,6 +282,12 @@ func (s *sweeper) rotate(ctx context.Context) error {
 	}
 	if err == nil {
 		_, err = s.pool.Exec(ctx, s.queries.sweepOutbox, retention)
+	}
+	if err == nil && switched {
+		_, err = s.pool.Exec(ctx, s.queries.sweepPresence, 2*retention)
+		if sqlState(err) == "55P03" {
+			err = nil // the lock was busy for long; the next rotation forgets more
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("rotate the log: %w", err)

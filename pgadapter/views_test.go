@@ -118,7 +118,7 @@ func TestViews_Packets(t *testing.T) {
 		{Kind: adapter.Volatile, Namespace: "/chat", Audience: adapter.Audience{Rooms: []string{"a", "ä"}, Except: []string{"b"}}, Payload: []byte(`["é"]`), Attachments: [][]byte{{1}, {2, 3}}, TraceContext: "traceparent:00"},
 		{Kind: adapter.Join, Namespace: "/", Audience: adapter.Audience{Rooms: []string{"a"}}, Payload: []byte(`["b"]`)},
 		{Kind: adapter.Answer, Payload: []byte("cookies and tokens")},
-		{Kind: adapter.NodeLeft + 1, Payload: []byte("of a later version \x00\xff")},
+		{Kind: adapter.Watch + 1, Payload: []byte("of a later version \x00\xff")},
 	}
 	adaptertest.Publish(t, db, adaptertest.Event("in front"))
 	for queued := 1; queued > 0; time.Sleep(time.Millisecond) { // until it is in flight
@@ -145,5 +145,5 @@ func TestViews_Packets(t *testing.T) {
 	lines := b.rows(t, "select position, kind, namespace, rooms::text, except_rooms::text, attachments, payload from view_packets where payload is distinct from 'in front' order by position")
 	wantRows(t, lines,
 		at[0]+` event / {} {} 0 ["x",1]`, at[1]+` volatile /chat {a,ä} {b} 2 ["é"]`, at[2]+` join / {a} {} 0 ["b"]`,
-		at[3]+` response  {} {} 0 <nil>`, at[4]+` 9  {} {} 0 of a later version \000\377`)
+		at[3]+` response  {} {} 0 <nil>`, at[4]+` 11  {} {} 0 of a later version \000\377`)
 }

@@ -1,8 +1,8 @@
 -- The schema. Run with search_path = "<schema>": the names below are unqualified.
 --
--- In this order: the log (meta, log), nodes and sessions, the outbox and its relay
--- (relayed, pending, relay_pending), append and rotation, emits and operations from SQL,
--- snapshot tokens, triggers, requests that run once, views, rights.
+-- In this order: the log (meta, log), nodes and sessions, presence, the outbox and its relay
+-- (relayed, pending, relay_pending), append and rotation, announcements of presence, emits and
+-- operations from SQL, snapshot tokens, triggers, requests that run once, views, rights.
 --
 -- The function append decides the order of events: it takes the append lock, then an id.
 
@@ -22,6 +22,7 @@ create table meta (
     outbox_started timestamptz not null default clock_timestamp(),
     outbox_slot    smallint    not null default 0,
     outbox_limit   bigint      not null default 4294967296,
+    presence_floor bigint      not null default 0,
     keys_at        timestamptz not null default clock_timestamp(),
     keys_seen      pg_snapshot not null default pg_current_snapshot(),
     relayed        pg_snapshot not null default pg_current_snapshot(),
@@ -304,6 +305,78 @@ create table session_data (
     constraint session_data_pkey primary key (pid_hash, key),
     constraint session_data_session foreign key (pid_hash) references sessions on delete cascade
 );
+
+-- Presence: the rooms in which sessions are members, with their state. A row is there as long
+-- as its session, or until the session leaves. A topic is what watchers watch: namespace,
+-- event and room. Namespace and sid are those of the session.
+create table presence (
+    entered_at timestamptz not null default clock_timestamp(),
+    pid_hash   text collate "C" not null,
+    event      text collate "C" not null,
+    room       text collate "C" not null,
+    namespace  text collate "C" not null,
+    sid        text collate "C" not null,
+    state      json not null,
+    constraint presence_pkey primary key (pid_hash, event, room),
+    constraint presence_session foreign key (pid_hash) references sessions on delete cascade
+) with (fillfactor = 80);
+
+create index presence_topic on presence (namespace, event, room, sid);
+
+create sequence presence_change_seq as bigint cache 1;
+
+-- What watchers have not been told yet. All changes of a member are made while its session is
+-- locked, so their ids have their order.
+create table presence_changes (
+    id        bigint not null default nextval('presence_change_seq'),
+    namespace text collate "C" not null,
+    event     text collate "C" not null,
+    room      text collate "C" not null,
+    sid       text collate "C" not null,
+    before    json,
+    state     json
+);
+
+create index presence_changes_id on presence_changes (id);
+create index presence_changes_topic on presence_changes (namespace, event, room, sid, id);
+
+comment on column presence_changes.before is 'the state before the change; null if the session was no member';
+comment on column presence_changes.state is 'the state after the change; null if the session is no member any more';
+
+-- Rows are written only under the append lock.
+create table presence_topics (
+    version      bigint      not null,
+    announced_at timestamptz not null,
+    namespace    text collate "C" not null,
+    event        text collate "C" not null,
+    room         text collate "C" not null,
+    constraint presence_topics_pkey primary key (namespace, event, room)
+);
+
+comment on column presence_topics.version is 'of the last announcement in the log';
+comment on column meta.presence_floor is 'the greatest version of a topic that was forgotten; later versions are greater';
+
+create function presence_changed() returns trigger
+language plpgsql volatile
+set search_path from current
+as $$
+begin
+    if tg_op = 'INSERT' then
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (new.namespace, new.event, new.room, new.sid, null, new.state);
+    elsif tg_op = 'DELETE' then
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (old.namespace, old.event, old.room, old.sid, old.state, null);
+    else
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (new.namespace, new.event, new.room, new.sid, old.state, new.state);
+    end if;
+    return null;
+end
+$$;
+
+create trigger presence_changed after insert or update or delete on presence
+for each row execute function presence_changed();
 
 -- Emits from SQL, inside of the transaction that changes the rows.
 --
@@ -771,6 +844,167 @@ begin
         from log l where l.id >= append.after and l.id < batch
         having coalesce(sum(octet_length(l.frame)) filter (where l.id > after), 0) <= 65536;
     end if;
+end
+$$;
+
+-- After how many milliseconds a topic with changes is to be announced, of the oldest 2000 changes;
+-- null without changes. Between two announcements of a topic are at least min_ms.
+create function presence_due(min_ms int) returns int
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    return (
+        select min(case when t.announced_at is null or t.announced_at > clock_timestamp() then 0 -- new, or the clock was set back
+                        else greatest(0, ceil(min_ms - 1000 * extract(epoch from clock_timestamp() - t.announced_at))) end)
+        from (select distinct c.namespace, c.event, c.room
+              from (select * from presence_changes order by id limit 2000) c) d
+        left join lateral (
+            select o.announced_at from presence_topics o where o.namespace = d.namespace and o.event = d.event and o.room = d.room limit 1
+        ) t on true
+    );
+end
+$$;
+
+-- Deletes rows of presence_changes by where they are: with wrong estimates of their number Postgres would choose a
+-- plan that compares each with all. They are never updated, and deleted only under the append lock.
+create function delete_presence_changes(places tid[]) returns void
+language plpgsql volatile
+set search_path from current
+set enable_seqscan = off
+set enable_indexscan = off
+set enable_indexonlyscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+begin
+    delete from presence_changes c where c.ctid = any (places);
+end
+$$;
+
+-- Announces changes of presence to the watchers of those topics that are due: appends an event
+-- for each topic with the net change of each member, or several if it is large, and returns how many.
+-- Due_ms is when to call again: null if no changes are left.
+--
+-- Must be a transaction of its own: the append lock is held to its end.
+create function announce_presence(min_ms int, notify boolean, out announced int, out due_ms int)
+language plpgsql volatile
+set search_path from current
+set lock_timeout = 0
+set enable_seqscan = off
+set enable_bitmapscan = off
+set jit = off
+as $$
+declare
+    frame  bytea;
+    places tid[];
+begin
+    announced := 0;
+    perform require_read_committed();
+    due_ms := presence_due(min_ms);
+    if due_ms > 0 or due_ms is null then
+        return;
+    end if;
+
+    -- Lock 1 of the schema, the append lock. The statements behind it see all earlier announcements.
+    lock table append_lock in share update exclusive mode;
+    -- No joins but look-ups: estimates of the number of changes are always wrong.
+    with read as materialized (
+        select c.*, coalesce(t.version, m.presence_floor) as version,
+               (t.announced_at is null or t.announced_at > clock_timestamp()
+                or clock_timestamp() - t.announced_at >= min_ms * interval '1 millisecond') as due,
+               row_number() over w as n, sum(octet_length(c.state::text)) over w as bytes
+        from (select o.ctid as place, o.* from presence_changes o order by o.id limit 2000) c
+        cross join meta m
+        left join lateral ( -- a limit, so that each is looked up
+            select o.version, o.announced_at from presence_topics o where o.namespace = c.namespace and o.event = c.event and o.room = c.room limit 1
+        ) t on true
+        window w as (order by c.id)
+    ), taken as materialized (
+        select * from read r where r.due and (r.n = 1 or coalesce(r.bytes, 0) <= 524288)
+    ), net as (
+        select t.namespace, t.event, t.room, t.sid, t.version,
+               (array_agg(t.before order by t.id))[1] as before, (array_agg(t.state order by t.id desc))[1] as state
+        from taken t
+        group by t.namespace, t.event, t.room, t.sid, t.version
+    ), changed as (
+        select n.*, (row_number() over w - 1) / 500 as by_count, coalesce(sum(octet_length(n.state::text)) over w, 0) / 131072 as by_bytes
+        from net n
+        where n.before::text is distinct from n.state::text
+        window w as (partition by n.namespace, n.event, n.room order by n.sid)
+    ), parts as (
+        select c.namespace, c.event, c.room, c.version as last, c.by_count, c.by_bytes,
+               string_agg('{"id":' || to_json(c.sid) || ',"state":' || c.state || '}', ',' order by c.sid) filter (where c.before is null) as entered,
+               string_agg('{"id":' || to_json(c.sid) || ',"state":' || c.state || '}', ',' order by c.sid) filter (where c.before is not null and c.state is not null) as updated,
+               string_agg(to_json(c.sid)::text, ',' order by c.sid) filter (where c.state is null) as gone
+        from changed c
+        group by c.namespace, c.event, c.room, c.version, c.by_count, c.by_bytes
+    ), events as (
+        select p.*, p.last + row_number() over (partition by p.namespace, p.event, p.room order by p.by_count, p.by_bytes) as version
+        from parts p
+    ), versions as (
+        insert into presence_topics (namespace, event, room, version, announced_at)
+        select e.namespace, e.event, e.room, max(e.version), clock_timestamp()
+        from events e
+        group by e.namespace, e.event, e.room
+        on conflict (namespace, event, room) do update set version = excluded.version, announced_at = excluded.announced_at
+    ), packets as (
+        -- The name of the room of the watchers is that of adapter.WatchRequest.
+        select e.namespace, e.event, e.room, e.version,
+               wire_name(e.namespace) || int2send(1::int2) || wire_name(chr(31) || e.event || chr(31) || e.room) || int2send(0::int2)
+               || int4send(octet_length(b.body)) || b.body || int2send(0::int2) as packet
+        from events e
+        cross join lateral (
+            select convert_to(concat('[', to_json(e.event), ',{"room":', to_json(e.room), ',"version":', e.version,
+                ',"entered":[' || e.entered || ']', ',"updated":[' || e.updated || ']', ',"left":[' || e.gone || ']', '}]'), 'UTF8')
+        ) b (body)
+    )
+    select count(*), string_agg(packet_head(0, octet_length(p.packet)) || p.packet, ''::bytea order by p.namespace, p.event, p.room, p.version),
+           (select array_agg(t.place) from taken t)
+    into announced, frame, places
+    from packets p;
+    perform delete_presence_changes(places);
+    if announced > 0 then
+        perform append(-2, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint, announced,
+            substr(int2send(1::int2), 2) || frame, notify);
+    end if;
+    due_ms := presence_due(min_ms);
+end
+$$;
+
+-- Forgets topics without members that were announced last before the retention, up to 10,000.
+--
+-- Must be a transaction of its own: the append lock is held to its end.
+create function forget_presence(retention interval) returns void
+language plpgsql volatile
+set search_path from current
+set lock_timeout = '1s'
+set enable_seqscan = off
+set jit = off
+as $$
+begin
+    -- Lock 2, then lock 1.
+    perform from meta for update skip locked;
+    if not found then
+        return;
+    end if;
+    lock table append_lock in share update exclusive mode;
+    with old as materialized (
+        select t.namespace, t.event, t.room
+        from (select * from presence_topics o where o.announced_at < clock_timestamp() - retention order by o.announced_at limit 10000) t
+        where not exists (select from presence p where p.namespace = t.namespace and p.event = t.event and p.room = t.room)
+          and not exists (select from presence_changes c where c.namespace = t.namespace and c.event = t.event and c.room = t.room)
+    ), forgotten as (
+        delete from presence_topics t using old o
+        where t.namespace = o.namespace and t.event = o.event and t.room = o.room
+        returning t.version
+    )
+    update meta m set presence_floor = f.version
+    from (select max(g.version) from forgotten g) f (version)
+    where f.version > m.presence_floor;
 end
 $$;
 
@@ -1912,6 +2146,21 @@ from session_rooms r join sessions s using (pid_hash)
 where r.left_at is null
 group by s.namespace, r.room;
 
+-- Without pid_hash.
+create view view_presence as
+select p.namespace, p.event, p.room, p.sid, p.state, p.entered_at, n.name as node, s.node is null as parked
+from presence p
+join sessions s using (pid_hash)
+left join nodes n on n.id = s.node;
+
+comment on view view_presence is 'who is present in which room, as Presence.Members has it';
+comment on column view_presence.parked is 'the client is away, and may come back';
+
+create view view_presence_rooms as
+select p.namespace, p.event, p.room, count(*) as members
+from presence p
+group by p.namespace, p.event, p.room;
+
 create function outbox_waiting() returns table (waiting bigint, oldest timestamptz, bytes bigint)
 language plpgsql stable security definer
 set search_path from current
@@ -2164,7 +2413,7 @@ comment on column view_sessions.covered is 'position up to which the rooms are c
 
 create view view_packets as
 select l.id * 4096 + p.index as position, l.at,
-       coalesce((array['event', 'volatile', 'session_moved', 'join', 'leave', 'disconnect', 'request', 'response', 'node_left', 'history'])[p.kind + 1], p.kind::text) as kind,
+       coalesce((array['event', 'volatile', 'session_moved', 'join', 'leave', 'disconnect', 'request', 'response', 'node_left', 'history', 'watch'])[p.kind + 1], p.kind::text) as kind,
        p.namespace, p.rooms, p.except_rooms, p.attachments, p.bytes,
        case when p.kind not in (2, 7) then name_text(p.payload) end as payload
 from log l
@@ -2195,7 +2444,7 @@ as $$
 begin
     perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_presence, view_presence_rooms, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
 end
 $$;

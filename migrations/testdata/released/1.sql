@@ -74,8 +74,93 @@ CREATE FUNCTION socketio.allow_read(role regrole) RETURNS void
 begin
     perform require_owner('allow_read');
     execute format('grant usage on schema %I to %s', current_schema(), role);
-    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_packets, view_log to %s', role);
+    execute format('grant select on view_nodes, view_rooms, view_outbox, view_sessions, view_presence, view_presence_rooms, view_packets, view_log to %s', role);
     execute format('grant execute on function outbox_waiting, frame_packets, name_text to %s', role);
+end
+$$;
+
+CREATE FUNCTION socketio.announce_presence(min_ms integer, notify boolean, OUT announced integer, OUT due_ms integer) RETURNS record
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET lock_timeout TO '0'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+declare
+    frame  bytea;
+    places tid[];
+begin
+    announced := 0;
+    perform require_read_committed();
+    due_ms := presence_due(min_ms);
+    if due_ms > 0 or due_ms is null then
+        return;
+    end if;
+
+    -- Lock 1 of the schema, the append lock. The statements behind it see all earlier announcements.
+    lock table append_lock in share update exclusive mode;
+    -- No joins but look-ups: estimates of the number of changes are always wrong.
+    with read as materialized (
+        select c.*, coalesce(t.version, m.presence_floor) as version,
+               (t.announced_at is null or t.announced_at > clock_timestamp()
+                or clock_timestamp() - t.announced_at >= min_ms * interval '1 millisecond') as due,
+               row_number() over w as n, sum(octet_length(c.state::text)) over w as bytes
+        from (select o.ctid as place, o.* from presence_changes o order by o.id limit 2000) c
+        cross join meta m
+        left join lateral ( -- a limit, so that each is looked up
+            select o.version, o.announced_at from presence_topics o where o.namespace = c.namespace and o.event = c.event and o.room = c.room limit 1
+        ) t on true
+        window w as (order by c.id)
+    ), taken as materialized (
+        select * from read r where r.due and (r.n = 1 or coalesce(r.bytes, 0) <= 524288)
+    ), net as (
+        select t.namespace, t.event, t.room, t.sid, t.version,
+               (array_agg(t.before order by t.id))[1] as before, (array_agg(t.state order by t.id desc))[1] as state
+        from taken t
+        group by t.namespace, t.event, t.room, t.sid, t.version
+    ), changed as (
+        select n.*, (row_number() over w - 1) / 500 as by_count, coalesce(sum(octet_length(n.state::text)) over w, 0) / 131072 as by_bytes
+        from net n
+        where n.before::text is distinct from n.state::text
+        window w as (partition by n.namespace, n.event, n.room order by n.sid)
+    ), parts as (
+        select c.namespace, c.event, c.room, c.version as last, c.by_count, c.by_bytes,
+               string_agg('{"id":' || to_json(c.sid) || ',"state":' || c.state || '}', ',' order by c.sid) filter (where c.before is null) as entered,
+               string_agg('{"id":' || to_json(c.sid) || ',"state":' || c.state || '}', ',' order by c.sid) filter (where c.before is not null and c.state is not null) as updated,
+               string_agg(to_json(c.sid)::text, ',' order by c.sid) filter (where c.state is null) as gone
+        from changed c
+        group by c.namespace, c.event, c.room, c.version, c.by_count, c.by_bytes
+    ), events as (
+        select p.*, p.last + row_number() over (partition by p.namespace, p.event, p.room order by p.by_count, p.by_bytes) as version
+        from parts p
+    ), versions as (
+        insert into presence_topics (namespace, event, room, version, announced_at)
+        select e.namespace, e.event, e.room, max(e.version), clock_timestamp()
+        from events e
+        group by e.namespace, e.event, e.room
+        on conflict (namespace, event, room) do update set version = excluded.version, announced_at = excluded.announced_at
+    ), packets as (
+        -- The name of the room of the watchers is that of adapter.WatchRequest.
+        select e.namespace, e.event, e.room, e.version,
+               wire_name(e.namespace) || int2send(1::int2) || wire_name(chr(31) || e.event || chr(31) || e.room) || int2send(0::int2)
+               || int4send(octet_length(b.body)) || b.body || int2send(0::int2) as packet
+        from events e
+        cross join lateral (
+            select convert_to(concat('[', to_json(e.event), ',{"room":', to_json(e.room), ',"version":', e.version,
+                ',"entered":[' || e.entered || ']', ',"updated":[' || e.updated || ']', ',"left":[' || e.gone || ']', '}]'), 'UTF8')
+        ) b (body)
+    )
+    select count(*), string_agg(packet_head(0, octet_length(p.packet)) || p.packet, ''::bytea order by p.namespace, p.event, p.room, p.version),
+           (select array_agg(t.place) from taken t)
+    into announced, frame, places
+    from packets p;
+    perform delete_presence_changes(places);
+    if announced > 0 then
+        perform append(-2, ('x' || left(translate(gen_random_uuid()::text, '-', ''), 16))::bit(64)::bigint, announced,
+            substr(int2send(1::int2), 2) || frame, notify);
+    end if;
+    due_ms := presence_due(min_ms);
 end
 $$;
 
@@ -401,6 +486,20 @@ begin
         select a.content = claim_request.content, a.answer into same, claim_request.answer
         from answers a where a.request = claim_request.request and a.role = caller;
     end if;
+end
+$$;
+
+CREATE FUNCTION socketio.delete_presence_changes(places tid[]) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_indexscan TO 'off'
+    SET enable_indexonlyscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+    delete from presence_changes c where c.ctid = any (places);
 end
 $$;
 
@@ -887,6 +986,36 @@ begin
 end
 $$;
 
+CREATE FUNCTION socketio.forget_presence(retention interval) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET lock_timeout TO '1s'
+    SET enable_seqscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+    -- Lock 2, then lock 1.
+    perform from meta for update skip locked;
+    if not found then
+        return;
+    end if;
+    lock table append_lock in share update exclusive mode;
+    with old as materialized (
+        select t.namespace, t.event, t.room
+        from (select * from presence_topics o where o.announced_at < clock_timestamp() - retention order by o.announced_at limit 10000) t
+        where not exists (select from presence p where p.namespace = t.namespace and p.event = t.event and p.room = t.room)
+          and not exists (select from presence_changes c where c.namespace = t.namespace and c.event = t.event and c.room = t.room)
+    ), forgotten as (
+        delete from presence_topics t using old o
+        where t.namespace = o.namespace and t.event = o.event and t.room = o.room
+        returning t.version
+    )
+    update meta m set presence_floor = f.version
+    from (select max(g.version) from forgotten g) f (version)
+    where f.version > m.presence_floor;
+end
+$$;
+
 CREATE FUNCTION socketio.frame_packets(frame bytea) RETURNS TABLE(index integer, kind integer, namespace text, rooms text[], except_rooms text[], payload bytea, attachments integer, bytes integer)
     LANGUAGE plpgsql IMMUTABLE
     SET search_path TO 'socketio', 'pg_temp'
@@ -1090,6 +1219,45 @@ begin
         exit when room <= 0;
         begins := (stop::text::bigint + 1)::text::xid8;
     end loop;
+end
+$$;
+
+CREATE FUNCTION socketio.presence_changed() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    AS $$
+begin
+    if tg_op = 'INSERT' then
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (new.namespace, new.event, new.room, new.sid, null, new.state);
+    elsif tg_op = 'DELETE' then
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (old.namespace, old.event, old.room, old.sid, old.state, null);
+    else
+        insert into presence_changes (namespace, event, room, sid, before, state)
+        values (new.namespace, new.event, new.room, new.sid, old.state, new.state);
+    end if;
+    return null;
+end
+$$;
+
+CREATE FUNCTION socketio.presence_due(min_ms integer) RETURNS integer
+    LANGUAGE plpgsql
+    SET search_path TO 'socketio', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    SET enable_bitmapscan TO 'off'
+    SET jit TO 'off'
+    AS $$
+begin
+    return (
+        select min(case when t.announced_at is null or t.announced_at > clock_timestamp() then 0 -- new, or the clock was set back
+                        else greatest(0, ceil(min_ms - 1000 * extract(epoch from clock_timestamp() - t.announced_at))) end)
+        from (select distinct c.namespace, c.event, c.room
+              from (select * from presence_changes order by id limit 2000) c) d
+        left join lateral (
+            select o.announced_at from presence_topics o where o.namespace = d.namespace and o.event = d.event and o.room = d.room limit 1
+        ) t on true
+    );
 end
 $$;
 
@@ -1369,6 +1537,7 @@ CREATE TABLE socketio.meta (
     outbox_started timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     outbox_slot smallint DEFAULT 0 NOT NULL,
     outbox_limit bigint DEFAULT '4294967296'::bigint NOT NULL,
+    presence_floor bigint DEFAULT 0 NOT NULL,
     keys_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
     keys_seen pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
     relayed pg_snapshot DEFAULT pg_current_snapshot() NOT NULL,
@@ -1399,6 +1568,8 @@ COMMENT ON COLUMN socketio.meta.slot IS 'the partition of log that is appended t
 COMMENT ON COLUMN socketio.meta.outbox_slot IS 'the partition of outbox that emits are written to';
 
 COMMENT ON COLUMN socketio.meta.outbox_limit IS 'the size in bytes, of a partition of outbox and of table answers, beyond which a role that is not a member of the owner cannot add to it';
+
+COMMENT ON COLUMN socketio.meta.presence_floor IS 'the greatest version of a topic that was forgotten; later versions are greater';
 
 COMMENT ON COLUMN socketio.meta.keys_seen IS 'what had been committed at keys_at: of the older keys, only these are removed';
 
@@ -1935,6 +2106,48 @@ CREATE TABLE socketio.outbox_2 (
 WITH (autovacuum_enabled=off, toast.autovacuum_enabled=off);
 ALTER TABLE ONLY socketio.outbox_2 ALTER COLUMN frame SET STORAGE EXTERNAL;
 
+CREATE TABLE socketio.presence (
+    entered_at timestamp with time zone DEFAULT clock_timestamp() NOT NULL,
+    pid_hash text NOT NULL COLLATE pg_catalog."C",
+    event text NOT NULL COLLATE pg_catalog."C",
+    room text NOT NULL COLLATE pg_catalog."C",
+    namespace text NOT NULL COLLATE pg_catalog."C",
+    sid text NOT NULL COLLATE pg_catalog."C",
+    state json NOT NULL
+)
+WITH (fillfactor='80');
+
+CREATE SEQUENCE socketio.presence_change_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+
+CREATE TABLE socketio.presence_changes (
+    id bigint DEFAULT nextval('socketio.presence_change_seq'::regclass) NOT NULL,
+    namespace text NOT NULL COLLATE pg_catalog."C",
+    event text NOT NULL COLLATE pg_catalog."C",
+    room text NOT NULL COLLATE pg_catalog."C",
+    sid text NOT NULL COLLATE pg_catalog."C",
+    before json,
+    state json
+);
+
+COMMENT ON COLUMN socketio.presence_changes.before IS 'the state before the change; null if the session was no member';
+
+COMMENT ON COLUMN socketio.presence_changes.state IS 'the state after the change; null if the session is no member any more';
+
+CREATE TABLE socketio.presence_topics (
+    version bigint NOT NULL,
+    announced_at timestamp with time zone NOT NULL,
+    namespace text NOT NULL COLLATE pg_catalog."C",
+    event text NOT NULL COLLATE pg_catalog."C",
+    room text NOT NULL COLLATE pg_catalog."C"
+);
+
+COMMENT ON COLUMN socketio.presence_topics.version IS 'of the last announcement in the log';
+
 CREATE TABLE socketio.session_data (
     pid_hash text NOT NULL COLLATE pg_catalog."C",
     key text NOT NULL COLLATE pg_catalog."C",
@@ -2064,7 +2277,7 @@ COMMENT ON VIEW socketio.view_outbox IS 'what was committed and is not in the lo
 CREATE VIEW socketio.view_packets AS
  SELECT ((l.id * 4096) + p.index) AS "position",
     l.at,
-    COALESCE((ARRAY['event'::text, 'volatile'::text, 'session_moved'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'response'::text, 'node_left'::text, 'history'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
+    COALESCE((ARRAY['event'::text, 'volatile'::text, 'session_moved'::text, 'join'::text, 'leave'::text, 'disconnect'::text, 'request'::text, 'response'::text, 'node_left'::text, 'history'::text, 'watch'::text])[(p.kind + 1)], (p.kind)::text) AS kind,
     p.namespace,
     p.rooms,
     p.except_rooms,
@@ -2082,6 +2295,31 @@ COMMENT ON VIEW socketio.view_packets IS 'the log, packet by packet; ask for a r
 COMMENT ON COLUMN socketio.view_packets.rooms IS 'the audience: sockets in any of these rooms, all if empty';
 
 COMMENT ON COLUMN socketio.view_packets.payload IS 'null for session_moved, which names a session, and for response, which may contain handshakes and data of sockets';
+
+CREATE VIEW socketio.view_presence AS
+ SELECT p.namespace,
+    p.event,
+    p.room,
+    p.sid,
+    p.state,
+    p.entered_at,
+    n.name AS node,
+    (s.node IS NULL) AS parked
+   FROM ((socketio.presence p
+     JOIN socketio.sessions s USING (pid_hash))
+     LEFT JOIN socketio.nodes n ON ((n.id = s.node)));
+
+COMMENT ON VIEW socketio.view_presence IS 'who is present in which room, as Presence.Members has it';
+
+COMMENT ON COLUMN socketio.view_presence.parked IS 'the client is away, and may come back';
+
+CREATE VIEW socketio.view_presence_rooms AS
+ SELECT p.namespace,
+    p.event,
+    p.room,
+    count(*) AS members
+   FROM socketio.presence p
+  GROUP BY p.namespace, p.event, p.room;
 
 CREATE VIEW socketio.view_rooms AS
  SELECT s.namespace,
@@ -2128,13 +2366,15 @@ ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_1 FOR VALUES I
 
 ALTER TABLE ONLY socketio.outbox ATTACH PARTITION socketio.outbox_2 FOR VALUES IN ('2');
 
-INSERT INTO socketio.meta VALUES (0, 1813247765, '2026-11-28 07:10:18.862436+00', '\x2ab6c8ea533695d1216805db38c3766acf84f0f6b588c758dcca21a5efaff863', 1, 1, 0, '2026-11-28 07:10:18.862463+00', 0, 4294967296, '2026-11-28 07:10:18.862463+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713116174521112108, true);
+INSERT INTO socketio.meta VALUES (0, 3783789959, '2026-11-28 08:56:34.619119+00', '\x5f6d47a4a2b1d38af75d62585ca2530723ba02136c6a90608f1f99ee8804b74e', 1, 1, 0, '2026-11-28 08:56:34.619147+00', 0, 4294967296, 0, '2026-11-28 08:56:34.619147+00', '725:725:', '725:725:', 0, 0, 0, NULL, NULL, 7713143585210424802, true);
 
 INSERT INTO socketio.socketio_migrations VALUES (1, false);
 
 SELECT pg_catalog.setval('socketio.log_id_seq', 1, false);
 
 SELECT pg_catalog.setval('socketio.outbox_id_seq', 1, false);
+
+SELECT pg_catalog.setval('socketio.presence_change_seq', 1, false);
 
 ALTER TABLE ONLY socketio.answers
     ADD CONSTRAINT answers_pkey PRIMARY KEY (request, role);
@@ -2169,6 +2409,12 @@ ALTER TABLE ONLY socketio.node_marks
 ALTER TABLE ONLY socketio.nodes
     ADD CONSTRAINT nodes_pkey PRIMARY KEY (id);
 
+ALTER TABLE ONLY socketio.presence
+    ADD CONSTRAINT presence_pkey PRIMARY KEY (pid_hash, event, room);
+
+ALTER TABLE ONLY socketio.presence_topics
+    ADD CONSTRAINT presence_topics_pkey PRIMARY KEY (namespace, event, room);
+
 ALTER TABLE ONLY socketio.session_data
     ADD CONSTRAINT session_data_pkey PRIMARY KEY (pid_hash, key);
 
@@ -2201,6 +2447,12 @@ CREATE INDEX outbox_1_xid_id_idx ON socketio.outbox_1 USING btree (xid, id);
 
 CREATE INDEX outbox_2_xid_id_idx ON socketio.outbox_2 USING btree (xid, id);
 
+CREATE INDEX presence_changes_id ON socketio.presence_changes USING btree (id);
+
+CREATE INDEX presence_changes_topic ON socketio.presence_changes USING btree (namespace, event, room, sid, id);
+
+CREATE INDEX presence_topic ON socketio.presence USING btree (namespace, event, room, sid);
+
 CREATE INDEX session_rooms_left ON socketio.session_rooms USING btree (left_at) WHERE (left_at IS NOT NULL);
 
 CREATE INDEX sessions_expiry ON socketio.sessions USING btree (expires_at) WHERE (expires_at IS NOT NULL);
@@ -2219,8 +2471,13 @@ ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_1_xid_i
 
 ALTER INDEX socketio.outbox_transaction ATTACH PARTITION socketio.outbox_2_xid_id_idx;
 
+CREATE TRIGGER presence_changed AFTER INSERT OR DELETE OR UPDATE ON socketio.presence FOR EACH ROW EXECUTE FUNCTION socketio.presence_changed();
+
 ALTER TABLE ONLY socketio.node_marks
     ADD CONSTRAINT node_marks_node FOREIGN KEY (id) REFERENCES socketio.nodes(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY socketio.presence
+    ADD CONSTRAINT presence_session FOREIGN KEY (pid_hash) REFERENCES socketio.sessions(pid_hash) ON DELETE CASCADE;
 
 ALTER TABLE ONLY socketio.session_data
     ADD CONSTRAINT session_data_session FOREIGN KEY (pid_hash) REFERENCES socketio.sessions(pid_hash) ON DELETE CASCADE;
