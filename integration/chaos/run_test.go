@@ -21,10 +21,11 @@ import (
 type config struct {
 	seed     uint64
 	length   time.Duration
-	clients  int    // in Go
-	official int    // in JavaScript
-	program  string // the node program, with a clock that can be set; "": SteppedClockProgram
-	brief    bool   // a short retention: after a long absence a session cannot be recovered
+	clients  int      // in Go
+	official int      // in JavaScript
+	program  string   // the node program, with a clock that can be set; "": SteppedClockProgram
+	flags    []string // more flags of the nodes
+	brief    bool     // a short retention: after a long absence a session cannot be recovered
 }
 
 // A report is the result of a chaos run.
@@ -112,6 +113,7 @@ func (run *chaosRun) startCluster() {
 	if run.brief {
 		flags = append(flags, "-retention", "4s")
 	}
+	flags = append(flags, run.flags...)
 	if run.program == "" {
 		run.program = harness.SteppedClockProgram(run.t)
 	}

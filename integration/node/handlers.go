@@ -137,6 +137,7 @@ func (n *node) handle(ns *socketio.Namespace) {
 	leaving.On(ns, func(ctx context.Context, s *socketio.Socket, rooms []socketio.Room) (span, error) {
 		return n.timed(func() error { return s.Leave(ctx, rooms...) })
 	})
+	handlePresence(ns)
 	setting.On(ns, func(ctx context.Context, s *socketio.Socket, d dataItem) (socketio.None, error) {
 		return socketio.None{}, socketio.Data[json.RawMessage](d.Key).Set(ctx, s, d.Value)
 	})
