@@ -86,6 +86,7 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 	for i := range sessions {
 		s := session(fmt.Sprint("p", i))
 		s.Rooms = []recovery.RoomInterval{{Room: "r", Joined: 1}}
+		s.Presence = present("r", "1")
 		mustOpen(t, dbs[0], s)
 	}
 	resume()
@@ -96,11 +97,12 @@ func TestMigrationWhileNodesRun_StatementsArePreparedAnew(t *testing.T) {
 		}
 	}
 
-	execOn(t, b.conn, "begin", "drop view view_sessions, view_nodes, view_rooms",
+	execOn(t, b.conn, "begin", "drop view view_sessions, view_nodes, view_rooms, view_presence, view_presence_rooms",
 		"alter table nodes alter name type varchar, alter server type varchar",
 		"alter table sessions alter sid type varchar, alter namespace type varchar, alter initial_offset type varchar, alter last type varchar",
 		"alter table session_rooms alter room type varchar",
-		"alter table session_data alter key type varchar", "commit")
+		"alter table session_data alter key type varchar",
+		"alter table presence alter event type varchar, alter room type varchar, alter sid type varchar, alter namespace type varchar", "commit")
 
 	for _, db := range dbs {
 		if nodes, err := db.Nodes(t.Context()); err != nil || len(nodes) != 2 {
