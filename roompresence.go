@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pgsocket/socketio/adapter"
 	"github.com/pgsocket/socketio/packet"
@@ -97,7 +98,8 @@ func (p Presence[T]) Signature() Signature { return Event[PresenceEvent[T]](p).S
 //
 // The state is JSON; binary data in it is text in base64. Beyond a limit of
 // Options.Presence the error is ErrStateSize or ErrTooManyRooms. The name of the room and of
-// the Presence together have at most 253 bytes, else the error is ErrRoomName.
+// the Presence together have at most 253 bytes, else the error is ErrRoomName, and that of the
+// namespace at most 1,000, else it is ErrNoPresence.
 func (p Presence[T]) Enter(ctx context.Context, s *Socket, room Room, state T) error {
 	return p.set(ctx, s, room, &state, false)
 }
@@ -244,6 +246,9 @@ func (s *Server) presenceStore() (recovery.PresenceStore, error) {
 	return nil, ErrNoPresence
 }
 
+// maxPresenceNamespace bounds the name of a namespace whose sockets are present in rooms.
+const maxPresenceNamespace = 1000
+
 // setPresence makes state that of the socket, or ends its membership if state is nil.
 func (s *Socket) setPresence(ctx context.Context, key recovery.PresenceKey, state json.RawMessage, update bool) error {
 	server := s.namespace.server
@@ -253,6 +258,10 @@ func (s *Socket) setPresence(ctx context.Context, key recovery.PresenceKey, stat
 	}
 	if _, err := server.presenceStore(); err != nil {
 		return err
+	}
+	// Stores have an index of namespaces.
+	if n := s.namespace.name; len(n) > maxPresenceNamespace || !utf8.ValidString(n) || strings.IndexByte(n, 0) >= 0 {
+		return fmt.Errorf("%w: the name of the namespace is UTF-8 of at most %d bytes without NUL", ErrNoPresence, maxPresenceNamespace)
 	}
 	if err := server.admitChange(ctx); err != nil {
 		return err

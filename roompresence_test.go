@@ -231,7 +231,7 @@ func TestPresence_LongList_Interrupted(t *testing.T) {
 func TestPresence_Refusals(t *testing.T) {
 	t.Parallel()
 	opts := optOuts()
-	opts.Presence = socketio.PresenceLimits{StateBytes: 10, Rooms: 2}
+	opts.Presence, opts.MaxNamespaceBytes = socketio.PresenceLimits{StateBytes: 10, Rooms: 2}, 2000
 	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
 		connected(t, io)
 		s := only(t, io)
@@ -255,12 +255,29 @@ func TestPresence_Refusals(t *testing.T) {
 		want("room of watchers", s.Join(ctx, "\x1fonline\x1fred"), socketio.ErrReservedRoom)
 		want("room of watchers", earlier.Join(ctx, s, "\x1fonline\x1fred", socketio.Past{}), socketio.ErrReservedRoom)
 
+		long := io.Of("/" + strings.Repeat("n", 1000))
+		p := dial(t, io)
+		p.WriteText("0" + long.Name() + ",")
+		p.ReadText()
+		for s := range long.Sockets() {
+			want("long namespace", online.Enter(ctx, s, "red", "x"), socketio.ErrNoPresence)
+			return
+		}
+		t.Error("not connected to the namespace")
+	})
+	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
+		connected(t, io)
+		s := only(t, io)
+		do(t, online.Enter(t.Context(), s, "red", "y"))
+		time.Sleep(time.Second)
 		plain := &peer{Client: transporttest.Dial(t, io, "/socket.io/?EIO=4&transport=websocket&recovery=off"), t: t}
 		plain.WriteText("0")
 		plain.connects()
 		without, _ := io.Socket(socketio.SocketID(plain.id))
-		want("opted out", online.Enter(ctx, without, "red", "x"), socketio.ErrNoPresence)
-		want("opted out", online.Watch(ctx, without, "red"), nil)
+		if err := online.Enter(t.Context(), without, "red", "x"); !errors.Is(err, socketio.ErrNoPresence) {
+			t.Errorf("opted out: %v", err)
+		}
+		do(t, online.Watch(t.Context(), without, "red"))
 		if got := plain.ReadText(); !strings.Contains(got, `"state":"y"`) {
 			t.Errorf("received %s", got)
 		}

@@ -15,7 +15,7 @@ func deliverEveryKindAndSize(t *testing.T, log Log) {
 	r, _ := Bound(t, b)
 	large := bytes.Repeat([]byte("0123456789abcdef"), 65_536)
 	var sent []*adapter.Envelope
-	kinds := []adapter.Kind{adapter.History}
+	kinds := []adapter.Kind{adapter.History, adapter.Watch}
 	for kind := range adapter.NodeLeft {
 		kinds = append(kinds, kind)
 	}

@@ -39,7 +39,7 @@ func newRecord(d adapter.Delivery) record {
 	switch d.Kind {
 	case adapter.Event, adapter.Volatile:
 		r.parse(d.Payload)
-	case adapter.Join, adapter.Leave, adapter.History:
+	case adapter.Join, adapter.Leave, adapter.History, adapter.Watch:
 		r.Changed, _ = d.RoomList() // another payload is printed as it is
 	default:
 	}
@@ -69,6 +69,8 @@ func kindName(k adapter.Kind) string {
 		return "disconnect"
 	case adapter.History:
 		return "history"
+	case adapter.Watch:
+		return "watch"
 	default:
 		return strconv.Itoa(int(k))
 	}
@@ -98,6 +100,8 @@ func (r *record) verb() string {
 		return "leaves "
 	case "history":
 		return "joins with history "
+	case "watch":
+		return "watches "
 	case "disconnect":
 		return "disconnected"
 	}
