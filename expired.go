@@ -18,8 +18,8 @@ func (h *hub) Expired(session *recovery.Session) {
 	}
 	e := &ExpiredSession{ID: SocketID(session.ID), Namespace: session.Namespace, data: session.Data}
 	for _, interval := range session.Rooms {
-		if !interval.Ended {
-			e.Rooms = append(e.Rooms, Room(interval.Room))
+		if room := Room(interval.Room); !interval.Ended && !isWatchersRoom(room) {
+			e.Rooms = append(e.Rooms, room)
 		}
 	}
 	if !h.server.work.startWithin(h.server.lifetime) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/pgsocket/socketio/adapter"
@@ -183,7 +182,7 @@ func (y History) envelope(s *Socket, room Room, past Past) (*adapter.Envelope, e
 		return nil, err
 	case isSocketID(string(room)):
 		return nil, ErrSocketRoom
-	case strings.HasPrefix(string(room), adapter.WatchersPrefix):
+	case isWatchersRoom(room):
 		return nil, ErrReservedRoom
 	case y == "" || packet.Reserved(string(y)):
 		return nil, fmt.Errorf("%w: %q", ErrReserved, string(y))

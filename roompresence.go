@@ -194,8 +194,9 @@ func (p Presence[T]) read(ctx context.Context, r route, room Room) ([]recovery.P
 // already receives nothing. In connection middleware Watch does not wait, and the client
 // receives the list after CONNECT. Call it there for a recovered socket, too.
 //
-// To watch is to be in a room of the watchers, which [Socket.Rooms], Options.MaxRooms and
-// OnRoom include. Its name begins with U+001F.
+// To watch is to be in a room of the watchers, which counts for Options.MaxRooms. Its name
+// begins with U+001F. [Socket.Rooms] and OnRoom do not include it; view_rooms and
+// view_sessions do.
 //
 // Only a call of this function makes a socket watch: a client cannot by itself, also not
 // with a room that it chooses for [Socket.Join]. The errors are those of [History.Join].
@@ -309,13 +310,17 @@ func (m *member) ownPresenceLocked(session *recovery.Session) {
 
 // watchesLocked reports whether the socket watches a presence.
 func (m *member) watchesLocked() bool {
-	for _, room := range m.roomsLocked() {
-		if strings.HasPrefix(string(room), adapter.WatchersPrefix) {
+	for room := range m.joinedLocked() {
+		if isWatchersRoom(room) {
 			return true
 		}
 	}
 	return false
 }
+
+// isWatchersRoom reports whether a room is one of the watchers of a presence, which applications
+// do not see.
+func isWatchersRoom(room Room) bool { return strings.HasPrefix(string(room), adapter.WatchersPrefix) }
 
 // dropPresentLocked drops the sockets that are members or watchers of a presence, after the log
 // has lost its end: what the watchers received last, and what the members have changed last,

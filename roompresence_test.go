@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -372,5 +373,49 @@ func TestPresence_LogLosesItsEnd_MembersAndWatchersAreCut(t *testing.T) {
 			t.Errorf("%d connections", io.Connections())
 		}
 		do(t, io.Shutdown(t.Context()))
+	})
+}
+
+// An application that goes through the rooms of a socket, for example to emit to each, does not see those of
+// watchers.
+func TestPresence_RoomsOfWatchers_NotShown(t *testing.T) {
+	t.Parallel()
+	var expired []socketio.Room
+	opts := &socketio.Options{Recovery: socketio.Recovery{OnExpired: func(e *socketio.ExpiredSession) { expired = e.Rooms }}}
+	bubble(t, opts, func(t *testing.T, io *socketio.Server) {
+		presences(io)
+		var changes []socketio.RoomEvent
+		io.OnRoom(func(e socketio.RoomEvent) { changes = append(changes, e) })
+		var early []socketio.Room
+		io.Use(func(ctx context.Context, s *socketio.Socket) error {
+			err := errors.Join(s.Join(ctx, "mine"), online.Watch(ctx, s, "red"))
+			early = slices.Collect(s.Rooms())
+			return err
+		})
+		w := connected(t, io)
+		w.request(`["watch","blue"]`)
+		w = w.comeBack(io)
+		mine := fmt.Sprint([]string{w.id, "mine"})
+		if got := fmt.Sprint(early); got != mine {
+			t.Errorf("rooms in middleware %q", got)
+		}
+		if got := fmt.Sprint(slices.Collect(only(t, io).Rooms())); got != mine {
+			t.Errorf("rooms %q", got)
+		}
+		for s, err := range io.All().Fetch(t.Context()) {
+			if got := fmt.Sprint(slices.Collect(s.Rooms())); got != mine || err != nil {
+				t.Errorf("rooms fetched %q, %v", got, err)
+			}
+		}
+		w.Cut()
+		time.Sleep(time.Hour)
+		if got := fmt.Sprint(expired); got != "[mine]" {
+			t.Errorf("rooms expired %q", got)
+		}
+		for _, c := range changes {
+			if c.Room != "mine" {
+				t.Errorf("change of %q", c.Room)
+			}
+		}
 	})
 }

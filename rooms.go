@@ -30,7 +30,7 @@ type RoomEvent struct {
 // roomChanged queues a change for OnRoom, if there are functions. It is called under
 // the hub's lock, where no user code may run.
 func (n *Namespace) roomChanged(e RoomEvent) {
-	if len(n.table.Load().onRoom) > 0 {
+	if len(n.table.Load().onRoom) > 0 && !isWatchersRoom(e.Room) {
 		n.rooms.push(e)
 	}
 }

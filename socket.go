@@ -7,7 +7,6 @@ import (
 	"iter"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -102,20 +101,34 @@ func (s *Socket) In(room Room) bool {
 	return s.member.inLocked(string(room))
 }
 
+// roomsLocked returns the rooms that the socket is in, its own first, without those of watchers.
 func (m *member) roomsLocked() []Room {
 	rooms := []Room{Room(m.socket.id)}
-	if m.record != nil {
-		for _, interval := range m.record.Rooms {
-			if !interval.Ended {
-				rooms = append(rooms, Room(interval.Room))
-			}
+	for room := range m.joinedLocked() {
+		if !isWatchersRoom(room) {
+			rooms = append(rooms, room)
 		}
-		return rooms
-	}
-	for i := 1; i < len(m.memberships.list); i++ {
-		rooms = append(rooms, m.memberships.list[i].room.name)
 	}
 	return rooms
+}
+
+// joinedLocked yields the rooms that the socket has joined.
+func (m *member) joinedLocked() iter.Seq[Room] {
+	return func(yield func(Room) bool) {
+		if m.record != nil {
+			for _, interval := range m.record.Rooms {
+				if !interval.Ended && !yield(Room(interval.Room)) {
+					return
+				}
+			}
+			return
+		}
+		for i := 1; i < len(m.memberships.list); i++ {
+			if !yield(m.memberships.list[i].room.name) {
+				return
+			}
+		}
+	}
 }
 
 // To returns the audience of the sockets in any of the rooms, without this one.
@@ -164,7 +177,7 @@ func (s *Socket) Join(ctx context.Context, rooms ...Room) error {
 		if room != Room(s.id) && isSocketID(string(room)) {
 			return ErrSocketRoom
 		}
-		if strings.HasPrefix(string(room), adapter.WatchersPrefix) {
+		if isWatchersRoom(room) {
 			return ErrReservedRoom
 		}
 	}
