@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -26,7 +27,8 @@ const (
 	Posted socketio.Event[Post]   = "chat:posted"
 	Moved  socketio.Event[Moving] = "chat:moved"
 
-	Earlier socketio.History = "chat:earlier" // what was posted in a room before a page joined it
+	Earlier socketio.History        = "chat:earlier" // what was posted in a room before a page joined it
+	Here    socketio.Presence[User] = "chat:here"    // who is in a room
 )
 
 // shownEarlier is how many earlier posts a page gets when it joins a room.
@@ -116,7 +118,7 @@ func (c *chat) register() {
 func (c *chat) eventMap() *eventmap.Map {
 	return &eventmap.Map{
 		Namespaces: []eventmap.Namespace{{
-			ServerToClient: eventmap.List(Posted, Moved, Earlier),
+			ServerToClient: eventmap.List(Posted, Moved, Earlier, Here),
 			ClientToServer: c.io.Handled(),
 			Data:           eventmap.List(CurrentUser),
 		}},
@@ -189,6 +191,10 @@ func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none sock
 	if !exists(p.Room) {
 		return none, &socketio.Error{Code: "no_such_room"}
 	}
+	user, _ := CurrentUser.Get(s) // admit has set it
+	if err := errors.Join(Here.Watch(ctx, s, p.Room), Here.Enter(ctx, s, p.Room, user)); err != nil {
+		return none, err
+	}
 	if in(s, p.Room) {
 		return none, nil
 	}
@@ -200,8 +206,11 @@ func (c *chat) join(ctx context.Context, s *socketio.Socket, p Place) (none sock
 }
 
 func (c *chat) leave(ctx context.Context, s *socketio.Socket, p Place) (none socketio.None, err error) {
-	if !in(s, p.Room) {
+	if !exists(p.Room) {
 		return none, nil
+	}
+	if err := errors.Join(Here.Leave(ctx, s, p.Room), Here.Unwatch(ctx, s, p.Room)); err != nil || !in(s, p.Room) {
+		return none, err
 	}
 	if err := s.Leave(ctx, p.Room); err != nil {
 		return none, err

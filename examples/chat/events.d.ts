@@ -5,6 +5,7 @@ export interface ServerToClientEvents {
   "chat:posted": (payload: Post) => void;
   "chat:moved": (payload: Moving) => void;
   "chat:earlier": (payload: RoomHistory) => void;
+  "chat:here": (payload: PresenceEventUser) => void;
 }
 
 /** What the server handles in the namespace /. */
@@ -49,6 +50,12 @@ export interface ErrorReply {
 /** Go: main.Change */
 export type Change = "joined" | "left" | "lost";
 
+/** Go: socketio.Member[github.com/pgsocket/socketio/examples/chat.User] */
+export interface MemberUser {
+  id: SocketID;
+  state: User;
+}
+
 /** Go: main.Moving */
 export interface Moving {
   room: Room;
@@ -77,6 +84,18 @@ export interface Post {
   text: string;
   node: string;
   at: string;
+}
+
+/** Go: socketio.PresenceEvent[github.com/pgsocket/socketio/examples/chat.User] */
+export interface PresenceEventUser {
+  room: Room;
+  version: number;
+  members?: MemberUser[];
+  part?: number;
+  parts?: number;
+  entered?: MemberUser[];
+  updated?: MemberUser[];
+  left?: SocketID[];
 }
 
 /** Go: socketio.Room */

@@ -112,11 +112,47 @@ socket.on("chat:earlier", ({ room, events, complete }) => {
   tally.earlier(posts.flatMap(({ number }) => number ?? []));
   drawTally();
 });
+// Who is in a room: a list when we join, and then what changes. Somebody whose line is cut stays in the list until
+// it is known that they do not come back.
+socket.on("chat:here", (event) => {
+  recent?.push(element("li"));
+  if (rooms.get(event.room).here.fold(event)) drawHere();
+});
 socket.on("chat:moved", (moving) => received(moving.room, drawMoving(moving)));
 
 function received(name, line) {
   recent?.push(line);
   drawLine(rooms.get(name), line);
+}
+
+// The Members of one room, by the ids of their sockets.
+class Members {
+  /** @type {Map<string, import("../events").User>} */
+  all = new Map();
+  /** @type {Map<string, import("../events").User>} */
+  list = new Map(); // the parts so far
+  version = -1;     // before the list
+
+  /**
+   * fold returns whether the members may have changed.
+   * @param {import("../events").PresenceEventUser} event
+   */
+  fold({ version, members, part, parts, entered, updated, left }) {
+    if (members) {
+      if (part === 1) this.list = new Map();
+      for (const { id, state } of members) this.list.set(id, state);
+      if (part !== parts) return false; // more parts follow
+      this.all = this.list;
+      this.list = new Map();
+      this.version = version;
+      return true;
+    }
+    if (this.version < 0 || version <= this.version) return false; // the list contains it
+    this.version = version;
+    for (const { id, state } of [...(entered ?? []), ...(updated ?? [])]) this.all.set(id, state);
+    for (const id of left ?? []) this.all.delete(id);
+    return true;
+  }
 }
 
 // A Tally counts the posts of a room by the numbers that the cluster gave them, which
@@ -270,7 +306,7 @@ const rooms = new Map(["lobby", "engine", "galley"].map((name) => {
   const button = element("button", "", name);
   const unread = element("b");
   button.append(unread);
-  const room = { name, lines, button, unread, joined: name === "lobby", tally: new Tally(), seen: 0 };
+  const room = { name, lines, button, unread, joined: name === "lobby", tally: new Tally(), here: new Members(), seen: 0 };
   button.onclick = () => show(room);
   $("#lines").append(lines);
   $("#rooms").append(button);
@@ -311,6 +347,13 @@ function drawRooms() {
   $("#composer").hidden = !shown.joined;
   $("#outside").hidden = shown.joined;
   $("#text").placeholder = `Message to ${shown.name}`;
+  drawHere();
+}
+
+function drawHere() {
+  const people = [...shown.here.all.values()].map(({ name }) => name).sort();
+  $("#here").hidden = !shown.joined;
+  $("#here").textContent = `here: ${people.join(", ") || "nobody"}`;
 }
 
 /**
