@@ -22,11 +22,15 @@ async function see(page, want) {
   assert.deepEqual(await texts(page), want);
 }
 
+// here waits until a page shows these people in its room.
+const here = (page, people) => page.locator("#here", { hasText: new RegExp(`^here: ${people}$`) }).waitFor(within);
+
 step("Ann and Bob come in, at two nodes");
 const ann = await browser.visit("ann", nodes[0], { viewport: { width: 1280, height: 800 }, colorScheme: "light" });
 const bob = await browser.visit("bob", nodes[1], { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, colorScheme: "dark" });
 assert.notEqual(await node(ann), await node(bob));
 await ann.locator(".note", { hasText: "bob joined" }).waitFor(within);
+for (const page of [ann, bob]) await here(page, "ann, bob");
 
 step("they talk");
 await say(ann, "Hello! Is anybody at another node?");
@@ -44,6 +48,7 @@ const missed = ["Are you still there?", "I have been told that nothing gets lost
 await say(bob, ...missed);
 await picture(ann, "ann-cut");
 assert.deepEqual(await texts(ann), talk);
+assert.equal(await bob.textContent("#here"), "here: ann, bob"); // she may come back
 
 step("Ann is back, elsewhere, and has missed nothing");
 await ann.click("#cut");
@@ -70,6 +75,7 @@ await see(ann, [...talk, ...missed, ...before, ...during]);
 await online(ann);
 assert.notEqual(await node(ann), third);
 assert.match(await lastLog(ann), /recovered, \d+ events? replayed$/);
+for (const page of [ann, bob]) assert.equal(await page.textContent("#here"), "here: ann, bob");
 await say(ann, "I am here, and I have read all of it.");
 const all = [...talk, ...missed, ...before, ...during, "I am here, and I have read all of it."];
 await see(ann, all);
