@@ -278,6 +278,9 @@ func TestDump_NodesGoToTheCopy(t *testing.T) {
 	before := len(c.acknowledged())
 	c.more(200)
 	lost := c.acknowledged()[before:]
+	for _, p := range ahead {
+		p.await(lost[len(lost)-1])
+	}
 	cutAll(ahead)
 	if err := first.Shut(pgserver.Fast); err != nil {
 		t.Fatal(err)
@@ -395,6 +398,9 @@ func TestTemplateCopy_NodesGoToTheCopy(t *testing.T) {
 	before := len(c.acknowledged())
 	c.more(200)
 	lost := c.acknowledged()[before:]
+	for _, p := range ahead {
+		p.await(lost[len(lost)-1])
+	}
 	cutAll(ahead)
 	execOn(t, admin, closed, terminate, "alter database app rename to original", "alter database copy rename to app")
 	c.more(100)
