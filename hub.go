@@ -355,6 +355,7 @@ func (h *hub) sessionMovedLocked(payload []byte) {
 
 func (h *hub) ownLocked(m *member, session *recovery.Session) {
 	m.key, m.boundIdentity, m.record = session.Key, session.Identity, session
+	m.socket.presenceKey = session.PIDHash
 	m.last, m.replayedTo = session.Last, min(session.From, session.Applied)
 	h.sessions[session.PIDHash] = m
 	h.restoring[m] = struct{}{}
@@ -368,7 +369,7 @@ func (h *hub) release(m *member) bool {
 		return false
 	}
 	m.endSessionLocked()
-	m.ended = nil // a new one may follow
+	m.ended, m.socket.presenceKey = nil, "" // a new one may follow
 	delete(h.restoring, m)
 	m.catchingUp, m.pendingOps, m.disconnectedAt = false, nil, nil
 	m.record, m.last, m.replayedTo = &recovery.Session{}, adapter.Offset{}, 0

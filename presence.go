@@ -5,8 +5,6 @@ import (
 	"errors"
 	"sync"
 	"time"
-
-	"github.com/pgsocket/socketio/recovery"
 )
 
 // presenceOrder makes OnConnect and OnDisconnect of the sockets of one session alternate,
@@ -30,7 +28,7 @@ var errStillHandled = errors.New("a handler of the session's former connection s
 // After the limit it does so without waiting any longer, and returns errStillHandled;
 // any other error means that s is disconnected.
 func (p *presenceOrder) begin(s *Socket, limit time.Duration) error {
-	if s.member.key == (recovery.Key{}) {
+	if s.presenceKey == "" {
 		return nil // without recovery every connection is its own session
 	}
 	ctx, cancel := context.WithTimeoutCause(s.ctx, limit, errStillHandled)
@@ -55,7 +53,7 @@ func (p *presenceOrder) begin(s *Socket, limit time.Duration) error {
 func (p *presenceOrder) take(s *Socket, force bool) (over <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	former := p.of[s.member.key.PIDHash]
+	former := p.of[s.presenceKey]
 	if former != nil && !force {
 		if former.over == nil {
 			former.over = make(chan struct{})
@@ -66,7 +64,7 @@ func (p *presenceOrder) take(s *Socket, force bool) (over <-chan struct{}) {
 	if p.of == nil {
 		p.of = make(map[string]*presence)
 	}
-	p.of[s.member.key.PIDHash] = &presence{socket: s}
+	p.of[s.presenceKey] = &presence{socket: s}
 	return nil
 }
 
@@ -74,8 +72,8 @@ func (p *presenceOrder) take(s *Socket, force bool) (over <-chan struct{}) {
 func (p *presenceOrder) end(s *Socket) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := p.of[s.member.key.PIDHash]; now != nil && now.socket == s {
-		delete(p.of, s.member.key.PIDHash)
+	if now := p.of[s.presenceKey]; now != nil && now.socket == s {
+		delete(p.of, s.presenceKey)
 		now.end()
 	}
 }

@@ -40,6 +40,7 @@ type Socket struct {
 	connected    atomic.Bool // CONNECT was answered, or is about to be
 	dropEvents   atomic.Bool // events that still wait are not handled
 	connectErr   error       // why CONNECT failed, for its span; the timeline's
+	presenceKey  string      // the hash of the private id of the session that the client connected with; "": none. Of the inbox's goroutine
 	onConnectRan bool        // OnConnect has run, so OnDisconnect will; the timeline's
 	inbox        inbox
 	acks         acks
